@@ -1,0 +1,254 @@
+"""The command line: parses, calls the pipeline, and turns errors into one line and an exit code.
+
+Only the standard library is imported before a command is known, so that ``--help`` costs nothing.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astro_dist import __version__
+
+SIMPLE_STAGES = {
+    "simulate": "make a survey map with its truth",
+    "annotate": "find islands in the maps and class them",
+    "cutouts": "cut the maps into a sharded store",
+    "generate": "draw stamps from the trained model",
+    "assemble": "place the objects in a large field",
+    "report": "write the page that shows it all",
+}
+TRAINED_STAGES = ("autoencoder", "diffusion")
+QUIET_OFFLINE = {
+    "DS_ACCELERATOR_LOG_LEVEL": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe every command."""
+    parser = argparse.ArgumentParser(
+        prog="astro-dist",
+        description="Make synthetic radio-sky maps with an exact truth.",
+        epilog="exit codes: 0 complete, 1 fault of ours, 2 wrong input, 3 damaged data, "
+        "4 tasks quarantined, 75 stopped: run the same command to resume",
+    )
+    parser.add_argument("--version", action="version", version=f"astro-dist {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_runner(commands.add_parser("run", help="bring every stage of a configuration to its end"))
+    for name, text in SIMPLE_STAGES.items():
+        _add_runner(commands.add_parser(name, help=f"this stage alone: {text}"))
+    train = commands.add_parser("train", help="this stage alone: train a network")
+    train.add_argument("stage", choices=TRAINED_STAGES)
+    _add_runner(train)
+    plan = commands.add_parser("plan", help="say what a run would do and cost; runs nothing")
+    _add_config(plan)
+    status = commands.add_parser("status", help="say how far a run is")
+    status.add_argument("run", type=Path, metavar="RUN")
+    verify = commands.add_parser("verify", help="read every product again and compare checksums")
+    verify.add_argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
+    again = commands.add_parser("regenerate", help="make one stamp again and compare it with the store")
+    again.add_argument("run", type=Path, metavar="RUN")
+    again.add_argument("--stamp", type=int, required=True, metavar="ID")
+    commands.add_parser("doctor", help="say what this machine can and cannot do, and why")
+    init = commands.add_parser("init", help="write a commented starter configuration")
+    init.add_argument("path", type=Path, nargs="?", default=Path("astro_dist.yaml"))
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="run directory (default: runs/NAME)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a setting"
+    )
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+    _add_config(parser)
+    parser.add_argument(
+        "--on", choices=("serial", "processes", "ray"), help="who does the tasks (machine.executor)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="how many at once (machine.workers)")
+    parser.add_argument(
+        "--redo", action="append", default=[], metavar="STAGE", help="replace what this stage published"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = build_parser().parse_args(argv)
+    for name, value in QUIET_OFFLINE.items():
+        os.environ.setdefault(name, value)
+    from astro_dist.errors import AstroDistError
+
+    try:
+        return _dispatch(arguments)
+    except AstroDistError as error:
+        line = " ".join(str(error).split())
+        print(f"astro-dist: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
+        return 75
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    command = arguments.command
+    if command == "init":
+        return _init(arguments.path)
+    if command == "doctor":
+        return _doctor()
+    if command == "status":
+        return _status(arguments.run)
+    if command == "verify":
+        return _verify(arguments.path)
+    if command == "regenerate":
+        return _regenerate(arguments.run, arguments.stamp)
+    if command == "plan":
+        return _plan(arguments)
+    only = None if command == "run" else getattr(arguments, "stage", command)
+    return _run(arguments, only)
+
+
+def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
+    """Return the run directory and the resolved configuration."""
+    from astro_dist.config import apply_set, load_yaml
+    from astro_dist.stages import resolve
+
+    tree = load_yaml(arguments.config)
+    tree.setdefault("name", arguments.config.stem)
+    for assignment in arguments.assignments:
+        tree = apply_set(tree, assignment)
+    for key, value in (
+        ("executor", getattr(arguments, "on", None)),
+        ("workers", getattr(arguments, "workers", None)),
+    ):
+        if value is not None:
+            tree["machine"] = {**(tree.get("machine") or {}), key: value}
+    config = resolve(tree)
+    return arguments.out or Path("runs") / config.name, config
+
+
+def _run(arguments: argparse.Namespace, only: str | None) -> int:
+    from astro_dist import stages
+    from astro_dist.pipeline import Pipeline
+    from astro_dist.progress import Display
+    from astro_dist.work import stop_on_signals
+
+    root, config = _configure(arguments)
+    pipeline = Pipeline(root, config, stages.pipeline(config), only)
+    with stop_on_signals():
+        pipeline.execute(Display(), arguments.redo)
+    shown = pipeline.results() if only is None else {only: pipeline.root / pipeline.stages[0].product}
+    for name, path in shown.items():
+        print(f"{name}: {path}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from astro_dist import stages
+    from astro_dist.pipeline import Pipeline
+    from astro_dist.progress import plan_lines
+
+    root, config = _configure(arguments)
+    print(f"{config.name} in {root}")
+    print("\n".join(plan_lines(Pipeline(root, config, stages.pipeline(config)).estimates())))
+    return 0
+
+
+def _open_run(root: Path) -> Any:
+    """Return the pipeline of an existing run directory."""
+    from astro_dist import stages
+    from astro_dist.config import load_yaml
+    from astro_dist.errors import ConfigError
+    from astro_dist.pipeline import Pipeline
+
+    if not (root / "config.yaml").exists():
+        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+    config = stages.resolve(load_yaml(root / "config.yaml"))
+    return Pipeline(root, config, stages.pipeline(config))
+
+
+def _status(root: Path) -> int:
+    from astro_dist.progress import read_progress
+
+    pipeline = _open_run(root)
+    for state in pipeline.states():
+        done = len(pipeline.ledger.results(state.stage.name, state.fingerprint)) if state.fingerprint else 0
+        text = {"done": "done", "changed": "settings changed", "after": "waits"}.get(
+            state.status, f"{done} tasks done"
+        )
+        print(f"{state.stage.name:<12} {text}")
+        if state.status == "todo":
+            for note in read_progress(pipeline.root / "logs" / "progress", state.stage.name):
+                print(f"{'':<12} {note['task']}: {note['done']:g} of {note['total']:g}")
+    return 0
+
+
+def _verify(path: Path) -> int:
+    from astro_dist.errors import ConfigError, IntegrityError
+
+    if (path / "ledger").is_dir():
+        from astro_dist.pipeline import verify_run
+
+        faults = verify_run(path)
+    elif (path / "zarr.json").is_file():
+        from astro_dist.store.verify import verify_store
+
+        faults = verify_store(path)
+    elif path.is_file() and path.suffix.lower() in (".fits", ".fz"):
+        from astro_dist.sky.fits_file import verify_fits
+
+        faults = verify_fits(path)
+    else:
+        raise ConfigError(f"{path} is neither a run directory, nor a store, nor a FITS file")
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise IntegrityError(
+            f"{path}: {len(faults)} faults; make the damaged products again with --redo STAGE"
+        )
+    print(f"{path}: everything is as it was published")
+    return 0
+
+
+def _regenerate(root: Path, stamp: int) -> int:
+    from astro_dist.generate.regenerate import regenerate_stamp
+
+    pipeline = _open_run(root)
+    path = regenerate_stamp(pipeline.run, stamp)
+    print(f"stamp {stamp}: the same bytes as in the store; written to {path}")
+    return 0
+
+
+def _doctor() -> int:
+    from astro_dist.cluster.resources import describe_machine
+    from astro_dist.doctor import describe_packages
+
+    for what, finding, good in [*describe_machine(), *describe_packages()]:
+        print(f"{'ok ' if good else 'note'} {what:<14} {finding}")
+    return 0
+
+
+def _init(path: Path) -> int:
+    from astro_dist.config import describe
+    from astro_dist.errors import ConfigError
+    from astro_dist.files import publish_bytes
+    from astro_dist.stages import Config
+
+    if path.exists():
+        raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
+    publish_bytes(path, describe(Config()).encode())
+    print(f"{path}: every setting with its default; run it with `astro-dist run {path}`")
+    return 0

@@ -1,0 +1,1 @@
+"""Machines: what is here, Ray, Slurm. Knows nothing of stars."""

@@ -1,0 +1,125 @@
+"""What this machine has: cores, memory, GPUs, compilers, schedulers; found without importing torch."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from astro_dist.errors import ConfigError
+from astro_dist.work import MachineConfig, Run, Stage
+
+
+def count_cores() -> int:
+    """Return the cores this process may use (affinity and cgroup limits included where known)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    if limit.exists():
+        quota, period = [*limit.read_text().split(), "100000"][:2]
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def list_gpus() -> list[str]:
+    """Return the names of the NVIDIA GPUs that the driver shows to this process."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    call = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(call, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return names
+    return names[: len([part for part in visible.split(",") if part.strip() not in ("", "-1")])]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The share of this machine that a run may use: cores, GPUs (real or fake) and workers."""
+
+    cores: int
+    gpus: int
+    workers: int | None
+    fake_gpus: bool = False
+
+    def workers_for(self, stage: Stage, run: Run) -> int:
+        """Return how many workers do a stage at once: one per GPU, else as many as the cores hold."""
+        if self.workers is not None:
+            return self.workers
+        if stage.gpu and self.gpus:
+            return self.gpus
+        return max(1, self.cores // stage.threads(run))
+
+
+def choose_machine(config: MachineConfig) -> Machine:
+    """Check the ``machine`` section against what is here."""
+    if config.executor not in ("serial", "processes", "ray"):
+        raise ConfigError(
+            f"machine.executor: {config.executor!r} is not an executor; choose serial, processes or ray"
+        )
+    if config.workers is not None and config.workers < 1:
+        raise ConfigError(f"machine.workers: {config.workers} workers can do nothing; give 1 or more")
+    if config.gpus is not None and config.gpus < 0:
+        raise ConfigError(f"machine.gpus: {config.gpus} is not a number of GPUs; give 0 or more")
+    if config.fake_gpus:
+        return Machine(count_cores(), config.gpus or 0, config.workers, fake_gpus=True)
+    found = list_gpus()
+    if config.gpus is not None and config.gpus > len(found) and config.ray_address is None:
+        raise ConfigError(
+            f"machine.gpus: {config.gpus} asked for and {len(found)} found; "
+            "lower it, leave it out to use what is there, or run `astro-dist doctor` to see why"
+        )
+    gpus = len(found) if config.gpus is None else config.gpus
+    return Machine(count_cores(), gpus, config.workers)
+
+
+def describe_machine() -> list[tuple[str, str, bool]]:
+    """List ``(what, finding, good)`` for `astro-dist doctor`."""
+    memory = psutil.virtual_memory()
+    gpus = list_gpus()
+    flags = _cpu_flags()
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    return [
+        ("cores", str(count_cores()), True),
+        (
+            "memory",
+            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free",
+            memory.available > 4e9,
+        ),
+        ("disk here", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free", shutil.disk_usage(".").free > 5e9),
+        (
+            "GPUs",
+            ", ".join(gpus) or "none (no nvidia-smi, or it lists none): stages run on the cores",
+            bool(gpus),
+        ),
+        (
+            "bfloat16",
+            "avx512_bf16 or amx_bf16" if flags & {"avx512_bf16", "amx_bf16"} else "not in hardware: float32",
+            bool(flags & {"avx512_bf16", "amx_bf16"}),
+        ),
+        (
+            "C++ compiler",
+            compiler or "none: DeepSpeed cannot build its CPU operators; use strategy: ddp",
+            compiler is not None,
+        ),
+        (
+            "Slurm",
+            shutil.which("sbatch") or "no sbatch on PATH: jobs run on this machine",
+            shutil.which("sbatch") is not None,
+        ),
+    ]
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    line = next((x for x in path.read_text().splitlines() if x.startswith("flags")), "")
+    return set(line.partition(":")[2].split())

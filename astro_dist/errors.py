@@ -1,0 +1,56 @@
+"""The errors this system raises on purpose, sorted by what the batch system should do about them.
+
+Each carries all its arguments to ``Exception`` so that it survives pickling between processes, and
+each knows the exit code of the command that meets it. Anything else that is raised is a fault of ours.
+"""
+
+
+class AstroDistError(Exception):
+    """Base of all: one line that says what is wrong and how to mend it."""
+
+    exit_code = 1
+
+
+class ConfigError(AstroDistError):
+    """The user's input is wrong. Never retried."""
+
+    exit_code = 2
+
+
+class DataError(AstroDistError):
+    """One piece of data cannot be used. Not retried; the task is quarantined, the rest goes on."""
+
+    exit_code = 2
+
+
+class IntegrityError(AstroDistError):
+    """A published file does not hold what its record says."""
+
+    exit_code = 3
+
+
+class RecomputeError(IntegrityError):
+    """Records whose data were found damaged before publication: ``RecomputeError(message, names)``.
+
+    The engine forgets those records and runs their tasks again.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message, names)
+        self.message, self.names = message, names
+
+    def __str__(self) -> str:
+        """Leave the names out: the message already speaks of them."""
+        return self.message
+
+
+class QuarantinedError(AstroDistError):
+    """Some tasks failed for good, the others are done; the message names them."""
+
+    exit_code = 4
+
+
+class StoppedError(AstroDistError):
+    """Stopped on request, or by a condition that the same command outlives once it is mended."""
+
+    exit_code = 75

@@ -1,0 +1,171 @@
+"""Files that are whole or absent, and the folder of a run.
+
+Everything is written under a hidden name in the folder where it belongs, flushed to the disk and
+renamed; a reader never sees half a file, and a kill leaves at most hidden rubbish that is swept.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from astro_dist.errors import ConfigError, StoppedError
+
+PART = ".part"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal text."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def tree_files(path: Path) -> list[Path]:
+    """List the visible files at or below ``path``, sorted by their relative name."""
+    if path.is_file():
+        return [path]
+    found = [p for p in path.rglob("*") if p.is_file() and not p.name.endswith(PART)]
+    return sorted(found, key=lambda p: p.relative_to(path).as_posix())
+
+
+def tree_digests(path: Path) -> dict[str, str]:
+    """Return ``{relative name: sha256}`` of a file (named ``.``) or of all files of a folder."""
+    return {p.relative_to(path).as_posix(): sha256_file(p) for p in tree_files(path)}
+
+
+def digest_text(text: str) -> str:
+    """Return the sha256 of a text as hexadecimal text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fsync_folder(path: Path) -> None:
+    """Make a rename in this folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def publish_file(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write; on success it becomes ``path``, on failure it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    try:
+        yield hidden
+        with hidden.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(hidden, path)
+    except BaseException:
+        remove(hidden)
+        raise
+    fsync_folder(path.parent)
+
+
+def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
+    """Write ``data`` to ``path`` whole or not at all, and return its sha256."""
+    with publish_file(path) as hidden:
+        hidden.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def publish_json(path: Path, value: Any) -> None:
+    """Write ``value`` as sorted, indented JSON, whole or not at all."""
+    publish_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def publish_folder(hidden: Path, final: Path) -> None:
+    """Rename a finished hidden file or folder to its final name; harmless when already done."""
+    if not hidden.exists() and final.exists():
+        return
+    for path in tree_files(hidden):
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    os.replace(hidden, final)
+    fsync_folder(final.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there, so that its name vanishes at once."""
+    if not path.exists():
+        return
+    doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    os.replace(path, doomed)
+    if doomed.is_dir():
+        shutil.rmtree(doomed)
+    else:
+        doomed.unlink()
+
+
+def sweep(folder: Path, keep: set[Path]) -> int:
+    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; count them."""
+    doomed = [p for p in folder.glob(f".*{PART}") if p not in keep]
+    for path in doomed:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return len(doomed)
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Refuse early when the disk below ``folder`` cannot hold ``needed_bytes`` more."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise ConfigError(
+            f"too little disk: this run needs up to {needed_bytes / 1e9:.2f} GB and {folder} has "
+            f"{free / 1e9:.2f} GB free; free some space or choose another folder with --out"
+        )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error means that the disk or the quota is exhausted."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold the driver lock of a run; a second driver in the same folder is refused at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a+")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"cannot write to the run directory {folder} ({reason}); choose another with --out"
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            raise ConfigError(
+                f"another astro-dist works in {folder} ({handle.read().strip() or 'unknown'}); "
+                "wait for it to end, or choose another directory with --out"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
+        handle.flush()
+        yield
+
+
+@contextlib.contextmanager
+def stop_when_disk_full() -> Iterator[None]:
+    """Turn an exhausted disk into a stop that the same command resumes from."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise StoppedError(
+            f"the disk is full ({error.filename or 'while writing'}); what was published is safe: "
+            "free some space and run the same command again"
+        ) from None

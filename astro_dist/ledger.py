@@ -1,0 +1,130 @@
+"""Which task is done, and what a stage has published: immutable JSON records on the disk.
+
+``ledger/STAGE/FINGERPRINT/TASK.json`` says that one task of one version of a stage is done and
+what came out; it is written by the worker after its data are safe. ``ledger/STAGE.json`` says that
+the whole product is published. Records are written once and whole, so no lock is needed: two
+workers that do one task publish the same result.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from astro_dist.errors import ConfigError, IntegrityError
+from astro_dist.files import publish_json, remove
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a stage has published and from what.
+
+    Attributes
+    ----------
+    fingerprint
+        Of the settings, inputs and schema version it was made from.
+    basis
+        The readable form of the same, to say later what changed.
+    product
+        Name of the product in the run directory.
+    files
+        ``{relative file name: sha256}`` below the product (``.`` for a single file).
+    facts
+        The small figures that ``finish`` returned.
+    stable
+        Whether the product must be equal byte for byte when it is made again.
+    """
+
+    fingerprint: str
+    basis: dict[str, Any]
+    product: str
+    files: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    stable: bool = True
+
+
+class Ledger:
+    """The records of one run directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "ledger"
+
+    def task_folder(self, stage: str, fingerprint: str) -> Path:
+        """Return the folder that holds the task records of one version of a stage."""
+        return self.root / stage / fingerprint[:16]
+
+    def results(self, stage: str, fingerprint: str) -> dict[str, Result]:
+        """Return ``{task name: result}`` of every finished task."""
+        folder = self.task_folder(stage, fingerprint)
+        records = (_load(path) for path in sorted(folder.glob("[!.]*.json")))
+        return {record["task"]: record["result"] for record in records}
+
+    def record(self, stage: str, fingerprint: str, task: str, result: Result, log: Result) -> None:
+        """Say that a task is done; ``log`` (host, seconds) is for people, never for results."""
+        path = self.task_folder(stage, fingerprint) / f"{task}.json"
+        publish_json(path, {"task": task, "result": result, "log": log})
+
+    def logs(self, stage: str, fingerprint: str) -> list[Result]:
+        """Return the log parts of all task records."""
+        folder = self.task_folder(stage, fingerprint)
+        return [_load(path)["log"] for path in sorted(folder.glob("[!.]*.json"))]
+
+    def record_finish(self, stage: str, fingerprint: str, facts: Result) -> None:
+        """Keep what ``finish`` returned, so that a kill before the publication loses nothing."""
+        publish_json(self.task_folder(stage, fingerprint) / ".finished.json", facts)
+
+    def finished(self, stage: str, fingerprint: str) -> Result | None:
+        """Return what ``finish`` returned, None when it has not ended."""
+        path = self.task_folder(stage, fingerprint) / ".finished.json"
+        return _load(path) if path.exists() else None
+
+    def forget(self, stage: str, fingerprint: str, tasks: tuple[str, ...] | None = None) -> None:
+        """Drop the records of some tasks (of all of them by default): they will run again."""
+        folder = self.task_folder(stage, fingerprint)
+        if tasks is None:
+            remove(folder)
+        else:
+            for task in tasks:
+                (folder / f"{task}.json").unlink(missing_ok=True)
+
+    def published(self, stage: str) -> Published | None:
+        """Return what the stage has published, or None."""
+        path = self.root / f"{stage}.json"
+        return Published(**_load(path)) if path.exists() else None
+
+    def publish(self, stage: str, published: Published) -> None:
+        """Say that the whole product of a stage is visible."""
+        publish_json(self.root / f"{stage}.json", asdict(published))
+
+    def retract(self, stage: str) -> None:
+        """Take the publication of a stage back, with all task records of it."""
+        (self.root / f"{stage}.json").unlink(missing_ok=True)
+        remove(self.root / stage)
+
+    def settle_numerics(self, stage: str, fingerprint: str, numerics: Result) -> None:
+        """Record on what kind of machine the first worker computes; refuse another kind later."""
+        path = self.task_folder(stage, fingerprint) / ".numerics.json"
+        if not path.exists():
+            publish_json(path, numerics)
+        if (known := _load(path)) != numerics:
+            pairs = ", ".join(
+                f"{key}: {known.get(key)} then, {numerics.get(key)} now"
+                for key in sorted(set(known) | set(numerics))
+                if known.get(key) != numerics.get(key)
+            )
+            raise ConfigError(
+                f"{stage} was begun on another kind of machine and its bytes would mix ({pairs}); "
+                f"go on there, or start the stage afresh with --redo {stage}"
+            )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise IntegrityError(
+            f"the record {path} cannot be read ({error}); delete it to redo the task"
+        ) from None
+    return value

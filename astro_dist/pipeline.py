@@ -1,0 +1,344 @@
+"""An ordered list of stages over one run directory: run, plan, resume, status, verify.
+
+A stage is done when its publication carries the fingerprint that its settings, inputs and schema
+have now. Whatever is not done is run; running the same command again is how anything is resumed.
+"""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from astro_dist import __version__
+from astro_dist.cluster.resources import Machine, choose_machine
+from astro_dist.config import differences, fingerprint
+from astro_dist.errors import ConfigError, IntegrityError, QuarantinedError, RecomputeError
+from astro_dist.files import (
+    lock_folder,
+    publish_bytes,
+    publish_folder,
+    publish_json,
+    remove,
+    require_space,
+    sha256_file,
+    stop_when_disk_full,
+    sweep,
+    tree_digests,
+    tree_files,
+)
+from astro_dist.ledger import Ledger, Published
+from astro_dist.processes import ProcessExecutor
+from astro_dist.progress import Display
+from astro_dist.work import (
+    Crew,
+    Estimate,
+    Executor,
+    Run,
+    SerialExecutor,
+    Stage,
+    check_stop,
+    for_stage,
+)
+
+MAX_REPAIRS = 3
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Where a stage stands.
+
+    ``done``, ``todo``, ``changed`` (published from other settings) or ``after`` (an earlier stage
+    must run first, so its fingerprint is not known yet).
+    """
+
+    stage: Stage
+    status: str
+    fingerprint: str = ""
+    changes: tuple[str, ...] = ()
+
+
+class Pipeline:
+    """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them."""
+
+    def __init__(self, root: Path, config: Any, stages: Sequence[Stage], only: str | None = None) -> None:
+        self.root, self.config = root.resolve(), config
+        self.run = Run(self.root, config)
+        self.ledger = Ledger(self.root)
+        self.known = list(stages)
+        self.stages = [s for s in self.known if only in (None, s.name)]
+        if not self.stages:
+            raise ConfigError(
+                f"{only} is not part of this run: map files are given, so no sky is simulated; "
+                "leave maps.files out to simulate one"
+            )
+
+    def basis(self, stage: Stage) -> dict[str, Any]:
+        """Return what a stage's bytes follow from; its inputs must be published."""
+        settings = self.config.model_dump(mode="json", exclude={"machine"})
+        inputs = {}
+        for name in self._inputs(stage):
+            published = self.ledger.published(name)
+            if published is None:
+                raise ConfigError(
+                    f"{stage.name} needs what {name} publishes and {self.root} does not have it; "
+                    f"run `astro-dist {name}` or `astro-dist run` with this configuration first"
+                )
+            inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
+        return {
+            "schema": stage.schema,
+            "seed": self.config.seed,
+            "settings": {name: settings[name] for name in stage.sections},
+            "inputs": inputs,
+            "sources": {path.name: sha256_file(path) for path in stage.sources(self.run)},
+        }
+
+    def states(self) -> list[StageState]:
+        """Return where every stage stands, in order."""
+        states: list[StageState] = []
+        waiting: set[str] = set()
+        for stage in self.stages:
+            if waiting & set(self._inputs(stage)):
+                waiting.add(stage.name)
+                states.append(StageState(stage, "after"))
+                continue
+            states.append(self._state(stage))
+            if states[-1].status != "done":
+                waiting.add(stage.name)
+        return states
+
+    def estimates(self) -> list[tuple[Stage, str, Estimate]]:
+        """Return ``(stage, status, cost)`` for every stage; nothing is run."""
+        rows = []
+        for state in self.states():
+            run = for_stage(self.run, state.stage, state.fingerprint or "0" * 64)
+            estimate = state.stage.estimate(run) if state.stage.estimate else Estimate(tasks=1)
+            rows.append((state.stage, state.status, estimate))
+        return rows
+
+    def execute(self, display: Display, redo: Sequence[str] = ()) -> None:
+        """Bring every stage to its end; publish each product as soon as it is whole."""
+        machine = choose_machine(self.config.machine)
+        for name in redo:
+            if name not in {s.name for s in self.known}:
+                raise ConfigError(f"--redo {name}: this run has no such stage")
+        with lock_folder(self.root), stop_when_disk_full():
+            allowed = self._closure(redo)
+            self._refuse_replacing(allowed)
+            for name in redo:
+                self._retract(name)
+            self._announce(display)
+            text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+            publish_bytes(self.root / "config.yaml", text.encode())
+            remove(self.root / "logs" / "progress")
+            with self._executor(machine) as executor:
+                for stage in self.stages:
+                    self._bring(stage, executor, display, allowed)
+
+    def results(self) -> dict[str, Path]:
+        """Return the paths a user wants to see at the end, by what they are."""
+        wanted = {"map": "field/map.fits", "truth": "field/truth.fits", "report": "report.html"}
+        return {name: self.root / path for name, path in wanted.items() if (self.root / path).exists()}
+
+    def _inputs(self, stage: Stage) -> list[str]:
+        return [s.name for s in self.known if s.name in stage.inputs]
+
+    def _state(self, stage: Stage) -> StageState:
+        basis = self.basis(stage)
+        mark = fingerprint(basis)
+        published = self.ledger.published(stage.name)
+        if published is None:
+            return StageState(stage, "todo", mark)
+        if published.fingerprint != mark:
+            return StageState(stage, "changed", mark, tuple(differences(published.basis, basis)))
+        if not (self.root / published.product).exists():
+            raise IntegrityError(
+                f"{self.root / published.product} was published and is gone; "
+                f"put it back, or make it again with --redo {stage.name}"
+            )
+        return StageState(stage, "done", mark)
+
+    def _closure(self, names: Sequence[str]) -> set[str]:
+        """Return the stages and all that depend on them."""
+        closed = set(names)
+        for stage in self.known:
+            if closed & set(self._inputs(stage)):
+                closed.add(stage.name)
+        return closed
+
+    def _refuse_replacing(self, allowed: set[str]) -> None:
+        with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
+            for state in self.states():
+                if state.status == "changed" and state.stage.name not in allowed:
+                    self._refuse(state)
+
+    def _refuse(self, state: StageState) -> None:
+        name = state.stage.name
+        after = [n for n in self._closure([name]) - {name} if self.ledger.published(n)]
+        ordered = [s.name for s in self.known if s.name in after]
+        also = f" and, after it, {', '.join(ordered)}" if ordered else ""
+        why = "; ".join(line.removeprefix("settings.") for line in state.changes[:3])
+        raise ConfigError(
+            f"{name}{also} would be made anew, because {why}; "
+            f"add --redo {name} to replace what is published, or choose another --out"
+        )
+
+    def _retract(self, name: str) -> None:
+        product = next(s.product for s in self.known if s.name == name)
+        self.ledger.retract(name)
+        remove(self.root / product)
+
+    def _announce(self, display: Display) -> None:
+        rows = self.estimates()
+        display.plan(rows)
+        todo = [(stage, e) for stage, status, e in rows if status != "done"]
+        needed = sum(estimate.bytes for _, estimate in todo)
+        begun = 0
+        for hidden in self.root.rglob(".*.part"):
+            begun += sum(p.stat().st_blocks * 512 for p in tree_files(hidden))
+        require_space(self.root, max(0, needed - begun))
+
+    @contextlib.contextmanager
+    def _executor(self, machine: Machine) -> Iterator[Executor]:
+        kind = self.config.machine.executor
+        if kind == "serial":
+            yield SerialExecutor()
+        elif kind == "ray":
+            from astro_dist.cluster.ray import RayExecutor
+
+            with RayExecutor(machine, self.config.machine.ray_address) as executor:
+                yield executor
+        else:
+            yield ProcessExecutor(machine.workers_for, 0 if machine.fake_gpus else machine.gpus)
+
+    def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
+        state = self._state(stage)
+        if state.status == "done":
+            display.skipped(stage)
+            return
+        if state.status == "changed":
+            if stage.name not in allowed:
+                self._refuse(state)
+            self._retract(stage.name)
+        run = for_stage(self.run, stage, state.fingerprint)
+        self._tidy(run)
+        with display.stage(stage, run):
+            facts = self._finish(stage, run, executor, display)
+            final = self.root / stage.product
+            if run.output.exists():
+                remove(final)
+            publish_folder(run.output, final)
+            files = tree_digests(final)
+        self.ledger.publish(
+            stage.name,
+            Published(state.fingerprint, self.basis(stage), stage.product, files, facts, stage.stable),
+        )
+        self._write_manifest()
+
+    def _tidy(self, run: Run) -> None:
+        """Drop what killed workers left behind; records whose data are gone are forgotten."""
+        final = self.root / run.target
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.root, self.ledger.root, self.ledger.task_folder(run.stage, run.fingerprint)):
+            sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
+        stale = [p for p in final.parent.glob(f".{final.name}.*.part") if p != run.output]
+        for path in stale:
+            remove(path)
+        if run.output.is_dir():
+            for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
+                sweep(folder, keep=set())
+        elif not run.output.exists():
+            renamed = final.exists() and self.ledger.finished(run.stage, run.fingerprint) is not None
+            if not renamed:
+                self.ledger.forget(run.stage, run.fingerprint)
+
+    def _finish(self, stage: Stage, run: Run, executor: Executor, display: Display) -> dict[str, Any]:
+        """Run the tasks until the plan names none without a result, then finish the product."""
+        facts = self.ledger.finished(stage.name, run.fingerprint)
+        if facts is not None and not run.output.exists() and (self.root / run.target).exists():
+            return facts
+        with executor.crew(stage, run) as crew:
+            for _ in range(MAX_REPAIRS):
+                self._run_tasks(stage, run, crew, display)
+                try:
+                    facts = stage.finish(run, self.ledger.results(stage.name, run.fingerprint))
+                    self.ledger.record_finish(stage.name, run.fingerprint, facts)
+                    return facts
+                except RecomputeError as error:
+                    display.note(f"{stage.name}: {error}; {len(error.names)} tasks run again")
+                    self.ledger.forget(stage.name, run.fingerprint, error.names)
+        raise IntegrityError(f"{stage.name}: its data are damaged again and again; check the disk")
+
+    def _run_tasks(self, stage: Stage, run: Run, crew: Crew, display: Display) -> None:
+        while True:
+            check_stop()
+            results = self.ledger.results(stage.name, run.fingerprint)
+            tasks = stage.plan(run, results)
+            missing = [task for task in tasks if task.name not in results]
+            if not missing:
+                return
+            stage.prepare(run)
+            display.tasks(stage, len(tasks) - len(missing), len(tasks))
+            failures = crew.execute(missing, display.done)
+            if failures:
+                lines = "; ".join(f"{f.task}: {f.reason}" for f in failures[:5])
+                more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
+                raise QuarantinedError(
+                    f"{stage.name}: {len(failures)} of {len(tasks)} tasks are quarantined ({lines}{more}); "
+                    "the others are done: mend the cause and run the same command again"
+                )
+
+    def _write_manifest(self) -> None:
+        products = {}
+        for stage in self.known:
+            published = self.ledger.published(stage.name)
+            if published is not None:
+                products[published.product] = {
+                    "stage": stage.name,
+                    "byte_stable": published.stable,
+                    "sha256": published.files,
+                }
+        publish_json(
+            self.root / "manifest.json",
+            {
+                "astro_dist": __version__,
+                "commit": _commit(),
+                "seed": self.config.seed,
+                "products": products,
+            },
+        )
+
+
+def _commit() -> str | None:
+    """Return the commit of a development checkout, None for an installed package."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    call = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    answer = subprocess.run(call, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def verify_run(root: Path) -> list[str]:
+    """Read every published product again and return what is wrong, one line per fault."""
+    ledger, faults = Ledger(root), []
+    names = sorted(path.stem for path in ledger.root.glob("[!.]*.json"))
+    published = [p for name in names if (p := ledger.published(name)) is not None]
+    if not published:
+        raise ConfigError(f"{root} holds no published product; is it a run directory?")
+    for record in published:
+        path = root / record.product
+        found = tree_digests(path) if path.exists() else {}
+        for name, digest in record.files.items():
+            shown = record.product if name == "." else f"{record.product}/{name}"
+            if name not in found:
+                faults.append(f"{shown}: missing")
+            elif found[name] != digest:
+                faults.append(f"{shown}: its bytes have changed since it was published")
+        faults += [
+            f"{record.product}/{name}: not part of it" for name in sorted(set(found) - set(record.files))
+        ]
+    return faults

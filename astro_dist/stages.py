@@ -1,0 +1,87 @@
+"""The map of the system: every stage, in order, and the configuration that holds all their sections.
+
+This is the only module that knows all stages. Importing it does not import torch or ray.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from astro_dist.config import Section, nearest, validate
+from astro_dist.errors import ConfigError
+from astro_dist.field.assembly import ASSEMBLE
+from astro_dist.field.config import AssembleConfig
+from astro_dist.generate.config import GenerateConfig
+from astro_dist.generate.stage import GENERATE
+from astro_dist.report.stage import REPORT, ReportConfig
+from astro_dist.sky.annotate import ANNOTATE, AnnotateConfig
+from astro_dist.sky.maps import MapsConfig
+from astro_dist.sky.simulate import SIMULATE, SimulateConfig
+from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig
+from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.train.stages import AUTOENCODER, DIFFUSION
+from astro_dist.work import MachineConfig, Stage
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (SIMULATE, ANNOTATE, CUTOUTS, AUTOENCODER, DIFFUSION, GENERATE, ASSEMBLE, REPORT)
+}
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; also of its directory below runs/ unless --out names another."""
+    seed: int = Field(1, ge=0)
+    """From which all randomness follows."""
+    maps: MapsConfig = MapsConfig()
+    """The survey maps to learn from; without files a sky is simulated."""
+    simulate: SimulateConfig = SimulateConfig()
+    """The simulated survey, used where no map files are given."""
+    annotate: AnnotateConfig = AnnotateConfig()
+    """Background, rms, islands and their classes."""
+    cutouts: CutoutsConfig = CutoutsConfig()
+    """Cutouts of the maps, for training."""
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    """Training of the autoencoder."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """Training of the latent diffusion model."""
+    generate: GenerateConfig = GenerateConfig()
+    """Stamps drawn from the model."""
+    assemble: AssembleConfig = AssembleConfig()
+    """The synthetic field."""
+    report: ReportConfig = ReportConfig()
+    """The report page."""
+    machine: MachineConfig = MachineConfig()
+    """Where the run executes; changes no byte of any product."""
+
+
+def resolve(tree: Mapping[str, Any]) -> Config:
+    """Check a configuration and settle the defaults that depend on other sections."""
+    config = validate(Config, tree)
+    needed = math.ceil(config.assemble.objects / config.assemble.reuse)
+    if config.generate.objects is None:
+        generate = config.generate.model_copy(update={"objects": needed})
+        return config.model_copy(update={"generate": generate})
+    if config.generate.objects < needed:
+        raise ConfigError(
+            f"assemble.objects: {config.assemble.objects} placements need {needed} distinct objects at "
+            f"assemble.reuse {config.assemble.reuse}, but generate.objects is {config.generate.objects}; "
+            "raise generate.objects or assemble.reuse, or lower assemble.objects"
+        )
+    return config
+
+
+def pipeline(config: Config) -> list[Stage]:
+    """Return the stages of a run in order; a sky is simulated only where no maps are given."""
+    return [stage for name, stage in STAGES.items() if name != "simulate" or not config.maps.files]
+
+
+def find_stage(name: str) -> Stage:
+    """Return the stage of that name."""
+    if name not in STAGES:
+        raise ConfigError(f"there is no stage {name!r}: {nearest(name, STAGES)}")
+    return STAGES[name]

@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astro_dist import __version__
+from astro_dist.errors import IntegrityError, RecomputeError
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.fits_file import (
+    create_banded,
+    finish_banded,
+    plane_wcs,
+    radio_header,
+    wcs_cards,
+    write_rows,
+    write_table,
+)
+
+SHAPE = (40, 31)
+BEAM, PIXEL = Beam(6, 4.5, 20), Pixel(1.5, 1.2)
+
+
+def header_of(shape=SHAPE, **more):
+    return radio_header(shape, plane_wcs(shape, PIXEL, 123.4, -30.5), BEAM, 1.4e9, **more)
+
+
+def image_of(shape, dtype, seed=1):
+    draws = np.random.default_rng(seed).normal(100, 40, shape)
+    image = draws.clip(0, 250).astype(dtype)
+    if image.dtype.kind == "f":
+        image.flat[0] = np.nan
+    return image
+
+
+def write_banded(path, image, cuts=(), header=None, finish=True):
+    create_banded(path, header or header_of(image.shape), image.shape, image.dtype)
+    edges = sorted({0, len(image), *(c for c in cuts if c < len(image))})
+    pairs = list(zip(edges, edges[1:], strict=False))
+    bands = {f"band-{i}": write_rows(path, a, image[a:b]) for i, (a, b) in reversed(list(enumerate(pairs)))}
+    if finish:
+        finish_banded(path, bands)
+    return bands
+
+
+def read_verified(path):
+    """Read with checksums verified: astropy warns when one is wrong, and warnings are errors."""
+    with fits.open(path, checksum=True) as hdus:
+        hdus.verify("exception")
+        assert hdus[0].header["CHECKSUM"]
+        return np.array(hdus[0].data), hdus[0].header
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(["u1", "i2", "i4", "i8", "f4", "f8"]),
+    st.lists(st.integers(1, 39), max_size=4),
+)
+def test_any_split_into_bands_gives_the_same_verified_bytes(tmp_path_factory, ny, nx, dtype, cuts):
+    folder = tmp_path_factory.mktemp("banded")
+    image = image_of((ny, nx), dtype)
+    write_banded(folder / "whole.fits", image)
+    write_banded(folder / "cut.fits", image, cuts)
+    data, header = read_verified(folder / "cut.fits")
+    np.testing.assert_array_equal(data, image)
+    assert header["NAXIS"] == 2
+    assert (folder / "cut.fits").read_bytes() == (folder / "whole.fits").read_bytes()
+
+
+def test_finishing_twice_changes_nothing_and_the_header_keeps_its_length(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (7, 20), finish=False)
+    size = path.stat().st_size
+    finish_banded(path, bands)
+    first = path.read_bytes()
+    finish_banded(path, bands)
+    assert path.read_bytes() == first
+    assert len(first) == size
+
+
+def test_an_existing_file_is_kept_when_it_fits_and_made_anew_when_not(tmp_path):
+    path, image = tmp_path / "map.fits", image_of(SHAPE, "f4")
+    write_banded(path, image, (9,))
+    before = path.read_bytes()
+    create_banded(path, header_of(), SHAPE, "f4")
+    assert path.read_bytes() == before
+    create_banded(path, header_of(object_name="other"), SHAPE, "f4")
+    assert not fits.getdata(path).any()
+    path.write_bytes(before[:-100])
+    create_banded(path, header_of(), SHAPE, "f4")
+    assert path.stat().st_size == len(before)
+
+
+def test_damaged_bands_are_named_for_their_tasks(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20, 30), finish=False)
+    with path.open("rb+") as handle:
+        for row in (12, 35):
+            handle.seek(2880 * 2 + row * SHAPE[1] * 4 + 5)
+            handle.write(b"\x55")
+    assert fits.getheader(path).tostring()
+    with pytest.raises(RecomputeError, match="map.fits") as caught:
+        finish_banded(path, bands)
+    assert caught.value.names == ("band-1", "band-3")
+    write_rows(path, 10, image_of(SHAPE, "f4")[10:20])
+    write_rows(path, 30, image_of(SHAPE, "f4")[30:])
+    finish_banded(path, bands)
+    read_verified(path)
+
+
+def test_missing_or_doubled_rows_and_a_damaged_end_are_refused(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20), finish=False)
+    with pytest.raises(IntegrityError, match="40 rows"):
+        finish_banded(path, {"band-0": bands["band-0"], "band-2": bands["band-2"]})
+    with pytest.raises(IntegrityError, match="40 rows"):
+        finish_banded(path, {**bands, "again": bands["band-0"]})
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    with pytest.raises(IntegrityError, match="the end"):
+        finish_banded(path, bands)
+    path.write_bytes(content[:-3000])
+    with pytest.raises(RecomputeError):
+        finish_banded(path, bands)
+
+
+@pytest.mark.parametrize(("y0", "rows"), [(38, (3, 31)), (0, (3, 30))])
+def test_rows_that_do_not_fit_are_a_fault(tmp_path, y0, rows):
+    path = tmp_path / "map.fits"
+    create_banded(path, header_of(), SHAPE, "f4")
+    with pytest.raises(ValueError, match="do not fit"):
+        write_rows(path, y0, np.zeros(rows, "f4"))
+    with pytest.raises(ValueError, match="do not fit"):
+        write_rows(path, 0, np.zeros((3, 31), "i4"))
+
+
+def test_the_header_says_what_the_map_is(monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    header = header_of(object_name="field", cards={"SEED": (7, "of the run")}, history=["simulate", "x" * 90])
+    assert [header[k] for k in ("BUNIT", "OBJECT", "RADESYS", "SPECSYS", "SYNTH", "SEED")] == [
+        *("Jy/beam", "field", "ICRS", "TOPOCENT", True, 7)
+    ]
+    assert (header["BMAJ"] * 3600, header["BPA"], header["RESTFRQ"]) == pytest.approx((6, 20, 1.4e9))
+    assert header["ORIGIN"] == f"astro_dist {__version__}"
+    assert header["HISTORY"][0] == "simulate"
+    assert "DATE" not in header
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert header_of()["DATE"] == "1970-01-02T00:00:00"
+    plain = radio_header(SHAPE, plane_wcs(SHAPE, PIXEL, 0, 0), unit="")
+    assert not {"BUNIT", "BMAJ", "RESTFRQ"} & set(plain)
+
+
+def test_the_wcs_survives_its_cards():
+    wcs = plane_wcs(SHAPE, PIXEL, 123.4, -30.5)
+    again = WCS(fits.Header(wcs_cards(wcs)))
+    for point in ((0, 0), (15, 19.5), (30, 3)):
+        assert again.pixel_to_world_values(*point) == pytest.approx(wcs.pixel_to_world_values(*point), abs=1e-12)
+    assert wcs.pixel_to_world_values(15, 19.5) == pytest.approx((123.4, -30.5))
+
+
+def test_a_turned_wcs_in_an_older_frame_keeps_both():
+    wcs = plane_wcs(SHAPE, PIXEL, 10, 20)
+    wcs.wcs.pc = [[1, 0.02], [-0.02, 1]]
+    wcs.wcs.radesys, wcs.wcs.equinox = "FK5", 2000.0
+    cards = wcs_cards(wcs)
+    assert (cards["RADESYS"], cards["EQUINOX"]) == ("FK5", 2000.0)
+    assert WCS(fits.Header(cards)).pixel_scale_matrix == pytest.approx(wcs.pixel_scale_matrix)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_spectral_cube_and_radio_beam_read_the_beam_and_the_unit(tmp_path):
+    radio_beam = pytest.importorskip("radio_beam")
+    spectral_cube = pytest.importorskip("spectral_cube")
+    path, image = tmp_path / "map.fits", image_of(SHAPE, "f4")
+    write_banded(path, image)
+    with fits.open(path) as hdus:
+        beam = radio_beam.Beam.from_fits_header(hdus[0].header)
+        projection = spectral_cube.lower_dimensional_structures.Projection.from_hdu(hdus[0])
+        for found in (beam, projection.beam):
+            assert found.major.to_value("arcsec") == pytest.approx(6)
+            assert found.minor.to_value("arcsec") == pytest.approx(4.5)
+            assert found.pa.to_value("deg") == pytest.approx(20)
+        assert projection.unit == "Jy/beam"
+        np.testing.assert_array_equal(projection.value, image)
+
+
+def test_a_table_is_the_same_bytes_again_and_keeps_types_units_and_ucds(tmp_path):
+    columns = {
+        "id": np.arange(5, dtype=np.int32),
+        "ra_deg": np.linspace(0, 1, 5),
+        "peak_jy_beam": np.linspace(0, 1, 5, dtype=np.float32),
+        "class": np.array(["compact", "extended"] * 2 + ["spurious"]),
+        "stamp": np.array([0, 1, 2, 3, 65535], np.uint16),
+        "blended": np.array([True, False] * 2 + [True]),
+    }
+    for name in ("a.fits", "b.fits"):
+        write_table(
+            tmp_path / name,
+            columns,
+            name="TRUTH",
+            units={"ra_deg": "deg", "peak_jy_beam": "Jy/beam"},
+            ucds={"ra_deg": "pos.eq.ra;meta.main"},
+            cards={"SEED": 3},
+            history=["assemble"],
+        )
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+        hdus.verify("exception")
+        table = hdus["TRUTH"]
+        for key, values in columns.items():
+            np.testing.assert_array_equal(table.data[key], values)
+        assert table.columns["peak_jy_beam"].unit == "Jy/beam"
+        assert (table.header["TUCD2"], table.header["SEED"]) == ("pos.eq.ra;meta.main", 3)
+        assert all("2" not in hdu.header.comments["CHECKSUM"] for hdu in hdus)
+
+
+def test_an_empty_table_can_be_written(tmp_path):
+    write_table(tmp_path / "t.fits", {"id": np.zeros(0, np.int32), "class": np.zeros(0, "U8")}, name="NONE")
+    assert len(fits.getdata(tmp_path / "t.fits")) == 0

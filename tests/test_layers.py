@@ -1,0 +1,86 @@
+"""The layering rule: imports point down only, and each heavy library has its homes."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "astro_dist"
+LAYERS = [
+    {"errors", "seeds", "files", "config", "ledger", "work", "processes"},
+    {"sky", "models", "cluster"},
+    {"store"},
+    {"metrics", "field"},
+    {"train", "generate"},
+    {"report"},
+    {"stages"},
+    {"progress", "pipeline", "doctor"},
+    {"cli"},
+    {"__main__"},
+]
+LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
+HOMES = {
+    "zarr": {"store"},
+    "tensorstore": {"store"},
+    "astropy": {"sky"},
+    "photutils": {"sky"},
+    "ray": {"cluster"},
+    "submitit": {"cluster"},
+    "accelerate": {"train"},
+    "deepspeed": {"train"},
+    "matplotlib": {"report"},
+    "torch": {"models", "train", "generate", "metrics"},
+    "diffusers": {"models", "train", "generate"},
+}
+FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+            if node.module == "astro_dist":
+                yield from (f"astro_dist.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    here = room(path)
+    if here == "__init__":
+        assert not list(imports(path))
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "astro_dist" and len(parts) > 1 and parts[1] in LAYER and parts[1] != here:
+            assert (
+                LAYER[parts[1]] < LAYER[here] or (LAYER[here] == LAYER[parts[1]] and LAYER[here] in (0, 7))
+            ), f"{here} imports {name}"
+        assert here in HOMES.get(parts[0], {here}), f"{parts[0]} has no home in {here}"
+        assert parts[0] not in FORBIDDEN
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_stay_small_and_safe(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 75, f"{node.name} is too long"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("eval", "exec", "yaml.load_all", "os.system")
+            if called == "torch.load":
+                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+            assert not any(k.arg == "shell" for k in node.keywords)
+
+
+def test_every_module_has_a_layer():
+    assert {room(path) for path in MODULES} - {"__init__"} <= set(LAYER)

@@ -1,0 +1,120 @@
+"""Two small stages that exercise the whole engine: shards with a second round, and their sum.
+
+``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill it.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from astro_dist.config import Section, validate
+from astro_dist.errors import AstroDistError, DataError
+from astro_dist.files import publish_bytes
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+from astro_dist.work import MachineConfig, Stage, Task, stop_on_signals
+
+
+class ShardsConfig(Section):
+    count: int = 12
+    wanted: int = 30
+    pause_s: float = 0.0
+    poison: int = -1
+    die_once: int = -1
+    threads: int = 1
+
+
+class TotalConfig(Section):
+    factor: int = 1
+
+
+class ToyConfig(Section):
+    name: str = "toy"
+    seed: int = 7
+    shards: ShardsConfig = ShardsConfig()
+    total: TotalConfig = TotalConfig()
+    machine: MachineConfig = MachineConfig()
+
+
+def plan_shards(run, results):
+    """Twelve shards, then as many more as the promised sum of small numbers needs."""
+    first = [Task(f"shard-{i:03}", {"index": i}) for i in range(run.config.shards.count)]
+    if any(task.name not in results for task in first):
+        return first
+    missing = run.config.shards.wanted - sum(results[task.name]["small"] for task in first)
+    extra = range(len(first), len(first) + max(0, missing))
+    return first + [Task(f"shard-{i:03}", {"index": i}) for i in extra]
+
+
+def prepare_shards(run):
+    run.output.mkdir(exist_ok=True)
+
+
+def run_shard(run, task):
+    settings, index = run.config.shards, task.args["index"]
+    time.sleep(settings.pause_s)
+    if index == settings.poison:
+        raise DataError("this shard is poisonous")
+    mark = run.root / "died-once"
+    if index == settings.die_once and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), 9)
+    data = run.stream("shards", index).bytes(1000)
+    digest = publish_bytes(run.output / f"{task.name}.bin", data)
+    return {"sha256": digest, "small": int(data[0] % 4)}
+
+
+def finish_shards(run, results):
+    publish_bytes(run.output / "index.txt", "\n".join(sorted(results)).encode())
+    return {"shards": len(results)}
+
+
+def run_total(run, task):
+    files = sorted(run.product("shards").glob("*.bin"))
+    value = sum(sum(path.read_bytes()) for path in files) * run.config.total.factor
+    publish_bytes(run.output, str(value).encode())
+    return {"value": value}
+
+
+SHARDS = Stage(
+    "shards",
+    "shards",
+    plan_shards,
+    run_shard,
+    prepare=prepare_shards,
+    finish=finish_shards,
+    sections=("shards",),
+    gpu=True,
+)
+
+
+def total_of(run, results):
+    return results["total"]
+
+
+def plan_total(run, results):
+    return [Task("total")]
+
+
+TOTAL = Stage(
+    "total", "out/total.txt", plan_total, run_total, finish=total_of, sections=("total",), inputs=("shards",)
+)
+
+
+def toy_pipeline(root, tree=None):
+    return Pipeline(Path(root), validate(ToyConfig, tree or {}), [SHARDS, TOTAL])
+
+
+def execute(root, tree=None, redo=()):
+    toy_pipeline(root, tree).execute(Display(live=False), redo)
+
+
+if __name__ == "__main__":
+    out, executor, workers = sys.argv[1:4]
+    machine = {"executor": executor, "workers": int(workers)}
+    try:
+        with stop_on_signals():
+            execute(out, {"machine": machine, "shards": {"pause_s": 0.05}})
+    except AstroDistError as error:
+        sys.exit(error.exit_code)
