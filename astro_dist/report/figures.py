@@ -1,0 +1,204 @@
+"""Graphs of the report: learning curves and the distributions of the truth.
+
+Each function takes plain numbers and returns a matplotlib figure; none reads a file.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from astro_dist.field.config import FluxConfig
+from astro_dist.report.style import ACCENT, CLASS_COLOURS, INK, in_style, new_graph
+
+Values = NDArray[Any]
+MAX_DECADES = 4
+
+
+@in_style
+def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Draw the loss of a training against its step, as measured and smoothed.
+
+    Parameters
+    ----------
+    curve
+        ``{quantity: [(step, value), ...]}`` as from `astro_dist.report.gather.read_curve`; ``loss``,
+        ``mask_loss`` and ``val_loss`` are drawn, each when it is there.
+    """
+    figure, axes = new_graph()
+    colours = {"loss": ACCENT, "mask_loss": CLASS_COLOURS["extended"]}
+    names = {"loss": "training loss", "mask_loss": "training loss on objects"}
+    for key, colour in colours.items():
+        if curve.get(key):
+            step, value = np.array(curve[key]).T
+            axes.plot(step, value, color=colour, alpha=0.22, linewidth=0.9)
+            axes.plot(step, _running_mean(value), color=colour, label=names[key])
+    if curve.get("val_loss"):
+        step, value = np.array(curve["val_loss"]).T
+        axes.plot(step, value, "o-", color=INK, markersize=3.5, linewidth=1.0, label="validation loss")
+    values = [v for key in (*colours, "val_loss") for _, v in curve.get(key, ()) if np.isfinite(v)]
+    if values and min(values) > 0 and max(values) > 3 * min(values):
+        _log_axis(axes, "y")
+    axes.set(xlabel="optimiser step", ylabel="loss")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _legend(axes)
+    return figure
+
+
+@in_style
+def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
+    """Draw the histogram of the peak signal-to-noise ratios beside the distribution asked for.
+
+    Parameters
+    ----------
+    k
+        Peak over local rms of every object.
+    classes
+        Class name of every object.
+    flux
+        The settings of the exponential that was asked for; None where no exponential was.
+    """
+    figure, axes = new_graph()
+    top = max(flux.cap if flux else 0.0, float(np.max(k))) * (1 + 1e-9)
+    edges = np.linspace(min(0.0, float(np.min(k))), top, 41)
+    _histograms(axes, k, classes, edges)
+    counts, _ = np.histogram(k, edges)
+    axes.stairs(counts, edges, color=INK, linewidth=1.2, label=f"all ({len(k):,})")
+    if flux:
+        centres = np.linspace(flux.minimum, flux.cap, 400)
+        wanted = len(k) * (edges[1] - edges[0]) * exponential_density(centres, flux)
+        label = f"asked for: scale {flux.scale:g}, cap {flux.cap:g}"
+        axes.plot(centres, wanted, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label=label)
+    axes.set(xlabel="peak signal-to-noise ratio k", ylabel="objects per bin")
+    _log_axis(axes, "y")
+    axes.set_ylim(bottom=0.7)
+    _legend(axes)
+    return figure
+
+
+@in_style
+def plot_fluxes(flux_jy: Values, peak_jy_beam: Values, classes: Values) -> Figure:
+    """Draw the histogram of the integrated fluxes by class, and of all peaks as an outline."""
+    figure, axes = new_graph()
+    flux_mjy, peak_mjy = 1e3 * flux_jy, 1e3 * peak_jy_beam
+    edges = _log_edges(np.concatenate([flux_mjy, peak_mjy]))
+    _histograms(axes, flux_mjy, classes, edges)
+    counts, _ = np.histogram(peak_mjy, edges)
+    label = "all, peak (mJy/beam)"
+    axes.stairs(counts, edges, color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label=label)
+    axes.set(xlabel="integrated flux (mJy)", ylabel="objects per bin")
+    _log_axis(axes, "x")
+    _log_axis(axes, "y")
+    axes.set_ylim(bottom=0.7)
+    _legend(axes)
+    return figure
+
+
+@in_style
+def plot_sizes(major_arcsec: Values, classes: Values, beam_arcsec: float) -> Figure:
+    """Draw the histogram of the major axes by class, with the beam's for comparison."""
+    figure, axes = new_graph()
+    edges = _log_edges(np.append(major_arcsec, beam_arcsec))
+    _histograms(axes, major_arcsec, classes, edges)
+    axes.axvline(beam_arcsec, color=INK, linestyle=(0, (1, 1.5)), linewidth=1.3, label="beam")
+    axes.set(xlabel="major axis, full width at half maximum (arcsec)", ylabel="objects per bin")
+    _log_axis(axes, "x")
+    _log_axis(axes, "y")
+    axes.set_ylim(bottom=0.7)
+    _legend(axes)
+    return figure
+
+
+@in_style
+def plot_counts(flux_jy: Values, classes: Values, area_sr: float) -> Figure:
+    """Draw Euclidean-normalised differential source counts, all and by class, with Poisson errors."""
+    figure, axes = new_graph()
+    edges = _log_edges(flux_jy, per_decade=5)
+    series = {"all": (flux_jy, INK, "o")}
+    for (name, colour), marker in zip(CLASS_COLOURS.items(), "s^v", strict=True):
+        if len(chosen := flux_jy[classes == name]):
+            series[name] = (chosen, colour, marker)
+    for label, (values, colour, marker) in series.items():
+        centre, counts, error = euclidean_counts(values, area_sr, edges)
+        axes.errorbar(
+            1e3 * centre, counts, error, fmt=marker, color=colour, markersize=4, linewidth=1, label=label
+        )
+    axes.set(
+        xlabel="integrated flux S (mJy)", ylabel=r"$S^{2.5}\,\mathrm{d}N/\mathrm{d}S$ (Jy$^{1.5}$ sr$^{-1}$)"
+    )
+    _log_axis(axes, "x")
+    axes.set_yscale("log")
+    _legend(axes)
+    return figure
+
+
+def exponential_density(k: Values, flux: FluxConfig) -> NDArray[np.float64]:
+    """Return the probability density of k that the settings ask for, at the values ``k``.
+
+    Where k above the cap is clipped there is, besides, a spike at the cap, which is left out.
+    """
+    k = np.asarray(k, np.float64)
+    density = np.exp(-k / flux.scale) / flux.scale
+    end = np.exp(-flux.cap / flux.scale) if flux.above == "redraw" else 0.0
+    inside = (k >= flux.minimum) & (k <= flux.cap)
+    return np.asarray(np.where(inside, density, 0.0) / (np.exp(-flux.minimum / flux.scale) - end))
+
+
+def euclidean_counts(flux_jy: Values, area_sr: float, edges_jy: Values) -> tuple[Values, Values, Values]:
+    """Return bin centres (Jy), S^2.5 dN/dS (Jy^1.5/sr) and its Poisson error, of bins that hold a source."""
+    n, _ = np.histogram(flux_jy, edges_jy)
+    centre = np.sqrt(edges_jy[1:] * edges_jy[:-1])
+    factor = centre**2.5 / (np.diff(edges_jy) * area_sr)
+    filled = n > 0
+    return centre[filled], (n * factor)[filled], (np.sqrt(n) * factor)[filled]
+
+
+def _histograms(axes: Axes, values: Values, classes: Values, edges: Values) -> None:
+    """Draw one filled histogram per class; what lies below the first edge is counted in the first bin."""
+    held = np.maximum(values, edges[0])
+    for name, colour in CLASS_COLOURS.items():
+        chosen = held[classes == name]
+        if len(chosen):
+            counts, _ = np.histogram(chosen, edges)
+            axes.stairs(counts, edges, fill=True, color=colour, alpha=0.16)
+            axes.stairs(counts, edges, color=colour, linewidth=1.5, label=f"{name} ({len(chosen):,})")
+
+
+def _log_edges(values: Values, per_decade: int = 20) -> Values:
+    """Return edges of equal steps in the logarithm that hold all positive values of the upper decades."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
+    last = np.floor(np.log10(high) * per_decade + 1e-6) + 1
+    first = max(np.floor(np.log10(low) * per_decade - 1e-6), last - MAX_DECADES * per_decade)
+    return np.asarray(10 ** (np.arange(min(first, last - 2), last + 1) / per_decade))
+
+
+def _log_axis(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic with plain numbers on it."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _legend(axes: Axes) -> None:
+    """Put the legend above the graph, where it hides nothing."""
+    n = len(axes.get_legend_handles_labels()[0])
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(n, 2), columnspacing=1.6, handlelength=1.8
+    )
+
+
+def _running_mean(values: Values) -> Values:
+    """Smooth over about a thirtieth of the curve, with as much as there is at its ends."""
+    half = max(1, len(values) // 60)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    return np.asarray((total[high] - total[low]) / (high - low))

@@ -1,0 +1,90 @@
+"""What the report page is made of, and how it becomes one HTML file that needs nothing else.
+
+A page is sections, a section is blocks, and the template knows how each kind of block looks. All text is
+escaped by jinja2; pictures are data URIs, so the file can be mailed, archived and opened without a network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import ClassVar
+
+from jinja2 import Environment, StrictUndefined
+
+from astro_dist import __version__
+
+TEMPLATE = "page.html.j2"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as a data URI, with a caption below it and a text for those who cannot see it."""
+
+    kind: ClassVar[str] = "picture"
+    uri: str
+    caption: str
+    alt: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head; ``folded`` tables open on a click and then need a caption."""
+
+    kind: ClassVar[str] = "table"
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    folded: bool = False
+    numbers: tuple[int, ...] = ()
+    code: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Commands or settings, word for word."""
+
+    kind: ClassVar[str] = "listing"
+    text: str
+    caption: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph, such as the reason why something is not here."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+
+
+Block = Picture | Table | Listing | Note
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the page; ``key`` is its anchor."""
+
+    key: str
+    title: str
+    lead: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report: a title, one sentence, the headline figures as (label, value), the sections."""
+
+    title: str
+    summary: str
+    headline: Sequence[tuple[str, str]]
+    sections: Sequence[Section] = field(default_factory=tuple)
+
+
+def render(page: Page) -> str:
+    """Return the page as HTML."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("astro_dist.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(page=page, version=__version__)

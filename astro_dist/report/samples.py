@@ -1,0 +1,161 @@
+"""Stamps to look at: beside the real cutouts whose masks they were drawn for, and those that were refused."""
+
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.field.objects import AcceptConfig, extract_objects
+from astro_dist.report.images import Image
+from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window
+from astro_dist.store.reader import StoreReader
+from astro_dist.work import Run
+
+MAX_CANDIDATES, MAX_EXAMINED = 600, 200
+TOP_PERCENTILE, LOWEST_TOP_SNR, HIGHEST_TOP_SNR = 97.0, 12.0, 100.0
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Stamps of one class, ready to be drawn.
+
+    Attributes
+    ----------
+    masks
+        Shape (n, s, s), class of every pixel.
+    rows
+        ``{label: (n, s, s)}``, images in units of the local noise.
+    top_snr
+        A fair upper end of their common colour scale.
+    """
+
+    masks: NDArray[np.uint8]
+    rows: dict[str, Image]
+    top_snr: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Stamps with refused objects.
+
+    Attributes
+    ----------
+    image_snr
+        Shape (n, s, s), in units of the local noise.
+    outlines
+        Shape (n, s, s), True in the masks of the refused objects.
+    reasons
+        Why, for each stamp.
+    """
+
+    image_snr: Image
+    outlines: NDArray[np.bool_]
+    reasons: tuple[str, ...]
+
+
+def read_examples(run: Run, n: int) -> dict[str, Examples]:
+    """Return up to ``n`` stamps of each class that any stamp shows, by class name, beside their donors.
+
+    A row with simulated noise is added where the network draws objects on an empty sky.
+    """
+    stamps, cutouts = _open_stores(run)
+    candidates = _spread(len(stamps), MAX_CANDIDATES)
+    masks = stamps.read("mask", candidates)
+    empty_sky = run.config.diffusion.target == "source"
+    found = {}
+    for source_class in (SourceClass.COMPACT, SourceClass.EXTENDED, SourceClass.SPURIOUS):
+        chosen = choose_examples(masks, source_class, n)
+        if len(chosen):
+            rows = _read_rows(run, stamps, cutouts, candidates[chosen], empty_sky)
+            top_snr = _top_snr(rows["real"], masks[chosen])
+            found[source_class.name.lower()] = Examples(masks[chosen], rows, top_snr)
+    return found
+
+
+def read_refused(run: Run, n: int) -> Refused | None:
+    """Return up to ``n`` stamps with objects that were refused, the reasons by turns; None if none is.
+
+    A few hundred stamps are examined again, with the conditions they were accepted by.
+    """
+    stamps, cutouts = _open_stores(run)
+    candidates = _spread(len(stamps), MAX_EXAMINED)
+    masks, instances = stamps.read("mask", candidates), stamps.read("instances", candidates)
+    images = stamps.read("image", candidates)
+    accept = AcceptConfig.model_validate(stamps.attrs["accept"])
+    by_reason: dict[str, list[tuple[Image, NDArray[np.bool_]]]] = {}
+    for i, stamp in enumerate(candidates):
+        rms = float(stamps.columns["rms_jy_beam"][stamp])
+        beam, pixel = _optics(cutouts, int(stamps.columns["donor"][stamp]))
+        objects, reasons = extract_objects(images[i], masks[i], instances[i], rms, beam, pixel, accept)
+        # With one reason in a stamp it is known which of its objects it belongs to.
+        if len(reasons) == 1:
+            wanted = np.isin(masks[i], accept.wanted)
+            refused = wanted & ~np.isin(instances[i], [o.instance for o in objects])
+            by_reason.setdefault(next(iter(reasons)).replace("_", " "), []).append((images[i] / rms, refused))
+    turns = zip_longest(*([(reason, *pair) for pair in pairs] for reason, pairs in sorted(by_reason.items())))
+    chosen = [entry for turn in turns for entry in turn if entry is not None][:n]
+    if not chosen:
+        return None
+    reasons_shown, image_snr, outlines = zip(*chosen, strict=True)
+    return Refused(np.stack(image_snr), np.stack(outlines), reasons_shown)
+
+
+def choose_examples(masks: NDArray[np.uint8], source_class: SourceClass, n: int) -> NDArray[np.int64]:
+    """Return up to ``n`` positions, evenly spread, of masks (m, s, s) that show a class.
+
+    Compact ones show compact sources only; the others show the class among what else there is.
+    """
+    shows = (masks == source_class).any(axis=(1, 2))
+    if source_class == SourceClass.COMPACT:
+        shows &= ~np.isin(masks, (SourceClass.EXTENDED, SourceClass.SPURIOUS)).any(axis=(1, 2))
+    found = np.flatnonzero(shows)
+    return found[_spread(len(found), n)]
+
+
+def _open_stores(run: Run) -> tuple[StoreReader, StoreReader]:
+    return StoreReader(run.product("stamps.zarr")), StoreReader(run.product("cutouts.zarr"))
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """Return up to ``most`` positions, spread evenly over ``n``."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
+def _read_rows(
+    run: Run, stamps: StoreReader, cutouts: StoreReader, chosen: NDArray[np.int64], empty_sky: bool
+) -> dict[str, Image]:
+    donors = stamps.columns["donor"][chosen]
+    turns = stamps.columns["symmetry"][chosen]
+    background = cutouts.columns["background_jy_beam"][donors, None, None]
+    real = (cutouts.read("image", donors) - background) / cutouts.columns["rms_jy_beam"][donors, None, None]
+    turned = [apply_symmetry(image, int(turn)) for image, turn in zip(real, turns, strict=True)]
+    generated = stamps.read("image", chosen) / stamps.columns["rms_jy_beam"][chosen, None, None]
+    rows = {"real": np.stack(turned), "generated": generated}
+    if empty_sky:
+        noise = [_noise(run, cutouts, int(i), int(donor)) for i, donor in zip(chosen, donors, strict=True)]
+        rows["generated\nwith noise"] = generated + np.stack(noise)
+    return rows
+
+
+def _noise(run: Run, cutouts: StoreReader, stamp: int, donor: int) -> Image:
+    """Return noise of unit rms with the beam of a cutout."""
+    size_pix = cutouts.attrs["size_pix"]
+    beam, pixel = _optics(cutouts, donor)
+    return beam_noise(Window(0, size_pix, 0, size_pix), beam, pixel, run.config.seed, ("report", stamp))
+
+
+def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:
+    columns = cutouts.columns
+    names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
+    pixel_arcsec = cutouts.attrs["maps"][columns["map"][index]]["pixel_arcsec"]
+    return Beam(*(float(columns[name][index]) for name in names)), Pixel(*pixel_arcsec)
+
+
+def _top_snr(real: Image, masks: NDArray[np.uint8]) -> float:
+    values = real[(masks > 0) & np.isfinite(real)]
+    top = float(np.percentile(values, TOP_PERCENTILE)) if len(values) else 0.0
+    return min(max(top, LOWEST_TOP_SNR), HIGHEST_TOP_SNR)

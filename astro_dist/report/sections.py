@@ -1,0 +1,301 @@
+"""The chapters of the report, made from what a run directory holds; what is missing is named."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import yaml
+
+from astro_dist.report import figures, gather, images, samples, tables
+from astro_dist.report.config import EARLIER
+from astro_dist.report.gather import FieldFiles
+from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
+from astro_dist.report.style import to_svg, to_webp
+from astro_dist.sky.beams import Beam
+from astro_dist.work import Run
+
+HALF_IN = 6.3
+OVERVIEW_SIDE_PIX, ZOOM_SIDE_PIX = 1500, 760
+SQUARE_DEGREES_PER_SR = (180 / math.pi) ** 2
+STRIP_TOP_SNR = 30.0
+HOW_DRAWN = (
+    "Brightness is stretched by asinh between limits that follow zscale; a pixel of the picture is the "
+    "brightest one of the block it stands for."
+)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """How a section comes about: the stages it cannot do without, and the function that makes its blocks."""
+
+    key: str
+    title: str
+    lead: str
+    needs: tuple[str, ...]
+    build: Callable[[Run], list[Block]]
+
+
+def build_page(run: Run) -> Page:
+    """Return the report of a run, whichever of its stages are published."""
+    sections = [Section(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
+    return Page(run.config.name, _summarise(run), _headline(run), sections)
+
+
+def _build_blocks(run: Run, chapter: Chapter) -> list[Block]:
+    missing = [stage for stage in chapter.needs if not _published(run, stage)]
+    if missing:
+        return [Note(f"Nothing to show: {' and '.join(missing)} did not run in this directory.")]
+    return chapter.build(run)
+
+
+def _published(run: Run, stage: str) -> bool:
+    return run.ledger.published(stage) is not None
+
+
+def _summarise(run: Run) -> str:
+    if not _published(run, "assemble"):
+        done = [name for name in EARLIER if _published(run, name)]
+        return f"A run without a field yet; published: {', '.join(done) or 'nothing'}."
+    field = FieldFiles(run.product("field"))
+    ny, nx = field.map.shape
+    n = f"{len(field.truth['id']):,} sources" if field.truth is not None else "sources"
+    survey = run.config.maps.survey if run.config.maps.files else "a simulated survey"
+    return (
+        f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model that learnt "
+        f"from {survey}. Where each one lies and how bright it is, the truth catalogue says exactly."
+    )
+
+
+def _headline(run: Run) -> list[tuple[str, str]]:
+    if not _published(run, "assemble"):
+        return []
+    field = FieldFiles(run.product("field"))
+    found, (ny, nx) = field.map, field.map.shape
+    dy, dx = found.pixel.dy_arcsec, found.pixel.dx_arcsec
+    pixel = f"{dx:.3g} arcsec" if math.isclose(dx, dy, rel_tol=1e-3) else f"{dx:.3g} x {dy:.3g} arcsec"
+    entries = [
+        ("Size (rows x columns)", f"{ny:,} x {nx:,}"),
+        ("Sky area", f"{field.area_sr * SQUARE_DEGREES_PER_SR:.3g} sq deg"),
+        ("Pixel", pixel),
+        ("Beam", _say_beam(found.beam)),
+    ]
+    if found.frequency_hz:
+        entries.append(("Frequency", f"{found.frequency_hz / 1e6:,.5g} MHz"))
+    if (truth := field.truth) is not None and len(truth["id"]):
+        rms_mjy_beam = 1e3 * float(np.median(truth["sigma_jy_beam"]))
+        entries.append(("Noise at the sources", f"{rms_mjy_beam:.3g} mJy/beam"))
+        entries += [
+            (f"{name.capitalize()} sources", f"{n:,}") for name, n in gather.count_classes(truth).items()
+        ]
+        entries.append(("Distinct objects", f"{len(np.unique(truth['object'])):,}"))
+    return entries
+
+
+def _say_beam(beam: Beam) -> str:
+    if math.isclose(beam.major_arcsec, beam.minor_arcsec, rel_tol=1e-3):
+        return f"{beam.major_arcsec:.3g} arcsec"
+    return f"{beam.major_arcsec:.3g} x {beam.minor_arcsec:.3g} arcsec"
+
+
+def _field_blocks(run: Run) -> list[Block]:
+    field = FieldFiles(run.product("field"))
+    beam, pixel = field.map.beam, field.map.pixel
+    windows = field.zoom_windows(run.config.report.zooms)
+    whole = field.view(field.whole, OVERVIEW_SIDE_PIX)
+    picture = to_webp(images.draw_view(whole, beam, pixel, width_in=images.WIDE_IN, boxes=windows))
+    caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
+    blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
+    for label, window in windows.items():
+        with_truth = label in list(windows)[-2:]
+        view = field.view(window, ZOOM_SIDE_PIX, classes=with_truth)
+        extent = f"{window.height:,} x {window.width:,} pixels"
+        scaled = (
+            "every pixel shown" if view.factor == 1 else f"blocks of {view.factor} x {view.factor} pixels"
+        )
+        caption = f"{label}: {extent}, {scaled}."
+        picture = to_webp(images.draw_view(view, beam, pixel, width_in=HALF_IN))
+        blocks.append(Picture(picture, caption, f"Map of a {label} view of the field"))
+        if with_truth and view.classes is not None:
+            picture = to_webp(images.draw_view(view, beam, pixel, width_in=HALF_IN, truth=True))
+            caption = f"{label} with the truth: outlines of mask.fits over the same sky."
+            blocks.append(Picture(picture, caption, f"Truth outlines over the {label} view"))
+    return blocks
+
+
+def _stamp_blocks(run: Run) -> list[Block]:
+    blocks: list[Block] = []
+    for name, example in samples.read_examples(run, run.config.report.examples).items():
+        figure = images.draw_grid(example.masks, example.rows, top_snr=example.top_snr)
+        caption = f"Stamps with {name} objects, in units of the local noise."
+        blocks.append(
+            Picture(to_webp(figure), caption, f"Grid of {name} stamps beside real cutouts", wide=True)
+        )
+    return blocks or [Note("No stamp holds an object.")]
+
+
+def _training_blocks(run: Run) -> list[Block]:
+    blocks: list[Block] = []
+    titles = {"autoencoder": "Autoencoder", "diffusion": "Latent diffusion model"}
+    for stage, title in titles.items():
+        curve = gather.read_curve(run.root / "logs" / f"{stage}.curve.jsonl")
+        if not curve.get("loss"):
+            blocks.append(Note(f"{title}: no learning curve (logs/{stage}.curve.jsonl) in this directory."))
+            continue
+        step, last = curve["loss"][-1]
+        caption = f"{title}: training loss {last:.4g} at step {step:,}"
+        caption += f", last validation loss {curve['val_loss'][-1][1]:.4g}." if curve.get("val_loss") else "."
+        blocks.append(Picture(to_svg(figures.plot_curve(curve)), caption, f"Learning curve of the {stage}"))
+    return blocks
+
+
+def _truth_blocks(run: Run) -> list[Block]:
+    field = FieldFiles(run.product("field"))
+    truth = field.truth
+    if truth is None or not len(truth["id"]):
+        return [Note("The truth catalogue is empty.")]
+    names, flux = truth["class_name"], run.config.assemble.flux
+    asked = flux if flux.mode != "catalogue" else None
+    beam_arcsec = field.map.beam.major_arcsec
+    n_clipped = int((truth["k"] >= flux.cap * (1 - 1e-6)).sum())
+    remark = f" {n_clipped:,} objects stand at the cap." if asked and flux.above == "clip" else ""
+    remark += " The peak of a stretched shape lies below k." if flux.mode == "radiff_stretched" else ""
+    k_median = float(np.median(truth["k"]))
+    pictures = (
+        (
+            figures.plot_peaks(truth["k"], names, asked),
+            f"Peak over local rms (k), median {k_median:.3g}.{remark}",
+            "Histogram of k",
+        ),
+        (
+            figures.plot_fluxes(truth["flux_jy"], truth["peak_jy_beam"], names),
+            f"Integrated flux, {truth['flux_jy'].sum():.4g} Jy in all; the dashed outline is the peak. "
+            "What is fainter than the first bin is counted in it.",
+            "Histogram of fluxes",
+        ),
+        (
+            figures.plot_sizes(truth["major_arcsec"], names, beam_arcsec),
+            f"Major axis as observed, the beam ({beam_arcsec:.3g} arcsec) included.",
+            "Histogram of sizes",
+        ),
+        (
+            figures.plot_counts(truth["flux_jy"], names, field.area_sr),
+            "Differential source counts, normalised to a Euclidean universe; bars are Poisson errors.",
+            "Source counts",
+        ),
+    )
+    return [Picture(to_svg(figure), caption, alt) for figure, caption, alt in pictures]
+
+
+def _rejected_blocks(run: Run) -> list[Block]:
+    facts = run.facts("generate")
+    rejected = {str(reason): int(n) for reason, n in facts.get("rejected", {}).items()}
+    if not sum(rejected.values()):
+        return [Note("No object was rejected.")]
+    blocks: list[Block] = [tables.tabulate_reasons(rejected, facts.get("accepted"))]
+    if "accepted_iou" in facts:
+        agreement = (
+            "The isophotes of the accepted objects agree with their masks to an intersection over union"
+        )
+        blocks.append(Note(f"{agreement} of {facts['accepted_iou']:.3g} on average."))
+    refused = samples.read_refused(run, run.config.report.examples) if _published(run, "cutouts") else None
+    if refused is not None:
+        figure = images.draw_strip(
+            refused.image_snr, refused.outlines, refused.reasons, top_snr=STRIP_TOP_SNR
+        )
+        caption = "Some of them, as generated; the outline is the mask of what was refused."
+        blocks.append(Picture(to_webp(figure), caption, "Stamps with refused objects", wide=True))
+    return blocks
+
+
+def _run_blocks(run: Run) -> list[Block]:
+    blocks: list[Block] = [tables.tabulate_stages(run.ledger, run.root, EARLIER)]
+    blocks += tables.tabulate_files(run.ledger, run.root, EARLIER)
+    for stage in EARLIER:
+        if facts := run.facts(stage):
+            blocks.append(tables.tabulate_facts(facts, stage))
+    blocks.append(tables.tabulate_versions(run.config.seed))
+    text = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    blocks.append(Listing(text, "Configuration, every default included", folded=True))
+    return blocks
+
+
+def _next_blocks(run: Run) -> list[Block]:
+    here = os.path.relpath(run.root)
+    root = str(run.root) if here.startswith(os.pardir) else here
+    folder = f"{root}/field"
+    scale = 2 * run.config.assemble.flux.scale
+    steps = {
+        "Check that every file still has the bytes it was published with.": f"astro-dist verify {root}",
+        "Look at the map in CARTA, or in DS9 with an ellipse per source, and at the truth in TOPCAT.": (
+            f"carta {folder}/map.fits\n"
+            f"ds9 -asinh -zscale {folder}/map.fits -region load {folder}/truth.reg\n"
+            f"topcat {folder}/truth.vot"
+        ),
+        "Make the sources twice as bright and assemble the field again; nothing is trained or drawn anew.": (
+            f"astro-dist run {root}/config.yaml --out {root} "
+            f"--set assemble.flux.scale={scale:g} --redo assemble"
+        ),
+        "Learn from a survey of your own: name its maps in a configuration, and see what it would cost.": (
+            "astro-dist init my_survey.yaml\nastro-dist plan my_survey.yaml"
+        ),
+        "The data challenge: 30,000 objects on 12,000 x 15,000 pixels, for a machine with a GPU.": (
+            "astro-dist plan configs/data_challenge_12k.yaml\nastro-dist run configs/data_challenge_12k.yaml"
+        ),
+    }
+    return [Listing(commands, why) for why, commands in steps.items()]
+
+
+CHAPTERS = (
+    Chapter(
+        "field",
+        "The field",
+        "The whole synthetic map, ever closer views of one place in it, and the truth drawn over them.",
+        ("assemble",),
+        _field_blocks,
+    ),
+    Chapter(
+        "stamps",
+        "Real and generated",
+        "A column is one mask (blue compact, orange extended, green spurious), the survey's cutout it was "
+        "taken from, and what the network drew into it. Columns are spread evenly over all stamps.",
+        ("cutouts", "generate"),
+        _stamp_blocks,
+    ),
+    Chapter(
+        "training",
+        "Training",
+        "Loss of both networks as they learnt: thin as measured, thick as a running mean.",
+        (),
+        _training_blocks,
+    ),
+    Chapter(
+        "truth",
+        "The truth in numbers",
+        "Distributions over the truth catalogue: what was put in, not what a finder would measure.",
+        ("assemble",),
+        _truth_blocks,
+    ),
+    Chapter(
+        "rejected",
+        "Rejected objects",
+        "Objects the network drew that did not pass the checks, and so were neither counted nor placed.",
+        ("generate",),
+        _rejected_blocks,
+    ),
+    Chapter(
+        "run",
+        "The run",
+        "What each stage did, measured and published, and from what.",
+        (),
+        _run_blocks,
+    ),
+    Chapter(
+        "next",
+        "What to do next",
+        "Commands for a terminal in the directory the run was started from.",
+        (),
+        _next_blocks,
+    ),
+)

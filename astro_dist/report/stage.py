@@ -1,0 +1,47 @@
+"""The last stage: one HTML file that shows what the run made and needs nothing else to be read."""
+
+from astro_dist.report.config import EARLIER, ReportConfig
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+__all__ = ["REPORT", "ReportConfig"]
+
+TASK = Task("page")
+LARGEST_PAGE_BYTES, MEMORY_BYTES, CPU_S = 20_000_000, 1_000_000_000, 30.0
+
+
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return the one task there is."""
+    return [TASK]
+
+
+def write_page(run: Run, task: Task) -> dict[str, int]:
+    """Write the page; drawing libraries are loaded here, so that naming the stage costs nothing."""
+    from astro_dist.report.page import render
+    from astro_dist.report.sections import build_page
+
+    content = render(build_page(run)).encode()
+    run.output.write_bytes(content)
+    return {"bytes": len(content)}
+
+
+def estimate(run: Run) -> Estimate:
+    """Return an upper bound; most of it is reading the map three times."""
+    return Estimate(tasks=1, bytes=LARGEST_PAGE_BYTES, files=1, memory_bytes=MEMORY_BYTES, cpu_s=CPU_S)
+
+
+def finish(run: Run, results: Results) -> dict[str, int]:
+    """Return the size of the page."""
+    return dict(results[TASK.name])
+
+
+REPORT = Stage(
+    "report",
+    product="report.html",
+    plan=plan,
+    run=write_page,
+    finish=finish,
+    estimate=estimate,
+    sections=("report",),
+    inputs=EARLIER,
+    stable=False,
+)

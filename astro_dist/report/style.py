@@ -1,0 +1,89 @@
+"""How every figure of the report looks, and how it becomes text that a page can carry.
+
+Nothing here touches pyplot or changes matplotlib's settings for longer than one drawing, so that the
+report can be made in any process.
+"""
+
+import base64
+import io
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Arguments = ParamSpec("Arguments")
+
+INK, MUTED, FAINT, ACCENT = "#1d2733", "#5d6b7a", "#d5dbe1", "#0b5cad"
+# Okabe and Ito's palette: told apart with every common kind of colour vision, and in print.
+CLASS_COLOURS = {"compact": "#0072B2", "extended": "#D55E00", "spurious": "#009E73"}
+SKY_COLOURS, PAPER_COLOURS, NO_DATA = "inferno", "gray_r", "#c9d3dc"
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e8ecf0",
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "astro_dist",
+}
+
+
+def in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw with the report's settings and leave matplotlib's own as they were."""
+
+    @wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def new_graph(width_in: float = 5.4, height_in: float = 3.5) -> tuple[Figure, Axes]:
+    """Return a figure of one graph."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(True)
+    return figure, axes
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a graph as a data URI; text becomes paths, so it looks the same everywhere."""
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return data_uri(buffer.getvalue(), "image/svg+xml")
+
+
+def to_webp(figure: Figure, quality: int = 90) -> str:
+    """Return a picture of pixels as a data URI: noise as PNG would take five times the room."""
+    buffer = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(buffer, format="webp", dpi=figure.dpi, pil_kwargs={"quality": quality})
+    return data_uri(buffer.getvalue(), "image/webp")
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Return bytes as an address that holds them itself."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

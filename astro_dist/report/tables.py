@@ -1,0 +1,157 @@
+"""The run's numbers as text: what each stage made and measured, from which versions, into which files."""
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from astro_dist import __version__
+from astro_dist.ledger import Ledger, Published
+from astro_dist.report.page import Block, Table
+
+LIBRARIES = (
+    *("numpy", "scipy", "astropy", "photutils", "zarr", "tensorstore", "pyarrow", "dask"),
+    *("torch", "diffusers", "accelerate", "ray", "matplotlib"),
+)
+REASONS = {
+    "edge": "its footprint reaches the edge of the stamp",
+    "not_finite": "it holds pixels that are not numbers",
+    "faint": "its peak is too faint to be a donor",
+    "peak_outside": "its brightest pixel lies outside its mask",
+    "ignored_mask": "it fills too little of its mask",
+    "spill": "it spreads too far beyond its mask",
+    "narrower_than_beam": "it is narrower than the beam",
+}
+LONG_LIST = 8
+FILES_SHOWN, FILES_LISTED = 20, 400
+HEX_SHOWN = 12
+
+
+def show(value: Any) -> str:
+    """Return a figure as people write it: thousands apart, floats to four digits."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        more = f", ... ({len(value)} in all)" if len(value) > LONG_LIST else ""
+        return ", ".join(show(v) for v in value[:LONG_LIST]) + more
+    return str(value)
+
+
+def show_bytes(n: int) -> str:
+    """Return a size in decimal units."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= factor:
+            return f"{n / factor:.3g} {unit}"
+    return f"{n} B"
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+
+
+def tabulate_stages(ledger: Ledger, root: Path, stages: Sequence[str]) -> Table:
+    """Return one row per published stage: tasks, time, files, size, fingerprint."""
+    rows = []
+    for name in stages:
+        published = ledger.published(name)
+        if published is None:
+            continue
+        logs = ledger.logs(name, published.fingerprint)
+        busy = sum(float(log["seconds"]) for log in logs)
+        size = sum(_size(path) for _, path, _ in _files(published, root))
+        row = [name, published.product, show(len(logs)), show_seconds(_elapsed(logs)), show_seconds(busy)]
+        rows.append([*row, show(len(published.files)), show_bytes(size), published.fingerprint[:HEX_SHOWN]])
+    head = ("stage", "product", "tasks", "elapsed", "work", "files", "size", "fingerprint")
+    caption = (
+        "Elapsed is from the first task's start to the last one's end, work the sum over tasks. A stage runs "
+        "again only when its fingerprint (settings, inputs, code version) changes."
+    )
+    return Table(head, rows, caption, numbers=(2, 3, 4, 5, 6), code=(1, 7))
+
+
+def tabulate_facts(facts: Mapping[str, Any], stage: str) -> Table:
+    """Return what a stage measured, nested names joined by dots."""
+    return Table(("figure", "value"), list(_flatten(facts)), f"Figures of {stage}", folded=True)
+
+
+def tabulate_versions(seed: int) -> Table:
+    """Return the versions the bytes depend on, and the seed."""
+    rows = [("seed", str(seed)), ("astro_dist", __version__), ("python", platform.python_version())]
+    for name in LIBRARIES:
+        try:
+            rows.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return Table(("part", "version"), rows, "Seed and versions", folded=True)
+
+
+def tabulate_files(ledger: Ledger, root: Path, stages: Sequence[str]) -> list[Block]:
+    """Return the published files with size and sha256: small products in one table, stores folded."""
+    few: list[list[str]] = []
+    folded: list[Block] = []
+    head = ("file", "size", f"sha256 (first {HEX_SHOWN} digits)")
+    for name in stages:
+        published = ledger.published(name)
+        if published is None:
+            continue
+        rows = [
+            [shown, show_bytes(_size(path)), digest[:HEX_SHOWN]]
+            for shown, path, digest in _files(published, root)
+        ]
+        if len(rows) <= FILES_SHOWN:
+            few += rows
+            continue
+        more = f", the first {FILES_LISTED} of them" if len(rows) > FILES_LISTED else ""
+        caption = f"{published.product}: {len(rows):,} files{more}"
+        folded.append(Table(head, rows[:FILES_LISTED], caption, folded=True, numbers=(1,), code=(0, 2)))
+    first: list[Block] = [Table(head, few, "Published files", numbers=(1,), code=(0, 2))] if few else []
+    return first + folded
+
+
+def tabulate_reasons(rejected: Mapping[str, int], accepted: int | None) -> Table:
+    """Return how many objects each reason refused, the commonest first, with their share of all examined."""
+    total = sum(rejected.values()) + (accepted or 0)
+    ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
+    outcomes = [(reason.replace("_", " "), REASONS.get(reason, ""), n) for reason, n in ordered]
+    if accepted is not None:
+        outcomes.append(("accepted", "it passed every check", accepted))
+    rows = [[name, meaning, show(n), f"{100 * n / total:.1f} %"] for name, meaning, n in outcomes]
+    return Table(("outcome", "meaning", "objects", "share"), rows, numbers=(2, 3))
+
+
+def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", show(value)
+
+
+def _files(published: Published, root: Path) -> list[tuple[str, Path, str]]:
+    """Return (name to show, path, sha256) of every file of a product."""
+    found = []
+    for name, digest in published.files.items():
+        shown = published.product if name == "." else f"{published.product}/{name}"
+        found.append((shown, root / shown, digest))
+    return found
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _elapsed(logs: Sequence[Mapping[str, Any]]) -> float:
+    starts = [float(log["start"]) for log in logs]
+    ends = [float(log["start"]) + float(log["seconds"]) for log in logs]
+    return max(ends) - min(starts) if logs else 0.0

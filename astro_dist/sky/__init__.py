@@ -1,0 +1,1 @@
+"""Maps, beams, windows, noise, islands: what radio astronomers know."""

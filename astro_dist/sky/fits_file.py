@@ -1,0 +1,342 @@
+"""FITS files as this system writes them: equal byte for byte when made again, checksums included.
+
+A large image is created empty and filled by row bands, each of which writes its own byte range and
+returns its crc32 and its share of the checksum; `finish_banded` reads the file once, refuses bands
+whose bytes changed and seals the header in place. Images are two-dimensional, big-endian and unscaled.
+"""
+
+import math
+import os
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import DTypeLike, NDArray
+
+from astro_dist import __version__
+from astro_dist.errors import IntegrityError, RecomputeError
+from astro_dist.files import publish_file
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.checksum import Extent, encode_checksum, fold32, read_pieces, sum32
+from astro_dist.sky.fits_reader import DTYPES, explained, open_hdus, open_raw
+
+BLOCK = 2880
+# A fixed comment: astropy's own holds the time of day.
+CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
+BITPIX = {np.dtype(code): bitpix for bitpix, code in DTYPES.items()}
+COLUMN_FORMATS = {
+    **{"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"},
+    **{"u2": "J", "u4": "K"},
+}
+
+
+def plane_wcs(shape: Sequence[int], pixel: Pixel, ra_deg: float, dec_deg: float) -> WCS:
+    """Return an ICRS SIN projection, north up and east left, centred on the middle of a map of ``shape``."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.crval = [ra_deg, dec_deg]
+    wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+    wcs.wcs.cdelt = [-pixel.dx_arcsec / 3600, pixel.dy_arcsec / 3600]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.set()
+    return wcs
+
+
+def wcs_cards(wcs: WCS) -> dict[str, str | float]:
+    """Return the FITS cards of a celestial WCS as plain values, degrees, ready for a header or JSON."""
+    w = wcs.wcs
+    scale = wcs.pixel_scale_matrix
+    cards: dict[str, str | float] = {}
+    for i in (0, 1):
+        cards[f"CTYPE{i + 1}"] = str(w.ctype[i])
+        cards[f"CUNIT{i + 1}"] = "deg"
+        cards[f"CRVAL{i + 1}"] = float(w.crval[i])
+        cards[f"CRPIX{i + 1}"] = float(w.crpix[i])
+        cards[f"CDELT{i + 1}"] = float(scale[i, i])
+        if scale[i, 1 - i]:
+            cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / scale[i, i])
+    cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
+    if math.isfinite(w.lonpole):
+        cards["LONPOLE"] = float(w.lonpole)
+    equinox = float(w.equinox)
+    if str(w.ctype[0]).startswith("RA"):
+        old = "FK5" if equinox >= 1984 else "FK4"
+        cards["RADESYS"] = str(w.radesys) or ("ICRS" if math.isnan(equinox) else old)
+        if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
+            cards["EQUINOX"] = equinox
+    return cards
+
+
+def radio_header(
+    shape: Sequence[int],
+    wcs: WCS,
+    beam: Beam | None = None,
+    frequency_hz: float | None = None,
+    *,
+    unit: str = "Jy/beam",
+    object_name: str = "",
+    dtype: DTypeLike = np.float32,
+    cards: Mapping[str, Any] | None = None,
+    history: Iterable[str] = (),
+) -> fits.Header:
+    """Return the header of a synthetic two-dimensional radio image of ``shape`` (ny, nx).
+
+    Parameters
+    ----------
+    unit
+        BUNIT; empty for images that hold classes or numbers.
+    cards
+        More cards, each a value or a ``(value, comment)``.
+    history
+        HISTORY lines, one per stage.
+
+    Notes
+    -----
+    DATE is written only when SOURCE_DATE_EPOCH is set, so that a header is the same tomorrow.
+    """
+    header = _image_header(fits.Header(), shape, dtype)
+    header["EXTEND"] = True
+    if unit:
+        header["BUNIT"] = unit
+        header["BTYPE"] = "Intensity"
+    if object_name:
+        header["OBJECT"] = object_name
+    if beam is not None:
+        header["BMAJ"] = (beam.major_arcsec / 3600, "[deg] beam, full width at half maximum")
+        header["BMIN"] = (beam.minor_arcsec / 3600, "[deg]")
+        header["BPA"] = (beam.pa_deg, "[deg] major axis east of north")
+    header.update(wcs_cards(wcs))
+    if frequency_hz is not None:
+        header["RESTFRQ"] = (frequency_hz, "[Hz] observing frequency")
+        header["SPECSYS"] = "TOPOCENT"
+    header["TELESCOP"] = "synthetic"
+    header["ORIGIN"] = f"astro_dist {__version__}"
+    header["SYNTH"] = (True, "this sky does not exist")
+    if "SOURCE_DATE_EPOCH" in os.environ:
+        moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))
+        header["DATE"] = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
+    header.update(cards or {})
+    for line in history:
+        header.add_history(line)
+    return header
+
+
+def create_banded(path: Path, header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> None:
+    """Create an image of zeros for `write_rows` to fill; the file that is already there is kept if it fits.
+
+    Parameters
+    ----------
+    header
+        Cards of the image, as from `radio_header`; its size and BITPIX are set from the other arguments.
+    shape, dtype
+        ``(ny, nx)`` and the type of a pixel: u1, i2, i4, i8, f4 or f8.
+    """
+    header = _sealed(_image_header(header, shape, dtype), 0, "0" * 16)
+    head = header.tostring().encode("ascii")
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = len(head) + n_bytes + -n_bytes % BLOCK
+    if path.exists() and path.stat().st_size == size:
+        with path.open("rb") as handle:
+            if _lasting_cards(handle.read(len(head))) == _lasting_cards(head):
+                return
+    with publish_file(path) as hidden, hidden.open("wb") as handle:
+        handle.write(head)
+        handle.flush()
+        os.posix_fallocate(handle.fileno(), 0, size)
+
+
+def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
+    """Write full-width rows of an image made by `create_banded`, durably, into their own byte range.
+
+    Parameters
+    ----------
+    y0
+        Row of the map that ``rows[0]`` is.
+    rows
+        ``(h, nx)``, of the image's type.
+
+    Returns
+    -------
+    dict
+        The record that `finish_banded` wants: ``y0``, ``rows``, ``crc32`` and ``datasum`` of these bytes.
+    """
+    start, shape, dtype = _layout(_read_header(path))
+    if rows.dtype.newbyteorder(">") != dtype or rows.shape[1] != shape[1] or y0 + len(rows) > shape[0]:
+        raise ValueError(f"rows {rows.shape} {rows.dtype} from {y0} do not fit an image {shape} {dtype}")
+    offset = y0 * shape[1] * dtype.itemsize
+    data = np.ascontiguousarray(rows, dtype).reshape(-1).view(np.uint8).data
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(handle, data[done:], start + offset + done)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return {"y0": y0, "rows": len(rows), "crc32": zlib.crc32(data), "datasum": sum32(data, offset % 4)}
+
+
+def finish_banded(path: Path, bands: Mapping[str, Mapping[str, int]]) -> None:
+    """Check every band against its record and write DATASUM and CHECKSUM into the header, in place.
+
+    Parameters
+    ----------
+    bands
+        The records of `write_rows` by task name; together they are every row once.
+
+    Raises
+    ------
+    RecomputeError
+        When the bytes of some bands are not those their tasks wrote; names the tasks.
+    IntegrityError
+        When rows are missing or doubled, or the file is damaged outside the bands.
+    """
+    header = _read_header(path)
+    start, (ny, nx), dtype = _layout(header)
+    tasks = sorted(bands, key=lambda task: bands[task]["y0"])
+    edges = [0, *(bands[task]["y0"] + bands[task]["rows"] for task in tasks)]
+    if [bands[task]["y0"] for task in tasks] != edges[:-1] or edges[-1] != ny:
+        raise IntegrityError(f"{path.name}: the bands do not cover its {ny} rows once; run the stage again")
+    total, damaged = 0, []
+    with path.open("rb") as handle:
+        handle.seek(start)
+        for task in tasks:
+            band = bands[task]
+            if _crc32(handle, band["rows"] * nx * dtype.itemsize) != band["crc32"]:
+                damaged.append(task)
+            total = fold32(total + band["datasum"])
+        padding = handle.read()
+    if damaged:
+        names = ", ".join(damaged)
+        raise RecomputeError(f"{path.name}: the rows of {names} are not what was written", tuple(damaged))
+    if padding != bytes(-ny * nx * dtype.itemsize % BLOCK):
+        raise IntegrityError(f"{path.name}: the end of the file is damaged; remove it and run again")
+    head = _seal(header, total)
+    with path.open("rb+") as handle:
+        handle.write(head)
+        os.fsync(handle.fileno())
+
+
+def write_table(
+    path: Path,
+    columns: Mapping[str, NDArray[Any]],
+    *,
+    name: str,
+    units: Mapping[str, str] | None = None,
+    ucds: Mapping[str, str] | None = None,
+    cards: Mapping[str, Any] | None = None,
+    history: Iterable[str] = (),
+) -> None:
+    """Publish a FITS binary table with checksums, equal byte for byte when made again.
+
+    Parameters
+    ----------
+    columns
+        One-dimensional arrays of one length: bool, integers, floats or text.
+    name
+        EXTNAME of the table.
+    units, ucds
+        TUNIT and TUCD of some columns, as FITS and the IVOA write them.
+    """
+    table = fits.BinTableHDU.from_columns([_column(key, v, units or {}) for key, v in columns.items()])
+    table.name = name
+    for number, key in enumerate(columns, 1):
+        if ucds and key in ucds:
+            table.header[f"TUCD{number}"] = ucds[key]
+    table.header.update(cards or {})
+    table.header["ORIGIN"] = f"astro_dist {__version__}"
+    for line in history:
+        table.header.add_history(line)
+    hdus = fits.HDUList([fits.PrimaryHDU(), table])
+    for hdu in hdus:
+        hdu.add_checksum(when=CHECK_COMMENT)
+    with publish_file(path) as hidden:
+        hdus.writeto(hidden)
+
+
+def verify_fits(path: Path) -> list[str]:
+    """Return what is wrong with a FITS file by its own checksums, one line per fault.
+
+    Raises
+    ------
+    IntegrityError
+        When the file cannot be read as FITS at all.
+    """
+    faults = []
+    with explained(path, IntegrityError), open_raw(path) as handle:
+        with open_hdus(path, disable_image_compression=True) as hdus:
+            extents = [Extent.of(hdu) for hdu in hdus]
+        size = handle.seek(0, os.SEEK_END)
+        for number, extent in enumerate(extents):
+            if not extent.has_checksum:
+                faults.append(f"{path}: HDU {number} has no CHECKSUM, so that nothing can be said of it")
+            elif size < extent.end:
+                faults.append(f"{path}: HDU {number} is cut short, {size} of {extent.end} bytes are there")
+            elif card := extent.wrong_card(handle):
+                faults.append(f"{path}: HDU {number} does not hold what its {card} says")
+    return faults
+
+
+def _crc32(handle: BufferedIOBase, n_bytes: int) -> int:
+    crc = 0
+    for piece in read_pieces(handle, n_bytes):
+        crc = zlib.crc32(piece, crc)
+    return crc
+
+
+def _image_header(header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> fits.Header:
+    """Return a copy that begins with the mandatory cards of a primary image."""
+    header = header.copy()
+    first = {"SIMPLE": True, "BITPIX": BITPIX[np.dtype(dtype).newbyteorder(">")], "NAXIS": 2}
+    first |= {"NAXIS1": int(shape[1]), "NAXIS2": int(shape[0])}
+    for position, (key, value) in enumerate(first.items()):
+        if key in header:
+            header[key] = value
+        else:
+            header.insert(position, (key, value))
+    return header
+
+
+def _sealed(header: fits.Header, datasum: int, checksum: str) -> fits.Header:
+    header = header.copy()
+    header["CHECKSUM"] = (checksum, CHECK_COMMENT)
+    header["DATASUM"] = (str(datasum), CHECK_COMMENT)
+    return header
+
+
+def _lasting_cards(head: bytes) -> list[bytes]:
+    """Return the cards of a header but the two that `finish_banded` changes."""
+    cards = [head[i : i + 80] for i in range(0, len(head), 80)]
+    return [card for card in cards if not card.startswith((b"CHECKSUM", b"DATASUM"))]
+
+
+def _seal(header: fits.Header, datasum: int) -> bytes:
+    """Return the bytes of the header with both sums in it; its length does not change."""
+    blank = _sealed(header, datasum, "0" * 16).tostring().encode("ascii")
+    checksum = encode_checksum(fold32(sum32(blank) + datasum))
+    return _sealed(header, datasum, checksum).tostring().encode("ascii")
+
+
+def _read_header(path: Path) -> fits.Header:
+    with path.open("rb") as handle:
+        return fits.Header.fromfile(handle)
+
+
+def _layout(header: fits.Header) -> tuple[int, tuple[int, int], np.dtype[Any]]:
+    """Return the offset of the data, the shape (ny, nx) and the type of a pixel on disk."""
+    start = len(header.tostring())
+    return start, (header["NAXIS2"], header["NAXIS1"]), np.dtype(DTYPES[header["BITPIX"]])
+
+
+def _column(name: str, values: NDArray[Any], units: Mapping[str, str]) -> fits.Column:
+    kind = values.dtype.str[1:]
+    text = values.dtype.kind == "U"
+    code = f"{max(1, values.dtype.itemsize // 4)}A" if text else COLUMN_FORMATS[kind]
+    return fits.Column(name, code, units.get(name), array=values.astype("S") if text else values)

@@ -1,0 +1,299 @@
+"""Radio maps of users and of `simulate`, read through windows and never whole.
+
+`SkyMap.open` settles everything that can be wrong with a file and says so in one line; afterwards a map
+is a small picklable description that holds no file handle, and `SkyMap.read` returns Jy/beam whatever
+the file holds. Two axes must be celestial, north up and east left; further axes must have length 1.
+"""
+
+import glob
+import math
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
+
+from astro_dist.config import Section
+from astro_dist.errors import ConfigError
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
+from astro_dist.sky.windows import Window
+from astro_dist.work import Run
+
+# Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
+CHECK_AT_OPEN_BYTES = 1 << 30
+MAX_TURN = 0.05
+FRAMES = ("icrs", "fk5", "fk4", "galactic")
+UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
+HERTZ = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
+AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
+Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+class MapsConfig(Section):
+    """The maps that are read, and what their headers leave out."""
+
+    files: tuple[str, ...] = ()
+    """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
+    unit: str | None = None
+    """Unit of the pixels (Jy/beam, mJy/beam or uJy/beam), in place of BUNIT."""
+    beam_major_arcsec: float | None = Field(default=None, gt=0)
+    """Full width of the beam along its major axis, in place of BMAJ."""
+    beam_minor_arcsec: float | None = Field(default=None, gt=0)
+    """Full width of the beam along its minor axis; by default the beam is round."""
+    beam_pa_deg: float | None = None
+    """Position angle of the beam's major axis, east of north; by default 0."""
+    frequency_hz: float | None = Field(default=None, gt=0)
+    """Observing frequency, in place of the header's."""
+    survey: str = "survey"
+    """Name of the survey, as stores, catalogues and the report show it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MapsConfig":
+        try:
+            _ = self.beam, self.unit and unit_factor(self.unit)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def beam(self) -> Beam | None:
+        """The beam these settings give, or None when they leave it to the headers."""
+        if self.beam_major_arcsec is not None:
+            minor = self.beam_minor_arcsec or self.beam_major_arcsec
+            return Beam(self.beam_major_arcsec, minor, self.beam_pa_deg or 0.0)
+        if self.beam_minor_arcsec is not None or self.beam_pa_deg is not None:
+            raise ConfigError("a beam needs beam_major_arcsec too; give it or leave all three out")
+        return None
+
+
+@dataclass(frozen=True)
+class SkyMap:
+    """A radio map on disk.
+
+    Attributes
+    ----------
+    path, name
+        The file, and its name without ``.fits``, ``.fz`` and ``.gz``.
+    shape
+        ``(ny, nx)``.
+    beam, pixel
+        The restoring beam, and the size of a pixel at the reference point.
+    frequency_hz
+        None when neither the settings nor the header say.
+    to_jy_beam
+        What the file's values are multiplied by.
+    cards
+        The header, as text.
+    layout
+        Where the pixels are in the file.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int]
+    beam: Beam
+    pixel: Pixel
+    frequency_hz: float | None
+    to_jy_beam: float
+    cards: str
+    layout: Layout
+
+    @classmethod
+    def open(cls, path: Path, config: MapsConfig, *, verify: bool = True) -> "SkyMap":
+        """Describe the map in a FITS file.
+
+        Parameters
+        ----------
+        config
+            Unit, beam and frequency, where given, take the place of the header's.
+        verify
+            Check CHECKSUM and DATASUM where the file has them and is not above 1 GiB.
+
+        Raises
+        ------
+        ConfigError
+            With the file's name: it is missing, cut short, no FITS image, a cube, without a celestial
+            WCS, without a beam or a known unit, or not north-up and east-left.
+        IntegrityError
+            When a checksum is wrong.
+        """
+        with explained(path, ConfigError):
+            header, layout = find_image(path)
+            scale = _celestial(header).pixel_scale_matrix * 3600
+            opened = cls(
+                path=path,
+                name=re.sub(r"(\.(fits?|fz|gz))+$", "", path.name, flags=re.IGNORECASE),
+                shape=(layout.axes[-2], layout.axes[-1]),
+                beam=config.beam or _header_beam(header),
+                pixel=Pixel(float(scale[1, 1]), -float(scale[0, 0])),
+                frequency_hz=config.frequency_hz or _header_frequency_hz(header),
+                to_jy_beam=unit_factor(config.unit or str(header.get("BUNIT", ""))),
+                cards=header.tostring(),
+                layout=layout,
+            )
+        if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
+            opened.verify()
+        return opened
+
+    @cached_property
+    def wcs(self) -> WCS:
+        """The celestial WCS, two axes, longitude first."""
+        with explained(self.path, ConfigError):
+            return _celestial(fits.Header.fromstring(self.cards))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the WCS out: astropy rounds it when it is pickled, and it is made again from the cards."""
+        return {key: value for key, value in self.__dict__.items() if key != "wcs"}
+
+    def read(self, window: Window) -> NDArray[np.float32]:
+        """Return the pixels of a window inside the map, Jy/beam, NaN where there are no data.
+
+        Only these rows are read. The array is native float32, contiguous and the caller's own.
+
+        Raises
+        ------
+        DataError
+            When the file ends too early or cannot be decoded.
+        """
+        window.within(Window.of_shape(self.shape))
+        image = read_pixels(self.path, self.layout, window)
+        if self.to_jy_beam != 1:
+            image *= np.float32(self.to_jy_beam)
+        image[np.isinf(image)] = np.nan
+        return image
+
+    def verify(self) -> None:
+        """Compare the file with its checksums, where it has them; `IntegrityError` when they are wrong."""
+        verify_checksum(self.path, self.layout)
+
+    def sky_of(self, y: ArrayLike, x: ArrayLike) -> Coordinates:
+        """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, NaN off the projected sky."""
+        lon, lat = self.wcs.pixel_to_world_values(np.asarray(x, np.float64), np.asarray(y, np.float64))
+        frame = wcs_to_celestial_frame(self.wcs)
+        if frame.name == "icrs":
+            return np.asarray(lon), np.asarray(lat)
+        sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
+        return np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
+
+    def pixel_of(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> Coordinates:
+        """Return the pixel positions ``(y, x)`` of ICRS positions, NaN where they do not project."""
+        sky = SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs")
+        x, y = self.wcs.world_to_pixel(sky)
+        return np.asarray(y), np.asarray(x)
+
+
+def open_maps(run: Run) -> list[SkyMap]:
+    """Open the user's maps in the order of their paths, or those that `simulate` published.
+
+    Raises
+    ------
+    ConfigError
+        See `SkyMap.open`; also when a pattern matches nothing or two maps have one name.
+    """
+    config: MapsConfig = run.config.maps
+    if config.files:
+        maps = [SkyMap.open(path, config) for path in map_sources(run)]
+    else:
+        folder = run.product("maps")
+        maps = [
+            SkyMap.open(folder / name, MapsConfig(), verify=False) for name in run.facts("simulate")["maps"]
+        ]
+    by_name: dict[str, Path] = {}
+    for sky_map in maps:
+        other = by_name.setdefault(sky_map.name, sky_map.path)
+        if other != sky_map.path:
+            raise ConfigError(
+                f"two maps are named {sky_map.name!r}: {other} and {sky_map.path}; rename one or take one out"
+            )
+    return maps
+
+
+def map_sources(run: Run) -> list[Path]:
+    """Return the user's files that ``maps.files`` names, sorted, each once."""
+    found: set[Path] = set()
+    for pattern in run.config.maps.files:
+        expanded = str(Path(pattern).expanduser())
+        matches = glob.glob(expanded, recursive=True)
+        if not matches and not glob.has_magic(expanded):
+            matches = [expanded]
+        if not matches:
+            raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
+        found |= {Path(match) for match in matches}
+    return sorted(found)
+
+
+def unit_factor(unit: str) -> float:
+    """Return what values in ``unit`` are multiplied by to be Jy/beam; M stands for milli, not mega.
+
+    Raises
+    ------
+    ConfigError
+        When the unit is empty or not Jy, mJy or uJy per beam.
+    """
+    known = "Jy/beam, mJy/beam or uJy/beam"
+    text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
+    if not text:
+        raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
+    match = re.fullmatch(r"([mu]?)jy(?:/beam|beam-1)|beam-1([mu]?)jy", text)
+    if match is None:
+        raise ConfigError(f"the unit {unit!r} is not known; convert the map or give maps.unit as {known}")
+    return UNIT_FACTORS[match[1] or match[2] or ""]
+
+
+def _celestial(header: fits.Header) -> WCS:
+    """Return the celestial part of a header's WCS after checking that the image is a plain sky map."""
+    wcs = WCS(header)
+    if not wcs.has_celestial:
+        raise ConfigError("there is no celestial WCS (CTYPE, CRVAL, CRPIX, CDELT) in its header; add one")
+    lengths = [int(header[f"NAXIS{i + 1}"]) for i in range(header["NAXIS"])]
+    lon, lat = wcs.wcs.lng, wcs.wcs.lat
+    long_axes = [i for i, n in enumerate(lengths) if n > 1 and i not in (lon, lat)]
+    if long_axes:
+        named = ", ".join(f"{header.get(f'CTYPE{i + 1}', f'axis {i + 1}')} ({lengths[i]})" for i in long_axes)
+        raise ConfigError(f"it is a cube with more than one plane along {named}; write one plane as a map")
+    if (lon, lat) != (0, 1):
+        raise ConfigError("its first two axes are not longitude and latitude; reorder them first")
+    scale = wcs.celestial.pixel_scale_matrix
+    turn = (
+        max(abs(scale[0, 1] / scale[0, 0]), abs(scale[1, 0] / scale[1, 1])) if scale.diagonal().all() else 1
+    )
+    if not (scale[0, 0] < 0 < scale[1, 1] and turn <= MAX_TURN):
+        raise ConfigError("its north is not up or its east not left; regrid it first")
+    frame = wcs_to_celestial_frame(wcs.celestial).name
+    if frame not in FRAMES:
+        raise ConfigError(f"its sky is in the frame {frame}, not one of {', '.join(FRAMES)}; regrid it first")
+    return wcs.celestial
+
+
+def _header_beam(header: fits.Header) -> Beam:
+    if "BMAJ" in header:
+        values = [header["BMAJ"], header.get("BMIN", header["BMAJ"]), header.get("BPA", 0.0)]
+    else:
+        # Each cleaning appends a line; the last one made the image.
+        found = AIPS_BEAM.findall("\n".join(header.get("HISTORY", [])))
+        if not found:
+            raise ConfigError(
+                "there is no beam (BMAJ, BMIN, BPA) in its header; give it as maps.beam_major_arcsec, "
+                "maps.beam_minor_arcsec and maps.beam_pa_deg"
+            )
+        values = found[-1]
+    major, minor, pa = map(float, values)
+    return Beam(major * 3600, minor * 3600, pa)
+
+
+def _header_frequency_hz(header: fits.Header) -> float | None:
+    values = [header.get(key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ")]
+    for number in (4, 3):
+        if str(header.get(f"CTYPE{number}", "")).startswith("FREQ"):
+            factor = HERTZ.get(str(header.get(f"CUNIT{number}", "")).strip().lower(), 1.0)
+            values.insert(0, header.get(f"CRVAL{number}", 0.0) * factor)
+    return next((float(v) for v in values if isinstance(v, int | float) and 0 < v < math.inf), None)

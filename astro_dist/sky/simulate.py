@@ -1,0 +1,292 @@
+"""A deterministic radio survey to start from: noise, compact and extended sources, and artefacts.
+
+The maps are drawn by row bands; a source belongs to its number and a noise value to its pixel, so that
+the bytes depend on neither the bands nor who draws them. The extended sources are several times more
+frequent than in nature, so that a small map teaches a network; all else follows the 1.4 GHz sky.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.ledger import Result
+from astro_dist.seeds import stream
+from astro_dist.sky.artefacts import Artefact, draw_artefact
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.fits_file import create_banded, finish_banded, radio_header, write_rows, write_table
+from astro_dist.sky.morphology import Morphology, draw_galaxy
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.sources import Population, draw_population
+from astro_dist.sky.survey import SimulateConfig as SimulateConfig
+from astro_dist.sky.windows import Window, bands
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+Image = NDArray[np.float32]
+
+BAND_ROWS = 512
+ARTEFACT_SNR = 50.0
+"""Sources below this leave nothing worth drawing."""
+MASK_SNR = 3.0
+"""A pixel is in the truth mask where the sources of a class, without noise, are above this."""
+TRUTH_ROW_BYTES = 100
+UNITS = {
+    **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
+    **{name: "arcsec" for name in ("major_arcsec", "minor_arcsec")},
+    **{"x": "pix", "y": "pix", "flux_jy": "Jy", "peak_jy_beam": "Jy/beam"},
+}
+UCDS = {
+    "id": "meta.id;meta.main",
+    "class": "src.class",
+    "ra_deg": "pos.eq.ra;meta.main",
+    "dec_deg": "pos.eq.dec;meta.main",
+    "flux_jy": "phot.flux.density;em.radio",
+    "peak_jy_beam": "phot.flux.density;em.radio;stat.max",
+    "major_arcsec": "phys.angSize.smajAxis",
+    "minor_arcsec": "phys.angSize.sminAxis",
+    "pa_deg": "pos.posAng",
+}
+
+
+@dataclass(frozen=True)
+class SimulatedMap:
+    """One map's sky, ready to be drawn anywhere."""
+
+    config: SimulateConfig
+    seed: int
+    number: int
+    population: Population
+    moments_pix: NDArray[np.float64]
+    artefacts: list[Artefact]
+
+    @classmethod
+    def draw(cls, config: SimulateConfig, seed: int, number: int) -> "SimulatedMap":
+        """Draw what the map holds, but none of its pixels."""
+        population = draw_population(config, seed, ("simulate", number))
+        moments = population.moments_pix(config.beam, config.pixel)
+        artefacts = _draw_artefacts(config, population, seed, number) if config.spurious else []
+        return cls(config, seed, number, population, moments, artefacts)
+
+    def draw_source(self, i: int) -> tuple[Window, Image]:
+        """Return the pixels of source ``i``, Jy/beam, and the window they belong to."""
+        p, config = self.population, self.config
+        y, x, reach = round(p.y[i]), round(p.x[i]), int(p.reach_pix[i])
+        dy, dx = p.y[i] - y, p.x[i] - x
+        window = Window(y - reach, y + reach + 1, x - reach, x + reach + 1)
+        if p.is_extended[i]:
+            stamp = draw_galaxy(
+                stream(self.seed, "simulate", self.number, "shape", i),
+                Morphology(int(p.kind[i])),
+                p.major_arcsec[i] / config.pixel_arcsec,
+                math.radians(p.pa_deg[i] + 90),
+                config.beam.covariance_pix(config.pixel),
+                complex(dx, dy),
+                reach,
+            )
+            return window, stamp * np.float32(p.peak_jy_beam[i])
+        shape = _gaussian(self.moments_pix[i], dy, dx, reach)
+        scale = p.flux_jy[i] * config.beam.area_pix(config.pixel) / shape.sum()
+        return window, (shape * scale).astype(np.float32)
+
+    def draw_layers(self, window: Window) -> tuple[dict[SourceClass, Image], dict[int, list[float]]]:
+        """Return the pixels of each class without noise, Jy/beam, and what was measured on the way.
+
+        The measurements are of the extended sources whose centre row lies in the window: by the
+        source's number its flux_jy and the centroid y, x of its brightness, pix.
+        """
+        compact, extended, spurious = (np.zeros(window.shape, np.float32) for _ in range(3))
+        measured: dict[int, list[float]] = {}
+        area = self.config.beam.area_pix(self.config.pixel)
+        for i in self.population.touching(window.y0, window.y1).tolist():
+            own, stamp = self.draw_source(i)
+            is_extended = bool(self.population.is_extended[i])
+            if part := own & window:
+                layer = extended if is_extended else compact
+                layer[part.within(window)] += stamp[part.within(own)]
+            if is_extended and window.y0 <= round(self.population.y[i]) < window.y1:
+                measured[i] = _measure(own, stamp, area)
+        for artefact in self.artefacts:
+            artefact.add_to(spurious, window)
+        layers = {
+            SourceClass.SPURIOUS: spurious,
+            SourceClass.COMPACT: compact,
+            SourceClass.EXTENDED: extended,
+        }
+        return layers, measured
+
+    def draw_band(self, window: Window) -> tuple[Image, NDArray[np.uint8], dict[int, list[float]]]:
+        """Return a full-width band of the map (Jy/beam) and of its mask, and see `draw_layers`."""
+        layers, measured = self.draw_layers(window)
+        config = self.config
+        image = beam_noise(window, config.beam, config.pixel, self.seed, ("simulate", self.number, "noise"))
+        image *= np.float32(config.rms_jy_beam)
+        mask = np.zeros(window.shape, np.uint8)
+        # Ascending classes: an extended source covers a compact one, and that an artefact.
+        for kind in sorted(layers):
+            image += layers[kind]
+            mask[layers[kind] > MASK_SNR * config.rms_jy_beam] = kind
+        return image, mask, measured
+
+
+class SimulatedMaps:
+    """The maps of a run; the sources of one are drawn when its first band is."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.map = functools.lru_cache(maxsize=2)(
+            lambda number: SimulatedMap.draw(run.config.simulate, run.config.seed, number)
+        )
+
+
+def _plan(run: Run, results: Results) -> list[Task]:
+    config: SimulateConfig = run.config.simulate
+    return [
+        Task(f"{name}-band-{i:04d}", {"map": number, "y0": band.y0, "y1": band.y1})
+        for number, name in enumerate(config.names)
+        for i, band in enumerate(bands(config.shape, BAND_ROWS))
+    ]
+
+
+def _prepare(run: Run) -> None:
+    config: SimulateConfig = run.config.simulate
+    for number, name in enumerate(config.names):
+        wcs = config.wcs(number)
+        history = (f"simulate: noise, sources and artefacts of seed {run.config.seed}, map {number}",)
+        cards = {"SEED": run.config.seed, "RMS": (config.rms_jy_beam, "[Jy/beam] noise")}
+        header = radio_header(
+            config.shape,
+            wcs,
+            config.beam,
+            config.frequency_hz,
+            object_name=name,
+            cards=cards,
+            history=history,
+        )
+        create_banded(run.output / f"{name}.fits", header, config.shape, np.float32)
+        classes = {f"CLASS{kind}": CLASS_NAMES[kind] for kind in SourceClass}
+        header = radio_header(
+            config.shape, wcs, unit="", object_name=name, dtype=np.uint8, cards=classes, history=history
+        )
+        create_banded(run.output / f"{name}.mask.fits", header, config.shape, np.uint8)
+
+
+def _run(maps: SimulatedMaps, task: Task) -> Result:
+    number, name = task.args["map"], maps.run.config.simulate.names[task.args["map"]]
+    window = Window(task.args["y0"], task.args["y1"], 0, maps.run.config.simulate.shape[1])
+    image, mask, measured = maps.map(number).draw_band(window)
+    return {
+        "image": write_rows(maps.run.output / f"{name}.fits", window.y0, image),
+        "mask": write_rows(maps.run.output / f"{name}.mask.fits", window.y0, mask),
+        "measured": {str(i): values for i, values in measured.items()},
+    }
+
+
+def _finish(run: Run, results: Results) -> Result:
+    config: SimulateConfig = run.config.simulate
+    sources = extended = 0
+    for number, name in enumerate(config.names):
+        done = {t.name: results[t.name] for t in _plan(run, results) if t.args["map"] == number}
+        finish_banded(run.output / f"{name}.fits", {task: result["image"] for task, result in done.items()})
+        finish_banded(
+            run.output / f"{name}.mask.fits", {task: result["mask"] for task, result in done.items()}
+        )
+        measured = {int(i): v for result in done.values() for i, v in result["measured"].items()}
+        population = draw_population(config, run.config.seed, ("simulate", number))
+        _write_truth(run, number, population, measured)
+        sources, extended = sources + len(population), extended + len(measured)
+    return {"maps": [f"{name}.fits" for name in config.names], "sources": sources, "extended": extended}
+
+
+def _write_truth(run: Run, number: int, population: Population, measured: dict[int, list[float]]) -> None:
+    """Publish the catalogue of one map; the flux of an extended source is that of its pixels."""
+    config: SimulateConfig = run.config.simulate
+    flux, y, x = population.flux_jy.copy(), population.y.copy(), population.x.copy()
+    rows = sorted(measured)
+    if rows:
+        flux[rows], y[rows], x[rows] = np.array([measured[i] for i in rows]).T
+    ra, dec = config.wcs(number).all_pix2world(x, y, 0)
+    columns = {
+        "id": np.arange(1, len(population) + 1, dtype=np.int32),
+        "class": np.where(population.is_extended, SourceClass.EXTENDED, SourceClass.COMPACT).astype(np.uint8),
+        "ra_deg": ra,
+        "dec_deg": dec,
+        "x": x,
+        "y": y,
+        "flux_jy": flux,
+        "peak_jy_beam": population.peak_jy_beam,
+        "major_arcsec": population.major_arcsec,
+        "minor_arcsec": population.minor_arcsec,
+        "pa_deg": population.pa_deg,
+        "morphology": np.array([kind.name.lower() for kind in Morphology])[population.kind],
+    }
+    write_table(
+        run.output / f"{config.names[number]}.truth.fits", columns, name="TRUTH", units=UNITS, ucds=UCDS
+    )
+
+
+def _estimate(run: Run) -> Estimate:
+    config: SimulateConfig = run.config.simulate
+    pixels = math.prod(config.shape) * config.maps
+    band = min(BAND_ROWS, config.shape[0]) * config.shape[1]
+    rows = 1.1 * config.maps * len(draw_population(config, run.config.seed, ("simulate", 0)))
+    return Estimate(
+        tasks=len(_plan(run, {})),
+        bytes=5 * pixels + int(TRUTH_ROW_BYTES * rows) + 20_000 * config.maps,
+        files=3 * config.maps,
+        memory_bytes=170_000_000 + 32 * band,
+        cpu_s=5e-7 * pixels,
+    )
+
+
+def _draw_artefacts(config: SimulateConfig, population: Population, seed: int, number: int) -> list[Artefact]:
+    """Return what the sources of a map leave round them, in the order of the sources."""
+    fwhm_pix = config.beam.fwhm_pix(config.pixel)
+    first = stream(seed, "simulate", number, "artefacts").uniform(0, math.pi)
+    snr = population.peak_jy_beam / config.rms_jy_beam
+    found = (
+        draw_artefact(
+            stream(seed, "simulate", number, "artefact", i),
+            population.y[i],
+            population.x[i],
+            snr[i],
+            population.major_arcsec[i] / (config.pixel_arcsec * fwhm_pix)
+            if population.is_extended[i]
+            else 0.0,
+            config.rms_jy_beam,
+            fwhm_pix,
+            first,
+        )
+        for i in np.flatnonzero(snr > ARTEFACT_SNR).tolist()
+    )
+    return [artefact for artefact in found if artefact is not None]
+
+
+def _gaussian(moments: NDArray[np.float64], dy: float, dx: float, reach: int) -> NDArray[np.float64]:
+    inverse = np.linalg.inv(moments)
+    y = np.arange(-reach, reach + 1)[:, None] - dy
+    x = np.arange(-reach, reach + 1)[None] - dx
+    return np.exp(-0.5 * (inverse[0, 0] * y**2 + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x**2))
+
+
+def _measure(window: Window, stamp: Image, beam_area_pix: float) -> list[float]:
+    """Return flux_jy and the centroid y, x in the map."""
+    rows, columns = stamp.sum(axis=1, dtype=np.float64), stamp.sum(axis=0, dtype=np.float64)
+    total = rows.sum()
+    y = rows @ np.arange(window.y0, window.y1) / total
+    x = columns @ np.arange(window.x0, window.x1) / total
+    return [float(total / beam_area_pix), float(y), float(x)]
+
+
+SIMULATE = Stage(
+    name="simulate",
+    product="maps",
+    plan=_plan,
+    prepare=_prepare,
+    open=SimulatedMaps,
+    run=_run,
+    finish=_finish,
+    estimate=_estimate,
+    sections=("simulate",),
+)

@@ -1,0 +1,90 @@
+"""The settings of the simulated survey."""
+
+import math
+
+from astropy.wcs import WCS
+from pydantic import Field, model_validator
+
+from astro_dist.config import Section
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.fits_file import plane_wcs
+
+
+class SimulateConfig(Section):
+    """The sky that is made when no maps are given."""
+
+    shape: tuple[int, int] = (4096, 4096)
+    """Rows and columns of each map."""
+    maps: int = Field(1, ge=1)
+    """How many maps to make, side by side in right ascension without touching."""
+    pixel_arcsec: float = Field(1.5, gt=0)
+    """Side of a pixel."""
+    beam_major_arcsec: float = Field(6.0, gt=0)
+    """Full width at half maximum of the beam's long axis."""
+    beam_minor_arcsec: float = Field(6.0, gt=0)
+    """Full width at half maximum of the beam's short axis."""
+    beam_pa_deg: float = 0.0
+    """Position angle of the beam's long axis, east of north."""
+    rms_jy_beam: float = Field(25e-6, gt=0)
+    """Noise of the maps."""
+    frequency_hz: float = Field(1.4e9, gt=0)
+    """Observing frequency; the 1.4 GHz counts are scaled to it with a spectral index of -0.7."""
+    ra_deg: float = Field(15.0, ge=0, lt=360)
+    """Right ascension of the centre of the first map."""
+    dec_deg: float = Field(-30.0, ge=-80, le=80)
+    """Declination of the centre of the maps."""
+    flux_limit_jy: float = 1.0
+    """Compact sources are drawn from published counts between one rms and this flux."""
+    resolved_fraction: float = Field(0.3, ge=0, le=1)
+    """The part of the compact sources that is slightly wider than the beam."""
+    extended_per_1000_beams: float = Field(0.5, ge=0)
+    """Extended sources per 1,000 beam areas; 0.5 is one in two windows of 128 pixels, ten times nature."""
+    extended_size_beams: tuple[float, float] = (4.0, 20.0)
+    """Lengths of most extended sources; one in 25 is up to 1.8 times longer than the second."""
+    spurious: bool = True
+    """Whether bright sources leave spokes, rings and rays."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SimulateConfig":
+        low, high = self.extended_size_beams
+        smallest = math.ceil(10 * self.beam_major_arcsec / self.pixel_arcsec)
+        if self.beam_minor_arcsec > self.beam_major_arcsec:
+            raise ValueError("beam_minor_arcsec is above beam_major_arcsec; exchange them")
+        if self.beam_minor_arcsec < 2 * self.pixel_arcsec:
+            raise ValueError("the beam is narrower than two pixels; choose a smaller pixel_arcsec")
+        if min(self.shape) < smallest:
+            raise ValueError(f"a map of {self.shape} is too small for the beam; {smallest} pixels are needed")
+        if not 2 <= low <= high:
+            raise ValueError("extended_size_beams needs two rising lengths of at least 2 beams")
+        if self.flux_limit_jy <= self.rms_jy_beam:
+            raise ValueError("flux_limit_jy must be above rms_jy_beam")
+        if self.maps * self.step_deg > 360 or max(self.shape) * self.pixel_arcsec > 30 * 3600:
+            raise ValueError("the maps do not fit on the sky without touching; make fewer or smaller ones")
+        return self
+
+    @property
+    def beam(self) -> Beam:
+        """The beam of every map."""
+        return Beam(self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg)
+
+    @property
+    def pixel(self) -> Pixel:
+        """The pixel of every map."""
+        return Pixel(self.pixel_arcsec, self.pixel_arcsec)
+
+    @property
+    def step_deg(self) -> float:
+        """From one map's centre to the next one's, in right ascension."""
+        half_height_deg = self.shape[0] * self.pixel_arcsec / 7200
+        nearest_pole = min(abs(self.dec_deg) + half_height_deg, 89.0)
+        return 1.1 * self.shape[1] * self.pixel_arcsec / 3600 / math.cos(math.radians(nearest_pole))
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the maps, without suffix."""
+        return [f"simulated-{number:02d}" for number in range(self.maps)]
+
+    def wcs(self, number: int) -> WCS:
+        """Return the celestial coordinates of map ``number``."""
+        ra_deg = (self.ra_deg + number * self.step_deg) % 360
+        return plane_wcs(self.shape, self.pixel, ra_deg, self.dec_deg)

@@ -1,0 +1,36 @@
+"""Submit a whole pipeline as one Slurm job (or, with --cluster local, as a process on this machine).
+
+Copy this file and change the resources. Submitting it again resumes: all state is in the run directory.
+
+    python jobs/submit_pipeline.py configs/data_challenge_12k.yaml --partition gpu --gpus 4 --hours 12
+"""
+
+import argparse
+import sys
+
+import submitit
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("config")
+parser.add_argument("--cluster", default="slurm", choices=["slurm", "local"])
+parser.add_argument("--partition")
+parser.add_argument("--gpus", type=int, default=0)
+parser.add_argument("--cores", type=int, default=8)
+parser.add_argument("--hours", type=float, default=4)
+parser.add_argument("--logs", default="runs/slurm")
+parser.add_argument("--wait", action="store_true", help="wait for the job and print its last lines")
+options, extra = parser.parse_known_args()
+
+executor = submitit.AutoExecutor(folder=options.logs, cluster=options.cluster)
+executor.update_parameters(
+    name="astro_dist",
+    timeout_min=int(options.hours * 60),
+    cpus_per_task=options.cores,
+    gpus_per_node=options.gpus,
+    slurm_partition=options.partition,
+)
+command = [sys.executable, "-m", "astro_dist", "run", options.config, *extra]
+job = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
+print(f"job {job.job_id}: {' '.join(command[1:])}")
+if options.wait:
+    print(job.result())

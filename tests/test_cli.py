@@ -1,0 +1,127 @@
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from astro_dist import cli, stages
+from astro_dist.config import load_yaml
+
+HEAVY = ("torch", "ray", "astropy", "zarr", "pydantic", "numpy")
+
+
+def command(*arguments, cwd=None):
+    call = [sys.executable, "-m", "astro_dist", *map(str, arguments)]
+    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+
+def cpu_seconds(call):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(call, stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib\nfrom astro_dist.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("[]\n")
+    for name in ("run", "plan", "status", "verify", "doctor", "init", *cli.SIMPLE_STAGES):
+        assert name in shown
+
+
+def test_help_is_cheap():
+    floor = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
+    cost = min(cpu_seconds([sys.executable, "-m", "astro_dist", "--help"]) for _ in range(3))
+    assert cost - floor < 0.3
+
+
+def test_stages_and_commands_agree():
+    assert {*cli.SIMPLE_STAGES, *cli.TRAINED_STAGES} == set(stages.STAGES)
+
+
+def test_version():
+    assert command("--version").stdout.startswith("astro-dist 0.")
+
+
+def test_configuration_does_not_import_torch_or_ray(tmp_path):
+    code = (
+        "import sys\nfrom astro_dist.stages import resolve\nresolve({})\n"
+        "print([m for m in ('torch', 'ray', 'matplotlib', 'deepspeed') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "[]\n"
+
+
+def test_init_writes_a_config_that_plans(tmp_path):
+    done = command("init", cwd=tmp_path)
+    assert done.returncode == 0
+    text = (tmp_path / "astro_dist.yaml").read_text()
+    assert stages.resolve(load_yaml(tmp_path / "astro_dist.yaml")) == stages.resolve({})
+    assert text.count("#") > 50
+    planned = command("plan", "astro_dist.yaml", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+    assert all(name in planned.stdout for name in stages.STAGES)
+    assert "<=" in planned.stdout
+    assert not (tmp_path / "runs").exists()
+    again = command("init", cwd=tmp_path)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+
+
+def test_doctor_says_what_is_here():
+    done = command("doctor")
+    assert done.returncode == 0
+    for word in ("cores", "memory", "GPUs", "Slurm", "torch", "deepspeed"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--set", "assemble.flux.scal=2"], "unknown key 'assemble.flux.scal': did you mean 'scale'"),
+        (["--set", "assembel.objects=2"], "unknown key 'assembel': did you mean 'assemble'"),
+        (["--set", "assemble.objects=many"], "assemble.objects: "),
+        (["--set", "assemble.objects"], "write it as section.key=value"),
+        (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
+        (["--workers", "0"], "0 workers can do nothing"),
+        (["--redo", "nonsense"], "this run has no such stage"),
+        (["--set", "simulate.shape=[9000000, 9000000]"], "too little disk"),
+        (["--set", "maps.files=[absent/*.fits]"], "absent/*.fits"),
+        (["--set", "assemble.objects=30", "--set", "generate.objects=3"], "raise generate.objects or assemble.reuse"),
+    ],
+)
+def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path, arguments, line):
+    (tmp_path / "c.yaml").write_text("seed: 1\n")
+    done = command("run", "c.yaml", "--out", "out", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("astro-dist: ")
+    assert line in last
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("out/*.*"))
+
+
+def test_missing_config_and_wrong_paths(tmp_path):
+    for call in (["run", "absent.yaml"], ["status", "absent"], ["verify", "absent"], ["plan", "absent.yaml"]):
+        done = command(*call, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; a file in the way is tested instead")
+def test_read_only_folder(tmp_path):
+    (tmp_path / "c.yaml").write_text("seed: 1\n")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = command("run", "c.yaml", "--out", "locked/out", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_a_stage_alone_names_what_it_needs(tmp_path):
+    (tmp_path / "c.yaml").write_text("seed: 1\n")
+    done = command("cutouts", "c.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cutouts needs what simulate publishes" in done.stderr
