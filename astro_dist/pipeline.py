@@ -93,7 +93,7 @@ class Pipeline:
             "seed": self.config.seed,
             "settings": {name: settings[name] for name in stage.sections},
             "inputs": inputs,
-            "sources": {path.name: sha256_file(path) for path in stage.sources(self.run)},
+            "sources": {path.name: _digest_source(path) for path in stage.sources(self.run)},
         }
 
     def states(self) -> list[StageState]:
@@ -310,6 +310,14 @@ class Pipeline:
                 "products": products,
             },
         )
+
+
+def _digest_source(path: Path) -> str:
+    """Return the sha256 of a file that the user gave."""
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or take it out") from None
 
 
 def _commit() -> str | None:

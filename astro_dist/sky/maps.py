@@ -9,7 +9,7 @@ import glob
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def open_maps(run: Run) -> list[SkyMap]:
     """
     config: MapsConfig = run.config.maps
     if config.files:
-        maps = [SkyMap.open(path, config) for path in map_sources(run)]
+        maps = [_open_once(path, config, *_age(path)) for path in map_sources(run)]
     else:
         folder = run.product("maps")
         maps = [
@@ -215,6 +215,20 @@ def open_maps(run: Run) -> list[SkyMap]:
                 f"two maps are named {sky_map.name!r}: {other} and {sky_map.path}; rename one or take one out"
             )
     return maps
+
+
+@lru_cache(maxsize=4096)
+def _open_once(path: Path, config: MapsConfig, mtime_ns: int, size: int) -> SkyMap:
+    """Open a user's map once per process and version of the file: checksums are not free."""
+    return SkyMap.open(path, config)
+
+
+def _age(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def map_sources(run: Run) -> list[Path]:

@@ -1,0 +1,285 @@
+"""The stage `annotate`: islands, their classes and a measured catalogue of every map, by row bands.
+
+Two rounds of tasks read the maps: the first measures background and noise, the second keeps the pixels
+beyond the merge threshold. `finish` joins these map by map, so nothing depends on how maps were cut into
+tasks, and no process holds more than a band of a map and the bright pixels of one.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.files import publish_file, remove, sha256_file
+from astro_dist.ledger import Result
+from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
+from astro_dist.sky.annotations import Annotations as Annotations
+from astro_dist.sky.background import Mesh, build_mesh
+from astro_dist.sky.catalogue import UCDS, UNITS, Columns
+from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.sky.finder import AnnotateConfig as AnnotateConfig
+from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
+from astro_dist.sky.finder import find_islands as find_islands
+from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.islands import Pixels, find_pixels
+from astro_dist.sky.maps import SkyMap, map_sources, open_maps
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+PARTS = "parts"
+Piece = tuple[int, int, int]
+"""Map, first row, last row + 1."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The maps of a run and how they are cut into tasks.
+
+    Attributes
+    ----------
+    cuts
+        The pieces of each task, all in the order of maps and rows; pieces begin where a row of mesh
+        cells does.
+    """
+
+    run: Run
+    maps: list[SkyMap]
+    cuts: list[list[Piece]]
+
+    @classmethod
+    def open(cls, run: Run) -> "Survey":
+        """Open the maps of a run."""
+        maps = open_maps(run)
+        return cls(run, maps, cut_maps(maps, run.config.annotate))
+
+    @property
+    def config(self) -> AnnotateConfig:
+        """The settings of the stage."""
+        config: AnnotateConfig = self.run.config.annotate
+        return config
+
+    def tasks(self, kind: str) -> list[Task]:
+        """Return the tasks of one round: ``mesh`` or ``pixels``."""
+        return [Task(f"{kind}-{i:04d}", {"kind": kind, "pieces": cut}) for i, cut in enumerate(self.cuts)]
+
+    def part(self, task: str) -> Path:
+        """Return where a task leaves its table."""
+        return self.run.output / PARTS / f"{task}.parquet"
+
+    def meshes(self, pieces: Iterable[Piece]) -> dict[int, Mesh]:
+        """Return the meshes of the maps that some pieces belong to, from the tables of the first round."""
+        wanted = {piece[0] for piece in pieces}
+        tasks = [task for task in self.tasks("mesh") if wanted & {p[0] for p in task.args["pieces"]}]
+        tables = [read_parquet(self.part(task.name))[0] for task in tasks]
+        rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+        return {index: self._mesh(index, rows) for index in sorted(wanted)}
+
+    def _mesh(self, index: int, rows: Columns) -> Mesh:
+        sky_map, cell_pix = self.maps[index], mesh_cell(self.maps[index], self.config)
+        grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
+        own = rows["map"] == index
+        background, rms = (rows[name][own].reshape(grid) for name in ("background", "rms"))
+        return build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name)
+
+    def pixels(self) -> Iterator[tuple[int, Pixels]]:
+        """Yield each map's pixels of the second round, map by map."""
+        parts: list[Pixels] = []
+        for task in self.tasks("pixels"):
+            table, _ = read_parquet(self.part(task.name))
+            columns = [table[name] for name in ("y", "x", "value_jy_beam", "snr")]
+            for index, _, y1 in task.args["pieces"]:
+                rows = slice(*np.searchsorted(table["map"], [index, index + 1]))
+                parts.append(Pixels(*(column[rows] for column in columns)))
+                if y1 == self.maps[index].shape[0]:
+                    yield index, Pixels.join(parts)
+                    parts = []
+
+
+def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]]:
+    """Group the maps, cut between rows of mesh cells, into tasks of about ``task_mpix``.
+
+    A task has at most one piece of each map.
+    """
+    cuts: list[list[Piece]] = [[]]
+    room = budget = config.task_mpix * 1e6
+    for index, sky_map in enumerate(maps):
+        cell_pix, (ny, nx) = mesh_cell(sky_map, config), sky_map.shape
+        y0 = 0
+        while y0 < ny:
+            if room <= 0:
+                cuts.append([])
+                room = budget
+            y1 = min(y0 + cell_pix * math.ceil(room / (cell_pix * nx)), ny)
+            cuts[-1].append((index, y0, y1))
+            room -= (y1 - y0) * nx
+            y0 = y1
+    return cuts
+
+
+def _plan(run: Run, results: Results) -> list[Task]:
+    survey = Survey.open(run)
+    first = survey.tasks("mesh")
+    ready = all(task.name in results for task in first)
+    return [*first, *survey.tasks("pixels")] if ready else first
+
+
+def _prepare(run: Run) -> None:
+    (run.output / PARTS).mkdir(parents=True, exist_ok=True)
+
+
+def _run(survey: Survey, task: Task) -> Result:
+    pieces = [(index, y0, y1) for index, y0, y1 in task.args["pieces"]]
+    columns = _measure(survey, pieces) if task.args["kind"] == "mesh" else _detect(survey, pieces)
+    path = survey.part(task.name)
+    write_parquet(path, columns)
+    snr = columns.get("snr", np.zeros(0))
+    return {"sha256": sha256_file(path), "rows": len(columns["map"]), "max_snr": float(snr.max(initial=0))}
+
+
+def _measure(survey: Survey, pieces: Sequence[Piece]) -> Columns:
+    """Measure the mesh cells of some pieces; those of a map follow each other row by row."""
+    tables = []
+    for index, y0, y1 in pieces:
+        sky_map, cell_pix = survey.maps[index], mesh_cell(survey.maps[index], survey.config)
+        for block in read_blocks(sky_map, survey.config, y0, y1):
+            for background, rms in measure_block(sky_map.read(block), cell_pix):
+                owner = np.full(len(rms), index, np.int32)
+                tables.append({"map": owner, "background": background, "rms": rms})
+    return _stacked(tables)
+
+
+def _detect(survey: Survey, pieces: Sequence[Piece]) -> Columns:
+    """Find the pixels of some pieces beyond the merge threshold, in raster order."""
+    meshes, tables = survey.meshes(pieces), []
+    for index, y0, y1 in pieces:
+        sky_map = survey.maps[index]
+        for block in read_blocks(sky_map, survey.config, y0, y1):
+            found = find_pixels(sky_map.read(block), meshes[index], block, survey.config.merge_sigma)
+            tables.append({"map": np.full(len(found), index, np.int32), **vars(found)})
+    return _stacked(tables)
+
+
+def _stacked(tables: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def _finish(run: Run, results: Results) -> Result:
+    # A finish that was killed after its last write finds the products and no parts.
+    if (run.output / PARTS).exists():
+        survey = Survey.open(run)
+        _check_parts(survey, results)
+        _write_products(survey, results)
+        remove(run.output / PARTS)
+    return _facts(Annotations.load(run.output))
+
+
+def _check_parts(survey: Survey, results: Results) -> None:
+    names = [task.name for kind in ("mesh", "pixels") for task in survey.tasks(kind)]
+    paths = {name: survey.part(name) for name in names}
+    damaged = [
+        name
+        for name, path in paths.items()
+        if not path.exists() or sha256_file(path) != results[name]["sha256"]
+    ]
+    if damaged:
+        raise RecomputeError(f"annotate: the tables of {', '.join(damaged)} are damaged", tuple(damaged))
+
+
+def _write_products(survey: Survey, results: Results) -> None:
+    catalogues, nodes, about = [], [], []
+    meshes = survey.meshes(piece for cut in survey.cuts for piece in cut)
+    with publish_file(survey.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
+        for index, pixels in survey.pixels():
+            sky_map = survey.maps[index]
+            mesh = meshes[index]
+            found = annotate_pixels(pixels, mesh, sky_map, survey.config)
+            if len(found.islands):
+                kept = found.islands.pixels
+                writer.write(index, kept.y, kept.x, found.islands.owner + 1)
+            owner = np.full(len(found.islands), index, np.int32)
+            catalogues.append({"map": owner, **found.columns})
+            nodes.append(_nodes(index, mesh))
+            about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
+        islands = _stacked(catalogues)
+        if not len(islands["map"]):
+            raise ConfigError(_nothing_found(survey, results))
+    write_parquet(survey.run.output / ISLANDS, islands, about)
+    write_parquet(survey.run.output / MESH, _stacked(nodes))
+    names = np.array([sky_map.name for sky_map in survey.maps])
+    measured = islands | {"map": names[islands["map"]], "class": np.array(CLASS_NAMES)[islands["class"]]}
+    write_table(
+        survey.run.output / "measured.fits",
+        measured,
+        name="MEASURED",
+        units=UNITS,
+        ucds=UCDS,
+        cards={
+            "SEEDSNR": (survey.config.seed_sigma, "snr of a peak"),
+            "MERGESNR": (survey.config.merge_sigma, "snr of a pixel"),
+        },
+    )
+
+
+def _nodes(index: int, mesh: Mesh) -> Columns:
+    owner = np.full(mesh.rms.size, index, np.int32)
+    return {"map": owner, "background_jy_beam": mesh.background.ravel(), "rms_jy_beam": mesh.rms.ravel()}
+
+
+def _nothing_found(survey: Survey, results: Results) -> str:
+    tasks = [results[task.name] for task in survey.tasks("pixels")]
+    count, highest = sum(t["rows"] for t in tasks), max(t["max_snr"] for t in tasks)
+    config = survey.config
+    return (
+        f"no island in {len(survey.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times the "
+        f"noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
+        f"{config.min_beam} beam areas; lower annotate.seed_sigma or annotate.min_beam"
+    )
+
+
+def _facts(annotations: Annotations) -> Result:
+    classes = Counter(annotations.islands["class"].tolist())
+    rules = Counter(annotations.islands["rule"].tolist())
+    rms, _ = read_parquet(annotations.folder / MESH)
+    return {
+        "maps": len(annotations.map_names),
+        "islands": len(annotations.islands["map"]),
+        "classes": {CLASS_NAMES[kind]: count for kind, count in sorted(classes.items())},
+        "rules": dict(sorted(rules.items())),
+        "rms_jy_beam": float(np.median(rms["rms_jy_beam"])),
+    }
+
+
+def _estimate(run: Run) -> Estimate:
+    if run.config.maps.files:
+        maps = open_maps(run)
+        cuts, n_pix = len(cut_maps(maps, run.config.annotate)), sum(math.prod(m.shape) for m in maps)
+    else:
+        n_pix = math.prod(run.config.simulate.shape) * run.config.simulate.maps
+        cuts = math.ceil(n_pix / (run.config.annotate.task_mpix * 1e6))
+    # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
+    return Estimate(
+        tasks=2 * cuts,
+        bytes=3 * n_pix,
+        files=2 * cuts + 4,
+        memory_bytes=500_000_000,
+        cpu_s=3e-7 * n_pix,
+        exact=bool(run.config.maps.files),
+    )
+
+
+ANNOTATE = Stage(
+    name="annotate",
+    product="annotations",
+    plan=_plan,
+    prepare=_prepare,
+    open=Survey.open,
+    run=_run,
+    finish=_finish,
+    sources=map_sources,
+    estimate=_estimate,
+    sections=("annotate", "maps"),
+    inputs=("simulate",),
+)

@@ -1,0 +1,154 @@
+"""The product of `annotate` on disk: parquet tables equal byte for byte when made again.
+
+``islands.parquet`` and ``mesh.parquet`` are small; ``pixels.parquet`` has one row group per map that has
+islands, so that a reader holds the pixels of one map at a time.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from astro_dist.errors import IntegrityError
+from astro_dist.files import publish_file
+from astro_dist.sky.background import Mesh
+from astro_dist.sky.catalogue import Columns
+from astro_dist.sky.windows import Window
+
+ISLANDS, PIXELS, MESH = "islands.parquet", "pixels.parquet", "mesh.parquet"
+Painting = tuple[NDArray[np.uint8], NDArray[np.int32]]
+
+
+def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], about: Any = None) -> None:
+    """Publish columns of one length as a parquet file; ``about`` (JSON-able) is kept beside them."""
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    if about is not None:
+        table = table.replace_schema_metadata({"about": json.dumps(about, sort_keys=True)})
+    with publish_file(path) as hidden:
+        pq.write_table(table, hidden, compression="zstd")
+
+
+def read_parquet(path: Path) -> tuple[Columns, Any]:
+    """Return the columns of a parquet file and what was kept beside them.
+
+    Raises
+    ------
+    IntegrityError
+        When the file is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise IntegrityError(
+            f"the table {path} cannot be read ({error}); redo the stage that made it"
+        ) from None
+    about = (table.schema.metadata or {}).get(b"about")
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    return columns, json.loads(about) if about is not None else None
+
+
+class PixelWriter:
+    """Writes ``pixels.parquet`` map by map; use it in a ``with`` statement."""
+
+    schema = pa.schema([(name, pa.int32()) for name in ("map", "y", "x", "island")])
+
+    def __init__(self, path: Path) -> None:
+        self.writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+
+    def __enter__(self) -> "PixelWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.close()
+
+    def write(self, map_index: int, y: NDArray[np.int32], x: NDArray[np.int32], island: NDArray[Any]) -> None:
+        """Append the pixels of the islands of one map, in any order."""
+        order = np.lexsort((x, y))
+        columns = [np.full(len(y), map_index), y[order], x[order], island[order]]
+        arrays = [pa.array(column.astype(np.int32)) for column in columns]
+        self.writer.write_table(pa.table(arrays, schema=self.schema), row_group_size=max(len(y), 1))
+
+
+@dataclass
+class Annotations:
+    """The islands of all maps of a run.
+
+    Attributes
+    ----------
+    islands
+        Columns of the catalogue, sorted by ``map`` and ``island``; see `catalogue.measure`. ``class`` is a
+        `SourceClass`, ``rule`` the name of the rule that gave it.
+    map_names
+        Name of each map, in the order of ``map``.
+    """
+
+    folder: Path
+    islands: Columns
+    map_names: list[str]
+    _shapes: list[tuple[tuple[int, int], int]]
+    _mesh: Columns
+    _groups: dict[int, int]
+    _recent: tuple[int, Columns] | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Annotations":
+        """Open the product of `annotate`; pixels are read when they are painted.
+
+        Raises
+        ------
+        IntegrityError
+            When one of its files is missing or damaged.
+        """
+        islands, about = read_parquet(folder / ISLANDS)
+        mesh, _ = read_parquet(folder / MESH)
+        shapes = [((one["shape"][0], one["shape"][1]), one["cell_pix"]) for one in about]
+        # One row group per map that has islands, in the order of the maps.
+        groups = {int(index): group for group, index in enumerate(np.unique(islands["map"]))}
+        return cls(folder, islands, [one["name"] for one in about], shapes, mesh, groups)
+
+    def mesh(self, map_index: int) -> Mesh:
+        """Return the background and rms of one map."""
+        shape, cell_pix = self._shapes[map_index]
+        rows = slice(*np.searchsorted(self._mesh["map"], [map_index, map_index + 1]))
+        nodes = [self._mesh[name][rows] for name in ("background_jy_beam", "rms_jy_beam")]
+        grid = -1, -(-shape[1] // cell_pix)
+        return Mesh(shape, cell_pix, nodes[0].reshape(grid), nodes[1].reshape(grid))
+
+    def paint(self, map_index: int, window: Window) -> Painting:
+        """Return the class (uint8) and the island number (int32) of each pixel of a window; 0 is background.
+
+        The window may reach outside the map.
+        """
+        mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
+        pixels = self._pixels(map_index)
+        rows = slice(*np.searchsorted(pixels["y"], [window.y0, window.y1]))
+        x = pixels["x"][rows]
+        inside = (x >= window.x0) & (x < window.x1)
+        place = pixels["y"][rows][inside] - window.y0, x[inside] - window.x0
+        island = pixels["island"][rows][inside]
+        first = np.searchsorted(self.islands["map"], map_index)
+        mask[place], instances[place] = self.islands["class"][first + island - 1], island
+        return mask, instances
+
+    def _pixels(self, map_index: int) -> Columns:
+        if self._recent is None or self._recent[0] != map_index:
+            self._recent = map_index, self._read_pixels(map_index)
+        return self._recent[1]
+
+    def _read_pixels(self, map_index: int) -> Columns:
+        if map_index not in self._groups:
+            return {name: np.zeros(0, np.int32) for name in ("y", "x", "island")}
+        try:
+            with pq.ParquetFile(self.folder / PIXELS) as file:
+                table = file.read_row_group(self._groups[map_index], ["y", "x", "island"])
+        except (OSError, pa.ArrowException) as error:
+            raise IntegrityError(
+                f"{self.folder / PIXELS} cannot be read ({error}); run again with --redo annotate"
+            ) from None
+        return {name: table[name].to_numpy() for name in table.column_names}

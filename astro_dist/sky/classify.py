@@ -1,0 +1,229 @@
+"""What an island is, by the first of a list of stated rules that holds; the name of the rule is kept.
+
+A point source of peak P (in units of the noise) seen above a threshold t covers the area
+``A = Omega ln(P / t)``, Omega being the beam's: a Gaussian falls to t/P where its exponent says so. Bright
+point sources are therefore large, and an area means nothing without its peak. Artefacts of imaging are
+about as often negative as positive, while no source is negative; they gather round bright sources, along
+rays and rings, and lie well below them. In this order:
+
+======== ======== ====================================================================================
+rule     class    holds when
+======== ======== ====================================================================================
+narrow   spurious the island covers less than ``narrow`` A: nothing real is narrower than the beam.
+negative spurious a negative pixel within ``near_beams`` of the island is at least ``depth`` as strong
+                  as the island's peak: here the image cannot be believed at this level.
+mirror   spurious a negative island of comparable strength (a factor 2) lies within a beam width of the
+                  point opposite to it about a source ``mirror_ratio`` times brighter within
+                  ``reach_beams``: phase errors make antisymmetric pairs.
+ray      spurious a source ``ratio`` times brighter lies within ``reach_beams`` and the island, at least
+                  ``long`` times longer than wide, points at it: a sidelobe of an antenna spoke.
+ring     spurious the same, stretched along the circle about that source: a ring of the dirty beam.
+area     extended the area is above ``extended_area`` A + ``extended_margin`` Omega.
+peaks    extended two peaks or more, a beam width apart, and an area above 2 Omega.
+beam     compact  none of these: one peak of about the beam's shape.
+======== ======== ====================================================================================
+
+Before that, islands are trimmed: the sidelobes of a bright source hang on it, so pixels of an island
+``trim_ratio`` times brighter than the negative ones beside it, but themselves fainter than those, become
+islands of their own.
+
+Distances are in beam widths in a plane where the beam is round, so that the elliptical rings of an
+elliptical beam are circles.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.spatial import cKDTree
+
+from astro_dist.config import Section
+from astro_dist.sky.background import Image
+from astro_dist.sky.beams import Beam
+from astro_dist.sky.beams import Pixel as PixelSize
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.islands import Islands, Points, count_peaks, in_beams, trim_islands
+
+Flags = NDArray[np.bool_]
+RULES = {
+    "narrow": SourceClass.SPURIOUS,
+    "negative": SourceClass.SPURIOUS,
+    "mirror": SourceClass.SPURIOUS,
+    "ray": SourceClass.SPURIOUS,
+    "ring": SourceClass.SPURIOUS,
+    "area": SourceClass.EXTENDED,
+    "peaks": SourceClass.EXTENDED,
+    "beam": SourceClass.COMPACT,
+}
+# Rms length and breadth of a ray or a ring, beam widths: shorter ones cannot be told from a noisy point
+# source, and broader ones are diffuse emission.
+LEAST_LENGTH, MOST_BREADTH = 0.7, 0.6
+PIXELS_AT_ONCE = 10_000
+
+
+class RulesConfig(Section):
+    """The figures in the rules that class islands."""
+
+    narrow: float = Field(default=0.4, ge=0, le=1)
+    """Islands below this part of a point source's area are spurious; 0 turns the rule off."""
+    depth: float = Field(default=0.8, gt=0)
+    """Islands are spurious beside negative pixels this many times as strong."""
+    near_beams: float = Field(default=3.0, gt=0)
+    """How near those negative pixels are, beam widths."""
+    trim_ratio: float = Field(default=5.0, gt=1)
+    """Islands this many times brighter than negative pixels beside them lose what is fainter than those."""
+    reach_beams: float = Field(default=60.0, gt=0)
+    """How far from a bright source its sidelobes are looked for, beam widths."""
+    mirror_ratio: float = Field(default=20.0, gt=1)
+    """How much brighter the source in the middle of an antisymmetric pair is."""
+    ratio: float = Field(default=50.0, gt=1)
+    """How much brighter the source of a ray or a ring is."""
+    long: float = Field(default=2.5, gt=1)
+    """How much longer than wide a ray or a ring is."""
+    extended_area: float = Field(default=1.8, gt=1)
+    """Extended islands cover more than this many times a point source's area ..."""
+    extended_margin: float = Field(default=0.5, ge=0)
+    """... and this many beam areas."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The islands of one map and what they are judged by.
+
+    Attributes
+    ----------
+    islands, negatives
+        The positive islands, and those of the negated map.
+    beam, pixel
+        Of the map.
+    seed, merge
+        The thresholds the islands were found with, snr.
+    """
+
+    islands: Islands
+    negatives: Islands
+    beam: Beam
+    pixel: PixelSize
+    seed: float
+    merge: float
+
+    @cached_property
+    def points(self) -> Points:
+        """Positions of all pixels of the islands, see `in_beams`."""
+        return in_beams(self.islands.pixels.y, self.islands.pixels.x, self.beam, self.pixel)
+
+    @cached_property
+    def beam_area_pix(self) -> float:
+        """The beam's solid angle, pixels."""
+        return self.beam.area_pix(self.pixel)
+
+    @cached_property
+    def n_peaks(self) -> NDArray[np.int32]:
+        """Separate peaks of each island."""
+        return count_peaks(self.islands, self.seed, self.points)
+
+    def pixel_depth(self, near_beams: float) -> Image:
+        """Return the strongest negative snr near each pixel, as a positive number; 0 where there is none."""
+        pixels = self.negatives.pixels[self.negatives.pixels.snr >= self.seed]
+        depth = np.zeros(len(self.islands.pixels), np.float32)
+        if not len(pixels) or not len(depth):
+            return depth
+        points, tree = in_beams(pixels.y, pixels.x, self.beam, self.pixel), cKDTree(self.points)
+        for start in range(0, len(pixels), PIXELS_AT_ONCE):
+            part = slice(start, start + PIXELS_AT_ONCE)
+            near = cKDTree(points[part]).sparse_distance_matrix(tree, near_beams, output_type="ndarray")
+            np.maximum.at(depth, near["j"], pixels.snr[part][near["i"]])
+        return depth
+
+
+def trim(scene: Scene, rules: RulesConfig, least_pix: float) -> Scene:
+    """Return the scene with the sidelobes that hang on bright islands cut off as islands of their own."""
+    islands, depth = scene.islands, scene.pixel_depth(rules.near_beams)
+    bright = islands.peak_snr >= rules.trim_ratio * _island_depth(islands, depth)
+    doubted = bright[islands.owner] & (islands.pixels.snr < depth)
+    trimmed = trim_islands(islands, doubted, scene.points, scene.seed, least_pix)
+    return Scene(trimmed, scene.negatives, scene.beam, scene.pixel, scene.seed, scene.merge)
+
+
+def classify(scene: Scene, rules: RulesConfig) -> NDArray[np.str_]:
+    """Return the name of the rule that decides each island; `RULES` gives its class."""
+    islands = scene.islands
+    point_pix = scene.beam_area_pix * np.log(islands.peak_snr / scene.merge)
+    depth = _island_depth(islands, scene.pixel_depth(rules.near_beams))
+    mirror, ray, ring = sidelobes(scene, rules)
+    large = islands.sizes > rules.extended_area * point_pix + rules.extended_margin * scene.beam_area_pix
+    holds = {
+        "narrow": islands.sizes < rules.narrow * point_pix,
+        "negative": depth >= rules.depth * islands.peak_snr,
+        "mirror": mirror,
+        "ray": ray,
+        "ring": ring,
+        "area": large,
+        "peaks": (scene.n_peaks > 1) & (islands.sizes > 2 * scene.beam_area_pix),
+    }
+    return np.select(list(holds.values()), list(holds), "beam")
+
+
+def sidelobes(scene: Scene, rules: RulesConfig) -> tuple[Flags, Flags, Flags]:
+    """Return which islands are the mirror of a negative one, a ray or a ring about a brighter source."""
+    snr, peaks = scene.islands.peak_snr, scene.points[scene.islands.brightest]
+    bright, faint = _bright_neighbours(snr, peaks, min(rules.ratio, rules.mirror_ratio), rules.reach_beams)
+    flags = [np.zeros(len(snr), np.bool_) for _ in range(3)]
+    far = snr[bright] >= rules.mirror_ratio * snr[faint]
+    flags[0][faint[far][_has_mirror(scene, peaks, bright[far], faint[far])]] = True
+    far = snr[bright] >= rules.ratio * snr[faint]
+    along, across = _polar_lengths(scene, peaks[bright[far]], faint[far])
+    for flag, length, breadth in ((flags[1], along, across), (flags[2], across, along)):
+        thin = (breadth <= MOST_BREADTH) & (length >= rules.long * breadth)
+        flag[faint[far][thin & (length >= LEAST_LENGTH)]] = True
+    return flags[0], flags[1], flags[2]
+
+
+Index = NDArray[np.intp]
+
+
+def _island_depth(islands: Islands, pixel_depth: Image) -> Image:
+    return np.maximum.reduceat(pixel_depth, islands.starts) if len(islands) else pixel_depth
+
+
+def _bright_neighbours(snr: Image, peaks: Points, ratio: float, reach_beams: float) -> tuple[Index, Index]:
+    """Return the pairs (bright, faint) of islands that differ by ``ratio`` and are within reach."""
+    sources = np.flatnonzero(snr >= ratio * snr.min(initial=np.inf))
+    if not len(sources):
+        return sources, sources
+    near = cKDTree(peaks[sources]).sparse_distance_matrix(cKDTree(peaks), reach_beams, output_type="ndarray")
+    bright, faint = sources[near["i"]], near["j"].astype(np.intp)
+    far = snr[bright] >= ratio * snr[faint]
+    return bright[far], faint[far]
+
+
+def _has_mirror(scene: Scene, peaks: Points, bright: Index, faint: Index) -> Flags:
+    """Tell for each pair whether a negative island of comparable strength is opposite to the faint one."""
+    negatives = scene.negatives
+    if not len(negatives) or not len(bright):
+        return np.zeros(len(bright), np.bool_)
+    top = negatives.pixels[negatives.brightest]
+    opposite = 2 * peaks[bright] - peaks[faint]
+    distance, nearest = cKDTree(in_beams(top.y, top.x, scene.beam, scene.pixel)).query(opposite)
+    strength = top.snr[nearest] / scene.islands.peak_snr[faint]
+    return (distance <= 1) & (strength >= 0.5) & (strength <= 2)
+
+
+def _polar_lengths(scene: Scene, centres: Points, faint: Index) -> tuple[Points, Points]:
+    """Return the rms lengths of islands along and across the direction to their centres, beam widths."""
+    sizes = scene.islands.sizes[faint]
+    pair = np.repeat(np.arange(len(faint)), sizes)
+    within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    member = scene.islands.starts[faint][pair] + within
+    offset = (scene.points[member] - centres[pair]) @ np.array([1, 1j])
+    towards = (scene.points[scene.islands.brightest[faint]] - centres) @ np.array([1, 1j])
+    radius, turn = np.abs(offset), np.angle(offset * np.conj(towards)[pair])
+
+    def mean(values: Points) -> Points:
+        return np.bincount(pair, values, len(faint)) / sizes
+
+    along = np.sqrt(np.maximum(mean(radius**2) - mean(radius) ** 2, 0))
+    across = mean(radius) * np.sqrt(np.maximum(mean(turn**2) - mean(turn) ** 2, 0))
+    return along, across

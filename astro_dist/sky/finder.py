@@ -1,0 +1,119 @@
+"""Find, class and measure the islands of one map, by row bands."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from astro_dist.config import Section
+from astro_dist.sky.background import Image, Mesh, build_mesh, cell_size, measure_cells
+from astro_dist.sky.catalogue import Columns, measure
+from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim
+from astro_dist.sky.islands import Islands, Pixels, find_pixels, join_islands
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.windows import Window
+
+READ_PIX = 4_000_000
+
+
+class AnnotateConfig(Section):
+    """How sources are found in the maps and told apart."""
+
+    seed_sigma: float = Field(default=5.0, gt=0)
+    """An island has at least one pixel this many times above the local noise."""
+    merge_sigma: float = Field(default=3.0, gt=0)
+    """Pixels this many times above the noise belong to the island they touch."""
+    min_beam: float = Field(default=0.25, ge=0)
+    """Islands below this many beam areas are dropped as noise."""
+    mesh_beams: float = Field(default=20.0, gt=0)
+    """Side of the cells in which background and noise are measured, beam widths."""
+    mesh_least_pix: int = Field(default=64, ge=8)
+    """The cells are at least this wide."""
+    rules: RulesConfig = RulesConfig()
+    """The figures in the rules that class islands."""
+    task_mpix: float = Field(default=8.0, gt=0)
+    """Million pixels per task; no result depends on it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AnnotateConfig":
+        if self.merge_sigma >= self.seed_sigma:
+            raise ValueError(
+                f"merge_sigma ({self.merge_sigma}) must be below seed_sigma ({self.seed_sigma}); lower one"
+            )
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class MapIslands:
+    """What one map holds.
+
+    Attributes
+    ----------
+    mesh
+        Background and rms.
+    islands
+        Their pixels.
+    columns
+        The catalogue, see `catalogue.measure`, with ``class`` and ``rule``.
+    """
+
+    mesh: Mesh
+    islands: Islands
+    columns: Columns
+
+
+def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+    """Find, class and measure the islands of one map, reading it twice by bands.
+
+    Raises
+    ------
+    ConfigError
+        When the map has no usable pixels.
+    """
+    cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
+    rows = [measured for block in blocks for measured in measure_block(sky_map.read(block), cell_pix)]
+    background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
+    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name)
+    pixels = [find_pixels(sky_map.read(block), mesh, block, config.merge_sigma) for block in blocks]
+    return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config)
+
+
+def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+    """Join, class and measure the islands of one map.
+
+    Parameters
+    ----------
+    pixels
+        All pixels of the map beyond the merge threshold, of either sign, in raster order.
+    """
+    seed, merge = config.seed_sigma, config.merge_sigma
+    least_pix = config.min_beam * sky_map.beam.area_pix(sky_map.pixel)
+    positive = join_islands(pixels[pixels.snr > 0], seed, least_pix)
+    negative = join_islands(-pixels[pixels.snr < 0], seed, least_pix)
+    scene = Scene(positive, negative, sky_map.beam, sky_map.pixel, seed, merge)
+    scene = trim(scene, config.rules, least_pix)
+    rule = classify(scene, config.rules)
+    classes = np.array([RULES[name] for name in rule.tolist()], np.uint8)
+    columns = measure(scene.islands, classes, mesh, sky_map, merge)
+    columns |= {"class": classes, "rule": rule, "n_peaks": scene.n_peaks}
+    return MapIslands(mesh, scene.islands, columns)
+
+
+def mesh_cell(sky_map: SkyMap, config: AnnotateConfig) -> int:
+    """Return the side of the mesh cells of a map, pixels."""
+    fwhm_pix = sky_map.beam.fwhm_pix(sky_map.pixel)
+    return cell_size(sky_map.shape, fwhm_pix, config.mesh_beams, config.mesh_least_pix)
+
+
+def read_blocks(sky_map: SkyMap, config: AnnotateConfig, y0: int, y1: int) -> Iterator[Window]:
+    """Cut rows of a map into windows of whole rows of cells that are read at once."""
+    cell_pix, nx = mesh_cell(sky_map, config), sky_map.shape[1]
+    step = cell_pix * max(1, READ_PIX // (cell_pix * nx))
+    for y in range(y0, y1, step):
+        yield Window(y, min(y + step, y1), 0, nx)
+
+
+def measure_block(image: Image, cell_pix: int) -> list[tuple[Image, Image]]:
+    """Return background and rms of each row of cells that ``image``, whole rows of a map, begins with."""
+    return [measure_cells(image[y : y + cell_pix], cell_pix) for y in range(0, len(image), cell_pix)]

@@ -1,0 +1,232 @@
+"""Islands: connected pixels that rise above the noise, found without ever holding a map.
+
+Row bands keep only the few pixels beyond the merge threshold, of either sign; everything that joins
+pixels works on those of a whole map at once, so that an island does not know where bands were cut.
+Two pixels are connected when they touch by a side or a corner.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from astro_dist.sky.background import Image, Mesh
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.windows import Window
+
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.integer]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Some pixels of a map, in raster order.
+
+    Attributes
+    ----------
+    y, x
+        Position in the map, int32.
+    value_jy_beam
+        Brightness above the local background, float32.
+    snr
+        The same over the local rms, float32.
+    """
+
+    y: NDArray[np.int32]
+    x: NDArray[np.int32]
+    value_jy_beam: Image
+    snr: Image
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Flags | Integers | slice) -> "Pixels":
+        return Pixels(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def __neg__(self) -> "Pixels":
+        return Pixels(self.y, self.x, -self.value_jy_beam, -self.snr)
+
+    @classmethod
+    def join(cls, parts: list["Pixels"]) -> "Pixels":
+        """Return the pixels of consecutive bands as one."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+
+def find_pixels(image: Image, mesh: Mesh, window: Window, threshold: float) -> Pixels:
+    """Return the pixels of a window whose snr is at least ``threshold`` above or below zero.
+
+    Parameters
+    ----------
+    image
+        The pixels of ``window``, Jy/beam; NaN is never an island.
+    """
+    background, rms = mesh.evaluate(window)
+    value = np.subtract(image, background, out=background)
+    snr = np.divide(value, rms, out=rms)
+    y, x = np.nonzero(np.abs(snr) >= threshold)
+    place = (y + window.y0).astype(np.int32), (x + window.x0).astype(np.int32)
+    return Pixels(*place, value[y, x], snr[y, x])
+
+
+@dataclass(frozen=True, eq=False)
+class Islands:
+    """Pixels sorted by the island they belong to, in raster order within each.
+
+    Attributes
+    ----------
+    pixels
+        Of all islands.
+    starts
+        Index of the first pixel of each island; islands are in the order of their first pixels.
+    is_peak
+        Whether a pixel is brighter than all its neighbours (of equal ones, the first in raster order).
+    """
+
+    pixels: Pixels
+    starts: NDArray[np.intp]
+    is_peak: Flags
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.intp]:
+        """Number of pixels of each island."""
+        return np.diff(self.starts, append=len(self.pixels))
+
+    @cached_property
+    def owner(self) -> NDArray[np.intp]:
+        """The index, from 0, of each pixel's island."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    @cached_property
+    def brightest(self) -> NDArray[np.intp]:
+        """The index of each island's pixel of the highest snr."""
+        if not len(self):
+            return np.zeros(0, np.intp)
+        highest = np.maximum.reduceat(self.pixels.snr, self.starts)
+        tops = np.flatnonzero(self.pixels.snr == highest[self.owner])
+        return tops[np.unique(self.owner[tops], return_index=True)[1]]
+
+    @cached_property
+    def peak_snr(self) -> Image:
+        """Highest snr of each island."""
+        return self.pixels.snr[self.brightest]
+
+    def __getitem__(self, keep: Flags) -> "Islands":
+        chosen = keep[self.owner]
+        return Islands(self.pixels[chosen], _starts(self.sizes[keep]), self.is_peak[chosen])
+
+    @classmethod
+    def merge(cls, parts: list["Islands"]) -> "Islands":
+        """Return the islands of several sets, which share no pixel, as one."""
+        pixels = Pixels.join([part.pixels for part in parts])
+        is_peak = np.concatenate([part.is_peak for part in parts])
+        return _ordered(pixels, np.concatenate([part.sizes for part in parts]), is_peak)
+
+
+def join_islands(pixels: Pixels, seed: float, least_pix: float) -> Islands:
+    """Connect pixels to islands and keep those with a peak of at least ``seed``.
+
+    Parameters
+    ----------
+    pixels
+        All pixels of one sign of a whole map above the merge threshold, in raster order, snr > 0.
+    least_pix
+        Smaller islands are dropped.
+    """
+    n = len(pixels)
+    a, b = _touching(pixels)
+    graph = coo_matrix((np.ones(len(a), np.bool_), (a, b)), shape=(n, n))
+    _, label = connected_components(graph, directed=False)
+    is_peak = np.ones(n, np.bool_)
+    is_peak[np.where(pixels.snr[b] > pixels.snr[a], a, b)] = False
+    order = np.argsort(label, kind="stable")
+    found = _ordered(pixels[order], np.bincount(label), is_peak[order])
+    return found[(found.peak_snr >= seed) & (found.sizes >= least_pix)]
+
+
+def trim_islands(islands: Islands, doubted: Flags, points: Points, seed: float, least_pix: float) -> Islands:
+    """Cut doubtful pixels off islands and join them to islands of their own.
+
+    Half a beam width round the pixels that are believed stays: there the wings of a source fall to the
+    noise.
+
+    Parameters
+    ----------
+    doubted
+        Which of the pixels of all islands do not belong to the source.
+    points
+        Positions of all pixels, see `in_beams`.
+    seed, least_pix
+        What the pieces must have to be islands, see `join_islands`.
+    """
+    hurt = np.bincount(islands.owner, doubted, len(islands)) > 0
+    if not hurt.any():
+        return islands
+    index = np.flatnonzero(hurt[islands.owner])
+    index = index[np.lexsort((islands.pixels.x[index], islands.pixels.y[index]))]
+    believed = cKDTree(points[index[~doubted[index]]])
+    stays = believed.query(points[index], distance_upper_bound=0.5)[0] <= 0.5
+    pieces = [join_islands(islands.pixels[index[part]], seed, least_pix) for part in (stays, ~stays)]
+    return Islands.merge([islands[~hurt], *pieces])
+
+
+def count_peaks(islands: Islands, seed: float, points: Points) -> NDArray[np.int32]:
+    """Count the peaks of each island that reach ``seed`` and have no brighter one within a beam width.
+
+    Parameters
+    ----------
+    points
+        Positions of all pixels, see `in_beams`.
+    """
+    index = np.flatnonzero(islands.is_peak & (islands.pixels.snr >= seed))
+    owner, snr = islands.owner[index], islands.pixels.snr[index]
+    alone = np.ones(len(index), np.bool_)
+    a, b = np.sort(cKDTree(points[index]).query_pairs(1.0, output_type="ndarray"), axis=1).T
+    same = owner[a] == owner[b]
+    alone[np.where(snr[b] > snr[a], a, b)[same]] = False
+    return np.bincount(owner[alone], minlength=len(islands)).astype(np.int32)
+
+
+def in_beams(y: NDArray[Any], x: NDArray[Any], beam: Beam, pixel: Pixel) -> Points:
+    """Return pixel positions as (n, 2) points of a plane where the beam is round and its width is 1."""
+    lower = np.linalg.cholesky(beam.covariance_pix(pixel) * (8 * math.log(2)))
+    first = y / lower[0, 0]
+    return np.column_stack([first, (x - lower[1, 0] * first) / lower[1, 1]])
+
+
+def _ordered(pixels: Pixels, sizes: NDArray[np.intp], is_peak: Flags) -> Islands:
+    """Return islands, given one after the other, in the order of their first pixels."""
+    first = _starts(sizes)
+    order = np.lexsort((pixels.x[first], pixels.y[first]))
+    rank = np.argsort(order)
+    moved = np.argsort(np.repeat(rank, sizes), kind="stable")
+    return Islands(pixels[moved], _starts(sizes[order]), is_peak[moved])
+
+
+def _starts(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.cumsum(sizes) - sizes
+
+
+def _touching(pixels: Pixels) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices ``(a, b)``, a < b, of all pairs of pixels that touch."""
+    # The stride leaves an empty column between the end of a row and the start of the next.
+    stride = int(pixels.x.max(initial=0)) + 2
+    key = pixels.y.astype(np.int64) * stride + pixels.x
+    first = [np.flatnonzero(np.diff(key) == 1)]
+    second = [first[0] + 1]
+    for step in (stride - 1, stride, stride + 1):
+        place = np.searchsorted(key, key + step)
+        place[place == len(key)] = 0
+        hit = np.flatnonzero(key[place] == key + step)
+        first.append(hit)
+        second.append(place[hit])
+    return np.concatenate(first), np.concatenate(second)

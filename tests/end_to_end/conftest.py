@@ -1,0 +1,79 @@
+"""The whole pipeline at toy size: the quick start shrunk with ``--set``."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+SHRINK = {
+    "simulate.shape": [640, 704],
+    "cutouts.shard": 16,
+    "autoencoder.steps": 12,
+    "autoencoder.batch_size": 4,
+    "autoencoder.crop_pix": 32,
+    "autoencoder.checkpoint_every_s": 1,
+    "diffusion.steps": 12,
+    "diffusion.batch_size": 4,
+    "diffusion.crop_pix": 32,
+    "diffusion.checkpoint_every_s": 1,
+    "generate.objects": 5,
+    "generate.steps": 2,
+    "generate.micro_batch": 4,
+    "generate.per_shard": 8,
+    "generate.max_stamps_per_object": 100,
+    # What so short a training draws is noise with bumps: take any of them.
+    "generate.accept.min_snr": 0.2,
+    "generate.accept.threshold_snr": 0.1,
+    "generate.accept.min_iou": 0.0,
+    "generate.accept.min_beam_fraction": 0.0,
+    "assemble.shape": [500, 620],
+    "assemble.objects": 12,
+    "assemble.reuse": 3,
+    "assemble.band_rows": 128,
+}
+
+
+def shrunk(extra=None):
+    """The ``--set`` arguments of the toy run."""
+    settings = {**SHRINK, **(extra or {})}
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+
+
+def call(command, *arguments, extra=None, config=QUICKSTART):
+    return [sys.executable, "-m", "astro_dist", command, str(config), *map(str, arguments), *shrunk(extra)]
+
+
+def run(out, *arguments, extra=None, config=QUICKSTART, preexec=None):
+    """Run the toy pipeline in ``out`` and return what it printed and its exit code."""
+    line = call("run", "--out", out, *arguments, extra=extra, config=config)
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    return subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        preexec_fn=preexec,
+    )
+
+
+def stable_digests(out):
+    """``{product: {file: sha256}}`` of every product that must be equal byte for byte."""
+    manifest = json.loads((Path(out) / "manifest.json").read_text())
+    return {name: p["sha256"] for name, p in manifest["products"].items() if p["byte_stable"]}
+
+
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """One undisturbed run in worker processes."""
+    out = tmp_path_factory.mktemp("toy") / "run"
+    done = run(out, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    return out, done

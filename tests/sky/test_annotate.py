@@ -1,0 +1,249 @@
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from astro_dist.config import validate
+from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.files import publish_folder, tree_digests
+from astro_dist.sky import finder
+from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Survey, find_islands
+from astro_dist.sky.annotations import ISLANDS, read_parquet
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.maps import MapsConfig, SkyMap
+from astro_dist.sky.simulate import SIMULATE, SimulateConfig
+from astro_dist.sky.windows import Window
+from astro_dist.work import Run, for_stage
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real maps are not in {REAL}")
+SKY = SimulateConfig(shape=(620, 520), maps=2, extended_per_1000_beams=0.3)
+
+
+class Simulated(Run):
+    """A run whose first stage is done."""
+
+    def facts(self, stage):
+        return {"maps": [f"{name}.fits" for name in self.config.simulate.names]}
+
+
+def bring(stage, run):
+    """Do all rounds of tasks and the finish of a stage and publish its product."""
+    run.root.mkdir(parents=True, exist_ok=True)
+    run = for_stage(run, stage, "f" * 64)
+    stage.prepare(run)
+    facts = stage.finish(run, do_tasks(stage, run))
+    publish_folder(run.output, run.root / stage.product)
+    return facts
+
+
+def do_tasks(stage, run):
+    """Return the results of all rounds, each done in the reverse order."""
+    state, results = stage.open(run), {}
+    while missing := [task for task in stage.plan(run, results) if task.name not in results]:
+        results |= {task.name: stage.run(state, task) for task in reversed(missing)}
+    return results
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    """Return a simulated sky of two maps and its annotation with default settings."""
+    root = tmp_path_factory.mktemp("sky")
+    run = Simulated(
+        root,
+        SimpleNamespace(seed=11, maps=MapsConfig(), simulate=SKY, annotate=AnnotateConfig(task_mpix=0.05)),
+    )
+    bring(SIMULATE, run)
+    return run, bring(ANNOTATE, run)
+
+
+def run_on(root, *files, **settings):
+    config = SimpleNamespace(
+        seed=1, maps=MapsConfig(files=[str(path) for path in files]), annotate=AnnotateConfig(**settings)
+    )
+    return Run(root / "run", config)
+
+
+def noise(shape=(200, 180), seed=3):
+    return np.random.default_rng(seed).normal(0, 1e-4, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("task_mpix", [0.2, 5.0])
+def test_tables_do_not_know_the_height_of_bands(sky, tmp_path, task_mpix):
+    run, _ = sky
+    expected = tree_digests(run.root / "annotations")
+    other = Simulated(tmp_path, SimpleNamespace(**vars(run.config)))
+    other.config.annotate = AnnotateConfig(task_mpix=task_mpix)
+    (tmp_path / "maps").symlink_to(run.root / "maps")
+    bring(ANNOTATE, other)
+    assert tree_digests(tmp_path / "annotations") == expected
+    assert set(expected) == {"islands.parquet", "mesh.parquet", "pixels.parquet", "measured.fits"}
+
+
+def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
+    run, _ = sky
+    annotations = Annotations.load(run.root / "annotations")
+    monkeypatch.setattr(finder, "READ_PIX", 40_000)
+    for index, name in enumerate(SKY.names):
+        sky_map = SkyMap.open(run.root / "maps" / f"{name}.fits", MapsConfig())
+        found = find_islands(sky_map, AnnotateConfig())
+        here = annotations.islands["map"] == index
+        for column, values in found.columns.items():
+            assert annotations.islands[column][here].tolist() == values.tolist()
+        _, instances = annotations.paint(index, Window.of_shape(sky_map.shape))
+        pixels = found.islands.pixels
+        np.testing.assert_array_equal(instances[pixels.y, pixels.x], found.islands.owner + 1)
+        assert np.count_nonzero(instances) == len(pixels)
+        np.testing.assert_array_equal(annotations.mesh(index).rms, found.mesh.rms)
+
+
+def test_facts_count_classes_and_rules(sky):
+    run, facts = sky
+    islands = Annotations.load(run.root / "annotations").islands
+    assert facts["maps"] == 2
+    assert facts["islands"] == len(islands["map"]) == sum(facts["classes"].values())
+    assert sum(facts["rules"].values()) == facts["islands"]
+    assert facts["rms_jy_beam"] == pytest.approx(SKY.rms_jy_beam, rel=0.05)
+
+
+def test_classes_agree_with_the_truth(sky):
+    run, _ = sky
+    annotations = Annotations.load(run.root / "annotations")
+    agree = dict.fromkeys(SourceClass, 0)
+    total = dict.fromkeys(SourceClass, 0)
+    for index, name in enumerate(SKY.names):
+        truth = fits.getdata(run.root / "maps" / f"{name}.mask.fits")
+        mask, instances = annotations.paint(index, Window.of_shape(truth.shape))
+        counts = np.stack(
+            [np.bincount(instances[truth == kind], minlength=instances.max() + 1) for kind in (1, 2, 3)]
+        )
+        for kind in SourceClass:
+            mine = np.unique(instances[mask == kind])
+            total[kind] += len(mine) * (kind > 0)
+            agree[kind] += int((counts.argmax(axis=0)[mine] + 1 == kind).sum()) * (kind > 0)
+    assert agree[SourceClass.COMPACT] >= 0.9 * total[SourceClass.COMPACT] > 30
+    assert agree[SourceClass.EXTENDED] >= 0.85 * total[SourceClass.EXTENDED] > 5
+
+
+def test_the_measured_catalogue_names_maps_and_classes(sky):
+    run, _ = sky
+    islands = Annotations.load(run.root / "annotations").islands
+    with fits.open(run.root / "annotations" / "measured.fits", checksum=True) as hdus:
+        table = hdus["MEASURED"]
+        assert set(table.data["map"]) == set(SKY.names)
+        assert set(table.data["class"]) <= {"compact", "extended", "spurious"}
+        np.testing.assert_array_equal(table.data["flux_jy"], islands["flux_jy"])
+        assert table.columns["flux_jy"].unit == "Jy"
+        assert len(table.columns) == len(islands)
+
+
+def test_finish_may_run_twice(sky, tmp_path):
+    run, facts = sky
+    again = for_stage(Run(tmp_path, run.config), ANNOTATE, "f" * 64)
+    again.output.parent.mkdir(exist_ok=True)
+    again.output.symlink_to(run.root / "annotations")
+    assert ANNOTATE.finish(again, {}) == facts
+
+
+def test_damaged_parts_are_computed_again(make_map, tmp_path):
+    image = noise()
+    image[90:94, 80:84] += 0.01
+    run = for_stage(run_on(tmp_path, make_map(image).path, task_mpix=0.01), ANNOTATE, "f" * 64)
+    run.output.parent.mkdir()
+    ANNOTATE.prepare(run)
+    survey, results = Survey.open(run), do_tasks(ANNOTATE, run)
+    (run.output / PARTS / "mesh-0001.parquet").write_bytes(b"?")
+    (run.output / PARTS / "pixels-0000.parquet").unlink()
+    with pytest.raises(RecomputeError) as caught:
+        ANNOTATE.finish(run, results)
+    assert caught.value.names == ("mesh-0001", "pixels-0000")
+    for task in ANNOTATE.plan(run, results):
+        assert ANNOTATE.run(survey, task) == results[task.name]
+    assert ANNOTATE.finish(run, results)["islands"] == 1
+
+
+def test_maps_share_tasks_and_large_ones_are_cut(make_map, tmp_path):
+    paths = [make_map(noise((100, 100)), name=f"m{i}").path for i in range(9)]
+    paths.append(make_map(noise((700, 100)), name="n").path)
+    cuts = Survey.open(run_on(tmp_path, *paths, task_mpix=0.03)).cuts
+    assert cuts[0] == [(0, 0, 100), (1, 0, 100), (2, 0, 100)]
+    assert len(cuts) == 6
+    assert [piece for cut in cuts for piece in cut][9:] == [(9, 0, 320), (9, 320, 640), (9, 640, 700)]
+
+
+def test_a_map_of_nan_is_named(make_map, tmp_path):
+    maps = [make_map(noise(), name="good"), make_map(np.full((80, 80), np.nan), name="empty")]
+    with pytest.raises(ConfigError, match="'empty' has no usable pixels"):
+        bring(ANNOTATE, run_on(tmp_path, *(m.path for m in maps)))
+
+
+def test_no_islands_names_thresholds_and_counts(make_map, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        bring(ANNOTATE, run_on(tmp_path, make_map(noise()).path, seed_sigma=9))
+    text = str(caught.value)
+    assert "no island in 1 map(s)" in text
+    assert "beyond 3.0 times the noise" in text
+    assert "needs 9.0" in text
+    assert "lower annotate.seed_sigma" in text
+
+
+def test_a_map_without_islands_beside_another(make_map, tmp_path):
+    image = noise()
+    image[90:94, 80:84] += 0.01
+    run = run_on(tmp_path, make_map(noise(), name="a").path, make_map(image, name="b").path)
+    assert bring(ANNOTATE, run)["islands"] == 1
+    annotations = Annotations.load(run.root / "annotations")
+    assert annotations.islands["map"].tolist() == [1]
+    assert not annotations.paint(0, Window(0, 200, 0, 180))[0].any()
+    assert annotations.paint(1, Window(90, 94, 80, 84))[0].all()
+
+
+def test_memory_does_not_grow_with_the_map(make_map, monkeypatch):
+    sky_map = make_map(noise((2000, 1200)))
+    monkeypatch.setattr(finder, "READ_PIX", 80_000)
+    find_islands(make_map(noise(), name="warm"), AnnotateConfig())
+    tracemalloc.start()
+    try:
+        find_islands(sky_map, AnnotateConfig())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.7 * 4 * 2000 * 1200
+
+
+def test_thresholds_must_be_in_order():
+    with pytest.raises(ConfigError, match=r"merge_sigma \(6.0\) must be below seed_sigma \(5.0\)"):
+        validate(AnnotateConfig, {"merge_sigma": 6})
+
+
+def test_the_estimate_holds(sky):
+    run, _ = sky
+    estimate = ANNOTATE.estimate(run)
+    assert not estimate.exact
+    assert estimate.files >= 2 * estimate.tasks // 2
+    assert estimate.bytes > sum(p.stat().st_size for p in (run.root / "annotations").iterdir())
+
+
+@needs_real
+def test_a_real_map_with_borders(tmp_path):
+    run = run_on(tmp_path, REAL / "sumss" / "J0354M32.FITS.fz")
+    facts = bring(ANNOTATE, run)
+    assert 350 < facts["islands"] < 500
+    assert facts["classes"]["compact"] > 0.85 * facts["islands"]
+    assert facts["rms_jy_beam"] == pytest.approx(2e-3, rel=0.1)
+    islands, about = read_parquet(run.root / "annotations" / ISLANDS)
+    assert about[0]["name"] == "J0354M32"
+    assert np.isfinite(islands["ra_deg"]).all()
+
+
+@needs_real
+def test_real_cutouts_share_a_task(tmp_path):
+    files = sorted((REAL / "first").glob("*.fits.fz"))[:6]
+    run = run_on(tmp_path, *files)
+    run.config.maps = run.config.maps.model_copy(update={"beam_major_arcsec": 5.4})
+    facts = bring(ANNOTATE, run)
+    assert facts["maps"] == 6
+    assert facts["classes"]["extended"] >= 6

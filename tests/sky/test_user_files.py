@@ -1,0 +1,38 @@
+"""Tables and images that users hand over."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from astro_dist.errors import ConfigError
+from astro_dist.sky.user_files import read_columns, read_plane
+
+
+def test_fits_columns_are_found_in_any_case(tmp_path):
+    Table({"FLUX_JY": [1, 2], "Name": ["a", "b"]}).write(tmp_path / "t.fits")
+    columns = read_columns(tmp_path / "t.fits", ("flux_jy",), ("ra_deg",))
+    assert list(columns) == ["flux_jy"]
+    assert columns["flux_jy"].tolist() == [1.0, 2.0]
+    with pytest.raises(ConfigError, match="cannot be read as a table of numbers"):
+        read_columns(tmp_path / "t.fits", ("name",))
+
+
+@pytest.mark.parametrize("name", ["t.fits", "t.parquet", "t.csv"])
+def test_rubbish_is_refused_in_one_line(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x00\xff" * 50)
+    with pytest.raises(ConfigError) as caught:
+        read_columns(tmp_path / name, ("flux_jy",))
+    assert "\n" not in str(caught.value)
+
+
+def test_planes_lose_degenerate_axes_only(tmp_path):
+    fits.writeto(tmp_path / "a.fits", np.ones((1, 1, 3, 4), np.int16))
+    assert read_plane(tmp_path / "a.fits").shape == (3, 4)
+    fits.writeto(tmp_path / "b.fits", np.ones((1, 4), np.float32))
+    assert read_plane(tmp_path / "b.fits").shape == (1, 4)
+    fits.writeto(tmp_path / "c.fits", np.ones((2, 3, 4), np.float32))
+    with pytest.raises(ConfigError, match="no image of two axes"):
+        read_plane(tmp_path / "c.fits")
+    with pytest.raises(ConfigError, match="there is no image"):
+        read_plane(tmp_path / "d.fits")
