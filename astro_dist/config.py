@@ -30,7 +30,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML in which a key given twice is an error instead of a silent override."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         doubled = sorted({str(k) for k in keys if keys.count(k) > 1})
         if doubled:
             raise ConfigError(f"the key {doubled[0]!r} is given twice in line {node.start_mark.line + 1}")

@@ -92,7 +92,10 @@ def test_doctor_says_what_is_here():
         (["--redo", "nonsense"], "this run has no such stage"),
         (["--set", "simulate.shape=[9000000, 9000000]"], "too little disk"),
         (["--set", "maps.files=[absent/*.fits]"], "absent/*.fits"),
-        (["--set", "assemble.objects=30", "--set", "generate.objects=3"], "raise generate.objects or assemble.reuse"),
+        (
+            ["--set", "assemble.objects=30", "--set", "generate.objects=3"],
+            "raise generate.objects or assemble.reuse",
+        ),
     ],
 )
 def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path, arguments, line):

@@ -61,8 +61,8 @@ def test_imports_point_down(path):
     for name in imports(path):
         parts = name.split(".")
         if parts[0] == "astro_dist" and len(parts) > 1 and parts[1] in LAYER and parts[1] != here:
-            assert (
-                LAYER[parts[1]] < LAYER[here] or (LAYER[here] == LAYER[parts[1]] and LAYER[here] in (0, 7))
+            assert LAYER[parts[1]] < LAYER[here] or (
+                LAYER[here] == LAYER[parts[1]] and LAYER[here] in (0, 7)
             ), f"{here} imports {name}"
         assert here in HOMES.get(parts[0], {here}), f"{parts[0]} has no home in {here}"
         exempt = (path.relative_to(PACKAGE).as_posix(), parts[0]) in EXEMPT

@@ -93,10 +93,10 @@ def test_an_object_larger_than_the_field_finds_no_place():
 def test_density_is_followed():
     density = np.array([[1.0, 0.0, 3.0], [np.nan, 0.0, 0.0]])
     ground = np.zeros((200, 300), np.uint8)
-    footprints = [Footprint.of(disc(1))] * 800
+    footprints = [Footprint.of(disc(0))] * 800
     places = place(iter(footprints), ground, by_density(ground.shape, density, np.random.default_rng(5)))
     assert len(places) == 800
-    y, x = (places + 1).T
+    y, x = places.T
     assert y.max() < 100
     assert not ((x >= 100) & (x < 200)).any()
     assert 0.20 < (x < 100).mean() < 0.30

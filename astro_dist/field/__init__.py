@@ -1,0 +1,1 @@
+"""The synthetic field: objects, layout, fluxes, assembly, truth."""

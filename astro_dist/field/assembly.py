@@ -1,0 +1,335 @@
+"""The stage that makes the field: background, layout, row bands, and the truth that follows from both.
+
+A real background is analysed first, then one task extracts the objects and draws all placements; after
+that each band of rows adds its part of the objects in the order of placing and writes its own bytes of
+``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the one
+placed later, which is the smaller one.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.field.background import (
+    BACKGROUND_FILES,
+    Background,
+    MapBackground,
+    NoiseBackground,
+    analyse_map,
+)
+from astro_dist.field.config import AssembleConfig
+from astro_dist.field.instrument import Instrument, Survey, design_instrument
+from astro_dist.field.layers import INSTANCES, LAYERS, MAP, MASK, history, make_header, provenance
+from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_library, choose_classes
+from astro_dist.field.objects import AcceptConfig
+from astro_dist.field.overview import draw_overview, draw_zoom, summarise, zoom_windows
+from astro_dist.field.placements import draw_placements
+from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
+from astro_dist.files import sha256_file
+from astro_dist.ledger import Result
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.fits_file import create_banded, finish_banded, write_rows
+from astro_dist.sky.maps import MapsConfig, SkyMap
+from astro_dist.sky.windows import Window, bands
+from astro_dist.store.reader import StoreReader
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+PLACEMENTS = "placements.parquet"
+PAINT_COLUMNS = (
+    *("object", "turn", "y0", "x0", "height"),
+    *("amplitude_jy_beam", "level_jy_beam", "class", "id"),
+)
+LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)
+# Rounded up from a 12,000 x 15,000 field of 30,000 objects: 13.5 s for its pixels, 0.5 ms per object.
+BYTES_PER_OBJECT = 9000
+CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
+
+
+class Assembly:
+    """A run as one worker sees it while it makes a field.
+
+    Only what is published is kept; the files of the layout are read anew by each task, so that a worker
+    never goes on with a library that was found damaged and made again.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.folder = run, run.output
+        self.config: AssembleConfig = run.config.assemble
+
+    @cached_property
+    def cutouts(self) -> StoreReader:
+        """The store the objects were learned from."""
+        return StoreReader(self.run.product("cutouts.zarr"))
+
+    @cached_property
+    def field(self) -> SkyMap:
+        """The map that is being made, as its header describes it."""
+        return SkyMap.open(self.folder / MAP, MapsConfig(), verify=False)
+
+    @cached_property
+    def real(self) -> SkyMap | None:
+        """The real map the field is made on, if there is one."""
+        return open_background(self.run)
+
+    @cached_property
+    def rms_jy_beam(self) -> float:
+        """Noise of a simulated background."""
+        measured = self.cutouts.columns["rms_jy_beam"]
+        return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
+
+    def background(self) -> Background:
+        """Return what the objects are added to."""
+        seed = self.run.config.seed
+        if self.real is not None:
+            keep = self.config.background.islands == "keep"
+            return MapBackground.load(self.real, self.folder, keep, seed)
+        return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
+
+    def make(self, window: Window) -> dict[str, NDArray[Any]]:
+        """Return the pixels of a window of all three images by file name."""
+        image = self.background().read(window)
+        placements = read_parquet(self.folder / PLACEMENTS, PAINT_COLUMNS)
+        return add_objects(image, window, placements, Library(self.folder))
+
+
+def open_background(run: Run) -> SkyMap | None:
+    """Return the real map the field is made on, or None when its noise is simulated."""
+    path = run.config.assemble.background.path
+    return None if path is None else SkyMap.open(Path(path), run.config.maps, verify=False)
+
+
+def plan(run: Run, results: Results) -> Sequence[Task]:
+    """Name the analysis of a real background, then the layout, then one task per band."""
+    tasks = [Task("background")] if run.config.assemble.background.kind == "map" else []
+    tasks.append(Task("layout"))
+    for i, task in enumerate(tasks):
+        if task.name not in results:
+            return tasks[: i + 1]
+    shape, rows = results["layout"]["shape"], run.config.assemble.band_rows
+    slabs = bands(shape, rows)
+    digits = len(str(len(slabs) - 1))
+    return [*tasks, *(Task(f"band-{i:0{digits}d}", {"y0": w.y0, "y1": w.y1}) for i, w in enumerate(slabs))]
+
+
+def prepare(run: Run) -> None:
+    """Create the three images, empty, with their headers."""
+    instrument = find_instrument(run)
+    run.output.mkdir(parents=True, exist_ok=True)
+    for name, layer in LAYERS.items():
+        header = make_header(run, instrument, layer)
+        create_banded(run.output / name, header, instrument.shape, layer.dtype)
+
+
+def find_instrument(run: Run) -> Instrument:
+    """Return the field's size, WCS and beam; `ConfigError` when the objects do not fit it."""
+    surveys = Survey.of_store(StoreReader(run.product("cutouts.zarr")).attrs)
+    return design_instrument(run.config.assemble, surveys, open_background(run))
+
+
+def run_task(state: Assembly, task: Task) -> Result:
+    """Do one task of `plan`."""
+    if task.name == "background":
+        return analyse_background(state)
+    if task.name == "layout":
+        return lay_out(state)
+    return make_band(state, Window(task.args["y0"], task.args["y1"], 0, state.field.shape[1]))
+
+
+def analyse_background(state: Assembly) -> Result:
+    """Measure the noise of the real map and find its islands."""
+    assert state.real is not None
+    state.real.verify()
+    seed = state.config.background.min_snr
+    merge = min(state.run.config.annotate.merge_sigma, 0.9 * seed)
+    rules = state.run.config.annotate.model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
+    facts = analyse_map(state.real, state.folder, rules)
+    return facts | {"sha256": _digests(state, BACKGROUND_FILES)}
+
+
+def lay_out(state: Assembly) -> Result:
+    """Extract the objects of all stamps and draw the placements."""
+    config, cutouts = state.config, state.cutouts
+    stamps = StoreReader(state.run.product("stamps.zarr"))
+    surveys = Survey.of_store(cutouts.attrs)
+    pixels = [surveys[i].pixel for i in cutouts.columns["map"][stamps.columns["donor"]].tolist()]
+    accept = choose_classes(AcceptConfig.model_validate(stamps.attrs["accept"]), config.spurious)
+    stretched = config.flux.mode == "radiff_stretched"
+    rejected = build_library(
+        state.folder,
+        stamps,
+        pixels,
+        accept,
+        stretched=stretched,
+        tell=lambda done: state.run.progress("layout", done, len(stamps)),
+    )
+    library = Library(state.folder)
+    table = draw_placements(state.field, state.background(), library, config, state.run.stream)
+    write_parquet(state.folder / PLACEMENTS, table)
+    return {
+        "shape": list(state.field.shape),
+        "accepted": len(library),
+        "rejected": dict(sorted(rejected.items())),
+        "footprint_pix": int(table["n_pix"].sum()),
+        "sha256": _digests(state, LAYOUT_FILES),
+    }
+
+
+def make_band(state: Assembly, window: Window) -> Result:
+    """Make and write one band of rows of all three images."""
+    layers = state.make(window)
+    return {name: write_rows(state.folder / name, window.y0, rows) for name, rows in layers.items()}
+
+
+def add_objects(
+    image: NDArray[np.float32], window: Window, placements: Table, library: Library
+) -> dict[str, NDArray[Any]]:
+    """Add what lies in a window of every placement, in order, and paint mask and instances.
+
+    Parameters
+    ----------
+    image
+        The background of the window, Jy/beam; changed in place.
+
+    Returns
+    -------
+    dict
+        The three images of the window by file name. Mask and instances take the pixels of an object
+        whose added brightness reaches its ``level_jy_beam``; spurious objects have no id.
+    """
+    mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
+    y0, height = placements["y0"], placements["height"]
+    here = np.flatnonzero((y0 < window.y1) & (y0 + height > window.y0))
+    for number, turn, y, x, _, amplitude, level, kind, source in zip(
+        *(placements[name][here] for name in PAINT_COLUMNS), strict=True
+    ):
+        shape = library.shape(number, turn)
+        box = Window(int(y), int(y) + shape.shape[0], int(x), int(x) + shape.shape[1])
+        part = box & window
+        if part is None:
+            continue
+        inner = part.within(window)
+        added = shape[part.within(box)] * amplitude
+        image[inner] += added
+        core = added >= level
+        mask[inner][core] = kind
+        instances[inner][core] = 0 if kind == SourceClass.SPURIOUS else source
+    return {MAP: image, MASK: mask, INSTANCES: instances}
+
+
+def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
+    return {name: sha256_file(state.folder / name) for name in names}
+
+
+def finish(run: Run, results: Results) -> dict[str, Any]:
+    """Seal the images, write the truth and the pictures, and return the figures of the field."""
+    state = Assembly(run)
+    _check_files(state, results)
+    made = {task: result for task, result in results.items() if task.startswith("band-")}
+    for name in LAYERS:
+        finish_banded(state.folder / name, {task: result[name] for task, result in made.items()})
+    placements = read_parquet(state.folder / PLACEMENTS)
+    truth = select_truth(placements)
+    write_truth(state.folder, truth, provenance(run), history(run))
+    statistics, blocks = summarise(state.field)
+    draw_overview(state.folder / "overview.png", blocks)
+    zooms = _draw_zooms(state, truth)
+    area = state.field.shape[0] * state.field.shape[1]
+    return {
+        "shape": list(state.field.shape),
+        "objects": len(truth["id"]),
+        "classes": {CLASS_NAMES[c]: int((truth["class"] == c).sum()) for c in np.unique(truth["class"])},
+        "distinct_objects": len(np.unique(truth["object"])),
+        "spurious": len(placements["id"]) - len(truth["id"]),
+        "accepted": results["layout"]["accepted"],
+        "rejected": results["layout"]["rejected"],
+        "fill": results["layout"]["footprint_pix"] / area,
+        "flux_jy": float(truth["flux_jy"].sum()),
+        "snr_quantiles": np.quantile(truth["snr"], [0, 0.25, 0.5, 0.75, 1]).tolist(),
+        "brightened": int((truth["snr"] > truth["donor_snr"]).sum()),
+        "background": {k: v for k, v in results.get("background", {}).items() if k != "sha256"},
+        "map": statistics,
+        "zooms": zooms,
+    }
+
+
+def _check_files(state: Assembly, results: Results) -> None:
+    """Ask for everything again when the files the bands were made from have changed."""
+    for task in ("background", "layout"):
+        for name, wanted in results.get(task, {}).get("sha256", {}).items():
+            if sha256_file(state.folder / name) != wanted:
+                raise RecomputeError(f"{name} is not what its task wrote", tuple(results))
+
+
+def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
+    """Draw the surroundings of the brightest and the median extended source and the brightest compact one."""
+    chosen = []
+    for kind, quantile in (
+        (SourceClass.EXTENDED, 1.0),
+        (SourceClass.COMPACT, 1.0),
+        (SourceClass.EXTENDED, 0.5),
+    ):
+        rows = np.flatnonzero(truth["class"] == kind)
+        if len(rows):
+            order = rows[np.argsort(truth["flux_jy"][rows], kind="stable")]
+            chosen.append(order[int(quantile * (len(order) - 1))])
+    centres = [(int(truth["y_peak_pix"][i]), int(truth["x_peak_pix"][i])) for i in chosen]
+    names = []
+    for number, window in enumerate(zoom_windows(state.field.shape, centres), 1):
+        layers = state.make(window)
+        names.append(f"zoom-{number}.png")
+        draw_zoom(state.folder / names[-1], layers[MAP], layers[MASK], state.field)
+    return names
+
+
+def sources(run: Run) -> list[Path]:
+    """Return the user's files: background map, catalogue, density."""
+    config: AssembleConfig = run.config.assemble
+    named = {
+        "background.path": config.background.path,
+        "flux.catalogue": config.flux.catalogue,
+        "density": config.density,
+    }
+    paths = {key: Path(value) for key, value in named.items() if value is not None}
+    for key, path in paths.items():
+        if not path.is_file():
+            raise ConfigError(f"assemble.{key}: there is no file {path}; mend the path")
+    return list(paths.values())
+
+
+def estimate(run: Run) -> Estimate:
+    """Return what the field will cost, from the config alone."""
+    config: AssembleConfig = run.config.assemble
+    real = open_background(run)
+    shape = config.shape if real is None else real.shape
+    area = shape[0] * shape[1]
+    pixel_bytes = sum(np.dtype(layer.dtype).itemsize for layer in LAYERS.values())
+    objects = BYTES_PER_OBJECT * config.objects
+    band = 3 * pixel_bytes * min(config.band_rows, shape[0]) * shape[1]
+    return Estimate(
+        tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
+        bytes=pixel_bytes * area + objects,
+        files=20,
+        memory_bytes=300_000_000 + max(area + 2 * objects, band),
+        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,
+        exact=False,
+    )
+
+
+ASSEMBLE = Stage(
+    name="assemble",
+    product="field",
+    plan=plan,
+    run=run_task,
+    prepare=prepare,
+    open=Assembly,
+    finish=finish,
+    sources=sources,
+    estimate=estimate,
+    sections=("assemble", "maps", "annotate"),
+    inputs=("cutouts", "generate"),
+)

@@ -1,0 +1,180 @@
+"""What the objects are added to: simulated noise, or a real map with its sources replaced or kept.
+
+A background is read by windows and its pixels never depend on the window asked for. Analysing a real
+map (noise mesh, islands, blank pixels) is one task that leaves small files in the folder of the field.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.field.layout import CLOSED, TAKEN, Ground
+from astro_dist.files import publish_file
+from astro_dist.sky.annotate import AnnotateConfig, find_islands
+from astro_dist.sky.background import Mesh
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.catalogue import UCDS, UNITS
+from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window, bands
+
+READ_ROWS = 512
+NOISE_KEY = ("assemble", "noise")
+MESH_FILE, PIXELS_FILE, ISLANDS_FILE = "background_mesh.npy", "background_islands.npy", "existing.fits"
+BACKGROUND_FILES = (MESH_FILE, PIXELS_FILE, ISLANDS_FILE)
+
+Image = NDArray[np.float32]
+
+
+class Background(Protocol):
+    """What a field is made on."""
+
+    def read(self, window: Window) -> Image:
+        """Return the pixels of a window before anything is added, Jy/beam; NaN = no data."""
+        ...
+
+    def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the local noise at pixels, Jy/beam."""
+        ...
+
+    def close(self, ground: Ground) -> None:
+        """Mark the pixels where nothing may be placed, and those that real sources take."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoiseBackground:
+    """Beam-correlated Gaussian noise of one rms, mean zero."""
+
+    beam: Beam
+    pixel: Pixel
+    seed: int
+    rms_jy_beam: float
+
+    def read(self, window: Window) -> Image:
+        """See `Background`."""
+        noise = beam_noise(window, self.beam, self.pixel, self.seed, NOISE_KEY)
+        return noise * np.float32(self.rms_jy_beam)
+
+    def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Background`."""
+        return np.full(len(y), self.rms_jy_beam)
+
+    def close(self, ground: Ground) -> None:
+        """See `Background`: all of it is free."""
+
+
+@dataclass(frozen=True, eq=False)
+class MapBackground:
+    """A real map.
+
+    Attributes
+    ----------
+    sky_map, mesh
+        The map, and its local background and noise.
+    islands_yx
+        Rows and columns of all pixels of its islands, shape (2, n), sorted by row.
+    keep
+        Whether its sources stay; otherwise each island, and half a beam width round it, becomes the local
+        background plus beam-correlated noise of the local rms. Over one more beam width noise and map are
+        blended by the cosine and sine of one angle, which keeps the variance and leaves no seam.
+    seed
+        Of that noise.
+    """
+
+    sky_map: SkyMap
+    mesh: Mesh
+    islands_yx: NDArray[np.int32]
+    keep: bool
+    seed: int
+
+    @classmethod
+    def load(cls, sky_map: SkyMap, folder: Path, keep: bool, seed: int) -> "MapBackground":
+        """Return a map with what `analyse_map` left in ``folder``."""
+        with (folder / MESH_FILE).open("rb") as handle:
+            cell_pix = int(np.load(handle))
+            background, rms = np.load(handle)
+        return cls(
+            sky_map, Mesh(sky_map.shape, cell_pix, background, rms), np.load(folder / PIXELS_FILE), keep, seed
+        )
+
+    def read(self, window: Window) -> Image:
+        """See `Background`."""
+        image = self.sky_map.read(window)
+        if self.keep:
+            return image
+        distance = self.distance_pix(window)
+        gone = np.isfinite(distance) & np.isfinite(image)
+        if gone.any():
+            level, rms = (values[gone] for values in self.mesh.evaluate(window))
+            noise = beam_noise(window, self.sky_map.beam, self.sky_map.pixel, self.seed, NOISE_KEY)[gone]
+            angle = np.pi / 2 * np.clip(distance[gone] / self.fwhm_pix - 0.5, 0, 1)
+            image[gone] = level + np.sin(angle) * (image[gone] - level) + np.cos(angle) * rms * noise
+        return image
+
+    def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Background`."""
+        spots = zip(y.tolist(), x.tolist(), strict=True)
+        values = [self.mesh.evaluate(Window(i, i + 1, j, j + 1))[1][0, 0] for i, j in spots]
+        return np.array(values, np.float64)
+
+    def close(self, ground: Ground) -> None:
+        """See `Background`: blank pixels are closed, and those of kept sources taken."""
+        for window in bands(self.sky_map.shape, READ_ROWS):
+            part = ground[window.slices]
+            part[~np.isfinite(self.sky_map.read(window))] = CLOSED
+            if self.keep:
+                part[self.distance_pix(window) <= self.fwhm_pix] |= TAKEN
+
+    @property
+    def fwhm_pix(self) -> float:
+        """Width of the map's beam."""
+        return self.sky_map.beam.fwhm_pix(self.sky_map.pixel)
+
+    def distance_pix(self, window: Window) -> Image:
+        """Return how far each pixel is from the nearest island, up to 1.5 beam widths, else infinity."""
+        steps = _disc(1.5 * self.fwhm_pix)
+        reach = max(dy for _, dy, _ in steps)
+        frame = window.grown(reach)
+        rows, columns = self.islands_yx
+        first, last = np.searchsorted(rows, [frame.y0, frame.y1])
+        y, x = rows[first:last] - frame.y0, columns[first:last] - frame.x0
+        seen = (x >= 0) & (x < frame.width)
+        y, x = y[seen] + reach, x[seen] + reach
+        distance = np.full(frame.grown(reach).shape, np.inf, np.float32)
+        # From far to near, so that the nearest island pixel has the last word.
+        for d, dy, dx in steps:
+            distance[y + dy, x + dx] = d
+        return distance[window.within(frame.grown(reach))]
+
+
+def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[str, Any]:
+    """Measure the noise of a map, find its islands, and leave both and their list in ``folder``.
+
+    Returns
+    -------
+    dict
+        ``islands``, ``island_pix`` and ``median_rms_jy_beam``.
+    """
+    found = find_islands(sky_map, config)
+    mesh, pixels = found.mesh, found.islands.pixels
+    order = np.lexsort((pixels.x, pixels.y))
+    with publish_file(folder / MESH_FILE) as hidden, hidden.open("wb") as handle:
+        np.save(handle, np.int64(mesh.cell_pix))
+        np.save(handle, np.stack([mesh.background, mesh.rms]))
+    with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:
+        np.save(handle, np.stack([pixels.y[order], pixels.x[order]]))
+    write_table(folder / ISLANDS_FILE, found.columns, name="EXISTING", units=UNITS, ucds=UCDS)
+    return {"islands": len(found.islands), "island_pix": len(pixels), "median_rms_jy_beam": mesh.median_rms}
+
+
+def _disc(radius: float) -> list[tuple[float, int, int]]:
+    """Return distance and step of all pixels within a radius, the farthest first."""
+    n = math.floor(radius)
+    steps = [(math.hypot(dy, dx), dy, dx) for dy in range(-n, n + 1) for dx in range(-n, n + 1)]
+    return sorted((step for step in steps if step[0] <= radius), reverse=True)

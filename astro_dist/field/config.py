@@ -1,0 +1,112 @@
+"""Settings of the synthetic field: its size and sky, the brightness of its objects, what lies behind."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from astro_dist.config import Section
+
+
+class FluxConfig(Section):
+    """How bright each placed object is made."""
+
+    mode: Literal["radiff", "radiff_stretched", "catalogue"] = "radiff"
+    """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixel times the
+    same; catalogue: a shape of the flux that the catalogue's next row gives."""
+    scale: float = Field(default=3.0, gt=0)
+    """Scale (mean) of the exponential distribution of k, the peak signal-to-noise of an object."""
+    cap: float = Field(default=10.0, gt=0)
+    """Largest k."""
+    above: Literal["redraw", "clip"] = "redraw"
+    """What becomes of a k above the cap: drawn again, or set to the cap."""
+    minimum: float = Field(default=0.0, ge=0)
+    """Smallest k; smaller ones are drawn again."""
+    catalogue: str | None = None
+    """FITS, CSV or parquet table with a column flux_jy, and ra_deg and dec_deg to fix the positions too."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "FluxConfig":
+        if self.minimum >= self.cap:
+            raise ValueError(f"minimum {self.minimum:g} must lie below cap {self.cap:g}; lower minimum")
+        if (self.mode == "catalogue") != (self.catalogue is not None):
+            raise ValueError("mode catalogue and a catalogue file go together; set both or neither")
+        return self
+
+
+class BackgroundConfig(Section):
+    """What the objects are added to."""
+
+    kind: Literal["noise", "map"] = "noise"
+    """noise: simulated, with the field's beam; map: a real map, which also gives shape, WCS and beam."""
+    rms_jy_beam: float | None = Field(default=None, gt=0)
+    """Noise of a simulated background; by default the median of the source survey."""
+    path: str | None = None
+    """FITS file of a real map; unit and beam may be given in `maps` as for the survey."""
+    islands: Literal["replace", "keep"] = "replace"
+    """What becomes of the real sources: replaced by noise of the local rms, or kept and listed apart."""
+    min_snr: float = Field(default=5.0, gt=0)
+    """Peak signal-to-noise from which an island of a real map counts as a source."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "BackgroundConfig":
+        if (self.kind == "map") != (self.path is not None):
+            raise ValueError("kind map and a path go together; set both or neither")
+        if self.kind == "map" and self.rms_jy_beam is not None:
+            raise ValueError("a map brings its own noise; leave rms_jy_beam out")
+        return self
+
+
+class AssembleConfig(Section):
+    """The synthetic field and what is placed in it."""
+
+    shape: tuple[int, int] = (12000, 15000)
+    """Rows and columns of the field; a background map brings its own."""
+    objects: int = Field(default=1000, ge=1)
+    """Number of sources in the field: a promise, not an upper bound."""
+    reuse: int = Field(default=1, ge=1)
+    """How often one generated object may be placed at most."""
+    pixel_arcsec: float | tuple[float, float] | None = None
+    """Size of a pixel, one number or rows and columns; by default that of the source survey."""
+    beam_major_arcsec: float | None = Field(default=None, gt=0)
+    """Full width of the field's beam along its major axis; by default the beam of the source survey."""
+    beam_minor_arcsec: float | None = Field(default=None, gt=0)
+    """Full width along the minor axis; by default the beam is round when a major axis is given."""
+    beam_pa_deg: float | None = None
+    """Position angle of the beam's major axis, east of north; by default 0 when a major axis is given."""
+    ra_deg: float = Field(default=180.0, ge=0, lt=360)
+    """Right ascension of the field's centre."""
+    dec_deg: float = Field(default=-30.0, ge=-90, le=90)
+    """Declination of the field's centre."""
+    frequency_hz: float | None = Field(default=None, gt=0)
+    """Observing frequency; by default that of the source survey."""
+    flux: FluxConfig = FluxConfig()
+    """Brightness of the objects."""
+    background: BackgroundConfig = BackgroundConfig()
+    """What the objects are added to."""
+    density: str | None = None
+    """FITS image of the relative density of sources, spread over the field; by default it is uniform."""
+    max_overlap: float = Field(default=0.0, ge=0, le=1)
+    """Share of an object's footprint that may lie on larger objects placed before it."""
+    turns: bool = True
+    """Turn and flip objects at random, in those ways only that keep the beam and the pixel."""
+    spurious: bool = False
+    """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
+    mask_snr: float = Field(default=3.0, gt=0)
+    """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
+    band_rows: int = Field(default=512, ge=1)
+    """Rows of the field per task; changes no byte of the map."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AssembleConfig":
+        if min(self.shape) < 1:
+            raise ValueError(f"shape {list(self.shape)}: both numbers must be positive")
+        pixel = self.pixel_arcsec
+        if pixel is not None and min(pixel if isinstance(pixel, tuple) else (pixel,)) <= 0:
+            raise ValueError("pixel_arcsec must be positive")
+        if self.background.kind == "map" and (self.beam_major_arcsec, pixel) != (None, None):
+            raise ValueError("a background map brings its own beam and pixels; leave those of the field out")
+        if self.beam_major_arcsec is None and (self.beam_minor_arcsec, self.beam_pa_deg) != (None, None):
+            raise ValueError("beam_minor_arcsec and beam_pa_deg need beam_major_arcsec; give it too")
+        if (self.beam_minor_arcsec or 0) > (self.beam_major_arcsec or float("inf")):
+            raise ValueError("beam_minor_arcsec is above beam_major_arcsec; exchange them")
+        return self

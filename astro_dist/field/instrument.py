@@ -1,0 +1,138 @@
+"""The field as an instrument would see it: size, WCS, beam and pixels, and whether the objects fit it.
+
+Objects are pixels with a beam in them, so a field must have the pixels and the beam of the survey they
+were learned from. What the config leaves out comes from that survey, or from a real background map.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from astro_dist.errors import ConfigError
+from astro_dist.field.config import AssembleConfig
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.fits_file import plane_wcs
+from astro_dist.sky.maps import SkyMap
+
+MAX_DIFFERENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One source map of a store of cutouts, as far as a field must agree with it."""
+
+    name: str
+    beam: Beam
+    pixel: Pixel
+    frequency_hz: float | None
+
+    @classmethod
+    def of_store(cls, attrs: dict[str, Any]) -> list["Survey"]:
+        """Return the source maps that the attributes of ``cutouts.zarr`` describe."""
+        return [
+            cls(m["name"], Beam(**m["beam"]), Pixel(*m["pixel_arcsec"]), m["frequency_hz"])
+            for m in attrs["maps"]
+        ]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What the header of a field says beside its provenance; ``wcs`` is an astropy WCS."""
+
+    shape: tuple[int, int]
+    wcs: Any
+    beam: Beam
+    pixel: Pixel
+    frequency_hz: float | None
+
+
+def median_survey(surveys: Sequence[Survey]) -> Survey:
+    """Return the map whose beam has the median solid angle on the sky."""
+    ordered = sorted(surveys, key=lambda s: (s.beam.major_arcsec * s.beam.minor_arcsec, s.name))
+    return ordered[len(ordered) // 2]
+
+
+def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: SkyMap | None) -> Instrument:
+    """Return the field of the config; what it leaves out is that of the median survey map.
+
+    Raises
+    ------
+    ConfigError
+        When no source map has pixels and beam within 10 % of the field's, or when the beam in pixels,
+        which the objects carry, differs as much in some source map.
+    """
+    if real is not None:
+        field = Instrument(real.shape, real.wcs, real.beam, real.pixel, real.frequency_hz)
+    else:
+        field = _simulated(config, median_survey(surveys))
+    check_surveys(field, surveys)
+    return field
+
+
+def check_surveys(field: Instrument, surveys: Iterable[Survey]) -> None:
+    """Refuse a field that its objects do not fit; see `design_instrument`."""
+    known = {(s.beam, s.pixel): s for s in surveys}
+    if not any(_scales_agree(field, survey) for survey in known.values()):
+        raise ConfigError(
+            f"the field has a {_describe(field)}, the objects come from {_list(known.values())}; they may "
+            "differ by 10 %: set assemble.pixel_arcsec and beam_* nearer to them, or learn from such maps"
+        )
+    for survey in known.values():
+        if not _same_in_pixels(field, survey):
+            raise ConfigError(
+                f"the objects of {survey.name} carry a {_describe(survey)}, in pixels more than 10 % "
+                f"off the field's {_describe(field)}; leave that map out of maps.files, or change the field"
+            )
+
+
+def _simulated(config: AssembleConfig, survey: Survey) -> Instrument:
+    size = config.pixel_arcsec
+    pixel = survey.pixel if size is None else Pixel(*(size if isinstance(size, tuple) else (size, size)))
+    beam = survey.beam
+    if config.beam_major_arcsec is not None:
+        minor = config.beam_minor_arcsec or config.beam_major_arcsec
+        beam = Beam(config.beam_major_arcsec, minor, config.beam_pa_deg or 0.0)
+    wcs = plane_wcs(config.shape, pixel, config.ra_deg, config.dec_deg)
+    ny, nx = config.shape
+    corners = wcs.wcs_pix2world([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]], 0)
+    if not np.isfinite(corners).all():
+        raise ConfigError(
+            f"a field of {ny} x {nx} pixels of {pixel.dy_arcsec:g} x {pixel.dx_arcsec:g} arcsec reaches "
+            "beyond the half sphere that its projection shows; lower assemble.shape or pixel_arcsec"
+        )
+    frequency_hz = config.frequency_hz or survey.frequency_hz
+    return Instrument(config.shape, wcs, beam, pixel, frequency_hz)
+
+
+def _scales_agree(field: Instrument, survey: Survey) -> bool:
+    mine = np.array([field.pixel.dy_arcsec, field.pixel.dx_arcsec])
+    theirs = np.array([survey.pixel.dy_arcsec, survey.pixel.dx_arcsec])
+    beams = np.array([(i.beam.major_arcsec, i.beam.minor_arcsec) for i in (field, survey)])
+    return bool(
+        (abs(mine - theirs) <= MAX_DIFFERENCE * theirs).all()
+        and (abs(beams[0] - beams[1]) <= MAX_DIFFERENCE * beams[1]).all()
+    )
+
+
+def _same_in_pixels(field: Instrument, survey: Survey) -> bool:
+    """Compare the second moments of the beams in pixels, position angle included."""
+    mine, theirs = (i.beam.covariance_pix(i.pixel) for i in (field, survey))
+    allowed = (1 + MAX_DIFFERENCE) ** 2 - 1
+    return bool(np.linalg.norm(mine - theirs) <= allowed * np.linalg.norm(theirs))
+
+
+def _describe(item: Instrument | Survey) -> str:
+    beam, pixel = item.beam, item.pixel
+    return (
+        f"beam of {beam.major_arcsec:.4g} x {beam.minor_arcsec:.4g} arcsec at {beam.pa_deg:.3g} deg on "
+        f"pixels of {pixel.dy_arcsec:.4g} x {pixel.dx_arcsec:.4g} arcsec"
+    )
+
+
+def _list(surveys: Iterable[Survey]) -> str:
+    """Describe at most three of the maps."""
+    items = [f"{s.name} (a {_describe(s)})" for s in surveys]
+    more = f" and {len(items) - 3} other kinds" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more

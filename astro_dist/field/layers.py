@@ -1,0 +1,80 @@
+"""The three images of a field, map, mask and instances: their pixels and their headers.
+
+A header says how the field was made (seed, model, one HISTORY line per stage) and nothing of when or
+where, so that it is the same when the field is made again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from astro_dist.config import fingerprint
+from astro_dist.field.config import AssembleConfig
+from astro_dist.field.instrument import Instrument
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_file import radio_header
+from astro_dist.work import Run
+
+MAP, MASK, INSTANCES = "map.fits", "mask.fits", "instances.fits"
+UPSTREAM = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of the three images of a field: the type of its pixels and what they are."""
+
+    dtype: str
+    unit: str
+    meaning: str
+
+
+LAYERS = {
+    MAP: Layer("f4", "Jy/beam", "brightness"),
+    MASK: Layer("u1", "", "class of each pixel"),
+    INSTANCES: Layer("i4", "", "id of the source of each pixel, 0 where none"),
+}
+
+
+def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
+    """Return the header of one image of the field; nothing in it depends on where or when it is made."""
+    return radio_header(
+        instrument.shape,
+        instrument.wcs,
+        instrument.beam,
+        instrument.frequency_hz,
+        unit=layer.unit,
+        object_name=run.config.name,
+        dtype=layer.dtype,
+        cards=provenance(run) | _class_cards(layer),
+        history=history(run),
+    )
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Return the header cards that say from which seed and model a field was made."""
+    cards: dict[str, Any] = {"SEED": (run.config.seed, "of all randomness")}
+    if (model := run.ledger.published("diffusion")) is not None:
+        cards["GENERATR"] = ("latent diffusion", "what the objects were drawn from")
+        cards["MODELSHA"] = fingerprint(model.files)
+    return cards
+
+
+def history(run: Run) -> list[str]:
+    """Return one line per stage: the digest of its product, and the settings of this one."""
+    lines = [
+        f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}"
+        for name in UPSTREAM
+        if (published := run.ledger.published(name)) is not None
+    ]
+    config: AssembleConfig = run.config.assemble
+    flux = config.flux
+    law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}" if flux.catalogue is None else "fluxes"
+    lines.append(f"assemble: {config.objects} objects, {flux.mode} {law}")
+    lines.append(f"assemble: background {config.background.kind}, seed {run.config.seed}")
+    return lines
+
+
+def _class_cards(layer: Layer) -> dict[str, Any]:
+    cards: dict[str, Any] = {"CONTENT": layer.meaning}
+    if layer is LAYERS[MASK]:
+        cards |= {f"CLASS{c.value}": c.name.lower() for c in SourceClass}
+    return cards

@@ -1,0 +1,163 @@
+"""Where objects go: random places, largest first, footprints that do not overlap more than allowed.
+
+The field is one byte per pixel: free, taken by an object, or closed to all. A footprint is every pixel
+an object adds to, taper included. An object is tried at random places until one is free enough; with the
+largest first this fills 40 % of a field with some three tries per object, and needs no cleverer search.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError
+
+FREE, TAKEN, CLOSED = 0, 1, 2
+# Candidates are drawn in blocks, so that most of those whose centre is taken cost no Python step.
+BLOCK, BLOCKS = 16, 128
+
+Places = NDArray[np.int64]
+Ground = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The pixels an object adds to, as its box holds them.
+
+    Attributes
+    ----------
+    pixels
+        Shape (h, w), uint8, 1 inside and 0 outside.
+    peak
+        Row and column of the brightest pixel in the box.
+    """
+
+    pixels: NDArray[np.uint8]
+    peak: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: NDArray[np.float32]) -> "Footprint":
+        """Return the footprint of a library shape: where it is not zero."""
+        row, column = divmod(int(np.argmax(shape)), shape.shape[1])
+        return cls((shape != 0).view(np.uint8), (row, column))
+
+
+Candidates = Callable[[int, Footprint], Iterator[Places]]
+"""Of an object's number and footprint: blocks of (y, x) places for its box's first pixel, best first."""
+
+
+def uniform(shape: Sequence[int], rng: np.random.Generator) -> Candidates:
+    """Propose places uniform over a field of ``shape``, such that the box is inside it."""
+
+    def propose(number: int, footprint: Footprint) -> Iterator[Places]:
+        room = np.subtract(shape, footprint.pixels.shape) + 1
+        if room.min() > 0:
+            for _ in range(BLOCKS):
+                yield (rng.random((BLOCK, 2)) * room).astype(np.int64)
+
+    return propose
+
+
+def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.random.Generator) -> Candidates:
+    """Propose places of peaks by a relative density, an image of any size spread over the field.
+
+    Parameters
+    ----------
+    density
+        Shape (rows, columns), not negative; NaN counts as zero. Within a cell all pixels are alike.
+
+    Raises
+    ------
+    ConfigError
+        When the density is negative somewhere, or zero everywhere.
+    """
+    weights = np.nan_to_num(density, nan=0.0, posinf=-1.0)
+    if weights.min() < 0 or weights.max() <= 0:
+        raise ConfigError("assemble.density: it must be finite, nowhere negative and somewhere positive")
+    steps = np.cumsum(weights) / weights.sum()
+    scale = np.divide(shape, weights.shape)
+
+    def propose(number: int, footprint: Footprint) -> Iterator[Places]:
+        for _ in range(BLOCKS):
+            draws = rng.random((BLOCK, 3))
+            cells = np.minimum(np.searchsorted(steps, draws[:, 0], side="right"), weights.size - 1)
+            corner = np.stack(np.divmod(cells, weights.shape[1]), axis=1)
+            yield ((corner + draws[:, 1:]) * scale).astype(np.int64) - footprint.peak
+
+    return propose
+
+
+def fixed(peaks: Places) -> Candidates:
+    """Propose for each object the one place where its peak is at the given (y, x)."""
+
+    def propose(number: int, footprint: Footprint) -> Iterator[Places]:
+        yield peaks[number : number + 1] - footprint.peak
+
+    return propose
+
+
+def place(
+    footprints: Iterator[Footprint], ground: Ground, candidates: Candidates, max_overlap: float = 0.0
+) -> Places:
+    """Find a place for one object after the other and take its pixels in ``ground``.
+
+    Parameters
+    ----------
+    footprints
+        In the order of placing; larger ones first fill the field best.
+    ground
+        Shape of the field, uint8, FREE, TAKEN or CLOSED; changed in place.
+    max_overlap
+        Share of a footprint that may lie on TAKEN pixels. The pixel of an object's peak is closed to
+        those that follow, so that each object keeps at least that one in the instance map.
+
+    Returns
+    -------
+    ndarray
+        Shape (n, 2), first row and column of each box; shorter than the objects are many when one
+        found no place: the rest were not tried.
+    """
+    places = []
+    for number, footprint in enumerate(footprints):
+        spot = _find(footprint, ground, candidates(number, footprint), max_overlap)
+        if spot is None:
+            break
+        places.append(spot)
+        y, x = spot
+        h, w = footprint.pixels.shape
+        ground[y : y + h, x : x + w] |= footprint.pixels
+        ground[y + footprint.peak[0], x + footprint.peak[1]] |= CLOSED
+    return np.array(places, np.int64).reshape(-1, 2)
+
+
+def most_that_fit(fits: Callable[[int], bool], wanted: int) -> int:
+    """Return a number of objects below ``wanted`` that ``fits``, within 2 % of the largest tried.
+
+    ``fits(wanted)`` is known to be False; about six numbers are tried.
+    """
+    low, high = 0, wanted
+    while high - low > max(1, wanted // 50):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _find(
+    footprint: Footprint, ground: Ground, blocks: Iterator[Places], max_overlap: float
+) -> tuple[int, int] | None:
+    pixels, peak = footprint.pixels, np.array(footprint.peak)
+    h, w = pixels.shape
+    last = np.subtract(ground.shape, pixels.shape)
+    closed = FREE if max_overlap == 0 else TAKEN
+    inside = pixels * np.uint8(TAKEN | CLOSED)
+    allowed = max_overlap * np.count_nonzero(pixels)
+    for block in blocks:
+        spots = block[((block >= 0) & (block <= last)).all(axis=1)]
+        at_peak = ground[tuple((spots + peak).T)]
+        for y, x in spots[at_peak <= closed].tolist():
+            under = ground[y : y + h, x : x + w] & inside
+            top = under.max()
+            if top == FREE or (top < CLOSED and np.count_nonzero(under) <= allowed):
+                return y, x
+    return None

@@ -1,0 +1,292 @@
+"""Objects: the sources of a stamp, cut out by instance, checked, and brought to unit peak.
+
+An isophotal mask holds only part of a source's flux, so an object's footprint is its mask grown by
+about a beam, falling smoothly to zero: no square edges, no lost wings. An object that did not follow
+its mask is rejected with a one-word reason. The same stamp and settings always give the same objects.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, log, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import field_validator, model_validator
+from scipy import ndimage
+
+from astro_dist.config import Section
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.windows import Window
+
+REASONS = ("edge", "not_finite", "faint", "peak_outside", "ignored_mask", "spill", "narrower_than_beam")
+
+FloatArray = NDArray[np.float32]
+_FEW_PIXELS = 12
+
+
+class AcceptConfig(Section):
+    """What makes a generated source an object that may be placed on a map."""
+
+    classes: tuple[str, ...] = ("compact", "extended")
+    """The classes whose instances become objects; spurious ones only when they are named here."""
+    min_snr: float = 10.0
+    """Faintest peak of a donor over its noise: bright donors are scaled down rather than faint ones up."""
+    threshold_snr: float = 3.0
+    """The isophote, in units of the noise, whose shape is compared with the mask."""
+    min_iou: float = 0.5
+    """Least intersection over union of that isophote and the mask."""
+    min_beam_fraction: float = 0.75
+    """Least flux over peak in beam areas: nothing on the sky can look smaller than the beam."""
+    grow_beams: float = 0.5
+    """How far beyond its mask an object is kept whole, in beam widths."""
+    taper_beams: float = 1.0
+    """Over which distance it then falls to zero, in beam widths."""
+
+    @field_validator("classes")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        valid = [c.name.lower() for c in SourceClass if c is not SourceClass.BACKGROUND]
+        if not names or not set(names) <= set(valid):
+            raise ValueError(f"name one or more of {', '.join(valid)}, found {list(names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _positive(self) -> "AcceptConfig":
+        if self.threshold_snr <= 0 or self.min_snr < self.threshold_snr:
+            raise ValueError("min_snr must be at least threshold_snr, and that above 0")
+        if self.grow_beams < 0 or self.taper_beams <= 0:
+            raise ValueError("grow_beams must not be negative and taper_beams must be above 0")
+        return self
+
+    @property
+    def wanted(self) -> tuple[SourceClass, ...]:
+        """The classes as members of `SourceClass`."""
+        return tuple(SourceClass[name.upper()] for name in self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class SkyObject:
+    """One accepted source.
+
+    Attributes
+    ----------
+    stamp, instance
+        Index of the stamp and number of the instance in it.
+    source_class
+        Its class.
+    box
+        Where `shape` lies in the stamp.
+    shape
+        (h, w) float32, brightness over its peak: maximum 1, zero outside the footprint.
+    mask
+        (h, w) bool, the pixels of the mask it was generated from.
+    snr
+        Peak over the noise of the donor.
+    flux_over_peak
+        Sum of `shape`, in pixels; a point source has the beam's area.
+    iou
+        How well its isophote agrees with `mask`.
+    """
+
+    stamp: int
+    instance: int
+    source_class: SourceClass
+    box: Window
+    shape: FloatArray
+    mask: NDArray[np.bool_]
+    snr: float
+    flux_over_peak: float
+    iou: float
+
+
+def extract_objects(
+    image_jy_beam: FloatArray,
+    mask: NDArray[np.uint8],
+    instances: NDArray[np.integer[Any]],
+    rms_jy_beam: float,
+    beam: Beam,
+    pixel: Pixel,
+    config: AcceptConfig,
+    stamp: int = 0,
+) -> tuple[list[SkyObject], Counter[str]]:
+    """Cut every wanted instance of a stamp out and check it.
+
+    Parameters
+    ----------
+    image_jy_beam
+        (s, s) float32 brightness with the background taken off; NaN where there is none.
+    mask, instances
+        (s, s) class and instance number per pixel, 0 where there is no source.
+    rms_jy_beam
+        Noise of the donor cutout, the unit of every threshold.
+    beam, pixel
+        Of the donor's map; distances are counted in beam widths along each axis.
+    config
+        The conditions of acceptance.
+    stamp
+        Index of the stamp, copied into the objects.
+
+    Returns
+    -------
+    objects
+        The accepted ones in the order of their instance numbers.
+    rejected
+        How many were refused, by reason (`REASONS`).
+    """
+    objects: list[SkyObject] = []
+    rejected: Counter[str] = Counter()
+    steps = _steps_in_beams(beam, pixel)
+    # One beam more than the footprint: the ring in which the pedestal is measured.
+    margins = [
+        reach + ceil(1 / step) for reach, step in zip(reach_pix(beam, pixel, config), steps, strict=True)
+    ]
+    whole = Window(0, instances.shape[0], 0, instances.shape[1])
+    for index, found in enumerate(ndimage.find_objects(instances.astype(np.int32))):
+        if found is None:
+            continue
+        number = index + 1
+        source_class = SourceClass(int(mask[found][instances[found] == number].max()))
+        if source_class not in config.wanted:
+            continue
+        window = _grown(found, margins, whole)
+        outcome = _examine(
+            image_jy_beam[window.slices] / np.float32(rms_jy_beam),
+            instances[window.slices],
+            number,
+            steps,
+            beam.area_pix(pixel),
+            config,
+            _outer_edges(window, whole),
+        )
+        if isinstance(outcome, str):
+            rejected[outcome] += 1
+        else:
+            objects.append(_build(outcome, window, stamp, number, source_class))
+    return objects, rejected
+
+
+def reach_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> tuple[int, int]:
+    """Return how far a footprint reaches beyond its mask along y and x, in whole pixels."""
+    y_step, x_step = _steps_in_beams(beam, pixel)
+    reach = config.grow_beams + config.taper_beams
+    return ceil(reach / y_step), ceil(reach / x_step)
+
+
+def footprint_weights(
+    instances: NDArray[np.integer[Any]], number: int, steps: Sequence[float], config: AcceptConfig
+) -> FloatArray:
+    """Return how much of each pixel belongs to an instance, between 0 and 1, float32.
+
+    1 in its own pixels and up to ``grow_beams`` from them, 0 in those of others and beyond
+    ``grow_beams + taper_beams``. Between two instances a pixel is shared by the inverse squares of its
+    distances, so that what neighbours get never adds up to more than the whole.
+    """
+    own = _distance(instances == number, steps)
+    rim = np.clip((own - config.grow_beams) / config.taper_beams, 0, 1)
+    weights = 0.5 + 0.5 * np.cos(np.pi * rim)
+    other = (instances != number) & (instances != 0)
+    if other.any():
+        far = _distance(other, steps) ** 2
+        weights *= far / (far + own**2)
+    return weights.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """What is left of an instance that passed: arrays of the window it was examined in."""
+
+    values: FloatArray
+    region: NDArray[np.bool_]
+    weights: FloatArray
+    peak: float
+    iou: float
+
+
+def _examine(
+    snr: FloatArray,
+    instances: NDArray[np.integer[Any]],
+    number: int,
+    steps: Sequence[float],
+    beam_pix: float,
+    config: AcceptConfig,
+    edges: NDArray[np.bool_],
+) -> _Profile | str:
+    """Return the profile of an instance in units of the noise, or why it is refused."""
+    region = instances == number
+    weights = footprint_weights(instances, number, steps, config)
+    footprint = weights > 0
+    if (footprint & edges).any():
+        return "edge"
+    if not np.isfinite(snr[footprint]).all():
+        return "not_finite"
+    ring = (instances == 0) & ~footprint & np.isfinite(snr)
+    pedestal = np.median(snr[ring]) if np.count_nonzero(ring) >= _FEW_PIXELS else np.float32(0)
+    level = np.where(footprint, snr - pedestal, 0).astype(np.float32)
+    values = weights * level
+    peak = float(values.max())
+    if peak < config.min_snr:
+        return "faint"
+    if not region.flat[int(values.argmax())]:
+        return "peak_outside"
+    island = level * (weights >= 0.5) > config.threshold_snr
+    kept = np.count_nonzero(island & region)
+    missing, spilt = np.count_nonzero(region) - kept, np.count_nonzero(island) - kept
+    iou = kept / (kept + missing + spilt)
+    if iou < config.min_iou:
+        return "ignored_mask" if missing >= spilt else "spill"
+    if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
+        return "narrower_than_beam"
+    return _Profile(values, region, weights, peak, iou)
+
+
+def _build(
+    profile: _Profile, window: Window, stamp: int, number: int, source_class: SourceClass
+) -> SkyObject:
+    rows, columns = (np.flatnonzero((profile.weights > 0).any(axis=axis)) for axis in (1, 0))
+    inner = Window(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    shape = profile.values[inner.slices] / np.float32(profile.peak)
+    return SkyObject(
+        stamp=stamp,
+        instance=number,
+        source_class=source_class,
+        box=inner.shifted(window.y0, window.x0),
+        shape=shape,
+        mask=profile.region[inner.slices].copy(),
+        snr=profile.peak,
+        flux_over_peak=float(shape.sum(dtype=np.float64)),
+        iou=profile.iou,
+    )
+
+
+def _steps_in_beams(beam: Beam, pixel: Pixel) -> list[float]:
+    """Return the size of a pixel along y and x in units of the beam's width (FWHM) along that axis."""
+    neighbours = (float(beam.profile(np.array(y), np.array(x), pixel)) for y, x in ((1, 0), (0, 1)))
+    return [sqrt(-log(max(value, 1e-300)) / (4 * log(2))) for value in neighbours]
+
+
+def _distance(pixels: NDArray[np.bool_], steps: Sequence[float]) -> NDArray[np.float64]:
+    """Return the distance to the nearest of some pixels, in beam widths."""
+    distance: NDArray[np.float64] = ndimage.distance_transform_edt(~pixels, sampling=steps)
+    return distance
+
+
+def _grown(found: tuple[slice, ...], margins: Sequence[int], whole: Window) -> Window:
+    """Return the box of an instance with a margin, inside the stamp."""
+    (y0, y1), (x0, x1) = ((int(s.start), int(s.stop)) for s in found)
+    my, mx = margins
+    window = Window(y0 - my, y1 + my, x0 - mx, x1 + mx) & whole
+    assert window is not None
+    return window
+
+
+def _outer_edges(window: Window, whole: Window) -> NDArray[np.bool_]:
+    """Return the pixels of a window that lie on the border of the stamp."""
+    edges = np.zeros(window.shape, dtype=np.bool_)
+    edges[0] |= window.y0 == whole.y0
+    edges[-1] |= window.y1 == whole.y1
+    edges[:, 0] |= window.x0 == whole.x0
+    edges[:, -1] |= window.x1 == whole.x1
+    return edges

@@ -1,0 +1,187 @@
+"""Pictures and statistics of a whole field, read in row bands through dask, drawn with Pillow alone.
+
+Nothing here depends on time, fonts or the number of threads, so that the PNG files are byte-stable.
+"""
+
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dask.base import compute
+from dask.delayed import delayed
+from numpy.typing import NDArray
+from PIL import Image
+
+from astro_dist.files import publish_bytes
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.windows import Window, bands
+
+OVERVIEW_PIX = 1500
+ZOOM_PIX, ZOOM_FACTOR = 320, 3
+SOFTENING = 4.0
+READ_ROWS = 512
+FIGURES = tuple(f"{name}_jy_beam" for name in ("min", "max", "mean", "std", "median", "rms"))
+SAMPLE_PIX = 200_000
+# Dark blue over red and orange to pale yellow; brightness rises evenly so that it survives greyscale.
+PALETTE = (
+    (0, 0, 12),
+    (33, 12, 74),
+    (87, 16, 110),
+    (149, 38, 103),
+    (206, 68, 70),
+    (245, 125, 21),
+    (252, 255, 180),
+)
+OUTLINES = {2: (90, 220, 255), 3: (255, 120, 255), 1: (160, 160, 160)}
+
+
+def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """Return statistics of a map in Jy/beam and its block maxima for the overview, in one pass.
+
+    Returns
+    -------
+    facts
+        ``n_pix``, ``n_blank`` (NaN), ``min_jy_beam``, ``max_jy_beam``, ``mean_jy_beam``,
+        ``std_jy_beam``, and ``median_jy_beam`` and ``rms_jy_beam`` (from the median absolute deviation)
+        of some `SAMPLE_PIX` evenly spread pixels; None instead of a figure where all is blank.
+    blocks
+        Shape at most `OVERVIEW_PIX` on a side; NaN where a block has no data.
+    """
+    n_pix = sky_map.shape[0] * sky_map.shape[1]
+    factor = math.ceil(max(sky_map.shape) / OVERVIEW_PIX)
+    step = max(1, math.isqrt(n_pix // SAMPLE_PIX))
+    # Bands begin at multiples of both, so that blocks and samples do not depend on where bands end.
+    unit = math.lcm(factor, step)
+    rows = max(1, READ_ROWS // unit) * unit
+    lazy = [delayed(_summarise_band)(sky_map, w, factor, step) for w in bands(sky_map.shape, rows)]
+    parts = compute(*lazy, scheduler="threads", num_workers=2)  # type: ignore[no-untyped-call]
+    figures, blocks, samples = zip(*parts, strict=True)
+    table = {name: np.array([figure[name] for figure in figures]) for name in figures[0]}
+    n = int(table["n"].sum())
+    facts: dict[str, Any] = {"n_pix": n_pix, "n_blank": n_pix - n}
+    sample = np.concatenate(samples)
+    return facts | (_combine(table, n, sample) if n else dict.fromkeys(FIGURES)), np.concatenate(blocks)
+
+
+def _summarise_band(
+    sky_map: SkyMap, window: Window, factor: int, step: int
+) -> tuple[dict[str, float], NDArray[np.float32], NDArray[np.float32]]:
+    """Return sums, the whole blocks, and the sampled pixels with data of some rows."""
+    pixels = sky_map.read(window)
+    sample = pixels[::step, ::step]
+    ny, nx = pixels.shape[0] // factor, pixels.shape[1] // factor
+    tall = np.fmax.reduce(pixels[: ny * factor].reshape(ny, factor, -1), axis=1)
+    blocks = np.fmax.reduce(tall[:, : nx * factor].reshape(ny, nx, factor), axis=2)
+    values = pixels[np.isfinite(pixels)].astype(np.float64)
+    figures = {
+        "n": values.size,
+        "min": float(values.min(initial=np.inf)),
+        "max": float(values.max(initial=-np.inf)),
+        "sum": float(values.sum()),
+        "squares": float(np.square(values, out=values).sum()),
+    }
+    return figures, blocks, sample[np.isfinite(sample)]
+
+
+def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]) -> dict[str, float]:
+    mean = float(table["sum"].sum()) / n
+    median = float(np.median(sample)) if sample.size else mean
+    spread = float(np.median(abs(sample - np.float32(median)))) if sample.size else 0.0
+    values = (
+        float(table["min"].min()),
+        float(table["max"].max()),
+        mean,
+        math.sqrt(max(0.0, float(table["squares"].sum()) / n - mean**2)),
+        median,
+        1.4826 * spread,
+    )
+    return dict(zip(FIGURES, values, strict=True))
+
+
+def colour(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    """Return RGB pixels, row 0 at the bottom as on the sky: asinh between two limits, NaN grey."""
+    share = np.clip((image - low) / (high - low), 0, 1)
+    level = np.nan_to_num(np.arcsinh(SOFTENING * share) / math.asinh(SOFTENING))
+    anchors = np.linspace(0, 1, len(PALETTE))
+    table = np.stack(
+        [np.interp(np.linspace(0, 1, 256), anchors, band) for band in zip(*PALETTE, strict=True)]
+    )
+    pixels = table.T.round().astype(np.uint8)[(level * 255).round().astype(np.uint8)]
+    pixels[~np.isfinite(image)] = 90
+    return pixels[::-1]
+
+
+def limits(image: NDArray[np.float32]) -> tuple[float, float]:
+    """Return brightness limits that show noise and sources: from median - 2 sigma to the 99.7 % level."""
+    values = image[np.isfinite(image)]
+    if values.size == 0:
+        return 0.0, 1.0
+    median = float(np.median(values))
+    sigma = 1.4826 * float(np.median(abs(values - median)))
+    low = median - 2 * sigma
+    return low, max(float(np.quantile(values, 0.997)), median + 12 * sigma, low + 1e-12)
+
+
+def draw_overview(path: Path, blocks: NDArray[np.float32]) -> None:
+    """Publish the picture of a whole field from its block maxima."""
+    _publish_png(path, colour(blocks, *limits(blocks)))
+
+
+def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], sky_map: SkyMap) -> None:
+    """Publish a magnified part of a field, and beside it the same with objects outlined by class.
+
+    The beam is drawn in the lower left corner.
+    """
+    plain = _magnify(colour(image, *limits(image)))
+    marked = plain.copy()
+    outlines = _outline(_magnify(mask))[::-1]
+    for kind, rgb in OUTLINES.items():
+        marked[outlines == kind] = rgb
+    _stamp_beam(plain, sky_map)
+    gap = np.full((len(plain), 2 * ZOOM_FACTOR, 3), 255, np.uint8)
+    _publish_png(path, np.concatenate([plain, gap, marked], axis=1))
+
+
+def zoom_windows(shape: tuple[int, int], centres: Iterable[tuple[int, int]]) -> list[Window]:
+    """Return windows of `ZOOM_PIX` (less in a smaller field) round pixels, moved inside the field."""
+    height, width = min(ZOOM_PIX, shape[0]), min(ZOOM_PIX, shape[1])
+    windows = []
+    for y, x in centres:
+        y0 = min(max(y - height // 2, 0), shape[0] - height)
+        x0 = min(max(x - width // 2, 0), shape[1] - width)
+        windows.append(Window(y0, y0 + height, x0, x0 + width))
+    return windows
+
+
+def _magnify(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(np.repeat(pixels, ZOOM_FACTOR, 0), ZOOM_FACTOR, 1)
+
+
+def _outline(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the class of the object that a pixel outside of all touches by a side, else 0."""
+    framed = np.pad(mask, 1)
+    sides = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
+    return np.where(mask == 0, np.max(sides, axis=0), 0).astype(np.uint8)
+
+
+def _stamp_beam(pixels: NDArray[np.uint8], sky_map: SkyMap) -> None:
+    """Draw the half-maximum ellipse of the beam over the lower left corner of an RGB image."""
+    fwhm = sky_map.beam.fwhm_pix(sky_map.pixel) * ZOOM_FACTOR
+    half = math.ceil(1.5 * fwhm)
+    if 2 * half + 1 > min(pixels.shape[:2]) // 3:
+        return
+    offsets = np.arange(-half, half + 1) / ZOOM_FACTOR
+    inside = sky_map.beam.profile(offsets[:, None], offsets[None, :], sky_map.pixel)[::-1] >= 0.5
+    margin = ZOOM_FACTOR
+    corner = pixels[-margin - 2 * half - 1 : -margin, margin : margin + 2 * half + 1]
+    corner[:] = 25
+    corner[inside] = 255
+
+
+def _publish_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
+    publish_bytes(path, buffer.getvalue())

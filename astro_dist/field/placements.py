@@ -1,0 +1,241 @@
+"""The table of placements: which object goes where, how it is turned and how bright it is made.
+
+It is drawn once, from the seed and the library of shapes, and everything else follows from it: the
+pixels of the field, its mask and instances, and the truth.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError
+from astro_dist.field import layout
+from astro_dist.field.background import Background
+from astro_dist.field.config import AssembleConfig
+from astro_dist.field.flux import FluxCatalogue, draw_k
+from astro_dist.field.library import Library
+from astro_dist.field.truth import Table, moments_of, size_columns
+from astro_dist.sky.beams import symmetries
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.user_files import read_plane
+from astro_dist.work import check_stop
+
+Stream = Callable[..., np.random.Generator]
+Integers = NDArray[np.int64]
+
+
+def draw_placements(
+    field: SkyMap, background: Background, library: Library, config: AssembleConfig, stream: Stream
+) -> Table:
+    """Draw all placements of a field.
+
+    Parameters
+    ----------
+    field
+        The field's shape, WCS, beam and pixel.
+    stream
+        ``(*key) -> Generator``, the run's.
+
+    Returns
+    -------
+    dict
+        One row per placement in the order of placing, sources first and spurious ones after them, each
+        group from the largest footprint down: the columns of the truth but ``class_name``, and
+        ``amplitude_jy_beam`` and ``level_jy_beam`` (from which brightness on an added pixel belongs to
+        mask and instances). ``id`` counts from 1.
+
+    Raises
+    ------
+    ConfigError
+        When the library holds too few objects, the catalogue too few rows, or the field too little room.
+    """
+    drawn = _Draw(field, background, library, config, stream)
+    n = config.objects
+    places = drawn.place(n)
+    if places is None:
+        _refuse(drawn, n)
+    return _measure(drawn, n, places)
+
+
+class _Draw:
+    """Everything that is random about a field, as functions of how many sources it gets."""
+
+    def __init__(
+        self, field: SkyMap, background: Background, library: Library, config: AssembleConfig, stream: Stream
+    ) -> None:
+        self.field, self.background, self.library = field, background, library
+        self.config, self.stream = config, stream
+        spurious = library.table["class"] == SourceClass.SPURIOUS
+        self.sources, self.spurious = np.flatnonzero(~spurious), np.flatnonzero(spurious)
+        self.turns = np.array(symmetries(field.beam, field.pixel) if config.turns else (0,))
+        self._check_supply()
+        self.density = read_plane(Path(config.density)) if config.density else None
+        path = config.flux.catalogue
+        self.catalogue = FluxCatalogue.read(Path(path)) if path else None
+        self.rows = self._choose_rows() if self.catalogue else np.zeros(0, np.int64)
+
+    def slots(self, n: int) -> tuple[Integers, Integers]:
+        """Return object and slot number of every placement, in the order of placing.
+
+        Slots are what draws belong to: 0 to n - 1 for sources, from n on for spurious objects.
+        """
+        groups, first = [], 0
+        for name, pool, count in (
+            ("sources", self.sources, n),
+            ("spurious", self.spurious, self.n_spurious(n)),
+        ):
+            if count:
+                order = self.stream("assemble", "objects", name).permutation(pool)
+                chosen = order[np.arange(count) % len(pool)]
+                by_size = np.argsort(-self.library.table["n_pix"][chosen], kind="stable")
+                groups.append((chosen[by_size], by_size + first))
+            first += count
+        return np.concatenate([g[0] for g in groups]), np.concatenate([g[1] for g in groups])
+
+    def n_spurious(self, n: int) -> int:
+        """Return how many spurious objects go with n sources: as many per source as were accepted."""
+        supply = len(self.spurious) * self.config.reuse
+        return min(supply, round(n * len(self.spurious) / len(self.sources)))
+
+    def turn(self, slots: Integers) -> Integers:
+        """Return the turn of each slot."""
+        share = self.stream("assemble", "turns").random(int(slots.max()) + 1)[slots]
+        return np.asarray(self.turns[(share * len(self.turns)).astype(np.int64)])
+
+    def shapes(self, n: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the turned shape of every placement."""
+        objects, slots = self.slots(n)
+        for number, turn in zip(objects.tolist(), self.turn(slots).tolist(), strict=True):
+            yield self.library.shape(number, turn)
+
+    def place(self, n: int) -> layout.Places | None:
+        """Return the first pixel of every box, or None when not all find a place."""
+        check_stop()
+        ground = np.zeros(self.field.shape, np.uint8)
+        self.background.close(ground)
+        footprints = (layout.Footprint.of(shape) for shape in self.shapes(n))
+        places = layout.place(footprints, ground, self._candidates(n), self.config.max_overlap)
+        self.placed = len(places)
+        return places if len(places) == n + self.n_spurious(n) else None
+
+    def _candidates(self, n: int) -> layout.Candidates:
+        rng, shape = self.stream("assemble", "places"), self.field.shape
+        if self.density is not None:
+            anywhere = layout.by_density(shape, self.density, rng)
+        else:
+            anywhere = layout.uniform(shape, rng)
+        if self.catalogue is None or self.catalogue.sky_deg is None:
+            return anywhere
+        given = layout.fixed(self._pixels_of(self.catalogue.sky_deg)[self.rows[self.slots(n)[1][:n]]])
+        return lambda number, footprint: (given if number < n else anywhere)(number, footprint)
+
+    def _check_supply(self) -> None:
+        wanted, supply = self.config.objects, len(self.sources) * self.config.reuse
+        if wanted > supply:
+            raise ConfigError(
+                f"assemble.objects: {wanted} are promised, but {len(self.sources)} accepted objects at "
+                f"assemble.reuse {self.config.reuse} are {supply}; raise generate.objects or assemble.reuse, "
+                f"or lower assemble.objects to {supply}"
+            )
+
+    def _pixels_of(self, sky_deg: NDArray[np.float64]) -> Integers:
+        """Return the pixels (y, x) of positions on the sky, (-1, -1) where they do not project."""
+        pixels = np.stack(self.field.pixel_of(*sky_deg), axis=1)
+        return np.asarray(np.floor(np.nan_to_num(pixels, nan=-1) + 0.5).astype(np.int64))
+
+    def _choose_rows(self) -> Integers:
+        """Return the row of the catalogue for each source slot: in order, or at random without positions."""
+        assert self.catalogue is not None
+        if self.catalogue.sky_deg is None:
+            rows = self.stream("assemble", "catalogue").permutation(len(self.catalogue.flux_jy))
+        else:
+            spots = self._pixels_of(self.catalogue.sky_deg)
+            rows = np.flatnonzero(((spots >= 0) & (spots < self.field.shape)).all(axis=1))
+        if len(rows) < self.config.objects:
+            raise ConfigError(
+                f"{self.config.flux.catalogue}: it has {len(rows)} rows for this field and assemble.objects "
+                f"is {self.config.objects}; lower assemble.objects to {len(rows)} or give more rows"
+            )
+        return rows[: self.config.objects]
+
+
+def _refuse(drawn: _Draw, n: int) -> NoReturn:
+    """Say which catalogue row has no room, or how many objects do."""
+    config = drawn.config
+    if drawn.catalogue is not None and drawn.catalogue.sky_deg is not None and drawn.placed < n:
+        row = drawn.rows[drawn.slots(n)[1][drawn.placed]]
+        raise ConfigError(
+            f"{config.flux.catalogue}: the object of row {row + 1} overlaps one placed before it, or reaches "
+            "beyond the field or onto blank pixels; raise assemble.max_overlap or leave the row out"
+        )
+    fit = layout.most_that_fit(lambda m: m > 0 and drawn.place(m) is not None, n)
+    ny, nx = drawn.field.shape
+    raise ConfigError(
+        f"assemble.objects: {n} do not fit in the {ny} x {nx} field without more overlap than "
+        f"assemble.max_overlap {config.max_overlap:g}; {fit} do: lower assemble.objects to {fit}, "
+        "or enlarge assemble.shape"
+    )
+
+
+def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
+    """Give every placement its brightness and measure what it adds to the field."""
+    field, library = drawn.field, drawn.library
+    objects, slots = drawn.slots(n)
+    rows: list[dict[str, float]] = [moments_of(shape) for shape in drawn.shapes(n)]
+    unit: dict[str, NDArray[Any]] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    y_peak, x_peak = places[:, 0] + unit["peak_y"], places[:, 1] + unit["peak_x"]
+    sigma = drawn.background.rms_at(y_peak, x_peak)
+    k = draw_k(len(slots), drawn.config.flux, drawn.stream("assemble", "flux"))[slots]
+    area = field.beam.area_pix(field.pixel)
+    if drawn.catalogue is not None:
+        flux = drawn.catalogue.flux_jy[drawn.rows[slots[:n]]]
+        k[:n] = flux * area / unit["sum"][:n] / sigma[:n]
+    amplitude = (sigma * k).astype(np.float32)
+    added = [_added(shape, a) for shape, a in zip(drawn.shapes(n), amplitude, strict=True)]
+    peak = np.array([a[0] for a in added], np.float32)
+    y, x = places[:, 0] + unit["y"], places[:, 1] + unit["x"]
+    ra, dec = field.sky_of(y, x)
+    ra_peak, dec_peak = field.sky_of(y_peak, x_peak)
+    moments = np.stack([unit["yy"], unit["yx"], unit["yx"], unit["xx"]], axis=1).reshape(-1, 2, 2)
+    source = {name: library.table[name][objects] for name in ("class", "stamp", "instance", "donor_snr")}
+    turns = drawn.turn(slots)
+    odd = turns % 2 == 1
+    height, width = library.table["height"][objects], library.table["width"][objects]
+    return {
+        "id": np.arange(1, len(slots) + 1, dtype=np.int32),
+        **source,
+        "ra_deg": ra,
+        "dec_deg": dec,
+        "ra_peak_deg": ra_peak,
+        "dec_peak_deg": dec_peak,
+        "x_pix": x,
+        "y_pix": y,
+        "x_peak_pix": x_peak.astype(np.int32),
+        "y_peak_pix": y_peak.astype(np.int32),
+        "k": k,
+        "snr": peak / sigma,
+        "sigma_jy_beam": sigma,
+        "peak_jy_beam": peak,
+        "flux_jy": np.array([a[1] for a in added]) / area,
+        "beam_area_pix": np.full(len(slots), area),
+        **size_columns(moments, field.beam, field.pixel),
+        "n_pix": unit["n_pix"].astype(np.int32),
+        "object": objects.astype(np.int32),
+        "turn": turns.astype(np.uint8),
+        "y0": places[:, 0].astype(np.int32),
+        "x0": places[:, 1].astype(np.int32),
+        "height": np.where(odd, width, height),
+        "width": np.where(odd, height, width),
+        "amplitude_jy_beam": amplitude,
+        "level_jy_beam": np.minimum(drawn.config.mask_snr * sigma, 0.5 * peak).astype(np.float32),
+    }
+
+
+def _added(shape: NDArray[np.float32], amplitude: np.float32) -> tuple[np.float32, float]:
+    """Return the brightest pixel that is added to the map, and the sum of all."""
+    pixels = shape * amplitude
+    return pixels.max(), float(pixels.sum(dtype=np.float64))

@@ -1,0 +1,232 @@
+"""The truth catalogue in the forms its readers want: parquet, FITS, VOTable, DS9 regions, SDC1 text.
+
+All come from the placements, none is measured back from the map. Positions and sizes are moments of the
+pixels that were added; sizes are full widths at half maximum of a Gaussian of the same second moments,
+as observed (beam included), and intrinsic ones have the beam's moments taken out, 0 where nothing is left.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from astro_dist import __version__
+from astro_dist.files import publish_bytes, publish_file
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.fits_file import write_table
+
+Table = dict[str, NDArray[Any]]
+FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of the truth is: FITS unit, IVOA UCD, meaning."""
+
+    unit: str
+    ucd: str
+    meaning: str
+
+
+COLUMNS = {
+    "id": Column("", "meta.id;meta.main", "number of the source, its value in instances.fits"),
+    "class": Column("", "src.class", "2 compact, 3 extended, as in mask.fits"),
+    "class_name": Column("", "meta.note;src.class", "the same in words"),
+    "ra_deg": Column("deg", "pos.eq.ra;meta.main", "right ascension of the centroid, ICRS"),
+    "dec_deg": Column("deg", "pos.eq.dec;meta.main", "declination of the centroid, ICRS"),
+    "ra_peak_deg": Column("deg", "pos.eq.ra", "right ascension of the brightest pixel, ICRS"),
+    "dec_peak_deg": Column("deg", "pos.eq.dec", "declination of the brightest pixel, ICRS"),
+    "x_pix": Column("pix", "pos.cartesian.x;instr.det", "column of the centroid, the first is 0"),
+    "y_pix": Column("pix", "pos.cartesian.y;instr.det", "row of the centroid, the first is 0"),
+    "x_peak_pix": Column("pix", "pos.cartesian.x;instr.det", "column of the brightest pixel"),
+    "y_peak_pix": Column("pix", "pos.cartesian.y;instr.det", "row of the brightest pixel"),
+    "k": Column("", "stat.snr", "amplitude over the local rms"),
+    "snr": Column("", "stat.snr;phot.flux.density", "brightest pixel over the local rms"),
+    "sigma_jy_beam": Column("Jy/beam", "stat.stdev;phot.flux.density", "local rms at the brightest pixel"),
+    "peak_jy_beam": Column("Jy/beam", "phot.flux.density;stat.max", "brightest added pixel"),
+    "flux_jy": Column("Jy", "phot.flux.density;em.radio", "sum of the added pixels over the beam area"),
+    "beam_area_pix": Column("pix", "phys.angArea;instr.beam", "solid angle of the beam"),
+    "major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "full width along the major axis, observed"),
+    "minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "full width along the minor axis, observed"),
+    "pa_deg": Column("deg", "pos.posAng", "position angle of the major axis, east of north"),
+    "intrinsic_major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "the same without the beam"),
+    "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "the same without the beam"),
+    "intrinsic_pa_deg": Column("deg", "pos.posAng", "the same without the beam"),
+    "n_pix": Column("pix", "phys.area", "pixels the source was added to"),
+    "object": Column("", "meta.id", "row of the object in objects.parquet"),
+    "stamp": Column("", "meta.id", "generated stamp the object comes from"),
+    "instance": Column("", "meta.id", "its number in the stamp's instances"),
+    "turn": Column("", "meta.code", "turn and flip: k % 4 quarter turns, then mirrored if k > 3"),
+    "y0": Column("pix", "pos.cartesian.y;stat.min", "first row of the box it was added in"),
+    "x0": Column("pix", "pos.cartesian.x;stat.min", "first column of the box"),
+    "height": Column("pix", "phys.size", "rows of the box"),
+    "width": Column("pix", "phys.size", "columns of the box"),
+    "donor_snr": Column("", "stat.snr", "peak signal-to-noise the object was generated at"),
+}
+SDC1_COLUMNS = (
+    "id ra_core dec_core ra_cent dec_cent flux core_frac b_maj b_min pa size class".split()  # noqa: SIM905
+)
+SDC1_GAUSSIAN = 2
+VO_TYPES = {"u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8": "double"}
+
+
+def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
+    """Return the sum, brightest pixel, centroid and second moments of an object's pixels.
+
+    Negative pixels count for the sum only: moments of brightness must be those of a positive measure.
+    """
+    weight = np.maximum(image, 0).astype(np.float64)
+    total = weight.sum()
+    rows, columns = weight.sum(axis=1) / total, weight.sum(axis=0) / total
+    y, x = np.arange(len(rows)), np.arange(len(columns))
+    y_mean, x_mean = float(rows @ y), float(columns @ x)
+    peak_y, peak_x = divmod(int(np.argmax(image)), image.shape[1])
+    return {
+        "sum": float(image.sum(dtype=np.float64)),
+        "peak": float(image[peak_y, peak_x]),
+        "peak_y": peak_y,
+        "peak_x": peak_x,
+        "y": y_mean,
+        "x": x_mean,
+        "yy": float(rows @ (y - y_mean) ** 2),
+        "xx": float(columns @ (x - x_mean) ** 2),
+        "yx": float((y - y_mean) @ weight @ (x - x_mean)) / float(total),
+        "n_pix": int(np.count_nonzero(image)),
+    }
+
+
+def ellipses(
+    moments_pix: NDArray[np.float64], pixel: Pixel
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the full widths in arcsec and the position angle in [0, 180) of second moments.
+
+    Parameters
+    ----------
+    moments_pix
+        Shape (n, 2, 2), axes (y, x), pixels squared; negative eigenvalues count as zero.
+    """
+    # Axes (north, east): east is towards smaller x.
+    step = np.array([pixel.dy_arcsec, -pixel.dx_arcsec])
+    values, vectors = np.linalg.eigh(moments_pix * np.outer(step, step))
+    widths = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
+    angle = np.degrees(np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1])) % 180
+    return widths[:, 1], widths[:, 0], np.where(widths[:, 1] > 0, angle, 0.0)
+
+
+def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Table:
+    """Return the observed and the intrinsic size columns of objects with these second moments."""
+    table: Table = {}
+    without_beam = moments_pix - beam.covariance_pix(pixel)
+    for prefix, moments in (("", moments_pix), ("intrinsic_", without_beam)):
+        major, minor, angle = ellipses(moments, pixel)
+        table[f"{prefix}major_arcsec"] = major.astype(np.float32)
+        table[f"{prefix}minor_arcsec"] = minor.astype(np.float32)
+        table[f"{prefix}pa_deg"] = angle.astype(np.float32)
+    return table
+
+
+def select_truth(placements: Table) -> Table:
+    """Return the truth: the placements but the spurious ones, with the columns of `COLUMNS`."""
+    real = placements["class"] != SourceClass.SPURIOUS
+    table = {name: values[real] for name, values in placements.items()}
+    table["class_name"] = np.array(CLASS_NAMES)[table["class"]]
+    return {name: table[name] for name in COLUMNS}
+
+
+def write_truth(folder: Path, truth: Table, cards: Mapping[str, Any], history: Iterable[str]) -> None:
+    """Write ``truth.parquet``, ``.fits``, ``.vot``, ``.reg`` and ``truth_sdc1.txt`` into a folder."""
+    write_parquet(folder / "truth.parquet", truth)
+    write_table(
+        folder / "truth.fits",
+        truth,
+        name="TRUTH",
+        units={name: column.unit for name, column in COLUMNS.items() if column.unit},
+        ucds={name: column.ucd for name, column in COLUMNS.items()},
+        cards=cards,
+        history=history,
+    )
+    publish_bytes(folder / "truth.vot", "".join(votable_lines(truth)).encode())
+    publish_bytes(folder / "truth.reg", "".join(region_lines(truth)).encode())
+    publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth)).encode())
+
+
+def write_parquet(path: Path, table: Table) -> None:
+    """Publish a table with units and meanings of the columns in the fields' metadata."""
+    fields = []
+    for name, values in table.items():
+        column = COLUMNS.get(name, Column("", "", ""))
+        notes = {"unit": column.unit, "ucd": column.ucd, "description": column.meaning}
+        metadata = {key: text for key, text in notes.items() if text}
+        fields.append(pa.field(name, pa.array(values[:0]).type, nullable=False, metadata=metadata))
+    with publish_file(path) as hidden:
+        pq.write_table(pa.table(list(table.values()), schema=pa.schema(fields)), hidden)
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """Return the columns of a table as arrays, by default all of them."""
+    table = pq.read_table(path, columns=None if columns is None else list(columns))
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def votable_lines(truth: Table) -> Iterable[str]:
+    """Yield the text of a VOTable 1.4 with UCDs."""
+    yield (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
+        ' <RESOURCE type="results">\n'
+        '  <COOSYS ID="sky" system="ICRS"/>\n'
+        '  <TABLE name="truth">\n'
+        f"   <DESCRIPTION>Sources of a synthetic radio map, astro_dist {__version__}</DESCRIPTION>\n"
+    )
+    for name, values in truth.items():
+        column = COLUMNS[name]
+        kind = VO_TYPES.get(values.dtype.str[1:])
+        attributes = f'datatype="{kind}"' if kind else 'datatype="char" arraysize="*"'
+        attributes += f" unit={quoteattr(column.unit)}" if column.unit else ""
+        attributes += ' ref="sky"' if column.ucd.startswith("pos.eq") else ""
+        yield (
+            f'   <FIELD name="{name}" {attributes} ucd="{column.ucd}">'
+            f"<DESCRIPTION>{escape(column.meaning)}</DESCRIPTION></FIELD>\n"
+        )
+    yield "   <DATA><TABLEDATA>\n"
+    for row in zip(*(values.astype(str) for values in truth.values()), strict=True):
+        yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
+    yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"
+
+
+def region_lines(truth: Table) -> Iterable[str]:
+    """Yield a DS9 region file: an ellipse of the observed full widths per source, coloured by class."""
+    yield "# Region file format: DS9 version 4.1\n"
+    yield "global color=cyan width=1 select=1 edit=0 move=0 delete=1\nicrs\n"
+    colours = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta"}
+    names = ("id", "class", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg")
+    for number, kind, ra, dec, major, minor, angle in zip(*(truth[n].tolist() for n in names), strict=True):
+        # DS9 takes half axes and counts the angle from the first axis, a quarter turn before north.
+        yield (
+            f'ellipse({ra:.7f},{dec:.7f},{major / 2:.3f}",{minor / 2:.3f}",{(angle + 90) % 180:.2f})'
+            f" # color={colours[SourceClass(kind)]} text={{{number}}}\n"
+        )
+
+
+def sdc1_lines(truth: Table) -> Iterable[str]:
+    """Yield the rows of an SDC1 catalogue: numbers only, in the order of `SDC1_COLUMNS`, no header.
+
+    Degrees, Jy and arcsec; ``core`` is the brightest pixel and ``core_frac`` the share of the flux in
+    the beam round it; widths are intrinsic, with ``size`` 2 for Gaussian; ``class`` is that of the truth.
+    """
+    core = np.clip(truth["peak_jy_beam"] / truth["flux_jy"], 0, 1)
+    columns = [truth[name] for name in ("id", "ra_peak_deg", "dec_peak_deg", "ra_deg", "dec_deg", "flux_jy")]
+    columns += [core, *(truth[f"intrinsic_{name}"] for name in ("major_arcsec", "minor_arcsec", "pa_deg"))]
+    for row in zip(*(c.tolist() for c in columns), truth["class"].tolist(), strict=True):
+        number, ra, dec, ra_mean, dec_mean, flux, share, major, minor, angle, kind = row
+        yield (
+            f"{number} {ra:.7f} {dec:.7f} {ra_mean:.7f} {dec_mean:.7f} {flux:.6e} {share:.5f} "
+            f"{major:.4f} {minor:.4f} {angle:.3f} {SDC1_GAUSSIAN} {kind}\n"
+        )

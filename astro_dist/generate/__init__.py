@@ -1,0 +1,1 @@
+"""Stamps drawn from the trained model."""

@@ -1,0 +1,69 @@
+"""One stamp again, from its index alone, to be compared with what the store holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError, IntegrityError
+from astro_dist.files import publish_file
+from astro_dist.generate.stage import GENERATE
+from astro_dist.models.device import numerics
+from astro_dist.store.reader import StoreReader
+from astro_dist.work import Run, for_stage
+
+
+def regenerate(run: Run, stamp: int) -> dict[str, NDArray[Any]]:
+    """Draw one stamp as `generate` drew it.
+
+    Parameters
+    ----------
+    run
+        A run that has published cutouts and both models.
+    stamp
+        Index of the stamp.
+
+    Returns
+    -------
+    dict
+        ``image`` (s, s) float32 Jy/beam, ``mask`` uint8 and ``instances`` uint16.
+    """
+    from astro_dist.generate.stamps import StampMaker
+
+    batch, place = StampMaker(run).make_batch_of(stamp)
+    return {
+        "image": batch.image_jy_beam[place],
+        "mask": batch.mask[place],
+        "instances": batch.instances[place],
+    }
+
+
+def regenerate_stamp(run: Run, stamp: int) -> Path:
+    """Draw a published stamp again, compare it bit for bit, and write it to an npz file.
+
+    Raises
+    ------
+    ConfigError
+        There are no stamps, not so many, or they were drawn on another kind of machine.
+    IntegrityError
+        The stamp differs from the store's.
+    """
+    published = run.ledger.published(GENERATE.name)
+    if published is None:
+        raise ConfigError(f"{run.root} has no stamps yet; `astro-dist generate` draws them")
+    run = for_stage(run, GENERATE, published.fingerprint)
+    store = StoreReader(run.product(GENERATE.product))
+    if not 0 <= stamp < len(store):
+        raise ConfigError(f"--stamp {stamp}: {run.root} holds the stamps 0 to {len(store) - 1}")
+    run.ledger.settle_numerics(GENERATE.name, run.fingerprint, numerics(run))
+    arrays = regenerate(run, stamp)
+    differing = [
+        name for name, array in arrays.items() if array.tobytes() != store.read(name, [stamp])[0].tobytes()
+    ]
+    if differing:
+        raise IntegrityError(f"stamp {stamp}: {', '.join(differing)} came out different from the store's")
+    path = run.root / f"stamp-{stamp:06}.npz"
+    with publish_file(path) as hidden, hidden.open("wb") as handle:
+        np.savez(handle, image=arrays["image"], mask=arrays["mask"], instances=arrays["instances"])
+    return path

@@ -1,0 +1,185 @@
+"""The stage that draws stamps until the promised number of objects is accepted.
+
+It plans in rounds: a first guess, then as many shards more as the acceptance counted so far asks for.
+The rounds follow from the results of whole rounds alone, so that the number of stamps does not depend
+on who finished first.
+"""
+
+import math
+from collections import Counter
+from typing import Any
+
+from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.files import sha256_file
+from astro_dist.generate.config import GenerateConfig
+from astro_dist.models.device import numerics
+from astro_dist.models.presets import PRESETS
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+FIRST_GUESS = 2.5
+"""Objects per stamp that the first round counts on; too high a guess costs a round, too low a one stamps."""
+SPARE = 1.1
+MOST_GROWTH = 4
+FEWEST_SHARDS = 4
+_SOURCES = ("compact", "extended")
+
+
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return the shards of all rounds so far; of one more when they are done and were not enough.
+
+    Raises
+    ------
+    ConfigError
+        When so few objects are accepted that the promise is out of reach.
+    """
+    settings: GenerateConfig = run.config.generate
+    wanted = promised(run)
+    shards = max(1, math.ceil(wanted / FIRST_GUESS / settings.per_shard))
+    most = max(FEWEST_SHARDS, math.ceil(wanted * settings.max_stamps_per_object / settings.per_shard))
+    while True:
+        tasks = [Task(_name(index), {"index": index}) for index in range(shards)]
+        if any(task.name not in results for task in tasks):
+            return tasks
+        accepted = sum(results[task.name]["accepted"] for task in tasks)
+        if accepted >= wanted:
+            return tasks
+        if shards >= most:
+            raise ConfigError(_explain(settings, wanted, shards, results, tasks))
+        needed = SPARE * (wanted - accepted) * shards / max(accepted, 1)
+        shards = min(most, MOST_GROWTH * shards, shards + math.ceil(needed))
+
+
+def promised(run: Run) -> int:
+    """Return the number of distinct objects that is promised."""
+    objects = run.config.generate.objects
+    if objects is None:
+        raise ConfigError("generate.objects is not set; say how many distinct objects are wanted")
+    return int(objects)
+
+
+def estimate(run: Run) -> Estimate:
+    """Return the cost at one object per stamp, which a trained network does better than."""
+    settings, wanted = run.config.generate, promised(run)
+    size_pix = int(getattr(getattr(run.config, "cutouts", None), "size_pix", 128))
+    parameters, cost_s = PRESETS[run.config.diffusion.preset].costs["diffusion"]
+    shards = math.ceil(wanted / settings.per_shard)
+    stamps = shards * settings.per_shard
+    # A step is a third of what training on the same pixels costs.
+    step_s = cost_s / 3 * (size_pix / 64) ** 2 * (1 if settings.guidance == 1.0 else 2)
+    return Estimate(
+        tasks=shards,
+        bytes=stamps * size_pix**2 * 5,
+        files=3 * shards + 20,
+        memory_bytes=int(1e9 + 8 * parameters + 7 * settings.per_shard * size_pix**2),
+        cpu_s=stamps * (settings.steps + 2) * step_s,
+        exact=False,
+    )
+
+
+def _name(index: int) -> str:
+    return f"shard-{index:05}"
+
+
+def _prepare(run: Run) -> None:
+    run.output.mkdir(parents=True, exist_ok=True)
+
+
+def _open(run: Run) -> Any:
+    from astro_dist.generate.stamps import StampMaker
+
+    return StampMaker(run)
+
+
+def _draw_shard(maker: Any, task: Task) -> dict[str, Any]:
+    from astro_dist.store.stamps import write_stamps
+
+    index, per_shard = task.args["index"], maker.settings.per_shard
+    stamps = maker.make_shard(index)
+    arrays = (stamps.image_jy_beam, stamps.mask, stamps.instances)
+    digests = write_stamps(maker.run.output, index, *arrays, per_shard)
+    objects, rejected = maker.extract(stamps, index * per_shard)
+    classes = Counter(found.source_class.name.lower() for found in objects)
+    return {
+        "accepted": sum(classes[name] for name in _SOURCES),
+        "classes": dict(sorted(classes.items())),
+        "rejected": dict(sorted(rejected.items())),
+        "iou_sum": sum(found.iou for found in objects),
+        "choices": [[c.donor, c.background_donor, c.symmetry] for c in stamps.choices],
+        "sha256": digests,
+    }
+
+
+def _finish(run: Run, results: Results) -> dict[str, Any]:
+    import numpy as np
+
+    from astro_dist.store.reader import StoreReader
+    from astro_dist.store.stamps import publish_stamps
+
+    tasks = plan(run, results)
+    _check_shards(run, results, tasks)
+    settings, cutouts = run.config.generate, StoreReader(run.product("cutouts.zarr"))
+    rows = [row for task in tasks for row in results[task.name]["choices"]]
+    donor, background_donor, symmetry = np.array(rows, dtype=np.int64).T
+    inherited = ("rms_jy_beam", "beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
+    columns = {"donor": donor, "background_donor": background_donor, "symmetry": symmetry}
+    columns |= {name: cutouts.columns[name][donor] for name in inherited}
+    attrs = {name: cutouts.attrs[name] for name in ("stretch", "survey", "maps")}
+    attrs["accept"] = settings.accept.model_dump(mode="json")
+    publish_stamps(run.output, cutouts.attrs["size_pix"], settings.per_shard, columns, attrs)
+    return _sum_up(results, tasks) | {"stamps": len(rows)}
+
+
+def _sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
+    """Return the figures of all shards together; the sums run in the order of the shards."""
+    classes: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    for task in tasks:
+        classes.update(results[task.name]["classes"])
+        rejected.update(results[task.name]["rejected"])
+    iou = sum(results[task.name]["iou_sum"] for task in tasks) / max(1, classes.total())
+    return {
+        "accepted": sum(classes[name] for name in _SOURCES),
+        "classes": dict(sorted(classes.items())),
+        "rejected": dict(sorted(rejected.items())),
+        "accepted_iou": round(iou, 4),
+    }
+
+
+def _check_shards(run: Run, results: Results, tasks: list[Task]) -> None:
+    from astro_dist.store.shards import shard_path
+
+    bad = []
+    for task in tasks:
+        for array, digest in results[task.name]["sha256"].items():
+            path = shard_path(run.output, array, task.args["index"])
+            if not path.exists() or sha256_file(path) != digest:
+                bad.append(task.name)
+                break
+    if bad:
+        raise RecomputeError(f"{len(bad)} shards of stamps were damaged after they were written", tuple(bad))
+
+
+def _explain(settings: GenerateConfig, wanted: int, shards: int, results: Results, tasks: list[Task]) -> str:
+    figures = _sum_up(results, tasks)
+    reasons = ", ".join(f"{n} {reason}" for reason, n in figures["rejected"].items())
+    return (
+        f"{shards * settings.per_shard} stamps gave {figures['accepted']} accepted objects of the {wanted} "
+        f"promised (rejected: {reasons or 'none'}); train longer (diffusion.steps), loosen generate.accept, "
+        "ask for fewer with assemble.objects, or raise generate.max_stamps_per_object"
+    )
+
+
+GENERATE = Stage(
+    name="generate",
+    product="stamps.zarr",
+    plan=plan,
+    run=_draw_shard,
+    prepare=_prepare,
+    open=_open,
+    finish=_finish,
+    estimate=estimate,
+    sections=("generate",),
+    inputs=("cutouts", "autoencoder", "diffusion"),
+    numerics=numerics,
+    gpu=True,
+)

@@ -1,0 +1,124 @@
+"""Does an image show its objects where its mask has them: islands against masks, by intersection over union.
+
+Overlaps are counts of pixels, so that those of many images add up exactly and in any order; the figure of
+many images is that of all their pixels together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window
+
+ALL = "all"
+_EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Pixels in both of two sets, and in either."""
+
+    intersection: int = 0
+    union: int = 0
+
+    def __add__(self, other: "Overlap") -> "Overlap":
+        return Overlap(self.intersection + other.intersection, self.union + other.union)
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; NaN where both sets are empty."""
+        return self.intersection / self.union if self.union else float("nan")
+
+
+def find_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.0) -> NDArray[np.int32]:
+    """Return islands numbered from 1: pixels above ``merge`` joined to one above ``seed``; 0 elsewhere.
+
+    Parameters
+    ----------
+    snr
+        (s, s) brightness above the background in units of the noise; NaN is never an island.
+    seed, merge
+        Thresholds; pixels that touch by a side or a corner are connected.
+    """
+    labels, n = ndimage.label(snr > merge, structure=_EIGHT_NEIGHBOURS)
+    kept = np.zeros(n + 1, np.int32)
+    seeds = np.unique(labels[snr > seed])
+    kept[seeds] = np.arange(1, len(seeds) + 1)
+    return kept[labels]
+
+
+def overlap_masks(
+    snr: NDArray[np.float32], mask: NDArray[np.uint8], seed: float = 5.0, merge: float = 3.0
+) -> dict[str, Overlap]:
+    """Compare the islands of an image with a mask.
+
+    Parameters
+    ----------
+    snr
+        As for `find_islands`.
+    mask
+        (s, s) class per pixel.
+    seed, merge
+        Thresholds of the islands.
+
+    Returns
+    -------
+    dict
+        ``all``: every island against every object pixel. Per class name: the pixels of the class against
+        the islands that lie mostly on it, so that an island on nothing counts in ``all`` only.
+    """
+    islands = find_islands(snr, seed, merge)
+    under = np.zeros((int(islands.max()) + 1, len(CLASS_NAMES)), np.int64)
+    np.add.at(under, (islands.ravel(), mask.ravel()), 1)
+    found_class = np.where(under[:, 1:].any(axis=1), 1 + under[:, 1:].argmax(axis=1), 0)
+    found_class[0] = 0
+    shown = found_class[islands]
+    result = {ALL: _overlap(islands > 0, mask > 0)}
+    for value, name in enumerate(CLASS_NAMES[1:], start=1):
+        result[name] = _overlap(shown == value, mask == value)
+    return result
+
+
+def overlap_many(
+    snr: NDArray[np.float32], mask: NDArray[np.uint8], seed: float = 5.0, merge: float = 3.0
+) -> dict[str, Overlap]:
+    """Return the sum of `overlap_masks` over stacks of images (n, s, s)."""
+    total = dict.fromkeys((ALL, *CLASS_NAMES[1:]), Overlap())
+    for one_snr, one_mask in zip(snr, mask, strict=True):
+        parts = overlap_masks(one_snr, one_mask, seed, merge)
+        total = {name: total[name] + parts[name] for name in total}
+    return total
+
+
+def add_noise(
+    snr: NDArray[np.float32],
+    taper: NDArray[np.float32],
+    beam: Beam,
+    pixel: Pixel,
+    seed: int,
+    key: tuple[int | str, ...],
+) -> NDArray[np.float32]:
+    """Put an image on an empty sky into beam noise of one sigma.
+
+    Parameters
+    ----------
+    snr
+        (s, s) float32, brightness in units of the noise.
+    taper
+        (s, s) float32, weight with which the image holds noise of its own: what is cut out of a noisy map
+        does, and a network that learnt from such cuts draws it too. The noise added makes it up to one
+        sigma; 0 adds it everywhere, on top of the sources, as on a map.
+    beam, pixel, seed, key
+        As for `astro_dist.sky.noise.beam_noise`.
+    """
+    noise = beam_noise(Window.of_shape(snr.shape), beam, pixel, seed, key)
+    return np.asarray(snr + np.sqrt(1 - taper**2) * noise, np.float32)
+
+
+def _overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> Overlap:
+    return Overlap(int(np.count_nonzero(found & true)), int(np.count_nonzero(found | true)))

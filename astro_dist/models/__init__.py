@@ -1,0 +1,1 @@
+"""Torch networks and what they need beside torch and diffusers; single-device."""

@@ -1,0 +1,120 @@
+"""What a stamp is told: class mask, brightness of each object, and the background to live in.
+
+API: ``paint_peaks(u, instances)`` and ``background_planes(u, mask, valid)`` make the conditions of one
+cutout in NumPy, the same for training and for generation; `ConditionEncoder` turns a batch of them
+into what the U-Net eats: ``conditioner(mask_BHW, peak_BHW, background_B2HW, keep_mask_B,
+keep_background_B)`` -> ``(planes_BMhw, tokens_BTD)`` with h = H / 4 and T = (H / 16)(W / 16): 64 tokens
+for a 128-pixel stamp. ``keep_* = None`` keeps every sample's condition; False puts the condition's
+own learned null in its place.
+
+Shape letters: B batch, H W image pixels, h w latent pixels, M mask channels, T tokens, D token size.
+"""
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astro_dist.models.presets import LATENT_FACTOR
+
+NUM_CLASSES = 4
+TOKEN_STRIDE_PIX = 16
+
+
+def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Paint each instance with its own brightest pixel.
+
+    Parameters
+    ----------
+    u : 2-D float32
+        The image in network range; NaN must have been replaced.
+    instances : 2-D int
+        Object per pixel, 0 = none.
+
+    Returns
+    -------
+    2-D float32, 0 outside all instances. Within one, 0 would mean "brightness not given".
+    """
+    inside = instances > 0
+    peaks = np.zeros(int(instances.max(initial=0)) + 1, np.float32)
+    np.maximum.at(peaks, instances[inside], u[inside])
+    return peaks[instances]
+
+
+def background_planes(
+    u: NDArray[np.float32], mask: NDArray[np.uint8], valid: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return (2, H, W) float32: ``u`` with objects and unusable pixels 0, and 1 where it is usable."""
+    usable = valid & (mask == 0)
+    return np.stack([np.where(usable, u, 0.0), usable]).astype(np.float32)
+
+
+class ConditionEncoder(ModelMixin, ConfigMixin):
+    """Encodes the conditions of a stamp; each has a null of its own for guidance and dropout.
+
+    The mask goes in at full resolution: pixel-unshuffled one-hot classes lose nothing, where an
+    average-pooled mask loses the small sources. Tokens carry no position: they tell the kind of
+    background (beam, noise, stripes), and any number of them will do.
+
+    Parameters
+    ----------
+    mask_channels : int
+        Channels M that are concatenated to the latent.
+    token_dim : int
+        Size D of a background token.
+    width : int
+        Channels inside the background encoder.
+    target : str
+        What the model draws: ``"source"`` (objects on an empty sky) or ``"stamp"`` (all of it).
+    stretch : str
+        The stretch that made the network range.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        mask_channels: int = 32,
+        token_dim: int = 64,
+        width: int = 32,
+        target: str = "source",
+        stretch: str = "asinh",
+    ) -> None:
+        super().__init__()
+        self.mask_in = nn.Conv2d(NUM_CLASSES * LATENT_FACTOR**2, mask_channels, 1)
+        self.mask_null = nn.Parameter(torch.zeros(mask_channels))
+        self.background_in = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(2 * 4**2, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, token_dim, 3, stride=2, padding=1),
+        )
+        self.token_norm = nn.LayerNorm(token_dim)
+        self.background_null = nn.Parameter(torch.zeros(token_dim))
+        nn.init.normal_(self.mask_null, std=0.5)
+        nn.init.normal_(self.background_null)
+
+    def forward(
+        self,
+        mask_BHW: Tensor,
+        peak_BHW: Tensor,
+        background_B2HW: Tensor,
+        keep_mask_B: Tensor | None = None,
+        keep_background_B: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mask channels (B, M, h, w) and the background tokens (B, T, D)."""
+        onehot_BHWC = functional.one_hot(mask_BHW.long(), NUM_CLASSES)[..., 1:].to(peak_BHW.dtype)
+        planes_BCHW = torch.cat([onehot_BHWC.permute(0, 3, 1, 2), peak_BHW[:, None]], 1)
+        mask_BMhw = self.mask_in(functional.pixel_unshuffle(planes_BCHW, LATENT_FACTOR))
+        tokens_BTD = self.token_norm(self.background_in(background_B2HW).flatten(2).transpose(1, 2))
+        if keep_mask_B is not None:
+            keep_B111 = keep_mask_B[:, None, None, None]
+            mask_BMhw = torch.where(keep_B111, mask_BMhw, self.mask_null[:, None, None].to(mask_BMhw.dtype))
+        if keep_background_B is not None:
+            null_D = self.background_null.to(tokens_BTD.dtype)
+            tokens_BTD = torch.where(keep_background_B[:, None, None], tokens_BTD, null_D)
+        return mask_BMhw, tokens_BTD

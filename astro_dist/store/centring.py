@@ -1,0 +1,170 @@
+"""Where windows go that are centred on islands: whole islands, not always in the same place, no twins.
+
+Pure geometry on integer boxes ``(y0, y1, x0, x1)``, half-open as windows are. A window cuts a box when
+it holds some but not all of it; windows are moved aside so that they cut no extended island.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.int64]
+EMPTY_TRIES = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """Origins of the windows of one map, and what could not be had.
+
+    Attributes
+    ----------
+    y0, x0
+        First row and column of each window, shape (n,).
+    cuts_extended
+        Whether a window cuts an extended island, shape (n,).
+    oversized
+        Which of the boxes are larger than a window.
+    """
+
+    y0: NDArray[np.int64]
+    x0: NDArray[np.int64]
+    cuts_extended: NDArray[np.bool_]
+    oversized: NDArray[np.int64]
+
+
+class SortedBoxes:
+    """Boxes that can be asked which of them are near some rows and columns."""
+
+    def __init__(self, boxes: Boxes) -> None:
+        self.boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
+        self.tallest = int((boxes[:, 1] - boxes[:, 0]).max(initial=0))
+
+    def meeting(self, y0: int, y1: int, x0: int, x1: int) -> Boxes:
+        """Return the boxes that have pixels in the rectangle."""
+        rows = self.boxes[slice(*np.searchsorted(self.boxes[:, 0], [y0 - self.tallest, y1]))]
+        return rows[(rows[:, 1] > y0) & (rows[:, 2] < x1) & (rows[:, 3] > x0)]
+
+
+def find_cut(y0: NDArray[np.int64], x0: NDArray[np.int64], size_pix: int, boxes: Boxes) -> NDArray[np.bool_]:
+    """Tell which windows, given by their origins, cut any of the boxes.
+
+    The origins may have any shapes that broadcast with each other; the result has their common shape.
+    """
+    y0, x0 = y0[..., None], x0[..., None]
+    b = boxes.T
+    meets = (y0 < b[1]) & (y0 + size_pix > b[0]) & (x0 < b[3]) & (x0 + size_pix > b[2])
+    holds = (y0 <= b[0]) & (y0 + size_pix >= b[1]) & (x0 <= b[2]) & (x0 + size_pix >= b[3])
+    return np.any(meets & ~holds, axis=-1)
+
+
+def centre_windows(
+    shape: Sequence[int],
+    boxes: Boxes,
+    is_extended: NDArray[np.bool_],
+    size_pix: int,
+    jitter_pix: int,
+    rng: np.random.Generator,
+) -> Centred:
+    """Place windows so that every island that fits is whole in one of them.
+
+    Each window is centred on its island but for a random shift of at most ``jitter_pix``, moved back
+    until the island and the map's edge allow it, then by the least distance that keeps it from cutting
+    an extended island; where no position does, it is marked. Extended islands come first; an island
+    that is whole in the middle half of an earlier unmarked window gets none of its own. Islands larger
+    than a window get none and are listed.
+
+    Parameters
+    ----------
+    shape
+        ``(ny, nx)`` of the map, not below ``size_pix``.
+    boxes, is_extended
+        The islands, shapes (n, 4) and (n,).
+    rng
+        Draws one shift per island, whether or not it gets a window.
+    """
+    jitter = rng.integers(-jitter_pix, jitter_pix, (len(boxes), 2), endpoint=True)
+    height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
+    oversized = np.maximum(height, width) > size_pix
+    obstacles = SortedBoxes(boxes[is_extended])
+    covered = _Cores(size_pix)
+    placed: list[tuple[int, int, bool]] = []
+    for i in np.lexsort((np.arange(len(boxes)), ~is_extended)):
+        box = boxes[i]
+        if oversized[i] or covered.holds(box):
+            continue
+        y, x, cut = _place(shape, box, jitter[i], size_pix, obstacles)
+        placed.append((y, x, cut))
+        if not cut:
+            covered.add(y, x)
+    table = np.array(placed, np.int64).reshape(-1, 3)
+    return Centred(table[:, 0], table[:, 1], table[:, 2] != 0, np.flatnonzero(oversized))
+
+
+def empty_windows(
+    shape: Sequence[int], boxes: Boxes, size_pix: int, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return origins (y0, x0), shape (n, 2), of up to ``count`` random windows that meet none of the boxes.
+
+    Fewer where 20 tries for each window do not find more.
+    """
+    occupied = SortedBoxes(boxes)
+    highest = np.array(shape) - size_pix
+    found: list[NDArray[np.int64]] = []
+    for origin in rng.integers(0, highest, (EMPTY_TRIES * count, 2), endpoint=True):
+        if len(found) == count:
+            break
+        y, x = origin.tolist()
+        if not len(occupied.meeting(y, y + size_pix, x, x + size_pix)):
+            found.append(origin)
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+class _Cores:
+    """The middle halves of accepted windows."""
+
+    def __init__(self, size_pix: int) -> None:
+        self.side, self.margin = size_pix // 2, size_pix // 4
+        self.cells: dict[tuple[int, int], list[tuple[int, int]]] = {}
+
+    def add(self, y0: int, x0: int) -> None:
+        y, x = y0 + self.margin, x0 + self.margin
+        self.cells.setdefault((y // self.side, x // self.side), []).append((y, x))
+
+    def holds(self, box: Boxes) -> bool:
+        y0, y1, x0, x1 = box.tolist()
+        # A core that holds the box's first pixel begins in the same cell or in the one before.
+        cells = [(y0 // self.side - i, x0 // self.side - j) for i in (0, 1) for j in (0, 1)]
+        cores = (core for cell in cells for core in self.cells.get(cell, ()))
+        return any(y <= y0 and y1 <= y + self.side and x <= x0 and x1 <= x + self.side for y, x in cores)
+
+
+def _place(
+    shape: Sequence[int], box: Boxes, jitter: NDArray[np.int64], size_pix: int, obstacles: SortedBoxes
+) -> tuple[int, int, bool]:
+    first, last = box[[0, 2]], box[[1, 3]]
+    low = np.maximum(0, last - size_pix)
+    high = np.minimum(first, np.array(shape) - size_pix)
+    wanted = np.clip((first + last - size_pix) // 2 + jitter, low, high)
+    reach = high + size_pix
+    near = obstacles.meeting(int(low[0]), int(reach[0]), int(low[1]), int(reach[1]))
+    if not find_cut(wanted[0], wanted[1], size_pix, near):
+        return int(wanted[0]), int(wanted[1]), False
+    # The nearest free position has each coordinate where it was wanted or at an edge of an obstacle.
+    ys, xs = (
+        _candidates(int(wanted[axis]), int(low[axis]), int(high[axis]), near[:, 2 * axis :][:, :2], size_pix)
+        for axis in (0, 1)
+    )
+    free = ~find_cut(ys[:, None], xs[None, :], size_pix, near)
+    if not free.any():
+        return int(wanted[0]), int(wanted[1]), True
+    distance = (ys[:, None] - wanted[0]) ** 2 + (xs[None, :] - wanted[1]) ** 2
+    row, column = np.unravel_index(np.where(free, distance, np.iinfo(np.int64).max).argmin(), free.shape)
+    return int(ys[row]), int(xs[column]), False
+
+
+def _candidates(wanted: int, low: int, high: int, edges: Boxes, size_pix: int) -> NDArray[np.int64]:
+    """Return the origins along one axis, from ``low`` to ``high``, at which an obstacle begins to be free."""
+    positions = np.concatenate([[wanted], edges.ravel(), edges.ravel() - size_pix])
+    return np.unique(positions[(positions >= low) & (positions <= high)])

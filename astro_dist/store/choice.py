@@ -1,0 +1,162 @@
+"""Which windows are cut out of the maps: round islands or as tiles. Reads annotations, never pixels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError
+from astro_dist.sky.annotations import Annotations
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.maps import SkyMap, open_maps
+from astro_dist.sky.windows import Window, tile_map
+from astro_dist.store.centring import centre_windows, empty_windows, find_cut
+from astro_dist.store.config import CutoutsConfig
+from astro_dist.work import Run
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The windows of a run, sorted by map, row and column.
+
+    Attributes
+    ----------
+    map_index, y0, x0
+        The map of each window and its first row and column, shape (n,).
+    size_pix
+        Side of the windows.
+    cuts_extended
+        Whether it cuts an extended island, shape (n,).
+    oversized
+        ``(map index, island number)`` of each island larger than a window.
+    """
+
+    map_index: Integers
+    y0: Integers
+    x0: Integers
+    size_pix: int
+    cuts_extended: NDArray[np.bool_]
+    oversized: list[tuple[int, int]]
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.y0)
+
+    def window(self, i: int) -> tuple[int, Window]:
+        """Return the map and the window of one cutout."""
+        y0, x0 = int(self.y0[i]), int(self.x0[i])
+        return int(self.map_index[i]), Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix)
+
+
+def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -> Choice:
+    """Choose all windows of a run.
+
+    Raises
+    ------
+    ConfigError
+        A map is smaller than a window, a beam is wider than a third of one, or there is no window.
+    """
+    config: CutoutsConfig = run.config.cutouts
+    chosen = [np.zeros((0, 4), np.int64)]
+    oversized: list[tuple[int, int]] = []
+    for i, sky_map in enumerate(maps):
+        _check_map(sky_map, config.size_pix)
+        islands = _islands_of(annotations, i)
+        if config.mode == "tiles":
+            rows, large = _tiles(config, sky_map, islands)
+        else:
+            rows, large = _centred(run, config, sky_map, islands)
+        chosen.append(np.insert(rows[np.lexsort((rows[:, 1], rows[:, 0]))], 0, i, axis=1))
+        oversized += [(i, int(number)) for number in large]
+    table = np.concatenate(chosen)
+    if not len(table):
+        raise ConfigError(
+            "there is no compact or extended island that fits a window; lower annotate's thresholds, "
+            "give maps with sources, or set cutouts.mode to tiles"
+        )
+    return Choice(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
+
+
+def most_windows(run: Run) -> int:
+    """Return the number of tiles or, round islands, what crowded maps have: six on the area of one."""
+    config: CutoutsConfig = run.config.cutouts
+    if run.config.maps.files:
+        maps = open_maps(run)
+        # A plan already refuses maps that cannot be cut, before anything runs.
+        for sky_map in maps:
+            _check_map(sky_map, config.size_pix)
+        shapes: list[tuple[int, ...]] = [sky_map.shape for sky_map in maps]
+    else:
+        shapes = [tuple(run.config.simulate.shape)] * run.config.simulate.maps
+    tiles = config.mode == "tiles"
+    stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
+    return sum(len(tile_map(shape, config.size_pix, stride)) for shape in shapes)
+
+
+def _islands_of(annotations: Annotations, map_index: int) -> dict[str, NDArray[Any]]:
+    """Return boxes (n, 4), classes and numbers of the compact and extended islands of a map."""
+    columns = annotations.islands
+    here = slice(*np.searchsorted(columns["map"], [map_index, map_index + 1]))
+    one = {name: columns[name][here] for name in ("y0", "y1", "x0", "x1", "class", "island")}
+    is_source = one["class"] >= SourceClass.COMPACT
+    boxes = np.column_stack([one[name][is_source].astype(np.int64) for name in ("y0", "y1", "x0", "x1")])
+    return {"box": boxes, "class": one["class"][is_source], "island": one["island"][is_source]}
+
+
+def _beam_pix(sky_map: SkyMap) -> float:
+    return sky_map.beam.major_arcsec / min(sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec)
+
+
+def _check_map(sky_map: SkyMap, size_pix: int) -> None:
+    ny, nx = sky_map.shape
+    if min(ny, nx) < size_pix:
+        raise ConfigError(
+            f"the map {sky_map.name!r} has {ny} x {nx} pixels, fewer than a window of "
+            f"{size_pix} x {size_pix}; take it out of maps.files or lower cutouts.size_pix"
+        )
+    if (beam_pix := _beam_pix(sky_map)) > size_pix / 3:
+        raise ConfigError(
+            f"the beam of the map {sky_map.name!r} is {beam_pix:.1f} pixels wide, more than a third of a "
+            f"window of {size_pix}; raise cutouts.size_pix or take the map out of maps.files"
+        )
+
+
+Rows = tuple[Integers, Integers]
+
+
+def _tiles(config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[Any]]) -> Rows:
+    """Return rows (y0, x0, cuts) of the tiles of a map, and the numbers of oversized islands."""
+    size_pix, box = config.size_pix, islands["box"]
+    tiles = tile_map(sky_map.shape, size_pix, config.stride_pix or size_pix)
+    y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
+    cut = np.zeros(len(tiles), np.bool_)
+    for one in box[islands["class"] == SourceClass.EXTENDED]:
+        cut |= find_cut(y0, x0, size_pix, one[None])
+    large = np.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]) > size_pix
+    return np.column_stack([y0, x0, cut]), islands["island"][large]
+
+
+def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[Any]]) -> Rows:
+    """Return the same of windows round the islands of a map, and of some without a source.
+
+    To be whole an island needs a beam's width round it, since its faint rim belongs to it.
+    """
+    size_pix, margin = config.size_pix, math.ceil(_beam_pix(sky_map))
+    box = islands["box"] + np.array([-margin, margin, -margin, margin])
+    box = np.clip(box, 0, np.repeat(sky_map.shape, 2))
+    rng = run.stream("cutouts", "centre", sky_map.name)
+    is_extended = islands["class"] == SourceClass.EXTENDED
+    found = centre_windows(sky_map.shape, box, is_extended, size_pix, config.jitter_pix, rng)
+    rng = run.stream("cutouts", "empty", sky_map.name)
+    share = config.empty_fraction / (1 - config.empty_fraction)
+    # Rounded up or down by chance, so that many maps of few islands get their share too.
+    count = math.floor(share * len(found.y0) + rng.random())
+    empty = empty_windows(sky_map.shape, box, size_pix, count, rng)
+    centred = np.column_stack([found.y0, found.x0, found.cuts_extended])
+    rows = np.concatenate([centred, np.insert(empty, 2, 0, axis=1)])
+    return rows, islands["island"][found.oversized]

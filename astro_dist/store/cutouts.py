@@ -1,0 +1,270 @@
+"""The stage that cuts windows out of maps into a sharded store: image, mask and instances together.
+
+All windows follow from the configuration and the annotations, so that planning reads no pixels. They
+are sorted by map and row; a task writes one shard and reads each row it needs once.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import IntFlag
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.ledger import Result
+from astro_dist.sky.annotations import Annotations
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_file import wcs_cards
+from astro_dist.sky.maps import SkyMap, map_sources, open_maps
+from astro_dist.sky.windows import Window
+from astro_dist.store.choice import Choice, Integers, choose_windows, most_windows
+from astro_dist.store.config import CutoutsConfig as CutoutsConfig
+from astro_dist.store.schema import SPLIT_NAMES, STACKS, publish_store
+from astro_dist.store.shards import count_shards, shard_path, write_shard
+from astro_dist.store.splits import Footprints, assign_splits
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+# Rows of a map that are held at once, and as much again while more are read.
+BUFFER_BYTES = 32_000_000
+COLUMN_FILES = 32
+
+
+class Flag(IntFlag):
+    """Why a cutout is left out of training."""
+
+    CUTS_EXTENDED = 1
+    """An extended island lies in the window only in part."""
+    LITTLE_DATA = 2
+    """Fewer valid pixels than ``min_valid_fraction``."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a worker keeps open."""
+
+    run: Run
+    maps: list[SkyMap]
+    annotations: Annotations
+    choice: Choice
+
+
+def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the pixels (s, s) of windows whose first rows ascend; every row of the map is read at most once.
+
+    What is yielded is a view that the next step overwrites.
+    """
+    nx = sky_map.shape[1]
+    height = max(size_pix, min(BUFFER_BYTES // (4 * nx), sky_map.shape[0]))
+    buffer = np.empty((height, nx), np.float32)
+    # The end of the rows that are wanted without a gap, seen from each window.
+    gaps = np.append(np.diff(y0) > size_pix, True)
+    ends = y0[gaps][np.searchsorted(np.flatnonzero(gaps), np.arange(len(y0)))] + size_pix
+    top = bottom = 0
+    for y, x, end in zip(y0.tolist(), x0.tolist(), ends.tolist(), strict=True):
+        if y + size_pix > bottom:
+            kept = max(0, bottom - y)
+            buffer[:kept] = buffer[y - top : y - top + kept]
+            top, start, bottom = y, y + kept, min(end, y + height)
+            buffer[kept : bottom - top] = sky_map.read(Window(start, bottom, 0, nx))
+        yield buffer[y - top : y - top + size_pix, x : x + size_pix]
+
+
+def number_locally(instances: NDArray[np.int32], mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint16], int]:
+    """Renumber the islands of a cutout 1..n in the order of their numbers; count those that are sources."""
+    inside = np.flatnonzero(instances != 0)
+    local = np.zeros(instances.shape, np.uint16)
+    numbers, place = np.unique(instances.ravel()[inside], return_inverse=True)
+    local.ravel()[inside] = place + 1
+    is_source = np.zeros(len(numbers), np.bool_)
+    is_source[place[mask.ravel()[inside] >= SourceClass.COMPACT]] = True
+    return local, int(is_source.sum())
+
+
+def _plan(run: Run, results: Results) -> list[Task]:
+    shards = count_shards(len(_open(run).choice), run.config.cutouts.shard)
+    return [Task(f"shard-{i:05d}", {"shard": i}) for i in range(shards)]
+
+
+_opened: dict[tuple[Path, str], _State] = {}
+
+
+def _open(run: Run) -> _State:
+    """Open maps and annotations; once for all that a driver asks of one version of the stage."""
+    key = run.root, run.fingerprint
+    if key not in _opened or not run.fingerprint:
+        maps, annotations = open_maps(run), Annotations.load(run.product("annotations"))
+        _opened.clear()
+        _opened[key] = _State(run, maps, annotations, choose_windows(run, maps, annotations))
+    return _opened[key]
+
+
+def _cut_shard(state: _State, task: Task) -> Result:
+    """Write one shard of every array; return digests and the facts of each cutout."""
+    config, choice, shard = state.run.config.cutouts, state.choice, task.args["shard"]
+    members = np.arange(shard * config.shard, min((shard + 1) * config.shard, len(choice)))
+    shape = (len(members), config.size_pix, config.size_pix)
+    stacks = {spec.name: np.empty(shape, spec.dtype) for spec in STACKS["cutouts"]}
+    n_objects = []
+    for place, image in enumerate(_read_members(state, members)):
+        mask, islands = state.annotations.paint(*choice.window(members[place]))
+        stacks["image"][place], stacks["mask"][place] = image, mask
+        stacks["instances"][place], n = number_locally(islands, mask)
+        n_objects.append(n)
+    np.isfinite(stacks["image"], out=stacks["valid"])
+    digests = {
+        spec.name: write_shard(state.run.output, spec, shard, stacks[spec.name], config.shard, config.threads)
+        for spec in STACKS["cutouts"]
+    }
+    little = stacks["valid"].mean(axis=(1, 2)) < config.min_valid_fraction
+    flags = Flag.CUTS_EXTENDED * choice.cuts_extended[members] + Flag.LITTLE_DATA * little
+    return {"sha256": digests, "flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}
+
+
+def _read_members(state: _State, members: Integers) -> Iterator[NDArray[np.float32]]:
+    choice = state.choice
+    for i in np.unique(choice.map_index[members]):
+        here = members[choice.map_index[members] == i]
+        yield from read_windows(state.maps[i], choice.y0[here], choice.x0[here], choice.size_pix)
+
+
+def _local_sky(state: _State, members: Integers) -> dict[str, list[float]]:
+    """Return background and rms at the central pixel of windows: the mesh varies little across one."""
+    meshes = {i: state.annotations.mesh(i) for i in np.unique(state.choice.map_index[members]).tolist()}
+    sky: dict[str, list[float]] = {"background_jy_beam": [], "rms_jy_beam": []}
+    for member in members:
+        map_index, window = state.choice.window(member)
+        y, x = (window.y0 + window.y1) // 2, (window.x0 + window.x1) // 2
+        background, rms = meshes[map_index].evaluate(Window(y, y + 1, x, x + 1))
+        sky["background_jy_beam"].append(background.item())
+        sky["rms_jy_beam"].append(rms.item())
+    return sky
+
+
+def _finish(run: Run, results: Results) -> dict[str, Any]:
+    state, config = _open(run), run.config.cutouts
+    order = sorted(results, key=lambda name: int(name.split("-")[1]))
+    _check_shards(run, order)
+    columns = {
+        name: np.concatenate([np.asarray(results[task][name]) for task in order])
+        for name in ("flags", "n_objects", "background_jy_beam", "rms_jy_beam")
+    }
+    columns |= _columns(state)
+    good = columns["flags"] == 0
+    if not good.any():
+        raise ConfigError(
+            f"none of the {len(good)} cutouts is usable: {_count_flags(columns['flags'])}; "
+            "lower cutouts.min_valid_fraction, raise cutouts.size_pix, or give other maps"
+        )
+    publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, _attributes(state))
+    splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
+    return {
+        "cutouts": len(good),
+        "splits": dict(zip(SPLIT_NAMES, splits, strict=True)),
+        "flagged": _count_flags(columns["flags"]),
+        "without_source": int((columns["n_objects"] == 0).sum()),
+        "oversized_islands": len(state.choice.oversized),
+    }
+
+
+def _check_shards(run: Run, tasks: Sequence[str]) -> None:
+    files = {
+        task: [shard_path(run.output, s.name, i) for s in STACKS["cutouts"]] for i, task in enumerate(tasks)
+    }
+    lost = tuple(task for task, paths in files.items() if not all(path.is_file() for path in paths))
+    if lost:
+        raise RecomputeError(f"{len(lost)} shards of cutouts have vanished; they are cut again", lost)
+
+
+def _count_flags(flags: NDArray[Any]) -> dict[str, int]:
+    return {flag.name.lower(): int((flags.astype(int) & flag > 0).sum()) for flag in Flag if flag.name}
+
+
+def _columns(state: _State) -> dict[str, NDArray[Any]]:
+    """Return the columns that follow from where the windows are."""
+    config, choice, maps = state.run.config.cutouts, state.choice, state.maps
+    centres, footprints = _outline(state)
+    train = 1 - config.validation_fraction - config.test_fraction
+    split = assign_splits(
+        choice.map_index,
+        np.column_stack([choice.y0, choice.x0]) + config.size_pix // 2,
+        footprints,
+        (train, config.validation_fraction, config.test_fraction),
+        config.split_block_pix,
+        2 * config.size_pix,
+        state.run.stream("cutouts", "splits"),
+    )
+    beams = np.array([(m.beam.major_arcsec, m.beam.minor_arcsec, m.beam.pa_deg) for m in maps])
+    major, minor, pa = beams[choice.map_index].T
+    return {
+        **{"map": choice.map_index, "y0": choice.y0, "x0": choice.x0},
+        **{"ra_deg": centres[0], "dec_deg": centres[1], "split": split},
+        **{"beam_major_arcsec": major, "beam_minor_arcsec": minor, "beam_pa_deg": pa},
+    }
+
+
+def _outline(state: _State) -> tuple[NDArray[np.float64], Footprints]:
+    """Return centres (2, n) in degrees and outlines of all windows on the sky."""
+    choice, size_pix = state.choice, state.run.config.cutouts.size_pix
+    # The centre and the four outer corners, going round.
+    dy = np.array([0.5, 0, 0, 1, 1]) * size_pix - 0.5
+    dx = np.array([0.5, 0, 1, 1, 0]) * size_pix - 0.5
+    sky = np.empty((2, len(choice), 5))
+    for i, sky_map in enumerate(state.maps):
+        here = choice.map_index == i
+        sky[:, here] = sky_map.sky_of(choice.y0[here, None] + dy, choice.x0[here, None] + dx)
+    return sky[:, :, 0], Footprints.of_corners(sky[0, :, 1:], sky[1, :, 1:])
+
+
+def _attributes(state: _State) -> dict[str, Any]:
+    config = state.run.config
+    maps = [
+        {
+            "name": sky_map.name,
+            "shape": list(sky_map.shape),
+            "header": wcs_cards(sky_map.wcs),
+            "beam": asdict(sky_map.beam),
+            "pixel_arcsec": [sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec],
+            "frequency_hz": sky_map.frequency_hz,
+        }
+        for sky_map in state.maps
+    ]
+    return {
+        "survey": config.maps.survey,
+        "stretch": config.cutouts.stretch,
+        "splits": list(SPLIT_NAMES),
+        "flags": {flag.name.lower(): int(flag) for flag in Flag if flag.name},
+        "maps": maps,
+        "oversized_islands": [{"map": i, "island": number} for i, number in state.choice.oversized],
+    }
+
+
+def _estimate(run: Run) -> Estimate:
+    config: CutoutsConfig = run.config.cutouts
+    known = run.ledger.published("annotate") is not None
+    n = len(_open(run).choice) if known else most_windows(run)
+    tasks, pixels = count_shards(n, config.shard), config.size_pix**2
+    return Estimate(
+        tasks=tasks,
+        bytes=int(4.3 * pixels * n) + 100_000,
+        files=len(STACKS["cutouts"]) * (tasks + 1) + COLUMN_FILES,
+        memory_bytes=250_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
+        cpu_s=3.5e-8 * pixels * n,
+        exact=known,
+    )
+
+
+CUTOUTS = Stage(
+    name="cutouts",
+    product="cutouts.zarr",
+    plan=_plan,
+    run=_cut_shard,
+    open=_open,
+    finish=_finish,
+    sources=map_sources,
+    estimate=_estimate,
+    sections=("cutouts", "maps"),
+    inputs=("simulate", "annotate"),
+)

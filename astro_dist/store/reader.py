@@ -1,0 +1,123 @@
+"""Reading stores in random batches, every checksum verified.
+
+tensorstore reads and decodes the images of a batch in parallel in C++, some sixteen times as fast as
+zarr-python for single cutouts. Neither of them calls a missing shard file an error (it reads as fill
+value), so the files are counted when a store is opened.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore
+from numpy.typing import NDArray
+
+from astro_dist.errors import IntegrityError
+from astro_dist.store.schema import SPLIT_NAMES, STACKS, read_attrs, read_columns
+from astro_dist.store.shards import count_shards, shard_path
+
+
+class StoreReader:
+    """A store of cutouts or stamps, open for reading.
+
+    It pickles as its path. Threads may share it; forked processes may not (tensorstore has threads
+    of its own): start them with ``spawn``.
+
+    Attributes
+    ----------
+    path
+        Folder of the store.
+    attrs
+        Its attributes, among them ``kind``, ``size_pix``, ``classes``, ``per_shard``.
+    columns
+        ``{name: values of shape (N,)}``.
+
+    Raises
+    ------
+    IntegrityError
+        Not a store of this schema version, a shard file is missing, or a column is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.attrs = read_attrs(self.path)
+        self.columns = read_columns(self.path, self.attrs["kind"])
+        self._arrays: dict[str, Any] = {}
+        if missing := missing_shards(self.path, self.attrs, len(self)):
+            raise IntegrityError(
+                f"{self.path}: {len(missing)} shard files are missing, the first is {missing[0]}; "
+                "`astro-dist repair` makes them again"
+            )
+
+    def __len__(self) -> int:
+        """Return the number N of images."""
+        return len(next(iter(self.columns.values())))
+
+    def __getstate__(self) -> Path:
+        return self.path
+
+    def __setstate__(self, path: Path) -> None:
+        self.__init__(path)  # type: ignore[misc]
+
+    def read(self, array: str, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
+        """Return the images of one array at ``indices``, in that order.
+
+        Parameters
+        ----------
+        array
+            ``image`` (float32, Jy/beam, NaN where no data), ``mask`` (uint8), ``instances`` (uint16)
+            or, in a store of cutouts, ``valid`` (bool).
+        indices
+            Positions from 0 to N - 1; may repeat.
+
+        Returns
+        -------
+        ndarray
+            Shape (len(indices), s, s).
+
+        Raises
+        ------
+        IntegrityError
+            An image fails its checksum.
+        IndexError
+            A position is outside the store.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size == 0:
+            size_pix, spec = self.attrs["size_pix"], self._spec(array)
+            return np.empty((0, size_pix, size_pix), spec.dtype)
+        if wanted.min() < 0 or wanted.max() >= len(self):
+            raise IndexError(
+                f"{self.path} holds {len(self)} images, asked for {wanted.min()}..{wanted.max()}"
+            )
+        try:
+            return np.asarray(self._open(array)[wanted].read().result())
+        except ValueError as error:
+            raise IntegrityError(f"{self.path}: the array {array} is damaged ({error})") from None
+
+    def select(self, split: str) -> NDArray[np.int64]:
+        """Return the positions of the good cutouts (no flag set) of a split, ascending."""
+        chosen = self.columns["split"] == SPLIT_NAMES.index(split)
+        return np.flatnonzero(chosen & (self.columns["flags"] == 0))
+
+    def _spec(self, array: str) -> Any:
+        return next(spec for spec in STACKS[self.attrs["kind"]] if spec.name == array)
+
+    def _open(self, array: str) -> Any:
+        if array not in self._arrays:
+            folder = self.path / self._spec(array).name
+            spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"}}
+            self._arrays[array] = tensorstore.open(spec, open=True, read=True).result()
+        return self._arrays[array]
+
+
+def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
+    """Return the names, relative to the store, of the shard files that are not there."""
+    missing = []
+    for spec in STACKS[attrs["kind"]]:
+        folder = path / spec.name
+        present = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+        wanted = (shard_path(path, spec.name, i) for i in range(count_shards(n, attrs["per_shard"])))
+        missing += [f"{spec.name}/{file.name}" for file in wanted if file.name not in present]
+    return missing

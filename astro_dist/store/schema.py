@@ -1,0 +1,214 @@
+"""What the stores hold: arrays, columns, attributes, and how their Zarr v3 metadata come to the disk.
+
+A store is a stack of N square images in sharded arrays (see `astro_dist.store.shards`), beside one
+single-chunk column per fact. Tasks write shard files without any metadata; `publish_store` adds the
+metadata and the columns when N is known. No data are ever touched by it, so it may be repeated.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from astro_dist.errors import IntegrityError
+from astro_dist.files import publish_bytes
+from astro_dist.sky.classes import CLASS_NAMES
+
+SCHEMA_VERSION = 1
+SPLIT_NAMES = ("train", "validation", "test", "guard")
+ZSTD_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a store: name, little-endian dtype, meaning, unit, and value where nothing is."""
+
+    name: str
+    dtype: str
+    long_name: str
+    units: str = ""
+    fill: float | int | bool = 0
+
+
+NAN = float("nan")
+IMAGE = ArraySpec("image", "<f4", "brightness; NaN where the map has no data", "Jy/beam", NAN)
+MASK = ArraySpec("mask", "|u1", "class of the pixel, an index into the attribute classes")
+INSTANCES = ArraySpec("instances", "<u2", "object of the pixel: 1..n in each image, 0 outside")
+VALID = ArraySpec("valid", "|b1", "whether the map has data in the pixel", fill=False)
+STACKS = {
+    "cutouts": (IMAGE, MASK, INSTANCES, VALID),
+    "stamps": (IMAGE, MASK, INSTANCES),
+}
+
+_BEAM = (
+    ArraySpec("beam_major_arcsec", "<f4", "major axis of the beam (FWHM)", "arcsec", NAN),
+    ArraySpec("beam_minor_arcsec", "<f4", "minor axis of the beam (FWHM)", "arcsec", NAN),
+    ArraySpec("beam_pa_deg", "<f4", "position angle of the beam, north through east", "deg", NAN),
+)
+COLUMNS = {
+    "cutouts": (
+        ArraySpec("map", "<i4", "source map, an index into the attribute maps", fill=-1),
+        ArraySpec("y0", "<i4", "first row of the window in the map", "pix", -1),
+        ArraySpec("x0", "<i4", "first column of the window in the map", "pix", -1),
+        ArraySpec("ra_deg", "<f8", "right ascension of the window's centre (ICRS)", "deg", NAN),
+        ArraySpec("dec_deg", "<f8", "declination of the window's centre (ICRS)", "deg", NAN),
+        ArraySpec("background_jy_beam", "<f4", "background at the window's centre", "Jy/beam", NAN),
+        ArraySpec("rms_jy_beam", "<f4", "noise at the window's centre", "Jy/beam", NAN),
+        *_BEAM,
+        ArraySpec("flags", "<u2", "bits of the attribute flags; 0 where the cutout is good"),
+        ArraySpec("split", "|u1", "index into the attribute splits"),
+        ArraySpec("n_objects", "<i4", "compact and extended instances in the cutout"),
+    ),
+    "stamps": (
+        ArraySpec("donor", "<i4", "cutout whose mask and instances the stamp was made for", fill=-1),
+        ArraySpec("background_donor", "<i4", "cutout whose background the stamp was made for", fill=-1),
+        ArraySpec("symmetry", "|u1", "turn and flip of the donor's mask, 0 to 7"),
+        ArraySpec("rms_jy_beam", "<f4", "noise that the stamp's snr refers to", "Jy/beam", NAN),
+        *_BEAM,
+    ),
+}
+
+
+def publish_store(
+    path: Path, kind: str, size_pix: int, per_shard: int, columns: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> None:
+    """Write columns, attributes and consolidated metadata round the shards of a store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store; may already hold shards, and metadata of an earlier call.
+    kind
+        ``cutouts`` or ``stamps``: which arrays and columns there are.
+    size_pix, per_shard
+        Side of an image, and how many of them a shard file holds.
+    columns
+        ``{name: values}`` of shape (N,) for exactly the columns of `COLUMNS`.
+    attrs
+        JSON-able attributes; ``schema_version``, ``kind``, ``size_pix``, ``per_shard``, ``classes`` and
+        ``units`` are added.
+
+    Raises
+    ------
+    ValueError
+        Columns that miss, are unknown or differ in length.
+    """
+    specs = COLUMNS[kind]
+    lengths = {name: len(values) for name, values in columns.items()}
+    if set(lengths) != {spec.name for spec in specs} or len(set(lengths.values())) != 1:
+        raise ValueError(f"{path}: columns of a {kind} store expected, found lengths {lengths}")
+    n = lengths[specs[0].name]
+    own = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "size_pix": size_pix,
+        "per_shard": per_shard,
+        "classes": list(CLASS_NAMES),
+        "units": IMAGE.units,
+    }
+    files: dict[str, Buffer] = {}
+    memory = MemoryStore(files)
+    zarr.create_group(memory, attributes={**attrs, **own})
+    for spec in STACKS[kind]:
+        _create_stack(memory, spec, n, size_pix, per_shard)
+    for spec in specs:
+        _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(memory)
+    # The root comes last: a store that can be opened is whole.
+    for key in sorted(files, key=lambda key: (key == "zarr.json", key)):
+        publish_bytes(path / key, files[key].to_bytes())
+
+
+def read_attrs(path: Path) -> dict[str, Any]:
+    """Return the attributes of a store, checked against this version of the schema.
+
+    Raises
+    ------
+    IntegrityError
+        Not a store of ours, of another schema version, or with other classes.
+    """
+    try:
+        attrs = dict(zarr.open_group(path, mode="r").attrs)
+    except (OSError, ValueError, KeyError) as error:
+        raise IntegrityError(f"{path} is not a readable Zarr store ({error})") from None
+    if attrs.get("kind") not in STACKS or attrs.get("schema_version") != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {attrs.get('kind')!r}, "
+            f"version {attrs.get('schema_version')!r}); make it again with this version of astro_dist"
+        )
+    if attrs.get("classes") != list(CLASS_NAMES):
+        raise IntegrityError(
+            f"{path} has the classes {attrs.get('classes')}, this version has {list(CLASS_NAMES)}; "
+            "make it again"
+        )
+    return attrs
+
+
+def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
+    """Return ``{name: values of shape (N,)}`` of all columns of a store.
+
+    Raises
+    ------
+    IntegrityError
+        A column is absent, damaged, or differs in length from the others.
+    """
+    group = zarr.open_group(path, mode="r")
+    columns = {}
+    for spec in COLUMNS[kind]:
+        if not (path / spec.name / "c.0").is_file():
+            raise IntegrityError(f"{path}: the column {spec.name} is missing; make the store again")
+        try:
+            columns[spec.name] = np.asarray(group[spec.name][:])  # type: ignore[index]
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise IntegrityError(f"{path}: the column {spec.name} is damaged ({error})") from None
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise IntegrityError(f"{path}: the columns differ in length: {lengths}")
+    return columns
+
+
+def _attributes(spec: ArraySpec) -> dict[str, Any]:
+    return {"long_name": spec.long_name, **({"units": spec.units} if spec.units else {})}
+
+
+def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, per_shard: int) -> None:
+    zarr.create_array(
+        store,
+        name=spec.name,
+        shape=(n, size_pix, size_pix),
+        dtype=np.dtype(spec.dtype),
+        chunks=(1, size_pix, size_pix),
+        shards=(per_shard, size_pix, size_pix),
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        fill_value=spec.fill,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=("cutout", "y", "x"),
+        attributes=_attributes(spec),
+    )
+
+
+def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) -> None:
+    column = zarr.create_array(
+        store,
+        name=spec.name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=values.shape,
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
+        fill_value=spec.fill,
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=("cutout",),
+        attributes=_attributes(spec),
+        config={"write_empty_chunks": True},
+    )
+    column[:] = values

@@ -1,0 +1,61 @@
+"""The store of generated stamps: who generates hands over whole shards, and the columns at the end.
+
+How many stamps there will be need not be known while they are written, since generation tops up until
+enough objects are accepted: shard files carry no total, and `publish_stamps` sets it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from astro_dist.store.schema import IMAGE, INSTANCES, MASK, publish_store
+from astro_dist.store.shards import write_shard
+
+
+def write_stamps(
+    path: Path,
+    shard: int,
+    image_jy_beam: NDArray[Any],
+    mask: NDArray[Any],
+    instances: NDArray[Any],
+    per_shard: int,
+) -> dict[str, str]:
+    """Publish one shard of stamps and return ``{array: sha256}`` for the task's record.
+
+    Parameters
+    ----------
+    path
+        Folder of the store; it is made when absent.
+    shard
+        Number of the shard: it holds the stamps from ``shard * per_shard`` on.
+    image_jy_beam
+        Shape (n, s, s), float32, Jy/beam above a background of zero.
+    mask, instances
+        Same shape, uint8 and uint16: class and object (1..n in each stamp) of every pixel.
+    per_shard
+        Stamps in a full shard; only the last shard of the store may hold fewer.
+    """
+    arrays = ((IMAGE, image_jy_beam), (MASK, mask), (INSTANCES, instances))
+    return {spec.name: write_shard(path, spec, shard, values, per_shard) for spec, values in arrays}
+
+
+def publish_stamps(
+    path: Path, size_pix: int, per_shard: int, columns: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> None:
+    """Add columns, attributes and metadata, after which `astro_dist.store.reader.StoreReader` opens it.
+
+    Parameters
+    ----------
+    path
+        Folder of the store with all its shards.
+    size_pix, per_shard
+        Side of a stamp, and stamps in a full shard.
+    columns
+        ``{name: values of shape (N,)}``: donor, background_donor, symmetry, rms_jy_beam,
+        beam_major_arcsec, beam_minor_arcsec, beam_pa_deg.
+    attrs
+        JSON-able: stretch, survey, maps, accept and whatever else belongs to all stamps.
+    """
+    publish_store(path, "stamps", size_pix, per_shard, columns, attrs)

@@ -1,0 +1,1 @@
+"""Accelerate training of the networks in `astro_dist.models`."""

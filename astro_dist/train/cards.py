@@ -1,0 +1,62 @@
+"""The model cards: what a folder of weights is, in words, without date, host or path."""
+
+from pathlib import Path
+
+from astro_dist.train.config import AutoencoderConfig, DiffusionConfig, TrainingConfig
+
+_FACTS = """\
+* preset {preset}, {steps} steps of {batch_size} crops of {crop_pix} x {crop_pix} pixels
+* learning rate {lr:g}, moving average of the weights {ema_decay:g}, precision {precision}
+"""
+
+_AUTOENCODER = """\
+---
+library_name: diffusers
+tags: [astro_dist, radio-astronomy, autoencoder]
+---
+# KL autoencoder of radio cutouts
+
+Maps one-channel images in network range (stretched signal-to-noise) to latents of a quarter of the
+size and back. Trained by astro_dist on cutouts with and without their noise.
+
+{facts}* loss: L1 with weight 1 + {mask_weight:g} on objects, KL per number of the latent times {kl_weight:g}
+* latents times `scaling_factor` {scale:g} have unit standard deviation
+
+Load: `astro_dist.models.autoencoder.load_autoencoder(folder)`.
+"""
+
+_DIFFUSION = """\
+---
+library_name: diffusers
+tags: [astro_dist, radio-astronomy, latent-diffusion]
+---
+# Latent diffusion of radio stamps
+
+Draws stamps from a class mask, the brightness of each object and a background. It works on the
+latents of the autoencoder it was trained with, and on no others. Target: {target} ({meaning}).
+
+{facts}* loss: squared error with weight 1 + {mask_weight:g} under objects
+* dropped per sample: mask {drop_mask:g}, brightness {drop_peak:g}, background {drop_background:g}
+
+`unet/` and `scheduler/` load in plain diffusers; with the conditions:
+`astro_dist.models.denoiser.load_denoiser(folder)`.
+"""
+
+_MEANINGS = {"source": "objects on an empty sky", "stamp": "objects, noise and artefacts"}
+
+
+def write_autoencoder_card(folder: Path, config: AutoencoderConfig, scale: float) -> None:
+    """Write ``README.md`` beside the weights of an autoencoder."""
+    text = _AUTOENCODER.format(facts=_facts(config), scale=scale, **config.model_dump())
+    (folder / "README.md").write_text(text)
+
+
+def write_diffusion_card(folder: Path, config: DiffusionConfig) -> None:
+    """Write ``README.md`` beside the parts of a diffusion model."""
+    meaning = _MEANINGS[config.target]
+    text = _DIFFUSION.format(facts=_facts(config), meaning=meaning, **config.model_dump())
+    (folder / "README.md").write_text(text)
+
+
+def _facts(config: TrainingConfig) -> str:
+    return _FACTS.format(**config.model_dump())

@@ -1,0 +1,87 @@
+"""Settings of the two trainings."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from astro_dist.config import Section
+from astro_dist.models.device import Precision
+from astro_dist.models.presets import PresetName
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class TrainingConfig(Section):
+    """What both trainings share."""
+
+    preset: PresetName = "tiny"
+    """Size of the network: tiny, small or paper."""
+    steps: Positive = 1000
+    """Optimiser steps."""
+    batch_size: Positive = 32
+    """Crops per step, over all ranks together."""
+    crop_pix: Annotated[int, Field(ge=16, multiple_of=16)] = 64
+    """Side of the square crops that are trained on; a multiple of 16, at most a cutout's side."""
+    source_bias: Fraction = 0.6
+    """Fraction of the crops that must contain a pixel of an object."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Steps over which the learning rate rises from zero."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay per step of the moving average of the weights, which is what is published."""
+    precision: Precision = "auto"
+    """bf16, no (float32), or auto: bf16 where the hardware computes in it."""
+    threads: Positive = 2
+    """CPU threads per rank; they change the last bits of sums, so they are a setting."""
+    ranks: Positive = 1
+    """Processes that share each batch, one per GPU where there are GPUs."""
+    strategy: Literal["ddp", "deepspeed"] = "ddp"
+    """How several ranks share the work: plain data parallel, or DeepSpeed ZeRO-2 through Accelerate."""
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between checkpoints; a killed training loses at most this much."""
+
+    @model_validator(mode="after")
+    def _check_ranks(self) -> Self:
+        if self.batch_size % self.ranks:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {self.ranks} ranks; make it a multiple"
+            )
+        return self
+
+
+class AutoencoderConfig(TrainingConfig):
+    """Training of the KL autoencoder."""
+
+    steps: Positive = 1000
+    """Optimiser steps."""
+    batch_size: Positive = 8
+    """Crops per step, over all ranks together; many small steps train this network best."""
+    lr: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    mask_weight: Annotated[float, Field(ge=0)] = 5.0
+    """Extra weight of object pixels in the loss."""
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-3
+    """Weight of the KL term, a mean over the latent's numbers, so that it does not change with crop_pix."""
+    source_fraction: Fraction = 0.5
+    """Fraction of the crops shown with their noise taken away, as the source target has it."""
+
+
+class DiffusionConfig(TrainingConfig):
+    """Training of the latent diffusion model."""
+
+    steps: Positive = 700
+    """Optimiser steps."""
+    mask_weight: Annotated[float, Field(ge=0)] = 4.0
+    """Extra weight of object pixels in the loss."""
+    target: Literal["source", "stamp"] = "source"
+    """What it draws: objects on an empty sky (noise is added at assembly), or the whole stamp."""
+    drop_mask: Fraction = 0.1
+    """Fraction of the samples that are shown no mask."""
+    drop_peak: Fraction = 0.1
+    """Fraction of the samples that are not told how bright their objects are."""
+    drop_background: Fraction = 0.1
+    """Fraction of the samples that are shown no background."""
+    own_background: Fraction = 0.5
+    """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""

@@ -1,0 +1,57 @@
+"""Learning curves: JSON lines for the report and TensorBoard events, both cut back on resume."""
+
+import json
+import math
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class Curves:
+    """Writes the figures of a step to ``logs/STAGE.curve.jsonl`` and ``logs/tensorboard/STAGE``.
+
+    A line holds ``step`` and the figures that were measured then, all floats. Lines after
+    ``start`` belong to a training that was killed after its last checkpoint and are dropped. Of
+    several ranks only the one that ``leads`` writes.
+    """
+
+    def __init__(self, logs: Path, stage: str, start: int, leads: bool = True) -> None:
+        self.leads = leads
+        if not leads:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torch.utils.tensorboard.writer import SummaryWriter
+        path = logs / f"{stage}.curve.jsonl"
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= start]
+        logs.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self.file = path.open("a", buffering=1)
+        self.board = SummaryWriter(str(logs / "tensorboard" / stage), purge_step=start)
+
+    def add(self, step: int, **figures: float) -> None:
+        """Add a point to each named curve."""
+        if not self.leads:
+            return
+        whole = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self.file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in whole.items()}}) + "\n")
+        for name, value in whole.items():
+            self.board.add_scalar(name, value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        if self.leads:
+            self.file.close()
+            self.board.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the complete lines of a file that a kill may have cut in the middle of one."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().split("\n")[:-1] if line.endswith("}")]

@@ -1,0 +1,228 @@
+"""Training samples that belong to an index: crop, turn, conditions and noise of sample n.
+
+``TrainingData.batch(first, count)`` reads a store of cutouts in one batch per array and returns what
+both objectives need. Sample n is a function of ``(seed, stage, split, n)`` and the store, so a resumed
+training sees the same order, and ranks share a batch without talking to each other.
+
+Shape letters: B batch, S side of a crop in pixels, C h w latent.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astro_dist.errors import ConfigError
+from astro_dist.models.conditions import background_planes, paint_peaks
+from astro_dist.models.presets import LATENT_FACTOR
+from astro_dist.seeds import stream
+from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
+from astro_dist.sky.stretch import stretch
+from astro_dist.train.config import TrainingConfig
+
+Image = NDArray[np.float32]
+GOLDEN_RATIO = 0.6180339887498949
+
+
+class Reader(Protocol):
+    """What is needed of `astro_dist.store.reader.StoreReader`."""
+
+    attrs: dict[str, Any]
+    columns: dict[str, NDArray[Any]]
+
+    def read(self, array: str, indices: Sequence[int]) -> NDArray[Any]:
+        """Return the images of one array at ``indices``."""
+        ...
+
+    def select(self, split: str) -> NDArray[np.int64]:
+        """Return the positions of the good cutouts of a split."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of samples; all arrays start with axis B.
+
+    Attributes
+    ----------
+    full_BSS, source_BSS
+        The crop in network range with its noise, and with the sky under a taper of its objects.
+    mask_BSS, peak_BSS, background_B2SS
+        Its conditions, see `astro_dist.models.conditions`.
+    noise_BChw, time_B
+        Standard normal noise and a number in [0, 1), evenly spread over consecutive samples.
+    chance_B3
+        Uniform numbers that decide what is dropped of a sample.
+    """
+
+    full_BSS: Image
+    source_BSS: Image
+    mask_BSS: NDArray[np.uint8]
+    peak_BSS: Image
+    background_B2SS: Image
+    noise_BChw: Image
+    time_B: Image
+    chance_B3: Image
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """The arrays of one cutout and what is known of its sky."""
+
+    u: Image
+    mask: NDArray[np.uint8]
+    instances: NDArray[np.uint16]
+    valid: NDArray[np.bool_]
+    snr: Image
+    fwhm_pix: float
+    symmetries: tuple[int, ...]
+
+
+def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
+    """Return weights (H, W) that are 1 on objects and fall as a cosine to 0 one beam outside them.
+
+    An isophote cuts off the wings of a faint source; within half a beam of the mask they keep more
+    than half of their weight, beyond a beam nothing is left of the noise.
+    """
+    weights = np.zeros(mask.shape, np.float32)
+    if not mask.any():
+        return weights
+    beam_pix = max(fwhm_pix, 1.0)
+    reach_pix = math.ceil(1.25 * beam_pix)
+    box = tuple(
+        slice(max(0, side.start - reach_pix), side.stop + reach_pix)
+        for side in ndimage.find_objects((mask > 0).view(np.uint8))[0]
+    )
+    distance_pix = ndimage.distance_transform_edt(mask[box] == 0)
+    weights[box] = 0.5 + 0.5 * np.cos(np.pi * np.clip(distance_pix / beam_pix - 0.25, 0.0, 1.0))
+    return weights
+
+
+_symmetries = functools.lru_cache(symmetries)
+
+
+class TrainingData:
+    """Samples of one split of a store of cutouts.
+
+    Parameters
+    ----------
+    reader : Reader
+        An open store of cutouts.
+    config : TrainingConfig
+        Crop size and how many crops must show an object.
+    key : tuple
+        Seed and name of the training; with the split and the index it makes a sample.
+    latent_channels : int
+        C of the noise.
+    own_background : float
+        Fraction of the backgrounds that are the crop's own sky.
+
+    Raises
+    ------
+    ConfigError
+        When the split is empty or the crops are larger than the cutouts.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        config: TrainingConfig,
+        key: tuple[int, str],
+        latent_channels: int,
+        split: str = "train",
+        own_background: float = 0.5,
+    ) -> None:
+        self.reader, self.config, self.key = reader, config, (*key, split)
+        self.latent_channels, self.own_background = latent_channels, own_background
+        self.chosen = reader.select(split)
+        self.kind = str(reader.attrs.get("stretch", "asinh"))
+        size_pix = int(reader.attrs["size_pix"])
+        if config.crop_pix > size_pix:
+            raise ConfigError(
+                f"crop_pix {config.crop_pix} is larger than the cutouts of {size_pix} pixels; make it smaller"
+            )
+        if len(self.chosen) == 0:
+            raise ConfigError(
+                f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; "
+                "cut more of them, or give maps with more sky"
+            )
+
+    def batch(self, first: int, count: int) -> Batch:
+        """Return samples ``first`` to ``first + count - 1``."""
+        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        own = [int(rng.choice(self.chosen)) for rng in streams]
+        other = [int(rng.choice(self.chosen)) for rng in streams]
+        donors = [
+            a if rng.random() < self.own_background else b
+            for a, b, rng in zip(own, other, streams, strict=True)
+        ]
+        cutouts = self._read([*own, *donors])
+        rows = [
+            self._sample(cutouts[i], cutouts[j], i == j, rng)
+            for i, j, rng in zip(own, donors, streams, strict=True)
+        ]
+        columns = [np.stack(column) for column in zip(*rows, strict=True)]
+        # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
+        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
+        return Batch(*columns[:-1], time_B=time_B, chance_B3=columns[-1])
+
+    def _sample(
+        self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator
+    ) -> tuple[NDArray[Any], ...]:
+        side = self.config.crop_pix
+        crop = self._choose_crop(own.mask, rng)
+        source = stretch(own.snr * source_taper(own.mask, own.fwhm_pix), 0.0, 1.0, self.kind)
+        planes = np.stack([own.u, source, paint_peaks(own.u, own.instances)])[:, *crop]
+        sky = background_planes(donor.u, donor.mask, donor.valid)
+        elsewhere = crop if same else self._place_crop(rng)
+        turn = int(rng.choice(own.symmetries))
+        other_turn = turn if same else int(rng.choice(donor.symmetries))
+        planes = apply_symmetry(planes, turn)
+        mask = apply_symmetry(own.mask[crop], turn)
+        latent = side // LATENT_FACTOR
+        noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
+        background = apply_symmetry(sky[:, *elsewhere], other_turn)
+        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(3, np.float32)
+
+    def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
+        room = int(self.reader.attrs["size_pix"]) - self.config.crop_pix
+        y, x = (int(v) for v in rng.integers(0, room + 1, 2))
+        return slice(y, y + self.config.crop_pix), slice(x, x + self.config.crop_pix)
+
+    def _choose_crop(self, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[slice, slice]:
+        """Place the crop anywhere, or, for the biased fraction, so that it holds one random object pixel."""
+        anywhere = self._place_crop(rng)
+        wanted, pick = rng.random(), rng.random()
+        places = np.flatnonzero(mask)
+        if wanted >= self.config.source_bias or len(places) == 0:
+            return anywhere
+        side = self.config.crop_pix
+        centre = np.unravel_index(places[int(pick * len(places))], mask.shape)
+        starts = []
+        for position, size, chance in zip(centre, mask.shape, rng.random(2), strict=True):
+            low, high = max(0, int(position) - side + 1), min(size - side, int(position))
+            starts.append(low + int(chance * (high - low + 1)))
+        return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+
+    def _read(self, indices: list[int]) -> dict[int, Cutout]:
+        unique = sorted(set(indices))
+        image, mask, instances = (self.reader.read(name, unique) for name in ("image", "mask", "instances"))
+        return {i: self._cutout(i, image[k], mask[k], instances[k]) for k, i in enumerate(unique)}
+
+    def _cutout(
+        self, index: int, image: Image, mask: NDArray[np.uint8], instances: NDArray[np.uint16]
+    ) -> Cutout:
+        columns = self.reader.columns
+        valid = np.isfinite(image)
+        snr = (image - columns["background_jy_beam"][index]) / columns["rms_jy_beam"][index]
+        snr = np.where(valid, snr, np.float32(0.0)).astype(np.float32)
+        pixel = Pixel(*self.reader.attrs["maps"][int(columns["map"][index])]["pixel_arcsec"])
+        names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
+        beam = Beam(*(float(columns[name][index]) for name in names))
+        u = stretch(snr, 0.0, 1.0, self.kind)
+        return Cutout(u, mask, instances, valid, snr, beam.fwhm_pix(pixel), _symmetries(beam, pixel))

@@ -1,0 +1,158 @@
+"""What the two trainings minimise; the loop knows nothing of it.
+
+An `Objective` owns the network that is trained, turns a `Batch` into a loss and the figures worth
+plotting, and publishes the network as a folder in diffusers' layout.
+
+Shape letters: B batch, S side of a crop in pixels, C h w latent.
+"""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
+from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
+from astro_dist.models.presets import LATENT_FACTOR, PRESETS
+from astro_dist.train.cards import write_autoencoder_card, write_diffusion_card
+from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.train.data import Batch
+
+SCALE_SAMPLES = 256
+Figures = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """A network and what it is to minimise."""
+
+    network: nn.Module
+
+    def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
+        """Return the loss of a batch and detached figures for the curves.
+
+        ``network`` is ``self.network``, perhaps wrapped by whatever spreads it over ranks.
+        """
+        ...
+
+    def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
+        """Write the trained network below ``folder`` and return facts about it."""
+        ...
+
+
+def latent_channels(preset: str) -> int:
+    """Return the channels C of a preset's latent."""
+    return int(PRESETS[preset].autoencoder["latent_channels"])
+
+
+def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
+    """Return the arrays of a batch as tensors on a device."""
+    arrays = ((f.name, getattr(batch, f.name)) for f in fields(batch))
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays}
+
+
+class Reconstruction(nn.Module):
+    """An autoencoder as one call: image and noise to reconstruction and KL divergence."""
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, u_B1SS: Tensor, noise_BChw: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction (B, 1, S, S) and the KL divergence per number of the latent."""
+        posterior = self.autoencoder.encode(u_B1SS).latent_dist
+        output = self.autoencoder.decode(posterior.mean + posterior.std * noise_BChw).sample
+        kl = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar)
+        return output.float(), kl.mean()
+
+
+class AutoencoderObjective:
+    """L1 in network range, heavier on objects, plus a KL divergence from N(0, 1)."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.config = config
+        self.network = Reconstruction(build_autoencoder(config.preset))
+
+    def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
+        tensors = to_tensors(batch, device)
+        bare_B = tensors["chance_B3"][:, 0] < self.config.source_fraction
+        u_BSS = torch.where(bare_B[:, None, None], tensors["source_BSS"], tensors["full_BSS"])
+        output_B1SS, kl = network(u_BSS[:, None], tensors["noise_BChw"])
+        error_BSS = (output_B1SS[:, 0] - u_BSS).abs()
+        object_BSS = tensors["mask_BSS"] > 0
+        loss = (error_BSS * (1.0 + self.config.mask_weight * object_BSS)).mean() + self.config.kl_weight * kl
+        return loss, {"mask_loss": _mean_inside(error_BSS, object_BSS), "kl": kl.detach()}
+
+    def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
+        """Publish the autoencoder with the factor that brings its latents to unit standard deviation.
+
+        The factor is measured on crops with their noise: without it most of the sky is one constant,
+        and its deviation says little about the latents of sources.
+        """
+        autoencoder = self.network.autoencoder
+        autoencoder.eval().register_to_config(scaling_factor=1.0)
+        with torch.no_grad():
+            images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
+            latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
+        scale = float(f"{1.0 / float(latents.double().std()):.6g}")
+        autoencoder.register_to_config(scaling_factor=scale)
+        autoencoder.save_pretrained(folder, safe_serialization=True)
+        write_autoencoder_card(folder, self.config, scale)
+        return {"latent_scale": scale}
+
+
+class DiffusionObjective:
+    """Mean squared error of the predicted noise or velocity of a latent, heavier under objects."""
+
+    def __init__(self, config: DiffusionConfig, autoencoder: Path, stretch: str, device: str) -> None:
+        self.config = config
+        self.network = build_denoiser(config.preset, config.target, stretch)
+        self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
+        self.scheduler = build_scheduler(config.preset)
+        self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
+
+    def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
+        tensors = to_tensors(batch, device)
+        u_BSS = tensors["source_BSS" if self.config.target == "source" else "full_BSS"]
+        with torch.no_grad():
+            latent_BChw = encode(self.autoencoder, u_BSS[:, None])
+        timestep_B = (tensors["time_B"] * len(self.alpha_bar_T)).long()
+        alpha_bar_B111 = self.alpha_bar_T[timestep_B][:, None, None, None]
+        signal, sigma, noise = alpha_bar_B111.sqrt(), (1 - alpha_bar_B111).sqrt(), tensors["noise_BChw"]
+        if self.scheduler.config.prediction_type == "v_prediction":
+            # Eq. D of Salimans & Ho 2022 (progressive distillation), section 4.
+            wanted = signal * noise - sigma * latent_BChw
+        else:
+            wanted = noise
+        keep_mask, keep_peak, keep_background = self._keep(tensors["chance_B3"])
+        output = network(
+            signal * latent_BChw + sigma * noise,
+            timestep_B,
+            tensors["mask_BSS"],
+            tensors["peak_BSS"] * keep_peak[:, None, None],
+            tensors["background_B2SS"],
+            keep_mask,
+            keep_background,
+        )
+        error_Bhw = ((output - wanted) ** 2).mean(1)
+        object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
+        loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
+        return loss, {"mask_loss": _mean_inside(error_Bhw, object_Bhw)}
+
+    def _keep(self, chance_B3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.config
+        dropped = (config.drop_mask, config.drop_peak, config.drop_background)
+        keep_B3 = chance_B3 >= torch.tensor(dropped, device=chance_B3.device)
+        return keep_B3[:, 0], keep_B3[:, 1], keep_B3[:, 2]
+
+    def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
+        save_denoiser(self.network, self.scheduler, folder)
+        write_diffusion_card(folder, self.config)
+        return {"target": self.config.target}
+
+
+def _mean_inside(error: Tensor, inside: Tensor) -> Tensor:
+    """Return the mean error on objects; 0 when the batch shows none."""
+    return ((error * inside).sum() / inside.sum().clamp(min=1)).detach()

@@ -1,0 +1,85 @@
+"""The stages that train: one gang task each, which may use several ranks inside."""
+
+from typing import Any
+
+from astro_dist.errors import RecomputeError
+from astro_dist.files import remove, tree_digests
+from astro_dist.models.device import numerics
+from astro_dist.models.presets import PRESETS
+from astro_dist.train.config import TrainingConfig
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+TASK = "train"
+
+
+def _plan(run: Run, results: Results) -> list[Task]:
+    return [Task(TASK)]
+
+
+def _prepare(run: Run) -> None:
+    run.output.mkdir(parents=True, exist_ok=True)
+
+
+def _train(run: Run, task: Task) -> dict[str, Any]:
+    section: TrainingConfig = getattr(run.config, run.stage)
+    if section.ranks == 1 and section.strategy == "ddp":
+        from astro_dist.train.loop import train
+
+        return train(run)
+    from astro_dist.train.ranks import train_on_ranks
+
+    return train_on_ranks(run, section.ranks)
+
+
+def _finish(run: Run, results: Results) -> dict[str, Any]:
+    facts = dict(results[TASK])
+    if tree_digests(run.output) != facts.pop("files"):
+        raise RecomputeError(
+            f"{run.stage}: the trained weights were damaged after they were written", (TASK,)
+        )
+    remove(run.root / "checkpoints" / f"{run.stage}-{run.fingerprint[:12]}")
+    return facts
+
+
+def _estimate(run: Run) -> Estimate:
+    section: TrainingConfig = getattr(run.config, run.stage)
+    size, cost = PRESETS[section.preset].costs[run.stage]
+    samples = section.steps * section.batch_size
+    # The product, and three checkpoints of weights, average and two moments while one is written.
+    weights = int(4 * size)
+    return Estimate(
+        tasks=1,
+        bytes=weights * 13,
+        files=24,
+        memory_bytes=int(1e9 + 6 * weights * section.ranks + samples / section.steps * cost * 1e9),
+        cpu_s=samples * cost * (section.crop_pix / 64) ** 2,
+    )
+
+
+AUTOENCODER = Stage(
+    name="autoencoder",
+    product="models/autoencoder",
+    plan=_plan,
+    run=_train,
+    prepare=_prepare,
+    finish=_finish,
+    estimate=_estimate,
+    sections=("autoencoder",),
+    inputs=("cutouts",),
+    numerics=numerics,
+    gpu=True,
+)
+
+DIFFUSION = Stage(
+    name="diffusion",
+    product="models/diffusion",
+    plan=_plan,
+    run=_train,
+    prepare=_prepare,
+    finish=_finish,
+    estimate=_estimate,
+    sections=("diffusion",),
+    inputs=("cutouts", "autoencoder"),
+    numerics=numerics,
+    gpu=True,
+)

@@ -1,0 +1,232 @@
+"""Cutting and storing all tiles of a large map, and reading random batches, beside plain zarr-python.
+
+``python -m tests.benchmarks.cutouts [--folder F] [--rounds 3] [--shape 12000 15000]`` prints medians and
+ratios and asserts nothing. Every writer runs in a fresh process, in turn with the others; the clock runs
+while it cuts, not while it imports. Ours also computes sha256 and waits for the disk (fsync), zarr-python
+does neither. ``image`` stores brightness only; ``all`` stores image, mask, instances and valid, which is
+what the stage does.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import zarr
+from astropy.io import fits
+
+from astro_dist.files import remove
+from astro_dist.sky.annotations import Annotations
+from astro_dist.sky.maps import open_maps
+from astro_dist.sky.windows import bands, tile_map
+from astro_dist.store.cutouts import CUTOUTS, number_locally, read_windows
+from astro_dist.store.reader import StoreReader
+from astro_dist.store.schema import IMAGE, STACKS
+from astro_dist.store.shards import write_shard
+from astro_dist.work import Run, for_stage
+from tests.store import small_survey
+
+SIZE, SHARD = 128, 256
+FINGERPRINT = "b" * 64
+
+
+def make_map(root: Path, shape) -> None:
+    """Write a map of noise and rectangular sources, row by row, and its annotations."""
+    rng = np.random.default_rng(0)
+    sky = small_survey.scatter("large", shape, int(np.prod(shape) // 9000), largest=20)
+    path = root / "maps" / "large.fits"
+    path.parent.mkdir(parents=True)
+    header = small_survey.radio_header(
+        shape, small_survey.plane_wcs(shape, sky.pixel, *sky.centre_deg), sky.beam, 1.4e9
+    )
+    small_survey.create_banded(path, header, shape, np.float32)
+    tops = np.array([island[1] for island in sky.islands])
+    records = {}
+    for band in bands(shape, 500):
+        rows = small_survey.RMS * rng.standard_normal(band.shape, np.float32)
+        for i in range(*np.searchsorted(tops, [band.y0 - 20, band.y1])):
+            _, y0, y1, x0, x1 = sky.islands[i]
+            rows[max(0, y0 - band.y0) : max(0, y1 - band.y0), x0:x1] += 20 * small_survey.RMS
+        records[str(band.y0)] = small_survey.write_rows(path, band.y0, rows)
+    small_survey.finish_banded(path, records)
+    small_survey.write_annotations(root / "annotations", [sky])
+
+
+def make_run(root: Path, threads: int = 1) -> Run:
+    config = small_survey.SmallConfig(
+        maps=small_survey.MapsConfig(files=(str(root / "maps" / "large.fits"),)),
+        cutouts=small_survey.CutoutsConfig(mode="tiles", size_pix=SIZE, shard=SHARD, threads=threads),
+    )
+    return for_stage(Run(root, config), CUTOUTS, FINGERPRINT)
+
+
+def write_images(root: Path, threads: int) -> None:
+    """Cut and store the images with our reader of rows and our writer of shards."""
+    run, (sky_map,) = make_run(root), open_maps(make_run(root))
+    tiles = tile_map(sky_map.shape, SIZE, SIZE)
+    y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles]).T
+    for shard, first in enumerate(range(0, len(tiles), SHARD)):
+        here = slice(first, first + SHARD)
+        images = np.empty((len(y0[here]), SIZE, SIZE), np.float32)
+        for i, pixels in enumerate(read_windows(sky_map, y0[here], x0[here], SIZE)):
+            images[i] = pixels
+        write_shard(run.output, IMAGE, shard, images, SHARD, threads)
+
+
+def write_stage(root: Path, threads: int) -> None:
+    """Do all tasks of the stage, one after the other."""
+    run = make_run(root, threads)
+    state = CUTOUTS.open(run)
+    for task in CUTOUTS.plan(run, {}):
+        CUTOUTS.run(state, task)
+
+
+def _do_tasks(root: Path, part: int) -> None:
+    run = make_run(root)
+    state = CUTOUTS.open(run)
+    for task in list(CUTOUTS.plan(run, {}))[part::2]:
+        CUTOUTS.run(state, task)
+
+
+def write_stage_by_two(root: Path) -> None:
+    """The same by two processes that share the shards; the time they take to start is in the clock."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_do_tasks, [root, root], [0, 1]))
+
+
+def write_plain(root: Path, everything: bool) -> None:
+    """Cut windows of the memory-mapped map one by one and assign whole shards to zarr-python arrays."""
+    annotations = Annotations.load(root / "annotations")
+    with fits.open(root / "maps" / "large.fits", memmap=True) as file:
+        data = file[0].data
+        tiles = tile_map(data.shape, SIZE, SIZE)
+        specs = STACKS["cutouts"] if everything else (IMAGE,)
+        group = zarr.create_group(make_run(root).output)
+        stacks = {spec.name: _create_plain(group, spec, len(tiles)) for spec in specs}
+        for first in range(0, len(tiles), SHARD):
+            here = tiles[first : first + SHARD]
+            block = {name: np.empty((len(here), SIZE, SIZE), array.dtype) for name, array in stacks.items()}
+            for i, tile in enumerate(here):
+                block["image"][i] = data[tile.slices]
+                if everything:
+                    block["mask"][i], islands = annotations.paint(0, tile)
+                    block["instances"][i], _ = number_locally(islands, block["mask"][i])
+            if everything:
+                np.isfinite(block["image"], out=block["valid"])
+            for name, array in stacks.items():
+                array[first : first + len(here)] = block[name]
+
+
+def _create_plain(group, spec, n):
+    return group.create_array(
+        spec.name,
+        shape=(n, SIZE, SIZE),
+        dtype=np.dtype(spec.dtype),
+        chunks=(1, SIZE, SIZE),
+        shards=(SHARD, SIZE, SIZE),
+        compressors=[zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
+        fill_value=spec.fill,
+    )
+
+
+WRITERS = {
+    "zarr image": lambda root: write_plain(root, False),
+    "ours image, 1 thread": lambda root: write_images(root, 1),
+    "ours image, 2 threads": lambda root: write_images(root, 2),
+    "zarr all": lambda root: write_plain(root, True),
+    "ours all, 1 thread": lambda root: write_stage(root, 1),
+    "ours all, 2 threads": lambda root: write_stage(root, 2),
+    "ours all, 2 processes": write_stage_by_two,
+}
+
+
+def measure(root: Path, name: str) -> None:
+    """Run one writer in this process and print its seconds and peak memory."""
+    remove(make_run(root).output)
+    start = time.perf_counter()
+    WRITERS[name](root)
+    seconds = time.perf_counter() - start
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(json.dumps({"seconds": seconds, "peak_mb": max(peaks) / 1024}))
+
+
+def compare_writers(root: Path, rounds: int, n: int) -> None:
+    seconds = {name: [] for name in WRITERS}
+    peaks = dict.fromkeys(WRITERS, 0.0)
+    for _ in range(rounds):
+        for name in WRITERS:
+            command = [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.cutouts",
+                "--folder",
+                str(root),
+                "--measure",
+                name,
+            ]
+            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            result = json.loads(told.splitlines()[-1])
+            seconds[name].append(result["seconds"])
+            peaks[name] = max(peaks[name], result["peak_mb"])
+    print(f"{'writer':<24}{'median s':>10}{'min':>7}{'max':>7}{'cutouts/s':>11}{'peak MB':>9}{'x zarr':>8}")
+    for name, times in seconds.items():
+        base = seconds["zarr all" if " all" in name else "zarr image"]
+        ratio = statistics.median(b / t for b, t in zip(base, times, strict=True))
+        median = statistics.median(times)
+        print(
+            f"{name:<24}{median:>10.2f}{min(times):>7.2f}{max(times):>7.2f}"
+            f"{n / median:>11.0f}{peaks[name]:>9.0f}{ratio:>8.2f}"
+        )
+
+
+def compare_readers(root: Path, rounds: int) -> None:
+    """Read random batches of 64 images of the finished store."""
+    run = make_run(root)
+    remove(run.output)
+    state = CUTOUTS.open(run)
+    CUTOUTS.finish(run, {task.name: CUTOUTS.run(state, task) for task in CUTOUTS.plan(run, {})})
+    reader, plain = StoreReader(run.output), zarr.open_group(run.output, mode="r")["image"]
+    readers = {"ours": lambda batch: reader.read("image", batch), "zarr": lambda batch: plain.oindex[batch]}
+    rng, times = np.random.default_rng(1), {name: [] for name in readers}
+    for _ in range(20 * rounds):
+        batch = rng.integers(0, len(reader), 64)
+        for name, read in readers.items():
+            start = time.perf_counter()
+            read(batch)
+            times[name].append(time.perf_counter() - start)
+    rate = {name: 64 / statistics.median(values) for name, values in times.items()}
+    print(
+        f"random batches of 64: ours {rate['ours']:.0f} cutouts/s, zarr-python oindex {rate['zarr']:.0f}, "
+        f"ratio {rate['ours'] / rate['zarr']:.1f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", type=int, nargs=2, default=[12000, 15000])
+    parser.add_argument("--measure", choices=WRITERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.folder, options.measure)
+        return
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        root = Path(folder)
+        make_map(root, tuple(options.shape))
+        n = len(tile_map(options.shape, SIZE, SIZE))
+        print(f"{n} tiles of {SIZE} x {SIZE} pixels from a map of {options.shape[0]} x {options.shape[1]}")
+        compare_writers(root, options.rounds, n)
+        compare_readers(root, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Do generated stamps show what held-out masks ask for? ``python -m tests.benchmarks.mask_iou RUN [N]``.
+
+Draws N stamps (96 by default) with the run's own models and settings for masks of its validation and test
+splits, and prints the intersection over union of islands (5 sigma seeds, 3 sigma edges) and masks. The same
+measure of the real cutouts is the figure to compare with. A network that draws sources on an empty sky is
+judged in noise: around the sources, which hold some of their own, and also on top of them, as on a map.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from astro_dist.config import load_yaml
+from astro_dist.generate.conditions import Choice, sky_of
+from astro_dist.generate.stage import GENERATE
+from astro_dist.generate.stamps import StampMaker
+from astro_dist.metrics.segmentation import add_noise, overlap_many
+from astro_dist.stages import resolve
+from astro_dist.train.data import source_taper
+from astro_dist.work import Run, for_stage
+
+SPLITS = ("validation", "test")
+
+
+def choose_held_out(maker, n):
+    """Return up to n donors, each once and unturned, before another held-out sky."""
+    rng = maker.run.stream("benchmark", "mask_iou")
+    usable = np.sort(np.concatenate([maker.donors.extended, maker.donors.compact]))
+    donors = rng.permutation(usable)[:n]
+    return [Choice(int(donor), int(rng.choice(maker.donors.backgrounds)), 0) for donor in donors]
+
+
+def draw(maker, choices):
+    """Return generated brightness in units of the noise, and the masks."""
+    size = maker.settings.micro_batch
+    starts = range(0, len(choices), size)
+    parts = [maker.draw(range(i, min(i + size, len(choices))), choices[i : i + size]) for i in starts]
+    snr = [part.image_jy_beam / part.rms_jy_beam[:, None, None] for part in parts]
+    return np.concatenate(snr), np.concatenate([part.mask for part in parts])
+
+
+def read_real(reader, choices):
+    """Return the donors' own brightness in units of the noise."""
+    donors = [choice.donor for choice in choices]
+    names = ("background_jy_beam", "rms_jy_beam")
+    background, rms = (reader.columns[name][donors][:, None, None] for name in names)
+    return (reader.read("image", donors) - background) / rms
+
+
+def put_in_noise(maker, choices, snr, tapers):
+    noisy = []
+    for i, (choice, taper) in enumerate(zip(choices, tapers, strict=True)):
+        beam, pixel = sky_of(maker.reader, choice.donor)
+        noisy.append(add_noise(snr[i], taper, beam, pixel, maker.run.config.seed, ("mask_iou", i)))
+    return np.stack(noisy)
+
+
+def compare(run, n=96):
+    """Return ``{row: {class or all: Overlap}}`` and the number of masks."""
+    maker = StampMaker(run, SPLITS)
+    choices = choose_held_out(maker, n)
+    generated, masks = draw(maker, choices)
+    real = read_real(maker.reader, choices)
+    rows = {"real cutouts": real, "generated": generated}
+    if maker.sampler.denoiser.config.target == "source":
+        skies = [sky_of(maker.reader, choice.donor) for choice in choices]
+        tapers = [
+            source_taper(mask, beam.fwhm_pix(pixel)) for mask, (beam, pixel) in zip(masks, skies, strict=True)
+        ]
+        sources = np.nan_to_num(real) * np.stack(tapers)
+        nowhere = np.zeros_like(sources)
+        del rows["generated"]
+        rows["real sources, noise around"] = put_in_noise(maker, choices, sources, tapers)
+        rows["generated, noise around"] = put_in_noise(maker, choices, generated, tapers)
+        rows["real sources, noise on top"] = put_in_noise(maker, choices, sources, nowhere)
+        rows["generated, noise on top"] = put_in_noise(maker, choices, generated, nowhere)
+    return {name: overlap_many(snr, masks) for name, snr in rows.items()}, len(choices)
+
+
+def main(root):
+    run = for_stage(Run(root, resolve(load_yaml(root / "config.yaml"))), GENERATE, "0" * 64)
+    rows, n = compare(run, int(sys.argv[2]) if len(sys.argv) > 2 else 96)
+    print(f"{n} masks of the {' and '.join(SPLITS)} split of {root}")
+    names = ("all", "compact", "extended", "spurious")
+    print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))
+    for row, overlaps in rows.items():
+        print(f"{row:<28}" + "".join(f"{overlaps[name].iou:>10.3f}" for name in names))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

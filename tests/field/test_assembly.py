@@ -1,0 +1,225 @@
+"""The field: pixels, mask, instances and truth agree, whoever made it and in whatever bands."""
+
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from radio_beam import Beam as RadioBeam
+
+from astro_dist.errors import ConfigError
+from astro_dist.field.assembly import ASSEMBLE
+from astro_dist.field.truth import read_parquet
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window
+from tests.field.small_sky import BEAM, PIXEL, RMS, again, assemble, digests, make_run
+
+SHAPE = (300, 340)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("field"), shape=SHAPE, objects=45, band_rows=128)
+    return run, assemble(run)
+
+
+def read(run, name):
+    with fits.open(run.root / "field" / name, checksum=True) as hdus:
+        return hdus[0].data.astype(hdus[0].data.dtype.newbyteorder("=")), hdus[0].header
+
+
+def added_pixels(run, table, shape):
+    """Recompute what every placement adds from the published tables, with none of the code under test."""
+    objects = read_parquet(run.root / "field" / "objects.parquet")
+    pixels = np.load(run.root / "field" / "shapes.npy")
+    for values in zip(*(column.tolist() for column in table.values()), strict=True):
+        row = dict(zip(table, values, strict=True))
+        first, h, w = (int(objects[name][row["object"]]) for name in ("offset", "height", "width"))
+        stored = np.rot90(pixels[first : first + h * w].reshape(h, w), row["turn"] % 4)
+        stored = stored[:, ::-1] if row["turn"] >= 4 else stored
+        whole = np.zeros(shape, np.float32)
+        amplitude = np.float32(row["k"] * row["sigma_jy_beam"])
+        whole[row["y0"] : row["y0"] + stored.shape[0], row["x0"] : row["x0"] + stored.shape[1]] = (
+            stored * amplitude
+        )
+        yield row, whole
+
+
+def test_map_is_background_plus_objects_bit_for_bit(made):
+    run, _ = made
+    image, _ = read(run, "map.fits")
+    background = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, run.config.seed, ("assemble", "noise"))
+    expected = background * np.float32(RMS)
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    cover = np.zeros(SHAPE, int)
+    for row, whole in added_pixels(run, truth, SHAPE):
+        expected += whole
+        cover += whole != 0
+        assert whole.sum(dtype=np.float64) / BEAM.area_pix(PIXEL) == pytest.approx(row["flux_jy"], rel=1e-6)
+        assert whole.max() == np.float32(row["peak_jy_beam"])
+        assert whole[row["y_peak_pix"], row["x_peak_pix"]] == whole.max()
+        assert np.count_nonzero(whole) == row["n_pix"]
+    assert cover.max() == 1
+    assert np.array_equal(image, expected)
+
+
+def test_every_row_has_its_pixels_and_every_pixel_its_row(made):
+    run, _ = made
+    mask, instances = read(run, "mask.fits")[0], read(run, "instances.fits")[0]
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    expected = np.zeros(SHAPE, np.int32)
+    for row, whole in added_pixels(run, truth, SHAPE):
+        expected[whole >= np.float32(min(3 * row["sigma_jy_beam"], 0.5 * row["peak_jy_beam"]))] = row["id"]
+    assert np.array_equal(instances, expected)
+    assert np.array_equal(np.unique(instances[instances > 0]), truth["id"])
+    assert np.array_equal(truth["id"], np.arange(1, 46))
+    kinds = np.concatenate([[0], truth["class"]])
+    assert np.array_equal(mask, kinds[instances])
+
+
+@pytest.mark.parametrize(("band_rows", "workers"), [(50, 0), (512, 0), (77, 2)])
+def test_bytes_do_not_depend_on_bands_or_workers(made, tmp_path, band_rows, workers):
+    run, _ = made
+    other = make_run(tmp_path, shape=SHAPE, objects=45, band_rows=band_rows)
+    assemble(other, workers)
+    assert digests(other) == digests(run)
+
+
+def test_seed_changes_everything_random(made, tmp_path):
+    other = make_run(tmp_path, seed=4, shape=SHAPE, objects=45)
+    assemble(other)
+    same = {name for name, digest in digests(other).items() if digests(made[0])[name] == digest}
+    assert same == {"objects.parquet", "shapes.npy"}
+
+
+def test_headers_verify_and_carry_provenance(made):
+    run, _ = made
+    for name, bitpix in (("map.fits", -32), ("mask.fits", 8), ("instances.fits", 32)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with fits.open(run.root / "field" / name, checksum=True) as hdus:
+                hdus.verify("exception")
+                header = hdus[0].header
+        assert header["BITPIX"] == bitpix
+        assert header["SYNTH"] is True
+        assert header["SEED"] == 3
+        assert "assemble: 45 objects, radiff scale 3 cap 10 redraw" in str(header["HISTORY"])
+        assert "DATE" not in header
+    _, header = read(run, "map.fits")
+    assert (header["NAXIS1"], header["NAXIS2"], header["BUNIT"]) == (SHAPE[1], SHAPE[0], "Jy/beam")
+    assert header["RESTFRQ"] == 1.4e9
+    beam = RadioBeam.from_fits_header(header)
+    assert beam.major.to_value("arcsec") == pytest.approx(8.0)
+    assert read(run, "mask.fits")[1]["CLASS3"] == "extended"
+
+
+def test_map_opens_in_spectral_cube(made):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from spectral_cube import Projection
+
+        with fits.open(made[0].root / "field" / "map.fits") as hdus:
+            plane = Projection.from_hdu(hdus[0])
+    assert str(plane.unit) == "Jy / beam"
+    assert plane.beam.minor.to_value("arcsec") == pytest.approx(8.0)
+    assert plane.shape == SHAPE
+
+
+def test_facts_tell_the_field(made):
+    run, facts = made
+    assert facts["objects"] == sum(facts["classes"].values()) == 45
+    assert facts["distinct_objects"] == 45
+    assert facts["spurious"] == 0
+    assert facts["brightened"] == 0
+    assert facts["map"]["n_blank"] == 0
+    assert facts["map"]["rms_jy_beam"] == pytest.approx(RMS, rel=0.1)
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    assert facts["fill"] == pytest.approx(truth["n_pix"].sum() / (SHAPE[0] * SHAPE[1]))
+    assert facts["snr_quantiles"][4] <= 10 * (1 + 1e-6)
+
+
+def test_estimate_is_an_upper_bound(made):
+    run, _ = made
+    estimate = ASSEMBLE.estimate(run)
+    sizes = [path.stat().st_size for path in (run.root / "field").iterdir()]
+    assert estimate.tasks == 4
+    assert estimate.files >= len(sizes)
+    assert estimate.bytes + 3_000_000 >= sum(sizes)
+
+
+def test_damaged_pieces_are_made_again(made, tmp_path, monkeypatch):
+    run = make_run(tmp_path, shape=SHAPE, objects=45, band_rows=128)
+    spoil = iter(["map.fits", "shapes.npy", None, None])
+    finish = ASSEMBLE.finish
+
+    def damage_then_finish(run, results):
+        name = next(spoil)
+        if name is not None:
+            with (run.output / name).open("rb+") as handle:
+                handle.seek(-3500, 2)
+                handle.write(b"\x7f" * 40)
+        return finish(run, results)
+
+    monkeypatch.setattr(
+        "tests.field.small_sky.ASSEMBLE", type(ASSEMBLE)(**{**vars(ASSEMBLE), "finish": damage_then_finish})
+    )
+    assemble(run)
+    assert digests(run) == digests(made[0])
+
+
+def test_finish_may_run_twice(made, tmp_path):
+    run = make_run(tmp_path, shape=SHAPE, objects=45)
+    finish = ASSEMBLE.finish
+    assemble_stage = type(ASSEMBLE)(
+        **{**vars(ASSEMBLE), "finish": lambda r, q: (finish(r, q), finish(r, q))[1]}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.field.small_sky.ASSEMBLE", assemble_stage)
+        assemble(run)
+    assert digests(run) == digests(made[0])
+
+
+def test_overlapping_objects_show_the_later_one(tmp_path):
+    run = make_run(tmp_path, shape=[160, 160], objects=60, reuse=4, max_overlap=0.4)
+    assemble(run)
+    image, instances = read(run, "map.fits")[0], read(run, "instances.fits")[0]
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    expected = beam_noise(Window.of_shape((160, 160)), BEAM, PIXEL, 3, ("assemble", "noise")) * np.float32(
+        RMS
+    )
+    top, cover = np.zeros((160, 160), np.int32), np.zeros((160, 160), int)
+    for row, whole in added_pixels(run, truth, (160, 160)):
+        expected += whole
+        cover += whole != 0
+        top[whole >= np.float32(min(3 * row["sigma_jy_beam"], 0.5 * row["peak_jy_beam"]))] = row["id"]
+    assert cover.max() >= 2
+    assert np.array_equal(image, expected)
+    assert np.array_equal(instances, top)
+    assert np.array_equal(np.unique(top[top > 0]), truth["id"])
+    assert np.bincount(truth["object"]).max() <= 4
+
+
+def test_spurious_objects_are_in_the_map_and_never_in_the_truth(tmp_path):
+    run = make_run(tmp_path, shape=SHAPE, objects=40, spurious=True)
+    facts = assemble(run)
+    placements = read_parquet(run.root / "field" / "placements.parquet")
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    mask, instances = read(run, "mask.fits")[0], read(run, "instances.fits")[0]
+    # Six streaks were accepted beside 48 sources.
+    assert facts["spurious"] == (placements["class"] == 1).sum() == 5
+    assert len(truth["id"]) == 40
+    assert set(truth["class"]) == {2, 3}
+    assert (mask == 1).any()
+    assert (instances[mask == 1] == 0).all()
+    assert np.array_equal(np.unique(instances), np.arange(41))
+
+
+def test_missing_user_files_are_named(tmp_path):
+    run = make_run(tmp_path)
+    for settings in (
+        {"density": "none.fits"},
+        {"flux": {"mode": "catalogue", "catalogue": "none.csv"}},
+        {"background": {"kind": "map", "path": "none.fits"}},
+    ):
+        with pytest.raises(ConfigError, match="there is no file none"):
+            ASSEMBLE.sources(again(run, **settings))

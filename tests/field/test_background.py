@@ -1,0 +1,142 @@
+"""A real map as background: its sources replaced or kept, blank pixels left alone, its noise followed."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from scipy.ndimage import gaussian_filter
+
+from astro_dist.errors import ConfigError
+from astro_dist.field.background import MapBackground, NoiseBackground
+from astro_dist.field.truth import read_parquet
+from astro_dist.seeds import stream
+from astro_dist.sky.fits_file import plane_wcs, radio_header
+from astro_dist.sky.maps import MapsConfig, SkyMap
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window
+from tests.field.small_sky import BEAM, PIXEL, RMS, assemble, make_run
+
+SHAPE = (420, 384)
+SOURCES = ((60, 70, 40.0), (210, 300, 200.0), (330, 120, 15.0))
+
+
+def write_map(path):
+    """Write noise that is twice as high on the right, three sources and a blank border; return the pixels."""
+    image = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, 99, ("test",)) * np.float32(RMS)
+    image[:, SHAPE[1] // 2 :] *= 2
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    for row, column, snr in SOURCES:
+        image += (snr * RMS * BEAM.profile(y - row, x - column, PIXEL)).astype(np.float32)
+    image[:25], image[:, -30:] = np.nan, np.nan
+    header = radio_header(SHAPE, plane_wcs(SHAPE, PIXEL, 30.0, -45.0), BEAM, 1.4e9)
+    fits.writeto(path, image, header, overwrite=True)
+    return image
+
+
+@pytest.fixture(scope="module", params=["replace", "keep"])
+def made(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("real")
+    image = write_map(folder / "real.fits")
+    background = {"kind": "map", "path": str(folder / "real.fits"), "islands": request.param}
+    run = make_run(folder / "run", objects=30, background=background, band_rows=100, shape=[7, 7])
+    return request.param, image, run, assemble(run)
+
+
+def read(run, name):
+    return fits.getdata(run.root / "field" / name).astype("=f8" if name == "map.fits" else int)
+
+
+def test_the_field_is_the_maps(made):
+    _, image, run, _ = made
+    with fits.open(run.root / "field" / "map.fits") as hdus:
+        header, pixels = hdus[0].header, hdus[0].data
+    assert pixels.shape == SHAPE
+    assert (header["CRVAL1"], header["CRVAL2"]) == (30.0, -45.0)
+    assert np.array_equal(np.isnan(pixels), np.isnan(image))
+
+
+def test_nothing_lies_on_blank_pixels(made):
+    _, image, run, facts = made
+    instances = read(run, "instances.fits")
+    assert len(np.unique(instances)) == 31
+    assert (instances[np.isnan(image)] == 0).all()
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    for y, x, h, w in zip(*(truth[n] for n in ("y0", "x0", "height", "width")), strict=True):
+        assert y >= 0
+        assert x >= 0
+        assert y + h <= SHAPE[0]
+        assert x + w <= SHAPE[1]
+    assert facts["map"]["n_blank"] == np.isnan(image).sum()
+
+
+def test_brightness_follows_the_local_noise(made):
+    _, _, run, _ = made
+    truth = read_parquet(run.root / "field" / "truth.parquet")
+    right = truth["x_peak_pix"] > SHAPE[1] * 0.75
+    left = truth["x_peak_pix"] < SHAPE[1] * 0.25
+    assert truth["sigma_jy_beam"][left] == pytest.approx(RMS, rel=0.25)
+    assert truth["sigma_jy_beam"][right] == pytest.approx(2 * RMS, rel=0.25)
+    assert truth["peak_jy_beam"] == pytest.approx(truth["k"] * truth["sigma_jy_beam"], rel=1e-5)
+
+
+def test_real_sources_are_replaced_or_kept_and_listed(made):
+    how, image, run, facts = made
+    pixels, instances = read(run, "map.fits"), read(run, "instances.fits")
+    existing = fits.getdata(run.root / "field" / "existing.fits", 1)
+    assert facts["background"]["islands"] == len(existing) >= 3
+    for row, column, snr in SOURCES:
+        distance = np.hypot(existing["y"] - row, existing["x"] - column)
+        assert distance.min() < 1
+        around = (slice(row - 6, row + 7), slice(column - 6, column + 7))
+        if how == "keep":
+            assert np.array_equal(pixels[around], image[around])
+            assert (instances[around] == 0).all()
+        else:
+            added = 12 * 2 * RMS
+            assert np.nanmax(pixels[around]) < max(6 * 2 * RMS, 0.2 * snr * RMS) + added
+    free = instances == 0
+    untouched = np.isclose(pixels, image) | np.isnan(image)
+    assert (how == "keep") or (~untouched[free]).sum() > 100
+
+
+def test_what_is_left_after_replacement_looks_like_noise(tmp_path):
+    image = write_map(tmp_path / "real.fits")
+    background = {"kind": "map", "path": str(tmp_path / "real.fits")}
+    run = make_run(tmp_path / "run", objects=1, background=background)
+    assemble(run)
+    sky_map = SkyMap.open(tmp_path / "real.fits", MapsConfig())
+    real = MapBackground.load(sky_map, run.root / "field", keep=False, seed=3)
+    whole = real.read(Window.of_shape(SHAPE))
+    for row, column, _ in SOURCES:
+        around = whole[row - 9 : row + 10, column - 9 : column + 10]
+        rms = real.rms_at(np.array([row]), np.array([column]))[0]
+        assert abs(around).max() < 5.5 * rms
+    changed = (whole != image) & np.isfinite(image)
+    assert 0.3 < whole[changed].std() / image[~changed & np.isfinite(image)].std() < 2
+    window = Window(190, 260, 250, 384)
+    assert np.array_equal(real.read(window), whole[window.slices], equal_nan=True)
+
+
+def test_noise_has_its_rms_and_no_seams(tmp_path):
+    noise = NoiseBackground(BEAM, PIXEL, 5, 3e-4)
+    whole = noise.read(Window(0, 700, 0, 600))
+    assert whole.std() == pytest.approx(3e-4, rel=0.05)
+    assert np.array_equal(noise.read(Window(500, 530, 100, 600)), whole[500:530, 100:])
+    assert gaussian_filter(whole, 4).std() > 0.2 * whole.std()
+
+
+def test_an_all_blank_map_is_refused(tmp_path):
+    header = radio_header((200, 200), plane_wcs((200, 200), PIXEL, 30.0, -45.0), BEAM, 1.4e9)
+    fits.writeto(tmp_path / "blank.fits", np.full((200, 200), np.nan, np.float32), header)
+    run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "blank.fits")})
+    with pytest.raises(ConfigError, match="no usable pixels"):
+        assemble(run)
+
+
+def test_a_map_with_another_beam_is_refused(tmp_path):
+    rng = stream(1, "other")
+    header = radio_header((200, 200), plane_wcs((200, 200), PIXEL, 30.0, -45.0), BEAM, 1.4e9)
+    header["BMAJ"], header["BMIN"] = 12 / 3600, 12 / 3600
+    fits.writeto(tmp_path / "other.fits", rng.normal(size=(200, 200)).astype(np.float32), header)
+    run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "other.fits")})
+    with pytest.raises(ConfigError, match=r"12 x 12 .* 8 x 8"):
+        assemble(run)

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from astro_dist.models.conditions import ConditionEncoder, background_planes, paint_peaks
+from astro_dist.models.presets import PRESETS
+
+
+@given(
+    u=hnp.arrays(np.float32, (8, 8), elements=st.floats(0.125, 5, width=32)),
+    instances=hnp.arrays(np.uint16, (8, 8), elements=st.integers(0, 4)),
+)
+@settings(max_examples=40, deadline=None)
+def test_each_instance_is_painted_with_its_own_maximum(u, instances):
+    peak = paint_peaks(u, instances)
+    assert peak.dtype == np.float32
+    assert (peak[instances == 0] == 0).all()
+    for number in np.unique(instances[instances > 0]):
+        inside = instances == number
+        assert (peak[inside] == u[inside].max()).all()
+
+
+def test_background_holds_no_object_and_says_where_it_is_known():
+    u = np.full((4, 4), 0.5, np.float32)
+    u[0, 0] = np.nan
+    mask, valid = np.zeros((4, 4), np.uint8), np.isfinite(u)
+    mask[2, 2] = 3
+    planes = background_planes(u, mask, valid)
+    assert planes.shape == (2, 4, 4)
+    assert planes.dtype == np.float32
+    assert np.isfinite(planes).all()
+    assert planes[1].sum() == 14
+    assert (planes[0] == 0.5 * planes[1]).all()
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return ConditionEncoder(**PRESETS["tiny"].conditioner).eval()
+
+
+def conditions(batch, side):
+    mask = torch.zeros(batch, side, side, dtype=torch.uint8)
+    return mask, torch.zeros(batch, side, side), torch.randn(batch, 2, side, side)
+
+
+@pytest.mark.parametrize(("side", "tokens"), [(64, 16), (128, 64)])
+def test_shapes(encoder, side, tokens):
+    planes, tokens_BTD = encoder(*conditions(2, side))
+    assert planes.shape == (2, 32, side // 4, side // 4)
+    assert tokens_BTD.shape == (2, tokens, 64)
+
+
+def test_the_mask_arrives_at_full_resolution(encoder):
+    """Every pixel, class and brightness within a latent pixel makes different channels."""
+    mask, peak, background = conditions(1, 16)
+    seen = set()
+    for y, x in np.ndindex(4, 4):
+        for source_class in (1, 2, 3):
+            changed = mask.clone()
+            changed[0, 4 + y, 4 + x] = source_class
+            planes, _ = encoder(changed, peak, background)
+            seen.add(tuple(planes[0, :, 1, 1].tolist()))
+    brighter = peak.clone()
+    brighter[0, 4, 4] = 1.0
+    seen.add(tuple(encoder(mask, brighter, background)[0][0, :, 1, 1].tolist()))
+    assert len(seen) == 49
+
+
+def test_dropout_is_per_sample_and_per_condition(encoder):
+    given_ = conditions(3, 32)
+    full = encoder(*given_)
+    planes, tokens = encoder(*given_, torch.tensor([True, False, True]), torch.tensor([False, True, True]))
+    assert torch.equal(planes[[0, 2]], full[0][[0, 2]])
+    assert torch.equal(tokens[[1, 2]], full[1][[1, 2]])
+    assert torch.equal(planes[1], encoder.mask_null[:, None, None].expand_as(planes[1]))
+    assert torch.equal(tokens[0], encoder.background_null.expand_as(tokens[0]))
+
+
+def test_no_mask_is_not_an_empty_field(encoder):
+    mask, peak, background = conditions(1, 32)
+    empty, _ = encoder(mask, peak, background)
+    null, _ = encoder(mask, peak, background, torch.tensor([False]), None)
+    assert not torch.allclose(empty, null, atol=0.1)
+
+
+def test_the_nulls_are_learnt(encoder):
+    planes, tokens = encoder(*conditions(1, 32), torch.tensor([False]), torch.tensor([False]))
+    (planes.square().sum() + tokens.square().sum()).backward()
+    assert encoder.mask_null.grad.abs().sum() > 0
+    assert encoder.background_null.grad.abs().sum() > 0

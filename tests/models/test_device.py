@@ -1,0 +1,62 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from astro_dist.models import device
+from astro_dist.work import Run
+
+
+def make_run(**machine):
+    config = SimpleNamespace(
+        machine=SimpleNamespace(**{"fake_gpus": False, "gpus": None, **machine}),
+        autoencoder=SimpleNamespace(threads=1, precision="no"),
+    )
+    return Run(Path("."), config, stage="autoencoder")
+
+
+def test_importing_it_does_not_import_torch():
+    code = "import sys, astro_dist.models.device; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pin_fixes_threads_and_kernels():
+    device.pin(1)
+    assert torch.get_num_threads() == 1
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("wish", ["bf16", "no"])
+def test_a_stated_precision_is_kept(wish):
+    assert device.resolve_precision(wish, "cpu") == wish
+
+
+def test_auto_follows_the_hardware(monkeypatch):
+    for native, expected in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert device.resolve_precision("auto", "cpu") == expected
+
+
+def test_autocast_follows_the_precision():
+    for precision, dtype in (("bf16", torch.bfloat16), ("no", torch.float32)):
+        with device.autocast("cpu", precision):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("machine", [{"gpus": 0}, {"fake_gpus": True}])
+def test_a_refused_gpu_is_not_used(monkeypatch, machine):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device.choose_device(make_run()) == "cuda"
+    assert device.choose_device(make_run(**machine)) == "cpu"
+
+
+def test_numerics_name_what_the_bits_depend_on():
+    facts = device.numerics(make_run(gpus=0))
+    assert facts["precision"] == "no"
+    assert facts["threads"] == 1
+    assert facts["torch"] == torch.__version__
+    assert set(facts) == {"device", "capability", "precision", "threads", "torch", "diffusers"}

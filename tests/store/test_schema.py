@@ -1,0 +1,103 @@
+import warnings
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+from astro_dist.errors import IntegrityError
+from astro_dist.files import tree_digests
+from astro_dist.store import schema
+from astro_dist.store.schema import COLUMNS, STACKS, publish_store, read_attrs, read_columns
+from astro_dist.store.shards import write_shard
+
+
+def make_columns(kind, n):
+    return {spec.name: np.arange(n).astype(spec.dtype) for spec in COLUMNS[kind]}
+
+
+def make_store(path, kind="cutouts", n=5, size=8, per_shard=2):
+    for spec in STACKS[kind]:
+        images = np.arange(n * size * size).reshape(n, size, size).astype(spec.dtype)
+        for i in range(0, n, per_shard):
+            write_shard(path, spec, i // per_shard, images[i : i + per_shard], per_shard)
+    publish_store(path, kind, size, per_shard, make_columns(kind, n), {"survey": "small", "maps": []})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["cutouts", "stamps"])
+def test_xarray_opens_it_without_a_warning(tmp_path, kind):
+    path = make_store(tmp_path / "a.zarr", kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened = xarray.open_zarr(path)
+        assert opened.image.dims == ("cutout", "y", "x")
+        assert opened.image.attrs["units"] == "Jy/beam"
+        assert opened.attrs["kind"] == kind
+        for spec in COLUMNS[kind]:
+            assert opened[spec.name].dims == ("cutout",)
+            np.testing.assert_array_equal(opened[spec.name], make_columns(kind, 5)[spec.name])
+        assert float(opened.image.sum()) == sum(range(5 * 64))
+
+
+def test_fill_values_are_explicit_and_columns_have_one_chunk(tmp_path):
+    group = zarr.open_group(make_store(tmp_path / "a.zarr"), mode="r")
+    assert np.isnan(group["image"].fill_value)
+    assert (group["mask"].fill_value, group["valid"].fill_value, group["map"].fill_value) == (0, False, -1)
+    assert all(group[spec.name].chunks == (5,) for spec in COLUMNS["cutouts"])
+    assert not any(group[name].dtype.kind in "OUST" for name in group.array_keys())
+
+
+def test_the_bytes_are_the_same_when_made_again_and_in_place(tmp_path):
+    first, second = make_store(tmp_path / "a.zarr"), make_store(tmp_path / "b.zarr")
+    digests = tree_digests(first)
+    assert digests == tree_digests(second)
+    make_store(first)
+    assert digests == tree_digests(first)
+
+
+def test_columns_equal_to_their_fill_are_written(tmp_path):
+    path = tmp_path / "a.zarr"
+    columns = {spec.name: np.full(3, spec.fill) for spec in COLUMNS["stamps"]}
+    publish_store(path, "stamps", 8, 4, columns, {})
+    assert all((path / name / "c.0").is_file() for name in columns)
+
+
+def test_columns_must_be_the_known_ones_and_equally_long(tmp_path):
+    columns = make_columns("stamps", 3)
+    with pytest.raises(ValueError, match="stamps store"):
+        publish_store(tmp_path, "stamps", 8, 4, {**columns, "colour": np.zeros(3)}, {})
+    with pytest.raises(ValueError, match="stamps store"):
+        publish_store(tmp_path, "stamps", 8, 4, {**columns, "donor": np.zeros(4)}, {})
+
+
+def test_other_classes_or_versions_are_refused(tmp_path, monkeypatch):
+    path = make_store(tmp_path / "a.zarr")
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 99)
+    with pytest.raises(IntegrityError, match="schema version 99"):
+        read_attrs(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(schema, "CLASS_NAMES", ("background", "cloud"))
+    with pytest.raises(IntegrityError, match="cloud"):
+        read_attrs(path)
+
+
+def test_what_is_no_store_is_named(tmp_path):
+    with pytest.raises(IntegrityError, match="not a readable Zarr store"):
+        read_attrs(tmp_path / "nothing")
+    (tmp_path / "zarr.json").write_text("{")
+    with pytest.raises(IntegrityError, match="not a readable Zarr store"):
+        read_attrs(tmp_path)
+
+
+def test_a_damaged_or_missing_column_is_named(tmp_path):
+    path = make_store(tmp_path / "a.zarr")
+    file = path / "rms_jy_beam" / "c.0"
+    data = bytearray(file.read_bytes())
+    data[3] ^= 4
+    file.write_bytes(data)
+    with pytest.raises(IntegrityError, match="rms_jy_beam is damaged"):
+        read_columns(path, "cutouts")
+    file.unlink()
+    with pytest.raises(IntegrityError, match="rms_jy_beam is missing"):
+        read_columns(path, "cutouts")

@@ -1,0 +1,26 @@
+import pytest
+
+from astro_dist.config import validate
+from astro_dist.errors import ConfigError
+from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+
+
+def test_every_field_is_described():
+    for model in (AutoencoderConfig, DiffusionConfig):
+        assert all(f.description and f.description.endswith(".") for f in model.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_pix": 50}, "multiple of 16"),
+        ({"preset": "huge"}, "tiny"),
+        ({"ranks": 3, "batch_size": 32}, "cannot be shared by 3 ranks"),
+        ({"lr": 0}, "greater than 0"),
+        ({"drop_masks": 0.1}, "did you mean 'drop_mask'"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        validate(DiffusionConfig, settings)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
+from astro_dist.models.denoiser import load_denoiser
+from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.train.data import TrainingData
+from astro_dist.train.objectives import AutoencoderObjective, DiffusionObjective, latent_channels
+
+
+@pytest.fixture
+def data(reader):
+    return TrainingData(reader, DiffusionConfig(crop_pix=32), (1, "test"), 4)
+
+
+@pytest.fixture
+def autoencoder_folder(tmp_path):
+    torch.manual_seed(0)
+    build_autoencoder("tiny").save_pretrained(tmp_path / "autoencoder")
+    return tmp_path / "autoencoder"
+
+
+class Spy(torch.nn.Module):
+    """Stands for the network; keeps what it is given and answers zero."""
+
+    def forward(self, noisy, *given):
+        self.noisy, self.given = noisy, given
+        return torch.zeros_like(noisy)
+
+
+def test_latent_channels_of_the_presets():
+    assert [latent_channels(name) for name in ("tiny", "small", "paper")] == [4, 4, 3]
+
+
+def test_autoencoder_sees_the_wanted_share_without_noise(data):
+    batch = data.batch(0, 8)
+
+    class Echo(torch.nn.Module):
+        def forward(self, u, noise):
+            self.u = u
+            return u, torch.tensor(2.0)
+
+    for fraction, images in ((0.0, batch.full_BSS), (1.0, batch.source_BSS)):
+        objective = AutoencoderObjective(AutoencoderConfig(crop_pix=32, source_fraction=fraction))
+        echo = Echo()
+        loss, figures = objective.loss(echo, batch, "cpu")
+        assert np.array_equal(echo.u[:, 0].numpy(), images)
+        assert float(loss) == pytest.approx(2e-3)
+        assert float(figures["mask_loss"]) == 0
+
+
+def test_autoencoder_publishes_latents_of_unit_deviation(data, tmp_path):
+    objective = AutoencoderObjective(AutoencoderConfig(crop_pix=32))
+    batches = [data.batch(0, 8), data.batch(8, 8)]
+    facts = objective.publish(tmp_path, batches, "cpu")
+    loaded = load_autoencoder(tmp_path)
+    assert loaded.config.scaling_factor == facts["latent_scale"]
+    images = torch.from_numpy(np.concatenate([b.full_BSS for b in batches]))[:, None]
+    assert float(encode(loaded, images).detach().std()) == pytest.approx(1.0, abs=1e-3)
+    assert "unit standard deviation" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("target", ["source", "stamp"])
+def test_diffusion_noises_the_latent_of_its_target(data, autoencoder_folder, target):
+    config = DiffusionConfig(crop_pix=32, target=target, drop_peak=0)
+    objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
+    batch, spy = data.batch(0, 8), Spy()
+    loss, _ = objective.loss(spy, batch, "cpu")
+    image = batch.source_BSS if target == "source" else batch.full_BSS
+    latent = encode(objective.autoencoder, torch.from_numpy(image)[:, None])
+    alpha = objective.scheduler.alphas_cumprod[(torch.from_numpy(batch.time_B) * 1000).long()][
+        :, None, None, None
+    ]
+    noise = torch.from_numpy(batch.noise_BChw)
+    torch.testing.assert_close(spy.noisy, alpha.sqrt() * latent + (1 - alpha).sqrt() * noise)
+    velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * latent
+    inside = torch.from_numpy(batch.mask_BSS > 0).float()
+    weight = 1 + 4 * torch.nn.functional.max_pool2d(inside, 4)
+    torch.testing.assert_close(loss, (weight * (velocity**2).mean(1)).mean())
+
+
+def test_each_condition_is_dropped_on_its_own(data, autoencoder_folder):
+    config = DiffusionConfig(crop_pix=32, drop_mask=0.3, drop_peak=0.5, drop_background=0.7)
+    objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
+    batch, spy = data.batch(0, 64), Spy()
+    objective.loss(spy, batch, "cpu")
+    _, _, peak, _, keep_mask, keep_background = spy.given
+    assert np.array_equal(keep_mask.numpy(), batch.chance_B3[:, 0] >= 0.3)
+    assert np.array_equal(keep_background.numpy(), batch.chance_B3[:, 2] >= 0.7)
+    shown = batch.peak_BSS.any((1, 2)) & (batch.chance_B3[:, 1] >= 0.5)
+    assert np.array_equal(peak.any(-1).any(-1).numpy(), shown)
+    assert 0 < shown.sum() < batch.peak_BSS.any((1, 2)).sum()
+
+
+def test_the_paper_predicts_noise(data, autoencoder_folder, monkeypatch):
+    objective = DiffusionObjective(DiffusionConfig(crop_pix=32), autoencoder_folder, "asinh", "cpu")
+    objective.scheduler.register_to_config(prediction_type="epsilon")
+    batch, spy = data.batch(0, 4), Spy()
+    objective.config = DiffusionConfig(crop_pix=32, mask_weight=0)
+    loss, _ = objective.loss(spy, batch, "cpu")
+    assert float(loss) == pytest.approx(float((batch.noise_BChw**2).mean()), rel=1e-5)
+
+
+def test_diffusion_publishes_diffusers_layout(autoencoder_folder, tmp_path):
+    objective = DiffusionObjective(DiffusionConfig(target="stamp"), autoencoder_folder, "tanh", "cpu")
+    objective.publish(tmp_path / "out", [], "cpu")
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    weights = "diffusion_pytorch_model.safetensors"
+    assert names == {
+        "README.md",
+        "conditioner/config.json",
+        f"conditioner/{weights}",
+        "scheduler/scheduler_config.json",
+        "unet/config.json",
+        f"unet/{weights}",
+    }
+    assert json.loads((tmp_path / "out/conditioner/config.json").read_text())["target"] == "stamp"
+    assert load_denoiser(tmp_path / "out").config.stretch == "tanh"
+    UNet2DConditionModel.from_pretrained(tmp_path / "out/unet", local_files_only=True)
