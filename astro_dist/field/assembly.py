@@ -24,10 +24,11 @@ from astro_dist.field.background import (
 )
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
-from astro_dist.field.layers import INSTANCES, LAYERS, MAP, MASK, history, make_header, provenance
+from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
 from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_library, choose_classes
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.field.overview import draw_overview, draw_zoom, summarise, zoom_windows
+from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
 from astro_dist.files import sha256_file
@@ -40,10 +41,6 @@ from astro_dist.store.reader import StoreReader
 from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 PLACEMENTS = "placements.parquet"
-PAINT_COLUMNS = (
-    *("object", "turn", "y0", "x0", "height"),
-    *("amplitude_jy_beam", "level_jy_beam", "class", "id"),
-)
 LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)
 # Rounded up from a 12,000 x 15,000 field of 30,000 objects: 13.5 s for its pixels, 0.5 ms per object.
 BYTES_PER_OBJECT = 9000
@@ -183,42 +180,6 @@ def make_band(state: Assembly, window: Window) -> Result:
     """Make and write one band of rows of all three images."""
     layers = state.make(window)
     return {name: write_rows(state.folder / name, window.y0, rows) for name, rows in layers.items()}
-
-
-def add_objects(
-    image: NDArray[np.float32], window: Window, placements: Table, library: Library
-) -> dict[str, NDArray[Any]]:
-    """Add what lies in a window of every placement, in order, and paint mask and instances.
-
-    Parameters
-    ----------
-    image
-        The background of the window, Jy/beam; changed in place.
-
-    Returns
-    -------
-    dict
-        The three images of the window by file name. Mask and instances take the pixels of an object
-        whose added brightness reaches its ``level_jy_beam``; spurious objects have no id.
-    """
-    mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
-    y0, height = placements["y0"], placements["height"]
-    here = np.flatnonzero((y0 < window.y1) & (y0 + height > window.y0))
-    for number, turn, y, x, _, amplitude, level, kind, source in zip(
-        *(placements[name][here] for name in PAINT_COLUMNS), strict=True
-    ):
-        shape = library.shape(number, turn)
-        box = Window(int(y), int(y) + shape.shape[0], int(x), int(x) + shape.shape[1])
-        part = box & window
-        if part is None:
-            continue
-        inner = part.within(window)
-        added = shape[part.within(box)] * amplitude
-        image[inner] += added
-        core = added >= level
-        mask[inner][core] = kind
-        instances[inner][core] = 0 if kind == SourceClass.SPURIOUS else source
-    return {MAP: image, MASK: mask, INSTANCES: instances}
 
 
 def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from astro_dist.errors import ConfigError
 
-FREE, TAKEN, CLOSED = 0, 1, 2
+# CLOSED has the bit of TAKEN too: one test of a footprint finds both.
+FREE, TAKEN, CLOSED = 0, 1, 3
 # Candidates are drawn in blocks, so that most of those whose centre is taken cost no Python step.
 BLOCK, BLOCKS = 16, 128
 
@@ -44,15 +45,17 @@ class Footprint:
 
 
 Candidates = Callable[[int, Footprint], Iterator[Places]]
-"""Of an object's number and footprint: blocks of (y, x) places for its box's first pixel, best first."""
+"""Of an object's number and footprint: blocks of (y, x) for its box's first pixel, the box in the field."""
 
 
 def uniform(shape: Sequence[int], rng: np.random.Generator) -> Candidates:
     """Propose places uniform over a field of ``shape``, such that the box is inside it."""
+    ny, nx = shape
 
     def propose(number: int, footprint: Footprint) -> Iterator[Places]:
-        room = np.subtract(shape, footprint.pixels.shape) + 1
-        if room.min() > 0:
+        h, w = footprint.pixels.shape
+        if h <= ny and w <= nx:
+            room = np.array((ny - h + 1, nx - w + 1))
             for _ in range(BLOCKS):
                 yield (rng.random((BLOCK, 2)) * room).astype(np.int64)
 
@@ -83,16 +86,17 @@ def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.rando
             draws = rng.random((BLOCK, 3))
             cells = np.minimum(np.searchsorted(steps, draws[:, 0], side="right"), weights.size - 1)
             corner = np.stack(np.divmod(cells, weights.shape[1]), axis=1)
-            yield ((corner + draws[:, 1:]) * scale).astype(np.int64) - footprint.peak
+            spots = ((corner + draws[:, 1:]) * scale).astype(np.int64) - footprint.peak
+            yield _keep_inside(spots, footprint, shape)
 
     return propose
 
 
-def fixed(peaks: Places) -> Candidates:
+def fixed(shape: Sequence[int], peaks: Places) -> Candidates:
     """Propose for each object the one place where its peak is at the given (y, x)."""
 
     def propose(number: int, footprint: Footprint) -> Iterator[Places]:
-        yield peaks[number : number + 1] - footprint.peak
+        yield _keep_inside(peaks[number : number + 1] - footprint.peak, footprint, shape)
 
     return propose
 
@@ -143,21 +147,26 @@ def most_that_fit(fits: Callable[[int], bool], wanted: int) -> int:
     return low
 
 
+def _keep_inside(spots: Places, footprint: Footprint, shape: Sequence[int]) -> Places:
+    last = np.subtract(shape, footprint.pixels.shape)
+    return spots[((spots >= 0) & (spots <= last)).all(axis=1)]
+
+
 def _find(
     footprint: Footprint, ground: Ground, blocks: Iterator[Places], max_overlap: float
 ) -> tuple[int, int] | None:
-    pixels, peak = footprint.pixels, np.array(footprint.peak)
+    pixels, (peak_y, peak_x) = footprint.pixels, footprint.peak
     h, w = pixels.shape
-    last = np.subtract(ground.shape, pixels.shape)
-    closed = FREE if max_overlap == 0 else TAKEN
-    inside = pixels * np.uint8(TAKEN | CLOSED)
-    allowed = max_overlap * np.count_nonzero(pixels)
+    worst = FREE if max_overlap == 0 else TAKEN
     for block in blocks:
-        spots = block[((block >= 0) & (block <= last)).all(axis=1)]
-        at_peak = ground[tuple((spots + peak).T)]
-        for y, x in spots[at_peak <= closed].tolist():
-            under = ground[y : y + h, x : x + w] & inside
-            top = under.max()
-            if top == FREE or (top < CLOSED and np.count_nonzero(under) <= allowed):
+        at_peak = ground[block[:, 0] + peak_y, block[:, 1] + peak_x]
+        for y, x in block[at_peak <= worst].tolist():
+            under = ground[y : y + h, x : x + w]
+            if not (under & pixels).any() or (max_overlap and _may_overlap(under, pixels, max_overlap)):
                 return y, x
     return None
+
+
+def _may_overlap(under: Ground, pixels: NDArray[np.uint8], max_overlap: float) -> bool:
+    covered = under[pixels != 0]
+    return bool((covered != CLOSED).all() and np.count_nonzero(covered) <= max_overlap * covered.size)

@@ -6,6 +6,7 @@ each begins and what it is. Turned and multiplied by a placement's amplitude, a 
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,28 @@ READ_STAMPS = 64
 
 
 class Library:
-    """The shapes in a folder, memory-mapped.
-
-    Attributes
-    ----------
-    table
-        Columns ``stamp instance class offset height width n_pix donor_snr iou``, one row per object.
-    """
+    """The shapes in a folder, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
-        self.table = read_parquet(folder / OBJECTS_FILE)
+        self.folder = folder
         self._pixels = np.asarray(np.load(folder / SHAPES_FILE, mmap_mode="r"))
-        places = (self.table[name].tolist() for name in ("offset", "height", "width"))
-        self._places = list(zip(*places, strict=True))
+        places = read_parquet(folder / OBJECTS_FILE, ("offset", "height", "width"))
+        self._offset, self._height, self._width = places.values()
+
+    @cached_property
+    def table(self) -> Table:
+        """Columns ``stamp instance class offset height width n_pix donor_snr iou``, a row per object."""
+        return read_parquet(self.folder / OBJECTS_FILE)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offset)
 
     def shape(self, number: int, turn: int = 0) -> NDArray[np.float32]:
         """Return the shape of an object (h, w), turned and flipped; not to be written to."""
-        offset, height, width = self._places[number]
-        pixels = self._pixels[offset : offset + height * width].reshape(height, width)
-        return apply_symmetry(pixels, turn)
+        height, width = self._height[number], self._width[number]
+        first = self._offset[number]
+        pixels = self._pixels[first : first + height * width].reshape(height, width)
+        return apply_symmetry(pixels, turn) if turn else pixels
 
 
 def build_library(

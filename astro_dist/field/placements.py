@@ -130,7 +130,7 @@ class _Draw:
             anywhere = layout.uniform(shape, rng)
         if self.catalogue is None or self.catalogue.sky_deg is None:
             return anywhere
-        given = layout.fixed(self._pixels_of(self.catalogue.sky_deg)[self.rows[self.slots(n)[1][:n]]])
+        given = layout.fixed(shape, self._pixels_of(self.catalogue.sky_deg)[self.rows[self.slots(n)[1][:n]]])
         return lambda number, footprint: (given if number < n else anywhere)(number, footprint)
 
     def _check_supply(self) -> None:

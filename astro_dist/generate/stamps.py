@@ -14,7 +14,7 @@ from astro_dist.field.objects import SkyObject, extract_objects
 from astro_dist.generate.conditions import Choice, find_donors, read_conditions, sky_of
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
-from astro_dist.models.device import choose_device, pin, resolve_precision
+from astro_dist.models.device import choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.sky.stretch import unstretch
 from astro_dist.store.reader import StoreReader
 from astro_dist.work import Run, check_stop
@@ -87,7 +87,8 @@ class StampMaker:
             [self.run.stream("generate", stamps[i]).standard_normal(shape, np.float32) for i in places]
         )
         n = len(stamps)
-        u = self.sampler.draw(conditions, noise)[:n]
+        with flushed_denormals():
+            u = self.sampler.draw(conditions, noise)[:n]
         rms = conditions.rms_jy_beam_B[:n]
         image = unstretch(u, 0.0, rms[:, None, None], self.sampler.stretch)
         return Stamps(image, conditions.mask_BSS[:n], conditions.instances_BSS[:n], tuple(choices), rms)

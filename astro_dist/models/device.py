@@ -2,7 +2,7 @@
 
 API: ``pin(threads)`` first in every worker; ``choose_device(run)`` -> ``"cuda"`` or ``"cpu"``;
 ``resolve_precision(wish, device)`` -> ``"bf16"`` or ``"no"``; ``autocast(device, precision)`` is the
-context to run networks in; ``numerics(run)`` is what a stage gives as its ``Stage.numerics``. On one
+context to run networks in, inside ``flushed_denormals()``; ``numerics(run)`` is what a stage gives as its ``Stage.numerics``. On one
 kind of machine with pinned threads and a fixed batch shape, a network gives the same bits each time.
 """
 
@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import warnings
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from astro_dist.work import Run
@@ -30,9 +31,22 @@ def pin(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    # oneDNN flushes denormals on some kernels only; without this their cost and bits depend on history.
-    torch.set_flush_denormal(True)
     silence()
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero inside, and only inside: other stages may share the process.
+
+    oneDNN flushes them in some kernels only; without this their cost and bits depend on history.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def silence() -> None:

@@ -136,7 +136,8 @@ def _tiles(config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[An
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
     cut = np.zeros(len(tiles), np.bool_)
     for one in box[islands["class"] == SourceClass.EXTENDED]:
-        cut |= find_cut(y0, x0, size_pix, one[None])
+        near = slice(*np.searchsorted(y0, [one[0] - size_pix, one[1]]))
+        cut[near] |= find_cut(y0[near], x0[near], size_pix, one[None])
     large = np.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]) > size_pix
     return np.column_stack([y0, x0, cut]), islands["island"][large]
 

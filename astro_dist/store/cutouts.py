@@ -22,13 +22,13 @@ from astro_dist.sky.maps import SkyMap, map_sources, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import Choice, Integers, choose_windows, most_windows
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
-from astro_dist.store.schema import SPLIT_NAMES, STACKS, publish_store
+from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
 from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 # Rows of a map that are held at once, and as much again while more are read.
-BUFFER_BYTES = 32_000_000
+BUFFER_BYTES = 16_000_000
 COLUMN_FILES = 32
 
 
@@ -114,10 +114,13 @@ def _cut_shard(state: _State, task: Task) -> Result:
         stacks["instances"][place], n = number_locally(islands, mask)
         n_objects.append(n)
     np.isfinite(stacks["image"], out=stacks["valid"])
-    digests = {
-        spec.name: write_shard(state.run.output, spec, shard, stacks[spec.name], config.shard, config.threads)
-        for spec in STACKS["cutouts"]
-    }
+    digests = {}
+    for spec in STACKS["cutouts"]:
+        # The others compress to nearly nothing so fast that threads only hinder.
+        threads = config.threads if spec is IMAGE else 1
+        digests[spec.name] = write_shard(
+            state.run.output, spec, shard, stacks[spec.name], config.shard, threads
+        )
     little = stacks["valid"].mean(axis=(1, 2)) < config.min_valid_fraction
     flags = Flag.CUTS_EXTENDED * choice.cuts_extended[members] + Flag.LITTLE_DATA * little
     return {"sha256": digests, "flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}

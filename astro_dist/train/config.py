@@ -39,7 +39,7 @@ class TrainingConfig(Section):
     """Processes that share each batch, one per GPU where there are GPUs."""
     strategy: Literal["ddp", "deepspeed"] = "ddp"
     """How several ranks share the work: plain data parallel, or DeepSpeed ZeRO-2 through Accelerate."""
-    checkpoint_every_s: Annotated[float, Field(gt=0)] = 60.0
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds between checkpoints; a killed training loses at most this much."""
 
     @model_validator(mode="after")

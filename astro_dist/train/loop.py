@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from astro_dist import work
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.files import tree_digests
-from astro_dist.models.device import autocast, choose_device, pin, resolve_precision
+from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.checkpoint import Checkpoints
 from astro_dist.train.config import TrainingConfig
@@ -36,7 +36,7 @@ from astro_dist.train.objectives import (
 from astro_dist.train.strategy import make_accelerator
 
 LOG_EVERY = 10
-VALIDATION_BATCHES = 4
+VALIDATION_SAMPLES = 128
 GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 1e-4
@@ -106,6 +106,8 @@ class Training:
                     figures |= self.validate()
                 curves.add(done, lr=learning_rate(self.config, step), **figures)
                 self._report(done, figures)
+                if done == self.config.steps:
+                    break
                 stop = _stop_asked()
                 due = stop is not None or time.monotonic() - saved_s > self.config.checkpoint_every_s
                 if self._leader_says(due):
@@ -130,14 +132,15 @@ class Training:
         parameters = list(self.objective.network.parameters())
         self.ema.store(parameters)
         self.ema.copy_to(parameters)
+        size = self.config.batch_size
+        batches = [self.validation.batch(n, size) for n in range(0, VALIDATION_SAMPLES, size)]
         totals: dict[str, float] = {}
         with torch.no_grad(), autocast(self.device, self.precision):
-            for n in range(VALIDATION_BATCHES):
-                batch = self.validation.batch(n * self.config.batch_size, self.config.batch_size)
+            for batch in batches:
                 loss, parts = self.objective.loss(self.objective.network, batch, self.device)
                 for name, value in {"loss": loss, **parts}.items():
                     key = f"validation_{name}"
-                    totals[key] = totals.get(key, 0.0) + float(value) / VALIDATION_BATCHES
+                    totals[key] = totals.get(key, 0.0) + float(value) / len(batches)
         self.ema.restore(parameters)
         return totals
 
@@ -232,7 +235,8 @@ def train(run: work.Run) -> dict[str, Any]:
     if len(reader.select("validation")):
         validation = TrainingData(reader, config, key, channels, "validation", own)
     training = Training(run, config, objective, data, validation)
-    figures = training.fit()
+    with flushed_denormals():
+        figures = training.fit()
     if training.rank != 0:
         return {}
     facts = training.publish(run.output)

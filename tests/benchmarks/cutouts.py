@@ -2,15 +2,15 @@
 
 ``python -m tests.benchmarks.cutouts [--folder F] [--rounds 3] [--shape 12000 15000]`` prints medians and
 ratios and asserts nothing. Every writer runs in a fresh process, in turn with the others; the clock runs
-while it cuts, not while it imports. Ours also computes sha256 and waits for the disk (fsync), zarr-python
-does neither. ``image`` stores brightness only; ``all`` stores image, mask, instances and valid, which is
-what the stage does.
+while it cuts, not while it imports. All wait for the disk (fsync), and ours computes sha256 of what it
+writes. ``image`` stores brightness only; ``all`` is the whole stage, which also checks the map's checksum,
+chooses the windows and stores mask, instances and valid.
 """
 
 import argparse
 import json
-import resource
-import statistics
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,14 +18,15 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import zarr
 from astropy.io import fits
 
-from astro_dist.files import remove
+from astro_dist.files import remove, tree_files
 from astro_dist.sky.annotations import Annotations
-from astro_dist.sky.maps import open_maps
+from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import bands, tile_map
 from astro_dist.store.cutouts import CUTOUTS, number_locally, read_windows
 from astro_dist.store.reader import StoreReader
@@ -70,7 +71,8 @@ def make_run(root: Path, threads: int = 1) -> Run:
 
 def write_images(root: Path, threads: int) -> None:
     """Cut and store the images with our reader of rows and our writer of shards."""
-    run, (sky_map,) = make_run(root), open_maps(make_run(root))
+    run = make_run(root)
+    sky_map = SkyMap.open(root / "maps" / "large.fits", run.config.maps, verify=False)
     tiles = tile_map(sky_map.shape, SIZE, SIZE)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles]).T
     for shard, first in enumerate(range(0, len(tiles), SHARD)):
@@ -89,17 +91,18 @@ def write_stage(root: Path, threads: int) -> None:
         CUTOUTS.run(state, task)
 
 
-def _do_tasks(root: Path, part: int) -> None:
+def _do_tasks(root: Path, part: int) -> float:
     run = make_run(root)
     state = CUTOUTS.open(run)
     for task in list(CUTOUTS.plan(run, {}))[part::2]:
         CUTOUTS.run(state, task)
+    return peak_mb()
 
 
-def write_stage_by_two(root: Path) -> None:
-    """The same by two processes that share the shards; the time they take to start is in the clock."""
+def write_stage_by_two(root: Path) -> float:
+    """Do the same in two processes that share the shards; the time they take to start is in the clock."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_do_tasks, [root, root], [0, 1]))
+        return max(pool.map(_do_tasks, [root, root], [0, 1]))
 
 
 def write_plain(root: Path, everything: bool) -> None:
@@ -123,6 +126,9 @@ def write_plain(root: Path, everything: bool) -> None:
                 np.isfinite(block["image"], out=block["valid"])
             for name, array in stacks.items():
                 array[first : first + len(here)] = block[name]
+    for path in tree_files(make_run(root).output):
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
 
 
 def _create_plain(group, spec, n):
@@ -148,21 +154,27 @@ WRITERS = {
 }
 
 
+def peak_mb() -> float:
+    """Return the largest resident memory of this process; ru_maxrss would include that of its parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
 def measure(root: Path, name: str) -> None:
-    """Run one writer in this process and print its seconds and peak memory."""
+    """Run one writer in this process and print its seconds, CPU seconds and peak memory."""
     remove(make_run(root).output)
-    start = time.perf_counter()
-    WRITERS[name](root)
-    seconds = time.perf_counter() - start
-    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    print(json.dumps({"seconds": seconds, "peak_mb": max(peaks) / 1024}))
+    os.sync()
+    start, before = time.perf_counter(), os.times()
+    peak = WRITERS[name](root) or 0.0
+    seconds, after = time.perf_counter() - start, os.times()
+    cpu = sum(after[:4]) - sum(before[:4])
+    print(json.dumps({"s": seconds, "cpu_s": cpu, "peak_mb": max(peak, peak_mb())}))
 
 
 def compare_writers(root: Path, rounds: int, n: int) -> None:
-    seconds = {name: [] for name in WRITERS}
-    peaks = dict.fromkeys(WRITERS, 0.0)
+    results = {name: [] for name in WRITERS}
     for _ in range(rounds):
-        for name in WRITERS:
+        for name, told in results.items():
             command = [
                 sys.executable,
                 "-m",
@@ -172,18 +184,18 @@ def compare_writers(root: Path, rounds: int, n: int) -> None:
                 "--measure",
                 name,
             ]
-            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            result = json.loads(told.splitlines()[-1])
-            seconds[name].append(result["seconds"])
-            peaks[name] = max(peaks[name], result["peak_mb"])
-    print(f"{'writer':<24}{'median s':>10}{'min':>7}{'max':>7}{'cutouts/s':>11}{'peak MB':>9}{'x zarr':>8}")
-    for name, times in seconds.items():
-        base = seconds["zarr all" if " all" in name else "zarr image"]
-        ratio = statistics.median(b / t for b, t in zip(base, times, strict=True))
-        median = statistics.median(times)
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            told.append(json.loads(done.stdout.splitlines()[-1]))
+    header = ("writer", "median s", "min", "max", "CPU s", "cutouts/s", "peak MB", "x zarr", "x CPU")
+    print(f"{header[0]:<24}" + "".join(f"{title:>10}" for title in header[1:]))
+    for name, told in results.items():
+        base = results["zarr all" if " all" in name else "zarr image"]
+        ratios = [median(b[key] / t[key] for b, t in zip(base, told, strict=True)) for key in ("s", "cpu_s")]
+        seconds = [t["s"] for t in told]
         print(
-            f"{name:<24}{median:>10.2f}{min(times):>7.2f}{max(times):>7.2f}"
-            f"{n / median:>11.0f}{peaks[name]:>9.0f}{ratio:>8.2f}"
+            f"{name:<24}{median(seconds):>10.2f}{min(seconds):>10.2f}{max(seconds):>10.2f}"
+            f"{median(t['cpu_s'] for t in told):>10.2f}{n / median(seconds):>10.0f}"
+            f"{max(t['peak_mb'] for t in told):>10.0f}{ratios[0]:>10.2f}{ratios[1]:>10.2f}"
         )
 
 
@@ -202,7 +214,7 @@ def compare_readers(root: Path, rounds: int) -> None:
             start = time.perf_counter()
             read(batch)
             times[name].append(time.perf_counter() - start)
-    rate = {name: 64 / statistics.median(values) for name, values in times.items()}
+    rate = {name: 64 / median(values) for name, values in times.items()}
     print(
         f"random batches of 64: ours {rate['ours']:.0f} cutouts/s, zarr-python oindex {rate['zarr']:.0f}, "
         f"ratio {rate['ours'] / rate['zarr']:.1f}"

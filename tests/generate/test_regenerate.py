@@ -14,7 +14,7 @@ def test_any_stamp_comes_out_the_same_bits(root):
         regenerate_stamp(small_run.make_pipeline(root).run, 0)
     run = small_run.execute(root)
     store = StoreReader(root / "stamps.zarr")
-    for stamp in (0, 5, 7):
+    for stamp in (0, 3, len(store) - 1):
         with np.load(regenerate_stamp(run, stamp)) as arrays:
             assert arrays["image"].tobytes() == store.read("image", [stamp])[0].tobytes()
             assert arrays["instances"].tobytes() == store.read("instances", [stamp])[0].tobytes()

@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_costs_only_its_steps(toy_run, tmp_path, monkeypatc
     whole = loop.train(toy_run(root=tmp_path / "whole", checkpoint_every_s=1e-6))
     run = toy_run(root=tmp_path / "broken", checkpoint_every_s=1e-6)
     with monkeypatch.context() as patch:
-        stop_after(patch, 3, Killed())
+        stop_after(patch, 2, Killed())
         with pytest.raises(Killed):
             loop.train(run)
     newest = Checkpoints(loop.checkpoint_folder(run)).newest()[1]
