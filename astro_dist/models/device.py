@@ -2,8 +2,9 @@
 
 API: ``pin(threads)`` first in every worker; ``choose_device(run)`` -> ``"cuda"`` or ``"cpu"``;
 ``resolve_precision(wish, device)`` -> ``"bf16"`` or ``"no"``; ``autocast(device, precision)`` is the
-context to run networks in, inside ``flushed_denormals()``; ``numerics(run)`` is what a stage gives as its ``Stage.numerics``. On one
-kind of machine with pinned threads and a fixed batch shape, a network gives the same bits each time.
+context to run networks in, inside ``flushed_denormals()``; ``numerics(run)`` is what a stage gives as
+its ``Stage.numerics``. On one kind of machine with pinned threads and a fixed batch shape, a network
+gives the same bits each time.
 """
 
 import contextlib
