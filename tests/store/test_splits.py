@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from astro_dist.sky.beams import Pixel
 from astro_dist.sky.fits_file import plane_wcs
+from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.store.splits import (
     GUARD,
     TEST,
@@ -16,6 +19,7 @@ from astro_dist.store.splits import (
     touches_any,
 )
 
+SUMSS = Path(__file__).parents[2] / "../shared/data/sumss"
 SIZE = 32
 CORNERS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * SIZE - 0.5
 
@@ -69,17 +73,32 @@ def test_no_sky_position_is_in_two_splits(seed, shift, scale, dec, jitter):
         maps.append((wcs, origins))
     split = split_of(maps, (0.6, 0.2, 0.2), seed=seed)
     ra, dec_deg = wcss[0].pixel_to_world_values(rng.uniform(-50, 530, 4000), rng.uniform(-50, 450, 4000))
+    assert_parted(maps, split, ra, dec_deg)
+
+
+def assert_parted(maps, split, ra, dec):
+    """Look up in which windows of which splits each position of the sky is."""
     held = np.zeros((3, len(ra)), bool)
     parts = np.split(split, np.cumsum([len(origins) for _, origins in maps])[:-1])
     for (wcs, origins), of_map in zip(maps, parts, strict=True):
-        x, y = wcs.world_to_pixel_values(ra, dec_deg)
-        inside = (np.abs(y - origins[:, :1] - SIZE / 2 + 0.5) <= SIZE / 2) & (
-            np.abs(x - origins[:, 1:] - SIZE / 2 + 0.5) <= SIZE / 2
-        )
+        x, y = wcs.world_to_pixel_values(ra, dec)
+        middle = origins + SIZE / 2 - 0.5
+        inside = np.maximum(abs(y - middle[:, :1]), abs(x - middle[:, 1:])) <= SIZE / 2
         for k in range(3):
             held[k] |= inside[of_map == k].any(axis=0)
     assert held.any(axis=1).sum() >= 2
     assert held.sum(axis=0).max() <= 1
+
+
+@pytest.mark.skipif(not SUMSS.is_dir(), reason="the SUMSS maps are not there")
+def test_neighbours_of_a_real_survey_that_overlap_share_no_sky():
+    opened = [SkyMap.open(path, MapsConfig(), verify=False) for path in sorted(SUMSS.glob("*.fz"))[:4]]
+    maps = [(one.wcs, tiles(*one.shape)) for one in opened]
+    split = split_of(maps, block=512)
+    assert (np.bincount(split, minlength=4) > 50).all()
+    rng = np.random.default_rng(0)
+    ra, dec = (np.degrees(rng.uniform(*ends, 5000)) for ends in np.radians([(42.0, 60.0), (-42.0, -30.0)]))
+    assert_parted(maps, split, ra, dec)
 
 
 def test_touching_is_what_the_pixel_grid_says_within_a_map():

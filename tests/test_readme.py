@@ -1,0 +1,42 @@
+"""What the README says is what there is."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from astro_dist.cli import build_parser
+from astro_dist.stages import STAGES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PLACEHOLDERS = {"CONFIG": "configs/quickstart.yaml"}
+
+
+def commands():
+    found = re.findall(r"`(astro-dist [^`]+)`", README) + re.findall(r"^    (astro-dist .+)$", README, re.M)
+    found += re.findall(r"&& (astro-dist .+)$", README, re.M)
+    return sorted({" ".join(text.split("  ")[0].split()) for text in found})
+
+
+def test_the_two_commands_are_there_and_ci_runs_the_second():
+    assert "pip install -e . && astro-dist run configs/quickstart.yaml" in README
+    assert "pip install -e '.[test]' && pytest" in README
+    script = (ROOT / ".ci/run").read_text()
+    assert "pip install -q -e '.[test]'" in script
+    assert script.rstrip().endswith("\npytest")
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_readme_parses(line):
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
+    options = build_parser().parse_args(words)
+    config = getattr(options, "config", None)
+    assert config is None or (ROOT / config).exists()
+
+
+def test_there_are_several_commands_and_every_stage_is_named():
+    assert len(commands()) >= 6
+    for name in STAGES:
+        assert re.search(rf"`(train )?{name}`", README)
