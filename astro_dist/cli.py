@@ -193,6 +193,8 @@ def _status(root: Path) -> int:
         if state.status == "todo":
             for note in read_progress(pipeline.root / "logs" / "progress", state.stage.name):
                 print(f"{'':<12} {note['task']}: {note['done']:g} of {note['total']:g}")
+    for name, path in pipeline.results().items():
+        print(f"{name}: {path}")
     return 0
 
 

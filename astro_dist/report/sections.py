@@ -233,7 +233,7 @@ def _next_blocks(run: Run) -> list[Block]:
             f"ds9 -asinh -zscale {folder}/map.fits -region load {folder}/truth.reg\n"
             f"topcat {folder}/truth.vot"
         ),
-        "Make the sources twice as bright and assemble the field again; nothing is trained or drawn anew.": (
+        "Make the sources brighter and assemble the field again; nothing is trained or drawn anew.": (
             f"astro-dist run {root}/config.yaml --out {root} "
             f"--set assemble.flux.scale={scale:g} --redo assemble"
         ),
