@@ -127,7 +127,8 @@ class Annotations:
         """
         mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
         pixels = self._pixels(map_index)
-        rows = slice(*np.searchsorted(pixels["y"], [window.y0, window.y1]))
+        # Bounds of the column's own type: others would have the whole column converted.
+        rows = slice(*np.searchsorted(pixels["y"], np.array([window.y0, window.y1], np.int32)))
         x = pixels["x"][rows]
         inside = (x >= window.x0) & (x < window.x1)
         place = pixels["y"][rows][inside] - window.y0, x[inside] - window.x0

@@ -253,8 +253,8 @@ def _estimate(run: Run) -> Estimate:
         tasks=tasks,
         bytes=int(4.3 * pixels * n) + 100_000,
         files=len(STACKS["cutouts"]) * (tasks + 1) + COLUMN_FILES,
-        memory_bytes=250_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
-        cpu_s=3.5e-8 * pixels * n,
+        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
+        cpu_s=4.5e-8 * pixels * n,
         exact=known,
     )
 
