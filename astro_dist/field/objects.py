@@ -8,6 +8,7 @@ its mask is rejected with a one-word reason. The same stamp and settings always 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil, log, sqrt
 from typing import Any
 
@@ -187,10 +188,12 @@ def footprint_weights(
     own = _distance(instances == number, steps)
     rim = np.clip((own - config.grow_beams) / config.taper_beams, 0, 1)
     weights = 0.5 + 0.5 * np.cos(np.pi * rim)
-    other = (instances != number) & (instances != 0)
-    if other.any():
-        far = _distance(other, steps) ** 2
-        weights *= far / (far + own**2)
+    with np.errstate(divide="ignore"):
+        closeness = [
+            _distance(instances == n, steps) ** -2.0 for n in np.unique(instances) if n not in (0, number)
+        ]
+    if closeness:
+        weights *= 1 / (1 + own**2 * np.sum(closeness, axis=0))
     return weights.astype(np.float32)
 
 
@@ -261,10 +264,15 @@ def _build(
     )
 
 
-def _steps_in_beams(beam: Beam, pixel: Pixel) -> list[float]:
+@lru_cache(maxsize=1024)
+def _steps_in_beams(beam: Beam, pixel: Pixel) -> tuple[float, float]:
     """Return the size of a pixel along y and x in units of the beam's width (FWHM) along that axis."""
-    neighbours = (float(beam.profile(np.array(y), np.array(x), pixel)) for y, x in ((1, 0), (0, 1)))
-    return [sqrt(-log(max(value, 1e-300)) / (4 * log(2))) for value in neighbours]
+    along_y, along_x = (float(beam.profile(np.array(y), np.array(x), pixel)) for y, x in ((1, 0), (0, 1)))
+    return _width_in_beams(along_y), _width_in_beams(along_x)
+
+
+def _width_in_beams(neighbour: float) -> float:
+    return sqrt(-log(max(neighbour, 1e-300)) / (4 * log(2)))
 
 
 def _distance(pixels: NDArray[np.bool_], steps: Sequence[float]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from astro_dist.config import validate
@@ -132,6 +132,7 @@ def test_neighbours_do_not_take_each_others_light():
 
 
 @settings(max_examples=25, deadline=None)
+@example([(20, 20), (20, 21), (20, 22)])
 @given(st.lists(st.tuples(st.integers(20, 75), st.integers(20, 75)), min_size=1, max_size=4, unique=True))
 def test_what_instances_get_never_adds_up_to_more_than_the_whole(places):
     instances = np.zeros(Y.shape, np.uint16)
