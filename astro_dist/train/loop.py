@@ -161,16 +161,21 @@ class Training:
         return {"loss": loss.detach(), **parts}
 
     def _batches(self, start: int) -> Iterator[tuple[int, Batch]]:
-        """Yield this rank's share of every batch, reading the next one while one is trained on."""
+        """Yield this rank's share of every batch; for a GPU, while reading the next one."""
 
         def load(step: int) -> Batch:
             return self.data.batch(step * self.config.batch_size + self.rank * self.share, self.share)
 
+        steps = range(start, self.config.steps)
+        if self.device == "cpu":
+            # A thread more than cores would hold up all of torch's at their barriers.
+            yield from ((step, load(step)) for step in steps)
+            return
         with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(load, start) if start < self.config.steps else None
-            for step in range(start, self.config.steps):
-                batch = following.result()
-                following = reader.submit(load, step + 1) if step + 1 < self.config.steps else None
+            following = [reader.submit(load, step) for step in steps[:1]]
+            for step in steps:
+                batch = following.pop().result()
+                following += [reader.submit(load, later) for later in steps[step + 1 - start :][:1]]
                 yield step, batch
 
     def _summarise(self, done: int, losses: list[dict[str, torch.Tensor]]) -> dict[str, float]:
