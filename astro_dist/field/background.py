@@ -119,9 +119,7 @@ class MapBackground:
 
     def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
         """See `Background`."""
-        spots = zip(y.tolist(), x.tolist(), strict=True)
-        values = [self.mesh.evaluate(Window(i, i + 1, j, j + 1))[1][0, 0] for i, j in spots]
-        return np.array(values, np.float64)
+        return self.mesh.evaluate_at(y, x)[1].astype(np.float64)
 
     def close(self, ground: Ground) -> None:
         """See `Background`: blank pixels are closed, and those of kept sources taken."""

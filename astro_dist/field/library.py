@@ -1,29 +1,50 @@
 """The library of shapes: every accepted object of the stamps, as the bands of a field read it.
 
-``shapes.npy`` holds the pixels of all shapes one after the other (float32), ``objects.parquet`` where
-each begins and what it is. Turned and multiplied by a placement's amplitude, a shape is what was added.
+Who draws a shard of stamps leaves its accepted objects beside it, one file per shard; a field gathers
+them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32), ``objects.parquet``
+where each begins, what it is and its moments. Turned and multiplied by a placement's amplitude, a shape
+is what was added.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist.field.flux import stretch_shape
-from astro_dist.field.objects import AcceptConfig, SkyObject, extract_objects
-from astro_dist.field.truth import Table, read_parquet, write_parquet
-from astro_dist.files import publish_file
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
+from astro_dist.field.objects import SkyObject
+from astro_dist.field.truth import Table, moments_of, read_parquet, write_parquet
+from astro_dist.files import publish_file, sha256_file
+from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader
 from astro_dist.work import check_stop
 
 OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"
+PIXELS = "shape_pixels"
 READ_STAMPS = 64
+TYPES = {
+    "stamp": "i4",
+    "instance": "i4",
+    "class": "u1",
+    "stamp_y0": "i4",
+    "stamp_x0": "i4",
+    "height": "i4",
+    "width": "i4",
+    "donor_snr": "f4",
+    "iou": "f4",
+}
+MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
+    "peak": "f4",
+    "peak_y": "i4",
+    "peak_x": "i4",
+    "n_pix": "i4",
+}
+Pixels = NDArray[np.float32]
 
 
 class Library:
@@ -37,13 +58,13 @@ class Library:
 
     @cached_property
     def table(self) -> Table:
-        """Columns ``stamp instance class offset height width n_pix donor_snr iou``, a row per object."""
+        """A row per object: the columns of `TYPES`, the moments of `MOMENT_TYPES`, and ``offset``."""
         return read_parquet(self.folder / OBJECTS_FILE)
 
     def __len__(self) -> int:
         return len(self._offset)
 
-    def shape(self, number: int, turn: int = 0) -> NDArray[np.float32]:
+    def shape(self, number: int, turn: int = 0) -> Pixels:
         """Return the shape of an object (h, w), turned and flipped; not to be written to."""
         height, width = self._height[number], self._width[number]
         first = self._offset[number]
@@ -51,72 +72,93 @@ class Library:
         return apply_symmetry(pixels, turn) if turn else pixels
 
 
+def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
+    """Publish some objects, pixels included, as one parquet file, and return its sha256."""
+    rows = [
+        (o.stamp, o.instance, int(o.source_class), o.box.y0, o.box.x0, *o.shape.shape, o.snr, o.iou)
+        for o in objects
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * len(TYPES)
+    table = {n: np.array(v, t) for (n, t), v in zip(TYPES.items(), columns, strict=True)}
+    shapes = [o.shape for o in objects]
+    table |= _moments(shapes)
+    offsets = np.cumsum([0, *(shape.size for shape in shapes)]).astype(np.int32)
+    ragged = pa.ListArray.from_arrays(offsets, _flat(shapes))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with publish_file(path) as hidden:
+        arrow = pa.table({**table, PIXELS: ragged})
+        # A dictionary of float pixels costs time and saves nothing.
+        pq.write_table(arrow, hidden, compression="zstd", use_dictionary=False)
+    return sha256_file(path)
+
+
 def build_library(
-    folder: Path,
-    stamps: StoreReader,
-    pixels: list[Pixel],
-    accept: AcceptConfig,
-    *,
-    stretched: bool = False,
-    tell: Callable[[int], None] = lambda done: None,
-) -> Counter[str]:
-    """Extract the objects of all stamps into a library, and return how many were rejected by reason.
+    folder: Path, parts: Sequence[Path], *, spurious: bool = False, stretched: StoreReader | None = None
+) -> int:
+    """Gather the objects of all shards into a library, and return how many there are.
 
     Parameters
     ----------
-    pixels
-        Of the map each stamp's donor comes from, in the order of the stamps.
+    parts
+        The files that `write_objects` left, in the order of the shards.
+    spurious
+        Keep the spurious objects among them.
     stretched
-        Keep the stretched pixels of the object's own mask instead of the unit-peak shape.
-    tell
-        Is told the number of stamps done.
+        The stamps, if the library is to hold the stretched pixels of each object's own mask instead of
+        its unit-peak shape.
     """
-    rows: list[tuple[Any, ...]] = []
-    shapes: list[NDArray[np.float32]] = []
-    rejected: Counter[str] = Counter()
-    offset = 0
-    for done, (image, rms, found, refused) in enumerate(_read_objects(stamps, pixels, accept), 1):
-        tell(done)
-        rejected += refused
-        for item in found:
-            shape = _stretched(item, image, rms) if stretched else item.shape
-            shapes.append(shape.astype(np.float32).ravel())
-            kind = int(item.source_class)
-            n_pix = np.count_nonzero(shape)
-            rows.append((item.stamp, item.instance, kind, offset, *shape.shape, n_pix, item.snr, item.iou))
-            offset += shape.size
-    names = ("stamp", "instance", "class", "offset", "height", "width", "n_pix", "donor_snr", "iou")
-    types = ("i4", "i4", "u1", "i8", "i4", "i4", "i4", "f4", "f4")
-    columns = zip(*rows, strict=True) if rows else [()] * len(names)
-    table: Table = {n: np.array(v, t) for n, t, v in zip(names, types, columns, strict=True)}
+    table, pixels = _gather(parts)
+    if not spurious:
+        table, pixels = _keep(table, pixels, table["class"] != SourceClass.SPURIOUS)
+    if stretched is not None:
+        shapes = list(_stretched_shapes(stretched, table))
+        table, pixels = table | _moments(shapes), _flat(shapes)
+    sizes = _sizes(table)
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
-        np.save(handle, np.concatenate(shapes) if shapes else np.zeros(0, np.float32))
-    write_parquet(folder / OBJECTS_FILE, table)
-    return rejected
+        np.save(handle, pixels)
+    write_parquet(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes})
+    return len(sizes)
 
 
-def choose_classes(accept: AcceptConfig, spurious: bool) -> AcceptConfig:
-    """Return the settings of acceptance with spurious objects among the wanted classes, or not."""
-    name = SourceClass.SPURIOUS.name.lower()
-    sources = tuple(c for c in accept.classes if c != name)
-    return accept.model_copy(update={"classes": (*sources, name) if spurious else sources})
+def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
+    tables = [pq.read_table(path) for path in parts]
+    columns = [name for name in tables[0].column_names if name != PIXELS]
+    table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
+    chunks = [chunk.flatten().to_numpy() for part in tables for chunk in part[PIXELS].chunks]
+    return table, np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
-def _read_objects(
-    stamps: StoreReader, pixels: list[Pixel], accept: AcceptConfig
-) -> Iterator[tuple[NDArray[np.float32], float, list[SkyObject], Counter[str]]]:
-    columns = [stamps.columns[f"beam_{name}"].tolist() for name in ("major_arcsec", "minor_arcsec", "pa_deg")]
-    beams = [Beam(*values) for values in zip(*columns, strict=True)]
-    all_rms = stamps.columns["rms_jy_beam"].tolist()
-    for start in range(0, len(stamps), READ_STAMPS):
+def _keep(table: Table, pixels: Pixels, kept: NDArray[np.bool_]) -> tuple[Table, Pixels]:
+    if kept.all():
+        return table, pixels
+    inside = np.repeat(kept, _sizes(table))
+    return {name: values[kept] for name, values in table.items()}, pixels[inside]
+
+
+def _sizes(table: Table) -> NDArray[np.int64]:
+    return table["height"].astype(np.int64) * table["width"]
+
+
+def _moments(shapes: Sequence[Pixels]) -> Table:
+    rows = [moments_of(shape) for shape in shapes]
+    return {name: np.array([row[name] for row in rows], kind) for name, kind in MOMENT_TYPES.items()}
+
+
+def _flat(shapes: Sequence[Pixels]) -> Pixels:
+    return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
+
+
+def _stretched_shapes(stamps: StoreReader, table: Table) -> Iterator[Pixels]:
+    """Yield each object's stretched pixels in its box, 0 outside its own mask."""
+    rms = stamps.columns["rms_jy_beam"]
+    boxes = np.stack([table[name] for name in ("stamp_y0", "stamp_x0", "height", "width")], axis=1)
+    for start in range(0, len(boxes), READ_STAMPS):
         check_stop()
-        numbers = range(start, min(start + READ_STAMPS, len(stamps)))
-        batch = [stamps.read(name, list(numbers)) for name in ("image", "mask", "instances")]
-        for stamp, image, mask, instances in zip(numbers, *batch, strict=True):
-            rms, beam, pixel = all_rms[stamp], beams[stamp], pixels[stamp]
-            found, refused = extract_objects(image, mask, instances, rms, beam, pixel, accept, stamp)
-            yield image, rms, found, refused
-
-
-def _stretched(item: SkyObject, image: NDArray[np.float32], rms_jy_beam: float) -> NDArray[np.float32]:
-    return stretch_shape(image[item.box.slices], item.mask, rms_jy_beam)
+        rows = range(start, min(start + READ_STAMPS, len(boxes)))
+        numbers = table["stamp"][rows.start : rows.stop].tolist()
+        images, instances = (stamps.read(name, numbers) for name in ("image", "instances"))
+        for row, image, numbered in zip(rows, images, instances, strict=True):
+            y0, x0, height, width = boxes[row].tolist()
+            box = (slice(y0, y0 + height), slice(x0, x0 + width))
+            inside = numbered[box] == table["instance"][row]
+            yield stretch_shape(image[box], inside, float(rms[table["stamp"][row]]))

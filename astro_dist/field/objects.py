@@ -32,7 +32,7 @@ class AcceptConfig(Section):
     """What makes a generated source an object that may be placed on a map."""
 
     classes: tuple[str, ...] = ("compact", "extended")
-    """The classes whose instances become objects; spurious ones only when they are named here."""
+    """The classes whose instances are wanted; spurious objects are kept apart, for assemble.spurious."""
     min_snr: float = 10.0
     """Faintest peak of a donor over its noise: bright donors are scaled down rather than faint ones up."""
     threshold_snr: float = 3.0
@@ -62,6 +62,12 @@ class AcceptConfig(Section):
             raise ValueError("grow_beams must not be negative and taper_beams must be above 0")
         return self
 
+    def with_spurious(self) -> "AcceptConfig":
+        """Return the same conditions for spurious objects too."""
+        name = SourceClass.SPURIOUS.name.lower()
+        others = (c for c in self.classes if c != name)
+        return self.model_copy(update={"classes": (*others, name)})
+
     @property
     def wanted(self) -> tuple[SourceClass, ...]:
         """The classes as members of `SourceClass`."""
@@ -82,14 +88,12 @@ class SkyObject:
         Where `shape` lies in the stamp.
     shape
         (h, w) float32, brightness over its peak: maximum 1, zero outside the footprint.
-    mask
-        (h, w) bool, the pixels of the mask it was generated from.
     snr
         Peak over the noise of the donor.
     flux_over_peak
         Sum of `shape`, in pixels; a point source has the beam's area.
     iou
-        How well its isophote agrees with `mask`.
+        How well its isophote agrees with the mask it was generated from.
     """
 
     stamp: int
@@ -97,7 +101,6 @@ class SkyObject:
     source_class: SourceClass
     box: Window
     shape: FloatArray
-    mask: NDArray[np.bool_]
     snr: float
     flux_over_peak: float
     iou: float
@@ -202,7 +205,6 @@ class _Profile:
     """What is left of an instance that passed: arrays of the window it was examined in."""
 
     values: FloatArray
-    region: NDArray[np.bool_]
     weights: FloatArray
     peak: float
     iou: float
@@ -242,7 +244,7 @@ def _examine(
         return "ignored_mask" if missing >= spilt else "spill"
     if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
         return "narrower_than_beam"
-    return _Profile(values, region, weights, peak, iou)
+    return _Profile(values, weights, peak, iou)
 
 
 def _build(
@@ -257,7 +259,6 @@ def _build(
         source_class=source_class,
         box=inner.shifted(window.y0, window.x0),
         shape=shape,
-        mask=profile.region[inner.slices].copy(),
         snr=profile.peak,
         flux_over_peak=float(shape.sum(dtype=np.float64)),
         iou=profile.iou,

@@ -6,7 +6,7 @@ pixels of the field, its mask and instances, and the truth.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k
 from astro_dist.field.library import Library
-from astro_dist.field.truth import Table, moments_of, size_columns
+from astro_dist.field.truth import Table, size_columns, turn_moments
 from astro_dist.sky.beams import symmetries
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap
@@ -106,19 +106,25 @@ class _Draw:
         share = self.stream("assemble", "turns").random(int(slots.max()) + 1)[slots]
         return np.asarray(self.turns[(share * len(self.turns)).astype(np.int64)])
 
-    def shapes(self, n: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the turned shape of every placement."""
+    def moments(self, objects: Integers, slots: Integers) -> Table:
+        """Return the moments of the turned shapes, and their heights and widths."""
+        return turn_moments({n: v[objects] for n, v in self.library.table.items()}, self.turn(slots))
+
+    def footprints(self, n: int) -> Iterator[layout.Footprint]:
+        """Yield the turned footprint of every placement."""
         objects, slots = self.slots(n)
-        for number, turn in zip(objects.tolist(), self.turn(slots).tolist(), strict=True):
-            yield self.library.shape(number, turn)
+        unit = self.moments(objects, slots)
+        columns = (objects, self.turn(slots), unit["peak_y"], unit["peak_x"])
+        for number, turn, *peak in zip(*(column.tolist() for column in columns), strict=True):
+            inside = self.library.shape(number, turn) != 0
+            yield layout.Footprint(inside.view(np.uint8), tuple(peak))
 
     def place(self, n: int) -> layout.Places | None:
         """Return the first pixel of every box, or None when not all find a place."""
         check_stop()
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)
-        footprints = (layout.Footprint.of(shape) for shape in self.shapes(n))
-        places = layout.place(footprints, ground, self._candidates(n), self.config.max_overlap)
+        places = layout.place(self.footprints(n), ground, self._candidates(n), self.config.max_overlap)
         self.placed = len(places)
         return places if len(places) == n + self.n_spurious(n) else None
 
@@ -185,8 +191,7 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
     """Give every placement its brightness and measure what it adds to the field."""
     field, library = drawn.field, drawn.library
     objects, slots = drawn.slots(n)
-    rows: list[dict[str, float]] = [moments_of(shape) for shape in drawn.shapes(n)]
-    unit: dict[str, NDArray[Any]] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    unit = drawn.moments(objects, slots)
     y_peak, x_peak = places[:, 0] + unit["peak_y"], places[:, 1] + unit["peak_x"]
     sigma = drawn.background.rms_at(y_peak, x_peak)
     k = draw_k(len(slots), drawn.config.flux, drawn.stream("assemble", "flux"))[slots]
@@ -195,16 +200,15 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
         flux = drawn.catalogue.flux_jy[drawn.rows[slots[:n]]]
         k[:n] = flux * area / unit["sum"][:n] / sigma[:n]
     amplitude = (sigma * k).astype(np.float32)
-    added = [_added(shape, a) for shape, a in zip(drawn.shapes(n), amplitude, strict=True)]
-    peak = np.array([a[0] for a in added], np.float32)
+    # Rounding is monotonic: the brightest product is that of the brightest pixel.
+    peak = unit["peak"] * amplitude
+    added = zip(objects.tolist(), amplitude, strict=True)
+    sums = [float((library.shape(number) * a).sum(dtype=np.float64)) for number, a in added]
     y, x = places[:, 0] + unit["y"], places[:, 1] + unit["x"]
     ra, dec = field.sky_of(y, x)
     ra_peak, dec_peak = field.sky_of(y_peak, x_peak)
     moments = np.stack([unit["yy"], unit["yx"], unit["yx"], unit["xx"]], axis=1).reshape(-1, 2, 2)
-    source = {name: library.table[name][objects] for name in ("class", "stamp", "instance", "donor_snr")}
-    turns = drawn.turn(slots)
-    odd = turns % 2 == 1
-    height, width = library.table["height"][objects], library.table["width"][objects]
+    source = {name: unit[name] for name in ("class", "stamp", "instance", "donor_snr")}
     return {
         "id": np.arange(1, len(slots) + 1, dtype=np.int32),
         **source,
@@ -220,22 +224,16 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
         "snr": peak / sigma,
         "sigma_jy_beam": sigma,
         "peak_jy_beam": peak,
-        "flux_jy": np.array([a[1] for a in added]) / area,
+        "flux_jy": np.array(sums) / area,
         "beam_area_pix": np.full(len(slots), area),
         **size_columns(moments, field.beam, field.pixel),
-        "n_pix": unit["n_pix"].astype(np.int32),
+        "n_pix": unit["n_pix"],
         "object": objects.astype(np.int32),
-        "turn": turns.astype(np.uint8),
+        "turn": drawn.turn(slots).astype(np.uint8),
         "y0": places[:, 0].astype(np.int32),
         "x0": places[:, 1].astype(np.int32),
-        "height": np.where(odd, width, height),
-        "width": np.where(odd, height, width),
+        "height": unit["height"],
+        "width": unit["width"],
         "amplitude_jy_beam": amplitude,
         "level_jy_beam": np.minimum(drawn.config.mask_snr * sigma, 0.5 * peak).astype(np.float32),
     }
-
-
-def _added(shape: NDArray[np.float32], amplitude: np.float32) -> tuple[np.float32, float]:
-    """Return the brightest pixel that is added to the map, and the sum of all."""
-    pixels = shape * amplitude
-    return pixels.max(), float(pixels.sum(dtype=np.float64))

@@ -102,6 +102,32 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
+def turn_moments(rows: Table, turns: NDArray[np.integer[Any]]) -> Table:
+    """Return rows of `moments_of` and box sizes as those of the turned images.
+
+    Parameters
+    ----------
+    rows
+        The columns of `moments_of`, ``height`` and ``width``; others stay as they are.
+    turns
+        Shape (n,), as `astro_dist.sky.beams.apply_symmetry` counts them.
+    """
+    rows = {name: values.copy() for name, values in rows.items()}
+    for quarter in range(3):
+        now = turns % 4 > quarter
+        # A quarter turn sends (y, x) to (width - 1 - x, y).
+        for y, x in (("y", "x"), ("peak_y", "peak_x")):
+            rows[y][now], rows[x][now] = rows["width"][now] - 1 - rows[x][now], rows[y][now]
+        for one, other in (("yy", "xx"), ("height", "width")):
+            rows[one][now], rows[other][now] = rows[other][now], rows[one][now]
+        rows["yx"][now] *= -1
+    mirrored = turns >= 4
+    for x in ("x", "peak_x"):
+        rows[x][mirrored] = rows["width"][mirrored] - 1 - rows[x][mirrored]
+    rows["yx"][mirrored] *= -1
+    return rows
+
+
 def ellipses(
     moments_pix: NDArray[np.float64], pixel: Pixel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,8 @@ and place go. Half of the work of acceptance is thus done before anything is dra
 Shape letters: B batch, S side of a stamp in pixels.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,7 @@ from astro_dist.store.reader import StoreReader
 
 READ_AT_ONCE = 256
 Image = NDArray[np.float32]
+Stream = Callable[..., np.random.Generator]
 _symmetries = lru_cache(symmetries)
 
 
@@ -53,13 +55,24 @@ class Donors:
     compact: NDArray[np.int64]
     backgrounds: NDArray[np.int64]
 
-    def choose(self, reader: StoreReader, extended_fraction: float, rng: np.random.Generator) -> Choice:
-        """Draw a mask donor, a background donor and a turn that keeps the donor's beam and pixels."""
-        pools = (self.extended, self.compact)
-        pool = pools[int(rng.random() >= extended_fraction)]
-        if not len(pool):
-            pool = np.concatenate(pools)
-        donor = int(rng.choice(pool))
+    def choose(self, reader: StoreReader, extended_fraction: float, stream: Stream, stamp: int) -> Choice:
+        """Draw mask donor, background donor, and a turn that keeps the donor's beam and pixels.
+
+        The two kinds of donor alternate evenly, and each kind is gone through in a random order, then in
+        another: no mask comes back before all others have been used.
+        """
+        share = extended_fraction if len(self.compact) else 1.0
+        share = share if len(self.extended) else 0.0
+        # Among the stamps before this one, so many had an extended donor.
+        before, after = math.floor(stamp * share), math.floor((stamp + 1) * share)
+        kind, pool, rank = (
+            ("extended", self.extended, before)
+            if after > before
+            else ("compact", self.compact, stamp - before)
+        )
+        lap, place = divmod(rank, len(pool))
+        donor = int(stream("donors", kind, lap).permutation(pool)[place])
+        rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
 

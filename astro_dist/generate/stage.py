@@ -91,13 +91,17 @@ def _open(run: Run) -> Any:
 
 
 def _draw_shard(maker: Any, task: Task) -> dict[str, Any]:
-    from astro_dist.store.stamps import write_stamps
+    from astro_dist.field.library import write_objects
+    from astro_dist.store.stamps import objects_path, write_stamps
 
     index, per_shard = task.args["index"], maker.settings.per_shard
     stamps = maker.make_shard(index)
     arrays = (stamps.image_jy_beam, stamps.mask, stamps.instances)
-    digests = write_stamps(maker.run.output, index, *arrays, per_shard)
+    folder = maker.run.output
+    digests = write_stamps(folder, index, *arrays, per_shard)
     objects, rejected = maker.extract(stamps, index * per_shard)
+    path = objects_path(folder, index)
+    digests[str(path.relative_to(folder))] = write_objects(path, objects)
     classes = Counter(found.source_class.name.lower() for found in objects)
     return {
         "accepted": sum(classes[name] for name in _SOURCES),
@@ -146,12 +150,10 @@ def _sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
 
 
 def _check_shards(run: Run, results: Results, tasks: list[Task]) -> None:
-    from astro_dist.store.shards import shard_path
-
     bad = []
     for task in tasks:
-        for array, digest in results[task.name]["sha256"].items():
-            path = shard_path(run.output, array, task.args["index"])
+        for name, digest in results[task.name]["sha256"].items():
+            path = run.output / name
             if not path.exists() or sha256_file(path) != digest:
                 bad.append(task.name)
                 break
@@ -180,6 +182,7 @@ GENERATE = Stage(
     estimate=estimate,
     sections=("generate",),
     inputs=("cutouts", "autoencoder", "diffusion"),
+    schema=2,
     numerics=numerics,
     gpu=True,
 )

@@ -6,6 +6,7 @@ cross a shard, so that no stamp depends on what else is drawn, where or in which
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,8 +63,8 @@ class StampMaker:
 
     def choose(self, stamp: int) -> Choice:
         """Return what a stamp is drawn for."""
-        rng = self.run.stream("generate", "conditions", stamp)
-        return self.donors.choose(self.reader, self.settings.extended_fraction, rng)
+        stream = partial(self.run.stream, "generate")
+        return self.donors.choose(self.reader, self.settings.extended_fraction, stream, stamp)
 
     def make_shard(self, shard: int) -> Stamps:
         """Draw all stamps of a shard."""
@@ -94,7 +95,11 @@ class StampMaker:
         return Stamps(image, conditions.mask_BSS[:n], conditions.instances_BSS[:n], tuple(choices), rms)
 
     def extract(self, stamps: Stamps, first: int) -> tuple[list[SkyObject], dict[str, int]]:
-        """Return the accepted objects of consecutive stamps, and how many were refused by reason."""
+        """Return the accepted objects of consecutive stamps, and how many were refused by reason.
+
+        Spurious ones are always among the objects, for fields that want them.
+        """
+        accept = self.settings.accept.with_spurious()
         objects: list[SkyObject] = []
         rejected: dict[str, int] = {}
         for place, choice in enumerate(stamps.choices):
@@ -104,7 +109,7 @@ class StampMaker:
                 stamps.instances[place],
                 float(stamps.rms_jy_beam[place]),
                 *sky_of(self.reader, choice.donor),
-                self.settings.accept,
+                accept,
                 first + place,
             )
             objects += found

@@ -1,7 +1,8 @@
 """The store of generated stamps: who generates hands over whole shards, and the columns at the end.
 
 How many stamps there will be need not be known while they are written, since generation tops up until
-enough objects are accepted: shard files carry no total, and `publish_stamps` sets it.
+enough objects are accepted: shard files carry no total, and `publish_stamps` sets it. Beside the arrays
+lies one file per shard with its accepted objects (`astro_dist.field.library.write_objects`).
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from astro_dist.store.schema import IMAGE, INSTANCES, MASK, publish_store
-from astro_dist.store.shards import write_shard
+from astro_dist.store.shards import shard_path, write_shard
+
+OBJECTS = "objects"
 
 
 def write_stamps(
@@ -22,7 +25,7 @@ def write_stamps(
     instances: NDArray[Any],
     per_shard: int,
 ) -> dict[str, str]:
-    """Publish one shard of stamps and return ``{array: sha256}`` for the task's record.
+    """Publish one shard of stamps and return ``{file: sha256}`` for the task's record.
 
     Parameters
     ----------
@@ -38,7 +41,21 @@ def write_stamps(
         Stamps in a full shard; only the last shard of the store may hold fewer.
     """
     arrays = ((IMAGE, image_jy_beam), (MASK, mask), (INSTANCES, instances))
-    return {spec.name: write_shard(path, spec, shard, values, per_shard) for spec, values in arrays}
+    digests = {}
+    for spec, values in arrays:
+        digest = write_shard(path, spec, shard, values, per_shard)
+        digests[str(shard_path(path, spec.name, shard).relative_to(path))] = digest
+    return digests
+
+
+def objects_path(path: Path, shard: int) -> Path:
+    """Return where the accepted objects of a shard belong."""
+    return path / OBJECTS / f"{shard:05}.parquet"
+
+
+def objects_files(path: Path) -> list[Path]:
+    """Return the files of accepted objects of a store, in the order of the shards."""
+    return sorted((path / OBJECTS).glob("*.parquet"))
 
 
 def publish_stamps(

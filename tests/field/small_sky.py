@@ -9,7 +9,8 @@ from astro_dist.config import fingerprint
 from astro_dist.errors import RecomputeError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.objects import AcceptConfig
+from astro_dist.field.library import write_objects
+from astro_dist.field.objects import AcceptConfig, extract_objects
 from astro_dist.files import publish_folder, tree_digests
 from astro_dist.processes import ProcessExecutor
 from astro_dist.seeds import stream
@@ -19,7 +20,7 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
-from astro_dist.store.stamps import publish_stamps, write_stamps
+from astro_dist.store.stamps import objects_path, publish_stamps, write_stamps
 from astro_dist.work import Run, SerialExecutor, for_stage
 
 BEAM, PIXEL, RMS = Beam(8.0, 8.0, 0.0), Pixel(2.0, 2.0), 1e-4
@@ -83,10 +84,15 @@ def beam_columns(beams):
 def write_stamp_store(path: Path, n: int, beam: Beam, pixel: Pixel, n_maps: int) -> None:
     """Write stamps of one compact and one double source each; every fourth has a spurious streak too."""
     made = [make_stamp(i, beam, pixel) for i in range(n)]
+    accept = AcceptConfig().with_spurious()
     image, mask, instances = (np.stack(part) for part in zip(*made, strict=True))
     for shard, start in enumerate(range(0, n, SHARD)):
         part = slice(start, start + SHARD)
         write_stamps(path, shard, image[part], mask[part], instances[part], SHARD)
+        numbers = range(n)[part]
+        arrays = zip(numbers, image[part], mask[part], instances[part], strict=True)
+        found = [extract_objects(*a, RMS, beam, pixel, accept, stamp)[0] for stamp, *a in arrays]
+        write_objects(objects_path(path, shard), [item for items in found for item in items])
     columns = {"donor": np.arange(n) % n_maps, "background_donor": np.zeros(n), "symmetry": np.zeros(n)}
     columns |= {"rms_jy_beam": np.full(n, RMS)} | beam_columns([beam] * n)
     publish_stamps(path, SIZE, SHARD, columns, {"accept": AcceptConfig().model_dump(mode="json"), "maps": []})

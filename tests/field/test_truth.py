@@ -18,10 +18,11 @@ from astro_dist.field.truth import (
     read_parquet,
     select_truth,
     size_columns,
+    turn_moments,
     write_truth,
 )
 from astro_dist.files import tree_digests
-from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
 
 BEAM, PIXEL = Beam(9.0, 7.0, 20.0), Pixel(2.0, 1.5)
 
@@ -147,3 +148,17 @@ def test_bytes_are_the_same_when_written_again(written, tmp_path):
 
 def test_the_votable_has_no_faults(written, capsys):
     assert validate(written[0] / "truth.vot", xmllint=False)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_moments_turn_with_the_image(turn):
+    image = np.random.default_rng(turn).random((5, 8), np.float32)
+
+    def row(pixels):
+        height, width = pixels.shape
+        found = moments_of(pixels) | {"height": height, "width": width}
+        return {name: np.array([value]) for name, value in found.items()}
+
+    turned = turn_moments(row(image), np.array([turn]))
+    expected = row(apply_symmetry(image, turn))
+    assert {n: v[0] for n, v in turned.items()} == pytest.approx({n: v[0] for n, v in expected.items()})

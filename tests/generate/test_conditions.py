@@ -1,3 +1,6 @@
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -37,13 +40,30 @@ def test_faint_sources_and_those_at_the_edge_make_no_donor(reader, tmp_path):
         find_donors(StoreReader(tmp_path / "cutouts.zarr"), ACCEPT)
 
 
-def test_choices_belong_to_their_stream_and_keep_the_wanted_mixture(reader):
-    donors = find_donors(reader, ACCEPT)
-    choices = [donors.choose(reader, 0.25, stream(1, i)) for i in range(400)]
-    assert choices == [donors.choose(reader, 0.25, stream(1, i)) for i in range(400)]
-    share = np.mean([choice.donor in donors.extended for choice in choices])
-    assert share == pytest.approx(0.25, abs=0.08)
+def test_choices_belong_to_their_stamp_and_keep_the_wanted_mixture(reader):
+    donors, of_run = find_donors(reader, ACCEPT), partial(stream, 1)
+    choices = [donors.choose(reader, 0.25, of_run, i) for i in range(400)]
+    assert choices[::-1] == [donors.choose(reader, 0.25, of_run, i) for i in reversed(range(400))]
+    assert sum(choice.donor in donors.extended for choice in choices) == 100
     assert {choice.symmetry for choice in choices} == set(range(8))
+
+
+def test_no_mask_comes_back_before_all_others_were_used(reader):
+    donors, of_run = find_donors(reader, ACCEPT), partial(stream, 1)
+    drawn = [donors.choose(reader, 0.25, of_run, i).donor for i in range(32)]
+    compact = [donor for donor in drawn if donor in donors.compact]
+    assert len(compact) == 24
+    laps = [compact[start : start + 6] for start in range(0, 24, 6)]
+    assert all(sorted(lap) == sorted(donors.compact) for lap in laps)
+    assert len({tuple(lap) for lap in laps}) > 1
+
+
+def test_a_missing_kind_of_donor_is_made_up_for_by_the_other(reader):
+    donors, of_run = find_donors(reader, ACCEPT), partial(stream, 1)
+    no_extended = replace(donors, extended=donors.extended[:0])
+    assert {no_extended.choose(reader, 0.9, of_run, i).donor for i in range(6)} == set(donors.compact)
+    no_compact = replace(donors, compact=donors.compact[:0])
+    assert {no_compact.choose(reader, 0.1, of_run, i).donor for i in range(3)} == set(donors.extended)
 
 
 def test_conditions_are_the_donors_turned_and_another_sky_without_its_objects(reader):
