@@ -121,7 +121,7 @@ def build_library(
 
 
 def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
-    tables = [pq.read_table(path) for path in parts]
+    tables = [pq.ParquetFile(path).read() for path in parts]
     columns = [name for name in tables[0].column_names if name != PIXELS]
     table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
     chunks = [chunk.flatten().to_numpy() for part in tables for chunk in part[PIXELS].chunks]

@@ -197,7 +197,7 @@ def write_parquet(path: Path, table: Table) -> None:
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
     """Return the columns of a table as arrays, by default all of them."""
-    table = pq.read_table(path, columns=None if columns is None else list(columns))
+    table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

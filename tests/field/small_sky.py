@@ -81,21 +81,25 @@ def beam_columns(beams):
     }
 
 
-def write_stamp_store(path: Path, n: int, beam: Beam, pixel: Pixel, n_maps: int) -> None:
+def write_stamp_store(
+    path: Path, n: int, beam: Beam, pixel: Pixel, n_maps: int, per_shard: int = SHARD
+) -> None:
     """Write stamps of one compact and one double source each; every fourth has a spurious streak too."""
     made = [make_stamp(i, beam, pixel) for i in range(n)]
     accept = AcceptConfig().with_spurious()
     image, mask, instances = (np.stack(part) for part in zip(*made, strict=True))
-    for shard, start in enumerate(range(0, n, SHARD)):
-        part = slice(start, start + SHARD)
-        write_stamps(path, shard, image[part], mask[part], instances[part], SHARD)
+    for shard, start in enumerate(range(0, n, per_shard)):
+        part = slice(start, start + per_shard)
+        write_stamps(path, shard, image[part], mask[part], instances[part], per_shard)
         numbers = range(n)[part]
         arrays = zip(numbers, image[part], mask[part], instances[part], strict=True)
         found = [extract_objects(*a, RMS, beam, pixel, accept, stamp)[0] for stamp, *a in arrays]
         write_objects(objects_path(path, shard), [item for items in found for item in items])
     columns = {"donor": np.arange(n) % n_maps, "background_donor": np.zeros(n), "symmetry": np.zeros(n)}
     columns |= {"rms_jy_beam": np.full(n, RMS)} | beam_columns([beam] * n)
-    publish_stamps(path, SIZE, SHARD, columns, {"accept": AcceptConfig().model_dump(mode="json"), "maps": []})
+    publish_stamps(
+        path, SIZE, per_shard, columns, {"accept": AcceptConfig().model_dump(mode="json"), "maps": []}
+    )
 
 
 def make_stamp(index: int, beam: Beam, pixel: Pixel):
