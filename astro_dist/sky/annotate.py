@@ -18,7 +18,7 @@ from astro_dist.files import publish_file, remove, sha256_file
 from astro_dist.ledger import Result
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
-from astro_dist.sky.background import Mesh, build_mesh
+from astro_dist.sky.background import build_mesh
 from astro_dist.sky.catalogue import UCDS, UNITS, Columns
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.finder import AnnotateConfig as AnnotateConfig
@@ -27,6 +27,7 @@ from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_file import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
 from astro_dist.sky.maps import SkyMap, map_sources, open_maps
+from astro_dist.sky.mesh import Mesh
 from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 PARTS = "parts"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from astro_dist.errors import IntegrityError
 from astro_dist.files import publish_file
-from astro_dist.sky.background import Mesh
 from astro_dist.sky.catalogue import Columns
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 ISLANDS, PIXELS, MESH = "islands.parquet", "pixels.parquet", "mesh.parquet"

@@ -7,71 +7,17 @@ that neither depends on the rows a worker happened to read. The grid begins at p
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
-from numpy.typing import NDArray
-from photutils.background import MADStdBackgroundRMS, SExtractorBackground
 from scipy.ndimage import distance_transform_edt, median_filter
 
 from astro_dist.errors import ConfigError
-from astro_dist.sky.windows import Window
+from astro_dist.sky.mesh import Image, Mesh
 
 MIN_FILLED = 1 / 3
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")
-LOCATION, SCALE = SExtractorBackground(sigma_clip=None), MADStdBackgroundRMS(sigma_clip=None)
-Image = NDArray[np.float32]
-Weights = tuple[NDArray[np.intp], NDArray[np.intp], Image]
-
-
-@dataclass(frozen=True, eq=False)
-class Mesh:
-    """Background and rms of a map at the centres of square cells.
-
-    Attributes
-    ----------
-    shape
-        ``(ny, nx)`` of the map.
-    cell_pix
-        Side of a cell.
-    background, rms
-        ``(rows, columns)`` float32, Jy/beam, finite; rms is positive.
-    """
-
-    shape: tuple[int, int]
-    cell_pix: int
-    background: Image
-    rms: Image
-
-    def evaluate(self, window: Window) -> tuple[Image, Image]:
-        """Return ``(background, rms)`` of the pixels of a window inside the map, Jy/beam.
-
-        Linear along each axis between the centres of cells, constant outside the outermost ones. The
-        value of a pixel is the same bit for bit in every window that holds it.
-        """
-        y, x = np.arange(window.y0, window.y1), np.arange(window.x0, window.x1)
-        rows, columns = self._weights(y, 0), self._weights(x, 1)
-        return _between_grid(self.background, rows, columns), _between_grid(self.rms, rows, columns)
-
-    def evaluate_at(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[Image, Image]:
-        """Return ``(background, rms)`` of single pixels, the same bit for bit as `evaluate` gives."""
-        rows, columns = self._weights(y, 0), self._weights(x, 1)
-        return _between_pairs(self.background, rows, columns), _between_pairs(self.rms, rows, columns)
-
-    def _weights(self, pixel: NDArray[np.integer], axis: int) -> Weights:
-        """Return, for positions along one axis, the two nodes beside each and the weight of the second."""
-        n_cells = self.rms.shape[axis]
-        position = np.clip((pixel + 0.5) / self.cell_pix - 0.5, 0, n_cells - 1)
-        low = np.minimum(position.astype(np.intp), max(n_cells - 2, 0))
-        return low, np.minimum(low + 1, n_cells - 1), (position - low).astype(np.float32)
-
-    @cached_property
-    def median_rms(self) -> float:
-        """Median rms over all cells, Jy/beam."""
-        return float(np.median(self.rms))
 
 
 def cell_size(shape: Sequence[int], fwhm_pix: float, beams: float, least_pix: int) -> int:
@@ -94,6 +40,9 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
         deviation of the pixels that survive 3-sigma clipping. NaN where less than a third of the
         cell has data or all of them are equal (padding).
     """
+    # Imported by who measures: every worker of every stage imports this module.
+    from photutils.background import MADStdBackgroundRMS, SExtractorBackground
+
     height, width = rows.shape
     n_cells = math.ceil(width / cell_pix)
     padded = np.full((cell_pix, n_cells * cell_pix), np.nan, np.float32)
@@ -106,8 +55,8 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
             # Astropy warns of the NaN that mean "no data" here.
             warnings.simplefilter("ignore", AstropyUserWarning)
             clipped = CLIP(cells[usable], axis=1, masked=False)
-        background[usable] = LOCATION(clipped, axis=1)
-        rms[usable] = SCALE(clipped, axis=1)
+        background[usable] = SExtractorBackground(sigma_clip=None)(clipped, axis=1)
+        rms[usable] = MADStdBackgroundRMS(sigma_clip=None)(clipped, axis=1)
     empty = ~(rms > 0)
     background[empty], rms[empty] = np.nan, np.nan
     return background, rms
@@ -138,17 +87,3 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
     smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]
     return Mesh(shape, cell_pix, smooth[0], smooth[1])
-
-
-def _between_grid(nodes: Image, rows: Weights, columns: Weights) -> Image:
-    low, high, weight = rows
-    lines = nodes[low] + weight[:, None] * (nodes[high] - nodes[low])
-    low, high, weight = columns
-    left = lines[:, low]
-    return np.asarray(left + weight * (lines[:, high] - left))
-
-
-def _between_pairs(nodes: Image, rows: Weights, columns: Weights) -> Image:
-    low, high, weight = rows
-    left, right = (nodes[low, x] + weight * (nodes[high, x] - nodes[low, x]) for x in columns[:2])
-    return np.asarray(left + columns[2] * (right - left))

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.sky.background import Mesh
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.islands import Islands
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.mesh import Mesh
 
 Columns = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]

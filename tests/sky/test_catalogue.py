@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from astro_dist.sky.background import Mesh
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.islands import find_pixels, join_islands
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 SHAPE = (60, 70)

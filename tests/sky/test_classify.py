@@ -4,11 +4,11 @@ from pydantic import ValidationError
 
 from astro_dist.config import validate
 from astro_dist.errors import ConfigError
-from astro_dist.sky.background import Mesh
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim
 from astro_dist.sky.islands import find_pixels, join_islands
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 BEAM, PIXEL = Beam(8.0, 8.0), Pixel(2.0, 2.0)

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import label
 
-from astro_dist.sky.background import Mesh
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.islands import (
     Islands,
@@ -16,6 +15,7 @@ from astro_dist.sky.islands import (
     join_islands,
     trim_islands,
 )
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window, bands
 
 BEAM, PIXEL = Beam(8.0, 8.0), Pixel(2.0, 2.0)

@@ -1,0 +1,76 @@
+"""Background and rms of a map between the centres of its cells.
+
+It needs numpy alone, so that a worker that only reads annotations starts without the estimators.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.sky.windows import Window
+
+Image = NDArray[np.float32]
+Weights = tuple[NDArray[np.intp], NDArray[np.intp], Image]
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Background and rms of a map at the centres of square cells.
+
+    Attributes
+    ----------
+    shape
+        ``(ny, nx)`` of the map.
+    cell_pix
+        Side of a cell.
+    background, rms
+        ``(rows, columns)`` float32, Jy/beam, finite; rms is positive.
+    """
+
+    shape: tuple[int, int]
+    cell_pix: int
+    background: Image
+    rms: Image
+
+    def evaluate(self, window: Window) -> tuple[Image, Image]:
+        """Return ``(background, rms)`` of the pixels of a window inside the map, Jy/beam.
+
+        Linear along each axis between the centres of cells, constant outside the outermost ones. The
+        value of a pixel is the same bit for bit in every window that holds it.
+        """
+        y, x = np.arange(window.y0, window.y1), np.arange(window.x0, window.x1)
+        rows, columns = self._weights(y, 0), self._weights(x, 1)
+        return _between_grid(self.background, rows, columns), _between_grid(self.rms, rows, columns)
+
+    def evaluate_at(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[Image, Image]:
+        """Return ``(background, rms)`` of single pixels, the same bit for bit as `evaluate` gives."""
+        rows, columns = self._weights(y, 0), self._weights(x, 1)
+        return _between_pairs(self.background, rows, columns), _between_pairs(self.rms, rows, columns)
+
+    def _weights(self, pixel: NDArray[np.integer], axis: int) -> Weights:
+        """Return, for positions along one axis, the two nodes beside each and the weight of the second."""
+        n_cells = self.rms.shape[axis]
+        position = np.clip((pixel + 0.5) / self.cell_pix - 0.5, 0, n_cells - 1)
+        low = np.minimum(position.astype(np.intp), max(n_cells - 2, 0))
+        return low, np.minimum(low + 1, n_cells - 1), (position - low).astype(np.float32)
+
+    @cached_property
+    def median_rms(self) -> float:
+        """Median rms over all cells, Jy/beam."""
+        return float(np.median(self.rms))
+
+
+def _between_grid(nodes: Image, rows: Weights, columns: Weights) -> Image:
+    low, high, weight = rows
+    lines = nodes[low] + weight[:, None] * (nodes[high] - nodes[low])
+    low, high, weight = columns
+    left = lines[:, low]
+    return np.asarray(left + weight * (lines[:, high] - left))
+
+
+def _between_pairs(nodes: Image, rows: Weights, columns: Weights) -> Image:
+    low, high, weight = rows
+    left, right = (nodes[low, x] + weight * (nodes[high, x] - nodes[low, x]) for x in columns[:2])
+    return np.asarray(left + columns[2] * (right - left))
