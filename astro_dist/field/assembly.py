@@ -26,7 +26,7 @@ from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
 from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_library
-from astro_dist.field.overview import draw_overview, draw_zoom, summarise, zoom_windows
+from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, summarise, zoom_windows
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
@@ -230,7 +230,7 @@ def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
     names = []
     for number, window in enumerate(zoom_windows(state.field.shape, centres), 1):
         layers = state.make(window)
-        names.append(f"zoom-{number}.png")
+        names.append(f"zoom-{number}-{ZOOM_FACTOR}x.png")
         draw_zoom(state.folder / names[-1], layers[MAP], layers[MASK], state.field)
     return names
 

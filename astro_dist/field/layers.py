@@ -20,23 +20,25 @@ UPSTREAM = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "gene
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the three images of a field: the type of its pixels and what they are."""
+    """One of the three images of a field: the type of its pixels, what they are, and which count."""
 
     dtype: str
     unit: str
     meaning: str
+    comment: str = ""
 
 
+CONTOUR = "A source's pixels are those where what it adds reaches its level_jy_beam in placements.parquet."
 LAYERS = {
     MAP: Layer("f4", "Jy/beam", "brightness"),
-    MASK: Layer("u1", "", "class of each pixel"),
-    INSTANCES: Layer("i4", "", "id of the source of each pixel, 0 where none"),
+    MASK: Layer("u1", "", "class of each pixel", CONTOUR),
+    INSTANCES: Layer("i4", "", "id of the source of each pixel, 0 where none", CONTOUR),
 }
 
 
 def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
     """Return the header of one image of the field; nothing in it depends on where or when it is made."""
-    return radio_header(
+    header = radio_header(
         instrument.shape,
         instrument.wcs,
         instrument.beam,
@@ -47,6 +49,9 @@ def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
         cards=provenance(run) | _class_cards(layer),
         history=history(run),
     )
+    if layer.comment:
+        header.add_comment(layer.comment)
+    return header
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from astro_dist.files import publish_bytes
 from astro_dist.sky.maps import SkyMap
@@ -133,7 +134,7 @@ def draw_overview(path: Path, blocks: NDArray[np.float32]) -> None:
 def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], sky_map: SkyMap) -> None:
     """Publish a magnified part of a field, and beside it the same with objects outlined by class.
 
-    The beam is drawn in the lower left corner.
+    The beam is drawn in the lower left corner; the file's Description gives the scale.
     """
     plain = _magnify(colour(image, *limits(image)))
     marked = plain.copy()
@@ -142,7 +143,13 @@ def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], s
         marked[outlines == kind] = rgb
     _stamp_beam(plain, sky_map)
     gap = np.full((len(plain), 2 * ZOOM_FACTOR, 3), 255, np.uint8)
-    _publish_png(path, np.concatenate([plain, gap, marked], axis=1))
+    ny, nx = image.shape
+    dy, dx = sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec
+    about = (
+        f"{nx} x {ny} pixels of {dx:g} x {dy:g} arcsec, magnified {ZOOM_FACTOR} times; "
+        f"each half is {nx * dx:.4g} x {ny * dy:.4g} arcsec; north is up, east is left"
+    )
+    _publish_png(path, np.concatenate([plain, gap, marked], axis=1), about)
 
 
 def zoom_windows(shape: tuple[int, int], centres: Iterable[tuple[int, int]]) -> list[Window]:
@@ -181,7 +188,9 @@ def _stamp_beam(pixels: NDArray[np.uint8], sky_map: SkyMap) -> None:
     corner[inside] = 255
 
 
-def _publish_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6)
+def _publish_png(path: Path, pixels: NDArray[np.uint8], about: str = "") -> None:
+    buffer, text = io.BytesIO(), PngInfo()
+    if about:
+        text.add_text("Description", about)
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6, pnginfo=text)
     publish_bytes(path, buffer.getvalue())

@@ -175,6 +175,7 @@ def write_truth(folder: Path, truth: Table, cards: Mapping[str, Any], history: I
         name="TRUTH",
         units={name: column.unit for name, column in COLUMNS.items() if column.unit},
         ucds={name: column.ucd for name, column in COLUMNS.items()},
+        meanings={name: column.meaning for name, column in COLUMNS.items()},
         cards=cards,
         history=history,
     )

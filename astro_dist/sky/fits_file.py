@@ -231,6 +231,7 @@ def write_table(
     name: str,
     units: Mapping[str, str] | None = None,
     ucds: Mapping[str, str] | None = None,
+    meanings: Mapping[str, str] | None = None,
     cards: Mapping[str, Any] | None = None,
     history: Iterable[str] = (),
 ) -> None:
@@ -244,12 +245,15 @@ def write_table(
         EXTNAME of the table.
     units, ucds
         TUNIT and TUCD of some columns, as FITS and the IVOA write them.
+    meanings
+        TCOMM of some columns: what they hold, in words.
     """
     table = fits.BinTableHDU.from_columns([_column(key, v, units or {}) for key, v in columns.items()])
     table.name = name
     for number, key in enumerate(columns, 1):
-        if ucds and key in ucds:
-            table.header[f"TUCD{number}"] = ucds[key]
+        for card, texts in (("TUCD", ucds), ("TCOMM", meanings)):
+            if texts and key in texts:
+                table.header[f"{card}{number}"] = texts[key]
     table.header.update(cards or {})
     table.header["ORIGIN"] = f"astro_dist {__version__}"
     for line in history:

@@ -2,7 +2,7 @@
 
 from astro_dist.config import fingerprint
 from astro_dist.field.assembly import find_instrument
-from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header
+from astro_dist.field.layers import INSTANCES, LAYERS, MAP, MASK, history, make_header
 from astro_dist.ledger import Published
 from tests.field.small_sky import make_run
 
@@ -22,3 +22,5 @@ def test_headers_name_every_stage_and_the_model(tmp_path):
     assert max(map(len, lines)) <= 72
     assert header.tostring() == make_header(run, instrument, LAYERS[MAP]).tostring()
     assert "BUNIT" not in make_header(run, instrument, LAYERS[MASK])
+    for name in (MASK, INSTANCES):
+        assert "level_jy_beam" in "".join(make_header(run, instrument, LAYERS[name])["COMMENT"])

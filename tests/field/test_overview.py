@@ -76,6 +76,8 @@ def test_pictures_are_byte_stable(tmp_path):
     for name in ("a.png", "b.png"):
         draw_zoom(tmp_path / name, image, mask, sky_map)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as picture:
+        assert f"magnified {ZOOM_FACTOR} times" in picture.text["Description"]
     pixels = read_png(tmp_path / "a.png")
     assert pixels.shape == (64 * ZOOM_FACTOR, 2 * 80 * ZOOM_FACTOR + 2 * ZOOM_FACTOR, 3)
     magenta = (pixels == (255, 120, 255)).all(axis=2)

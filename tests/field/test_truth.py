@@ -113,6 +113,7 @@ def test_all_tables_agree(written):
         assert (field.ucd or "") == COLUMNS[name].ucd
         assert str(field.unit or "") == COLUMNS[name].unit.replace("Jy/beam", "Jy / beam")
     assert header["SEED"] == 3
+    assert [header[f"TCOMM{i}"] for i in range(1, len(truth) + 1)] == [COLUMNS[n].meaning for n in truth]
     units = pq.read_schema(folder / "truth.parquet").field("flux_jy").metadata
     assert units[b"unit"] == b"Jy"
 

@@ -206,6 +206,7 @@ def test_a_table_is_the_same_bytes_again_and_keeps_types_units_and_ucds(tmp_path
             name="TRUTH",
             units={"ra_deg": "deg", "peak_jy_beam": "Jy/beam"},
             ucds={"ra_deg": "pos.eq.ra;meta.main"},
+            meanings={"id": "number of the source"},
             cards={"SEED": 3},
             history=["assemble"],
         )
@@ -216,6 +217,7 @@ def test_a_table_is_the_same_bytes_again_and_keeps_types_units_and_ucds(tmp_path
         for key, values in columns.items():
             np.testing.assert_array_equal(table.data[key], values)
         assert table.columns["peak_jy_beam"].unit == "Jy/beam"
+        assert table.header["TCOMM1"] == "number of the source"
         assert (table.header["TUCD2"], table.header["SEED"]) == ("pos.eq.ra;meta.main", 3)
         assert all("2" not in hdu.header.comments["CHECKSUM"] for hdu in hdus)
 
