@@ -20,6 +20,7 @@ SIMPLE_STAGES = {
     "assemble": "place the objects in a large field",
     "report": "write the page that shows it all",
 }
+ALONE = " This stage alone: what the earlier ones publish must be in the run directory."
 TRAINED_STAGES = ("autoencoder", "diffusion")
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
@@ -42,32 +43,50 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"astro-dist {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_runner(commands.add_parser("run", help="bring every stage of a configuration to its end"))
+    _add_runner(_add(commands, "run", "bring every stage of a configuration to its end"))
     for name, text in SIMPLE_STAGES.items():
-        _add_runner(commands.add_parser(name, help=f"this stage alone: {text}"))
-    train = commands.add_parser("train", help="this stage alone: train a network")
-    train.add_argument("stage", choices=TRAINED_STAGES)
+        _add_runner(_add(commands, name, text, ALONE))
+    train = _add(commands, "train", "train the autoencoder or the diffusion model", ALONE)
+    train.add_argument("stage", choices=TRAINED_STAGES, help="which of the two")
     _add_runner(train)
-    plan = commands.add_parser("plan", help="say what a run would do and cost; runs nothing")
+    plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
-    status = commands.add_parser("status", help="say how far a run is")
-    status.add_argument("run", type=Path, metavar="RUN")
-    verify = commands.add_parser("verify", help="read every product again and compare checksums")
+    _add_run(_add(commands, "status", "say how far a run is"))
+    verify = _add(commands, "verify", "read every product again and compare checksums")
     verify.add_argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
-    again = commands.add_parser("regenerate", help="make one stamp again and compare it with the store")
-    again.add_argument("run", type=Path, metavar="RUN")
-    again.add_argument("--stamp", type=int, required=True, metavar="ID")
-    commands.add_parser("doctor", help="say what this machine can and cannot do, and why")
-    init = commands.add_parser("init", help="write a commented starter configuration")
-    init.add_argument("path", type=Path, nargs="?", default=Path("astro_dist.yaml"))
+    _add_run(_add(commands, "repair", "set damaged products aside, so that the next run makes them anew"))
+    again = _add(commands, "regenerate", "make one stamp again and compare it with the store")
+    _add_run(again)
+    again.add_argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
+    _add(commands, "doctor", "say what this machine can and cannot do, and why")
+    init = _add(commands, "init", "write a commented starter configuration")
+    init.add_argument(
+        "path", type=Path, nargs="?", default=Path("astro_dist.yaml"), help="the new file (astro_dist.yaml)"
+    )
     return parser
+
+
+def _add(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+    """Add a command; its own help begins with the sentence that the list of commands shows."""
+    sentence = f"{text[0].upper()}{text[1:]}.{more}"
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=sentence)
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
     parser.add_argument("--out", type=Path, metavar="RUN", help="run directory (default: runs/NAME)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        dest="assignments",
+        help="change a setting; may be repeated",
     )
 
 
@@ -78,7 +97,11 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="how many at once (machine.workers)")
     parser.add_argument(
-        "--redo", action="append", default=[], metavar="STAGE", help="replace what this stage published"
+        "--redo",
+        action="append",
+        default=[],
+        metavar="STAGE",
+        help="replace what this stage and those after it have published",
     )
 
 
@@ -113,6 +136,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _status(arguments.run)
     if command == "verify":
         return _verify(arguments.path)
+    if command == "repair":
+        return _repair(arguments.run)
     if command == "regenerate":
         return _regenerate(arguments.run, arguments.stamp)
     if command == "plan":
@@ -202,9 +227,9 @@ def _verify(path: Path) -> int:
     from astro_dist.errors import ConfigError, IntegrityError
 
     if (path / "ledger").is_dir():
-        from astro_dist.pipeline import verify_run
+        from astro_dist.integrity import verify_run
 
-        faults = verify_run(path)
+        faults = [fault for found in verify_run(path).values() for fault in found]
     elif (path / "zarr.json").is_file():
         from astro_dist.store.verify import verify_store
 
@@ -219,9 +244,17 @@ def _verify(path: Path) -> int:
         print(fault)
     if faults:
         raise IntegrityError(
-            f"{path}: {len(faults)} faults; make the damaged products again with --redo STAGE"
+            f"{path}: {len(faults)} faults; `astro-dist repair RUN` has the damaged products made again"
         )
     print(f"{path}: everything is as it was published")
+    return 0
+
+
+def _repair(root: Path) -> int:
+    from astro_dist.integrity import repair_run
+
+    repair_run(root, print)
+    print(f"{root}: all that is still published is as it was published")
     return 0
 
 
@@ -251,6 +284,11 @@ def _init(path: Path) -> int:
 
     if path.exists():
         raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
-    publish_bytes(path, describe(Config()).encode())
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")
+    try:
+        publish_bytes(path, describe(Config()).encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror}); name another file") from None
     print(f"{path}: every setting with its default; run it with `astro-dist run {path}`")
     return 0

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,15 @@ def is_disk_full(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the driver lock of a run; a second driver in the same folder is refused at once."""
+    """Hold the driver lock of a run; a second driver in the same folder is refused at once.
+
+    Folders that were made for it are removed again when an error leaves nothing else in them.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a+")
+        handle = lock.open("a+")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(
@@ -151,10 +156,25 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 f"another astro-dist works in {folder} ({handle.read().strip() or 'unknown'}); "
                 "wait for it to end, or choose another directory with --out"
             ) from None
+        if os.fstat(handle.fileno()).st_nlink == 0:
+            raise ConfigError(f"another astro-dist has just ended in {folder}; run the command again")
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
         handle.flush()
-        yield
+        try:
+            yield
+        except BaseException:
+            if [path.name for path in folder.iterdir()] == [lock.name]:
+                lock.unlink()
+                _remove_empty(made)
+            raise
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to the first that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextlib.contextmanager

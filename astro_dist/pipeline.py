@@ -1,4 +1,4 @@
-"""An ordered list of stages over one run directory: run, plan, resume, status, verify.
+"""An ordered list of stages over one run directory: run, plan, resume, status.
 
 A stage is done when its publication carries the fingerprint that its settings, inputs and schema
 have now. Whatever is not done is run; running the same command again is how anything is resumed.
@@ -157,7 +157,7 @@ class Pipeline:
         if not (self.root / published.product).exists():
             raise IntegrityError(
                 f"{self.root / published.product} was published and is gone; "
-                f"put it back, or make it again with --redo {stage.name}"
+                f"put it back, or make it again: `astro-dist repair {self.root}`, or --redo {stage.name}"
             )
         return StageState(stage, "done", mark)
 
@@ -328,25 +328,3 @@ def _commit() -> str | None:
     call = ["git", "-C", str(here), "rev-parse", "HEAD"]
     answer = subprocess.run(call, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None
-
-
-def verify_run(root: Path) -> list[str]:
-    """Read every published product again and return what is wrong, one line per fault."""
-    ledger, faults = Ledger(root), []
-    names = sorted(path.stem for path in ledger.root.glob("[!.]*.json"))
-    published = [p for name in names if (p := ledger.published(name)) is not None]
-    if not published:
-        raise ConfigError(f"{root} holds no published product; is it a run directory?")
-    for record in published:
-        path = root / record.product
-        found = tree_digests(path) if path.exists() else {}
-        for name, digest in record.files.items():
-            shown = record.product if name == "." else f"{record.product}/{name}"
-            if name not in found:
-                faults.append(f"{shown}: missing")
-            elif found[name] != digest:
-                faults.append(f"{shown}: its bytes have changed since it was published")
-        faults += [
-            f"{record.product}/{name}: not part of it" for name in sorted(set(found) - set(record.files))
-        ]
-    return faults

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 
@@ -85,3 +86,17 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
         lock_folder(tmp_path / "file"),
     ):
         pass
+
+
+def test_a_refusal_leaves_no_new_folder(tmp_path):
+    with pytest.raises(ConfigError, match="refused"), lock_folder(tmp_path / "a" / "b"):
+        raise ConfigError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_keeps_what_was_made(tmp_path):
+    folder = tmp_path / "a"
+    with contextlib.suppress(ConfigError), lock_folder(folder):
+        (folder / "work").touch()
+        raise ConfigError("late")
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "work"]

@@ -47,7 +47,7 @@ class StoreReader:
         if missing := missing_shards(self.path, self.attrs, len(self)):
             raise IntegrityError(
                 f"{self.path}: {len(missing)} shard files are missing, the first is {missing[0]}; "
-                "`astro-dist repair` makes them again"
+                "`astro-dist repair RUN` has the store made again"
             )
 
     def __len__(self) -> int:
