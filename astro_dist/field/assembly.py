@@ -22,6 +22,7 @@ from astro_dist.field.background import (
     NoiseBackground,
     analyse_map,
 )
+from astro_dist.field.checks import check_field
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
@@ -251,9 +252,10 @@ def sources(run: Run) -> list[Path]:
 
 
 def estimate(run: Run) -> Estimate:
-    """Return what the field will cost, from the config alone."""
+    """Return what the field will cost, from the config alone; refuse what could not be made."""
     config: AssembleConfig = run.config.assemble
     real = open_background(run)
+    check_field(run, real)
     shape = config.shape if real is None else real.shape
     area = shape[0] * shape[1]
     pixel_bytes = sum(np.dtype(layer.dtype).itemsize for layer in LAYERS.values())

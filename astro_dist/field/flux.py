@@ -9,6 +9,7 @@ that an empty sky has there; the peak signal-to-noise is then k times the shape'
 mode ``catalogue`` the amplitude makes the sum of the added pixels over the beam area the given flux.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 
 from astro_dist.errors import ConfigError
 from astro_dist.field.config import FluxConfig
+from astro_dist.sky.maps import Coordinates
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.user_files import read_columns
+
+PixelOf = Callable[[NDArray[np.float64], NDArray[np.float64]], Coordinates]
 
 
 def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -76,3 +80,33 @@ class FluxCatalogue:
         if not np.isfinite(sky).all():
             raise ConfigError(f"{path}: every ra_deg and dec_deg must be finite; leave the other rows out")
         return cls(table["flux_jy"], np.array(sky) if sky else None)
+
+    def rows_in(self, shape: Sequence[int], pixel_of: PixelOf, wanted: int) -> NDArray[np.int64]:
+        """Return the rows whose position is in a field, in order, or all rows where there are no positions.
+
+        Parameters
+        ----------
+        pixel_of
+            ``(ra_deg, dec_deg) -> (y, x)``, NaN where a position does not project.
+
+        Raises
+        ------
+        ConfigError
+            When there are fewer than ``wanted``.
+        """
+        rows = np.arange(len(self.flux_jy))
+        if self.sky_deg is not None:
+            spots = nearest_pixels(pixel_of, self.sky_deg)
+            rows = np.flatnonzero(((spots >= 0) & (spots < shape)).all(axis=1))
+        if len(rows) < wanted:
+            raise ConfigError(
+                f"assemble.flux.catalogue: it has {len(rows)} rows for this field and assemble.objects is "
+                f"{wanted}; lower assemble.objects to {len(rows)} or give more rows"
+            )
+        return rows
+
+
+def nearest_pixels(pixel_of: PixelOf, sky_deg: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the pixels (y, x) of positions on the sky, shape (n, 2), (-1, -1) where they do not project."""
+    pixels = np.stack(pixel_of(*sky_deg), axis=1)
+    return np.asarray(np.floor(np.nan_to_num(pixels, nan=-1) + 0.5).astype(np.int64))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs
-from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.maps import Coordinates, SkyMap
 
 MAX_DIFFERENCE = 0.1
 
@@ -46,6 +47,11 @@ class Instrument:
     beam: Beam
     pixel: Pixel
     frequency_hz: float | None
+
+    def pixel_of(self, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> Coordinates:
+        """Return the pixel positions ``(y, x)`` of ICRS positions in a field with a WCS of ours."""
+        x, y = self.wcs.wcs_world2pix(ra_deg, dec_deg, 0)
+        return y, x
 
 
 def median_survey(surveys: Sequence[Survey]) -> Survey:

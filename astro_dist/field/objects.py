@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, log, sqrt
+from math import ceil, log, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,12 @@ def reach_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> tuple[int, int]
     y_step, x_step = _steps_in_beams(beam, pixel)
     reach = config.grow_beams + config.taper_beams
     return ceil(reach / y_step), ceil(reach / x_step)
+
+
+def least_footprint_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> float:
+    """Return the area of the footprint of a mask of one pixel that has no neighbours, in pixels."""
+    y_step, x_step = _steps_in_beams(beam, pixel)
+    return pi * (config.grow_beams + config.taper_beams) ** 2 / (y_step * x_step)
 
 
 def footprint_weights(

@@ -15,7 +15,7 @@ from astro_dist.errors import ConfigError
 from astro_dist.field import layout
 from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.flux import FluxCatalogue, draw_k
+from astro_dist.field.flux import FluxCatalogue, draw_k, nearest_pixels
 from astro_dist.field.library import Library
 from astro_dist.field.truth import Table, size_columns, turn_moments
 from astro_dist.sky.beams import symmetries
@@ -136,7 +136,8 @@ class _Draw:
             anywhere = layout.uniform(shape, rng)
         if self.catalogue is None or self.catalogue.sky_deg is None:
             return anywhere
-        given = layout.fixed(shape, self._pixels_of(self.catalogue.sky_deg)[self.rows[self.slots(n)[1][:n]]])
+        spots = nearest_pixels(self.field.pixel_of, self.catalogue.sky_deg)
+        given = layout.fixed(shape, spots[self.rows[self.slots(n)[1][:n]]])
         return lambda number, footprint: (given if number < n else anywhere)(number, footprint)
 
     def _check_supply(self) -> None:
@@ -148,24 +149,12 @@ class _Draw:
                 f"or lower assemble.objects to {supply}"
             )
 
-    def _pixels_of(self, sky_deg: NDArray[np.float64]) -> Integers:
-        """Return the pixels (y, x) of positions on the sky, (-1, -1) where they do not project."""
-        pixels = np.stack(self.field.pixel_of(*sky_deg), axis=1)
-        return np.asarray(np.floor(np.nan_to_num(pixels, nan=-1) + 0.5).astype(np.int64))
-
     def _choose_rows(self) -> Integers:
         """Return the row of the catalogue for each source slot: in order, or at random without positions."""
         assert self.catalogue is not None
+        rows = self.catalogue.rows_in(self.field.shape, self.field.pixel_of, self.config.objects)
         if self.catalogue.sky_deg is None:
-            rows = self.stream("assemble", "catalogue").permutation(len(self.catalogue.flux_jy))
-        else:
-            spots = self._pixels_of(self.catalogue.sky_deg)
-            rows = np.flatnonzero(((spots >= 0) & (spots < self.field.shape)).all(axis=1))
-        if len(rows) < self.config.objects:
-            raise ConfigError(
-                f"{self.config.flux.catalogue}: it has {len(rows)} rows for this field and assemble.objects "
-                f"is {self.config.objects}; lower assemble.objects to {len(rows)} or give more rows"
-            )
+            rows = self.stream("assemble", "catalogue").permutation(rows)
         return rows[: self.config.objects]
 
 

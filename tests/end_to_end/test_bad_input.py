@@ -126,6 +126,23 @@ def check_one_line(text, pattern):
     assert re.search(pattern, plain[0]), plain[0]
 
 
+@pytest.mark.parametrize(
+    ("extra", "pattern"),
+    [
+        ({"assemble.pixel_arcsec": 3.0}, "differ by 10 %.*assemble.pixel_arcsec"),
+        ({"assemble.objects": 5000, "assemble.reuse": 1000}, r"about \d+ would fit"),
+        ({"assemble.shape": [100, 620]}, "smaller than a stamp"),
+        ({"assemble.density": str(ROOT / "README.md")}, "cannot be read as a FITS image"),
+    ],
+    ids=["pixel", "objects", "shape", "density"],
+)
+def test_a_hopeless_field_is_refused_before_any_stage_runs(tmp_path, extra, pattern):
+    done = run(tmp_path / "run", extra=extra)
+    assert done.returncode == 2, done.stderr
+    check_one_line(done.stderr, pattern)
+    assert not (tmp_path / "run").exists()
+
+
 def test_nan_loss(tmp_path):
     done = run(tmp_path / "run", extra={"autoencoder.lr": 1e30, "autoencoder.warmup_steps": 0})
     assert done.returncode == 2, done.stderr
@@ -138,7 +155,7 @@ def test_too_many_objects_says_how_many_fit_and_loses_nothing(toy_run, tmp_path)
 
     out, _ = toy_run
     shutil.copytree(out, tmp_path / "run")
-    extra = {"assemble.objects": 5000, "assemble.reuse": 1000}
+    extra = {"assemble.objects": 2500, "assemble.reuse": 1000}
     done = run(tmp_path / "run", "--redo", "assemble", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, r"\d+ .*fit")

@@ -12,18 +12,22 @@ from astro_dist.field.config import AssembleConfig
 from astro_dist.field.library import write_objects
 from astro_dist.field.objects import AcceptConfig, extract_objects
 from astro_dist.files import publish_folder, tree_digests
+from astro_dist.generate.config import GenerateConfig
 from astro_dist.processes import ProcessExecutor
 from astro_dist.seeds import stream
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig
+from astro_dist.sky.survey import SimulateConfig
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.store.stamps import objects_path, publish_stamps, write_stamps
 from astro_dist.work import Run, SerialExecutor, for_stage
 
 BEAM, PIXEL, RMS = Beam(8.0, 8.0, 0.0), Pixel(2.0, 2.0), 1e-4
+SKY = SimulateConfig(beam_major_arcsec=8, beam_minor_arcsec=8, pixel_arcsec=2, rms_jy_beam=RMS)
 SIZE = 64
 SHARD = 16
 
@@ -37,7 +41,10 @@ def make_run(
         name=name,
         seed=seed,
         maps=MapsConfig(),
+        simulate=SKY,
         annotate=AnnotateConfig(),
+        cutouts=CutoutsConfig(size_pix=SIZE),
+        generate=GenerateConfig(),
         assemble=AssembleConfig.model_validate(assemble),
     )
     if not (root / "cutouts.zarr").exists():

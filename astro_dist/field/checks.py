@@ -1,0 +1,74 @@
+"""What can be wrong with a field, found before anything runs: hours may lie between a start and `assemble`.
+
+All of it is checked again, or shows itself, when the field is made; here it needs no more than the
+configuration, the headers of the maps, and the user's small files.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from astro_dist.errors import ConfigError
+from astro_dist.field.config import AssembleConfig
+from astro_dist.field.flux import FluxCatalogue
+from astro_dist.field.instrument import Instrument, Survey, design_instrument
+from astro_dist.field.layout import by_density
+from astro_dist.field.objects import AcceptConfig, least_footprint_pix
+from astro_dist.sky.maps import SkyMap, open_maps
+from astro_dist.sky.user_files import read_plane
+from astro_dist.work import Run
+
+
+def check_field(run: Run, real: SkyMap | None) -> None:
+    """Refuse a field that could not be made in the end.
+
+    Parameters
+    ----------
+    real
+        The map it is made on, if there is one.
+
+    Raises
+    ------
+    ConfigError
+        When pixels or beam are not the survey's, the field is smaller than a stamp or much too small
+        for its objects, or a catalogue or density cannot be used.
+    """
+    config: AssembleConfig = run.config.assemble
+    field = design_instrument(config, find_surveys(run), real)
+    _check_size(field, run.config.cutouts.size_pix, "assemble.shape" if real is None else str(real.path))
+    if config.max_overlap == 0 and config.flux.mode != "radiff_stretched":
+        _check_room(field, config.objects, run.config.generate.accept)
+    if config.flux.catalogue is not None:
+        catalogue = FluxCatalogue.read(Path(config.flux.catalogue))
+        catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
+    if config.density is not None:
+        by_density(field.shape, read_plane(Path(config.density)), np.random.default_rng(0))
+
+
+def find_surveys(run: Run) -> list[Survey]:
+    """Return the maps the objects will be learned from, by their headers or by the settings of `simulate`."""
+    if run.config.maps.files:
+        return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in open_maps(run)]
+    sky = run.config.simulate
+    return [Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)]
+
+
+def _check_size(field: Instrument, size_pix: int, origin: str) -> None:
+    ny, nx = field.shape
+    if min(field.shape) < size_pix:
+        raise ConfigError(
+            f"{origin}: a field of {ny} x {nx} pixels is smaller than a stamp of {size_pix} x {size_pix}; "
+            "make it larger, or lower cutouts.size_pix"
+        )
+
+
+def _check_room(field: Instrument, objects: int, accept: AcceptConfig) -> None:
+    """Refuse what could not even be tiled; discs thrown at random fill about half of a plane."""
+    ny, nx = field.shape
+    least = least_footprint_pix(field.beam, field.pixel, accept)
+    if objects * least > ny * nx:
+        raise ConfigError(
+            f"assemble.objects: {objects} do not fit in the {ny} x {nx} field, because each takes at least "
+            f"{least:.0f} pixels with its taper; about {int(ny * nx / least / 2)} would fit: lower "
+            "assemble.objects, enlarge assemble.shape or allow assemble.max_overlap"
+        )
