@@ -116,6 +116,11 @@ def choose_examples(masks: NDArray[np.uint8], source_class: SourceClass, n: int)
     return found[_spread(len(found), n)]
 
 
+def read_donors(run: Run) -> NDArray[np.int64]:
+    """Return for every stamp the cutout whose mask it was drawn for."""
+    return StoreReader(run.product("stamps.zarr")).columns["donor"].astype(np.int64)
+
+
 def _open_stores(run: Run) -> tuple[StoreReader, StoreReader]:
     return StoreReader(run.product("stamps.zarr")), StoreReader(run.product("cutouts.zarr"))
 

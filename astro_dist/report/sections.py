@@ -89,6 +89,7 @@ def _headline(run: Run) -> list[tuple[str, str]]:
         entries += [
             (f"{name.capitalize()} sources", f"{n:,}") for name, n in gather.count_classes(truth).items()
         ]
+        entries.append((f"Above {tables.VISIBLE_SNR:g} rms", f"{tables.count_visible(truth):,}"))
         entries.append(("Distinct objects", f"{len(np.unique(truth['object'])):,}"))
     return entries
 
@@ -185,7 +186,8 @@ def _truth_blocks(run: Run) -> list[Block]:
             "Source counts",
         ),
     )
-    return [Picture(to_svg(figure), caption, alt) for figure, caption, alt in pictures]
+    table = tables.tabulate_truth(truth, samples.read_donors(run) if _published(run, "generate") else None)
+    return [table, *(Picture(to_svg(figure), caption, alt) for figure, caption, alt in pictures)]
 
 
 def _rejected_blocks(run: Run) -> list[Block]:

@@ -6,6 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from astro_dist import __version__
 from astro_dist.ledger import Ledger, Published
 from astro_dist.report.page import Block, Table
@@ -26,6 +29,9 @@ REASONS = {
 LONG_LIST = 8
 FILES_SHOWN, FILES_LISTED = 20, 400
 HEX_SHOWN = 12
+VISIBLE_SNR = 5.0
+QUANTILES = (0.05, 0.5, 0.95)
+Columns = Mapping[str, NDArray[Any]]
 
 
 def show(value: Any) -> str:
@@ -128,6 +134,51 @@ def tabulate_reasons(rejected: Mapping[str, int], accepted: int | None) -> Table
         outcomes.append(("accepted", "it passed every check", accepted))
     rows = [[name, meaning, show(n), f"{100 * n / total:.1f} %"] for name, meaning, n in outcomes]
     return Table(("outcome", "meaning", "objects", "share"), rows, numbers=(2, 3))
+
+
+def tabulate_truth(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> Table:
+    """Return what the truth holds by class: how many, how visible, how different, how compact.
+
+    Parameters
+    ----------
+    truth
+        Its columns, at least one row.
+    donor
+        By stamp, the cutout whose mask it was drawn for; None when the stamps are not here.
+    """
+    groups = {name: truth["class_name"] == name for name in sorted(set(truth["class_name"].tolist()))}
+    groups = {name: inside for name, inside in groups.items() if not inside.all()}
+    groups["all"] = np.ones(len(truth["id"]), bool)
+    columns = [_describe_sources({key: v[i] for key, v in truth.items()}, donor) for i in groups.values()]
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    caption = (
+        "A peak is compared with the local rms. Flux over peak counts the beam areas that an object of "
+        "unit peak fills, 1 for a point. Objects of one mask differ in what was drawn into it."
+    )
+    return Table(("figure", *groups), rows, caption, numbers=tuple(range(1, len(groups) + 1)))
+
+
+def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> dict[str, str]:
+    visible, n = count_visible(truth), len(truth["id"])
+    figures = {
+        "sources": show(n),
+        f"peak above {VISIBLE_SNR:g} rms": f"{show(visible)} ({100 * visible / n:.0f} %)",
+        "distinct objects": show(len(np.unique(truth["object"]))),
+    }
+    if donor is not None:
+        cutouts = donor[truth["stamp"]]
+        masks = np.unique(np.stack([cutouts, truth["instance"]]), axis=1)
+        figures["distinct masks they were drawn for"] = show(masks.shape[1])
+        figures["cutouts these are from"] = show(len(np.unique(cutouts)))
+    extent = np.quantile(truth["flux_jy"] / truth["peak_jy_beam"], QUANTILES)
+    for share, value in zip(QUANTILES, extent.tolist(), strict=True):
+        figures[f"flux over peak, {100 * share:g} % quantile"] = f"{value:.3g}"
+    return figures
+
+
+def count_visible(truth: Columns) -> int:
+    """Return how many sources of the truth peak above `VISIBLE_SNR` times the local rms."""
+    return int((truth["snr"] > VISIBLE_SNR).sum())
 
 
 def _flatten(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

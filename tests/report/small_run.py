@@ -80,7 +80,8 @@ def _place(shape, n, rng):
     wcs = plane_wcs(shape, PIXEL, 180.0, -30.0)
     table["ra_deg"], table["dec_deg"] = wcs.pixel_to_world_values(table["x_pix"], table["y_pix"])
     table["ra_peak_deg"], table["dec_peak_deg"] = table["ra_deg"], table["dec_deg"]
-    table["object"] = np.arange(n) // 2
+    table["snr"] = table["k"]
+    table["object"], table["stamp"] = np.arange(n) // 2, np.arange(n) // 4
     return table
 
 
