@@ -138,7 +138,7 @@ def extract_objects(
     objects
         The accepted ones in the order of their instance numbers.
     rejected
-        How many were refused, by reason (`REASONS`).
+        How many sources were refused, by reason (`REASONS`); nobody is promised spurious objects.
     """
     objects: list[SkyObject] = []
     rejected: Counter[str] = Counter()
@@ -165,10 +165,10 @@ def extract_objects(
             config,
             _outer_edges(window, whole),
         )
-        if isinstance(outcome, str):
-            rejected[outcome] += 1
-        else:
+        if not isinstance(outcome, str):
             objects.append(_build(outcome, window, stamp, number, source_class))
+        elif source_class is not SourceClass.SPURIOUS:
+            rejected[outcome] += 1
     return objects, rejected
 
 
