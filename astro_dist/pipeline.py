@@ -93,7 +93,7 @@ class Pipeline:
             "seed": self.config.seed,
             "settings": {name: settings[name] for name in stage.sections},
             "inputs": inputs,
-            "sources": {path.name: _digest_source(path) for path in stage.sources(self.run)},
+            "sources": {str(path): _digest_source(path) for path in stage.sources(self.run)},
         }
 
     def states(self) -> list[StageState]:

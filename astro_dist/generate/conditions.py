@@ -7,10 +7,9 @@ Shape letters: B batch, S side of a stamp in pixels.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from scipy import ndimage
 
 from astro_dist.errors import ConfigError
 from astro_dist.field.objects import AcceptConfig, reach_pix
-from astro_dist.models.conditions import background_planes, paint_peaks
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
+from astro_dist.generate.config import MasksConfig
+from astro_dist.sky.beams import Beam, Pixel, symmetries
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.stretch import stretch
 from astro_dist.store.reader import StoreReader
 
 READ_AT_ONCE = 256
+HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS)
 Image = NDArray[np.float32]
 Stream = Callable[..., np.random.Generator]
 _symmetries = lru_cache(symmetries)
@@ -45,59 +44,45 @@ class Donors:
 
     Attributes
     ----------
-    extended, compact
-        Positions of cutouts with a usable extended source, and of the others with a usable one.
+    pools
+        Positions of cutouts by the highest class among their usable objects.
     backgrounds
         Positions of all good cutouts of those splits.
+    objects
+        Class, number of pixels and peak over the noise of every usable object, shape (n, 3).
     """
 
-    extended: NDArray[np.int64]
-    compact: NDArray[np.int64]
+    pools: Mapping[str, NDArray[np.int64]]
     backgrounds: NDArray[np.int64]
+    objects: NDArray[np.float64]
 
-    def choose(self, reader: StoreReader, extended_fraction: float, stream: Stream, stamp: int) -> Choice:
-        """Draw mask donor, background donor, and a turn that keeps the donor's beam and pixels.
-
-        The two kinds of donor alternate evenly, and each kind is gone through in a random order, then in
-        another: no mask comes back before all others have been used.
-        """
-        share = extended_fraction if len(self.compact) else 1.0
-        share = share if len(self.extended) else 0.0
-        # Among the stamps before this one, so many had an extended donor.
-        before, after = math.floor(stamp * share), math.floor((stamp + 1) * share)
-        kind, pool, rank = (
-            ("extended", self.extended, before)
-            if after > before
-            else ("compact", self.compact, stamp - before)
-        )
-        lap, place = divmod(rank, len(pool))
-        donor = int(stream("donors", kind, lap).permutation(pool)[place])
+    def choose(self, reader: StoreReader, weights: Mapping[str, float], stream: Stream, stamp: int) -> Choice:
+        """Draw mask donor, background donor, and a turn that keeps the donor's beam and pixels."""
+        donor = deal(self.pools, weights, partial(stream, "donors"), stamp)
         rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
 
 
-@dataclass(frozen=True, eq=False)
-class Conditions:
-    """The conditions of a batch of stamps.
+def deal(
+    pools: Mapping[str, NDArray[np.int64]], weights: Mapping[str, float], stream: Stream, stamp: int
+) -> int:
+    """Return the member of some pools that a stamp gets.
 
-    Attributes
-    ----------
-    mask_BSS, instances_BSS
-        uint8 and uint16, turned.
-    peak_BSS
-        float32, every object's brightest pixel in network range.
-    background_B2SS
-        float32, see `astro_dist.models.conditions.background_planes`.
-    rms_jy_beam_B
-        float32, noise of the mask's donor.
+    The pools alternate evenly, in proportion to their weights, and each is gone through in a random order,
+    then in another: none of its members comes back before all others have been used.
     """
-
-    mask_BSS: NDArray[np.uint8]
-    instances_BSS: NDArray[np.uint16]
-    peak_BSS: Image
-    background_B2SS: Image
-    rms_jy_beam_B: Image
+    kinds = [kind for kind in pools if len(pools[kind]) and weights.get(kind, 0) > 0]
+    rank, left = stamp, sum(weights[kind] for kind in kinds)
+    for kind in kinds:
+        share = weights[kind] / left if kind != kinds[-1] else 1.0
+        # Among the stamps before this one that no earlier pool has taken, so many were of this one.
+        before, after = math.floor(rank * share), math.floor((rank + 1) * share)
+        if after > before:
+            lap, place = divmod(before, len(pools[kind]))
+            return int(stream(kind, lap).permutation(pools[kind])[place])
+        rank, left = rank - before, left - weights[kind]
+    raise AssertionError("some pool has members and a weight")
 
 
 def sky_of(reader: StoreReader, index: int) -> tuple[Beam, Pixel]:
@@ -107,87 +92,66 @@ def sky_of(reader: StoreReader, index: int) -> tuple[Beam, Pixel]:
     return beam, Pixel(*reader.attrs["maps"][int(reader.columns["map"][index])]["pixel_arcsec"])
 
 
-def find_donors(reader: StoreReader, accept: AcceptConfig, splits: Sequence[str] = ("train",)) -> Donors:
+def find_donors(
+    reader: StoreReader,
+    accept: AcceptConfig,
+    splits: Sequence[str] = ("train",),
+    weights: Mapping[str, float] = MasksConfig().weights,
+) -> Donors:
     """Look through the good cutouts of some splits.
 
     Raises
     ------
     ConfigError
-        When none has a usable object.
+        When none has a usable object of a class with a weight.
     """
+    wanted = [name for name in accept.with_spurious().classes if weights.get(name, 0) > 0]
     candidates = np.concatenate([reader.select(split) for split in splits])
     starts = range(0, len(candidates), READ_AT_ONCE)
     parts = [candidates[start : start + READ_AT_ONCE] for start in starts]
-    best = np.array([value for part in parts for value in _best_classes(reader, part, accept)])
-    if not best.any():
+    found = [usable for part in parts for usable in _usable_objects(reader, part, accept)]
+    best = np.array([max((row[0] for row in rows), default=0) for rows in found])
+    pools = {c.name.lower(): candidates[best == c] for c in HIGHEST_FIRST}
+    if not any(len(pools[name]) for name in wanted):
         raise ConfigError(
             f"none of the {len(candidates)} cutouts of the {' and '.join(splits)} split holds a whole "
-            f"{' or '.join(accept.classes)} source of at least {accept.min_snr:g} sigma; "
+            f"{' or '.join(wanted)} source of at least {accept.min_snr:g} sigma; "
             "lower generate.accept.min_snr, or give maps with more sources"
         )
-    is_extended = best == SourceClass.EXTENDED
-    return Donors(candidates[is_extended], candidates[(best > 0) & ~is_extended], candidates)
+    objects = np.array([row for rows in found for row in rows], np.float64).reshape(-1, 3)
+    return Donors({name: pools[name] for name in pools if name in wanted}, candidates, objects)
 
 
-def read_conditions(reader: StoreReader, choices: Sequence[Choice]) -> Conditions:
-    """Read and turn the conditions of a batch."""
-    donors = [choice.donor for choice in choices]
-    skies = [choice.background_donor for choice in choices]
-    turns = [choice.symmetry for choice in choices]
-    mask, instances = (_turned(reader.read(name, donors), turns) for name in ("mask", "instances"))
-    u = _turned(_network_range(reader, donors), turns)
-    sky_u, sky_mask = _network_range(reader, skies), reader.read("mask", skies)
-    return Conditions(
-        mask_BSS=mask,
-        instances_BSS=instances,
-        peak_BSS=np.stack([paint_peaks(*pair) for pair in zip(np.nan_to_num(u), instances, strict=True)]),
-        background_B2SS=np.stack(
-            [background_planes(a, m, np.isfinite(a)) for a, m in zip(sky_u, sky_mask, strict=True)]
-        ),
-        rms_jy_beam_B=reader.columns["rms_jy_beam"][donors].astype(np.float32),
-    )
-
-
-def _best_classes(reader: StoreReader, indices: NDArray[np.int64], accept: AcceptConfig) -> list[int]:
-    """Return for each cutout the highest wanted class among its usable objects, 0 when it has none."""
+def _usable_objects(
+    reader: StoreReader, indices: NDArray[np.int64], accept: AcceptConfig
+) -> list[list[tuple[int, int, float]]]:
+    """Return class, number of pixels and peak over the noise of each cutout's usable objects."""
     names = ("background_jy_beam", "rms_jy_beam")
     background, rms = (reader.columns[name][indices][:, None, None] for name in names)
     snr = (reader.read("image", indices) - background) / rms
     mask, instances = (reader.read(name, indices) for name in ("mask", "instances"))
     return [
-        max(_usable_classes(snr[i], mask[i], instances[i], sky_of(reader, int(index)), accept), default=0)
+        list(_examine(snr[i], mask[i], instances[i], sky_of(reader, int(index)), accept.with_spurious()))
         for i, index in enumerate(indices)
     ]
 
 
-def _usable_classes(
+def _examine(
     snr: Image,
     mask: NDArray[np.uint8],
     instances: NDArray[np.uint16],
     sky: tuple[Beam, Pixel],
     accept: AcceptConfig,
-) -> Iterator[int]:
-    """Yield the classes of the wanted objects that are bright enough and whole, footprint included."""
+) -> Iterator[tuple[int, int, float]]:
+    """Yield what `_usable_objects` wants of objects that are bright enough and whole, footprint included."""
     margins = reach_pix(*sky, accept)
     for number, box in enumerate(ndimage.find_objects(instances.astype(np.int32)), start=1):
-        if box is None:
-            continue
-        inside = instances[box] == number
-        source_class = int(mask[box][inside].max())
-        whole = all(
+        if box is None or not all(
             s.start > margin and s.stop + margin < side
             for s, margin, side in zip(box, margins, snr.shape, strict=True)
-        )
-        if whole and source_class in accept.wanted and snr[box][inside].max() >= accept.min_snr:
-            yield source_class
-
-
-def _network_range(reader: StoreReader, indices: Sequence[int]) -> Image:
-    """Return cutouts as the network sees them, NaN kept."""
-    names = ("background_jy_beam", "rms_jy_beam")
-    background, rms = (reader.columns[name][indices][:, None, None] for name in names)
-    return stretch(reader.read("image", indices), background, rms, str(reader.attrs["stretch"]))
-
-
-def _turned(stack: NDArray[Any], turns: Sequence[int]) -> NDArray[Any]:
-    return np.stack([apply_symmetry(plane, k) for plane, k in zip(stack, turns, strict=True)])
+        ):
+            continue
+        inside = instances[box] == number
+        source_class, peak = int(mask[box][inside].max()), float(snr[box][inside].max())
+        if source_class in accept.wanted and peak >= accept.min_snr:
+            yield source_class, int(inside.sum()), peak

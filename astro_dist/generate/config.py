@@ -1,14 +1,45 @@
 """Settings of the generation of stamps."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from astro_dist.config import Section
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.models.device import Precision
 
 Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class MasksConfig(Section):
+    """Where the masks of the stamps come from, and their mixture; of the three shares only ratios count."""
+
+    labels: str | None = None
+    """FITS image of classes (0 background, 1 spurious, 2 compact, 3 extended) whose objects are drawn, with
+    brightness, noise and beam of the survey's; by default the masks of its cutouts."""
+    instances: str | None = None
+    """FITS image of object numbers that goes with the labels; by default connected pixels are an object."""
+    compact: NotNegative = 0.7
+    """Share of the stamps whose mask holds a compact source as its highest class."""
+    extended: NotNegative = 0.3
+    """Share of the stamps whose mask holds an extended source."""
+    spurious: NotNegative = 0.0
+    """Share of the stamps whose mask holds nothing but artefacts."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "MasksConfig":
+        if not sum(self.weights.values()):
+            raise ValueError("compact, extended and spurious are all 0; give at least one a share")
+        if self.instances is not None and self.labels is None:
+            raise ValueError("instances go with labels; give labels too")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The shares by name of the class."""
+        return {"extended": self.extended, "compact": self.compact, "spurious": self.spurious}
 
 
 class GenerateConfig(Section):
@@ -20,8 +51,10 @@ class GenerateConfig(Section):
     """Steps of the sampler; 10 are enough for sources on an empty sky, whole stamps want 20."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """Classifier-free guidance; above 1 objects fit their masks better but come out too bright."""
-    extended_fraction: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Fraction of the stamps whose mask holds an extended source."""
+    masks: MasksConfig = MasksConfig()
+    """Where the masks come from, and how often each class."""
+    background: str | None = None
+    """FITS image whose windows are shown to the network as background; by default other cutouts."""
     micro_batch: Positive = 16
     """Stamps drawn at once; it changes the last bits of sums, so it is a setting."""
     per_shard: Positive = 64
@@ -34,3 +67,13 @@ class GenerateConfig(Section):
     """bf16, no (float32), or auto: bf16 where the hardware computes in it."""
     accept: AcceptConfig = AcceptConfig()
     """What makes a generated source an object that may be placed on a map."""
+
+
+def source_files(settings: GenerateConfig) -> dict[str, Path]:
+    """Return the user's files that the conditions come from, by what they are."""
+    given = {
+        "labels": settings.masks.labels,
+        "instances": settings.masks.instances,
+        "background": settings.background,
+    }
+    return {name: Path(path).expanduser() for name, path in given.items() if path is not None}

@@ -8,13 +8,14 @@ Shape letters: B batch, S side in pixels, C h w latent.
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from astro_dist.generate.conditions import Conditions
+from astro_dist.generate.sources import Conditions
 from astro_dist.models.autoencoder import decode, load_autoencoder
 from astro_dist.models.denoiser import load_denoiser, load_scheduler
 from astro_dist.models.device import autocast
@@ -38,9 +39,10 @@ class Sampler:
         self, autoencoder: Path, diffusion: Path, steps: int, guidance: float, device: str, precision: str
     ) -> None:
         # Channels last: a tenth faster on a CPU, and what tensor cores want.
-        layout = {"device": device, "memory_format": torch.channels_last}
-        self.autoencoder = load_autoencoder(autoencoder).to(**layout)
-        self.denoiser = load_denoiser(diffusion).to(**layout)
+        networks: Any = load_autoencoder(autoencoder), load_denoiser(diffusion)
+        self.autoencoder, self.denoiser = (
+            network.to(device, memory_format=torch.channels_last) for network in networks
+        )
         self.scheduler = load_scheduler(diffusion)
         self.steps, self.guidance = steps, guidance
         self.device, self.precision = device, precision

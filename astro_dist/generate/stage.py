@@ -7,11 +7,12 @@ on who finished first.
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from astro_dist.errors import ConfigError, RecomputeError
 from astro_dist.files import sha256_file
-from astro_dist.generate.config import GenerateConfig
+from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.device import numerics
 from astro_dist.models.presets import PRESETS
 from astro_dist.work import Estimate, Results, Run, Stage, Task
@@ -57,10 +58,25 @@ def promised(run: Run) -> int:
     return int(objects)
 
 
+def sources(run: Run) -> list[Path]:
+    """Return the user's files that masks and backgrounds come from."""
+    return list(source_files(run.config.generate).values())
+
+
 def estimate(run: Run) -> Estimate:
-    """Return the cost at one object per stamp, which a trained network does better than."""
+    """Return the cost at one object per stamp, which a trained network does better than.
+
+    Raises
+    ------
+    ConfigError
+        A file of the user's cannot be used.
+    """
     settings, wanted = run.config.generate, promised(run)
     size_pix = int(getattr(getattr(run.config, "cutouts", None), "size_pix", 128))
+    if source_files(settings):
+        from astro_dist.generate.sources import open_planes
+
+        open_planes(settings, size_pix)
     parameters, cost_s = PRESETS[run.config.diffusion.preset].costs["diffusion"]
     shards = math.ceil(wanted / settings.per_shard)
     stamps = shards * settings.per_shard
@@ -95,11 +111,10 @@ def _draw_shard(maker: Any, task: Task) -> dict[str, Any]:
     from astro_dist.store.stamps import objects_path, write_stamps
 
     index, per_shard = task.args["index"], maker.settings.per_shard
-    stamps = maker.make_shard(index)
+    stamps, (objects, rejected) = maker.make_shard(index)
     arrays = (stamps.image_jy_beam, stamps.mask, stamps.instances)
     folder = maker.run.output
     digests = write_stamps(folder, index, *arrays, per_shard)
-    objects, rejected = maker.extract(stamps, index * per_shard)
     path = objects_path(folder, index)
     digests[str(path.relative_to(folder))] = write_objects(path, objects)
     classes = Counter(found.source_class.name.lower() for found in objects)
@@ -129,6 +144,7 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
     columns |= {name: cutouts.columns[name][donor] for name in inherited}
     attrs = {name: cutouts.attrs[name] for name in ("stretch", "survey", "maps")}
     attrs["accept"] = settings.accept.model_dump(mode="json")
+    attrs["files"] = {name: path.name for name, path in source_files(settings).items()}
     publish_stamps(run.output, cutouts.attrs["size_pix"], settings.per_shard, columns, attrs)
     return _sum_up(results, tasks) | {"stamps": len(rows)}
 
@@ -179,10 +195,11 @@ GENERATE = Stage(
     prepare=_prepare,
     open=_open,
     finish=_finish,
+    sources=sources,
     estimate=estimate,
     sections=("generate",),
     inputs=("cutouts", "autoencoder", "diffusion"),
-    schema=2,
+    schema=3,
     numerics=numerics,
     gpu=True,
 )

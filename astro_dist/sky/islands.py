@@ -143,7 +143,7 @@ def join_islands(pixels: Pixels, seed: float, least_pix: float) -> Islands:
         Smaller islands are dropped.
     """
     n = len(pixels)
-    a, b = _touching(pixels)
+    a, b = touching(pixels.y, pixels.x)
     graph = coo_matrix((np.ones(len(a), np.bool_), (a, b)), shape=(n, n))
     _, label = connected_components(graph, directed=False)
     is_peak = np.ones(n, np.bool_)
@@ -203,6 +203,22 @@ def in_beams(y: NDArray[Any], x: NDArray[Any], beam: Beam, pixel: Pixel) -> Poin
     return np.column_stack([first, (x - lower[1, 0] * first) / lower[1, 1]])
 
 
+def touching(y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices ``(a, b)``, a < b, of all pairs of pixels that touch; they are in raster order."""
+    # The stride leaves an empty column between the end of a row and the start of the next.
+    stride = int(x.max(initial=0)) + 2
+    key = y.astype(np.int64) * stride + x
+    first = [np.flatnonzero(np.diff(key) == 1)]
+    second = [first[0] + 1]
+    for step in (stride - 1, stride, stride + 1):
+        place = np.searchsorted(key, key + step)
+        place[place == len(key)] = 0
+        hit = np.flatnonzero(key[place] == key + step)
+        first.append(hit)
+        second.append(place[hit])
+    return np.concatenate(first), np.concatenate(second)
+
+
 def _ordered(pixels: Pixels, sizes: NDArray[np.intp], is_peak: Flags) -> Islands:
     """Return islands, given one after the other, in the order of their first pixels."""
     first = _starts(sizes)
@@ -214,19 +230,3 @@ def _ordered(pixels: Pixels, sizes: NDArray[np.intp], is_peak: Flags) -> Islands
 
 def _starts(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.cumsum(sizes) - sizes
-
-
-def _touching(pixels: Pixels) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the indices ``(a, b)``, a < b, of all pairs of pixels that touch."""
-    # The stride leaves an empty column between the end of a row and the start of the next.
-    stride = int(pixels.x.max(initial=0)) + 2
-    key = pixels.y.astype(np.int64) * stride + pixels.x
-    first = [np.flatnonzero(np.diff(key) == 1)]
-    second = [first[0] + 1]
-    for step in (stride - 1, stride, stride + 1):
-        place = np.searchsorted(key, key + step)
-        place[place == len(key)] = 0
-        hit = np.flatnonzero(key[place] == key + step)
-        first.append(hit)
-        second.append(place[hit])
-    return np.concatenate(first), np.concatenate(second)

@@ -26,7 +26,7 @@ SPLITS = ("validation", "test")
 def choose_held_out(maker, n):
     """Return up to n donors, each once and unturned, before another held-out sky."""
     rng = maker.run.stream("benchmark", "mask_iou")
-    usable = np.sort(np.concatenate([maker.donors.extended, maker.donors.compact]))
+    usable = np.sort(np.concatenate(list(maker.donors.pools.values())))
     donors = rng.permutation(usable)[:n]
     return [Choice(int(donor), int(rng.choice(maker.donors.backgrounds)), 0) for donor in donors]
 

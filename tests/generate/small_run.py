@@ -1,11 +1,14 @@
 """A run directory ready for `generate`: a store of drawn cutouts and two untrained networks."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from astro_dist.config import Section, validate
+from astro_dist.generate import sources
+from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.autoencoder import build_autoencoder
@@ -80,6 +83,13 @@ def make_config(executor="serial", workers=None, **generate):
     return validate(
         SmallConfig, {"generate": settings, "machine": {"executor": executor, "workers": workers}}
     )
+
+
+def open_source(reader, **generate):
+    """Return what stamps are drawn for, with the default conditions of acceptance."""
+    settings = GenerateConfig(**generate)
+    donors = find_donors(reader, settings.accept, weights=settings.masks.weights)
+    return sources.open_source(reader, donors, settings, partial(stream, 1))
 
 
 def make_pipeline(root: Path, **settings):

@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 
-from astro_dist.generate.conditions import Choice, read_conditions
+from astro_dist.generate.conditions import Choice
 from astro_dist.generate.sampler import Sampler
 from astro_dist.models.device import pin
 from astro_dist.seeds import stream
 from astro_dist.store.reader import StoreReader
+from tests.generate import small_run
 
 CHOICES = [Choice(0, 1, 0), Choice(1, 2, 3), Choice(2, 0, 6), Choice(4, 5, 1)]
+
+
+def read(inputs, choices):
+    source = small_run.open_source(StoreReader(inputs / "cutouts.zarr"))
+    return source.read(range(len(choices)), choices)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +24,7 @@ def sampler(inputs):
 
 @pytest.fixture(scope="module")
 def conditions(inputs):
-    return read_conditions(StoreReader(inputs / "cutouts.zarr"), CHOICES)
+    return read(inputs, CHOICES)
 
 
 @pytest.fixture
@@ -35,13 +41,13 @@ def test_drawing_twice_gives_the_same_bits(sampler, conditions, noise):
 
 def test_companions_do_not_change_a_stamp(inputs, sampler, conditions, noise):
     order = [2, 3, 1, 0]
-    shuffled = read_conditions(StoreReader(inputs / "cutouts.zarr"), [CHOICES[i] for i in order])
+    shuffled = read(inputs, [CHOICES[i] for i in order])
     assert np.array_equal(sampler.draw(shuffled, noise[order]), sampler.draw(conditions, noise)[order])
 
 
 def test_conditions_and_guidance_matter(inputs, sampler, conditions, noise):
     plain = sampler.draw(conditions, noise)
-    other = read_conditions(StoreReader(inputs / "cutouts.zarr"), [Choice(5, 1, 0)] * 4)
+    other = read(inputs, [Choice(5, 1, 0)] * 4)
     assert np.abs(sampler.draw(other, noise) - plain).max() > 1e-4
     sampler.guidance = 2.0
     try:

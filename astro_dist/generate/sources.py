@@ -1,0 +1,301 @@
+"""Where masks and backgrounds come from: cutouts of the store, a label image, a map; and reading them.
+
+A stamp has the beam, the noise and the turn of its donor whatever its mask comes from. Brightness of
+labelled objects is that of donors' objects of their class and about their size: a faint peak in a large
+mask, or a bright one in a small mask, is nothing that the sky shows.
+
+Shape letters: B batch, S side of a stamp in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError
+from astro_dist.field.objects import reach_pix
+from astro_dist.generate.conditions import (
+    HIGHEST_FIRST,
+    Choice,
+    Donors,
+    Image,
+    Stream,
+    deal,
+    sky_of,
+)
+from astro_dist.generate.config import GenerateConfig, source_files
+from astro_dist.models.conditions import background_planes, paint_peaks
+from astro_dist.sky.background import measure_cells
+from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.labels import Labels, Plane
+from astro_dist.sky.stretch import stretch
+from astro_dist.sky.windows import Window
+from astro_dist.store.reader import StoreReader
+
+ALIKE = 8
+"""How many objects on either side, ordered by size, lend their brightness to a labelled one."""
+TRIES = 100
+SOURCE_SNR = 3.0
+Masks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
+"""Classes, instances and every object's brightest pixel in network range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """The conditions of a batch of stamps.
+
+    Attributes
+    ----------
+    mask_BSS, instances_BSS
+        uint8 and uint16, turned.
+    peak_BSS
+        float32, every object's brightest pixel in network range.
+    background_B2SS
+        float32, see `astro_dist.models.conditions.background_planes`.
+    rms_jy_beam_B
+        float32, noise of the mask's donor.
+    """
+
+    mask_BSS: NDArray[np.uint8]
+    instances_BSS: NDArray[np.uint16]
+    peak_BSS: Image
+    background_B2SS: Image
+    rms_jy_beam_B: Image
+
+
+class MaskSource(Protocol):
+    """Gives the masks of stamps, before they are turned."""
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+        """Return classes, instances and peaks (B, S, S) of some stamps."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StoreMasks:
+    """The masks of the donors."""
+
+    reader: StoreReader
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+        """See `MaskSource`."""
+        donors = [choice.donor for choice in choices]
+        mask, instances = (self.reader.read(name, donors) for name in ("mask", "instances"))
+        u = np.nan_to_num(_network_range(self.reader, donors))
+        return mask, instances, np.stack([paint_peaks(*pair) for pair in zip(u, instances, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMasks:
+    """Windows of a label image, each round one of its objects.
+
+    Attributes
+    ----------
+    labels
+        The image.
+    pools
+        Its usable objects by class.
+    donors
+        Whose objects lend their brightness.
+    weights
+        Share of each class among the stamps.
+    stream
+        Gives the random generator of a key.
+    size_pix, stretch
+        Of the store of cutouts.
+    """
+
+    labels: Labels
+    pools: dict[str, NDArray[np.int64]]
+    donors: Donors
+    weights: dict[str, float]
+    stream: Stream
+    size_pix: int
+    stretch: str
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+        """See `MaskSource`."""
+        mask, instances, peak = zip(*(self._read_one(stamp) for stamp in stamps), strict=True)
+        return np.stack(mask), np.stack(instances), np.stack(peak)
+
+    @cached_property
+    def corners(self) -> NDArray[np.int64]:
+        """First row and column of the window of each object."""
+        return self.labels.corners(self.size_pix)
+
+    def _read_one(self, stamp: int) -> tuple[NDArray[Any], ...]:
+        item = deal(self.pools, self.weights, partial(self.stream, "labels"), stamp)
+        y0, x0 = (int(start) for start in self.corners[item])
+        mask, instances, items = self.labels.paint(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
+        rng = self.stream("brightness", stamp)
+        snr = [self._draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items]
+        return mask, instances, stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
+
+    def _draw_snr(self, source_class: int, size: int, rng: np.random.Generator) -> float:
+        objects = self.donors.objects
+        alike = objects[objects[:, 0] == source_class]
+        alike = alike if len(alike) else objects
+        alike = alike[np.argsort(alike[:, 1], kind="stable")]
+        place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
+        return float(alike[min(max(place, 0), len(alike) - 1), 2])
+
+
+class SkySource(Protocol):
+    """Gives the backgrounds of stamps."""
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
+        """Return the planes (B, 2, S, S) of `astro_dist.models.conditions.background_planes`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class StoreSky:
+    """Other cutouts, without their objects."""
+
+    reader: StoreReader
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
+        """See `SkySource`."""
+        skies = [choice.background_donor for choice in choices]
+        planes = zip(_network_range(self.reader, skies), self.reader.read("mask", skies), strict=True)
+        return np.stack([background_planes(u, mask, np.isfinite(u)) for u, mask in planes])
+
+
+@dataclass(frozen=True, eq=False)
+class MapSky:
+    """Windows of a map, each in units of its own noise and without what rises above it."""
+
+    plane: Plane
+    stream: Stream
+    size_pix: int
+    stretch: str
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
+        """See `SkySource`."""
+        return np.stack([self._read_one(stamp) for stamp in stamps])
+
+    def _read_one(self, stamp: int) -> Image:
+        rng = self.stream("sky", stamp)
+        for _ in range(TRIES):
+            y0, x0 = (int(rng.integers(length - self.size_pix + 1)) for length in self.plane.shape)
+            image = self.plane.read(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
+            image[np.isinf(image)] = np.nan
+            background, rms = measure_cells(image, self.size_pix)
+            if np.isfinite(rms[0]):
+                bright = (image - background[0]) / rms[0] > SOURCE_SNR
+                u = stretch(image, background[0], rms[0], self.stretch)
+                return background_planes(u, bright.astype(np.uint8), np.isfinite(u))
+        raise ConfigError(
+            f"{self.plane.path}: {TRIES} random windows of {self.size_pix} x {self.size_pix} pixels are "
+            "blank or constant; give generate.background a map with more data"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What stamps are drawn for.
+
+    Attributes
+    ----------
+    reader, donors
+        The store of cutouts, and those of them that are used.
+    weights
+        Share of each class among the stamps.
+    stream
+        Gives the random generator of a key.
+    masks, sky
+        Where masks and backgrounds come from.
+    """
+
+    reader: StoreReader
+    donors: Donors
+    weights: dict[str, float]
+    stream: Stream
+    masks: MaskSource
+    sky: SkySource
+
+    def choose(self, stamp: int) -> Choice:
+        """Return what a stamp is drawn for."""
+        return self.donors.choose(self.reader, self.weights, self.stream, stamp)
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Conditions:
+        """Read and turn the conditions of a batch."""
+        turns = [choice.symmetry for choice in choices]
+        mask, instances, peak = (_turned(stack, turns) for stack in self.masks.read(stamps, choices))
+        donors = [choice.donor for choice in choices]
+        return Conditions(
+            mask_BSS=mask,
+            instances_BSS=instances,
+            peak_BSS=peak,
+            background_B2SS=self.sky.read(stamps, choices),
+            rms_jy_beam_B=self.reader.columns["rms_jy_beam"][donors].astype(np.float32),
+        )
+
+
+def open_source(reader: StoreReader, donors: Donors, settings: GenerateConfig, stream: Stream) -> Source:
+    """Return the source that some settings ask for.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be used, see `open_planes` and `Labels.read`, or has no usable object.
+    """
+    size_pix, kind = int(reader.attrs["size_pix"]), str(reader.attrs["stretch"])
+    weights = settings.masks.weights
+    planes = open_planes(settings, size_pix)
+    masks: MaskSource = StoreMasks(reader)
+    if "labels" in planes:
+        labels = Labels.read(planes["labels"], planes.get("instances"))
+        pools = _find_items(labels, reader, donors, settings)
+        masks = LabelMasks(labels, pools, donors, weights, stream, size_pix, kind)
+    sky = MapSky(planes["background"], stream, size_pix, kind) if "background" in planes else StoreSky(reader)
+    return Source(reader, donors, weights, stream, masks, sky)
+
+
+def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
+    """Open the user's files.
+
+    Raises
+    ------
+    ConfigError
+        One is missing, no FITS image, or smaller than a stamp.
+    """
+    return {name: Plane.open(path, size_pix) for name, path in source_files(settings).items()}
+
+
+def _find_items(
+    labels: Labels, reader: StoreReader, donors: Donors, settings: GenerateConfig
+) -> dict[str, NDArray[np.int64]]:
+    """Return the objects of a label image that fit into a stamp with their footprint, by class."""
+    size_pix, accept = int(reader.attrs["size_pix"]), settings.accept.with_spurious()
+    skies = {sky_of(reader, int(i)) for pool in donors.pools.values() for i in pool}
+    margins = np.max([reach_pix(*sky, accept) for sky in skies], axis=0)
+    starts, ends = (labels.boxes[:, edge] - labels.corners(size_pix) for edge in ([0, 2], [1, 3]))
+    whole = ((starts > margins) & (ends + margins < size_pix)).all(axis=1)
+    weights = {name: weight for name, weight in settings.masks.weights.items() if name in accept.classes}
+    pools = {
+        c.name.lower(): np.flatnonzero(whole & (labels.classes == c))
+        for c in HIGHEST_FIRST
+        if weights.get(c.name.lower(), 0) > 0
+    }
+    if not any(len(pool) for pool in pools.values()):
+        raise ConfigError(
+            f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(pools)} and "
+            f"fits with its rim into a stamp of {size_pix} x {size_pix} pixels; give other labels or change "
+            "the shares in generate.masks"
+        )
+    return pools
+
+
+def _network_range(reader: StoreReader, indices: Sequence[int]) -> Image:
+    """Return cutouts as the network sees them, NaN kept."""
+    names = ("background_jy_beam", "rms_jy_beam")
+    background, rms = (reader.columns[name][indices][:, None, None] for name in names)
+    return stretch(reader.read("image", indices), background, rms, str(reader.attrs["stretch"]))
+
+
+def _turned(stack: NDArray[Any], turns: Sequence[int]) -> NDArray[Any]:
+    return np.stack([apply_symmetry(plane, k) for plane, k in zip(stack, turns, strict=True)])

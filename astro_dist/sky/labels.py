@@ -1,0 +1,174 @@
+"""Images without a sky of their own that users hand over: planes read by windows, and labels of classes.
+
+Labels are kept as the few pixels that carry one, so that a label image of a whole survey fits in any memory.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from astro_dist.errors import ConfigError
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels
+from astro_dist.sky.islands import touching
+from astro_dist.sky.windows import Window, bands
+
+BAND_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A two-dimensional image in a FITS file, whatever its unit.
+
+    Attributes
+    ----------
+    path
+        The file.
+    layout
+        Where its pixels are.
+    """
+
+    path: Path
+    layout: Layout
+
+    @classmethod
+    def open(cls, path: Path, least_pix: int) -> "Plane":
+        """Describe the first image of a file.
+
+        Raises
+        ------
+        ConfigError
+            It is missing, not a FITS image, a cube, or has fewer than ``least_pix`` rows or columns.
+        """
+        if not path.is_file():
+            raise ConfigError(f"there is no image {path}")
+        with explained(path, ConfigError):
+            _, layout = find_image(path)
+            if max(layout.axes[:-2], default=1) > 1:
+                raise ConfigError(f"an image of two axes is needed, this one has {len(layout.axes)}")
+            if min(layout.axes[-2:]) < least_pix:
+                ny, nx = layout.axes[-2:]
+                raise ConfigError(
+                    f"{ny} x {nx} pixels, but a stamp has {least_pix} x {least_pix}; give a larger image"
+                )
+        return cls(path, layout)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)``."""
+        return self.layout.axes[-2], self.layout.axes[-1]
+
+    def read(self, window: Window) -> NDArray[np.float32]:
+        """Return the pixels of a window inside the image, float32, NaN where there are none."""
+        return read_pixels(self.path, self.layout, window)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labelled pixels of an image in raster order, and the objects that they belong to.
+
+    Attributes
+    ----------
+    shape
+        ``(ny, nx)`` of the image.
+    y, x
+        int32, the labelled pixels.
+    class_of_pixel
+        uint8, `SourceClass`.
+    owner
+        The object of each pixel, counted from 0.
+    boxes
+        ``(n, 4)``: y0, y1, x0, x1 of each object.
+    classes, sizes
+        Highest class and number of pixels of each object.
+    """
+
+    shape: tuple[int, int]
+    y: NDArray[np.int32]
+    x: NDArray[np.int32]
+    class_of_pixel: NDArray[np.uint8]
+    owner: NDArray[np.intp]
+    boxes: NDArray[np.int64]
+    classes: NDArray[np.uint8]
+    sizes: NDArray[np.intp]
+
+    @classmethod
+    def read(cls, mask: Plane, instances: Plane | None = None) -> "Labels":
+        """Read an image of class numbers, and one of object numbers where there is one.
+
+        Labelled pixels without an object number are connected, by sides or corners and within a class, to
+        objects of their own.
+
+        Raises
+        ------
+        ConfigError
+            The two differ in shape, or hold other values than class numbers and whole numbers.
+        """
+        if instances is not None and instances.shape != mask.shape:
+            sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (mask.shape, instances.shape))
+            raise ConfigError(f"{mask.path} and {instances.path} differ in shape ({sizes} pixels)")
+        parts = [_read_band(mask, instances, window) for window in bands(mask.shape, BAND_ROWS)]
+        y, x, class_of_pixel, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+        owner = _join(y, x, class_of_pixel, number)
+        n = int(owner.max(initial=-1)) + 1
+        boxes = np.empty((n, 4), np.int64)
+        for column, values in ((0, y), (2, x)):
+            boxes[:, column], boxes[:, column + 1] = np.iinfo(np.int64).max, 0
+            np.minimum.at(boxes[:, column], owner, values)
+            np.maximum.at(boxes[:, column + 1], owner, values + 1)
+        classes = np.zeros(n, np.uint8)
+        np.maximum.at(classes, owner, class_of_pixel)
+        return cls(mask.shape, y, x, class_of_pixel, owner, boxes, classes, np.bincount(owner, minlength=n))
+
+    def corners(self, size_pix: int) -> NDArray[np.int64]:
+        """Return the first row and column of a square window for each object, shape (n, 2).
+
+        The object is as near to the window's middle as the image, which holds it, allows.
+        """
+        middle = (self.boxes[:, [0, 2]] + self.boxes[:, [1, 3]] - size_pix) // 2
+        return np.clip(middle, 0, np.array(self.shape) - size_pix)
+
+    def paint(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.intp]]:
+        """Return the classes of a window, its objects numbered from 1, and which of all objects those are."""
+        rows = slice(*np.searchsorted(self.y, np.array([window.y0, window.y1], np.int32)))
+        inside = np.flatnonzero((self.x[rows] >= window.x0) & (self.x[rows] < window.x1)) + rows.start
+        place = self.y[inside] - window.y0, self.x[inside] - window.x0
+        mask, numbers = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.uint16)
+        items, local = np.unique(self.owner[inside], return_inverse=True)
+        mask[place], numbers[place] = self.class_of_pixel[inside], local + 1
+        return mask, numbers, items
+
+
+def _read_band(mask: Plane, instances: Plane | None, window: Window) -> tuple[NDArray[Any], ...]:
+    values = mask.read(window)
+    known = np.isin(values, [int(c) for c in SourceClass]) | np.isnan(values)
+    if not known.all():
+        names = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES))
+        raise ConfigError(f"{mask.path} holds the label {values[~known][0]:g}; known are {names}")
+    y, x = np.nonzero(np.nan_to_num(values) > 0)
+    number = np.zeros(len(y), np.int64)
+    if instances is not None:
+        found = np.nan_to_num(instances.read(window)[y, x], nan=0.0)
+        if (found < 0).any() or (found != np.floor(found)).any():
+            raise ConfigError(f"{instances.path} holds numbers of objects that are negative or broken")
+        number = found.astype(np.int64)
+    return (y + window.y0).astype(np.int32), x.astype(np.int32), values[y, x].astype(np.uint8), number
+
+
+def _join(
+    y: NDArray[np.int32], x: NDArray[np.int32], class_of_pixel: NDArray[np.uint8], number: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """Return the object of each pixel, counted from 0 in the order of their first pixels."""
+    n = len(y)
+    a, b = touching(y, x)
+    alike = (class_of_pixel[a] == class_of_pixel[b]) & (number[a] == 0) & (number[b] == 0)
+    graph = coo_matrix((np.ones(alike.sum(), np.bool_), (a[alike], b[alike])), shape=(n, n))
+    piece = connected_components(graph, directed=False)[1] if n else np.zeros(0, np.intp)
+    key = np.where(number > 0, number, -1 - piece)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]

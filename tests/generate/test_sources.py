@@ -1,0 +1,169 @@
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from astro_dist.errors import ConfigError
+from astro_dist.files import tree_digests
+from astro_dist.generate.conditions import Choice, sky_of
+from astro_dist.seeds import stream
+from astro_dist.sky.stretch import stretch
+from astro_dist.store.reader import StoreReader
+from tests.generate import small_run
+
+SIDE = small_run.SIZE
+
+
+@pytest.fixture(scope="module")
+def reader(inputs):
+    return StoreReader(inputs / "cutouts.zarr")
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory):
+    """A label image with objects of all classes, one of them at the edge, and the numbers of all."""
+    folder = tmp_path_factory.mktemp("labels")
+    mask, numbers = np.zeros((2, 150, 200), np.int32)
+    boxes = [(20, 30, 2), (60, 100, 2), (100, 60, 3), (120, 170, 1), (0, 90, 3)]
+    for number, (y, x, label) in enumerate(boxes, start=1):
+        mask[y : y + 6, x : x + 4 + label] = label
+        numbers[y : y + 6, x : x + 4 + label] = 7 * number
+    fits.writeto(folder / "mask.fits", mask.astype(np.uint8))
+    fits.writeto(folder / "numbers.fits", numbers)
+    rng = stream(9, "map")
+    image = rng.standard_normal((140, 300)).astype(np.float32) + 5
+    image[50:90, 150:155] = 500
+    image[:, 280:] = np.nan
+    fits.writeto(folder / "map.fits", image)
+    return folder
+
+
+def test_conditions_are_the_donors_turned_and_another_sky_without_its_objects(reader):
+    source = small_run.open_source(reader)
+    conditions = source.read([0, 1], [Choice(0, 1, 0), Choice(0, 1, 5)])
+    mask = reader.read("mask", [0])[0]
+    assert np.array_equal(conditions.mask_BSS[0], mask)
+    assert np.array_equal(conditions.mask_BSS[1], np.rot90(mask)[:, ::-1])
+    image = (reader.read("image", [0])[0] - reader.columns["background_jy_beam"][0]) / np.float32(
+        small_run.RMS
+    )
+    brightest = image[reader.read("instances", [0])[0] == 1].max()
+    assert conditions.peak_BSS[0].max() == pytest.approx(np.arcsinh(brightest / 2) / 2, rel=1e-4)
+    assert conditions.peak_BSS[0][mask == 0].max() == 0
+    usable = conditions.background_B2SS[0, 1] > 0
+    sky_mask, sky = reader.read("mask", [1])[0], reader.read("image", [1])[0]
+    assert np.array_equal(usable, (sky_mask == 0) & np.isfinite(sky))
+    assert not conditions.background_B2SS[0, 0][~usable].any()
+    assert np.isfinite(conditions.background_B2SS).all()
+    assert sky_of(reader, 0) == (small_run.BEAM, small_run.PIXEL)
+
+
+def read_all(source, stamps):
+    return source.read(stamps, [source.choose(i) for i in stamps])
+
+
+@pytest.mark.parametrize("numbers", [None, "numbers.fits"])
+def test_labelled_objects_take_their_turns_with_brightness_of_the_survey(reader, labels, numbers):
+    masks = {"labels": str(labels / "mask.fits"), "compact": 1, "extended": 1, "spurious": 1}
+    masks |= {"instances": str(labels / numbers)} if numbers else {}
+    source = small_run.open_source(reader, masks=masks)
+    given = read_all(source, range(12))
+    assert sorted(given.mask_BSS.max(axis=(1, 2))) == [1] * 4 + [2] * 4 + [3] * 4
+    assert {len(np.unique(numbers)) for numbers in given.instances_BSS} == {2}
+    peaks = stretch(source.donors.objects[:, 2], 0.0, 1.0, "asinh")
+    drawn = given.peak_BSS.max(axis=(1, 2))
+    assert np.isin(drawn, peaks).all()
+    assert len(set(drawn)) > 3
+    assert np.array_equal(given.peak_BSS > 0, given.mask_BSS > 0)
+    assert (given.rms_jy_beam_B == np.float32(small_run.RMS)).all()
+
+
+def test_a_background_map_is_seen_in_its_own_noise_without_its_sources(reader, labels):
+    source = small_run.open_source(reader, background=str(labels / "map.fits"))
+    planes = read_all(source, range(6)).background_B2SS
+    usable = planes[:, 1] > 0
+    assert 0.8 < usable.mean() < 1
+    assert not planes[:, 0][~usable].any()
+    assert planes[:, 0][usable].std() == pytest.approx(0.24, abs=0.03)
+    assert planes[:, 0].max() < 1
+
+
+def test_conditions_are_functions_of_the_index(reader, labels):
+    masks = {"labels": str(labels / "mask.fits")}
+    source = small_run.open_source(reader, masks=masks, background=str(labels / "map.fits"))
+    whole, part = read_all(source, range(8)), read_all(source, [5, 2])
+    for name in ("mask_BSS", "instances_BSS", "peak_BSS", "background_B2SS"):
+        assert getattr(part, name).tobytes() == getattr(whole, name)[[5, 2]].tobytes()
+
+
+def test_stamps_of_labels_are_drawn_and_their_files_are_in_the_fingerprint(root, labels, tmp_path):
+    copy = tmp_path / "mask.fits"
+    copy.write_bytes((labels / "mask.fits").read_bytes())
+    more = {"masks": {"labels": str(copy)}, "background": str(labels / "map.fits"), "objects": 4}
+    small_run.execute(root, **more)
+    mask = StoreReader(root / "stamps.zarr").read("mask", range(4))
+    assert {int((plane > 0).sum()) for plane in mask} <= {36, 42}
+    digests = tree_digests(root / "stamps.zarr")
+    small_run.execute(root, **more)
+    assert tree_digests(root / "stamps.zarr") == digests
+    plane = fits.getdata(copy)
+    plane[20, 30] = 0
+    fits.writeto(copy, plane, overwrite=True)
+    with pytest.raises(ConfigError, match=r"made anew, because sources.*mask.fits"):
+        small_run.execute(root, **more)
+
+
+def damage(folder, labels, case):
+    """Return settings that name a file with something wrong."""
+    mask = fits.getdata(labels / "mask.fits").astype(np.float32)
+    if case == "label":
+        mask[3, 3] = 4
+    elif case == "broken":
+        mask[3, 3] = 1.5
+    elif case == "small":
+        mask = mask[:40]
+    elif case == "empty":
+        mask[:] = 0
+    elif case == "cube":
+        mask = np.stack([mask, mask])
+    fits.writeto(folder / "bad.fits", mask)
+    if case == "shape":
+        fits.writeto(folder / "numbers.fits", np.zeros((150, 150), np.int32))
+        return {"masks": {"labels": str(folder / "bad.fits"), "instances": str(folder / "numbers.fits")}}
+    if case == "blank":
+        fits.writeto(folder / "blank.fits", np.full((140, 140), np.nan, np.float32))
+        return {"background": str(folder / "blank.fits")}
+    if case == "text":
+        (folder / "bad.fits").write_text("labels")
+    return {"masks": {"labels": str(folder / ("none.fits" if case == "missing" else "bad.fits"))}}
+
+
+CASES = {
+    "missing": "there is no image",
+    "text": "not a FITS",
+    "label": r"holds the label 4; known are 0 background, 1 spurious",
+    "broken": r"holds the label 1\.5",
+    "small": "40 x 200 pixels, but a stamp has",
+    "cube": "two axes",
+    "shape": r"differ in shape \(150 x 200 and 150 x 150",
+    "empty": "none of its 0 objects is extended or compact",
+    "blank": "are blank or constant",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_files_are_refused_in_one_line(reader, labels, tmp_path, case):
+    settings = damage(tmp_path, labels, case)
+    with pytest.raises(ConfigError, match=CASES[case]) as caught:
+        read_all(small_run.open_source(reader, **settings), [0])
+    assert "\n" not in str(caught.value)
+    if case in ("missing", "text", "small", "cube"):
+        run = small_run.make_pipeline(tmp_path / "run", **settings)
+        with pytest.raises(ConfigError, match=CASES[case]):
+            run.stages[0].estimate(run.run)
+
+
+def test_shares_and_numbers_need_something_to_go_with():
+    with pytest.raises(ConfigError, match="all 0"):
+        small_run.make_config(masks={"compact": 0, "extended": 0})
+    with pytest.raises(ConfigError, match="give labels too"):
+        small_run.make_config(masks={"instances": "numbers.fits"})
