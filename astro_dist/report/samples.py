@@ -71,7 +71,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
         chosen = choose_examples(masks, source_class, n)
         if len(chosen):
             rows = _read_rows(run, stamps, cutouts, candidates[chosen], empty_sky)
-            top_snr = _top_snr(rows["real"], masks[chosen])
+            top_snr = _top_snr(next(iter(rows.values())), masks[chosen])
             found[source_class.name.lower()] = Examples(masks[chosen], rows, top_snr)
     return found
 
@@ -139,7 +139,9 @@ def _read_rows(
     real = (cutouts.read("image", donors) - background) / cutouts.columns["rms_jy_beam"][donors, None, None]
     turned = [apply_symmetry(image, int(turn)) for image, turn in zip(real, turns, strict=True)]
     generated = stamps.read("image", chosen) / stamps.columns["rms_jy_beam"][chosen, None, None]
-    rows = {"real": np.stack(turned), "generated": generated}
+    # A donor shows what was asked for unless a label image gave the mask.
+    rows = {} if "labels" in stamps.attrs.get("files", {}) else {"real": np.stack(turned)}
+    rows["generated"] = generated
     if empty_sky:
         noise = [_noise(run, cutouts, int(i), int(donor)) for i, donor in zip(chosen, donors, strict=True)]
         rows["generated\nwith noise"] = generated + np.stack(noise)
@@ -160,7 +162,7 @@ def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:
     return Beam(*(float(columns[name][index]) for name in names)), Pixel(*pixel_arcsec)
 
 
-def _top_snr(real: Image, masks: NDArray[np.uint8]) -> float:
-    values = real[(masks > 0) & np.isfinite(real)]
+def _top_snr(image: Image, masks: NDArray[np.uint8]) -> float:
+    values = image[(masks > 0) & np.isfinite(image)]
     top = float(np.percentile(values, TOP_PERCENTILE)) if len(values) else 0.0
     return min(max(top, LOWEST_TOP_SNR), HIGHEST_TOP_SNR)
