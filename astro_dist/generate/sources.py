@@ -28,7 +28,6 @@ from astro_dist.generate.conditions import (
 )
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.conditions import background_planes, paint_peaks
-from astro_dist.sky.background import measure_cells
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch
@@ -178,6 +177,9 @@ class MapSky:
         return np.stack([self._read_one(stamp) for stamp in stamps])
 
     def _read_one(self, stamp: int) -> Image:
+        # Only who measures pays for loading photutils.
+        from astro_dist.sky.background import measure_cells
+
         rng = self.stream("sky", stamp)
         for _ in range(TRIES):
             y0, x0 = (int(rng.integers(length - self.size_pix + 1)) for length in self.plane.shape)

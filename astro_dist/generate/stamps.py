@@ -14,7 +14,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.errors import IntegrityError
 from astro_dist.field.objects import SkyObject, extract_objects
+from astro_dist.files import tree_digests
 from astro_dist.generate.conditions import Choice, find_donors, sky_of
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
@@ -68,6 +70,7 @@ class StampMaker:
         pin(settings.threads)
         device = choose_device(run)
         self.run, self.settings = run, settings
+        check_weights(run)
         self.reader = StoreReader(run.product("cutouts.zarr"))
         self.donors = find_donors(self.reader, settings.accept, splits, settings.masks.weights)
         self.source = open_source(self.reader, self.donors, settings, partial(run.stream, "generate"))
@@ -155,6 +158,24 @@ class StampMaker:
     def _finish(self, batch: Batch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
         stamps = self._to_stamps(batch, u_BSS)
         return stamps, self.extract(stamps, batch.stamps[0])
+
+
+def check_weights(run: Run) -> None:
+    """Compare the models with what their training published.
+
+    Raises
+    ------
+    IntegrityError
+        A file was changed, added or lost since.
+    """
+    for stage in ("autoencoder", "diffusion"):
+        published = run.ledger.published(stage)
+        folder = run.product(f"models/{stage}")
+        if published is not None and tree_digests(folder) != published.files:
+            raise IntegrityError(
+                f"{folder} is not what {stage} published, and stamps of it would not be what the run says; "
+                f"put the files back, or train it again with --redo {stage}"
+            )
 
 
 def _join(parts: Sequence[Stamps]) -> Stamps:

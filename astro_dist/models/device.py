@@ -12,6 +12,7 @@ import os
 import platform
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from astro_dist.work import Run
@@ -99,16 +100,26 @@ def numerics(run: Run) -> dict[str, Any]:
     Two machines with equal descriptions give equal bits; a stage begun on one may go on there only.
     """
     import diffusers
+    import numpy
     import torch
 
     device = choose_device(run)
     section = getattr(run.config, run.stage, None)
-    model = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
     return {
-        "device": model,
+        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": resolve_precision(getattr(section, "precision", "auto"), device),
         "threads": int(getattr(section, "threads", 1)),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
+        "numpy": numpy.__version__,
     }
+
+
+def _processor() -> str:
+    """Return the model of the CPU: kernels choose their blocks, and so the order of sums, by its caches."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -59,4 +59,4 @@ def test_numerics_name_what_the_bits_depend_on():
     assert facts["precision"] == "no"
     assert facts["threads"] == 1
     assert facts["torch"] == torch.__version__
-    assert set(facts) == {"device", "capability", "precision", "threads", "torch", "diffusers"}
+    assert set(facts) == {"device", "capability", "precision", "threads", "torch", "diffusers", "numpy"}
