@@ -6,6 +6,7 @@ shape and the numerics of the machine; `Sampler.draw` must therefore always get 
 Shape letters: B batch, S side in pixels, C h w latent.
 """
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ class Sampler:
         self.autoencoder, self.denoiser = (
             network.to(device, memory_format=torch.channels_last) for network in networks
         )
-        self.scheduler = load_scheduler(diffusion)
-        self.steps, self.guidance = steps, guidance
+        self.scheduler = _prepare_scheduler(diffusion, steps, device)
+        self.guidance = guidance
         self.device, self.precision = device, precision
 
     @property
@@ -67,19 +68,13 @@ class Sampler:
             nothing = torch.zeros(len(noise_BChw), dtype=torch.bool, device=self.device)
             null = self.denoiser.conditioner(*inputs, nothing, nothing) if self.guidance != 1.0 else None
             latent_BChw = torch.from_numpy(noise_BChw).to(self.device)
-            for timestep in self._start():
+            # A copy, since a solver remembers the steps before.
+            scheduler = copy.deepcopy(self.scheduler)
+            for timestep in scheduler.timesteps:
                 predicted = self._predict(latent_BChw, timestep, given, null)
-                latent_BChw = self.scheduler.step(predicted, timestep, latent_BChw).prev_sample
+                latent_BChw = scheduler.step(predicted, timestep, latent_BChw).prev_sample
             latent_BChw = latent_BChw.contiguous(memory_format=torch.channels_last)
             return decode(self.autoencoder, latent_BChw)[:, 0].cpu().numpy()
-
-    def _start(self) -> Tensor:
-        """Return the times of the steps; the scheduler forgets the batch before."""
-        with warnings.catch_warnings():
-            # diffusers hands a tensor to NumPy 2 in a way that torch has not learnt yet.
-            warnings.filterwarnings("ignore", category=DeprecationWarning, message="__array__")
-            self.scheduler.set_timesteps(self.steps, device=self.device)
-        return self.scheduler.timesteps
 
     def _predict(
         self,
@@ -94,3 +89,12 @@ class Sampler:
         # Eq. 6 of Ho & Salimans 2022, with guidance = 1 + w.
         unled = self.denoiser.predict(latent_BChw, timestep, *null)
         return unled + self.guidance * (predicted - unled)
+
+
+def _prepare_scheduler(folder: Path, steps: int, device: str) -> Any:
+    scheduler: Any = load_scheduler(folder)
+    with warnings.catch_warnings():
+        # diffusers hands a tensor to NumPy 2 in a way that torch has not learnt yet.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message="__array__")
+        scheduler.set_timesteps(steps, device=device)
+    return scheduler

@@ -13,6 +13,7 @@ networks of a preset instead and tells how long 10,881 stamps would take.
 """
 
 import argparse
+import copy
 import tempfile
 import time
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Bare:
         self.networks = Sampler(
             models / "autoencoder", models / "diffusion", settings.steps, 1.0, self.device, self.precision
         )
-        self.batch, self.steps = settings.micro_batch, settings.steps
+        self.batch = settings.micro_batch
         side = self.run.config.cutouts.size_pix
         self.latent = (self.batch, *self.networks.noise_shape(side))
         self.conditions = (
@@ -80,11 +81,10 @@ class Bare:
 
     @torch.inference_mode()
     def draw(self):
-        denoiser, scheduler = self.networks.denoiser, self.networks.scheduler
+        denoiser, scheduler = self.networks.denoiser, copy.deepcopy(self.networks.scheduler)
         with autocast(self.device, self.precision), flushed_denormals():
             planes, tokens = denoiser.conditioner(*self.conditions)
             latent = torch.randn(self.latent, device=self.device)
-            scheduler.set_timesteps(self.steps, device=self.device)
             for step in scheduler.timesteps:
                 predicted = denoiser.predict(latent, step, planes, tokens)
                 latent = scheduler.step(predicted, step, latent).prev_sample
