@@ -140,6 +140,7 @@ def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
 
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:
+    """Return the first two figures of the last note; more would leave no room for the bar."""
     plain = {"stage", "task", "done", "total", "time"}
     shown = [
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
@@ -147,7 +148,7 @@ def _facts_text(notes: list[dict[str, Any]]) -> str:
         for key, value in note.items()
         if key not in plain
     ]
-    return " ".join(shown)
+    return " ".join(shown[:2])
 
 
 def plan_lines(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:
