@@ -94,7 +94,14 @@ def test_doctor_says_what_is_here():
         (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
         (["--workers", "0"], "0 workers can do nothing"),
         (["--redo", "nonsense"], "this run has no such stage"),
-        (["--set", "assemble.shape=[200000, 200000]"], "too little disk"),
+        (
+            [
+                *("--set", "assemble.shape=[9000000, 9000000]", "--set", "simulate.pixel_arcsec=1.0e-3"),
+                *("--set", "simulate.beam_major_arcsec=4.0e-3", "--set", "simulate.beam_minor_arcsec=4.0e-3"),
+            ],
+            "too little disk",
+        ),
+        (["--set", "assemble.shape=[9000000, 9000000]"], "half sphere"),
         (["--set", "maps.files=[absent/*.fits]"], "absent/*.fits"),
         (
             ["--set", "assemble.objects=30", "--set", "generate.objects=3"],
