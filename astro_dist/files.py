@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.errors import ConfigError, StoppedError
+from astro_dist.errors import ConfigError, IntegrityError, StoppedError
 
 PART = ".part"
+LOST_STORAGE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO}
 
 
 def sha256_file(path: Path) -> str:
@@ -177,15 +178,50 @@ def _remove_empty(folders: Sequence[Path]) -> None:
             folder.rmdir()
 
 
+class Anchor:
+    """Remembers which folder a path names, to notice when a mount is lost or replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.identity = folder, self._identify(folder)
+
+    def check(self) -> None:
+        """Raise `StoppedError` when the folder is no longer there."""
+        if self._identify(self.folder) != self.identity:
+            raise StoppedError(self._lost("another is in its place"))
+
+    def _identify(self, folder: Path) -> tuple[int, int]:
+        try:
+            status = folder.stat()
+        except OSError as error:
+            raise StoppedError(self._lost(error.strerror or str(error))) from None
+        return status.st_dev, status.st_ino
+
+    def _lost(self, reason: str) -> str:
+        return (
+            f"the run directory {self.folder} cannot be reached any more ({reason}); "
+            "bring it back and run the same command again"
+        )
+
+
 @contextlib.contextmanager
-def stop_when_disk_full() -> Iterator[None]:
-    """Turn an exhausted disk into a stop that the same command resumes from."""
+def stop_when_storage_fails(folder: Path) -> Iterator[Anchor]:
+    """Turn an exhausted disk or a lost run directory into a stop that the same command resumes from."""
+    anchor = Anchor(folder)
     try:
-        yield
-    except OSError as error:
+        yield anchor
+    except (OSError, IntegrityError) as error:
+        anchor.check()
+        if not isinstance(error, OSError):
+            raise
+        where = error.filename or "while writing"
+        if error.errno in LOST_STORAGE:
+            raise StoppedError(
+                f"the storage below {folder} failed ({error.strerror}: {where}); "
+                "what was published is safe: run the same command again when it is well"
+            ) from None
         if not is_disk_full(error):
             raise
         raise StoppedError(
-            f"the disk is full ({error.filename or 'while writing'}); what was published is safe: "
+            f"the disk is full ({where}); what was published is safe: "
             "free some space and run the same command again"
         ) from None

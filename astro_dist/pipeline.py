@@ -25,7 +25,7 @@ from astro_dist.files import (
     remove,
     require_space,
     sha256_file,
-    stop_when_disk_full,
+    stop_when_storage_fails,
     sweep,
     tree_digests,
     tree_files,
@@ -125,7 +125,7 @@ class Pipeline:
         for name in redo:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
-        with lock_folder(self.root), stop_when_disk_full():
+        with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             allowed = self._closure(redo)
             self._refuse_replacing(allowed)
             for name in redo:
@@ -209,7 +209,8 @@ class Pipeline:
         elif kind == "ray":
             from astro_dist.cluster.ray import RayExecutor
 
-            with RayExecutor(machine, self.config.machine.ray_address) as executor:
+            address, log = self.config.machine.ray_address, self.root / "logs" / "ray.log"
+            with RayExecutor(machine, address, log) as executor:
                 yield executor
         else:
             yield ProcessExecutor(machine.workers_for, 0 if machine.fake_gpus else machine.gpus)
@@ -276,6 +277,7 @@ class Pipeline:
         while True:
             check_stop()
             results = self.ledger.results(stage.name, run.fingerprint)
+            self.anchor.check()
             tasks = stage.plan(run, results)
             missing = [task for task in tasks if task.name not in results]
             if not missing:

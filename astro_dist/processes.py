@@ -7,20 +7,19 @@ import multiprocessing.connection
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from astro_dist.errors import StoppedError
-from astro_dist.ledger import Result
-from astro_dist.work import Attempts, Failure, Run, Stage, Task, Worker, WorkerLostError, check_stop
+from astro_dist.crew import News, Seat, WatchedCrew
+from astro_dist.work import Run, Stage, Task, Worker, WorkerLostError
 
+GRACE_S = 5.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class ProcessExecutor:
-    """Does the tasks in worker processes that pull one at a time; a lost worker is replaced.
+    """Does the tasks in worker processes that pull one at a time; a lost or hung one is replaced.
 
     ``workers_for(stage, run)`` says how many; with ``gpus`` the workers of a stage that wants one are
     pinned to them in turn.
@@ -36,102 +35,72 @@ class ProcessExecutor:
         try:
             yield crew
         finally:
-            for hand in crew.hands:
-                hand.end()
+            crew.dismiss()
 
 
-class ProcessCrew:
-    """At most ``size`` worker processes, started when there are tasks for them."""
+class ProcessCrew(WatchedCrew):
+    """Worker processes, each at the far end of a pipe."""
 
     def __init__(self, stage: Stage, run: Run, size: int, gpus: int) -> None:
-        self.stage, self.run, self.size, self.gpus = stage, run, size, gpus
-        self.hands: list[_Hand] = []
+        super().__init__(stage, run, size)
+        self.gpus = gpus
 
-    def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
-        """See `astro_dist.work.Crew`."""
-        attempts, queue = Attempts(), deque(tasks)
-        for number in range(len(self.hands), min(self.size, len(tasks))):
-            gpu = number % self.gpus if self.gpus else None
-            self.hands.append(_Hand(self.stage, self.run, number, gpu))
-        while queue or any(hand.task for hand in self.hands):
-            check_stop()
-            for hand in self.hands:
-                if hand.idle and queue:
-                    hand.give(queue.popleft())
-            for hand in _with_news(self.hands):
-                task, outcome = hand.hear()
-                if task is None and isinstance(outcome, BaseException):
-                    raise outcome
-                if task is not None:
-                    if not isinstance(outcome, BaseException):
-                        on_done(task, outcome)
-                    elif attempts.retry(task, outcome):
-                        queue.append(task)
-                if not hand.process.is_alive():
-                    hand.start()
-        return attempts.failures
+    def make_seat(self, number: int) -> Seat:
+        """See `WatchedCrew`."""
+        return _Hand(self.stage, self.run, number, number % self.gpus if self.gpus else None)
+
+    def hear(self, timeout_s: float) -> list[News]:
+        """See `WatchedCrew`."""
+        hands = [seat for seat in self.seats if isinstance(seat, _Hand)]
+        ready = multiprocessing.connection.wait([hand.pipe for hand in hands], timeout=timeout_s)
+        return [(hand, *hand.hear()) for hand in hands if hand.pipe in ready]
+
+    def dismiss(self) -> None:
+        """End all workers at once: whatever they do is either published or done again."""
+        for seat in self.seats:
+            if isinstance(seat, _Hand):
+                seat.process.kill()
+        super().dismiss()
 
 
-class _Hand:
+class _Hand(Seat):
     """The driver's end of one worker process."""
 
     def __init__(self, stage: Stage, run: Run, number: int, gpu: int | None) -> None:
-        self.args = (stage, run, number)
-        self.gpu = gpu
-        self.task: Task | None = None
-        self.start()
+        super().__init__(number)
+        self.args, self.gpu = (stage, run, number), gpu
 
-    def start(self) -> None:
+    def hire(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
         with _environment(self.args[0].threads(self.args[1]), self.gpu):
             self.process.start()
         far_end.close()
-        self.ready = False
-
-    @property
-    def idle(self) -> bool:
-        return self.ready and self.task is None
+        self.state = "opening"
 
     def give(self, task: Task) -> None:
-        self.task = task
-        # A worker that has just died is noticed by `hear`, which hands the task back.
+        # A worker that has just died is noticed by `hear`.
         with contextlib.suppress(OSError):
             self.pipe.send(task)
 
-    def hear(self) -> tuple[Task | None, Any]:
-        """Return the task that ended and its result or error; no task when a worker opened or failed to."""
+    def hear(self) -> tuple[str, Any]:
+        """Return what the worker says, or that it is lost."""
         try:
-            kind, value = self.pipe.recv()
+            return self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join()
-            kind, value = "lost", WorkerLostError(f"its worker died ({_exit_text(self.process.exitcode)})")
-        if kind == "ready":
-            self.ready = True
-            return None, None
-        task, self.task = self.task, None
-        if task is None and isinstance(value, WorkerLostError):
-            raise StoppedError(f"a worker could not start: {value}; see logs/worker-{self.args[2]}.log")
-        return task, value
+            self.process.join(GRACE_S)
+            self.pipe.close()
+            return "failed", WorkerLostError(f"its worker died ({_exit_text(self.process.exitcode)})")
 
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.join(5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+    def dismiss(self) -> None:
+        self.process.kill()
+        self.process.join(GRACE_S)
         self.pipe.close()
 
 
 def _exit_text(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def _with_news(crew: list[_Hand]) -> list[_Hand]:
-    pipes = [hand.pipe for hand in crew]
-    ready = multiprocessing.connection.wait(pipes, timeout=0.5)
-    return [hand for hand in crew if hand.pipe in ready]
 
 
 def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
@@ -151,7 +120,7 @@ def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
             try:
                 answer: tuple[str, Any] = ("done", worker.do(task))
             except Exception as error:
-                answer = ("error", _portable(error))
+                answer = ("failed", _portable(error))
             pipe.send(answer)
 
 

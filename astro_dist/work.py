@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import Field
+
 from astro_dist.config import Section
 from astro_dist.errors import (
     ConfigError,
@@ -26,7 +28,8 @@ from astro_dist.errors import (
     IntegrityError,
     StoppedError,
 )
-from astro_dist.files import PART, is_disk_full, publish_bytes
+from astro_dist.files import PART, Anchor, is_disk_full, publish_bytes
+from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Result
 from astro_dist.seeds import stream
 
@@ -78,8 +81,12 @@ class Run:
         return stream(self.config.seed, *key)
 
     def progress(self, task: str, done: float, total: float, **facts: Any) -> None:
-        """Tell the people who watch how far a long task is, at most twice a second."""
-        _report_progress(self.root / "logs" / "progress", self.stage, task, done, total, facts)
+        """Say how far a long task is, at most twice a second; also its sign of life."""
+        _report_progress(self.progress_path(task), self.stage, task, done, total, facts)
+
+    def progress_path(self, task: str) -> Path:
+        """Return the file in which a task says how far it is."""
+        return self.root / "logs" / "progress" / f"{self.stage}-{task}.json"
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,10 @@ class MachineConfig(Section):
     """How many GPUs to use; by default all that are visible."""
     fake_gpus: bool = False
     """Schedule as if ``gpus`` GPUs were there while the work runs on the CPU; to test scheduling."""
+    gpus_per_worker: float = Field(default=1.0, gt=0, le=1)
+    """The share of a GPU that a worker takes: 0.5 puts two workers on each."""
+    task_limit_s: float | None = Field(default=None, gt=0)
+    """Seconds of silence after which a worker is replaced; by default 20 usual tasks, at least 600 s."""
     ray_address: str | None = None
     """Address of a running Ray cluster to join; by default a private one is started and ended."""
 
@@ -216,35 +227,45 @@ class Worker:
     """One open stage: does tasks and records each when its data are safe."""
 
     def __init__(self, stage: Stage, run: Run, **facts: Any) -> None:
-        self.stage, self.run = stage, run
+        self.stage, self.run, self.anchor = stage, run, Anchor(run.root)
         self.facts = {"host": os.uname().nodename, "pid": os.getpid(), **facts}
+        self.journal = Journal(run.root, str(facts.get("worker", 0)))
+        self.journal.note("open", stage=stage.name, fingerprint=run.fingerprint, **facts)
         if stage.numerics is not None:
             run.ledger.settle_numerics(stage.name, run.fingerprint, stage.numerics(run))
         self.state = stage.open(run)
 
     def do(self, task: Task) -> Result:
         """Run one task and publish its record."""
+        what = {"stage": self.stage.name, "fingerprint": self.run.fingerprint, "task": task.name}
+        self.anchor.check()
+        self.journal.note("start", **what)
         start = time.time()
         result = self.stage.run(self.state, task)
         log = {**self.facts, "start": round(start, 3), "seconds": round(time.time() - start, 4)}
+        self.anchor.check()
         self.run.ledger.record(self.stage.name, self.run.fingerprint, task.name, result, log)
+        self.journal.note("done", seconds=log["seconds"], **what)
         return result
 
 
 class Attempts:
     """Decides what follows a failed task: stop everything, try again, or give the task up."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
+        self.anchor = Anchor(run.root)
         self.counts: dict[str, int] = {}
         self.failures: list[Failure] = []
 
     def retry(self, task: Task, error: BaseException) -> bool:
         """Return True to try again, False when the task is given up; raise to stop the stage."""
+        self.anchor.check()
         if is_disk_full(error):
             raise error
         if isinstance(error, ConfigError | IntegrityError | StoppedError):
             raise error
-        allowed = MAX_LOSSES if isinstance(error, WorkerLostError) else MAX_ATTEMPTS
+        lost = isinstance(error, WorkerLostError) and not isinstance(error, WorkerHungError)
+        allowed = MAX_LOSSES if lost else MAX_ATTEMPTS
         self.counts[task.name] = self.counts.get(task.name, 0) + 1
         if not isinstance(error, DataError) and self.counts[task.name] < allowed:
             return True
@@ -255,6 +276,10 @@ class Attempts:
 
 class WorkerLostError(Exception):
     """A worker process ended in the middle of a task."""
+
+
+class WorkerHungError(WorkerLostError):
+    """A worker was silent for too long and was ended."""
 
 
 class SerialExecutor:
@@ -277,7 +302,7 @@ class _Alone:
         return Worker(self.stage, self.run)
 
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
-        attempts, queue = Attempts(), deque(tasks)
+        attempts, queue = Attempts(self.run), deque(tasks)
         while queue:
             check_stop()
             task = queue.popleft()
@@ -322,7 +347,7 @@ _last_report: dict[str, float] = {}
 
 
 def _report_progress(
-    folder: Path, stage: str, task: str, done: float, total: float, facts: dict[str, Any]
+    path: Path, stage: str, task: str, done: float, total: float, facts: dict[str, Any]
 ) -> None:
     now = time.monotonic()
     if done < total and now - _last_report.get(task, -1.0) < 0.5:
@@ -331,7 +356,7 @@ def _report_progress(
     note = {"stage": stage, "task": task, "done": done, "total": total, "time": time.time(), **facts}
     # Progress is a courtesy: a full disk must not end the work it speaks of.
     with contextlib.suppress(OSError):
-        publish_bytes(folder / f"{stage}-{task}.json", json.dumps(note).encode())
+        publish_bytes(path, json.dumps(note).encode())
 
 
 def for_stage(run: Run, stage: Stage, fingerprint: str) -> Run:

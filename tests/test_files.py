@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.files import (
+    Anchor,
     lock_folder,
     publish_bytes,
     publish_file,
@@ -15,7 +16,7 @@ from astro_dist.files import (
     remove,
     require_space,
     sha256_file,
-    stop_when_disk_full,
+    stop_when_storage_fails,
     sweep,
     tree_digests,
 )
@@ -64,11 +65,29 @@ def test_too_little_disk_names_both_numbers(tmp_path):
     require_space(tmp_path, 1)
 
 
-def test_a_full_disk_is_a_stop_that_resumes():
-    with pytest.raises(StoppedError, match="the disk is full"), stop_when_disk_full():
+def test_a_full_disk_is_a_stop_that_resumes(tmp_path):
+    with pytest.raises(StoppedError, match="the disk is full"), stop_when_storage_fails(tmp_path):
         raise OSError(errno.ENOSPC, "no space")
-    with pytest.raises(OSError, match="other"), stop_when_disk_full():
-        raise OSError(errno.EIO, "other")
+    with pytest.raises(OSError, match="other"), stop_when_storage_fails(tmp_path):
+        raise OSError(errno.EMFILE, "other")
+
+
+def test_storage_that_fails_is_a_stop_that_resumes(tmp_path):
+    with pytest.raises(StoppedError, match="the storage below"), stop_when_storage_fails(tmp_path):
+        raise OSError(errno.ESTALE, "stale")
+
+
+def test_a_folder_that_goes_away_or_is_replaced_is_noticed(tmp_path):
+    root = tmp_path / "run"
+    root.mkdir()
+    anchor = Anchor(root)
+    anchor.check()
+    root.rename(tmp_path / "away")
+    with pytest.raises(StoppedError, match="No such file or directory"):
+        anchor.check()
+    root.mkdir()
+    with pytest.raises(StoppedError, match="another is in its place"):
+        anchor.check()
 
 
 def test_second_lock_is_refused_and_the_first_is_named(tmp_path):

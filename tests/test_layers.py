@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "astro_dist"
 LAYERS = [
-    {"errors", "seeds", "files", "config", "ledger", "integrity", "work", "processes"},
+    {"errors", "seeds", "files", "config", "journal", "ledger", "integrity", "work", "crew", "processes"},
     {"sky", "models", "cluster"},
     {"store"},
     {"metrics", "field"},

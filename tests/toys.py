@@ -3,6 +3,7 @@
 ``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill it.
 """
 
+import json
 import os
 import sys
 import time
@@ -110,11 +111,21 @@ def execute(root, tree=None, redo=()):
     toy_pipeline(root, tree).execute(Display(live=False), redo)
 
 
-if __name__ == "__main__":
-    out, executor, workers = sys.argv[1:4]
+def main(out, executor, workers, settings="{}"):
     machine = {"executor": executor, "workers": int(workers)}
+    tree = {"machine": machine, "shards": {"pause_s": 0.05}}
+    for section, values in json.loads(settings).items():
+        tree[section] = {**tree.get(section, {}), **values}
     try:
         with stop_on_signals():
-            execute(out, {"machine": machine, "shards": {"pause_s": 0.05}})
+            execute(out, tree)
     except AstroDistError as error:
+        print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    # Ray's actors look the stages up by module, and this one is another there.
+    from tests import toys
+
+    toys.main(*sys.argv[1:])

@@ -1,77 +1,42 @@
 """The Ray executor: one actor per worker, pinned to its GPU or its cores, tasks pulled one by one.
 
-A private cluster is started unless an address is given: dashboard, client server and usage reports
-off, a token in a 0600 file, a short private temporary folder that is removed at the end. No array
-passes through Ray: an actor reads and writes the run directory and returns small records.
+A private cluster is started unless an address is given: all ports on loopback, a token in a 0600
+file, no dashboard, client server or usage report, a short private folder; the end of the driver, however
+it comes, is the end of the cluster. A cluster that breaks is started again and goes on with what is left.
+No array passes through Ray: an actor reads and writes the run directory and returns small records.
 """
 
 import contextlib
-import os
-import secrets
-import shutil
-import tempfile
-from collections import deque
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
-
+from astro_dist.cluster.foreman import Cluster, cannot_use, serve
+from astro_dist.cluster.leftovers import make_folder, remove_cluster, sweep_clusters
 from astro_dist.cluster.resources import Machine
+from astro_dist.crew import TICK_S
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.ledger import Result
-from astro_dist.processes import THREAD_VARIABLES, log_to
-from astro_dist.work import (
-    Attempts,
-    Failure,
-    Run,
-    Stage,
-    Task,
-    Worker,
-    WorkerLostError,
-    check_stop,
-)
+from astro_dist.work import Failure, Run, Stage, Task, check_stop
 
-PREFIX = "astro_dist-"
-OBJECT_STORE_BYTES = 80_000_000
-QUIET = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
-}
-
-
-class Actor:
-    """A worker inside Ray: opens the stage once, then does the tasks it is given."""
-
-    def __init__(self, stage: Stage, run: Run, number: int) -> None:
-        import ray
-
-        log_to(run.root / "logs" / f"worker-{number}.log")
-        gpus = [int(i) for i in ray.get_gpu_ids()]
-        self.worker = Worker(
-            stage, run, worker=number, gpus=gpus, node=ray.get_runtime_context().get_node_id()
-        )
-
-    def do(self, task: Task) -> Result:
-        """Run one task and return its small result."""
-        return self.worker.do(task)
+MAX_BREAKDOWNS = 5
+"""How often in a row a cluster may break without one task done in between."""
+GRACE_S = 30.0
 
 
 class RayExecutor:
     """Does tasks on Ray actors; use it as a context manager, the cluster lives as long as it does."""
 
-    def __init__(self, machine: Machine, address: str | None = None) -> None:
-        self.machine, self.address = machine, address
+    def __init__(self, machine: Machine, address: str | None = None, log: Path = Path("ray.log")) -> None:
+        self.machine, self.address, self.log = machine, address, log
         self.folder: Path | None = None
+        self.process: Any = None
+        self.begun, self.breakdowns = False, 0
 
     def __enter__(self) -> "RayExecutor":
-        with silenced_stderr(), contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             self._start()
             undo.pop_all()
@@ -83,166 +48,104 @@ class RayExecutor:
         self.close()
 
     def _start(self) -> None:
-        os.environ.update(QUIET)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if self.address is None:
-            _sweep_leftovers()
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_short_folder()))
-            token = self.folder / "token"
-            with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-                handle.write(secrets.token_hex(32))
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-            # A worker without a GPU must still see its cores: one actor may take several.
-            cores = self.machine.cores * max(1, self.machine.workers or 1)
-            options |= {
-                "num_cpus": cores,
-                "num_gpus": self.machine.gpus,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": str(self.folder),
-            }
-        import ray
+            sweep_clusters()
+            self.folder = make_folder()
+        cluster = Cluster(self.machine, self.folder, self.address, self.log)
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
+        self.process.start()
+        far_end.close()
+        answer = self.hear()
+        while answer is None:
+            answer = self.hear()
+        if answer[0] == "failed":
+            raise answer[1]
+        if answer[0] == "lost":
+            self.restart()
+        self.begun = True
 
+    def hear(self) -> tuple[Any, ...] | None:
+        """Return what the foreman says, ``("lost",)`` when it is gone, None when it is silent."""
+        check_stop()
         try:
-            ray.init(address=self.address or "local", **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = f"the Ray cluster at {self.address}" if self.address else "a private Ray cluster"
-            raise ConfigError(
-                f"cannot use {where}: {str(error).splitlines()[0]}; --on processes works without Ray"
-            ) from None
+            return self.pipe.recv() if self.pipe.poll(TICK_S) else None
+        except (EOFError, OSError):
+            return ("lost",)
+
+    def tell(self, *order: Any) -> None:
+        """Give the foreman an order; one that is gone is noticed by `hear`."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(order)
+
+    def restart(self) -> None:
+        """Start the private cluster again after it broke; stop when it does nothing but break."""
+        self.close()
+        check_stop()
+        if self.address is not None and not self.begun:
+            raise ConfigError(cannot_use(self.address, self.log, "it does not answer"))
+        if self.address is not None:
+            raise StoppedError(
+                f"the Ray cluster at {self.address} is gone; see {self.log}; "
+                "what was published is safe: run the same command when it is back"
+            )
+        self.breakdowns += 1
+        if self.breakdowns > MAX_BREAKDOWNS:
+            raise StoppedError(
+                f"the private Ray cluster broke {MAX_BREAKDOWNS} times in a row; see {self.log}; "
+                "run the same command again, or with --on processes, which does without Ray"
+            )
+        self._start()
 
     def close(self) -> None:
         """End the private cluster and remove its folder; harmless when repeated."""
-        import ray
-
-        with silenced_stderr():
-            ray.shutdown()
+        if self.process is not None:
+            self.pipe.close()
+            self.process.join(GRACE_S)
+            self.process.kill()
+            self.process.join(GRACE_S)
+            self.process = None
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_cluster(self.folder)
             self.folder = None
 
     @contextlib.contextmanager
-    def crew(self, stage: Stage, run: Run) -> Iterator["RayCrew"]:
+    def crew(self, stage: Stage, run: Run) -> Iterator["DistantCrew"]:
         """See `astro_dist.work.Executor`."""
-        crew = RayCrew(stage, run, self.machine)
+        crew = DistantCrew(self, stage, run)
         try:
             yield crew
         finally:
-            crew.dismiss()
+            self.tell("dismiss")
 
 
-class RayCrew:
-    """The actors of one stage; one that is lost is replaced."""
+class DistantCrew:
+    """The driver's end of a crew of actors; it outlives the cluster that the actors live in."""
 
-    def __init__(self, stage: Stage, run: Run, machine: Machine) -> None:
-        self.stage, self.run = stage, run
-        self.size, self.gpus = machine.workers_for(stage, run), machine.gpus
-        self.seats: list[_Seat] = []
+    def __init__(self, executor: RayExecutor, stage: Stage, run: Run) -> None:
+        self.executor, self.args = executor, (stage, run)
+        executor.tell("crew", *self.args)
 
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
         """See `astro_dist.work.Crew`."""
-        import ray
-
-        attempts, queue = Attempts(), deque(tasks)
-        for number in range(len(self.seats), min(self.size, len(tasks))):
-            self.seats.append(_Seat(self._hire(number), number))
-        busy: dict[Any, tuple[_Seat, Task]] = {}
-        while queue or busy:
-            check_stop()
-            for seat in self.seats:
-                if seat.free and queue:
-                    task, seat.free = queue.popleft(), False
-                    busy[seat.actor.do.remote(task)] = (seat, task)
-            done, _ = ray.wait(list(busy), timeout=0.5)
-            for reference in done:
-                seat, task = busy.pop(reference)
-                seat.free = True
-                try:
-                    result = ray.get(reference)
-                except Exception as error:
-                    cause = _unwrap(error)
-                    if isinstance(cause, WorkerLostError):
-                        seat.actor = self._hire(seat.number)
-                    if attempts.retry(task, cause):
-                        queue.append(task)
-                else:
-                    on_done(task, result)
-        return attempts.failures
-
-    def dismiss(self) -> None:
-        """End all actors at once."""
-        import ray
-
-        for seat in self.seats:
-            ray.kill(seat.actor)
-
-    def _hire(self, number: int) -> Any:
-        import ray
-
-        threads = self.stage.threads(self.run)
-        return (
-            ray.remote(Actor)
-            .options(
-                num_cpus=threads,
-                num_gpus=min(1.0, self.gpus / self.size),
-                max_restarts=0,
-                runtime_env={"env_vars": dict.fromkeys(THREAD_VARIABLES, str(threads))},
-            )
-            .remote(self.stage, self.run, number)
-        )
-
-
-@dataclass
-class _Seat:
-    """One actor and whether it waits for a task."""
-
-    actor: Any
-    number: int
-    free: bool = True
-
-
-def _unwrap(error: Exception) -> Exception:
-    """Return what the task raised, or `WorkerLostError` when its actor or node is gone."""
-    import ray
-
-    if isinstance(error, ray.exceptions.RayTaskError):
-        cause = error.cause
-        return cause if isinstance(cause, Exception) else StoppedError(str(error))
-    if isinstance(error, ray.exceptions.ActorDiedError) and "__init__" in str(error):
-        cause = getattr(error, "cause", None)
-        return cause if isinstance(cause, Exception) else WorkerLostError(_last_line(str(error)))
-    if isinstance(error, ray.exceptions.RayError):
-        return WorkerLostError(_last_line(str(error)))
-    return error
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")
-
-
-def _short_folder() -> str:
-    """Return a folder whose path leaves room for Ray's sockets (107 bytes in all)."""
-    chosen = tempfile.gettempdir()
-    return chosen if len(chosen) <= 30 else "/tmp"
-
-
-def _sweep_leftovers() -> None:
-    """Remove the temporary folders of this user's drivers that were killed."""
-    for path in Path(_short_folder()).glob(f"{PREFIX}*"):
-        pid = path.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)) and path.stat().st_uid == os.getuid():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def silenced_stderr() -> Any:
-    """Keep what foreign libraries print at start and end away from the user's terminal."""
-    keep = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(keep, 2)
-        os.close(keep)
-        os.close(sink)
+        left = {task.name: task for task in tasks}
+        self.executor.tell("execute", list(left.values()))
+        while True:
+            answer = self.executor.hear()
+            if answer is None:
+                continue
+            kind, *values = answer
+            if kind == "done":
+                self.executor.breakdowns = 0
+                task, result = values
+                del left[task.name]
+                on_done(task, result)
+            elif kind == "end":
+                return list(values[0])
+            elif kind == "lost":
+                self.executor.restart()
+                self.executor.tell("crew", *self.args)
+                self.executor.tell("execute", list(left.values()))
+            else:
+                raise values[0]

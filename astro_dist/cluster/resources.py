@@ -1,9 +1,11 @@
 """What this machine has: cores, memory, GPUs, compilers, schedulers; found without importing torch."""
 
+import math
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -42,20 +44,34 @@ def list_gpus() -> list[str]:
 
 @dataclass(frozen=True)
 class Machine:
-    """The share of this machine that a run may use: cores, GPUs (real or fake) and workers."""
+    """What a run may use, here or in a cluster: cores, GPUs (real or fake), how many workers share one."""
 
     cores: int
     gpus: int
     workers: int | None
     fake_gpus: bool = False
+    gpus_per_worker: float = 1.0
+    gpus_asked: bool = False
 
     def workers_for(self, stage: Stage, run: Run) -> int:
-        """Return how many workers do a stage at once: one per GPU, else as many as the cores hold."""
+        """Return how many workers do a stage at once: what fits on the GPUs, else on the cores."""
         if self.workers is not None:
             return self.workers
         if stage.gpu and self.gpus:
-            return self.gpus
+            return self.gpus * math.floor(1 / self.gpus_per_worker)
         return max(1, self.cores // stage.threads(run))
+
+    def gpu_share(self, stage: Stage, workers: int) -> float:
+        """Return the share of a GPU of each worker, small enough for all of them to find a place."""
+        if not stage.gpu or not self.gpus:
+            return 0.0
+        on_each = math.ceil(workers / self.gpus)
+        return min(self.gpus_per_worker, math.floor(1e4 / on_each) / 1e4)
+
+    def spread(self, resources: Mapping[str, float]) -> "Machine":
+        """Return the same wishes over a whole cluster that has ``resources``."""
+        gpus = self.gpus if self.gpus_asked else int(resources.get("GPU", 0))
+        return replace(self, cores=int(resources.get("CPU", 1)), gpus=gpus)
 
 
 def choose_machine(config: MachineConfig) -> Machine:
@@ -68,16 +84,22 @@ def choose_machine(config: MachineConfig) -> Machine:
         raise ConfigError(f"machine.workers: {config.workers} workers can do nothing; give 1 or more")
     if config.gpus is not None and config.gpus < 0:
         raise ConfigError(f"machine.gpus: {config.gpus} is not a number of GPUs; give 0 or more")
-    if config.fake_gpus:
-        return Machine(count_cores(), config.gpus or 0, config.workers, fake_gpus=True)
     found = list_gpus()
-    if config.gpus is not None and config.gpus > len(found) and config.ray_address is None:
+    elsewhere = config.fake_gpus or config.ray_address is not None
+    if config.gpus is not None and config.gpus > len(found) and not elsewhere:
         raise ConfigError(
             f"machine.gpus: {config.gpus} asked for and {len(found)} found; "
             "lower it, leave it out to use what is there, or run `astro-dist doctor` to see why"
         )
-    gpus = len(found) if config.gpus is None else config.gpus
-    return Machine(count_cores(), gpus, config.workers)
+    default = 0 if config.fake_gpus else len(found)
+    return Machine(
+        count_cores(),
+        default if config.gpus is None else config.gpus,
+        config.workers,
+        config.fake_gpus,
+        config.gpus_per_worker,
+        gpus_asked=config.gpus is not None,
+    )
 
 
 def describe_machine() -> list[tuple[str, str, bool]]:

@@ -1,66 +1,139 @@
+import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-from astro_dist.cluster.ray import PREFIX
+from astro_dist.cluster.leftovers import (
+    PREFIX,
+    find_processes,
+    make_folder,
+    remove_cluster,
+    short_folder,
+    sweep_clusters,
+)
+from astro_dist.cluster.ray import RayExecutor
 from astro_dist.cluster.resources import Machine, choose_machine
 from astro_dist.errors import ConfigError
 from astro_dist.files import tree_digests
+from astro_dist.journal import read_journal
 from astro_dist.work import MachineConfig
 from tests.toys import SHARDS, execute, toy_pipeline
 
 
-def leftovers():
-    return [p for p in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")]
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Digests of the undisturbed serial run."""
+    root = tmp_path_factory.mktemp("serial")
+    execute(root, {"machine": {"executor": "serial"}})
+    return tree_digests(root / "shards")
 
 
-def test_two_fake_gpus_give_two_actors_with_one_gpu_each_and_the_serial_bytes(tmp_path):
-    execute(tmp_path / "serial", {"machine": {"executor": "serial"}})
+def folders_of(pid):
+    return list(short_folder().glob(f"{PREFIX}{pid}-*"))
+
+
+def start(root):
+    slow = '{"shards": {"pause_s": 0.4}}'
+    call = [sys.executable, "-m", "tests.toys", str(root), "ray", "2", slow]
+    return subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_records(root, n=1, patience_s=60):
+    deadline = time.monotonic() + patience_s
+    while len(list((root / "ledger").glob("shards/*/[!.]*.json"))) < n:
+        time.sleep(0.05)
+        assert time.monotonic() < deadline
+
+
+def wait_until(condition, patience_s=20):
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        time.sleep(0.2)
+        assert time.monotonic() < deadline
+
+
+def victims(driver, name):
+    """Living processes of that name below the driver."""
+    found = []
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if name in process.name():
+                found.append(process)
+    return found
+
+
+def test_two_fake_gpus_give_two_actors_with_one_gpu_each_and_the_serial_bytes(tmp_path, reference):
     machine = {"executor": "ray", "gpus": 2, "fake_gpus": True}
-    code = (
-        "import sys\nfrom tests.toys import execute\n"
-        f"execute({str(tmp_path / 'ray')!r}, {{'machine': {machine!r}, 'shards': {{'pause_s': 0.05}}}})\n"
-    )
-    before = leftovers()
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert all(line.startswith("{") for line in done.stderr.splitlines()), done.stderr
-    assert tree_digests(tmp_path / "ray/shards") == tree_digests(tmp_path / "serial/shards")
-    pipeline = toy_pipeline(tmp_path / "ray")
-    logs = pipeline.ledger.logs("shards", next((tmp_path / "ray/ledger/shards").iterdir()).name)
-    held = {tuple(log["gpus"]) for log in logs}
-    assert held == {(0,), (1,)}
+    execute(tmp_path, {"machine": machine, "shards": {"pause_s": 0.05}})
+    assert tree_digests(tmp_path / "shards") == reference
+    pipeline = toy_pipeline(tmp_path)
+    logs = pipeline.ledger.logs("shards", next((tmp_path / "ledger/shards").iterdir()).name)
+    assert {tuple(log["gpus"]) for log in logs} == {(0,), (1,)}
     assert len({log["pid"] for log in logs}) == 2
-    assert set(leftovers()) <= set(before)
-    assert not [
-        p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
-    ]
+    assert not folders_of(os.getpid())
 
 
-def test_killed_driver_and_killed_actor_are_survived(tmp_path):
-    execute(tmp_path / "serial", {"machine": {"executor": "serial"}})
-    call = [sys.executable, "-m", "tests.toys", str(tmp_path / "ray"), "ray", "2"]
-    driver = subprocess.Popen(call, stderr=subprocess.DEVNULL)
-    while not list((tmp_path / "ray/ledger").glob("shards/*/*.json")):
-        time.sleep(0.1)
-    actors = [
-        p for p in psutil.Process(driver.pid).children(recursive=True) if "Actor" in " ".join(p.cmdline())
-    ]
-    assert actors
-    os.kill(actors[0].pid, 9)
-    time.sleep(0.3)
+def test_a_clean_end_leaves_no_process_and_no_file_and_may_be_followed_by_another_start():
+    for _ in range(2):
+        with RayExecutor(Machine(cores=1, gpus=0, workers=1)) as executor:
+            folder = executor.folder
+            assert (folder / "token").stat().st_mode & 0o777 == 0o600
+            assert folder.stat().st_mode & 0o777 == 0o700
+            processes = psutil.Process(executor.process.pid).children(recursive=True)
+            names = {process.name() for process in processes}
+            assert {"gcs_server", "raylet"} <= names
+        assert not folder.exists()
+        assert not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_whatever_is_killed_the_run_goes_on_and_a_killed_driver_takes_its_cluster_along(tmp_path, reference):
+    driver = start(tmp_path)
+    for i, name in enumerate(("ray::Actor", "raylet")):
+        wait_for_records(tmp_path, n=1 + 3 * i)
+        wait_until(lambda name=name: victims(driver.pid, name))
+        victims(driver.pid, name)[0].kill()
+    wait_for_records(tmp_path, n=7)
+    (folder,) = folders_of(driver.pid)
     driver.kill()
-    driver.wait()
-    assert subprocess.run(call, stderr=subprocess.DEVNULL, timeout=300, check=False).returncode == 0
-    assert tree_digests(tmp_path / "ray/shards") == tree_digests(tmp_path / "serial/shards")
+    _, errors = driver.communicate()
+    assert driver.returncode == -9, errors
+    wait_until(lambda: not folder.exists() and not find_processes(folder))
+    again = start(tmp_path)
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert tree_digests(tmp_path / "shards") == reference
+    starts = [e["task"] for e in read_journal(tmp_path) if e["event"] == "start" and e["stage"] == "shards"]
+    assert len(starts) - len(set(starts)) <= 1 + 2 * 2
+
+
+def test_what_a_killed_driver_and_foreman_left_is_swept_at_the_next_start():
+    code = "import time; time.sleep(60)"
+    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    dead.wait()
+    mine = make_folder()
+    orphaned = mine.with_name(mine.name.replace(str(os.getpid()), str(dead.pid)))
+    mine.rename(orphaned)
+    environment = {**os.environ, "RAY_AUTH_TOKEN_PATH": str(orphaned / "token")}
+    left = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    wait_until(lambda: [p.pid for p in find_processes(orphaned)] == [left.pid])
+    used = make_folder()
+    sweep_clusters()
+    left.wait(10)
+    assert not orphaned.exists()
+    assert used.exists()
+    remove_cluster(used)
+    assert not used.exists()
+
+
+def test_a_wrong_address_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    machine = {"executor": "ray", "ray_address": "127.0.0.1:1"}
+    with pytest.raises(ConfigError, match=r"cannot use the Ray cluster at 127.0.0.1:1: .*refused; is it up"):
+        execute(tmp_path, {"machine": machine})
 
 
 def test_workers_follow_gpus_then_cores():
@@ -68,6 +141,21 @@ def test_workers_follow_gpus_then_cores():
     assert Machine(cores=8, gpus=2, workers=None).workers_for(SHARDS, run) == 2
     assert Machine(cores=8, gpus=0, workers=None).workers_for(SHARDS, run) == 8
     assert Machine(cores=8, gpus=2, workers=3).workers_for(SHARDS, run) == 3
+    assert Machine(cores=8, gpus=2, workers=None, gpus_per_worker=0.3).workers_for(SHARDS, run) == 6
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "share"), [(2, 2, 1.0), (2, 3, 0.5), (1, 3, 0.3333), (0, 4, 0.0)]
+)
+def test_every_worker_finds_a_place_on_a_gpu(gpus, workers, share):
+    assert Machine(8, gpus, workers).gpu_share(SHARDS, workers) == share
+
+
+def test_wishes_are_spread_over_a_cluster():
+    asked = choose_machine(MachineConfig(ray_address="head:1", gpus=3, gpus_per_worker=0.5))
+    assert asked.spread({"CPU": 64.0, "GPU": 8.0}).workers_for(SHARDS, toy_pipeline("/nonexistent").run) == 6
+    found = choose_machine(MachineConfig(ray_address="head:1")).spread({"CPU": 64.0, "GPU": 8.0})
+    assert (found.cores, found.gpus) == (64, 8)
 
 
 @pytest.mark.parametrize(

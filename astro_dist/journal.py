@@ -1,0 +1,40 @@
+"""What happened in a run, for people and tests: one growing file of JSON lines per worker.
+
+Results never depend on it. A line is appended in one write, so that a kill loses at most the last one.
+"""
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """Appends the events of one worker, or of the driver, to its own file of a run directory."""
+
+    def __init__(self, root: Path, who: str) -> None:
+        self.path = root / "logs" / "journal" / f"{os.uname().nodename}-{who}.jsonl"
+        self.facts = {"host": os.uname().nodename, "pid": os.getpid(), "who": who}
+
+    def note(self, event: str, **facts: Any) -> None:
+        """Append one event with the time; a full or lost disk is left to those who write results."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **self.facts, **facts}) + "\n"
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+
+
+def read_journal(root: Path) -> list[dict[str, Any]]:
+    """Return the events of all workers in the order of their clocks; torn lines are left out."""
+    events = []
+    for path in sorted((root / "logs" / "journal").glob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+    return sorted(events, key=lambda event: event["time"])
