@@ -206,20 +206,9 @@ def _open_run(root: Path) -> Any:
 
 
 def _status(root: Path) -> int:
-    from astro_dist.progress import read_progress
+    from astro_dist.status import status_lines
 
-    pipeline = _open_run(root)
-    for state in pipeline.states():
-        done = len(pipeline.ledger.results(state.stage.name, state.fingerprint)) if state.fingerprint else 0
-        text = {"done": "done", "changed": "settings changed", "after": "waits"}.get(
-            state.status, f"{done} tasks done"
-        )
-        print(f"{state.stage.name:<12} {text}")
-        if state.status == "todo":
-            for note in read_progress(pipeline.root / "logs" / "progress", state.stage.name):
-                print(f"{'':<12} {note['task']}: {note['done']:g} of {note['total']:g}")
-    for name, path in pipeline.results().items():
-        print(f"{name}: {path}")
+    print("\n".join(status_lines(_open_run(root))))
     return 0
 
 

@@ -165,9 +165,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if [path.name for path in folder.iterdir()] == [lock.name]:
-                lock.unlink()
-                _remove_empty(made)
+            with contextlib.suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [lock.name]:
+                    lock.unlink()
+                    _remove_empty(made)
             raise
 
 
@@ -176,6 +177,16 @@ def _remove_empty(folders: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
+
+
+def find_owner(folder: Path) -> str | None:
+    """Return who holds the driver lock of a run (``pid 12 on host``), None when nobody does."""
+    with contextlib.suppress(OSError), (folder / ".lock").open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return handle.read().strip() or "unknown"
+    return None
 
 
 class Anchor:

@@ -22,7 +22,9 @@ class Journal:
         """Append one event with the time; a full or lost disk is left to those who write results."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **self.facts, **facts}) + "\n"
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Not the run directory itself: one that went away must not be made again.
+            for folder in (self.path.parent.parent, self.path.parent):
+                folder.mkdir(exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
                 os.write(handle, line.encode())

@@ -30,6 +30,7 @@ from astro_dist.files import (
     tree_digests,
     tree_files,
 )
+from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Published
 from astro_dist.processes import ProcessExecutor
 from astro_dist.progress import Display
@@ -209,8 +210,8 @@ class Pipeline:
         elif kind == "ray":
             from astro_dist.cluster.ray import RayExecutor
 
-            address, log = self.config.machine.ray_address, self.root / "logs" / "ray.log"
-            with RayExecutor(machine, address, log) as executor:
+            log = self.root / "logs" / "ray.log"
+            with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
                 yield executor
         else:
             yield ProcessExecutor(machine.workers_for, 0 if machine.fake_gpus else machine.gpus)
@@ -226,6 +227,7 @@ class Pipeline:
             self._retract(stage.name)
         run = for_stage(self.run, stage, state.fingerprint)
         self._tidy(run)
+        Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
             facts = self._finish(stage, run, executor, display)
             final = self.root / stage.product

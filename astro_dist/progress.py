@@ -23,7 +23,7 @@ class Display:
 
     def __init__(self, live: bool | None = None) -> None:
         self.live = sys.stderr.isatty() if live is None else live
-        self.name, self.finished, self.total = "", 0, 0
+        self.name, self.finished, self.total, self.before = "", 0, 0, 0
         self.started = self.last_line = 0.0
         self.bar: Any = None
 
@@ -71,6 +71,8 @@ class Display:
 
     def tasks(self, stage: Stage, done: int, total: int) -> None:
         """Say how many tasks a round has."""
+        # What was done when the stage began says nothing about the rate.
+        self.before = self.before if self.total else done
         self.finished, self.total = done, total
 
     def done(self, task: Task, result: dict[str, Any]) -> None:
@@ -103,20 +105,24 @@ class Display:
         while not stop.wait(0.5):
             inside = read_progress(folder, self.name)
             fraction = sum(note["done"] / note["total"] for note in inside if note["done"] < note["total"])
+            rate = (self.finished + fraction - self.before) / max(1e-9, time.monotonic() - self.started)
             if self.bar is not None:
                 progress, row = self.bar
-                text = f"{self.finished}/{self.total or '?'} tasks {_facts_text(inside)}"
+                speed = f"{rate:.3g}/s " if self.finished > self.before else ""
+                text = f"{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
                 total = self.total or None
                 progress.update(row, completed=self.finished + fraction, total=total, note=text)
             elif time.monotonic() - self.last_line > LINE_EVERY_S:
                 self.last_line = time.monotonic()
-                seconds = round(self.last_line - self.started, 1)
+                left = self.total - self.finished - fraction
                 self._line(
                     "progress",
                     stage=self.name,
                     done=round(self.finished + fraction, 3),
                     total=self.total,
-                    seconds=seconds,
+                    seconds=round(self.last_line - self.started, 1),
+                    tasks_per_s=float(f"{rate:.3g}"),
+                    remaining_s=round(left / rate, 1) if rate > 0 else None,
                 )
 
     def _print(self, text: str) -> None:

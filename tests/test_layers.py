@@ -15,6 +15,7 @@ LAYERS = [
     {"report"},
     {"stages"},
     {"progress", "pipeline", "doctor"},
+    {"status"},
     {"cli"},
     {"__main__"},
 ]

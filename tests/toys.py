@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,10 @@ class ShardsConfig(Section):
     pause_s: float = 0.0
     poison: int = -1
     die_once: int = -1
+    hang: int = -1
+    hang_once: int = -1
+    told_s: float = 0.0
+    slow_first_s: float = 0.0
     threads: int = 1
 
 
@@ -52,6 +57,15 @@ def prepare_shards(run):
     run.output.mkdir(exist_ok=True)
 
 
+def first_time(mark, shared=None):
+    """Whether this mark is new; with ``shared``, whether it is this mark that took it."""
+    try:
+        (shared or mark).symlink_to(mark)
+    except FileExistsError:
+        return shared is not None and shared.readlink() == mark
+    return True
+
+
 def run_shard(run, task):
     settings, index = run.config.shards, task.args["index"]
     time.sleep(settings.pause_s)
@@ -61,6 +75,14 @@ def run_shard(run, task):
     if index == settings.die_once and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), 9)
+    if index == settings.hang or (index == settings.hang_once and first_time(run.root / "hung-once")):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if index == 0:
+        for i in range(round(10 * settings.told_s)):
+            time.sleep(0.1)
+            run.progress(task.name, i, 10 * settings.told_s)
+    if settings.slow_first_s and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
+        time.sleep(settings.slow_first_s)
     data = run.stream("shards", index).bytes(1000)
     digest = publish_bytes(run.output / f"{task.name}.bin", data)
     return {"sha256": digest, "small": int(data[0] % 4)}

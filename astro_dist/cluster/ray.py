@@ -29,8 +29,8 @@ GRACE_S = 30.0
 class RayExecutor:
     """Does tasks on Ray actors; use it as a context manager, the cluster lives as long as it does."""
 
-    def __init__(self, machine: Machine, address: str | None = None, log: Path = Path("ray.log")) -> None:
-        self.machine, self.address, self.log = machine, address, log
+    def __init__(self, machine: Machine, log: Path, address: str | None = None) -> None:
+        self.machine, self.log, self.address = machine, log, address
         self.folder: Path | None = None
         self.process: Any = None
         self.begun, self.breakdowns = False, 0

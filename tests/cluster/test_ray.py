@@ -77,9 +77,9 @@ def test_two_fake_gpus_give_two_actors_with_one_gpu_each_and_the_serial_bytes(tm
     assert not folders_of(os.getpid())
 
 
-def test_a_clean_end_leaves_no_process_and_no_file_and_may_be_followed_by_another_start():
+def test_a_clean_end_leaves_no_process_and_no_file_and_may_be_followed_by_another(tmp_path):
     for _ in range(2):
-        with RayExecutor(Machine(cores=1, gpus=0, workers=1)) as executor:
+        with RayExecutor(Machine(cores=1, gpus=0, workers=1), tmp_path / "ray.log") as executor:
             folder = executor.folder
             assert (folder / "token").stat().st_mode & 0o777 == 0o600
             assert folder.stat().st_mode & 0o777 == 0o700

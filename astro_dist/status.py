@@ -1,0 +1,89 @@
+"""How far a run is, seen from another shell: from its ledger and its journal, touching nothing."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from astro_dist.errors import AstroDistError
+from astro_dist.files import find_owner
+from astro_dist.journal import read_journal
+from astro_dist.pipeline import Pipeline, StageState
+from astro_dist.progress import read_progress
+from astro_dist.work import for_stage
+
+WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
+INDENT = " " * 13
+
+
+@dataclass
+class WorkerFigures:
+    """What one worker has done of a stage since the stage was begun last."""
+
+    name: str
+    host: str
+    tasks: int = 0
+    seconds: float = 0.0
+    now: str = ""
+    since: float = 0.0
+
+    @property
+    def tasks_per_s(self) -> float:
+        """Tasks per second of work, 0 before the first one ended."""
+        return self.tasks / self.seconds if self.seconds else 0.0
+
+
+def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) -> list[WorkerFigures]:
+    """Return the figures of every worker since the last driver began the stage."""
+    mine = [e for e in events if e.get("stage") == stage and e.get("fingerprint") == fingerprint]
+    begins = [i for i, event in enumerate(mine) if event["event"] == "begin"]
+    workers: dict[tuple[str, str], WorkerFigures] = {}
+    for event in mine[begins[-1] :] if begins else mine:
+        if event["event"] not in ("open", "start", "done"):
+            continue
+        key = (event["host"], event["who"])
+        worker = workers.setdefault(key, WorkerFigures(event["who"], event["host"]))
+        worker.now, worker.since = event.get("task", ""), event["time"]
+        if event["event"] == "done":
+            worker.tasks, worker.seconds, worker.now = worker.tasks + 1, worker.seconds + event["seconds"], ""
+    return [workers[key] for key in sorted(workers)]
+
+
+def status_lines(pipeline: Pipeline) -> list[str]:
+    """Return what `astro-dist status` prints."""
+    owner, events = find_owner(pipeline.root), read_journal(pipeline.root)
+    lines = [f"running: {owner}" if owner else "nothing is running here; the same command goes on"]
+    for state in pipeline.states():
+        if state.status == "todo":
+            lines += _stage_lines(pipeline, state, events, owner is not None)
+        else:
+            lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
+    return lines + [f"{name}: {path}" for name, path in pipeline.results().items()]
+
+
+def _stage_lines(
+    pipeline: Pipeline, state: StageState, events: list[dict[str, Any]], running: bool
+) -> list[str]:
+    stage, run = state.stage, for_stage(pipeline.run, state.stage, state.fingerprint)
+    results = pipeline.ledger.results(stage.name, state.fingerprint)
+    try:
+        total = len(stage.plan(run, results))
+    except AstroDistError:
+        total = 0
+    workers = measure_workers(events, stage.name, state.fingerprint) if running else []
+    rate = sum(worker.tasks_per_s for worker in workers)
+    text = f"{stage.name:<12} {len(results)} of {total or '?'} tasks done"
+    if rate:
+        text += f", {rate:.3g} per s, about {_duration((total - len(results)) / rate)} left"
+    lines = [text]
+    for worker in workers:
+        doing = f", {worker.now} for {_duration(time.time() - worker.since)}" if worker.now else ""
+        speed = f" ({worker.tasks_per_s:.3g} per s)" if worker.tasks else ""
+        lines.append(f"{INDENT}worker {worker.name} on {worker.host}: {worker.tasks} tasks{speed}{doing}")
+    notes = read_progress(pipeline.root / "logs" / "progress", stage.name)
+    return lines + [f"{INDENT}{note['task']}: {note['done']:g} of {note['total']:g}" for note in notes]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
