@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig, TrainingConfig
+from astro_dist.train.config import (
+    AutoencoderConfig,
+    ByolConfig,
+    DiffusionConfig,
+    SegmenterConfig,
+    TrainingConfig,
+)
 
 _FACTS = """\
 * preset {preset}, {steps} steps of {batch_size} crops of {crop_pix} x {crop_pix} pixels
@@ -42,6 +48,38 @@ latents of the autoencoder it was trained with, and on no others. Target: {targe
 `astro_dist.models.denoiser.load_denoiser(folder)`.
 """
 
+_ENCODER = """\
+---
+library_name: diffusers
+tags: [astro_dist, radio-astronomy, byol, features]
+---
+# Feature encoder of radio cutouts
+
+A ResNet that learnt without labels (BYOL) from the train split of real cutouts: images in network
+range to features in which `astro-dist evaluate` measures distances between sets of images.
+
+{facts}* views differ by up to {shift_pix} pixels, {brightness_dex:g} dex of brightness, {noise_snr:g} sigma
+  of white noise, and turns and flips that keep the beam
+
+Distances in the features of different trainings cannot be compared. Load:
+`astro_dist.models.encoder.load_encoder(folder)`.
+"""
+
+_SEGMENTER = """\
+---
+library_name: diffusers
+tags: [astro_dist, radio-astronomy, segmentation]
+---
+# Segmenter of radio cutouts
+
+A Tiramisu (FC-DenseNet) from images in network range to background, spurious, compact or extended per
+pixel, trained on the train split of real cutouts and their masks, and on nothing generated.
+
+{facts}* loss: cross-entropy with weight 1 + {mask_weight:g} on objects
+
+Load: `astro_dist.models.segmenter.load_segmenter(folder)`.
+"""
+
 _MEANINGS = {"source": "objects on an empty sky", "stamp": "objects, noise and artefacts"}
 
 
@@ -56,6 +94,16 @@ def write_diffusion_card(folder: Path, config: DiffusionConfig) -> None:
     meaning = _MEANINGS[config.target]
     text = _DIFFUSION.format(facts=_facts(config), meaning=meaning, **config.model_dump())
     (folder / "README.md").write_text(text)
+
+
+def write_encoder_card(folder: Path, config: ByolConfig) -> None:
+    """Write ``README.md`` beside the weights of a feature encoder."""
+    (folder / "README.md").write_text(_ENCODER.format(facts=_facts(config), **config.model_dump()))
+
+
+def write_segmenter_card(folder: Path, config: SegmenterConfig) -> None:
+    """Write ``README.md`` beside the weights of a segmenter."""
+    (folder / "README.md").write_text(_SEGMENTER.format(facts=_facts(config), **config.model_dump()))
 
 
 def _facts(config: TrainingConfig) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the two trainings."""
+"""Settings of the trainings."""
 
 from typing import Annotated, Literal, Self
 
@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from astro_dist.config import Section
 from astro_dist.models.device import Precision
+from astro_dist.models.judges import JudgeName
 from astro_dist.models.presets import PresetName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -13,7 +14,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class TrainingConfig(Section):
-    """What both trainings share."""
+    """What all trainings share."""
 
     preset: PresetName = "tiny"
     """Size of the network: tiny, small or paper."""
@@ -85,3 +86,39 @@ class DiffusionConfig(TrainingConfig):
     """Fraction of the samples that are shown no background."""
     own_background: Fraction = 0.5
     """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""
+
+
+class ByolConfig(TrainingConfig):
+    """Training of the feature encoder that `evaluate` measures distances with."""
+
+    preset: JudgeName = "small"
+    """Size of the network: small and paper have 512 features, tiny is for tests."""
+    steps: Positive = 300
+    """Optimiser steps."""
+    batch_size: Positive = 64
+    """Crops per step, over all ranks together."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    target_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay per step with which the target follows the online network."""
+    shift_pix: Annotated[int, Field(ge=0)] = 8
+    """How far the second view of a crop is shifted at most, along each axis."""
+    brightness_dex: Annotated[float, Field(ge=0)] = 0.1
+    """Each view is brightened or dimmed by up to so many powers of ten."""
+    noise_snr: Annotated[float, Field(ge=0)] = 0.3
+    """Each view gets white noise of up to so many times the cutout's own."""
+
+
+class SegmenterConfig(TrainingConfig):
+    """Training of the segmenter that `evaluate` judges stamps with; it sees real cutouts only."""
+
+    preset: JudgeName = "small"
+    """Size of the network: small is FC-DenseNet56, paper FC-DenseNet103, tiny is for tests."""
+    steps: Positive = 600
+    """Optimiser steps."""
+    batch_size: Positive = 16
+    """Crops per step, over all ranks together."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    mask_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Extra weight of object pixels in the loss."""

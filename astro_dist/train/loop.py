@@ -7,8 +7,9 @@ stopped, on the same machine with the same threads and ranks.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from astro_dist.store.reader import StoreReader
 from astro_dist.train.checkpoint import Checkpoints
 from astro_dist.train.config import TrainingConfig
 from astro_dist.train.curves import Curves
-from astro_dist.train.data import Batch, TrainingData
+from astro_dist.train.data import TrainingData
+from astro_dist.train.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
 from astro_dist.train.objectives import (
     SCALE_SAMPLES,
     AutoencoderObjective,
@@ -132,6 +134,7 @@ class Training:
         parameters = list(self.objective.network.parameters())
         self.ema.store(parameters)
         self.ema.copy_to(parameters)
+        self.objective.network.eval()
         size = self.config.batch_size
         batches = [self.validation.batch(n, size) for n in range(0, VALIDATION_SAMPLES, size)]
         totals: dict[str, float] = {}
@@ -141,6 +144,7 @@ class Training:
                 for name, value in {"loss": loss, **parts}.items():
                     key = f"validation_{name}"
                     totals[key] = totals.get(key, 0.0) + float(value) / len(batches)
+        self.objective.network.train()
         self.ema.restore(parameters)
         return totals
 
@@ -148,7 +152,7 @@ class Training:
         every = max(LOG_EVERY, self.config.steps // 10 // LOG_EVERY * LOG_EVERY)
         return done % every == 0 or done == self.config.steps
 
-    def _step(self, step: int, batch: Batch) -> dict[str, torch.Tensor]:
+    def _step(self, step: int, batch: Any) -> dict[str, torch.Tensor]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, step)
         with autocast(self.device, self.precision):
@@ -160,10 +164,10 @@ class Training:
         self.ema.step(self.objective.network.parameters())
         return {"loss": loss.detach(), **parts}
 
-    def _batches(self, start: int) -> Iterator[tuple[int, Batch]]:
+    def _batches(self, start: int) -> Iterator[tuple[int, Any]]:
         """Yield this rank's share of every batch; for a GPU, while reading the next one."""
 
-        def load(step: int) -> Batch:
+        def load(step: int) -> Any:
             return self.data.batch(step * self.config.batch_size + self.rank * self.share, self.share)
 
         steps = range(start, self.config.steps)
@@ -232,14 +236,9 @@ def train(run: work.Run) -> dict[str, Any]:
     pin(config.threads)
     torch.manual_seed(int(run.stream(run.stage, "weights").integers(2**63)))
     reader = StoreReader(run.product("cutouts.zarr"))
-    objective = _build_objective(run, config, str(reader.attrs.get("stretch", "asinh")))
-    key, channels = (run.config.seed, run.stage), latent_channels(config.preset)
-    own = getattr(config, "own_background", 1.0)
-    data = TrainingData(reader, config, key, channels, "train", own)
-    validation = None
-    if len(reader.select("validation")):
-        validation = TrainingData(reader, config, key, channels, "validation", own)
-    training = Training(run, config, objective, data, validation)
+    objective, samples = _build(run, config, reader)
+    validation = samples("validation") if len(reader.select("validation")) else None
+    training = Training(run, config, objective, samples("train"), validation)
     with flushed_denormals():
         figures = training.fit()
     if training.rank != 0:
@@ -253,10 +252,21 @@ def train(run: work.Run) -> dict[str, Any]:
     return {"steps": config.steps, "parameters": size, **figures, **facts, "files": tree_digests(run.output)}
 
 
-def _build_objective(run: work.Run, config: Any, stretch: str) -> Objective:
+def _build(
+    run: work.Run, config: Any, reader: StoreReader
+) -> tuple[Objective, Callable[[str], TrainingData]]:
+    """Return what the stage at hand trains, and its samples by the name of their split."""
+    store = (reader, config, (run.config.seed, run.stage))
+    if run.stage == "byol":
+        return ByolObjective(config), partial(ViewData, *store, 0)
+    if run.stage == "segmenter":
+        return SegmenterObjective(config), partial(LabelledData, *store, 0)
+    channels = latent_channels(config.preset)
     if run.stage == "autoencoder":
-        return AutoencoderObjective(config)
-    return DiffusionObjective(config, run.product("models/autoencoder"), stretch, choose_device(run))
+        return AutoencoderObjective(config), partial(TrainingData, *store, channels, own_background=1.0)
+    stretch = str(reader.attrs.get("stretch", "asinh"))
+    objective = DiffusionObjective(config, run.product("models/autoencoder"), stretch, choose_device(run))
+    return objective, partial(TrainingData, *store, channels, own_background=config.own_background)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -1,4 +1,4 @@
-"""What the two trainings minimise; the loop knows nothing of it.
+"""What the trainings of the generator's two networks minimise; the loop knows nothing of it.
 
 An `Objective` owns the network that is trained, turns a `Batch` into a loss and the figures worth
 plotting, and publishes the network as a folder in diffusers' layout.
@@ -30,14 +30,14 @@ class Objective(Protocol):
 
     network: nn.Module
 
-    def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
+    def loss(self, network: nn.Module, batch: Any, device: str) -> tuple[Tensor, Figures]:
         """Return the loss of a batch and detached figures for the curves.
 
         ``network`` is ``self.network``, perhaps wrapped by whatever spreads it over ranks.
         """
         ...
 
-    def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
+    def publish(self, folder: Path, batches: list[Any], device: str) -> dict[str, Any]:
         """Write the trained network below ``folder`` and return facts about it."""
         ...
 

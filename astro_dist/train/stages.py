@@ -5,6 +5,7 @@ from typing import Any
 from astro_dist.errors import RecomputeError
 from astro_dist.files import remove, tree_digests
 from astro_dist.models.device import numerics
+from astro_dist.models.judges import JUDGES
 from astro_dist.models.presets import PRESETS
 from astro_dist.train.config import TrainingConfig
 from astro_dist.work import Estimate, Results, Run, Stage, Task
@@ -43,7 +44,8 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
 
 def _estimate(run: Run) -> Estimate:
     section: TrainingConfig = getattr(run.config, run.stage)
-    size, cost = PRESETS[section.preset].costs[run.stage]
+    presets = JUDGES if run.stage in ("byol", "segmenter") else PRESETS
+    size, cost = presets[section.preset].costs[run.stage]
     samples = section.steps * section.batch_size
     # The product, and three checkpoints of weights, average and two moments while one is written.
     weights = int(4 * size)
@@ -56,30 +58,23 @@ def _estimate(run: Run) -> Estimate:
     )
 
 
-AUTOENCODER = Stage(
-    name="autoencoder",
-    product="models/autoencoder",
-    plan=_plan,
-    run=_train,
-    prepare=_prepare,
-    finish=_finish,
-    estimate=_estimate,
-    sections=("autoencoder",),
-    inputs=("cutouts",),
-    numerics=numerics,
-    gpu=True,
-)
+def _training(name: str, inputs: tuple[str, ...]) -> Stage:
+    return Stage(
+        name=name,
+        product=f"models/{name}",
+        plan=_plan,
+        run=_train,
+        prepare=_prepare,
+        finish=_finish,
+        estimate=_estimate,
+        sections=(name,),
+        inputs=inputs,
+        numerics=numerics,
+        gpu=True,
+    )
 
-DIFFUSION = Stage(
-    name="diffusion",
-    product="models/diffusion",
-    plan=_plan,
-    run=_train,
-    prepare=_prepare,
-    finish=_finish,
-    estimate=_estimate,
-    sections=("diffusion",),
-    inputs=("cutouts", "autoencoder"),
-    numerics=numerics,
-    gpu=True,
-)
+
+AUTOENCODER = _training("autoencoder", ("cutouts",))
+DIFFUSION = _training("diffusion", ("cutouts", "autoencoder"))
+BYOL = _training("byol", ("cutouts",))
+SEGMENTER = _training("segmenter", ("cutouts",))

@@ -11,10 +11,11 @@ from astro_dist.models import device
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.train import stages
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.train.config import AutoencoderConfig, ByolConfig, DiffusionConfig, SegmenterConfig
 
 SIDE, RMS = 48, 2e-4
 SPLITS = ("train", "validation", "test", "guard")
+SECTIONS = {"diffusion": DiffusionConfig, "byol": ByolConfig, "segmenter": SegmenterConfig}
 
 
 @dataclass
@@ -86,10 +87,10 @@ def toy_run(tmp_path, reader):
             seed=3,
             machine=None,
             autoencoder=AutoencoderConfig(**{**common, **settings}),
-            diffusion=DiffusionConfig(**{**common, **settings}) if stage == "diffusion" else None,
         )
-        known = {"autoencoder": stages.AUTOENCODER, "diffusion": stages.DIFFUSION}
-        run = work.for_stage(work.Run(root, config), known[stage], "f" * 64)
+        if stage != "autoencoder":
+            setattr(config, stage, SECTIONS[stage](**{**common, **settings}))
+        run = work.for_stage(work.Run(root, config), getattr(stages, stage.upper()), "f" * 64)
         run.output.mkdir(parents=True, exist_ok=True)
         if not run.product("cutouts.zarr").exists():
             write_store(run.product("cutouts.zarr"), reader)

@@ -1,0 +1,132 @@
+"""The feature encoder that judges stamps: a ResNet, and the BYOL heads it learns with.
+
+`Encoder` is the ResNet-18 of He et al. 2016 (table 1) for one channel, without its classifier: 512
+numbers per image, in which Frechet and kernel distances are measured. `Byol` trains it without labels
+after Grill et al. 2020: an online network learns to predict how a slowly following copy of itself, the
+target, sees another view of the same sky. Only the encoder is published.
+
+API: ``build_byol(preset)``; ``load_encoder(folder)`` -> `Encoder` on the CPU in evaluation mode;
+``encoder(u_B1HW)`` -> ``features_BF`` float32, F = 512 for all presets but ``tiny``.
+
+Shape letters: B batch, C channels, F features, P projection, H W image pixels.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astro_dist.models.judges import JUDGES
+
+
+class BasicBlock(nn.Module):
+    """Two normalised 3x3 convolutions beside an identity, or a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inside: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inside != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        h_BCHW = functional.relu(self.norm1(self.conv1(x_BCHW)))
+        return functional.relu(self.norm2(self.conv2(h_BCHW)) + self.shortcut(x_BCHW))
+
+
+class Encoder(ModelMixin, ConfigMixin):
+    """A ResNet of basic blocks whose last feature maps are averaged over the image.
+
+    Parameters
+    ----------
+    channels
+        Of the four stages; the last is the number of features F.
+    blocks
+        Basic blocks per stage; two each make a ResNet-18.
+    """
+
+    @register_to_config
+    def __init__(self, channels: Sequence[int] = (64, 128, 256, 512), blocks: int = 2) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, channels[0], 7, 2, 3, bias=False),
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        stages, inside = [], channels[0]
+        for number, outside in enumerate(channels):
+            stages.append(BasicBlock(inside, outside, 1 if number == 0 else 2))
+            stages += [BasicBlock(outside, outside, 1) for _ in range(blocks - 1)]
+            inside = outside
+        self.stages = nn.Sequential(*stages)
+        nn.init.kaiming_normal_(self.stem[0].weight, mode="fan_out")
+
+    def forward(self, u_B1HW: Tensor) -> Tensor:
+        """Return the features (B, F)."""
+        return self.stages(self.stem(u_B1HW)).mean((2, 3)).float()
+
+
+def _head(inside: int, hidden: int, outside: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inside, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, outside)
+    )
+
+
+class Byol(nn.Module):
+    """Online encoder, projector and predictor, and the target that the predictor is to meet.
+
+    The target takes no gradient: `follow` moves it towards the online network.
+
+    Parameters
+    ----------
+    encoder
+        What is to learn.
+    hidden, projection
+        Sizes of the heads: of their hidden layer, and P.
+    """
+
+    def __init__(self, encoder: Encoder, hidden: int, projection: int) -> None:
+        super().__init__()
+        features = encoder.config.channels[-1]
+        self.encoder, self.projector = encoder, _head(features, hidden, projection)
+        self.predictor = _head(projection, hidden, projection)
+        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the target: decay * target + (1 - decay) * online (eq. 1 of Grill et al. 2020)."""
+        online = [*self.encoder.parameters(), *self.projector.parameters()]
+        for slow, fast in zip(self.target.parameters(), online, strict=True):
+            slow.lerp_(fast, 1.0 - decay)
+
+    def forward(self, first_B1HW: Tensor, second_B1HW: Tensor) -> Tensor:
+        """Return the loss of each pair of views (B,), between 0 and 8: eq. 2, both ways round."""
+        # Each view in a batch of its own: the norms must not tell the two apart.
+        views = (first_B1HW, second_B1HW)
+        predicted = [self.predictor(self.projector(self.encoder(view))).float() for view in views]
+        with torch.no_grad():
+            wanted = [self.target(view).float() for view in views]
+        pairs = ((predicted[0], wanted[1]), (predicted[1], wanted[0]))
+        return torch.stack([2 - 2 * functional.cosine_similarity(p, w) for p, w in pairs]).sum(0)
+
+
+def build_byol(preset: str) -> Byol:
+    """Return an untrained encoder of a preset with its heads and its target."""
+    sizes = JUDGES[preset]
+    return Byol(Encoder(**sizes.encoder), **sizes.heads)
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Load an encoder from its folder, without any network."""
+    return Encoder.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
