@@ -122,3 +122,35 @@ def add_noise(
 
 def _overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> Overlap:
     return Overlap(int(np.count_nonzero(found & true)), int(np.count_nonzero(found | true)))
+
+
+def count_classes(found: NDArray[np.integer], mask: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Count the pixels of each class that two stacks of masks agree on, and those of either.
+
+    Parameters
+    ----------
+    found, mask
+        (N, S, S) class per pixel.
+
+    Returns
+    -------
+    int64
+        (N, 3, 2): intersection and union of spurious, compact and extended in each image.
+    """
+    counts = np.zeros((len(mask), len(CLASS_NAMES) - 1, 2), np.int64)
+    for value in range(1, len(CLASS_NAMES)):
+        a, b = found == value, mask == value
+        counts[:, value - 1] = np.stack([(a & b).sum((1, 2)), (a | b).sum((1, 2))], axis=-1)
+    return counts
+
+
+def image_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean IoU over the classes of each image (N,): eq. 10 to 14 of Sortino et al. 2024.
+
+    Only classes that are in the image or were found in it count, and never the background, which is right
+    nearly everywhere; NaN where there are none.
+    """
+    there = counts[..., 1] > 0
+    iou = counts[..., 0] / np.maximum(counts[..., 1], 1)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, iou, 0).sum(1) / there.sum(1)

@@ -3,7 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from astro_dist.metrics.segmentation import Overlap, add_noise, find_islands, overlap_many, overlap_masks
+from astro_dist.metrics.segmentation import (
+    Overlap,
+    add_noise,
+    count_classes,
+    find_islands,
+    image_scores,
+    overlap_many,
+    overlap_masks,
+)
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 
@@ -61,3 +69,18 @@ def test_noise_makes_up_for_what_a_source_has_not():
     noisy = add_noise(taper * 7, taper, Beam(7.2, 7.2), Pixel(1.8, 1.8), 1, ("probe",))
     assert (noisy[:64] == 7).all()
     assert noisy[64:].std() == pytest.approx(1, abs=0.1)
+
+
+def test_counts_of_classes_are_of_the_pixels_of_each_image():
+    mask = np.zeros((2, 8, 8), np.uint8)
+    mask[0, :2], mask[0, 4] = 2, 3
+    found = np.roll(mask, 1, axis=1)
+    counts = count_classes(found, mask)
+    assert counts[0].tolist() == [[0, 0], [8, 24], [0, 16]]
+    assert not counts[1].any()
+    assert np.array_equal(count_classes(mask, mask)[0, 1], [16, 16])
+
+
+def test_the_score_is_a_mean_over_classes_that_are_there():
+    counts = np.array([[[0, 0], [8, 16], [0, 4]], [[0, 0], [0, 0], [0, 0]], [[0, 0], [0, 0], [3, 3]]])
+    np.testing.assert_array_equal(image_scores(counts), [0.25, np.nan, 1.0])

@@ -1,0 +1,71 @@
+"""The brightness of objects beside the real ones whose masks they were drawn for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astro_dist.sky.classes import SourceClass
+
+
+@dataclass(frozen=True, eq=False)
+class FluxRatios:
+    """Objects of one stack of images against the same objects of another.
+
+    Attributes
+    ----------
+    image
+        (n,) index of the image each object is in.
+    source_class
+        (n,) its class.
+    real_snr
+        (n,) its brightest real pixel in units of the noise.
+    dex
+        (n,) ``log10`` of its flux over the real one; -inf where no flux is left.
+    """
+
+    image: NDArray[np.int64]
+    source_class: NDArray[np.int64]
+    real_snr: NDArray[np.float64]
+    dex: NDArray[np.float64]
+
+
+def flux_ratios(
+    snr: NDArray[np.floating],
+    real_snr: NDArray[np.floating],
+    mask: NDArray[np.integer],
+    instances: NDArray[np.integer],
+    min_snr: float = 5.0,
+) -> FluxRatios:
+    """Compare the flux of every compact and extended object over its own pixels.
+
+    An isophote holds a part of a source's flux only, but of both images it is the same part, so that the
+    ratio needs no correction for what lies outside.
+
+    Parameters
+    ----------
+    snr, real_snr
+        (N, S, S) brightness above the background in units of the noise; NaN counts as zero.
+    mask, instances
+        (N, S, S) class and object per pixel.
+    min_snr
+        Objects whose real peak is fainter are left out: noise decides their ratio.
+    """
+    rows = []
+    for index, numbers in enumerate(instances):
+        labels = np.arange(1, int(numbers.max(initial=0)) + 1)
+        if not labels.size:
+            continue
+        real = np.nan_to_num(real_snr[index])
+        classes = ndimage.maximum(mask[index], numbers, labels)
+        peaks = ndimage.maximum(real, numbers, labels)
+        fluxes, wanted = (ndimage.sum_labels(x, numbers, labels) for x in (np.nan_to_num(snr[index]), real))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            dex = np.log10(np.maximum(fluxes, 0) / wanted)
+        kept = (
+            np.isin(classes, (SourceClass.COMPACT, SourceClass.EXTENDED)) & (peaks >= min_snr) & (wanted > 0)
+        )
+        rows += [(index, *row) for row in zip(classes[kept], peaks[kept], dex[kept], strict=True)]
+    columns = np.array(rows, np.float64).reshape(-1, 4).T
+    return FluxRatios(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2], columns[3])

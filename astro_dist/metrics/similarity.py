@@ -1,0 +1,124 @@
+"""How alike two images, or two sets of images, are: SSIM, power spectra, distributions, noise."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, stats
+
+Image = NDArray[np.floating]
+
+SSIM_SIGMA_PIX, SSIM_RADIUS_PIX = 1.5, 5
+K1, K2 = 0.01, 0.03
+
+
+def ssim(a: Image, b: Image, data_range: float) -> float:
+    """Return the mean structural similarity of two images (Wang et al. 2004, eq. 13).
+
+    Local means, variances and covariance are those of a Gaussian of 1.5 pixels cut off to 11 x 11, with
+    K1 = 0.01 and K2 = 0.03; pixels whose window reaches over the border are left out of the mean.
+
+    Parameters
+    ----------
+    a, b
+        (H, W), at least 11 x 11, finite and not negative: products of local means say nothing of others.
+    data_range
+        The dynamic range L. It is of the whole data set: a range of its own for each image would make
+        the figures of faint and bright ones incomparable.
+
+    Returns
+    -------
+    float
+        1 for equal images, about 0 for unrelated ones.
+    """
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+    top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    bottom = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
+    inner = slice(SSIM_RADIUS_PIX, -SSIM_RADIUS_PIX)
+    return float((top / bottom)[inner, inner].mean())
+
+
+def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(ndimage.gaussian_filter(image, SSIM_SIGMA_PIX, radius=SSIM_RADIUS_PIX))
+
+
+def power_spectra(images_NSS: Image, bins: int = 24) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return radial frequencies and the mean power of each image in rings round them.
+
+    Each image less its mean is multiplied by a Hann window along both axes, so that its borders leave no
+    cross in the spectrum, and the power is normalised such that white noise has its variance at all
+    frequencies.
+
+    Parameters
+    ----------
+    images_NSS
+        (N, S, S), finite.
+    bins
+        Rings between 0 (which is left out) and 0.5 cycles per pixel.
+
+    Returns
+    -------
+    frequencies
+        (bins,) centres, cycles per pixel.
+    power
+        (N, bins), in the square of the images' unit; NaN in rings without a frequency.
+    """
+    side = images_NSS.shape[-1]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
+    window = np.outer(hann, hann)
+    edges = np.linspace(0, 0.5, bins + 1)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    # The ring of each frequency, 0 for the mean and what lies beyond the last.
+    ring = np.where((frequency > 0) & (frequency <= 0.5), np.digitize(frequency, edges[1:-1]) + 1, 0).ravel()
+    sizes = np.bincount(ring, minlength=bins + 1)[1:]
+    power = np.full((len(images_NSS), bins), np.nan)
+    for row, image in zip(power, images_NSS, strict=True):
+        values = np.asarray(image, np.float64)
+        whole = np.abs(np.fft.fft2(window * (values - values.mean()))) ** 2 / np.sum(window**2)
+        sums = np.bincount(ring, whole.ravel(), minlength=bins + 1)[1:]
+        np.divide(sums, sizes, out=row, where=sizes > 0)
+    return (edges[1:] + edges[:-1]) / 2, power
+
+
+def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the rms over rings of ``log10(a / b)``, in dex, of two mean spectra; empty rings left out."""
+    ratios = np.log10(np.asarray(a, np.float64) / np.asarray(b, np.float64))
+    return float(np.sqrt(np.nanmean(ratios**2)))
+
+
+def distribution_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Return the first Wasserstein distance of two samples, in their own unit; NaN if one is empty.
+
+    It is the mean distance by which the values of one must move to become those of the other: of
+    logarithms a distance in dex.
+    """
+    if not (np.size(a) and np.size(b)):
+        return float("nan")
+    return float(stats.wasserstein_distance(np.ravel(a), np.ravel(b)))
+
+
+def describe_noise(snr: NDArray[np.floating]) -> dict[str, float]:
+    """Return what a sample of sky pixels is like: rms, kurtosis, and the shares in its far tails.
+
+    Parameters
+    ----------
+    snr
+        Finite pixels outside all objects, in units of the noise.
+
+    Returns
+    -------
+    dict
+        ``rms``; ``kurtosis`` (3 for a Gaussian); ``below_4`` and ``above_4``, the shares beyond 4 sigma
+        (3.2e-5 each for a Gaussian). NaN of nothing.
+    """
+    values = np.asarray(snr, np.float64).ravel()
+    if not values.size:
+        return dict.fromkeys(("rms", "kurtosis", "below_4", "above_4"), float("nan"))
+    return {
+        "rms": float(values.std()),
+        "kurtosis": float(np.mean((values - values.mean()) ** 4) / max(values.var() ** 2, 1e-300)),
+        "below_4": float(np.mean(values < -4)),
+        "above_4": float(np.mean(values > 4)),
+    }
