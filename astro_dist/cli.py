@@ -18,10 +18,11 @@ SIMPLE_STAGES = {
     "cutouts": "cut the maps into a sharded store",
     "generate": "draw stamps from the trained model",
     "assemble": "place the objects in a large field",
+    "evaluate": "measure the model on cutouts it never saw",
     "report": "write the page that shows it all",
 }
 ALONE = " This stage alone: what the earlier ones publish must be in the run directory."
-TRAINED_STAGES = ("autoencoder", "diffusion")
+TRAINED_STAGES = ("autoencoder", "diffusion", "byol", "segmenter")
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -46,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_runner(_add(commands, "run", "bring every stage of a configuration to its end"))
     for name, text in SIMPLE_STAGES.items():
         _add_runner(_add(commands, name, text, ALONE))
-    train = _add(commands, "train", "train the autoencoder or the diffusion model", ALONE)
-    train.add_argument("stage", choices=TRAINED_STAGES, help="which of the two")
+    train = _add(commands, "train", "train a network: one of the model's two, or of evaluation's two", ALONE)
+    train.add_argument("stage", choices=TRAINED_STAGES, help="which network")
     _add_runner(train)
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
@@ -149,7 +150,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     """Return the run directory and the resolved configuration."""
     from astro_dist.config import apply_set, load_yaml
-    from astro_dist.stages import resolve
+    from astro_dist.stages import EVALUATION, resolve
 
     tree = load_yaml(arguments.config)
     tree.setdefault("name", arguments.config.stem)
@@ -161,6 +162,8 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     ):
         if value is not None:
             tree["machine"] = {**(tree.get("machine") or {}), key: value}
+    if getattr(arguments, "stage", arguments.command) in EVALUATION:
+        tree = apply_set(tree, "evaluate.enabled=true")
     config = resolve(tree)
     return arguments.out or Path("runs") / config.name, config
 

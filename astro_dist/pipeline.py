@@ -81,12 +81,13 @@ class Pipeline:
         """Return what a stage's bytes follow from; its inputs must be published."""
         settings = self.config.model_dump(mode="json", exclude={"machine"})
         inputs = {}
-        for name in self._inputs(stage):
-            published = self.ledger.published(name)
+        for given in (s for s in self.known if s.name in stage.inputs):
+            name, published = given.name, self.ledger.published(given.name)
             if published is None:
+                command = f"train {name}" if given.product.startswith("models/") else name
                 raise ConfigError(
                     f"{stage.name} needs what {name} publishes and {self.root} does not have it; "
-                    f"run `astro-dist {name}` or `astro-dist run` with this configuration first"
+                    f"run `astro-dist {command}` or `astro-dist run` with this configuration first"
                 )
             inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
         return {
@@ -141,7 +142,8 @@ class Pipeline:
 
     def results(self) -> dict[str, Path]:
         """Return the paths a user wants to see at the end, by what they are."""
-        wanted = {"map": "field/map.fits", "truth": "field/truth.fits", "report": "report.html"}
+        wanted = {"map": "field/map.fits", "truth": "field/truth.fits"}
+        wanted |= {"figures": "evaluation/metrics.json", "report": "report.html"}
         return {name: self.root / path for name, path in wanted.items() if (self.root / path).exists()}
 
     def _inputs(self, stage: Stage) -> list[str]:

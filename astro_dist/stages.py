@@ -11,6 +11,8 @@ from pydantic import Field
 
 from astro_dist.config import Section, nearest, validate
 from astro_dist.errors import ConfigError
+from astro_dist.evaluate.config import EvaluateConfig
+from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.config import AssembleConfig
 from astro_dist.generate.config import GenerateConfig
@@ -20,14 +22,27 @@ from astro_dist.sky.annotate import ANNOTATE, AnnotateConfig
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig
 from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
-from astro_dist.train.stages import AUTOENCODER, DIFFUSION
+from astro_dist.train.config import AutoencoderConfig, ByolConfig, DiffusionConfig, SegmenterConfig
+from astro_dist.train.stages import AUTOENCODER, BYOL, DIFFUSION, SEGMENTER
 from astro_dist.work import MachineConfig, Stage
 
 STAGES: dict[str, Stage] = {
     stage.name: stage
-    for stage in (SIMULATE, ANNOTATE, CUTOUTS, AUTOENCODER, DIFFUSION, GENERATE, ASSEMBLE, REPORT)
+    for stage in (
+        SIMULATE,
+        ANNOTATE,
+        CUTOUTS,
+        AUTOENCODER,
+        DIFFUSION,
+        GENERATE,
+        ASSEMBLE,
+        BYOL,
+        SEGMENTER,
+        EVALUATE,
+        REPORT,
+    )
 }
+EVALUATION = ("byol", "segmenter", "evaluate")
 
 
 class Config(Section):
@@ -53,6 +68,12 @@ class Config(Section):
     """Stamps drawn from the model."""
     assemble: AssembleConfig = AssembleConfig()
     """The synthetic field."""
+    byol: ByolConfig = ByolConfig()
+    """Training of the features that evaluation measures distances in."""
+    segmenter: SegmenterConfig = SegmenterConfig()
+    """Training of the segmenter that evaluation asks for the objects of a stamp."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """The measurement of the model on held-out cutouts."""
     report: ReportConfig = ReportConfig()
     """The report page."""
     machine: MachineConfig = MachineConfig()
@@ -76,8 +97,14 @@ def resolve(tree: Mapping[str, Any]) -> Config:
 
 
 def pipeline(config: Config) -> list[Stage]:
-    """Return the stages of a run in order; a sky is simulated only where no maps are given."""
-    return [stage for name, stage in STAGES.items() if name != "simulate" or not config.maps.files]
+    """Return the stages of a run in order.
+
+    A sky is simulated only where no maps are given, and the model evaluated only where that is asked for.
+    """
+    left_out = {"simulate"} if config.maps.files else set()
+    if not config.evaluate.enabled:
+        left_out |= set(EVALUATION)
+    return [stage for name, stage in STAGES.items() if name not in left_out]
 
 
 def find_stage(name: str) -> Stage:

@@ -66,7 +66,7 @@ def test_init_writes_a_config_that_plans(tmp_path):
     assert text.count("#") > 50
     planned = command("plan", "astro_dist.yaml", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr
-    assert all(name in planned.stdout for name in stages.STAGES)
+    assert all(stage.name in planned.stdout for stage in stages.pipeline(stages.Config()))
     assert "<=" in planned.stdout
     assert not (tmp_path / "runs").exists()
     again = command("init", cwd=tmp_path)

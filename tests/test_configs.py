@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from astro_dist.config import load_yaml
-from astro_dist.stages import pipeline, resolve
+from astro_dist.stages import EVALUATION, pipeline, resolve
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -16,6 +16,13 @@ def test_every_config_loads_and_says_what_it_is_for(path):
     names = [stage.name for stage in pipeline(config)]
     assert names[-1] == "report"
     assert ("simulate" in names) == (not config.maps.files)
+
+
+def test_the_model_is_evaluated_only_where_that_is_asked_for():
+    for enabled in (False, True):
+        names = {stage.name for stage in pipeline(resolve({"evaluate": {"enabled": enabled}}))}
+        assert (set(EVALUATION) <= names) == enabled
+        assert bool(set(EVALUATION) & names) == enabled
 
 
 def test_the_four_promised_configs_are_there():

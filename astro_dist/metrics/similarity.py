@@ -44,8 +44,16 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(ndimage.gaussian_filter(image, SSIM_SIGMA_PIX, radius=SSIM_RADIUS_PIX))
 
 
-def power_spectra(images_NSS: Image, bins: int = 24) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return radial frequencies and the mean power of each image in rings round them.
+RINGS = 24
+
+
+def ring_frequencies(bins: int = RINGS) -> NDArray[np.float64]:
+    """Return the middle of each ring of `power_spectra` (bins,), in cycles per pixel."""
+    return (np.arange(bins) + 0.5) / (2 * bins)
+
+
+def power_spectra(images_NSS: Image, bins: int = RINGS) -> NDArray[np.float64]:
+    """Return the mean power of each image in rings of radial frequency.
 
     Each image less its mean is multiplied by a Hann window along both axes, so that its borders leave no
     cross in the spectrum, and the power is normalised such that white noise has its variance at all
@@ -60,26 +68,23 @@ def power_spectra(images_NSS: Image, bins: int = 24) -> tuple[NDArray[np.float64
 
     Returns
     -------
-    frequencies
-        (bins,) centres, cycles per pixel.
-    power
+    float64
         (N, bins), in the square of the images' unit; NaN in rings without a frequency.
     """
     side = images_NSS.shape[-1]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
     window = np.outer(hann, hann)
-    edges = np.linspace(0, 0.5, bins + 1)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
-    # The ring of each frequency, 0 for the mean and what lies beyond the last.
-    ring = np.where((frequency > 0) & (frequency <= 0.5), np.digitize(frequency, edges[1:-1]) + 1, 0).ravel()
-    sizes = np.bincount(ring, minlength=bins + 1)[1:]
+    inside = (frequency > 0) & (frequency <= 0.5)
+    ring = np.minimum(2 * bins * frequency[inside], bins - 1).astype(int)
+    sizes = np.bincount(ring, minlength=bins)
     power = np.full((len(images_NSS), bins), np.nan)
     for row, image in zip(power, images_NSS, strict=True):
         values = np.asarray(image, np.float64)
         whole = np.abs(np.fft.fft2(window * (values - values.mean()))) ** 2 / np.sum(window**2)
-        sums = np.bincount(ring, whole.ravel(), minlength=bins + 1)[1:]
+        sums = np.bincount(ring, whole[inside], minlength=bins)
         np.divide(sums, sizes, out=row, where=sizes > 0)
-    return (edges[1:] + edges[:-1]) / 2, power
+    return power
 
 
 def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -88,15 +93,21 @@ def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float
     return float(np.sqrt(np.nanmean(ratios**2)))
 
 
-def distribution_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+def distribution_distance(
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    a_weights: NDArray[np.integer] | None = None,
+    b_weights: NDArray[np.integer] | None = None,
+) -> float:
     """Return the first Wasserstein distance of two samples, in their own unit; NaN if one is empty.
 
     It is the mean distance by which the values of one must move to become those of the other: of
-    logarithms a distance in dex.
+    logarithms a distance in dex. Weights say how often each value counts, once by default.
     """
-    if not (np.size(a) and np.size(b)):
-        return float("nan")
-    return float(stats.wasserstein_distance(np.ravel(a), np.ravel(b)))
+    for values, weights in ((a, a_weights), (b, b_weights)):
+        if not (np.size(values) if weights is None else np.sum(weights)):
+            return float("nan")
+    return float(stats.wasserstein_distance(a, b, a_weights, b_weights))
 
 
 def describe_noise(snr: NDArray[np.floating]) -> dict[str, float]:

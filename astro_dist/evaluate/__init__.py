@@ -1,0 +1,1 @@
+"""The figures that say how good the model is."""

@@ -1,0 +1,242 @@
+"""From the arrays of all rows to figures: value, bootstrap interval, number behind it, and meaning.
+
+Features are divided by their rms over all training images. Distances between sets are all to one and the
+same reference, as many images of the training set: those of real held-out images are the floor, and what
+another row has more is its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.rows import ROWS, TRAIN, U_EDGES, Arrays
+from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
+from astro_dist.metrics.intervals import Counts, bootstrap, weighted_median
+from astro_dist.metrics.memorisation import distance_ratio, nearest_distances, share_too_near
+from astro_dist.metrics.segmentation import image_scores
+from astro_dist.metrics.similarity import distribution_distance, ring_frequencies, spectrum_distance
+from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.classes import SourceClass
+from astro_dist.work import Run
+
+MEANINGS = {
+    "kid": "kernel distance of features to training images, unbiased; the real row is the floor",
+    "frechet": "Frechet distance of features to training images; the real row is the floor",
+    "kid_excess": "kid less its floor; resampled together, so that what the two share cancels",
+    "frechet_excess": "frechet less its floor; resampled together, so that what the two share cancels",
+    "segmentation_score": "mean over images of the segmenter's IoU, averaged over their classes",
+    "segmentation_ratio": "segmentation score over that of the real images of the same masks",
+    "island_iou": "IoU of islands (5 sigma seeds, 3 sigma edges) and masks, all pixels together",
+    "island_ratio": "island IoU over that of the real images of the same masks",
+    "flux_bias_dex": "median of log10 flux over that of the real object of the same mask (peak > 5 sigma)",
+    "flux_bias_compact_dex": "the same of compact objects",
+    "flux_bias_extended_dex": "the same of extended objects",
+    "flux_scatter_dex": "half the width of the central 68 % of those logarithms",
+    "flux_lost": "share of those objects without any flux",
+    "ssim": "mean structural similarity to the real image of the same mask, in network range",
+    "spectrum_dex": "rms over frequencies of log10 mean power over that of the real images",
+    "pixels_distance": "Wasserstein distance of pixel values to those of real images, in network range",
+    "island_flux_dex": "Wasserstein distance of log10 island flux to that of real images",
+    "island_size_dex": "Wasserstein distance of log10 island area to that of real images",
+    "noise_rms": "rms of pixels outside objects, in units of the noise",
+    "noise_kurtosis": "kurtosis of those pixels; 3 for a Gaussian",
+    "noise_below_4": "share of those pixels below -4 sigma; 3.2e-5 for a Gaussian",
+    "noise_above_4": "share of those pixels above 4 sigma",
+    "copy_features_ratio": "median distance to the nearest training image over that of real held-out ones",
+    "copy_features_share": "share nearer to a training image than all but 1 % of real held-out ones",
+    "copy_pixels_ratio": "as copy_features_ratio, of pixels averaged to 16 x 16, in all turns and flips",
+    "copy_pixels_share": "as copy_features_share, of pixels averaged to 16 x 16, in all turns and flips",
+    "copy_donor_ratio": "median feature distance to the own cutout for training masks over held-out ones",
+}
+FEW_IMAGES = 2000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number about one row; ``low`` and ``high`` are NaN where no interval is drawn."""
+
+    row: str
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Figures:
+    """Collects the figures of all rows.
+
+    Parameters
+    ----------
+    run
+        Its seed draws the resamples.
+    masks
+        The cutouts the rows are about.
+    rows
+        What `astro_dist.evaluate.rows.Judge` gave, by name of the row; among them ``real`` and ``train``.
+    """
+
+    def __init__(self, run: Run, masks: Masks, rows: Mapping[str, Arrays]) -> None:
+        self.run, self.masks = run, masks
+        # The encoder's scale is an accident of its training, and the kernel of KID is not free of scale.
+        rms = np.sqrt(np.mean(np.square(rows[TRAIN]["features"], dtype=np.float64)))
+        self.rows = {name: {**row, "features": row["features"] / rms} for name, row in rows.items()}
+        self.real = self.rows["real"]
+        places = np.searchsorted(masks.train, masks.reference)
+        self.reference = self.rows[TRAIN]["features"][places]
+        self.floors: dict[str, Callable[[Counts], float]] = {}
+        self.found: list[Figure] = []
+
+    def measure(self) -> list[Figure]:
+        """Return all figures, row by row."""
+        for name in ROWS:
+            if name in self.rows:
+                self._distances(name)
+                self._segmentation(name)
+                self._noise(name)
+            if name in self.rows and name not in ("real", "trained"):
+                self._fluxes(name)
+                self._similarity(name)
+                self._islands(name)
+        self._copies()
+        return self.found
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return the mean power spectrum of each row, in network range squared, beside its frequencies."""
+        shown = {name: row["power"].mean(0).tolist() for name, row in self.rows.items() if "power" in row}
+        return {"frequency_per_pix": ring_frequencies().tolist(), **shown}
+
+    def _add(self, row: str, name: str, statistic: Callable[[Counts], float], n: int | None = None) -> None:
+        rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.config.evaluate
+        figures = bootstrap(statistic, self.masks.n, rng, settings.resamples)
+        self.found.append(Figure(row, name, *figures, self.masks.n if n is None else n))
+
+    def _distances(self, row: str) -> None:
+        ours, theirs = self.rows[row]["features"], self.reference
+        pairs = ((ours, ours), (theirs, theirs), (ours, theirs))
+        kernels = [polynomial_kernel(a, b) for a, b in pairs]
+
+        # The two sides are independent, so that they may be resampled as arbitrary pairs.
+        def kid(w: Counts) -> float:
+            return kernel_distance(*kernels, w, w)
+
+        def frechet(w: Counts) -> float:
+            return frechet_distance(ours, theirs, w, w)
+
+        for name, distance in (("kid", kid), ("frechet", frechet)):
+            self._add(row, name, distance)
+            floor = self.floors.setdefault(name, distance)
+            if row not in ("real", "trained"):
+                self._add(row, f"{name}_excess", lambda w, a=distance, b=floor: a(w) - b(w))
+
+    def _segmentation(self, row: str) -> None:
+        score, islands = image_scores(self.rows[row]["classes"]), self.rows[row]["islands"][:, 0]
+        self._add(row, "segmentation_score", lambda w: _mean(score, w), int(np.isfinite(score).sum()))
+        self._add(row, "island_iou", lambda w: _iou(islands, w))
+        if row in ("real", "trained"):
+            return
+        best, most = image_scores(self.real["classes"]), self.real["islands"][:, 0]
+        self._add(row, "segmentation_ratio", lambda w: _mean(score, w) / _mean(best, w))
+        self._add(row, "island_ratio", lambda w: _iou(islands, w) / _iou(most, w))
+
+    def _fluxes(self, row: str) -> None:
+        image, dex, source_class = (self.rows[row][f"flux_{k}"] for k in ("image", "dex", "class"))
+        kinds = {"flux_bias_dex": np.ones(len(dex), bool)}
+        for wanted in (SourceClass.COMPACT, SourceClass.EXTENDED):
+            kinds[f"flux_bias_{wanted.name.lower()}_dex"] = source_class == wanted
+        for name, kept in kinds.items():
+            self._add(row, name, _median_of(dex[kept], image[kept]), int(kept.sum()))
+        if len(dex):
+            self._add(row, "flux_scatter_dex", lambda w: _scatter(np.repeat(dex, w[image])), len(dex))
+            self._add(row, "flux_lost", lambda w: _mean(np.isneginf(dex).astype(float), w[image]), len(dex))
+
+    def _similarity(self, row: str) -> None:
+        ours, real = self.rows[row], self.real
+        centres = (U_EDGES[1:] + U_EDGES[:-1]) / 2
+        self._add(row, "ssim", lambda w: _mean(ours["ssim"], w))
+        self._add(row, "spectrum_dex", lambda w: spectrum_distance(w @ ours["power"], w @ real["power"]))
+        self._add(
+            row,
+            "pixels_distance",
+            lambda w: distribution_distance(centres, centres, w @ ours["pixels"], w @ real["pixels"]),
+        )
+
+    def _islands(self, row: str) -> None:
+        ours, real = self.rows[row], self.real
+        for name in ("flux", "size"):
+            a, b = (np.log10(np.maximum(x[f"island_{name}"], 1e-3)) for x in (ours, real))
+
+            def distance(w: Counts, a: NDArray = a, b: NDArray = b) -> float:
+                return distribution_distance(a, b, w[ours["island_image"]], w[real["island_image"]])
+
+            self._add(row, f"island_{name}_dex", distance, len(a))
+
+    def _noise(self, row: str) -> None:
+        nan = float("nan")
+        for name, value in zip(
+            ("rms", "kurtosis", "below_4", "above_4"), self.rows[row]["noise"], strict=True
+        ):
+            self.found.append(Figure(row, f"noise_{name}", float(value), nan, nan, self.masks.n))
+
+    def _copies(self) -> None:
+        train = self.rows[TRAIN]
+        rows = ("real", "generated", "trained")
+        nearest = {
+            "features": {r: nearest_distances(self.rows[r]["features"], train["features"]) for r in rows},
+            "pixels": {r: _nearest_turned(self.rows[r]["coarse"], train["coarse"]) for r in rows},
+        }
+        for kind, distances in nearest.items():
+            held_out = distances["real"]
+            for row in rows[1:]:
+                ours = distances[row]
+                self._add(row, f"copy_{kind}_ratio", lambda w, a=ours, b=held_out: distance_ratio(a, b, w))
+                share, nan = share_too_near(ours, held_out), float("nan")
+                self.found.append(Figure(row, f"copy_{kind}_share", share, nan, nan, self.masks.n))
+        own = train["features"][np.searchsorted(self.masks.train, self.masks.trained)]
+        seen = np.linalg.norm(self.rows["trained"]["features"] - own, axis=1)
+        unseen = np.linalg.norm(self.rows["generated"]["features"] - self.real["features"], axis=1)
+        self._add("trained", "copy_donor_ratio", lambda w: distance_ratio(seen, unseen, w))
+
+
+def to_json(figures: list[Figure]) -> list[dict[str, float | str | int | None]]:
+    """Return figures as plain values of six digits; what is not a number becomes null."""
+    return [{k: _plain(v) for k, v in asdict(figure).items()} for figure in figures]
+
+
+def _plain(value: float | str | int) -> float | str | int | None:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _mean(values: NDArray[np.floating], weights: Counts) -> float:
+    there = np.isfinite(values)
+    total = weights[there].sum()
+    return float(values[there] @ weights[there] / total) if total else float("nan")
+
+
+def _iou(overlaps: NDArray[np.int64], weights: Counts) -> float:
+    intersection, union = weights @ overlaps
+    return float(intersection / union) if union else float("nan")
+
+
+def _median_of(dex: NDArray[np.floating], image: NDArray[np.int64]) -> Callable[[Counts], float]:
+    return lambda w: weighted_median(dex, w[image])
+
+
+def _scatter(dex: NDArray[np.floating]) -> float:
+    """Return half the central 68 % of the objects that have a flux."""
+    low, high = (
+        np.quantile(dex[np.isfinite(dex)], [0.16, 0.84]) if np.isfinite(dex).any() else (np.nan, np.nan)
+    )
+    return float(high - low) / 2
+
+
+def _nearest_turned(coarse: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the distance to the nearest training image over all turns and flips."""
+    flat = train.reshape(len(train), -1)
+    turned = [apply_symmetry(coarse, k).reshape(len(coarse), -1) for k in range(8)]
+    return np.min([nearest_distances(each, flat) for each in turned], axis=0)

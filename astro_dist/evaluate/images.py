@@ -1,0 +1,83 @@
+"""The images that are judged: real ones, and drawn ones as a map would show them.
+
+All are brightness above the background in units of the noise. A model that draws sources on an empty sky
+is judged with its sources in a real sky, from which the objects were taken out: the blind one is the sky of
+another cutout. Real sources set in those skies the same way, ``reassembled``, tell what of a figure the
+setting is to blame for.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.generate.conditions import sky_of
+from astro_dist.metrics.segmentation import add_noise
+from astro_dist.sky.stretch import stretch, unstretch
+from astro_dist.store.reader import StoreReader
+from astro_dist.train.data import source_taper
+
+Image = NDArray[np.float32]
+Indices = Sequence[int] | NDArray[np.integer]
+
+
+def read_snr(reader: StoreReader, indices: Indices) -> Image:
+    """Return real cutouts (N, S, S) in units of their noise; NaN where there are no data."""
+    names = ("background_jy_beam", "rms_jy_beam")
+    background, rms = (reader.columns[name][indices][:, None, None] for name in names)
+    return np.asarray((reader.read("image", indices) - background) / rms, np.float32)
+
+
+def tapers_of(reader: StoreReader, indices: Indices) -> Image:
+    """Return the weights (N, S, S) with which the source target keeps each pixel of some cutouts."""
+    masks = reader.read("mask", indices)
+    return np.stack([_taper(reader, int(i), mask) for i, mask in zip(indices, masks, strict=True)])
+
+
+def set_in_sky(reader: StoreReader, sources_snr: Image, donors: Indices, skies: Indices, seed: int) -> Image:
+    """Set sources on an empty sky into the skies of some cutouts.
+
+    Noise of its own that a source holds (where its taper is above zero) is counted: the sum has the rms of
+    the sky everywhere. Where the sky had objects or no data it is beam noise.
+
+    Parameters
+    ----------
+    reader
+        The store of cutouts.
+    sources_snr
+        (N, S, S).
+    donors
+        The cutouts whose masks the sources have.
+    skies
+        The cutouts whose sky they get.
+    seed
+        Of the beam noise.
+    """
+    tapers, empty = tapers_of(reader, donors), read_skies(reader, skies, seed)
+    return np.asarray(sources_snr + np.sqrt(1 - tapers**2) * empty, np.float32)
+
+
+def read_skies(reader: StoreReader, indices: Indices, seed: int) -> Image:
+    """Return cutouts (N, S, S) with their objects and missing pixels replaced by beam noise of one sigma."""
+    snr, masks = read_snr(reader, indices), reader.read("mask", indices)
+    skies = []
+    for i, image, mask in zip(indices, snr, masks, strict=True):
+        kept = 1 - _taper(reader, int(i), ((mask > 0) | ~np.isfinite(image)).astype(np.uint8))
+        filled = np.nan_to_num(image) * kept
+        skies.append(add_noise(filled, kept, *sky_of(reader, int(i)), seed, ("evaluate", "sky", int(i))))
+    return np.stack(skies)
+
+
+def to_network_range(reader: StoreReader, snr: Image) -> Image:
+    """Return images as networks see them; NaN becomes the background."""
+    return stretch(np.nan_to_num(snr), 0.0, 1.0, str(reader.attrs["stretch"]))
+
+
+def from_network_range(reader: StoreReader, u: Image) -> Image:
+    """Return what networks answer in units of the noise."""
+    return unstretch(u, 0.0, 1.0, str(reader.attrs["stretch"]))
+
+
+def _taper(reader: StoreReader, index: int, mask: NDArray[np.uint8]) -> Image:
+    beam, pixel = sky_of(reader, index)
+    return source_taper(mask, beam.fwhm_pix(pixel))

@@ -1,0 +1,111 @@
+"""What the stamps of an evaluation are drawn for: which masks, before which skies.
+
+Three sets, a stamp of each for every i: ``blind``, held-out masks before the sky of another held-out
+cutout; ``own``, the same masks before their own sky, as in RADiff's tables - not blind, since that sky is
+part of the answer; ``train``, masks that were trained on, to ask what was memorised. No set is turned, so
+that every stamp has one real cutout to be compared with.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.errors import ConfigError
+from astro_dist.generate.conditions import Choice, sky_of
+from astro_dist.store.reader import StoreReader
+from astro_dist.work import Run
+
+SETS = ("blind", "own", "train")
+SAME_BEAM = 0.1
+Indices = NDArray[np.int64]
+
+
+class Masks:
+    """The cutouts an evaluation is about; a function of the settings, the seed and the store.
+
+    Attributes
+    ----------
+    reader
+        The store of cutouts.
+    pool, train
+        Positions of all good held-out cutouts, and of all that were trained on.
+    n
+        How many images each set has.
+
+    Raises
+    ------
+    ConfigError
+        With fewer than two cutouts on either side.
+    """
+
+    def __init__(self, run: Run) -> None:
+        settings = run.config.evaluate
+        self.run, self.reader = run, StoreReader(run.product("cutouts.zarr"))
+        self.pool = np.sort(np.concatenate([self.reader.select(split) for split in settings.splits]))
+        self.train = self.reader.select("train")
+        self.n = min(settings.stamps, len(self.pool), len(self.train))
+        if self.n < 2:
+            raise ConfigError(
+                f"there are {len(self.pool)} cutouts of the {' and '.join(settings.splits)} split and "
+                f"{len(self.train)} of train, and an evaluation compares at least two; give maps with more "
+                "sky, cut more densely (cutouts.stride_pix), or add a split to evaluate.splits"
+            )
+
+    @cached_property
+    def held_out(self) -> Indices:
+        """Positions of the n held-out cutouts that give masks."""
+        return self._draw("held out", self.pool)
+
+    @cached_property
+    def reference(self) -> Indices:
+        """Positions of the n training cutouts that sets of images are compared with."""
+        return self._draw("reference", self.train)
+
+    @cached_property
+    def trained(self) -> Indices:
+        """Positions of the n training cutouts that give masks to ask for copies of."""
+        return self._draw("trained", self.train)
+
+    def donors(self, name: str) -> Indices:
+        """Return the cutouts that give the masks of a set."""
+        return self.trained if name == "train" else self.held_out
+
+    def skies(self, name: str) -> Indices:
+        """Return the cutouts whose sky a set gets; no set is given one that was trained on."""
+        return self.held_out if name == "own" else self._other_skies[name]
+
+    def choose(self, name: str, i: int) -> Choice:
+        """Return what stamp i of a set is drawn for."""
+        return Choice(int(self.donors(name)[i]), int(self.skies(name)[i]), 0)
+
+    @cached_property
+    def _other_skies(self) -> dict[str, Indices]:
+        return {
+            name: np.array([self._choose_sky(name, i, int(d)) for i, d in enumerate(self.donors(name))])
+            for name in ("blind", "train")
+        }
+
+    def _draw(self, name: str, indices: Indices) -> Indices:
+        return self.run.stream("evaluate", name).permutation(indices)[: self.n]
+
+    def _choose_sky(self, name: str, i: int, donor: int) -> int:
+        """Draw a held-out cutout of a like beam and, where there is one, of another part of the sky."""
+        others = self.pool[self.pool != donor]
+        columns = self.reader.columns
+        beam, pixel = sky_of(self.reader, donor)
+        width = columns["beam_major_arcsec"][others].astype(float)
+        alike = np.abs(width - beam.major_arcsec) <= SAME_BEAM * beam.major_arcsec
+        diagonal_arcsec = np.hypot(pixel.dy_arcsec, pixel.dx_arcsec) * self.reader.attrs["size_pix"]
+        apart = self._separation_arcsec(donor, others) > diagonal_arcsec
+        for usable in (alike & apart, alike):
+            if usable.any():
+                others = others[usable]
+                break
+        return int(self.run.stream("evaluate", "sky", name, i).choice(others))
+
+    def _separation_arcsec(self, donor: int, others: Indices) -> NDArray[np.float64]:
+        ra, dec = (np.radians(self.reader.columns[name]) for name in ("ra_deg", "dec_deg"))
+        points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+        chords = np.linalg.norm(points[others] - points[donor], axis=-1)
+        return np.degrees(2 * np.arcsin(np.minimum(chords / 2, 1))) * 3600

@@ -1,0 +1,72 @@
+"""The three networks of an evaluation, on arrays: features, classes, reconstructions.
+
+All compute in float32 and in batches of one shape, so that no image's figures depend on its neighbours.
+
+Shape letters: N images, B batch, S side in pixels, F features.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from astro_dist.models.autoencoder import decode, encode, load_autoencoder
+from astro_dist.models.device import choose_device, flushed_denormals
+from astro_dist.models.encoder import load_encoder
+from astro_dist.models.segmenter import load_segmenter
+from astro_dist.work import Run, check_stop
+
+# Of a dense network on a CPU larger batches cost twice the time: their maps are too large to be reused.
+BATCH = {"cpu": 4, "cuda": 64}
+Image = NDArray[np.float32]
+
+
+class Networks:
+    """Loads each network of a run when it is first asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.device = run, choose_device(run)
+
+    def features(self, u_NSS: Image) -> NDArray[np.float32]:
+        """Return the features (N, F) of images in network range."""
+        return self._apply(self._encoder, u_NSS)
+
+    def classes(self, u_NSS: Image) -> NDArray[np.uint8]:
+        """Return the class (N, S, S) that the segmenter gives each pixel."""
+        return self._apply(lambda u: self._segmenter(u).argmax(1).to(torch.uint8), u_NSS)
+
+    def reconstructions(self, u_NSS: Image) -> Image:
+        """Return images after the autoencoder, there and back."""
+        autoencoder = self._autoencoder
+        return self._apply(lambda u: decode(autoencoder, encode(autoencoder, u))[:, 0], u_NSS)
+
+    @cached_property
+    def _encoder(self) -> Any:
+        return self._place(load_encoder(self.run.product("models/byol")))
+
+    @cached_property
+    def _segmenter(self) -> Any:
+        return self._place(load_segmenter(self.run.product("models/segmenter")))
+
+    @cached_property
+    def _autoencoder(self) -> Any:
+        return self._place(load_autoencoder(self.run.product("models/autoencoder")))
+
+    def _place(self, network: Any) -> Any:
+        return network.to(self.device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def _apply(self, network: Callable[[Tensor], Tensor], u_NSS: Image) -> NDArray[Any]:
+        answers, size = [], BATCH[self.device]
+        with flushed_denormals():
+            for start in range(0, len(u_NSS), size):
+                check_stop()
+                some = u_NSS[start : start + size]
+                padded = np.pad(some, ((0, size - len(some)), (0, 0), (0, 0)), mode="edge")
+                answer = network(torch.from_numpy(padded[:, None]).to(self.device))
+                answers.append(answer.cpu().numpy()[: len(some)])
+        return np.concatenate(answers)

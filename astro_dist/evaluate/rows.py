@@ -1,0 +1,140 @@
+"""The sets of images that are judged, and what is kept of each: arrays with one entry per image.
+
+Every row has its masks and, for each mask, the real cutout it belongs to. What is kept suffices for all
+figures and their intervals, so that the images themselves are needed once.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.evaluate import images
+from astro_dist.evaluate.masks import Indices, Masks
+from astro_dist.evaluate.networks import Networks
+from astro_dist.metrics.photometry import flux_ratios
+from astro_dist.metrics.segmentation import ALL, count_classes, find_islands, overlap_masks
+from astro_dist.metrics.similarity import describe_noise, power_spectra, ssim
+from astro_dist.sky.classes import CLASS_NAMES
+
+COARSE_PIX = 16
+U_EDGES = np.linspace(-3, 6, 451)
+READ_AT_ONCE = 256
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A set of images: what it is, in words, and whether its sky is unknown to it (None: no matter)."""
+
+    name: str
+    meaning: str
+    blind: bool | None = None
+
+
+ROWS = {
+    row.name: row
+    for row in (
+        Row("real", "real held-out cutouts"),
+        Row("reconstructed", "real held-out cutouts after the autoencoder, there and back"),
+        Row("reassembled", "real held-out sources set in the sky of another cutout"),
+        Row("generated", "stamps for held-out masks, in the sky of another cutout", blind=True),
+        Row("generated_own", "stamps for held-out masks, in their own sky: not blind", blind=False),
+        Row("trained", "stamps for masks of the training, in a held-out sky", blind=True),
+    )
+}
+TRAIN = "train"
+DRAWN = {"generated": "blind", "generated_own": "own", "trained": "train"}
+
+
+def rows_of(target: str) -> list[str]:
+    """Return the rows there are: nothing is set in a sky where the model draws the sky too."""
+    return [name for name in ROWS if target == "source" or name != "reassembled"]
+
+
+class Judge:
+    """Makes the images of a row and keeps what the figures need of them."""
+
+    def __init__(self, masks: Masks, networks: Networks, drawn: Path, target: str) -> None:
+        self.masks, self.reader, self.networks = masks, masks.reader, networks
+        self.drawn, self.target = drawn, target
+        self.seed = int(masks.run.config.seed)
+
+    def judge(self, name: str) -> Arrays:
+        """Return the arrays of one row, see `_measure`; of all training images, what tells copies."""
+        if name == TRAIN:
+            return self._fingerprint_all(self.masks.train)
+        donors = self.masks.donors(DRAWN.get(name, "blind"))
+        real = images.read_snr(self.reader, donors)
+        shown = np.where(np.isfinite(real), self._make(name, donors, real), 0).astype(np.float32)
+        return self._measure(donors, shown, real)
+
+    def _make(self, name: str, donors: Indices, real: images.Image) -> images.Image:
+        """Return the images of a row in units of the noise."""
+        if name == "real":
+            return real
+        if name == "reconstructed":
+            u = self.networks.reconstructions(images.to_network_range(self.reader, real))
+            return images.from_network_range(self.reader, u)
+        if name == "reassembled":
+            sources = np.nan_to_num(real) * images.tapers_of(self.reader, donors)
+            return images.set_in_sky(self.reader, sources, donors, self.masks.skies("blind"), self.seed)
+        parts = sorted(self.drawn.glob(f"{DRAWN[name]}-*.npy"))
+        drawn = np.concatenate([np.load(part) for part in parts])
+        if self.target != "source":
+            return drawn
+        return images.set_in_sky(self.reader, drawn, donors, self.masks.skies(DRAWN[name]), self.seed)
+
+    def _measure(self, donors: Indices, snr: images.Image, real: images.Image) -> Arrays:
+        u, real_u = (images.to_network_range(self.reader, x) for x in (snr, real))
+        mask, instances = (self.reader.read(array, donors) for array in ("mask", "instances"))
+        low, high = float(real_u.min()), float(real_u.max())
+        pairs = [(np.clip(a, low, high) - low, b - low) for a, b in zip(u, real_u, strict=True)]
+        fluxes = flux_ratios(snr, real, mask, instances)
+        sky = (images.tapers_of(self.reader, donors) == 0) & np.isfinite(real)
+        return {
+            **self._fingerprint(u),
+            **_describe_islands(snr, mask),
+            "classes": count_classes(self.networks.classes(u), mask),
+            "ssim": np.array([ssim(a, b, high - low) for a, b in pairs]),
+            "power": power_spectra(u),
+            "pixels": np.stack([np.histogram(x, U_EDGES)[0] for x in np.clip(u, U_EDGES[0], U_EDGES[-1])]),
+            "noise": np.array(list(describe_noise(snr[sky]).values())),
+            "flux_image": fluxes.image,
+            "flux_class": fluxes.source_class,
+            "flux_dex": fluxes.dex,
+        }
+
+    def _fingerprint(self, u: images.Image) -> Arrays:
+        """Return features, and pixels averaged to 16 x 16: noise must not hide that two skies are one."""
+        block = u.shape[-1] // COARSE_PIX
+        side = block * COARSE_PIX
+        blocks = u[:, :side, :side].reshape(len(u), COARSE_PIX, block, COARSE_PIX, block)
+        return {"features": self.networks.features(u), "coarse": blocks.mean((2, 4), dtype=np.float32)}
+
+    def _fingerprint_all(self, indices: Indices) -> Arrays:
+        parts = []
+        for start in range(0, len(indices), READ_AT_ONCE):
+            some = images.read_snr(self.reader, indices[start : start + READ_AT_ONCE])
+            parts.append(self._fingerprint(images.to_network_range(self.reader, some)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _describe_islands(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
+    """Return the overlap of islands and mask in each image, and flux and size of every island."""
+    overlaps, image, flux, size = [], [], [], []
+    for index, (one, classes) in enumerate(zip(snr, mask, strict=True)):
+        parts = overlap_masks(one, classes)
+        overlaps.append([(parts[k].intersection, parts[k].union) for k in (ALL, *CLASS_NAMES[1:])])
+        islands = find_islands(one)
+        size += np.bincount(islands.ravel())[1:].tolist()
+        flux += np.bincount(islands.ravel(), one.ravel())[1:].tolist()
+        image += [index] * int(islands.max())
+    return {
+        "islands": np.array(overlaps, np.int64),
+        "island_image": np.array(image, np.int64),
+        "island_flux": np.array(flux, np.float64),
+        "island_size": np.array(size, np.int64),
+    }

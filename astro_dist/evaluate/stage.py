@@ -1,0 +1,207 @@
+"""The stage that measures the model on cutouts it never saw.
+
+It plans in three rounds: stamps are drawn, then each row of images is judged, then the figures follow from
+what was kept of all rows. Everything stays in the product: ``drawn/`` (stamps in units of the noise),
+``judged/`` (arrays per image) and ``metrics.json``.
+"""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from astro_dist.errors import RecomputeError
+from astro_dist.files import publish_bytes, sha256_file
+from astro_dist.models.device import numerics, pin
+from astro_dist.models.judges import JUDGES
+from astro_dist.models.presets import PRESETS
+from astro_dist.work import Estimate, Results, Run, Stage, Task
+
+METRICS = "metrics.json"
+HEADLINES = (
+    ("kid_excess", "generated"),
+    ("frechet", "generated"),
+    ("frechet", "real"),
+    ("segmentation_ratio", "generated"),
+    ("island_ratio", "generated"),
+    ("flux_bias_dex", "generated"),
+    ("copy_features_share", "trained"),
+)
+
+
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return the tasks of the rounds that can be planned yet."""
+    from astro_dist.evaluate.masks import SETS, Masks
+    from astro_dist.evaluate.rows import TRAIN, rows_of
+
+    n, step = Masks(run).n, run.config.evaluate.per_task
+    tasks = [
+        Task(f"draw-{name}-{first // step:04}", {"name": name, "first": first, "end": min(first + step, n)})
+        for name in SETS
+        for first in range(0, n, step)
+    ]
+    if any(task.name not in results for task in tasks):
+        return tasks
+    tasks += [Task(f"judge-{row}", {"row": row}) for row in (TRAIN, *rows_of(_target(run)))]
+    if any(task.name not in results for task in tasks):
+        return tasks
+    return [*tasks, Task("measure")]
+
+
+def estimate(run: Run) -> Estimate:
+    """Return an upper bound of the cost: drawing three sets, judging six rows and the training images."""
+    config, settings = run.config, run.config.evaluate
+    size_pix = int(getattr(getattr(config, "cutouts", None), "size_pix", 128))
+    area = (size_pix / 64) ** 2
+    # What a training step does forward and backward is three times what is done here.
+    draw_s = (config.generate.steps + 2) * PRESETS[config.diffusion.preset].costs["diffusion"][1] / 3
+    costs = {name: getattr(config, name, None) for name in ("byol", "segmenter")}
+    judge_s = sum(JUDGES[c.preset].costs[name][1] / 3 for name, c in costs.items() if c is not None)
+    return Estimate(
+        tasks=3 * -(-settings.stamps // settings.per_task) + 8,
+        bytes=settings.stamps * (3 * size_pix**2 * 4 + 6 * 8000) + 200_000_000,
+        files=3 * -(-settings.stamps // settings.per_task) + 10,
+        memory_bytes=int(1.5e9 + 40 * settings.stamps * size_pix**2),
+        cpu_s=settings.stamps * area * (3 * draw_s + 6 * judge_s),
+        exact=False,
+    )
+
+
+class Evaluator:
+    """What a worker has open: the model to draw with and the networks to judge with, each when needed."""
+
+    def __init__(self, run: Run) -> None:
+        from astro_dist.evaluate.masks import Masks
+        from astro_dist.evaluate.networks import Networks
+        from astro_dist.evaluate.rows import Judge
+
+        self.run, self.masks = run, Masks(run)
+        self.judge = Judge(self.masks, Networks(run), run.output / "drawn", _target(run))
+        self._maker: Any = None
+
+    def do(self, task: Task) -> dict[str, Any]:
+        """Do a task of any round and return the sha256 of the file it wrote."""
+        if "name" in task.args:
+            return self._draw(**task.args)
+        pin(self.run.config.evaluate.threads)
+        if "row" in task.args:
+            row = task.args["row"]
+            return self._keep(Path("judged") / f"{row}.npz", self.judge.judge(row))
+        return self._measure()
+
+    def _draw(self, name: str, first: int, end: int) -> dict[str, Any]:
+        import numpy as np
+
+        from astro_dist.work import check_stop
+
+        maker, parts = self._open_maker(), []
+        pin(maker.settings.threads)
+        for start in range(first, end, maker.settings.micro_batch):
+            check_stop()
+            indices = range(start, min(start + maker.settings.micro_batch, end))
+            stamps = maker.draw(indices, [self.masks.choose(name, i) for i in indices])
+            parts.append(stamps.image_jy_beam / stamps.rms_jy_beam[:, None, None])
+        return self._keep(Path("drawn") / f"{name}-{first:06}.npy", np.concatenate(parts))
+
+    def _open_maker(self) -> Any:
+        """Return what draws stamps, as `generate` is set to, but for masks and skies of cutouts."""
+        from dataclasses import replace
+
+        from astro_dist.generate.config import MasksConfig
+        from astro_dist.generate.stamps import StampMaker
+
+        if self._maker is None:
+            config = self.run.config
+            plain = config.generate.model_copy(update={"masks": MasksConfig(), "background": None})
+            run = replace(self.run, config=config.model_copy(update={"generate": plain}))
+            self._maker = StampMaker(run)
+        return self._maker
+
+    def _measure(self) -> dict[str, Any]:
+        import numpy as np
+
+        from astro_dist.evaluate.figures import FEW_IMAGES, MEANINGS, Figures, to_json
+        from astro_dist.evaluate.rows import ROWS
+
+        folder = self.run.output / "judged"
+        rows = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
+        measured = Figures(self.run, self.masks, rows)
+        figures = to_json(measured.measure())
+        settings, n = self.run.config.evaluate, self.masks.n
+        report = {
+            "target": _target(self.run),
+            "images_per_set": n,
+            "training_images": len(self.masks.train),
+            "splits": list(settings.splits),
+            "interval": f"95 % of {settings.resamples} bootstrap resamples of the images",
+            "headline": "kid" if n < FEW_IMAGES else "frechet",
+            "sampler": {k: getattr(self.run.config.generate, k) for k in ("steps", "guidance")},
+            "rows": {r: {"meaning": ROWS[r].meaning, "blind": ROWS[r].blind} for r in ROWS if r in rows},
+            "meanings": MEANINGS,
+            "figures": figures,
+            "power": {k: [float(f"{v:.6g}") for v in values] for k, values in measured.curves().items()},
+        }
+        text = json.dumps(report, indent=1) + "\n"
+        digest = publish_bytes(self.run.output / METRICS, text.encode())
+        values = {(f["name"], f["row"]): f["value"] for f in figures}
+        headlines = {f"{name}_{row}": values.get((name, row)) for name, row in HEADLINES}
+        return {"sha256": {METRICS: digest}, "facts": {"images_per_set": n, **headlines}}
+
+    def _keep(self, name: Path, value: Any) -> dict[str, Any]:
+        """Publish an array or a mapping of arrays; NumPy writes no time into either."""
+        import numpy as np
+
+        buffer = io.BytesIO()
+        if isinstance(value, dict):
+            np.savez(buffer, **value)
+        else:
+            np.save(buffer, value)
+        path = self.run.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return {"sha256": {str(name): publish_bytes(path, buffer.getvalue())}}
+
+
+def _target(run: Run) -> str:
+    """Return what the published model draws; the settings may speak of one that is not trained yet."""
+    folder = run.product("models/diffusion") / "conditioner"
+    return str(json.loads((folder / "config.json").read_text())["target"])
+
+
+def _prepare(run: Run) -> None:
+    run.output.mkdir(parents=True, exist_ok=True)
+
+
+def _run(evaluator: Evaluator, task: Task) -> dict[str, Any]:
+    return evaluator.do(task)
+
+
+def _finish(run: Run, results: Results) -> dict[str, Any]:
+    """Return the headline figures; of damaged files all that follows from them is made again too."""
+    tasks = plan(run, results)
+    bad = {
+        task.name
+        for task in tasks
+        for name, digest in results[task.name]["sha256"].items()
+        if not (run.output / name).exists() or sha256_file(run.output / name) != digest
+    }
+    if bad:
+        after = {task.name for task in tasks if not task.name.startswith("draw-")}
+        message = f"{len(bad)} files of the evaluation were damaged after they were written"
+        raise RecomputeError(message, tuple(sorted(bad | after)))
+    return dict(results["measure"]["facts"])
+
+
+EVALUATE = Stage(
+    name="evaluate",
+    product="evaluation",
+    plan=plan,
+    run=_run,
+    prepare=_prepare,
+    open=Evaluator,
+    finish=_finish,
+    estimate=estimate,
+    sections=("evaluate", "generate"),
+    inputs=("cutouts", "autoencoder", "diffusion", "byol", "segmenter"),
+    numerics=numerics,
+    gpu=True,
+)
