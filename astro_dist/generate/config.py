@@ -48,7 +48,8 @@ class GenerateConfig(Section):
     objects: Positive | None = None
     """Distinct accepted sources that are promised; by default as many as assemble needs."""
     steps: Positive = 10
-    """Steps of the sampler; 10 are enough for sources on an empty sky, whole stamps want 20."""
+    """Steps of the sampler; 10 are enough for sources on an empty sky, whole stamps want 20, and fewer than 5
+    draw all sources of a mask alike."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """Classifier-free guidance; above 1 objects fit their masks better but come out too bright."""
     masks: MasksConfig = MasksConfig()

@@ -1,9 +1,13 @@
-"""Do generated stamps show what held-out masks ask for? ``python -m tests.benchmarks.mask_iou RUN [N]``.
+"""Do generated stamps show what held-out masks ask for?
+
+    python -m tests.benchmarks.mask_iou RUN [N [STEPS ...]]
 
 Draws N stamps (96 by default) with the run's own models and settings for masks of its validation and test
 splits, and prints the intersection over union of islands (5 sigma seeds, 3 sigma edges) and masks. The same
 measure of the real cutouts is the figure to compare with. A network that draws sources on an empty sky is
-judged in noise: around the sources, which hold some of their own, and also on top of them, as on a map.
+judged in noise: around the sources, which hold some of their own, and also on top of them, as on a map. A
+network that always draws the mean of what a mask allows would do best here, so each mask is drawn twice: the
+last row says by how much of their brightness the pixels of the two draws differ.
 """
 
 import sys
@@ -16,6 +20,7 @@ from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.segmentation import add_noise, overlap_many
+from astro_dist.sky.classes import SourceClass
 from astro_dist.stages import resolve
 from astro_dist.train.data import source_taper
 from astro_dist.work import Run, for_stage
@@ -31,11 +36,11 @@ def choose_held_out(maker, n):
     return [Choice(int(donor), int(rng.choice(maker.donors.backgrounds)), 0) for donor in donors]
 
 
-def draw(maker, choices):
-    """Return generated brightness in units of the noise, and the masks."""
+def draw(maker, choices, first=0):
+    """Return generated brightness in units of the noise, and the masks; noise is that of stamps from first on."""
     size = maker.settings.micro_batch
-    starts = range(0, len(choices), size)
-    parts = [maker.draw(range(i, min(i + size, len(choices))), choices[i : i + size]) for i in starts]
+    groups = [choices[i : i + size] for i in range(0, len(choices), size)]
+    parts = [maker.draw(range(first + size * i, first + size * i + len(g)), g) for i, g in enumerate(groups)]
     snr = [part.image_jy_beam / part.rms_jy_beam[:, None, None] for part in parts]
     return np.concatenate(snr), np.concatenate([part.mask for part in parts])
 
@@ -56,11 +61,22 @@ def put_in_noise(maker, choices, snr, tapers):
     return np.stack(noisy)
 
 
+def differ(one, other, masks):
+    """Return by how much of their brightness the pixels of two draws differ: medians over stamps, by class."""
+    apart = {}
+    for name, wanted in {"all": masks > 0, **{c.name.lower(): masks == c for c in SourceClass if c}}.items():
+        pairs = [(a[w], b[w]) for a, b, w in zip(one, other, wanted, strict=True) if w.any()]
+        shares = [2 * np.abs(a - b).sum() / np.abs(a + b).sum() for a, b in pairs]
+        apart[name] = float(np.median(shares)) if shares else np.nan
+    return apart
+
+
 def compare(run, n=96):
-    """Return ``{row: {class or all: Overlap}}`` and the number of masks."""
+    """Return ``{row: {class or all: Overlap}}``, how two draws differ by class, and the number of masks."""
     maker = StampMaker(run, SPLITS)
     choices = choose_held_out(maker, n)
     generated, masks = draw(maker, choices)
+    apart = differ(generated, draw(maker, choices, len(choices))[0], masks)
     real = read_real(maker.reader, choices)
     rows = {"real cutouts": real, "generated": generated}
     if maker.sampler.denoiser.config.target == "source":
@@ -75,18 +91,22 @@ def compare(run, n=96):
         rows["generated, noise around"] = put_in_noise(maker, choices, generated, tapers)
         rows["real sources, noise on top"] = put_in_noise(maker, choices, sources, nowhere)
         rows["generated, noise on top"] = put_in_noise(maker, choices, generated, nowhere)
-    return {name: overlap_many(snr, masks) for name, snr in rows.items()}, len(choices)
+    return {name: overlap_many(snr, masks) for name, snr in rows.items()}, apart, len(choices)
 
 
-def main(root):
-    run = for_stage(Run(root, resolve(load_yaml(root / "config.yaml"))), GENERATE, "0" * 64)
-    rows, n = compare(run, int(sys.argv[2]) if len(sys.argv) > 2 else 96)
-    print(f"{n} masks of the {' and '.join(SPLITS)} split of {root}")
+def main(root, n=96, *all_steps):
+    config = resolve(load_yaml(root / "config.yaml"))
     names = ("all", "compact", "extended", "spurious")
-    print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))
-    for row, overlaps in rows.items():
-        print(f"{row:<28}" + "".join(f"{overlaps[name].iou:>10.3f}" for name in names))
+    for steps in all_steps or [config.generate.steps]:
+        generate = config.generate.model_copy(update={"steps": steps})
+        changed = config.model_copy(update={"generate": generate})
+        rows, apart, drawn = compare(for_stage(Run(root, changed), GENERATE, "0" * 64), n)
+        print(f"{drawn} masks of the {' and '.join(SPLITS)} split of {root}, {steps} steps")
+        print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))
+        for row, overlaps in rows.items():
+            print(f"{row:<28}" + "".join(f"{overlaps[name].iou:>10.3f}" for name in names))
+        print(f"{'two draws of a mask differ':<28}" + "".join(f"{apart[name]:>10.3f}" for name in names))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:]))
