@@ -37,7 +37,7 @@ def choose_held_out(maker, n):
 
 
 def draw(maker, choices, first=0):
-    """Return generated brightness in units of the noise, and the masks; noise is that of stamps from first on."""
+    """Return generated brightness over the noise, and the masks; ``first`` moves the random streams."""
     size = maker.settings.micro_batch
     groups = [choices[i : i + size] for i in range(0, len(choices), size)]
     parts = [maker.draw(range(first + size * i, first + size * i + len(g)), g) for i, g in enumerate(groups)]
@@ -62,7 +62,7 @@ def put_in_noise(maker, choices, snr, tapers):
 
 
 def differ(one, other, masks):
-    """Return by how much of their brightness the pixels of two draws differ: medians over stamps, by class."""
+    """Return by how much of their brightness the pixels of two draws differ, by class."""
     apart = {}
     for name, wanted in {"all": masks > 0, **{c.name.lower(): masks == c for c in SourceClass if c}}.items():
         pairs = [(a[w], b[w]) for a, b, w in zip(one, other, wanted, strict=True) if w.any()]
