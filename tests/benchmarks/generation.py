@@ -179,8 +179,8 @@ def main():
             run = make_run(options.source.resolve(), Path(folder) / str(number), options.preset, **changes)
             bare, stage, ratio, share = compare(run, options.rounds, options.shards)
             print(
-                f"{run.config.generate.steps:4d} steps: bare loop {bare:8.2f} stamps/s "
-                f"({100 * share:.0f} % of the device's matrix products), stage {stage:8.2f} stamps/s, "
+                f"{run.config.generate.steps:4d} steps: bare loop {bare:.4g} stamps/s "
+                f"({100 * share:.0f} % of the device's matrix products), stage {stage:.4g} stamps/s, "
                 f"ratio {ratio:.3f}; {TILES:,} stamps in {TILES / stage / 60:.1f} min",
                 flush=True,
             )
