@@ -6,13 +6,16 @@ the whole product is published. Records are written once and whole, so no lock i
 workers that do one task publish the same result.
 """
 
+import contextlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from astro_dist.errors import ConfigError, IntegrityError
-from astro_dist.files import publish_json, remove
+from astro_dist.files import PART, publish_json, remove
 
 Result = dict[str, Any]
 
@@ -107,7 +110,12 @@ class Ledger:
         """Record on what kind of machine the first worker computes; refuse another kind later."""
         path = self.task_folder(stage, fingerprint) / ".numerics.json"
         if not path.exists():
-            publish_json(path, numerics)
+            own = path.with_name(f".numerics-{uuid4().hex}{PART}")
+            publish_json(own, numerics)
+            # Unlike a rename, a link never replaces what another worker was first to say.
+            with contextlib.suppress(FileExistsError):
+                os.link(own, path)
+            own.unlink()
         if (known := _load(path)) != numerics:
             pairs = ", ".join(
                 f"{key}: {known.get(key)} then, {numerics.get(key)} now"

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from astro_dist.errors import ConfigError, IntegrityError
@@ -34,6 +37,23 @@ def test_numerics_that_differ_are_refused_with_both(tmp_path):
     with pytest.raises(ConfigError, match="device: A then, B now"):
         ledger.settle_numerics("generate", MARK, {"device": "B", "threads": 1})
     assert ledger.results("generate", MARK) == {}
+
+
+def test_of_two_machines_that_begin_at_once_one_is_refused(tmp_path):
+    ledger, machines = Ledger(tmp_path), "ABCDEFGH"
+    begin = threading.Barrier(len(machines))
+
+    def settle(device):
+        begin.wait()
+        try:
+            ledger.settle_numerics("generate", MARK, {"device": device})
+        except ConfigError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(machines)) as threads:
+        assert sum(threads.map(settle, machines)) == 1
+    assert [p.name for p in ledger.task_folder("generate", MARK).iterdir()] == [".numerics.json"]
 
 
 def test_a_torn_record_is_named(tmp_path):
