@@ -30,11 +30,10 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     if importlib.util.find_spec("torchvision") is not None:
         text = "installed: its wheels break diffusers on a CPU-only torch; pip uninstall torchvision"
         rows.append(("torchvision", text, False))
-    rows.append(
-        (
-            "Ray ports",
-            "Ray listens on all addresses of this machine while it runs; every peer needs the run's token",
-            True,
-        )
+    rows.append(("Ray, own cluster", "its ports are on loopback only and ask for the run's token", True))
+    text = (
+        "Ray listens on all addresses of a node; every port asks for the token but nothing is encrypted: "
+        "keep the nodes on a network of their own (a private VLAN, a firewall, `unshare --net`)"
     )
+    rows.append(("Ray, joined", text, True))
     return rows
