@@ -107,6 +107,7 @@ class WatchedCrew(ABC):
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
         """See `astro_dist.work.Crew`."""
         attempts, queue = Attempts(self.run), deque(tasks)
+        self.on_done = on_done
         for number in range(len(self.seats), min(self.size, len(tasks))):
             self.seats.append(self.make_seat(number))
             self._hire(self.seats[-1])
@@ -158,7 +159,11 @@ class WatchedCrew(ABC):
             attempts.anchor.check()
             raise error
         if task is not None:
-            if attempts.retry(task, error):
+            # One that died after its record and before its word has lost nothing.
+            result = self.run.ledger.result(self.stage.name, self.run.fingerprint, task.name)
+            if result is not None:
+                self.on_done(task, result)
+            elif attempts.retry(task, error):
                 queue.append(task)
         elif state != "idle":
             self.false_starts += 1

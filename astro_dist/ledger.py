@@ -64,6 +64,11 @@ class Ledger:
         records = (_load(path) for path in sorted(folder.glob("[!.]*.json")))
         return {record["task"]: record["result"] for record in records}
 
+    def result(self, stage: str, fingerprint: str, task: str) -> Result | None:
+        """Return the result of one task, None when it is not done."""
+        path = self.task_folder(stage, fingerprint) / f"{task}.json"
+        return _load(path)["result"] if path.exists() else None
+
     def record(self, stage: str, fingerprint: str, task: str, result: Result, log: Result) -> None:
         """Say that a task is done; ``log`` (host, seconds) is for people, never for results."""
         path = self.task_folder(stage, fingerprint) / f"{task}.json"

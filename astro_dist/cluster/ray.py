@@ -145,7 +145,15 @@ class DistantCrew:
                 return list(values[0])
             elif kind == "lost":
                 self.executor.restart()
+                self._pass_on_recorded(left, on_done)
                 self.executor.tell("crew", *self.args)
                 self.executor.tell("execute", list(left.values()))
             else:
                 raise values[0]
+
+    def _pass_on_recorded(self, left: dict[str, Task], on_done: Callable[[Task, Result], None]) -> None:
+        """Take out of ``left`` what was recorded although its word was lost with the cluster."""
+        stage, run = self.args
+        recorded = run.ledger.results(stage.name, run.fingerprint)
+        for name in left.keys() & recorded.keys():
+            on_done(left.pop(name), recorded[name])

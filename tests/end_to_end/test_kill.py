@@ -1,49 +1,200 @@
+"""Kills at random: what is made is the same bytes, and nothing that was published is made twice."""
+
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 
+from astro_dist.journal import read_journal
+from astro_dist.stages import STAGES
 from tests.end_to_end.conftest import ROOT, call, stable_digests
+
+MANY_SHARDS = {"generate.objects": 320, "generate.per_shard": 2, "generate.micro_batch": 2}
+"""At least 64 shards."""
+NODE_PROCESSES = ("raylet", "gcs_server")
+WORKERS = 2
 
 
 def published_tasks(out):
     return {str(p) for p in (Path(out) / "ledger").glob("*/*/*.json")}
 
 
-def disturb(out, rounds, chance, longest_s):
-    """Start the run again and again, and kill a worker, the driver or the whole group at random."""
-    line = call("run", "--out", out, "--workers", 2)
-    for _ in range(rounds):
-        driver = subprocess.Popen(
-            line, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(chance.uniform(1.0, longest_s))
-        before = published_tasks(out)
-        if driver.poll() is None:
-            children = psutil.Process(driver.pid).children(recursive=True)
-            if children and chance.random() < 0.4:
-                os.kill(chance.choice(children).pid, signal.SIGKILL)
-                time.sleep(chance.uniform(0.0, 2.0))
-            if chance.random() < 0.5:
-                os.killpg(driver.pid, signal.SIGKILL)
-            driver.kill()
-        driver.wait()
-        assert before <= published_tasks(out)
+def start(line):
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(line, cwd=ROOT, start_new_session=True, **quiet)
+
+
+def choose_victims(driver, kind):
+    """The processes below a driver of one kind: a worker, a process of a Ray node, anything."""
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            node = process.name() in NODE_PROCESSES
+            if kind == "any" or (kind == "node") == node:
+                found.append(process)
+    return found
+
+
+def kill(driver, chance, executor):
+    """Kill something of a run and return how many tasks that may cost."""
+    kind = chance.choice(["worker", "worker", "driver", "group", *(["node"] if executor == "ray" else [])])
+    if kind in ("worker", "node"):
+        victims = choose_victims(driver, kind)
+        if not victims:
+            return 0
+        with contextlib.suppress(psutil.Error):
+            victim = chance.choice(victims)
+            # Of Ray's processes any but an actor may carry all of them.
+            cost = WORKERS if executor == "ray" and "Actor" not in victim.name() else 1
+            victim.kill()
+            return cost
+        return 0
+    if kind == "group":
+        os.killpg(driver.pid, signal.SIGKILL)
+    driver.kill()
+    driver.wait()
+    return WORKERS
+
+
+def check_journal(out, cost):
+    """Check that no published task was begun again and that no more was repeated than was killed."""
+    starts, done = Counter(), set()
+    for event in read_journal(out):
+        key = (event.get("stage"), event.get("fingerprint"), event.get("task"))
+        if event["event"] == "start":
+            assert key not in done, f"{key} was begun again after it was published"
+            starts[key] += 1
+        elif event["event"] == "done":
+            done.add(key)
+    repeated = sum(starts.values()) - len(starts)
+    assert repeated <= cost, f"{repeated} tasks repeated, {cost} killed"
+    return repeated
+
+
+def finish(line):
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
 
 
+def disturb(out, rounds, chance, longest_s):
+    """Start the whole run again and again, and kill a worker, the driver or the group at random."""
+    line = call("run", "--out", out, "--workers", WORKERS)
+    cost = 0
+    for _ in range(rounds):
+        driver = start(line)
+        time.sleep(chance.uniform(1.0, longest_s))
+        before = published_tasks(out)
+        if driver.poll() is None:
+            cost += kill(driver, chance, "processes")
+            time.sleep(chance.uniform(0.0, 1.0))
+        if driver.poll() is None:
+            driver.kill()
+            cost += WORKERS
+        driver.wait()
+        assert before <= published_tasks(out)
+    finish(line)
+    check_journal(out, cost)
+
+
 def test_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
     reference, _ = toy_run
-    disturb(tmp_path / "run", 6, random.Random(1), 14.0)
+    disturb(tmp_path / "run", 4, random.Random(1), 14.0)
     assert stable_digests(tmp_path / "run") == stable_digests(reference)
     assert not [p for p in (tmp_path / "run").rglob("*.part") if "logs" not in p.parts]
+
+
+def stage_line(stage, out, executor, extra, *more):
+    command = ["train", stage] if stage in ("autoencoder", "diffusion") else [stage]
+    line = call("COMMAND", "--out", out, "--workers", WORKERS, "--on", executor, *more, extra=extra)
+    at = line.index("COMMAND")
+    return [*line[:at], *command, *line[at + 1 :]]
+
+
+def measure(out, stage):
+    """Seconds from the last begin of a stage to its last finished task."""
+    events = [event for event in read_journal(out) if event.get("stage") == stage]
+    begin = max(event["time"] for event in events if event["event"] == "begin")
+    return max(event["time"] for event in events) - begin
+
+
+def disturb_stage(out, stage, executor, kills, chance, extra):
+    """Make one stage of a finished run again and again until it was killed ``kills`` times."""
+    digest = stable_digests(out)
+    span_s = measure(out, stage)
+    line = stage_line(stage, out, executor, extra)
+    killed = cost = repeated = rounds = 0
+    driver = None
+    while killed < kills:
+        if driver is None or driver.poll() is not None:
+            more = ()
+            if driver is None or driver.returncode == 0:
+                # Only here: what is retracted must not be retracted again when the run resumes.
+                repeated += check_journal(out, cost) if driver else 0
+                cost, rounds, more = 0, rounds + 1, ("--redo", stage)
+                assert stable_digests(out) == digest
+                shutil.rmtree(out / "logs" / "journal")
+            driver = start([*line, *more])
+            wait_for_begin(out, stage, driver)
+        time.sleep(chance.uniform(0.0, min(6.0, span_s)))
+        if driver.poll() is None:
+            paid = kill(driver, chance, executor)
+            killed, cost = killed + (paid > 0), cost + paid
+    if driver.wait(600) != 0:
+        finish(line)
+    repeated += check_journal(out, cost)
+    print(f"{stage} on {executor}: {killed} kills, {rounds} rounds, {repeated} tasks repeated")
+    assert stable_digests(out) == digest
+    assert not [p for p in out.rglob("*.part") if "logs" not in p.parts]
+
+
+def wait_for_begin(out, stage, driver):
+    """Wait until this driver, which is no other than the last, has begun the stage."""
+    while driver.poll() is None:
+        begun = [e for e in read_journal(out) if e["event"] == "begin" and e["pid"] == driver.pid]
+        if any(event["stage"] == stage for event in begun):
+            return
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def many_shards(toy_run, tmp_path_factory):
+    """The toy run with 64 shards of stamps or more."""
+    out = tmp_path_factory.mktemp("many") / "run"
+    shutil.copytree(toy_run[0], out)
+    finish(stage_line("generate", out, "processes", MANY_SHARDS, "--redo", "generate"))
+    assert any(len(list(f.glob("shard-*.json"))) >= 64 for f in (out / "ledger/generate").iterdir())
+    return out
+
+
+def test_a_killed_generation_repeats_only_what_was_running(toy_run, tmp_path):
+    shutil.copytree(toy_run[0], tmp_path / "run")
+    disturb_stage(tmp_path / "run", "generate", "processes", 3, random.Random(3), {})
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_two_hundred_kills_of_generate(many_shards, tmp_path, executor):
+    shutil.copytree(many_shards, tmp_path / "run")
+    disturb_stage(tmp_path / "run", "generate", executor, 200, random.Random(4), MANY_SHARDS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+@pytest.mark.parametrize("stage", [name for name, s in STAGES.items() if s.stable and name != "generate"])
+def test_fifty_kills_of_every_other_stage(toy_run, tmp_path, stage, executor):
+    shutil.copytree(toy_run[0], tmp_path / "run")
+    disturb_stage(tmp_path / "run", stage, executor, 50, random.Random(5), {})
 
 
 @pytest.mark.soak

@@ -1,0 +1,63 @@
+"""What handing out a task costs: ``python -m tests.benchmarks.overhead [TASKS] [WORKERS]``.
+
+Tasks that do nothing but write a shard of 1 kB, on every executor: milliseconds per task beyond what the
+same tasks cost when they are called in a plain loop, and seconds until the first task is done. Writing
+and recording a shard safely (two files, flushed to the disk) is part of the plain loop.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from astro_dist.cluster.resources import choose_machine
+from astro_dist.work import Worker, for_stage
+from tests.toys import SHARDS, toy_pipeline
+
+
+def time_plain(tasks, root):
+    """Seconds of a plain loop over the tasks."""
+    run = for_stage(toy_pipeline(root, {"shards": {"count": tasks}}).run, SHARDS, "p" * 64)
+    root.mkdir(exist_ok=True)
+    worker = Worker(SHARDS, run)
+    SHARDS.prepare(run)
+    begin = time.perf_counter()
+    for task in SHARDS.plan(run, {}):
+        worker.do(task)
+    return time.perf_counter() - begin
+
+
+def time_crew(executor, tasks, workers, root):
+    """Seconds to the first task, and from there to the last."""
+    tree = {"machine": {"executor": executor, "workers": workers}, "shards": {"count": tasks}}
+    pipeline = toy_pipeline(root, tree)
+    run = for_stage(pipeline.run, SHARDS, "c" * 64)
+    root.mkdir(exist_ok=True)
+    SHARDS.prepare(run)
+    ends = []
+    begin = time.perf_counter()
+    executors = pipeline._executor(choose_machine(pipeline.config.machine))
+    with executors as opened, opened.crew(SHARDS, run) as crew:
+        failures = crew.execute(SHARDS.plan(run, {}), lambda task, result: ends.append(time.perf_counter()))
+    assert not failures
+    assert len(ends) == tasks
+    return ends[0] - begin, ends[-1] - ends[0]
+
+
+def main(tasks=400, workers=2):
+    with tempfile.TemporaryDirectory() as folder:
+        plain = time_plain(tasks, Path(folder) / "plain") / tasks
+        print(f"plain loop   {1e3 * plain:7.2f} ms per task")
+        crews = [("serial", 1), *((kind, n) for kind in ("processes", "ray") for n in (1, workers))]
+        for executor, count in crews:
+            first, rest = time_crew(executor, tasks, count, Path(folder) / f"{executor}-{count}")
+            each = rest / (tasks - 1)
+            beside = each * count - plain
+            print(
+                f"{executor:<9} x{count} {1e3 * each:7.2f} ms per task, {1e3 * beside:+6.2f} ms per task and "
+                f"worker beside the loop, first task done after {first:.2f} s"
+            )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
