@@ -1,8 +1,9 @@
 """From the arrays of all rows to figures: value, bootstrap interval, number behind it, and meaning.
 
-Features are divided by their rms over all training images. Distances between sets are all to one and the
-same reference, as many images of the training set: those of real held-out images are the floor, and what
-another row has more is its own.
+Features are compared by direction, which is what BYOL learns: their length grows with the brightest source
+of an image, by a factor of 15 within a survey, and the few longest would be the whole of a distance.
+Distances between sets are all to one and the same reference, as many images of the training set: those of
+real held-out images are the floor, and what another row has more is its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -81,9 +82,7 @@ class Figures:
 
     def __init__(self, run: Run, masks: Masks, rows: Mapping[str, Arrays]) -> None:
         self.run, self.masks = run, masks
-        # The encoder's scale is an accident of its training, and the kernel of KID is not free of scale.
-        rms = np.sqrt(np.mean(np.square(rows[TRAIN]["features"], dtype=np.float64)))
-        self.rows = {name: {**row, "features": row["features"] / rms} for name, row in rows.items()}
+        self.rows = {name: {**row, "features": _directions(row["features"])} for name, row in rows.items()}
         self.real = self.rows["real"]
         places = np.searchsorted(masks.train, masks.reference)
         self.reference = self.rows[TRAIN]["features"][places]
@@ -210,6 +209,13 @@ def _plain(value: float | str | int) -> float | str | int | None:
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _directions(features_NF: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return features of unit mean square in each image."""
+    values = np.asarray(features_NF, np.float64)
+    rms_N1 = np.sqrt(np.mean(values**2, axis=1, keepdims=True))
+    return values / np.maximum(rms_N1, 1e-12)
 
 
 def _mean(values: NDArray[np.floating], weights: Counts) -> float:
