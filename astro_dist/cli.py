@@ -186,10 +186,12 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from astro_dist import stages
+    from astro_dist.cluster.resources import choose_machine
     from astro_dist.pipeline import Pipeline
     from astro_dist.progress import plan_lines
 
     root, config = _configure(arguments)
+    choose_machine(config.machine)
     print(f"{config.name} in {root}")
     print("\n".join(plan_lines(Pipeline(root, config, stages.pipeline(config)).estimates())))
     return 0
@@ -204,7 +206,12 @@ def _open_run(root: Path) -> Any:
 
     if not (root / "config.yaml").exists():
         raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
-    config = stages.resolve(load_yaml(root / "config.yaml"))
+    try:
+        config = stages.resolve(load_yaml(root / "config.yaml"))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{root / 'config.yaml'}, which a run wrote, cannot be used by astro-dist {__version__}: {error}"
+        ) from None
     return Pipeline(root, config, stages.pipeline(config))
 
 

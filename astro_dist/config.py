@@ -20,7 +20,7 @@ from astro_dist.files import digest_text
 class Section(BaseModel):
     """A frozen group of settings that refuses what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 AnySection = TypeVar("AnySection", bound=Section)

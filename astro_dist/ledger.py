@@ -106,10 +106,12 @@ class Ledger:
         """Say that the whole product of a stage is visible."""
         publish_json(self.root / f"{stage}.json", asdict(published))
 
-    def retract(self, stage: str) -> None:
-        """Take the publication of a stage back, with all task records of it."""
+    def retract(self, stage: str, keep: str = "") -> None:
+        """Take the publication of a stage back, with all task records but those of one fingerprint."""
         (self.root / f"{stage}.json").unlink(missing_ok=True)
-        remove(self.root / stage)
+        for folder in (self.root / stage).glob("[!.]*"):
+            if folder != self.task_folder(stage, keep):
+                remove(folder)
 
     def settle_numerics(self, stage: str, fingerprint: str, numerics: Result) -> None:
         """Record on what kind of machine the first worker computes; refuse another kind later."""

@@ -8,6 +8,8 @@ import contextlib
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +48,15 @@ from astro_dist.work import (
 )
 
 MAX_REPAIRS = 3
+LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
 
 
 @dataclass(frozen=True)
 class StageState:
     """Where a stage stands.
 
-    ``done``, ``todo``, ``changed`` (published from other settings) or ``after`` (an earlier stage
-    must run first, so its fingerprint is not known yet).
+    ``done``, ``todo``, ``redo`` (published, and to be made again), ``changed`` (published from other
+    settings) or ``after`` (an earlier stage must run first, so its fingerprint is not known yet).
     """
 
     stage: Stage
@@ -69,7 +72,8 @@ class Pipeline:
         self.root, self.config = root.resolve(), config
         self.run = Run(self.root, config)
         self.ledger = Ledger(self.root)
-        self.known = list(stages)
+        self.known, self.only = list(stages), only
+        self.redo: set[str] = set()
         self.stages = [s for s in self.known if only in (None, s.name)]
         if not self.stages:
             raise ConfigError(
@@ -127,11 +131,11 @@ class Pipeline:
         for name in redo:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
+        self.redo = set(redo)
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             allowed = self._closure(redo)
+            self._refuse_mixing()
             self._refuse_replacing(allowed)
-            for name in redo:
-                self._retract(name)
             self._announce(display)
             text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             publish_bytes(self.root / "config.yaml", text.encode())
@@ -155,11 +159,14 @@ class Pipeline:
         published = self.ledger.published(stage.name)
         if published is None:
             return StageState(stage, "todo", mark)
+        if stage.name in self.redo:
+            return StageState(stage, "redo", mark)
         if published.fingerprint != mark:
             return StageState(stage, "changed", mark, tuple(differences(published.basis, basis)))
-        if not (self.root / published.product).exists():
+        paths = (self.root / published.product / name for name in published.files)
+        if gone := [path for path in paths if not path.exists()]:
             raise IntegrityError(
-                f"{self.root / published.product} was published and is gone; "
+                f"{gone[0]} was published and is gone; "
                 f"put it back, or make it again: `astro-dist repair {self.root}`, or --redo {stage.name}"
             )
         return StageState(stage, "done", mark)
@@ -172,6 +179,23 @@ class Pipeline:
                 closed.add(stage.name)
         return closed
 
+    def _refuse_mixing(self) -> None:
+        """Refuse to make one stage alone where an earlier one was made from other settings."""
+        needed: set[str] = set()
+        for stage in reversed(self.known):
+            if stage in self.stages or stage.name in needed:
+                needed |= set(self._inputs(stage))
+        for stage in (s for s in self.known if self.only and s.name in needed):
+            if self.ledger.published(stage.name) is None:
+                return
+            state = self._state(stage)
+            if state.status == "changed":
+                raise ConfigError(
+                    f"{stage.name} was made from other settings ({self._reasons(state)}), and {self.only} "
+                    "would be made from both; take the settings of this run directory (its config.yaml), or "
+                    f"bring all up to date with `astro-dist run` and --redo {stage.name}"
+                )
+
     def _refuse_replacing(self, allowed: set[str]) -> None:
         with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
             for state in self.states():
@@ -183,16 +207,13 @@ class Pipeline:
         after = [n for n in self._closure([name]) - {name} if self.ledger.published(n)]
         ordered = [s.name for s in self.known if s.name in after]
         also = f" and, after it, {', '.join(ordered)}" if ordered else ""
-        why = "; ".join(line.removeprefix("settings.") for line in state.changes[:3])
         raise ConfigError(
-            f"{name}{also} would be made anew, because {why}; "
+            f"{name}{also} would be made anew, because {self._reasons(state)}; "
             f"add --redo {name} to replace what is published, or choose another --out"
         )
 
-    def _retract(self, name: str) -> None:
-        product = next(s.product for s in self.known if s.name == name)
-        self.ledger.retract(name)
-        remove(self.root / product)
+    def _reasons(self, state: StageState) -> str:
+        return "; ".join(line.removeprefix("settings.") for line in state.changes[:3])
 
     def _announce(self, display: Display) -> None:
         rows = self.estimates()
@@ -223,17 +244,17 @@ class Pipeline:
         if state.status == "done":
             display.skipped(stage)
             return
-        if state.status == "changed":
-            if stage.name not in allowed:
-                self._refuse(state)
-            self._retract(stage.name)
+        if state.status == "changed" and stage.name not in allowed:
+            self._refuse(state)
         run = for_stage(self.run, stage, state.fingerprint)
-        self._tidy(run)
+        self._tidy(run, state.status)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
             facts = self._finish(stage, run, executor, display)
             final = self.root / stage.product
             if run.output.exists():
+                # What was published stays until what replaces it is whole.
+                self.ledger.retract(stage.name, keep=state.fingerprint)
                 remove(final)
             publish_folder(run.output, final)
             files = tree_digests(final)
@@ -241,9 +262,10 @@ class Pipeline:
             stage.name,
             Published(state.fingerprint, self.basis(stage), stage.product, files, facts, stage.stable),
         )
+        self.redo.discard(stage.name)
         self._write_manifest()
 
-    def _tidy(self, run: Run) -> None:
+    def _tidy(self, run: Run, status: str) -> None:
         """Drop what killed workers left behind; records whose data are gone are forgotten."""
         final = self.root / run.target
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -256,7 +278,8 @@ class Pipeline:
             for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
                 sweep(folder, keep=set())
         elif not run.output.exists():
-            renamed = final.exists() and self.ledger.finished(run.stage, run.fingerprint) is not None
+            finished = self.ledger.finished(run.stage, run.fingerprint) is not None
+            renamed = status == "todo" and finished and final.exists()
             if not renamed:
                 self.ledger.forget(run.stage, run.fingerprint)
 
@@ -312,6 +335,7 @@ class Pipeline:
             {
                 "astro_dist": __version__,
                 "commit": _commit(),
+                "versions": {name: version(name) for name in LIBRARIES},
                 "seed": self.config.seed,
                 "products": products,
             },
@@ -319,11 +343,17 @@ class Pipeline:
 
 
 def _digest_source(path: Path) -> str:
-    """Return the sha256 of a file that the user gave."""
+    """Return the sha256 of a file that the user gave; one that has not changed is not read again."""
     try:
-        return sha256_file(path)
+        facts = path.stat()
+        return _digest_once(path, facts.st_mtime_ns, facts.st_size)
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or take it out") from None
+
+
+@cache
+def _digest_once(path: Path, mtime_ns: int, size: int) -> str:
+    return sha256_file(path)
 
 
 def _commit() -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from astro_dist.config import Section, nearest, validate
+from astro_dist.config import Section, validate
 from astro_dist.errors import ConfigError
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
@@ -50,7 +50,7 @@ class Config(Section):
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run; also of its directory below runs/ unless --out names another."""
-    seed: int = Field(1, ge=0)
+    seed: int = Field(1, ge=0, lt=2**63)
     """From which all randomness follows."""
     maps: MapsConfig = MapsConfig()
     """The survey maps to learn from; without files a sky is simulated."""
@@ -105,10 +105,3 @@ def pipeline(config: Config) -> list[Stage]:
     if not config.evaluate.enabled:
         left_out |= set(EVALUATION)
     return [stage for name, stage in STAGES.items() if name not in left_out]
-
-
-def find_stage(name: str) -> Stage:
-    """Return the stage of that name."""
-    if name not in STAGES:
-        raise ConfigError(f"there is no stage {name!r}: {nearest(name, STAGES)}")
-    return STAGES[name]

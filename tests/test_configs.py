@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from astro_dist.config import load_yaml
+from astro_dist.errors import ConfigError
 from astro_dist.stages import EVALUATION, pipeline, resolve
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -27,3 +28,9 @@ def test_the_model_is_evaluated_only_where_that_is_asked_for():
 
 def test_the_four_promised_configs_are_there():
     assert {"quickstart", "data_challenge_12k", "sumss", "first"} <= {p.stem for p in CONFIGS}
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), float("-inf")])
+def test_numbers_that_are_none_are_refused(value):
+    with pytest.raises(ConfigError, match="scale"):
+        resolve({"assemble": {"flux": {"scale": value}}})

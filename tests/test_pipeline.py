@@ -8,10 +8,13 @@ import time
 
 import pytest
 
+from astro_dist.config import validate
 from astro_dist.errors import ConfigError, IntegrityError, QuarantinedError
 from astro_dist.files import tree_digests
 from astro_dist.integrity import verify_run
-from tests.toys import execute, toy_pipeline
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+from tests.toys import SHARDS, TOTAL, ToyConfig, execute, toy_pipeline
 
 SERIAL = {"machine": {"executor": "serial"}}
 
@@ -186,3 +189,52 @@ def test_kill_between_rename_and_publication_recomputes_nothing(tmp_path, monkey
     execute(tmp_path, SERIAL)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "shards").iterdir()} == before
     assert verify_run(tmp_path) == {}
+
+
+def test_a_redo_that_fails_leaves_what_was_published(tmp_path):
+    execute(tmp_path, SERIAL)
+    before, record = products(tmp_path), (tmp_path / "ledger/shards.json").read_bytes()
+    poisoned = {**SERIAL, "shards": {"poison": 5}}
+    with pytest.raises(QuarantinedError):
+        execute(tmp_path, poisoned, redo=["shards"])
+    assert products(tmp_path) == before
+    assert (tmp_path / "ledger/shards.json").read_bytes() == record
+    execute(tmp_path, SERIAL)
+    assert products(tmp_path) == before
+    assert verify_run(tmp_path) == {}
+
+
+def test_a_redo_that_was_killed_goes_on_where_it_was(tmp_path, reference):
+    execute(tmp_path, SERIAL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("astro_dist.pipeline.publish_folder", raise_here)
+        with pytest.raises(RuntimeError, match="stopped here"):
+            execute(tmp_path, SERIAL, redo=["shards"])
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob(".shards.*.part/*.bin")}
+    assert len(stamps) > 12
+    execute(tmp_path, SERIAL, redo=["shards"])
+    assert sorted(p.stat().st_mtime_ns for p in (tmp_path / "shards").glob("*.bin")) == sorted(
+        stamps.values()
+    )
+    assert products(tmp_path) == reference
+
+
+def raise_here(*arguments):
+    raise RuntimeError("stopped here")
+
+
+def test_going_back_to_old_settings_makes_the_old_bytes(tmp_path):
+    execute(tmp_path, SERIAL)
+    before = products(tmp_path)
+    execute(tmp_path, {**SERIAL, "total": {"factor": 3}}, redo=["total"])
+    execute(tmp_path, SERIAL, redo=["total"])
+    assert products(tmp_path) == before
+
+
+def test_one_stage_alone_does_not_mix_settings(tmp_path):
+    execute(tmp_path, SERIAL)
+    before = (tmp_path / "config.yaml").read_bytes()
+    other = validate(ToyConfig, {**SERIAL, "seed": 8})
+    with pytest.raises(ConfigError, match=r"shards was made from other settings \(seed: 7 -> 8\)"):
+        Pipeline(tmp_path, other, [SHARDS, TOTAL], "total").execute(Display(live=False), ["total"])
+    assert (tmp_path / "config.yaml").read_bytes() == before

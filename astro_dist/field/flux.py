@@ -28,14 +28,14 @@ PixelOf = Callable[[NDArray[np.float64], NDArray[np.float64]], Coordinates]
 def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw ``n`` values of k, in ``(minimum, cap]``.
 
-    Drawing again whatever lies outside an interval is drawing from the distribution truncated to it, so
-    each k is one uniform number put through the inverse of the (truncated) exponential distribution.
+    Drawing again whatever lies outside an interval is drawing from the distribution truncated to it. An
+    exponential has no memory: above the minimum it begins anew. So each k is the minimum and one uniform
+    number put through the inverse of the (truncated) exponential distribution.
     """
-    low = -np.expm1(-flux.minimum / flux.scale)
-    high = -np.expm1(-flux.cap / flux.scale) if flux.above == "redraw" else 1.0
+    high = -np.expm1(-(flux.cap - flux.minimum) / flux.scale) if flux.above == "redraw" else 1.0
     share = 1 - rng.random(n)
     with np.errstate(divide="ignore"):
-        k = -flux.scale * np.log1p(-(low + share * (high - low)))
+        k = flux.minimum - flux.scale * np.log1p(-share * high)
     return np.asarray(np.minimum(k, flux.cap))
 
 

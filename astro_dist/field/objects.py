@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log, pi, sqrt
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from scipy import ndimage
 
 from astro_dist.config import Section
@@ -33,13 +33,13 @@ class AcceptConfig(Section):
 
     classes: tuple[str, ...] = ("compact", "extended")
     """The classes whose instances are wanted; spurious objects are kept apart, for assemble.spurious."""
-    min_snr: float = 10.0
+    min_snr: Annotated[float, Field(gt=0)] = 10.0
     """Faintest peak of a donor over its noise: bright donors are scaled down rather than faint ones up."""
-    threshold_snr: float = 3.0
+    threshold_snr: Annotated[float, Field(gt=0)] = 3.0
     """The isophote, in units of the noise, whose shape is compared with the mask."""
-    min_iou: float = 0.5
+    min_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Least intersection over union of that isophote and the mask."""
-    min_beam_fraction: float = 0.75
+    min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
     """Least flux over peak in beam areas: nothing on the sky can look smaller than the beam."""
     grow_beams: float = 0.5
     """How far beyond its mask an object is kept whole, in beam widths."""
@@ -124,14 +124,10 @@ def extract_objects(
         (s, s) float32 brightness with the background taken off; NaN where there is none.
     mask, instances
         (s, s) class and instance number per pixel, 0 where there is no source.
-    rms_jy_beam
-        Noise of the donor cutout, the unit of every threshold.
-    beam, pixel
-        Of the donor's map; distances are counted in beam widths along each axis.
-    config
-        The conditions of acceptance.
-    stamp
-        Index of the stamp, copied into the objects.
+    rms_jy_beam, beam, pixel
+        Of the donor: the unit of every threshold, and of distances (beam widths along each axis).
+    config, stamp
+        The conditions of acceptance; the stamp's index, copied into the objects.
 
     Returns
     -------

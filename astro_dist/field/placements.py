@@ -46,7 +46,7 @@ def draw_placements(
         One row per placement in the order of placing, sources first and spurious ones after them, each
         group from the largest footprint down: the columns of the truth but ``class_name``, and
         ``amplitude_jy_beam`` and ``level_jy_beam`` (from which brightness on an added pixel belongs to
-        mask and instances). ``id`` counts from 1.
+        mask and instances). ``id`` counts from 1, in no order.
 
     Raises
     ------
@@ -95,6 +95,11 @@ class _Draw:
                 groups.append((chosen[by_size], by_size + first))
             first += count
         return np.concatenate([g[0] for g in groups]), np.concatenate([g[1] for g in groups])
+
+    def numbers(self, n: int) -> NDArray[np.int32]:
+        """Return the ids, 1 to n for sources in random order: a number tells nothing about its source."""
+        sources = self.stream("assemble", "ids").permutation(n)
+        return np.concatenate([sources, np.arange(n, n + self.n_spurious(n))]).astype(np.int32) + np.int32(1)
 
     def n_spurious(self, n: int) -> int:
         """Return how many spurious objects go with n sources: as many per source as were accepted."""
@@ -199,7 +204,7 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
     moments = np.stack([unit["yy"], unit["yx"], unit["yx"], unit["xx"]], axis=1).reshape(-1, 2, 2)
     source = {name: unit[name] for name in ("class", "stamp", "instance", "donor_snr")}
     return {
-        "id": np.arange(1, len(slots) + 1, dtype=np.int32),
+        "id": drawn.numbers(n),
         **source,
         "ra_deg": ra,
         "dec_deg": dec,

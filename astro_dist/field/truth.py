@@ -159,8 +159,9 @@ def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> 
 
 
 def select_truth(placements: Table) -> Table:
-    """Return the truth: the placements but the spurious ones, with the columns of `COLUMNS`."""
-    real = placements["class"] != SourceClass.SPURIOUS
+    """Return the truth: the placements but the spurious ones, by id, with the columns of `COLUMNS`."""
+    real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
+    real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}
     table["class_name"] = np.array(CLASS_NAMES)[table["class"]]
     return {name: table[name] for name in COLUMNS}

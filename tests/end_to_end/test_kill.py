@@ -130,19 +130,17 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
     """Make one stage of a finished run again and again until it was killed ``kills`` times."""
     digest = stable_digests(out)
     span_s = measure(out, stage)
-    line = stage_line(stage, out, executor, extra)
+    line = stage_line(stage, out, executor, extra, "--redo", stage)
     killed = cost = repeated = rounds = 0
     driver = None
     while killed < kills:
         if driver is None or driver.poll() is not None:
-            more = ()
-            if driver is None or driver.returncode == 0:
-                # Only here: what is retracted must not be retracted again when the run resumes.
+            if driver is None or driver.returncode == 0 or not begun_anew(out, stage):
                 repeated += check_journal(out, cost) if driver else 0
-                cost, rounds, more = 0, rounds + 1, ("--redo", stage)
+                cost, rounds = 0, rounds + 1
                 assert stable_digests(out) == digest
                 shutil.rmtree(out / "logs" / "journal")
-            driver = start([*line, *more])
+            driver = start(line)
             wait_for_begin(out, stage, driver)
         time.sleep(chance.uniform(0.0, min(6.0, span_s)))
         if driver.poll() is None:
@@ -154,6 +152,12 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
     print(f"{stage} on {executor}: {killed} kills, {rounds} rounds, {repeated} tasks repeated")
     assert stable_digests(out) == digest
     assert not [p for p in out.rglob("*.part") if "logs" not in p.parts]
+
+
+def begun_anew(out, stage):
+    """Whether a killed driver has left a hidden product to go on with; the old one is there meanwhile."""
+    product = out / STAGES[stage].product
+    return any(product.parent.glob(f".{product.name}.*.part"))
 
 
 def wait_for_begin(out, stage, driver):

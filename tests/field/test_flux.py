@@ -94,3 +94,10 @@ def test_bad_catalogues_are_refused_in_one_line(tmp_path, text, message):
 def test_a_missing_catalogue_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no table"):
         FluxCatalogue.read(tmp_path / "absent.fits")
+
+
+def test_a_minimum_far_above_the_scale_is_exact():
+    flux = FluxConfig(scale=0.02, minimum=1.0)
+    k = draw_k(20_000, flux, np.random.default_rng(3))
+    assert k.min() > 1
+    assert np.mean(k - 1) == pytest.approx(0.02, rel=0.05)
