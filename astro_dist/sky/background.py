@@ -82,7 +82,8 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
     empty = np.isnan(rms)
     if empty.all():
         raise ConfigError(
-            f"the map {name!r} has no usable pixels (all are NaN or equal); take it out of maps.files"
+            f"the map {name!r} has too few usable pixels (in every cell of {cell_pix} x {cell_pix} fewer "
+            "than a third are finite, or nearly all are equal); leave it out or give another"
         )
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
     smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]

@@ -159,12 +159,12 @@ def _is_gzip(path: Path) -> bool:
 
 def _check_is_fits(path: Path) -> None:
     if not path.exists():
-        raise ConfigError("there is no such file; mend maps.files")
+        raise ConfigError("there is no such file; mend the path")
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise ConfigError("not a file that can be read; mend maps.files or its permissions")
+        raise ConfigError("not a file that can be read; mend the path or its permissions")
     with open_raw(path) as handle:
         if handle.read(9) != b"SIMPLE  =":
-            raise ConfigError("not a FITS file; take it out of maps.files")
+            raise ConfigError("not a FITS file; leave it out or give another")
 
 
 def _check_layout(path: Path, layout: Layout) -> None:
@@ -179,4 +179,4 @@ def _first_image(hdus: fits.HDUList) -> tuple[int, Any]:
     for index, hdu in enumerate(hdus):
         if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) and hdu.header["NAXIS"] > 1:
             return index, hdu
-    raise ConfigError("no image in this FITS file; take it out of maps.files")
+    raise ConfigError("no image in this FITS file; leave it out or give another")

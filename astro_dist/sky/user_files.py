@@ -4,6 +4,7 @@ They are read whole, and whatever is wrong with them is said in one line.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def read_plane(path: Path) -> NDArray[np.float64]:
     if not path.is_file():
         raise ConfigError(f"there is no image {path}")
     try:
-        with fits.open(path, memmap=False) as hdus:
+        # Of a truncated file astropy warns before it fails.
+        with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
             for hdu in hdus:
                 data = hdu.data if hdu.is_image else None
                 if data is not None and data.ndim >= 2 and data.size == math.prod(data.shape[-2:]):

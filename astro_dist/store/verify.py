@@ -1,11 +1,12 @@
 """Checks a whole store byte for byte: every shard index, every image, every column."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from astro_dist.errors import IntegrityError
+from astro_dist.errors import ConfigError, IntegrityError
 from astro_dist.store.reader import missing_shards
 from astro_dist.store.schema import STACKS, ArraySpec, read_attrs, read_columns
 from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_index, shard_path
@@ -17,7 +18,14 @@ def verify_store(path: Path) -> list[str]:
     All shard files are there and no others, their indices and images pass their checksums, decode to the
     right size and fill the shard in order, the columns can be read and have one length, and schema
     version and class names are those of this version.
+
+    Raises
+    ------
+    ConfigError
+        When the path is that of an array, such as those inside a store.
     """
+    if _is_array(path):
+        raise ConfigError(f"{path} is not a store but one array; give the folder of the whole store")
     try:
         attrs = read_attrs(path)
         columns = read_columns(path, attrs["kind"])
@@ -28,6 +36,13 @@ def verify_store(path: Path) -> list[str]:
     for spec in STACKS[attrs["kind"]]:
         faults += _verify_array(path, spec, attrs, n)
     return faults
+
+
+def _is_array(path: Path) -> bool:
+    try:
+        return bool(json.loads((path / "zarr.json").read_bytes())["node_type"] == "array")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _verify_array(path: Path, spec: ArraySpec, attrs: dict[str, Any], n: int) -> list[str]:

@@ -128,7 +128,7 @@ def test_an_all_blank_map_is_refused(tmp_path):
     header = radio_header((200, 200), plane_wcs((200, 200), PIXEL, 30.0, -45.0), BEAM, 1.4e9)
     fits.writeto(tmp_path / "blank.fits", np.full((200, 200), np.nan, np.float32), header)
     run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "blank.fits")})
-    with pytest.raises(ConfigError, match="no usable pixels"):
+    with pytest.raises(ConfigError, match="too few usable pixels"):
         assemble(run)
 
 

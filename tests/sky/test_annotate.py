@@ -176,7 +176,7 @@ def test_maps_share_tasks_and_large_ones_are_cut(make_map, tmp_path):
 
 def test_a_map_of_nan_is_named(make_map, tmp_path):
     maps = [make_map(noise(), name="good"), make_map(np.full((80, 80), np.nan), name="empty")]
-    with pytest.raises(ConfigError, match="'empty' has no usable pixels"):
+    with pytest.raises(ConfigError, match="'empty' has too few usable pixels"):
         bring(ANNOTATE, run_on(tmp_path, *(m.path for m in maps)))
 
 

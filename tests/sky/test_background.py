@@ -69,7 +69,7 @@ def test_one_crowded_cell_is_smoothed_away():
 
 @pytest.mark.parametrize("value", [np.nan, 0.0])
 def test_a_map_without_data_is_refused_by_name(value):
-    with pytest.raises(ConfigError, match=r"'this'.*take it out"):
+    with pytest.raises(ConfigError, match=r"'this' has too few usable pixels"):
         mesh_of(np.full((100, 90), value, np.float32), 30)
 
 

@@ -68,3 +68,12 @@ def test_errors_leave_as_ours_in_one_line_and_warnings_stay_inside(tmp_path):
         raise ConfigError("no beam")
     with explained(tmp_path / "m", DataError):
         warnings.warn("strange header", UserWarning, stacklevel=1)
+
+
+@pytest.mark.parametrize("content", [None, b"text", b""])
+def test_what_is_no_fits_file_is_named_wherever_its_path_was_set(tmp_path, content):
+    if content is not None:
+        (tmp_path / "m.fits").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"no such file|not a FITS file") as caught:
+        find_image(tmp_path / "m.fits")
+    assert "maps.files" not in str(caught.value)

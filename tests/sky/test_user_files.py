@@ -36,3 +36,10 @@ def test_planes_lose_degenerate_axes_only(tmp_path):
         read_plane(tmp_path / "c.fits")
     with pytest.raises(ConfigError, match="there is no image"):
         read_plane(tmp_path / "d.fits")
+
+
+def test_a_truncated_plane_is_refused_without_a_warning(tmp_path):
+    fits.writeto(tmp_path / "a.fits", np.ones((300, 400), np.float32))
+    (tmp_path / "a.fits").write_bytes((tmp_path / "a.fits").read_bytes()[:9000])
+    with pytest.raises(ConfigError, match="cannot be read as a FITS image"):
+        read_plane(tmp_path / "a.fits")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from astro_dist.errors import ConfigError
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import encode_shard
 from astro_dist.store.verify import verify_store
@@ -67,3 +68,8 @@ def test_a_store_longer_than_its_shards_is_found(store):
     assert len(faults) == len(STACKS["cutouts"])
     assert all("holds 1 images instead of the first 2" in fault for fault in faults)
     assert set(columns) == {spec.name for spec in COLUMNS["cutouts"]}
+
+
+def test_an_array_inside_a_store_is_not_a_damaged_store(store):
+    with pytest.raises(ConfigError, match="not a store"):
+        verify_store(store / "image")
