@@ -122,7 +122,8 @@ class SkyMap:
         ------
         ConfigError
             With the file's name: it is missing, cut short, no FITS image, a cube, without a celestial
-            WCS, without a beam or a known unit, or not north-up and east-left.
+            WCS, without a known unit, not north-up and east-left, or its beam is missing, narrower than
+            a pixel or wider than a third of the map.
         IntegrityError
             When a checksum is wrong.
         """
@@ -140,9 +141,26 @@ class SkyMap:
                 cards=header.tostring(),
                 layout=layout,
             )
+            opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
             opened.verify()
         return opened
+
+    def _check_beam(self) -> None:
+        beam, pixel = self.beam, self.pixel
+        finest = min(pixel.dy_arcsec, pixel.dx_arcsec)
+        side = min(self.shape[0] * pixel.dy_arcsec, self.shape[1] * pixel.dx_arcsec)
+        remedy = "BMAJ and BMIN in a header are in degrees, maps.beam_major_arcsec in arcsec; mend them"
+        if beam.minor_arcsec < finest:
+            raise ConfigError(
+                f"its beam of {beam.minor_arcsec:.4g} arcsec is narrower than a pixel of "
+                f"{finest:.4g} arcsec; {remedy}"
+            )
+        if beam.major_arcsec > side / 3:
+            raise ConfigError(
+                f"its beam of {beam.major_arcsec:.4g} arcsec is wider than a third of the map, whose shorter "
+                f"side is {side:.4g} arcsec; {remedy}"
+            )
 
     @cached_property
     def wcs(self) -> WCS:

@@ -14,9 +14,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from astropy.io import fits
+from astropy.units import Unit
 from numpy.typing import NDArray
 
 from astro_dist.errors import ConfigError
+
+UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}
+LIMITS = {"ra_deg": (0, 360), "dec_deg": (-90, 90)}
 
 
 def read_columns(
@@ -27,7 +31,8 @@ def read_columns(
     Raises
     ------
     ConfigError
-        When the file is missing, unreadable or of another kind, or a required column is absent.
+        When the file is missing, unreadable or of another kind, a required column is absent,
+        its unit is not the one in its name, or a position is off the sphere.
     """
     readers = {".csv": _read_csv, ".parquet": pa.parquet.read_table}
     if not path.is_file():
@@ -40,12 +45,26 @@ def read_columns(
             found = ", ".join(sorted(names))
             raise ConfigError(f"{path}: no column {missing[0]}; it has {found or 'none'}")
         wanted = [*required, *(name for name in optional if name in names)]
-        return {name: np.asarray(table.column(name), np.float64) for name in wanted}
+        columns = {name: np.asarray(table.column(name), np.float64) for name in wanted}
+        for name, values in columns.items():
+            _check_column(path, name, getattr(table, "units", {}).get(name), values)
+        return columns
     except ConfigError:
         raise
     except Exception as error:
         text = " ".join(str(error).split())
         raise ConfigError(f"{path}: cannot be read as a table of numbers ({text})") from None
+
+
+def _check_column(path: Path, name: str, unit: str | None, values: NDArray[np.float64]) -> None:
+    expected = UNITS.get(name)
+    if unit and expected and Unit(unit, parse_strict="silent") != Unit(expected):
+        raise ConfigError(f"{path}: the column {name} has the unit {unit} instead of {expected}; convert it")
+    low, high = LIMITS.get(name, (-math.inf, math.inf))
+    if (off := (values < low) | (values > high)).any():
+        raise ConfigError(
+            f"{path}: {name} is {values[off][0]:g} in a row, not within {low} to {high}; mend it"
+        )
 
 
 def read_plane(path: Path) -> NDArray[np.float64]:
@@ -72,10 +91,11 @@ def read_plane(path: Path) -> NDArray[np.float64]:
 
 
 class _FitsTable:
-    """A FITS binary table with the two members of a pyarrow table that are used here."""
+    """A FITS binary table with the two members of a pyarrow table that are used here, and units."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
+        self.units = {column.name.lower(): column.unit for column in data.columns}
         self.column_names = [name.lower() for name in data.names]
 
     def column(self, name: str) -> NDArray[Any]:

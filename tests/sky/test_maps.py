@@ -136,9 +136,9 @@ def test_units_of_any_spelling(unit, factor):
 def test_the_config_takes_the_place_of_the_header(tmp_path):
     path = write_map(tmp_path / "m.fits", BUNIT="mJy/beam")
     np.testing.assert_allclose(SkyMap.open(path, CONFIG).read(WHOLE), image_of() * 1e-3, rtol=1e-6)
-    config = MapsConfig(unit="uJy/beam", beam_major_arcsec=9, beam_pa_deg=5, frequency_hz=1e9)
+    config = MapsConfig(unit="uJy/beam", beam_major_arcsec=8, beam_pa_deg=5, frequency_hz=1e9)
     sky_map = SkyMap.open(path, config)
-    assert (sky_map.to_jy_beam, sky_map.beam, sky_map.frequency_hz) == (1e-6, Beam(9, 9, 5), 1e9)
+    assert (sky_map.to_jy_beam, sky_map.beam, sky_map.frequency_hz) == (1e-6, Beam(8, 8, 5), 1e9)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,14 @@ def test_units_and_beams_that_say_nothing_are_refused(tmp_path):
     expect(ConfigError, write_map(tmp_path / "kelvin.fits", BUNIT="K"), "'K' is not known")
     expect(ConfigError, write_map(tmp_path / "zero.fits", BMAJ=0.0), "impossible")
     expect(ConfigError, write_map(tmp_path / "text.fits", BMAJ="wide"), "cannot be read")
+
+
+def test_beams_that_do_not_fit_the_pixels_or_the_map_are_refused(tmp_path):
+    path = write_map(tmp_path / "m.fits")
+    config = MapsConfig(beam_major_arcsec=0.1)
+    expect(ConfigError, path, r"0\.1 arcsec is narrower than a pixel of 1\.5 arcsec", config)
+    path = write_map(tmp_path / "arcsec.fits", BMAJ=6.0, BMIN=5.0)
+    expect(ConfigError, path, r"2\.16e\+04 arcsec is wider .* 25\.5 arcsec; BMAJ .* in degrees")
 
 
 def test_what_is_no_fits_image_is_refused(tmp_path):

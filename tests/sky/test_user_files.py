@@ -43,3 +43,24 @@ def test_a_truncated_plane_is_refused_without_a_warning(tmp_path):
     (tmp_path / "a.fits").write_bytes((tmp_path / "a.fits").read_bytes()[:9000])
     with pytest.raises(ConfigError, match="cannot be read as a FITS image"):
         read_plane(tmp_path / "a.fits")
+
+
+@pytest.mark.parametrize(("name", "unit"), [("flux_jy", "mJy"), ("ra_deg", "hourangle"), ("dec_deg", "rad")])
+def test_a_unit_other_than_the_name_says_is_refused(tmp_path, name, unit):
+    good = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}
+    for units in (good, {**good, name: unit}):
+        columns = [fits.Column(key, "D", unit=units[key], array=np.ones(2)) for key in units]
+        fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits", overwrite=True)
+        if units is good:
+            assert len(read_columns(tmp_path / "t.fits", tuple(units))) == 3
+    with pytest.raises(ConfigError, match=f"column {name} has the unit {unit} instead of {good[name]}"):
+        read_columns(tmp_path / "t.fits", tuple(good))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ra_deg", -1), ("ra_deg", 361), ("dec_deg", 91), ("dec_deg", -91)]
+)
+def test_positions_off_the_sphere_are_refused(tmp_path, name, value):
+    (tmp_path / "t.csv").write_text(f"{name}\n0\n{value}\n")
+    with pytest.raises(ConfigError, match=f"{name} is {value} in a row"):
+        read_columns(tmp_path / "t.csv", (name,))
