@@ -2,6 +2,10 @@
 
 import importlib.metadata
 import importlib.util
+import re
+from pathlib import Path
+
+from astro_dist.cluster.resources import list_gpus
 
 PACKAGES = (
     "torch",
@@ -27,6 +31,7 @@ def describe_packages() -> list[tuple[str, str, bool]]:
             rows.append((name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
             rows.append((name, "missing: install astro_dist again with pip", False))
+    rows.insert(1, _describe_build())
     if importlib.util.find_spec("torchvision") is not None:
         text = "installed: its wheels break diffusers on a CPU-only torch; pip uninstall torchvision"
         rows.append(("torchvision", text, False))
@@ -37,3 +42,26 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     )
     rows.append(("Ray, joined", text, True))
     return rows
+
+
+def _describe_build() -> tuple[str, str, bool]:
+    """Say what torch was built for."""
+    cuda = _torch_cuda()
+    if cuda is not None:
+        return "torch build", f"CUDA {cuda}", True
+    if list_gpus():
+        text = "no CUDA, but nvidia-smi sees GPUs: install a CUDA build from its wheel index (https://pytorch.org)"
+        return "torch build", text, False
+    return "torch build", "no CUDA", True
+
+
+def _torch_cuda() -> str | None:
+    """Read the version of CUDA from torch's own file: importing torch takes seconds."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("version.py")
+    found = (
+        re.search(r"^cuda\b.*=\s*['\"](.+)['\"]", path.read_text(), re.MULTILINE) if path.exists() else None
+    )
+    return found and found[1]

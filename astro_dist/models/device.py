@@ -10,11 +10,13 @@ gives the same bits each time.
 import contextlib
 import os
 import platform
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from astro_dist.errors import ConfigError
 from astro_dist.work import Run
 
 Precision = Literal["auto", "bf16", "no"]
@@ -62,12 +64,32 @@ def silence() -> None:
 
 
 def choose_device(run: Run) -> str:
-    """Return ``"cuda"`` where a GPU is visible and the run may use it, else ``"cpu"``."""
+    """Return ``"cuda"`` where a GPU is visible and the run may use it, else ``"cpu"``.
+
+    Raises
+    ------
+    ConfigError
+        When a GPU was promised, by the settings or by the executor, and this torch cannot use it.
+    """
     import torch
 
     machine = getattr(run.config, "machine", None)
-    refused = machine is not None and (machine.fake_gpus or machine.gpus == 0)
-    return "cuda" if torch.cuda.is_available() and not refused else "cpu"
+    if machine is not None and (machine.fake_gpus or machine.gpus == 0):
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if (machine is not None and machine.gpus) or _is_pinned():
+        raise ConfigError(
+            f"there is a GPU, but torch {torch.__version__} has no working CUDA; install a CUDA build "
+            "of torch from its wheel index (https://pytorch.org), or use the cores: --set machine.gpus=0"
+        )
+    return "cpu"
+
+
+def _is_pinned() -> bool:
+    """Tell whether this process was given a GPU; without a driver the variable is a leftover."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return visible not in ("", "-1", "NoDevFiles") and shutil.which("nvidia-smi") is not None
 
 
 def resolve_precision(wish: Precision, device: str) -> Literal["bf16", "no"]:

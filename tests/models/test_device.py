@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from astro_dist.errors import ConfigError
 from astro_dist.models import device
 from astro_dist.work import Run
 
@@ -52,6 +53,23 @@ def test_a_refused_gpu_is_not_used(monkeypatch, machine):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device.choose_device(make_run()) == "cuda"
     assert device.choose_device(make_run(**machine)) == "cpu"
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_promised_gpu_that_torch_cannot_use_is_an_error(monkeypatch, tmp_path, pinned):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    promised = make_run(gpus=None if pinned else 1)
+    if pinned:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+        assert device.choose_device(promised) == "cpu"
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho Some GPU\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    with pytest.raises(ConfigError, match=r"install a CUDA build .* machine\.gpus=0"):
+        device.choose_device(promised)
+    assert device.choose_device(make_run(gpus=0)) == "cpu"
+    assert device.choose_device(make_run(gpus=1, fake_gpus=True)) == "cpu"
 
 
 def test_numerics_name_what_the_bits_depend_on():
