@@ -54,7 +54,7 @@ def bad_truncated(folder):
 
 def bad_all_nan(folder):
     write_map(folder / "m.fits", np.full((300, 300), np.nan, "f4"))
-    return {}, "all are NaN"
+    return {}, "too few usable pixels"
 
 
 def bad_small(folder):
