@@ -32,6 +32,7 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    "RAY_worker_niceness": "0",
 }
 # Ray's own name for it: without clusters of several nodes, all its ports are bound to loopback.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}

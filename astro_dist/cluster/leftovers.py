@@ -77,7 +77,9 @@ def remove_cluster(folder: Path, patience_s: float = 10.0) -> None:
                 process.kill()
         psutil.wait_procs(processes, timeout=1.0)
         time.sleep(0.1)
-    shutil.rmtree(folder, ignore_errors=True)
+    # More than once, because this process may be part of the cluster and still write its log.
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_clusters() -> None:
