@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import random
 import time
 from collections import Counter
 
@@ -71,6 +72,19 @@ def test_a_slow_worker_merely_gets_fewer_tasks(tmp_path, reference):
     done = Counter(record["log"]["pid"] for record in records(tmp_path))
     slow = int((tmp_path / "slow").readlink().name.removeprefix("slow-"))
     assert 1 <= done[slow] <= 0.4 * sum(done.values())
+
+
+def shuffled(run, results):
+    tasks = SHARDS.plan(run, results)
+    random.Random(len(results)).shuffle(tasks)
+    return tasks
+
+
+@pytest.mark.parametrize("machine", [{"executor": "serial"}, *({"workers": n} for n in (1, 3, 8))])
+def test_neither_order_nor_workers_change_a_byte(tmp_path, reference, machine):
+    stage = dataclasses.replace(SHARDS, plan=shuffled)
+    Pipeline(tmp_path, validate(ToyConfig, {"machine": machine}), [stage]).execute(Display(live=False))
+    assert tree_digests(tmp_path / "shards") == reference
 
 
 def die(run):

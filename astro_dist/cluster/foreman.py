@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -62,8 +63,11 @@ def serve(pipe: Connection, cluster: Cluster) -> None:
     except AstroDistError as error:
         with contextlib.suppress(OSError):
             pipe.send(("failed", error))
-    # Ray's own farewell waits for a cluster that is gone.
-    os._exit(0)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # Ray's own farewell waits for a cluster that is gone, and makes its folder again.
+        os._exit(0)
 
 
 @contextlib.contextmanager

@@ -214,9 +214,16 @@ def test_a_node_that_dies_is_replaced_and_a_head_that_dies_is_a_stop(cluster, tm
 
 
 @pytest.mark.soak
-def test_a_wrong_token_is_refused_in_one_line(cluster, tmp_path):
+def test_what_the_cluster_cannot_give_is_refused_in_one_line(cluster, tmp_path):
+    driver = cluster.run(tmp_path / "large", threads=64)
+    _, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 2, errors
+    assert (
+        "no node of the Ray cluster can hold a worker of shards, which needs 64 CPU"
+        in errors.splitlines()[-1]
+    )
     cluster.environment["RAY_AUTH_TOKEN"] = "8" * 64
-    driver = cluster.run(tmp_path)
+    driver = cluster.run(tmp_path / "stranger")
     _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 2, errors
     assert f"cannot use the Ray cluster at {HEAD}:6399" in errors.splitlines()[-1]

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -36,9 +37,9 @@ def folders_of(pid):
     return list(short_folder().glob(f"{PREFIX}{pid}-*"))
 
 
-def start(root):
-    slow = '{"shards": {"pause_s": 0.4}}'
-    call = [sys.executable, "-m", "tests.toys", str(root), "ray", "2", slow]
+def start(root, pause_s=0.4):
+    settings = json.dumps({"shards": {"pause_s": pause_s}})
+    call = [sys.executable, "-m", "tests.toys", str(root), "ray", "2", settings]
     return subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
 
 
@@ -127,6 +128,33 @@ def test_what_a_killed_driver_and_foreman_left_is_swept_at_the_next_start():
     assert used.exists()
     remove_cluster(used)
     assert not used.exists()
+
+
+@pytest.mark.parametrize("starts", [1, pytest.param(10, marks=pytest.mark.soak)])
+def test_two_clusters_side_by_side_do_not_mix(tmp_path, reference, starts):
+    for i in range(starts):
+        roots = [tmp_path / f"{side}{i}" for side in "ab"]
+        drivers = [start(root, pause_s=0.0) for root in roots]
+        for driver in drivers:
+            _, errors = driver.communicate(timeout=200)
+            assert driver.returncode == 0, errors
+            assert not folders_of(driver.pid)
+        nodes = []
+        for root in roots:
+            assert tree_digests(root / "shards") == reference
+            logs = [json.loads(p.read_text())["log"] for p in root.glob("ledger/shards/*/[!.]*.json")]
+            nodes.append({log["node"] for log in logs})
+        assert len(nodes[0]) == len(nodes[1]) == 1
+        assert nodes[0] != nodes[1]
+
+
+@pytest.mark.soak
+def test_an_actor_that_hangs_is_replaced(tmp_path, reference):
+    machine = {"executor": "ray", "workers": 2, "task_limit_s": 5}
+    execute(tmp_path, {"machine": machine, "shards": {"hang_once": 3}})
+    assert tree_digests(tmp_path / "shards") == reference
+    (lost,) = [event for event in read_journal(tmp_path) if event["event"] == "lost"]
+    assert lost["task"] == "shard-003"
 
 
 def test_a_wrong_address_is_one_clear_line(tmp_path, monkeypatch):

@@ -139,9 +139,9 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
                 repeated += check_journal(out, cost) if driver else 0
                 cost, rounds = 0, rounds + 1
                 assert stable_digests(out) == digest
-                shutil.rmtree(out / "logs" / "journal")
+                shutil.rmtree(out / "logs" / "journal", ignore_errors=True)
             driver = start(line)
-            wait_for_begin(out, stage, driver)
+            wait_for(out, stage, driver, working=chance.random() < 0.7)
         time.sleep(chance.uniform(0.0, min(6.0, span_s)))
         if driver.poll() is None:
             paid = kill(driver, chance, executor)
@@ -160,11 +160,14 @@ def begun_anew(out, stage):
     return any(product.parent.glob(f".{product.name}.*.part"))
 
 
-def wait_for_begin(out, stage, driver):
-    """Wait until this driver, which is no other than the last, has begun the stage."""
+def wait_for(out, stage, driver, working):
+    """Wait until this driver has begun the stage and, when ``working``, a worker has begun a task."""
     while driver.poll() is None:
-        begun = [e for e in read_journal(out) if e["event"] == "begin" and e["pid"] == driver.pid]
-        if any(event["stage"] == stage for event in begun):
+        events = [event for event in read_journal(out) if event.get("stage") == stage]
+        begun = [e["time"] for e in events if e["event"] == "begin" and e["pid"] == driver.pid]
+        if begun and not working:
+            return
+        if begun and any(e["event"] == "start" and e["time"] >= begun[-1] for e in events):
             return
         time.sleep(0.05)
 

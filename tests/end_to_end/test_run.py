@@ -51,7 +51,17 @@ def test_status_verify_and_second_run(toy_run, capsys):
     assert sum(json.loads(line)["event"] == "skipped" for line in again.stderr.splitlines()) == 8
 
 
-@pytest.mark.parametrize("arguments", [("--on", "serial"), ("--on", "ray", "--workers", 2), ("--workers", 4)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--on", "serial"),
+        ("--on", "ray", "--workers", 2),
+        ("--workers", 4),
+        *(pytest.param(("--workers", n), marks=pytest.mark.soak) for n in (1, 3, 8)),
+        *(pytest.param(("--on", "ray", "--workers", n), marks=pytest.mark.soak) for n in (1, 3, 4, 8)),
+    ],
+    ids=lambda arguments: "".join(str(word).lstrip("-") for word in arguments),
+)
 def test_same_bytes_on_every_executor(toy_run, tmp_path, arguments):
     out, _ = toy_run
     done = run(tmp_path / "run", *arguments)
