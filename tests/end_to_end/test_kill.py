@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from astro_dist.journal import read_journal
-from astro_dist.stages import STAGES
+from astro_dist.stages import STAGES, pipeline, resolve
 from tests.end_to_end.conftest import ROOT, call, stable_digests
 
 MANY_SHARDS = {"generate.objects": 320, "generate.per_shard": 2, "generate.micro_batch": 2}
@@ -198,7 +198,9 @@ def test_two_hundred_kills_of_generate(many_shards, tmp_path, executor):
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("executor", ["processes", "ray"])
-@pytest.mark.parametrize("stage", [name for name, s in STAGES.items() if s.stable and name != "generate"])
+@pytest.mark.parametrize(
+    "stage", [s.name for s in pipeline(resolve({})) if s.stable and s.name != "generate"]
+)
 def test_fifty_kills_of_every_other_stage(toy_run, tmp_path, stage, executor):
     shutil.copytree(toy_run[0], tmp_path / "run")
     disturb_stage(tmp_path / "run", stage, executor, 50, random.Random(5), {})

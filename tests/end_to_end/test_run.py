@@ -22,6 +22,8 @@ PRODUCTS = {
     "field",
 }
 
+DEFAULT_STAGES = [stage.name for stage in stages.pipeline(stages.resolve({}))]
+
 
 def test_the_last_lines_are_the_paths_and_they_exist(toy_run):
     out, done = toy_run
@@ -35,7 +37,7 @@ def test_the_last_lines_are_the_paths_and_they_exist(toy_run):
 def test_nothing_but_json_lines_is_printed_elsewhere_than_on_a_terminal(toy_run):
     _, done = toy_run
     events = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [e["stage"] for e in events if e["event"] == "end"] == list(stages.STAGES)
+    assert [e["stage"] for e in events if e["event"] == "end"] == DEFAULT_STAGES
     assert events[0]["event"] == "plan"
     assert events[0]["disk_bytes"] > 1e6
 
@@ -45,7 +47,7 @@ def test_status_verify_and_second_run(toy_run, capsys):
     assert cli.main(["verify", str(out)]) == 0
     assert cli.main(["status", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("done\n") == len(stages.STAGES)
+    assert shown.count("done\n") == len(DEFAULT_STAGES)
     again = run(out, "--workers", 2)
     assert again.returncode == 0
     assert sum(json.loads(line)["event"] == "skipped" for line in again.stderr.splitlines()) == 8
