@@ -68,7 +68,7 @@ def test_the_number_that_fits_does_fit(stores):
 
 def test_no_object_fits_a_tiny_field(stores):
     with pytest.raises(ConfigError, match="0 do"):
-        lay_out(again(stores, shape=[9, 9], objects=1))
+        lay_out(again(stores, shape=[13, 13], objects=1))
 
 
 def test_stretched_shapes_follow_the_paper(stores):
