@@ -172,11 +172,18 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     from astro_dist import stages
     from astro_dist.pipeline import Pipeline
     from astro_dist.progress import Display
+    from astro_dist.train.ranks import launched_rank
     from astro_dist.work import stop_on_signals
 
+    rank = launched_rank() if only in TRAINED_STAGES else None
+    if rank is not None:
+        arguments.on = "serial"
     root, config = _configure(arguments)
     pipeline = Pipeline(root, config, stages.pipeline(config), only)
     with stop_on_signals():
+        if rank:
+            pipeline.follow(arguments.redo)
+            return 0
         pipeline.execute(Display(), arguments.redo)
     shown = pipeline.results() if only is None else {only: pipeline.root / pipeline.stages[0].product}
     for name, path in shown.items():

@@ -144,6 +144,22 @@ class Pipeline:
                 for stage in self.stages:
                     self._bring(stage, executor, display, allowed)
 
+    def follow(self, redo: Sequence[str] = ()) -> None:
+        """Do a second rank's part of a training that a launcher started, while the first executes it.
+
+        The first rank alone records and publishes; what is recorded, none of them does again.
+        """
+        self.redo = set(redo)
+        for stage in self.stages:
+            state = self._state(stage)
+            run = for_stage(self.run, stage, state.fingerprint)
+            # In this order: the first rank forgets stale records before it makes the output.
+            kept = run.output.exists() or (state.status == "todo" and (self.root / run.target).exists())
+            results = self.ledger.results(stage.name, run.fingerprint) if kept else {}
+            for task in stage.plan(run, results) if state.status != "done" else ():
+                if task.name not in results:
+                    stage.run(stage.open(run), task)
+
     def results(self) -> dict[str, Path]:
         """Return the paths a user wants to see at the end, by what they are."""
         wanted = {"map": "field/map.fits", "truth": "field/truth.fits"}

@@ -110,13 +110,14 @@ class Training:
                 self._report(done, figures)
                 if done == self.config.steps:
                     break
-                stop = _stop_asked()
-                due = stop is not None or time.monotonic() - saved_s > self.config.checkpoint_every_s
-                if self._leader_says(due):
+                due = self.rank == 0 and time.monotonic() - saved_s > self.config.checkpoint_every_s
+                own_stop = _stop_asked()
+                due, stop = self._any_rank(due, own_stop is not None)
+                if due or stop:
                     self._save(done)
                     saved_s = time.monotonic()
-                if stop is not None:
-                    raise stop
+                if stop:
+                    raise own_stop or StoppedError("another rank was stopped; run the same command to go on")
         return figures
 
     def publish(self, folder: Path) -> dict[str, Any]:
@@ -199,12 +200,12 @@ class Training:
             shown = {name: round(value, 4) for name, value in figures.items()}
             self.run.progress("train", done, self.config.steps, **shown)
 
-    def _leader_says(self, wish: bool) -> bool:
-        """Return the first rank's wish on every rank: clocks differ, collective calls must not."""
+    def _any_rank(self, *wishes: bool) -> list[bool]:
+        """Return which wishes any rank has: collective calls must come from all ranks or none."""
         if self.config.ranks == 1:
-            return wish
-        vote = torch.tensor(float(wish and self.rank == 0), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(vote, "sum") > 0)
+            return list(wishes)
+        votes = torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device)
+        return [bool(vote) for vote in self.accelerator.reduce(votes, "sum") > 0]
 
     def _save(self, done: int) -> None:
         def write(folder: Path) -> None:

@@ -1,10 +1,13 @@
 """Starts the ranks of a training as child processes and speaks for them.
 
 Children are `python -m astro_dist.train.ranks`: the worker of a stage may be a daemonic process, which
-may not use multiprocessing itself. They end with their parent, and with each other.
+may not use multiprocessing itself. They end with their parent, and with each other. Where torchrun,
+`accelerate launch` or Ray Train started this process as one rank of several (`launched_rank`), nothing
+is started: every rank runs the same `astro-dist train`.
 """
 
 import json
+import math
 import os
 import pickle
 import socket
@@ -17,6 +20,14 @@ from typing import Any
 
 from astro_dist import errors, work
 from astro_dist.processes import die_with_parent
+
+GRACE_S = 60.0
+"""How long ranks may take over the checkpoint that a stop asks for."""
+
+
+def launched_rank() -> int | None:
+    """Return which rank of a launcher's this process is; None where no launcher started it."""
+    return int(os.environ["RANK"]) if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else None
 
 
 def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
@@ -31,15 +42,27 @@ def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
         folder, port = Path(name), _free_port()
         children = [_start(run, rank, ranks, port, folder) for rank in range(ranks)]
         try:
-            while any(child.poll() is None for child in children):
-                work.check_stop()
-                if any(child.poll() for child in children):
-                    break
-                time.sleep(0.1)
+            _watch(children)
         finally:
             _end(children)
         _raise_first(folder, children)
         return dict(json.loads((folder / "0.json").read_text())["result"])
+
+
+def _watch(children: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until all ranks have ended or one has failed; pass a stop on and give it time."""
+    deadline_s = math.inf
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline_s:
+        if any(child.poll() for child in children) and deadline_s == math.inf:
+            break
+        try:
+            work.check_stop()
+        except errors.StoppedError:
+            if deadline_s == math.inf:
+                deadline_s = time.monotonic() + GRACE_S
+                for child in children:
+                    child.terminate()
+        time.sleep(0.1)
 
 
 def _start(run: work.Run, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -97,7 +120,8 @@ def main(outcome: Path) -> int:
     try:
         from astro_dist.train.loop import train
 
-        answer: dict[str, Any] = {"result": train(run)}
+        with work.stop_on_signals():
+            answer: dict[str, Any] = {"result": train(run)}
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     outcome.write_text(json.dumps(answer))

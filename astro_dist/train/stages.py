@@ -22,14 +22,14 @@ def _prepare(run: Run) -> None:
 
 
 def _train(run: Run, task: Task) -> dict[str, Any]:
+    from astro_dist.train.ranks import launched_rank, train_on_ranks
+
     section: TrainingConfig = getattr(run.config, run.stage)
-    if section.ranks == 1 and section.strategy == "ddp":
-        from astro_dist.train.loop import train
+    if launched_rank() is None and (section.ranks > 1 or section.strategy != "ddp"):
+        return train_on_ranks(run, section.ranks)
+    from astro_dist.train.loop import train
 
-        return train(run)
-    from astro_dist.train.ranks import train_on_ranks
-
-    return train_on_ranks(run, section.ranks)
+    return train(run)
 
 
 def _finish(run: Run, results: Results) -> dict[str, Any]:
