@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
     _add_run(_add(commands, "status", "say how far a run is"))
+    _add_cluster_commands(commands)
     verify = _add(commands, "verify", "read every product again and compare checksums")
     verify.add_argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
     _add_run(_add(commands, "repair", "set damaged products aside, so that the next run makes them anew"))
@@ -65,6 +66,21 @@ def build_parser() -> argparse.ArgumentParser:
         "path", type=Path, nargs="?", default=Path("astro_dist.yaml"), help="the new file (astro_dist.yaml)"
     )
     return parser
+
+
+def _add_cluster_commands(commands: Any) -> None:
+    logs = _add(commands, "logs", "show the end of what the Slurm jobs of a run printed")
+    _add_run(logs)
+    logs.add_argument("--stage", metavar="STAGE", help="of this stage only")
+    logs.add_argument("--lines", type=int, default=20, metavar="N", help="how many lines of each (20)")
+    _add_run(_add(commands, "cancel", "take the jobs of a run out of the Slurm queue"))
+    # What a job runs on a node; a user has no need to call it.
+    job = commands.add_parser("job")
+    _add_run(job)
+    job.add_argument("--stage", required=True)
+    job.add_argument("--share", action="store_true")
+    job.add_argument("--begin")
+    job.add_argument("--redo", action="append", default=[])
 
 
 def _add(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
@@ -104,6 +120,8 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help="replace what this stage and those after it have published",
     )
+    parser.add_argument("--cluster", type=Path, metavar="FILE", help="submit to Slurm as this file says")
+    parser.add_argument("--dry-run", action="store_true", help="with --cluster: print the sbatch files only")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,6 +153,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _doctor()
     if command == "status":
         return _status(arguments.run)
+    if command == "logs":
+        return _logs(arguments.run, arguments.stage, arguments.lines)
+    if command == "cancel":
+        return _cancel(arguments.run)
+    if command == "job":
+        return _job(arguments)
     if command == "verify":
         return _verify(arguments.path)
     if command == "repair":
@@ -170,16 +194,21 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
     from astro_dist import stages
+    from astro_dist.errors import ConfigError
     from astro_dist.pipeline import Pipeline
     from astro_dist.progress import Display
+    from astro_dist.stopping import stop_on_signals
     from astro_dist.train.ranks import launched_rank
-    from astro_dist.work import stop_on_signals
 
     rank = launched_rank() if only in TRAINED_STAGES else None
     if rank is not None:
         arguments.on = "serial"
     root, config = _configure(arguments)
     pipeline = Pipeline(root, config, stages.pipeline(config), only)
+    if arguments.cluster is not None:
+        return _submit(arguments, pipeline)
+    if arguments.dry_run:
+        raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     with stop_on_signals():
         if rank:
             pipeline.follow(arguments.redo)
@@ -188,6 +217,68 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     shown = pipeline.results() if only is None else {only: pipeline.root / pipeline.stages[0].product}
     for name, path in shown.items():
         print(f"{name}: {path}")
+    return 0
+
+
+def _submit(arguments: argparse.Namespace, pipeline: Any) -> int:
+    from astro_dist.cluster.sites import load_site
+    from astro_dist.cluster.slurm import sbatch_text
+    from astro_dist.progress import Display
+    from astro_dist.stages import STAGES
+    from astro_dist.submit import Chain
+
+    site = load_site(arguments.cluster, set(STAGES))
+    chain = Chain(pipeline, site, arguments.redo)
+    if arguments.dry_run:
+        for name, job in chain.preview():
+            print(f"==> {name} <==\n{sbatch_text(site, job, chain.logs)}")
+        return 0
+    lines = chain.submit(Display())
+    print("\n".join(lines) if lines else "everything is done already")
+    print(f"astro-dist status {chain.root}   says how far it is; the same command queues what is missing")
+    return 0
+
+
+def _job(arguments: argparse.Namespace) -> int:
+    """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
+    from astro_dist.cluster.slurm import TIME_UP
+    from astro_dist.errors import TimeUpError
+    from astro_dist.progress import Display
+    from astro_dist.share import close_stage, do_share
+    from astro_dist.stopping import stop_on_signals
+
+    pipeline = _open_run(arguments.run, arguments.stage)
+    try:
+        with stop_on_signals():
+            if arguments.share:
+                number, parts = (int(os.environ[f"SLURM_ARRAY_TASK_{what}"]) for what in ("ID", "COUNT"))
+                do_share(pipeline, arguments.stage, number, parts, Display())
+            else:
+                close_stage(pipeline, arguments.redo, arguments.begin, Display())
+    except TimeUpError as error:
+        print(f"astro-dist: {error}", file=sys.stderr)
+        return TIME_UP
+    return 0
+
+
+def _logs(root: Path, stage: str | None, count: int) -> int:
+    from astro_dist.errors import ConfigError
+    from astro_dist.submit import log_folder
+
+    paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
+    if not paths:
+        raise ConfigError(f"no job of {root} has printed anything yet; `astro-dist status {root}` says why")
+    for path in paths:
+        last = path.read_text(errors="replace").splitlines()[-count:]
+        print("\n".join([f"==> {path} <==", *last]))
+    return 0
+
+
+def _cancel(root: Path) -> int:
+    from astro_dist.submit import cancel_run
+
+    ids = cancel_run(root)
+    print(f"cancelled: {', '.join(ids)}" if ids else f"no job of {root} is in the queue")
     return 0
 
 
@@ -204,7 +295,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _open_run(root: Path) -> Any:
+def _open_run(root: Path, only: str | None = None) -> Any:
     """Return the pipeline of an existing run directory."""
     from astro_dist import stages
     from astro_dist.config import load_yaml
@@ -219,7 +310,7 @@ def _open_run(root: Path) -> Any:
         raise ConfigError(
             f"{root / 'config.yaml'}, which a run wrote, cannot be used by astro-dist {__version__}: {error}"
         ) from None
-    return Pipeline(root, config, stages.pipeline(config))
+    return Pipeline(root, config, stages.pipeline(config), only)
 
 
 def _status(root: Path) -> int:

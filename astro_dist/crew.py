@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from astro_dist.errors import StoppedError
+from astro_dist.errors import StoppedError, TimeUpError
 from astro_dist.journal import Journal
 from astro_dist.ledger import Result
+from astro_dist.stopping import check_stop, seconds_left
 from astro_dist.work import (
     Attempts,
     Failure,
@@ -23,7 +24,6 @@ from astro_dist.work import (
     Task,
     WorkerHungError,
     WorkerLostError,
-    check_stop,
 )
 
 MAX_FALSE_STARTS = 5
@@ -41,6 +41,11 @@ class Patience:
 
     def __init__(self, limit_s: float | None) -> None:
         self.given_s, self.seconds = limit_s, list[float]()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a task that is begun now would not end before the time is up."""
+        return seconds_left() < max(self.seconds[-10:], default=0.0)
 
     @property
     def limit_s(self) -> float:
@@ -78,13 +83,18 @@ News = tuple[Seat, str, Any]
 """A seat, what happened (``placed``, ``ready``, ``done`` or ``failed``) and the result or error."""
 
 
+def wait_no_longer() -> None:
+    """Raise when a stop was asked for, or when tasks were given the time to end that there is."""
+    check_stop(waiting=True)
+
+
 class WatchedCrew(ABC):
     """At most ``size`` workers of one stage, hired when there are tasks for them.
 
     ``check`` is called between news and raises when the work should not go on.
     """
 
-    def __init__(self, stage: Stage, run: Run, size: int, check: Callable[[], None] = check_stop) -> None:
+    def __init__(self, stage: Stage, run: Run, size: int, check: Callable[[], None] = wait_no_longer) -> None:
         self.stage, self.run, self.size, self.check = stage, run, size, check
         self.seats: list[Seat] = []
         self.patience = Patience(getattr(run.config, "machine", MachineConfig()).task_limit_s)
@@ -113,9 +123,11 @@ class WatchedCrew(ABC):
             self._hire(self.seats[-1])
         while queue or any(seat.task for seat in self.seats):
             self.check()
-            for seat in self.seats:
-                if seat.state == "idle" and queue:
-                    self._give(seat, queue.popleft())
+            if self.patience.hopeless:
+                if not any(seat.task for seat in self.seats):
+                    raise TimeUpError("no task ends in the time left; run the same command to go on")
+            else:
+                self._hand_out(queue)
             for seat, kind, value in self.hear(TICK_S):
                 task = seat.task
                 if kind == "failed":
@@ -126,6 +138,11 @@ class WatchedCrew(ABC):
                     on_done(task, value)
             self._replace_silent(attempts, queue)
         return attempts.failures
+
+    def _hand_out(self, queue: deque[Task]) -> None:
+        for seat in self.seats:
+            if seat.state == "idle" and queue:
+                self._give(seat, queue.popleft())
 
     def _hire(self, seat: Seat) -> None:
         seat.task, seat.heard = None, time.monotonic()

@@ -54,3 +54,7 @@ class StoppedError(AstroDistError):
     """Stopped on request, or by a condition that the same command outlives once it is mended."""
 
     exit_code = 75
+
+
+class TimeUpError(StoppedError):
+    """Stopped because the time of this machine is up; nothing is wrong."""

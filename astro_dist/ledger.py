@@ -97,6 +97,28 @@ class Ledger:
             for task in tasks:
                 (folder / f"{task}.json").unlink(missing_ok=True)
 
+    def give_up(self, stage: str, fingerprint: str, task: str, reason: str) -> None:
+        """Say that a task failed for good, so that nobody tries it again before the next command."""
+        publish_json(self.given_up_folder(stage, fingerprint) / f"{task}.json", {"reason": reason})
+
+    def given_up(self, stage: str, fingerprint: str) -> dict[str, str]:
+        """Return ``{task name: reason}`` of the tasks that were given up."""
+        paths = sorted(self.given_up_folder(stage, fingerprint).glob("[!.]*.json"))
+        return {path.stem: _load(path)["reason"] for path in paths}
+
+    def given_up_folder(self, stage: str, fingerprint: str) -> Path:
+        """Return the folder with the marks of the tasks that were given up."""
+        return self.task_folder(stage, fingerprint) / ".given-up"
+
+    def begin(self, stage: str, fingerprint: str) -> None:
+        """Say which version of a stage the workers of an array are to work on."""
+        publish_json(self.root / stage / "begun.json", {"fingerprint": fingerprint})
+
+    def begun(self, stage: str) -> str | None:
+        """Return the fingerprint that workers are to work on, None when there is nothing to do."""
+        path = self.root / stage / "begun.json"
+        return str(_load(path)["fingerprint"]) if path.exists() else None
+
     def published(self, stage: str) -> Published | None:
         """Return what the stage has published, or None."""
         path = self.root / f"{stage}.json"

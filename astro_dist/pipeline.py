@@ -40,6 +40,7 @@ from astro_dist.work import (
     Crew,
     Estimate,
     Executor,
+    Failure,
     Run,
     SerialExecutor,
     Stage,
@@ -66,7 +67,10 @@ class StageState:
 
 
 class Pipeline:
-    """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them."""
+    """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them.
+
+    ``closing`` marks the job that ends a stage after the workers of an array.
+    """
 
     def __init__(self, root: Path, config: Any, stages: Sequence[Stage], only: str | None = None) -> None:
         self.root, self.config = root.resolve(), config
@@ -74,6 +78,7 @@ class Pipeline:
         self.ledger = Ledger(self.root)
         self.known, self.only = list(stages), only
         self.redo: set[str] = set()
+        self.closing = False
         self.stages = [s for s in self.known if only in (None, s.name)]
         if not self.stages:
             raise ConfigError(
@@ -128,21 +133,42 @@ class Pipeline:
     def execute(self, display: Display, redo: Sequence[str] = ()) -> None:
         """Bring every stage to its end; publish each product as soon as it is whole."""
         machine = choose_machine(self.config.machine)
+        with self.opened(display, redo) as allowed, self.executor(machine) as executor:
+            for stage in self.stages:
+                self._bring(stage, executor, display, allowed)
+
+    def permit(self, redo: Sequence[str]) -> set[str]:
+        """Return the stages that may be replaced; refuse what would mix or replace others."""
         for name in redo:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
         self.redo = set(redo)
+        allowed = self._closure(redo)
+        self._refuse_mixing()
+        self._refuse_replacing(allowed)
+        return allowed
+
+    @contextlib.contextmanager
+    def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
+        """Hold the driver lock of a run directory in which all is ready; yield what may be replaced."""
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
-            allowed = self._closure(redo)
-            self._refuse_mixing()
-            self._refuse_replacing(allowed)
+            allowed = self.permit(redo)
             self._announce(display)
             text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             publish_bytes(self.root / "config.yaml", text.encode())
             remove(self.root / "logs" / "progress")
-            with self._executor(machine) as executor:
-                for stage in self.stages:
-                    self._bring(stage, executor, display, allowed)
+            yield allowed
+
+    def begin(self, stage: Stage) -> None:
+        """Make all ready for workers that share the tasks of a stage; under the driver lock."""
+        state = self._state(stage)
+        if state.status == "done":
+            return
+        run = for_stage(self.run, stage, state.fingerprint)
+        self._tidy(run, state.status)
+        stage.prepare(run)
+        Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
+        self.ledger.begin(stage.name, state.fingerprint)
 
     def follow(self, redo: Sequence[str] = ()) -> None:
         """Do a second rank's part of a training that a launcher started, while the first executes it.
@@ -242,7 +268,8 @@ class Pipeline:
         require_space(self.root, max(0, needed - begun))
 
     @contextlib.contextmanager
-    def _executor(self, machine: Machine) -> Iterator[Executor]:
+    def executor(self, machine: Machine) -> Iterator[Executor]:
+        """Open where workers come from, as the configuration says."""
         kind = self.config.machine.executor
         if kind == "serial":
             yield SerialExecutor()
@@ -253,7 +280,8 @@ class Pipeline:
             with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
                 yield executor
         else:
-            yield ProcessExecutor(machine.workers_for, 0 if machine.fake_gpus else machine.gpus)
+            gpus = 0 if machine.fake_gpus else machine.gpus
+            yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
         state = self._state(stage)
@@ -282,8 +310,13 @@ class Pipeline:
         self._write_manifest()
 
     def _tidy(self, run: Run, status: str) -> None:
-        """Drop what killed workers left behind; records whose data are gone are forgotten."""
+        """Drop what killed workers left behind; records whose data are gone are forgotten.
+
+        What workers of an array gave up stays given up for the job that closes after them.
+        """
         final = self.root / run.target
+        if not self.closing:
+            remove(self.ledger.given_up_folder(run.stage, run.fingerprint))
         final.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self.root, self.ledger.root, self.ledger.task_folder(run.stage, run.fingerprint)):
             sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
@@ -325,9 +358,11 @@ class Pipeline:
             missing = [task for task in tasks if task.name not in results]
             if not missing:
                 return
+            marks = self.ledger.given_up(stage.name, run.fingerprint)
+            failures = [Failure(task.name, marks[task.name]) for task in missing if task.name in marks]
             stage.prepare(run)
             display.tasks(stage, len(tasks) - len(missing), len(tasks))
-            failures = crew.execute(missing, display.done)
+            failures += crew.execute([task for task in missing if task.name not in marks], display.done)
             if failures:
                 lines = "; ".join(f"{f.task}: {f.reason}" for f in failures[:5])
                 more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""

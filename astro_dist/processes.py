@@ -22,16 +22,17 @@ class ProcessExecutor:
     """Does the tasks in worker processes that pull one at a time; a lost or hung one is replaced.
 
     ``workers_for(stage, run)`` says how many; with ``gpus`` the workers of a stage that wants one are
-    pinned to them in turn.
+    pinned to them in turn. The first worker has the number ``first``.
     """
 
-    def __init__(self, workers_for: Callable[[Stage, Run], int], gpus: int = 0) -> None:
-        self.workers_for, self.gpus = workers_for, gpus
+    def __init__(self, workers_for: Callable[[Stage, Run], int], gpus: int = 0, first: int = 0) -> None:
+        self.workers_for, self.gpus, self.first = workers_for, gpus, first
 
     @contextlib.contextmanager
     def crew(self, stage: Stage, run: Run) -> Iterator["ProcessCrew"]:
         """See `astro_dist.work.Executor`."""
-        crew = ProcessCrew(stage, run, self.workers_for(stage, run), self.gpus if stage.gpu else 0)
+        gpus = visible_gpus(self.gpus) if stage.gpu else []
+        crew = ProcessCrew(stage, run, self.workers_for(stage, run), gpus, self.first)
         try:
             yield crew
         finally:
@@ -41,13 +42,14 @@ class ProcessExecutor:
 class ProcessCrew(WatchedCrew):
     """Worker processes, each at the far end of a pipe."""
 
-    def __init__(self, stage: Stage, run: Run, size: int, gpus: int) -> None:
+    def __init__(self, stage: Stage, run: Run, size: int, gpus: list[str], first: int) -> None:
         super().__init__(stage, run, size)
-        self.gpus = gpus
+        self.gpus, self.first = gpus, first
 
     def make_seat(self, number: int) -> Seat:
         """See `WatchedCrew`."""
-        return _Hand(self.stage, self.run, number, number % self.gpus if self.gpus else None)
+        gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
+        return _Hand(self.stage, self.run, self.first + number, gpu)
 
     def hear(self, timeout_s: float) -> list[News]:
         """See `WatchedCrew`."""
@@ -66,7 +68,7 @@ class ProcessCrew(WatchedCrew):
 class _Hand(Seat):
     """The driver's end of one worker process."""
 
-    def __init__(self, stage: Stage, run: Run, number: int, gpu: int | None) -> None:
+    def __init__(self, stage: Stage, run: Run, number: int, gpu: str | None) -> None:
         super().__init__(number)
         self.args, self.gpu = (stage, run, number), gpu
 
@@ -131,12 +133,19 @@ def _portable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
+def visible_gpus(count: int) -> list[str]:
+    """Return what names the first ``count`` GPUs that this process may see."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [part.strip() for part in named.split(",")] if named else [str(n) for n in range(count)]
+    return names[:count]
+
+
 @contextlib.contextmanager
-def _environment(threads: int, gpu: int | None) -> Iterator[None]:
+def _environment(threads: int, gpu: str | None) -> Iterator[None]:
     """Pin the threads of every numerical library, and the GPU, of processes started inside."""
     wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if gpu is not None:
-        wanted["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        wanted["CUDA_VISIBLE_DEVICES"] = gpu
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

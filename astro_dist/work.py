@@ -8,8 +8,6 @@ same bytes each time, so an executor may retry, lose and repeat workers as it li
 import contextlib
 import json
 import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +30,8 @@ from astro_dist.files import PART, Anchor, is_disk_full, publish_bytes
 from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Result
 from astro_dist.seeds import stream
+from astro_dist.stopping import check_stop as check_stop
+from astro_dist.stopping import stop_on_signals as stop_on_signals
 
 MAX_ATTEMPTS = 3
 MAX_LOSSES = 12
@@ -253,7 +253,7 @@ class Attempts:
     """Decides what follows a failed task: stop everything, try again, or give the task up."""
 
     def __init__(self, run: Run) -> None:
-        self.anchor = Anchor(run.root)
+        self.run, self.anchor = run, Anchor(run.root)
         self.counts: dict[str, int] = {}
         self.failures: list[Failure] = []
 
@@ -271,6 +271,7 @@ class Attempts:
             return True
         kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
         self.failures.append(Failure(task.name, f"{kind}{error}"))
+        self.run.ledger.give_up(self.run.stage, self.run.fingerprint, task.name, f"{kind}{error}")
         return False
 
 
@@ -314,33 +315,6 @@ class _Alone:
             else:
                 on_done(task, result)
         return attempts.failures
-
-
-_stop = threading.Event()
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask for a clean stop; a second Ctrl-C ends at once."""
-
-    def ask(number: int, frame: Any) -> None:
-        if _stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        _stop.set()
-
-    _stop.clear()
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def check_stop() -> None:
-    """Raise `StoppedError` once a stop was asked for; long tasks call it between steps."""
-    if _stop.is_set():
-        raise StoppedError("stopped on request; run the same command to go on")
 
 
 _last_report: dict[str, float] = {}

@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "astro_dist"
 LAYERS = [
-    {"errors", "seeds", "files", "config", "journal", "ledger", "integrity", "work", "crew", "processes"},
+    {
+        "errors",
+        "stopping",
+        "seeds",
+        "files",
+        "config",
+        "journal",
+        "ledger",
+        "integrity",
+        "work",
+        "crew",
+        "processes",
+    },
     {"sky", "models", "cluster"},
     {"store"},
     {"metrics", "field"},
@@ -16,6 +28,7 @@ LAYERS = [
     {"report"},
     {"stages"},
     {"progress", "pipeline", "doctor"},
+    {"share", "submit"},
     {"status"},
     {"cli"},
     {"__main__"},

@@ -52,6 +52,8 @@ class Machine:
     fake_gpus: bool = False
     gpus_per_worker: float = 1.0
     gpus_asked: bool = False
+    first_worker: int = 0
+    """The number of the first worker here, where several machines share the tasks of a stage."""
 
     def workers_for(self, stage: Stage, run: Run) -> int:
         """Return how many workers do a stage at once: what fits on the GPUs, else on the cores."""

@@ -37,7 +37,7 @@ def time_crew(executor, tasks, workers, root):
     SHARDS.prepare(run)
     ends = []
     begin = time.perf_counter()
-    executors = pipeline._executor(choose_machine(pipeline.config.machine))
+    executors = pipeline.executor(choose_machine(pipeline.config.machine))
     with executors as opened, opened.crew(SHARDS, run) as crew:
         failures = crew.execute(SHARDS.plan(run, {}), lambda task, result: ends.append(time.perf_counter()))
     assert not failures

@@ -1,0 +1,117 @@
+"""What a Slurm site is: the resources each stage asks for, the limits, how a job begins there.
+
+A cluster file is YAML: ``resources`` hold for every stage, and what ``stages`` says of one replaces
+them for it. Nothing in it changes a byte of any product.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from astro_dist.config import Section, load_yaml, nearest, validate
+from astro_dist.errors import ConfigError
+
+
+class Resources(Section):
+    """What the jobs of one stage ask Slurm for."""
+
+    partition: str | None = None
+    """Where the jobs wait; by default the site's own default."""
+    account: str | None = None
+    """Who pays."""
+    qos: str | None = None
+    """Quality of service."""
+    constraint: str | None = None
+    """Features a node must have, as `sbatch --constraint` takes them."""
+    reservation: str | None = None
+    """A reservation to run in."""
+    nodes: int = Field(default=1, ge=1)
+    """Nodes of one job: with more than one, Ray or the ranks of a training spread over them."""
+    workers: int = Field(default=1, ge=1)
+    """How many jobs, as one array, share the tasks of a stage of one node; 1 is a single job."""
+    at_once: int | None = Field(default=None, ge=1)
+    """How many of the array may run at the same time; by default all."""
+    cpus: int = Field(default=8, ge=1)
+    """Cores per node."""
+    gpus: int = Field(default=0, ge=0)
+    """GPUs per node."""
+    gpu_type: str | None = None
+    """Their type, where the site tells types apart."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Memory per node; by default what the site gives."""
+    minutes: int = Field(default=240, ge=1)
+    """Time limit of one job. One that needs longer stops cleanly and is put back into the queue."""
+    exclusive: bool = False
+    """Whether the job wants its nodes for itself."""
+    sbatch: tuple[str, ...] = ()
+    """Further options for sbatch, such as ``--mail-type=FAIL``."""
+
+
+class Limits(Section):
+    """What the site allows, checked before anything is queued; what is left out is not checked."""
+
+    minutes: int | None = Field(default=None, ge=1)
+    """The longest time limit of a job."""
+    nodes: int | None = Field(default=None, ge=1)
+    """The most nodes of a job."""
+    cpus: int | None = Field(default=None, ge=1)
+    """Cores of a node."""
+    gpus: int | None = Field(default=None, ge=0)
+    """GPUs of a node."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """Memory of a node."""
+    array: int | None = Field(default=None, ge=1)
+    """The most elements of an array."""
+    jobs: int | None = Field(default=None, ge=1)
+    """The most jobs of a user in the queue, each element of an array counted."""
+    files: int | None = Field(default=None, ge=1)
+    """The most files the quota leaves room for."""
+    disk_gb: float | None = Field(default=None, gt=0)
+    """The most disk the quota leaves room for."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """The most GPU-hours a run may cost by its estimate."""
+
+
+class Site(Section):
+    """A Slurm site, as one cluster file describes it."""
+
+    resources: Resources = Resources()
+    """What every stage asks for."""
+    stages: dict[str, Resources] = Field(default_factory=dict)
+    """What single stages ask for instead: only what differs."""
+    limits: Limits = Limits()
+    """What the site allows."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell before the job proper: modules, environments."""
+    container: str | None = None
+    """What to put before the command, such as ``singularity exec --nv image.sif``."""
+    python: str | None = None
+    """The interpreter on the compute nodes; by default the one that submits."""
+    scratch: str = "${TMPDIR:-/tmp}"
+    """Folder on a node for caches, which are kept out of the home directory; may name variables."""
+    shared: tuple[str, ...] = ()
+    """Folders that all nodes see; when given, a run directory elsewhere is refused."""
+    stop_before_s: int = Field(default=180, ge=10)
+    """How long before the time limit a job begins to stop; a fifth of the limit at most."""
+    requeues: int = Field(default=50, ge=0)
+    """How often a job may put itself back into the queue."""
+
+    def of(self, stage: str) -> Resources:
+        """Return what the jobs of a stage ask for."""
+        return self.stages.get(stage, self.resources)
+
+
+def load_site(path: Path, stages: set[str]) -> Site:
+    """Read a cluster file; ``stages`` are the names that it may speak of."""
+    tree: dict[str, Any] = load_yaml(path)
+    base, own = tree.get("resources") or {}, tree.get("stages") or {}
+    if isinstance(base, dict) and isinstance(own, dict):
+        for name in own:
+            if name not in stages:
+                raise ConfigError(f"{path}: stages: no stage is called {name!r}: {nearest(name, stages)}")
+        tree = {**tree, "stages": {name: {**base, **(given or {})} for name, given in own.items()}}
+    try:
+        return validate(Site, tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

@@ -1,0 +1,194 @@
+"""Jobs on a Slurm cluster: their sbatch files, their submission through submitit, what the queue says.
+
+A job is a command of ours; submitit writes the sbatch file and submits it, nothing is pickled. Whether
+work is done is read from the ledger alone, so that accounting is not needed and sacct never called.
+"""
+
+import contextlib
+import getpass
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astro_dist.cluster.sites import Resources, Site
+from astro_dist.errors import ConfigError
+
+TIME_UP = 99
+"""Exit code of a job's command that wants to be put back into the queue."""
+WARNING_S = 60
+ANSWER_S = 60
+CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission: a job, or with ``array`` so many that share the tasks of a stage."""
+
+    name: str
+    stage: str
+    arguments: tuple[str, ...]
+    resources: Resources
+    array: int | None = None
+    after: str | None = None
+    """A job that must have ended well before."""
+    after_any: str | None = None
+    """A job that must have ended, however it did."""
+
+
+def sbatch_text(site: Site, job: Job, logs: Path) -> str:
+    """Return the sbatch file of a job."""
+    return str(_executor(site, job, logs)._make_submission_file_text(_command(site, job), ""))
+
+
+def submit(site: Site, job: Job, logs: Path) -> str:
+    """Put a job into the queue and return its id.
+
+    Raises
+    ------
+    ConfigError
+        Slurm does not want it.
+    """
+    text = sbatch_text(site, job, logs)
+    path = logs / f"{job.stage}-{'workers' if job.array else 'job'}.sbatch"
+    path.write_text(text)
+    return call_slurm("sbatch", "--parsable", str(path)).partition(";")[0].strip()
+
+
+def test_submission(site: Site, job: Job, logs: Path) -> None:
+    """Ask Slurm whether it would take a job, without queueing it; `ConfigError` when not."""
+    call_slurm("sbatch", "--test-only", text=sbatch_text(site, job, logs))
+
+
+def call_slurm(*command: str, text: str | None = None) -> str:
+    """Call one of Slurm's commands and return what it printed."""
+    if shutil.which(command[0]) is None:
+        raise ConfigError(
+            f"there is no {command[0]} on PATH: this machine has no Slurm; run without --cluster, "
+            "or on a login node"
+        )
+    try:
+        answer = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{command[0]} does not answer ({error}); is the scheduler up?") from None
+    if answer.returncode:
+        reason = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
+        raise ConfigError(f"Slurm refuses ({command[0]}): {reason}; mend the cluster file")
+    return answer.stdout
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job, or some elements of an array, as the queue shows them."""
+
+    id: str
+    element: str
+    state: str
+    reason: str
+    nodes: str
+    start: str
+
+
+def read_queue(ids: set[str]) -> dict[str, list[Queued]]:
+    """Return what the queue holds of some jobs, by id; one call, whatever their number."""
+    if not ids:
+        return {}
+    output = call_slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%K|%T|%r|%N|%S")
+    found: dict[str, list[Queued]] = {}
+    for line in output.splitlines():
+        row = Queued(*line.strip().split("|", 5))
+        if row.id in ids:
+            found.setdefault(row.id, []).append(row)
+    return found
+
+
+def cancel(ids: Sequence[str]) -> None:
+    """Take jobs out of the queue; harmless for those that have ended."""
+    if ids:
+        call_slurm("scancel", *ids)
+
+
+def _executor(site: Site, job: Job, logs: Path) -> Any:
+    import submitit
+
+    asked = job.resources
+    dependency = [f"afterok:{job.after}"] if job.after else []
+    dependency += [f"afterany:{job.after_any}"] if job.after_any else []
+    number = "%A_%a" if job.array else "%j"
+    flags: dict[str, Any] = {
+        "signal": f"B:USR2@{WARNING_S}",
+        "output": str(logs / f"{job.stage}-{number}.out"),
+        "requeue": True,
+        "kill-on-invalid-dep": "yes",
+        "reservation": asked.reservation,
+        "gres": f"gpu:{asked.gpu_type + ':' if asked.gpu_type else ''}{asked.gpus}" if asked.gpus else None,
+    }
+    for option in asked.sbatch:
+        name, _, value = option.removeprefix("--").partition("=")
+        flags[name] = value or True
+    with contextlib.suppress(RuntimeError):
+        executor = submitit.SlurmExecutor(folder=logs)
+        executor.update_parameters(
+            job_name=job.name,
+            partition=asked.partition,
+            account=asked.account,
+            qos=asked.qos,
+            constraint=asked.constraint,
+            nodes=asked.nodes,
+            ntasks_per_node=1,
+            cpus_per_task=asked.cpus,
+            mem=f"{round(asked.memory_gb * 1024)}MB" if asked.memory_gb else None,
+            time=asked.minutes,
+            exclusive=asked.exclusive or None,
+            dependency=",".join(dependency) or None,
+            wckey=None,
+            stderr_to_stdout=True,
+            use_srun=False,
+            setup=_setup(site, asked),
+            array_parallelism=asked.at_once or job.array or 1,
+            additional_parameters={name: value for name, value in flags.items() if value is not None},
+        )
+        if job.array:
+            executor.parameters["map_count"] = job.array
+        return executor
+    raise ConfigError("there is no srun on PATH: this machine has no Slurm; run on a login node")
+
+
+def _setup(site: Site, asked: Resources) -> list[str]:
+    """Return the lines before the command: the site's own, the deadline, caches off the home directory."""
+    margin_s = min(site.stop_before_s, asked.minutes * 60 // 5)
+    caches = [f'export {name}="$cache/{name}"' for name in CACHES]
+    return [
+        *site.setup,
+        f"end=${{SLURM_JOB_END_TIME:-$(($(date +%s) + {asked.minutes * 60}))}}",
+        f"export ASTRO_DIST_END_AT=$end ASTRO_DIST_STOP_AT=$((end - {margin_s}))",
+        f'cache="{site.scratch}/astro_dist-$(id -u)"',
+        *caches,
+        f'mkdir -p -m 700 "$cache" {" ".join(f"{chr(34)}${name}{chr(34)}" for name in CACHES)}',
+    ]
+
+
+def _command(site: Site, job: Job) -> str:
+    """Return the lines that run the command, pass signals on and put the job back when its time is up."""
+    python = site.python or sys.executable
+    words = shlex.join([python, "-m", "astro_dist", *job.arguments])
+    line = f"{site.container} {words}" if site.container else words
+    return f"""{line} &
+pid=$!
+trap 'kill -TERM $pid' TERM
+trap 'kill -USR2 $pid' USR2
+while wait $pid; code=$?; kill -0 $pid 2>/dev/null; do :; done
+wait $pid
+code=$?
+if [ $code = {TIME_UP} ]; then
+    code=75
+    id=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}
+    [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] && scontrol requeue $id && sleep 30
+fi
+exit $code"""

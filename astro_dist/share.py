@@ -1,0 +1,194 @@
+"""A worker of an array: takes its share of a stage's tasks, then what others have not done yet.
+
+It holds no lock and hands over nothing but files: what is done is in the ledger, so any number of
+workers may come, go and come back. A claim says that a task is being done; it only saves work.
+"""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from astro_dist.cluster.resources import choose_machine
+from astro_dist.files import lock_folder
+from astro_dist.ledger import Result
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+from astro_dist.stopping import check_stop
+from astro_dist.work import MAX_LOSSES, Crew, Run, Stage, Task, for_stage
+
+BEAT_S = 15.0
+STALE_S = 90.0
+POLL_S = 2.0
+
+
+def do_share(pipeline: Pipeline, name: str, number: int, parts: int, display: Display) -> None:
+    """Work on a stage that was begun, as worker ``number`` of ``parts``, until nothing is missing.
+
+    Tasks that are given up are left to the job that closes the stage; so is everything when the stage
+    was not begun or is published already.
+    """
+    mark = pipeline.ledger.begun(name)
+    if mark is None:
+        return
+    (stage,) = pipeline.stages
+    run = for_stage(pipeline.run, stage, mark)
+    machine = choose_machine(pipeline.config.machine)
+    size = machine.workers_for(stage, run)
+    machine = replace(machine, first_worker=number * size)
+    who = f"{os.environ.get('SLURM_ARRAY_JOB_ID', os.getpid())}_{number}"
+    with (
+        pipeline.executor(machine) as executor,
+        executor.crew(stage, run) as crew,
+        display.stage(stage, run),
+        Claims(run, who) as claims,
+    ):
+        _share(stage, run, crew, claims, Portion(number, parts, size), display)
+
+
+def close_stage(pipeline: Pipeline, redo: Sequence[str], following: str | None, display: Display) -> None:
+    """Bring one stage to its end, whatever workers have left of it, and begin the one that follows."""
+    pipeline.closing = True
+    pipeline.execute(display, redo)
+    if following is not None:
+        after = Pipeline(pipeline.root, pipeline.config, pipeline.known, following)
+        with lock_folder(pipeline.root):
+            after.redo = set(redo)
+            after.begin(after.stages[0])
+
+
+class Portion:
+    """Which tasks a worker likes best, and how many it takes at a time."""
+
+    def __init__(self, number: int, parts: int, size: int) -> None:
+        self.number, self.parts, self.size = number, parts, size
+
+    def order(self, tasks: Sequence[Task]) -> list[Task]:
+        """Return the tasks with those of this worker's own share first, then those of the next ones."""
+        places = sorted(range(len(tasks)), key=lambda i: ((i - self.number) % self.parts, i))
+        return [tasks[i] for i in places]
+
+    def batch(self, missing: int) -> int:
+        """Return how many to take: fewer towards the end, so that all end at about the same time."""
+        return max(self.size, missing // (2 * self.parts))
+
+
+def _share(stage: Stage, run: Run, crew: Crew, claims: "Claims", mine: Portion, display: Display) -> None:
+    records = Records(run)
+    stage.prepare(run)
+    while True:
+        check_stop()
+        results = records.read()
+        tasks = stage.plan(run, results)
+        marks = run.ledger.given_up(stage.name, run.fingerprint)
+        missing = [task for task in tasks if task.name not in results and task.name not in marks]
+        display.tasks(stage, len(tasks) - len(missing), len(tasks))
+        if not missing:
+            return
+        batch = claims.take(mine.order(missing), mine.batch(len(missing)))
+        if batch:
+            crew.execute(batch, lambda task, result: display.done(task, result))
+            claims.release()
+        else:
+            time.sleep(POLL_S)
+
+
+class Records:
+    """The results of a stage as they come: each is read once, since it never changes."""
+
+    def __init__(self, run: Run) -> None:
+        self.folder = run.ledger.task_folder(run.stage, run.fingerprint)
+        self.known: dict[str, Result] = {}
+
+    def read(self) -> Mapping[str, Result]:
+        """Return ``{task name: result}`` of every finished task."""
+        there = {p.name for p in self.folder.glob("[!.]*.json")} if self.folder.exists() else set()
+        for name in sorted(there - {f"{task}.json" for task in self.known}):
+            record = json.loads((self.folder / name).read_text())
+            self.known[record["task"]] = record["result"]
+        return dict(sorted(self.known.items()))
+
+
+class Claims:
+    """The tasks that this worker is doing, as files that others see; use it as a context manager.
+
+    A claim holds one line per worker that ever took it. It is stale when nobody touched it for
+    `STALE_S` of the observer's own time, so clocks need not agree.
+    """
+
+    def __init__(self, run: Run, who: str) -> None:
+        self.run, self.who = run, who
+        self.folder = run.ledger.task_folder(run.stage, run.fingerprint) / ".claims"
+        self.held: tuple[Path, ...] = ()
+        self.seen: dict[str, tuple[int, float]] = {}
+        self.ended = threading.Event()
+        self.beat = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Claims":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.beat.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.beat.join()
+        self.release()
+
+    def take(self, tasks: Sequence[Task], count: int) -> list[Task]:
+        """Claim up to ``count`` tasks: free ones first, else those whose worker has fallen silent."""
+        taken = {path.name for path in self.folder.iterdir()}
+        free = (task for task in tasks if task.name not in taken and self._create(task))
+        chosen = list(islice(free, count))
+        if chosen:
+            return chosen
+        silent = (task for task in tasks if self._adopt(task))
+        return list(islice(silent, count))
+
+    def release(self) -> None:
+        """Give all claims back."""
+        held, self.held = self.held, ()
+        for path in held:
+            path.unlink(missing_ok=True)
+
+    def _create(self, task: Task) -> bool:
+        path = self.folder / task.name
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with open(handle, "w") as file:
+            file.write(f"{self.who}\n")
+        self.held += (path,)
+        return True
+
+    def _adopt(self, task: Task) -> bool:
+        """Take over a claim of a worker that is gone; give up a task that has cost too many."""
+        path = self.folder / task.name
+        try:
+            owners, touched = path.read_text().split(), path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        before, since = self.seen.get(task.name, (0, 0.0))
+        if touched != before:
+            self.seen[task.name] = touched, time.monotonic()
+        if owners[-1:] != [self.who] and (touched != before or time.monotonic() - since < STALE_S):
+            return False
+        if len(owners) >= MAX_LOSSES:
+            reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
+            self.run.ledger.give_up(self.run.stage, self.run.fingerprint, task.name, reason)
+            return False
+        with path.open("a") as file:
+            file.write(f"{self.who}\n")
+        self.held += (path,)
+        return True
+
+    def _beat(self) -> None:
+        while not self.ended.wait(BEAT_S):
+            for path in self.held:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
