@@ -44,7 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"astro-dist {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_runner(_add(commands, "run", "bring every stage of a configuration to its end"))
+    run = _add(commands, "run", "bring every stage of a configuration to its end")
+    _add_runner(run)
+    _add_to(run)
     for name, text in SIMPLE_STAGES.items():
         _add_runner(_add(commands, name, text, ALONE))
     train = _add(commands, "train", "train a network: one of the model's two, or of evaluation's two", ALONE)
@@ -52,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_runner(train)
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
+    _add_to(plan)
     _add_run(_add(commands, "status", "say how far a run is"))
     _add_cluster_commands(commands)
     verify = _add(commands, "verify", "read every product again and compare checksums")
@@ -92,6 +95,11 @@ def _add(commands: Any, name: str, text: str, more: str = "") -> argparse.Argume
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
+
+
+def _add_to(parser: argparse.ArgumentParser) -> None:
+    every = (*SIMPLE_STAGES, *TRAINED_STAGES)
+    parser.add_argument("--to", choices=every, metavar="STAGE", help="only this stage and those it stands on")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -186,7 +194,7 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     ):
         if value is not None:
             tree["machine"] = {**(tree.get("machine") or {}), key: value}
-    if getattr(arguments, "stage", arguments.command) in EVALUATION:
+    if {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)} & set(EVALUATION):
         tree = apply_set(tree, "evaluate.enabled=true")
     config = resolve(tree)
     return arguments.out or Path("runs") / config.name, config
@@ -204,7 +212,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     if rank is not None:
         arguments.on = "serial"
     root, config = _configure(arguments)
-    pipeline = Pipeline(root, config, stages.pipeline(config), only)
+    pipeline = Pipeline(root, config, stages.pipeline(config, getattr(arguments, "to", None)), only)
     if arguments.cluster is not None:
         return _submit(arguments, pipeline)
     if arguments.dry_run:
@@ -291,7 +299,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     root, config = _configure(arguments)
     choose_machine(config.machine)
     print(f"{config.name} in {root}")
-    print("\n".join(plan_lines(Pipeline(root, config, stages.pipeline(config)).estimates())))
+    print("\n".join(plan_lines(Pipeline(root, config, stages.pipeline(config, arguments.to)).estimates())))
     return 0
 
 

@@ -96,12 +96,19 @@ def resolve(tree: Mapping[str, Any]) -> Config:
     return config
 
 
-def pipeline(config: Config) -> list[Stage]:
-    """Return the stages of a run in order.
+def pipeline(config: Config, to: str | None = None) -> list[Stage]:
+    """Return the stages of a run in order; with ``to`` that stage and those it stands on, no others.
 
     A sky is simulated only where no maps are given, and the model evaluated only where that is asked for.
     """
     left_out = {"simulate"} if config.maps.files else set()
     if not config.evaluate.enabled:
         left_out |= set(EVALUATION)
-    return [stage for name, stage in STAGES.items() if name not in left_out]
+    stages = [stage for name, stage in STAGES.items() if name not in left_out]
+    if to is None:
+        return stages
+    wanted = {to}
+    for stage in reversed(stages):
+        if stage.name in wanted:
+            wanted |= set(stage.inputs)
+    return [stage for stage in stages if stage.name in wanted]

@@ -45,6 +45,15 @@ def test_stages_and_commands_agree():
     assert {*cli.SIMPLE_STAGES, *cli.TRAINED_STAGES} == set(stages.STAGES)
 
 
+def test_a_run_to_a_stage_holds_what_it_stands_on_and_no_more():
+    def names(to, **settings):
+        return [stage.name for stage in stages.pipeline(stages.resolve(settings), to)]
+
+    assert names("cutouts") == ["simulate", "annotate", "cutouts"]
+    wanted = names("evaluate", evaluate={"enabled": True}, maps={"files": ["m.fits"]})
+    assert wanted == ["annotate", "cutouts", "autoencoder", "diffusion", "byol", "segmenter", "evaluate"]
+
+
 def test_version():
     assert command("--version").stdout.startswith("astro-dist 0.")
 

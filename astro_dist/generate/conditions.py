@@ -20,7 +20,7 @@ from astro_dist.field.objects import AcceptConfig, reach_pix
 from astro_dist.generate.config import MasksConfig
 from astro_dist.sky.beams import Beam, Pixel, symmetries
 from astro_dist.sky.classes import SourceClass
-from astro_dist.store.reader import StoreReader
+from astro_dist.store.reader import StoreReader, group_by_survey
 
 READ_AT_ONCE = 256
 HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS)
@@ -47,20 +47,20 @@ class Donors:
     pools
         Positions of cutouts by the highest class among their usable objects.
     backgrounds
-        Positions of all good cutouts of those splits.
+        For each good cutout of those splits, the positions of all of its survey.
     objects
         Class, number of pixels and peak over the noise of every usable object, shape (n, 3).
     """
 
     pools: Mapping[str, NDArray[np.int64]]
-    backgrounds: NDArray[np.int64]
+    backgrounds: Mapping[int, NDArray[np.int64]]
     objects: NDArray[np.float64]
 
     def choose(self, reader: StoreReader, weights: Mapping[str, float], stream: Stream, stamp: int) -> Choice:
         """Draw mask donor, background donor, and a turn that keeps the donor's beam and pixels."""
         donor = deal(self.pools, weights, partial(stream, "donors"), stamp)
         rng = stream("conditions", stamp)
-        background_donor = int(rng.choice(self.backgrounds))
+        background_donor = int(rng.choice(self.backgrounds[donor]))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
 
 
@@ -119,7 +119,8 @@ def find_donors(
             "lower generate.accept.min_snr, or give maps with more sources"
         )
     objects = np.array([row for rows in found for row in rows], np.float64).reshape(-1, 3)
-    return Donors({name: pools[name] for name in pools if name in wanted}, candidates, objects)
+    skies = group_by_survey(reader.attrs, reader.columns, candidates)
+    return Donors({name: pools[name] for name in pools if name in wanted}, skies, objects)
 
 
 def _usable_objects(

@@ -61,7 +61,7 @@ def _summarise(run: Run) -> str:
     field = FieldFiles(run.product("field"))
     ny, nx = field.map.shape
     n = f"{len(field.truth['id']):,} sources" if field.truth is not None else "sources"
-    survey = run.config.maps.survey if run.config.maps.files else "a simulated survey"
+    survey = run.config.maps.name if run.config.maps.files else "a simulated survey"
     return (
         f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model that learnt "
         f"from {survey}. Where each one lies and how bright it is, the truth catalogue says exactly."

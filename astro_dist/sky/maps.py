@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -38,8 +38,8 @@ AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-class MapsConfig(Section):
-    """The maps that are read, and what their headers leave out."""
+class SurveyConfig(Section):
+    """The maps of one survey, and what their headers leave out."""
 
     files: tuple[str, ...] = ()
     """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
@@ -57,7 +57,7 @@ class MapsConfig(Section):
     """Name of the survey, as stores, catalogues and the report show it."""
 
     @model_validator(mode="after")
-    def _check(self) -> "MapsConfig":
+    def _check(self) -> Self:
         try:
             _ = self.beam, self.unit and unit_factor(self.unit)
         except ConfigError as error:
@@ -73,6 +73,34 @@ class MapsConfig(Section):
         if self.beam_minor_arcsec is not None or self.beam_pa_deg is not None:
             raise ConfigError("a beam needs beam_major_arcsec too; give it or leave all three out")
         return None
+
+
+class MapsConfig(SurveyConfig):
+    """The maps that are read, of one survey or of several."""
+
+    more: tuple[SurveyConfig, ...] = ()
+    """Further surveys to learn from, each with `files` and a `survey` name of its own."""
+
+    @model_validator(mode="after")
+    def _check_more(self) -> Self:
+        if self.more and not all(one.files for one in self.surveys):
+            raise ValueError(
+                "each of several surveys needs files; give them, or take the entry out of maps.more"
+            )
+        names = [one.survey for one in self.surveys]
+        if len(set(names)) < len(names):
+            raise ValueError("two surveys have one name; give each a `survey` name of its own")
+        return self
+
+    @property
+    def surveys(self) -> tuple[SurveyConfig, ...]:
+        """All surveys, the one of these settings first."""
+        return (self, *self.more)
+
+    @property
+    def name(self) -> str:
+        """The names of all surveys."""
+        return " and ".join(one.survey for one in self.surveys)
 
 
 @dataclass(frozen=True)
@@ -95,6 +123,8 @@ class SkyMap:
         The header, as text.
     layout
         Where the pixels are in the file.
+    survey
+        The name of its survey.
     """
 
     path: Path
@@ -106,9 +136,10 @@ class SkyMap:
     to_jy_beam: float
     cards: str
     layout: Layout
+    survey: str
 
     @classmethod
-    def open(cls, path: Path, config: MapsConfig, *, verify: bool = True) -> "SkyMap":
+    def open(cls, path: Path, config: SurveyConfig, *, verify: bool = True) -> "SkyMap":
         """Describe the map in a FITS file.
 
         Parameters
@@ -140,6 +171,7 @@ class SkyMap:
                 to_jy_beam=unit_factor(config.unit or str(header.get("BUNIT", ""))),
                 cards=header.tostring(),
                 layout=layout,
+                survey=config.survey,
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
@@ -217,9 +249,8 @@ def open_maps(run: Run) -> list[SkyMap]:
     ConfigError
         See `SkyMap.open`; also when a pattern matches nothing or two maps have one name.
     """
-    config: MapsConfig = run.config.maps
-    if config.files:
-        maps = [_open_once(path, config, *_age(path)) for path in map_sources(run)]
+    if run.config.maps.files:
+        maps = [_open_once(path, survey, *_age(path)) for path, survey in _find_files(run.config.maps)]
     else:
         folder = run.product("maps")
         maps = [
@@ -236,7 +267,7 @@ def open_maps(run: Run) -> list[SkyMap]:
 
 
 @lru_cache(maxsize=4096)
-def _open_once(path: Path, config: MapsConfig, mtime_ns: int, size: int) -> SkyMap:
+def _open_once(path: Path, config: SurveyConfig, mtime_ns: int, size: int) -> SkyMap:
     """Open a user's map once per process and version of the file: checksums are not free."""
     return SkyMap.open(path, config)
 
@@ -250,17 +281,30 @@ def _age(path: Path) -> tuple[int, int]:
 
 
 def map_sources(run: Run) -> list[Path]:
-    """Return the user's files that ``maps.files`` names, sorted, each once."""
-    found: set[Path] = set()
-    for pattern in run.config.maps.files:
-        expanded = str(Path(pattern).expanduser())
-        matches = glob.glob(expanded, recursive=True)
-        if not matches and not glob.has_magic(expanded):
-            matches = [expanded]
-        if not matches:
-            raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
-        found |= {Path(match) for match in matches}
-    return sorted(found)
+    """Return the user's files that ``maps`` names, survey by survey, sorted, each once."""
+    return [path for path, _ in _find_files(run.config.maps)]
+
+
+def _find_files(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
+    found: dict[Path, SurveyConfig] = {}
+    for survey in config.surveys:
+        for path in sorted({path for pattern in survey.files for path in _expand(pattern)}):
+            if path in found:
+                raise ConfigError(
+                    f"{path} belongs to {found[path].survey} and to {survey.survey}; name it once"
+                )
+            found[path] = survey
+    return list(found.items())
+
+
+def _expand(pattern: str) -> list[Path]:
+    expanded = str(Path(pattern).expanduser())
+    matches = glob.glob(expanded, recursive=True)
+    if not matches and not glob.has_magic(expanded):
+        matches = [expanded]
+    if not matches:
+        raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
+    return [Path(match) for match in matches]
 
 
 def unit_factor(unit: str) -> float:

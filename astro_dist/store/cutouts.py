@@ -231,11 +231,12 @@ def _attributes(state: _State) -> dict[str, Any]:
             "beam": asdict(sky_map.beam),
             "pixel_arcsec": [sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec],
             "frequency_hz": sky_map.frequency_hz,
+            "survey": sky_map.survey,
         }
         for sky_map in state.maps
     ]
     return {
-        "survey": config.maps.survey,
+        "survey": config.maps.name,
         "stretch": config.cutouts.stretch,
         "splits": list(SPLIT_NAMES),
         "flags": {flag.name.lower(): int(flag) for flag in Flag if flag.name},

@@ -5,7 +5,7 @@ zarr-python for single cutouts. Neither of them calls a missing shard file an er
 value), so the files are counted when a store is opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,19 @@ class StoreReader:
             spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder.absolute()}/"}}
             self._arrays[array] = tensorstore.open(spec, open=True, read=True).result()
         return self._arrays[array]
+
+
+def group_by_survey(
+    attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]
+) -> dict[int, NDArray[np.int64]]:
+    """Return, for each of some cutouts, those among them that are of its survey.
+
+    Sky of another survey has another beam and other noise; what is drawn before it could not be true.
+    """
+    names = [str(one.get("survey", "")) for one in attrs["maps"]]
+    surveys = np.array([names[i] for i in columns["map"][indices]], dtype=np.str_)
+    groups = {name: indices[surveys == name] for name in set(names)}
+    return {int(i): groups[str(name)] for i, name in zip(indices, surveys, strict=True)}
 
 
 def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:

@@ -23,6 +23,7 @@ from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
 from astro_dist.sky.stretch import stretch
+from astro_dist.store.reader import group_by_survey
 from astro_dist.train.config import TrainingConfig
 
 Image = NDArray[np.float32]
@@ -151,12 +152,13 @@ class TrainingData:
                 f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; "
                 "cut more of them, or give maps with more sky"
             )
+        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
 
     def batch(self, first: int, count: int) -> Batch:
         """Return samples ``first`` to ``first + count - 1``."""
         streams = [stream(*self.key, n) for n in range(first, first + count)]
         own = [int(rng.choice(self.chosen)) for rng in streams]
-        other = [int(rng.choice(self.chosen)) for rng in streams]
+        other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
         donors = [
             a if rng.random() < self.own_background else b
             for a, b, rng in zip(own, other, streams, strict=True)

@@ -345,6 +345,37 @@ def test_patterns_are_expanded_sorted_and_each_file_taken_once(tmp_path):
         open_maps(run_of(tmp_path, f"{tmp_path}/absent.fits"))
 
 
+def test_several_surveys_keep_their_own_settings(tmp_path):
+    first = write_map(tmp_path / "first.fits", drop=("BMAJ", "BMIN", "BPA"))
+    other = write_map(tmp_path / "other.fits")
+    one = {"survey": "A", "files": (str(first),), "beam_major_arcsec": 7.0, "frequency_hz": 1e9}
+    config = MapsConfig(**one, more=({"survey": "B", "files": (str(other),)},))
+    run = SimpleNamespace(config=SimpleNamespace(maps=config))
+    a, b = open_maps(run)
+    assert (a.survey, a.beam.major_arcsec, a.frequency_hz) == ("A", 7.0, 1e9)
+    assert b.survey == "B" and b.beam == SkyMap.open(other, MapsConfig()).beam
+    assert config.name == "A and B" and map_sources(run) == [first, other]
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"survey": "B"}, "each of several surveys needs files"),
+        ({"survey": "A", "files": ("b.fits",)}, "two surveys have one name"),
+    ],
+)
+def test_surveys_that_cannot_be_told_apart_are_refused(more, match):
+    with pytest.raises(ValueError, match=match):
+        MapsConfig(survey="A", files=("a.fits",), more=(more,))
+
+
+def test_a_file_of_two_surveys_is_refused(tmp_path):
+    path = write_map(tmp_path / "m.fits")
+    config = MapsConfig(survey="A", files=(str(path),), more=({"survey": "B", "files": (str(path),)},))
+    with pytest.raises(ConfigError, match="belongs to A and to B; name it once"):
+        map_sources(SimpleNamespace(config=SimpleNamespace(maps=config)))
+
+
 def test_two_maps_of_one_name_are_refused_naming_both(tmp_path):
     (tmp_path / "other").mkdir()
     first, second = write_map(tmp_path / "m.fits"), write_map(tmp_path / "other" / "m.FITS")

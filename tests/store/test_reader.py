@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astro_dist.errors import IntegrityError
-from astro_dist.store.reader import StoreReader
+from astro_dist.store.reader import StoreReader, group_by_survey
 from astro_dist.store.schema import SPLIT_NAMES
 from tests.store.test_schema import make_columns, make_store
 
@@ -82,3 +82,10 @@ def test_a_missing_shard_is_named_when_opened(store, name):
     (store / name).unlink()
     with pytest.raises(IntegrityError, match=name):
         StoreReader(store)
+
+
+def test_cutouts_are_grouped_by_survey():
+    attrs = {"maps": [{"survey": "A"}, {"survey": "B"}, {"survey": "A"}]}
+    columns = {"map": np.array([0, 1, 2, 1, 0])}
+    groups = group_by_survey(attrs, columns, np.array([0, 1, 2, 3]))
+    assert {i: group.tolist() for i, group in groups.items()} == {0: [0, 2], 1: [1, 3], 2: [0, 2], 3: [1, 3]}

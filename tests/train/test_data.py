@@ -8,6 +8,7 @@ from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
 from astro_dist.train.config import DiffusionConfig
 from astro_dist.train.data import TrainingData, source_taper
+from tests.train.conftest import RMS
 
 KEY = (5, "diffusion")
 
@@ -119,3 +120,14 @@ def test_a_split_without_cutouts_is_refused(reader):
 def test_crops_larger_than_the_cutouts_are_refused(reader):
     with pytest.raises(ConfigError, match="crop_pix 64 is larger than the cutouts of 48 pixels"):
         TrainingData(reader, DiffusionConfig(crop_pix=64), KEY, 4)
+
+
+def test_a_background_is_of_the_same_survey(reader):
+    reader.columns["map"] = np.arange(reader.count, dtype=np.int32) % 2
+    reader.attrs["maps"] = [{"pixel_arcsec": [2.0, 2.0], "survey": name} for name in "AB"]
+    # The background's level tells its survey.
+    reader.arrays["image"] += 1000 * RMS * reader.columns["map"][:, None, None]
+    batch = make(reader, own_background=0.0, source_bias=0.0).batch(0, 24)
+    levels = [np.median(image) > 3 for image in batch.full_BSS]
+    skies = [np.median(sky[sky != 0]) > 3 for sky in batch.background_B2SS[:, 0]]
+    assert levels == skies and len(set(levels)) == 2
