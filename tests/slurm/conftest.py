@@ -1,0 +1,87 @@
+"""A real Slurm of two nodes with two fake GPUs each; its login node is this machine."""
+
+import importlib.util
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "slurm" / "test_cluster" / "cluster.py"
+
+
+def load_script():
+    """The module that contributors call as a script."""
+    spec = importlib.util.spec_from_file_location("slurm_test_cluster", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory):
+    """The cluster; nodes share the repository and pytest's folders with this machine."""
+    script = load_script()
+    if os.geteuid() != 0:
+        pytest.skip("only root may make a Slurm whose nodes have networks of their own")
+    if reason := script.missing():
+        pytest.skip(f"no Slurm to test on ({reason})")
+    base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
+    try:
+        cluster = script.Cluster.up(base / "c", share=(ROOT, tmp_path_factory.getbasetemp()))
+    except script.NoNetworkError as error:
+        base.rmdir()
+        pytest.skip(str(error))
+    yield cluster
+    cluster.down()
+    base.rmdir()
+
+
+@pytest.fixture
+def nodes_on(slurm_cluster):
+    """The cluster with every node idle, before and after the test."""
+
+    def ready():
+        return slurm_cluster.states() == ["idle"] * 2
+
+    yield slurm_cluster
+    slurm_cluster.run("scancel", "--full", "--user=root")
+    for node in slurm_cluster.nodes:
+        if not (slurm_cluster.base / "run" / f"node.{node}.pid").exists():
+            slurm_cluster.on(node)
+    wait_until(ready)
+
+
+def wait_until(condition, patience_s=60):
+    deadline = time.monotonic() + patience_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return value
+
+
+def submit(cluster, *options, script=None):
+    """Submit a batch script (or ``--wrap`` in the options); return the job's number."""
+    call = ["sbatch", "--parsable", *map(str, options), *([str(script)] if script else [])]
+    return int(cluster.run(*call).stdout.strip().partition(";")[0])
+
+
+def job_facts(cluster, job):
+    """What the controller knows of a job."""
+    line = cluster.run("scontrol", "show", "job", str(job), "-o").stdout
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+
+
+def wait_for_state(cluster, job, *states, patience_s=120):
+    """Wait until a job is in one of the states; return its facts."""
+
+    def arrived():
+        facts = job_facts(cluster, job)
+        return facts if facts["JobState"] in states else None
+
+    return wait_until(arrived, patience_s)
+
+
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
