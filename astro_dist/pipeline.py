@@ -104,7 +104,7 @@ class Pipeline:
             "seed": self.config.seed,
             "settings": {name: settings[name] for name in stage.sections},
             "inputs": inputs,
-            "sources": {str(path): _digest_source(path) for path in stage.sources(self.run)},
+            "sources": {_source_name(path): _digest_source(path) for path in stage.sources(self.run)},
         }
 
     def states(self) -> list[StageState]:
@@ -391,6 +391,12 @@ class Pipeline:
                 "products": products,
             },
         )
+
+
+def _source_name(path: Path) -> str:
+    """Return what a file is called in a fingerprint; the package's own do not depend on where it lies."""
+    package = Path(__file__).parent
+    return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
 
 
 def _digest_source(path: Path) -> str:

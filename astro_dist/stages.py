@@ -83,6 +83,11 @@ class Config(Section):
 def resolve(tree: Mapping[str, Any]) -> Config:
     """Check a configuration and settle the defaults that depend on other sections."""
     config = validate(Config, tree)
+    if config.diffusion.start_from and (not config.autoencoder.start_from or config.autoencoder.steps):
+        raise ConfigError(
+            "diffusion.start_from: a diffusion model knows the latents of one autoencoder only; set "
+            "autoencoder.start_from to the weights that belong to it, and autoencoder.steps to 0"
+        )
     needed = math.ceil(config.assemble.objects / config.assemble.reuse)
     if config.generate.objects is None:
         generate = config.generate.model_copy(update={"objects": needed})

@@ -107,4 +107,9 @@ def write_segmenter_card(folder: Path, config: SegmenterConfig) -> None:
 
 
 def _facts(config: TrainingConfig) -> str:
-    return _FACTS.format(**config.model_dump())
+    facts = _FACTS.format(**config.model_dump())
+    if config.start_from is None:
+        return facts
+    if config.steps == 0:
+        return f"* preset {config.preset}, the weights of `{config.start_from}` as they are\n"
+    return f"* begun with the weights of `{config.start_from}`\n{facts}"

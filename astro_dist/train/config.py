@@ -11,6 +11,7 @@ from astro_dist.models.presets import PresetName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=0)]
 
 
 class TrainingConfig(Section):
@@ -18,8 +19,10 @@ class TrainingConfig(Section):
 
     preset: PresetName = "tiny"
     """Size of the network: tiny, small or paper."""
-    steps: Positive = 1000
-    """Optimiser steps."""
+    start_from: str | None = None
+    """Weights to begin with: ``small``, which come with the package, or the folder of a published model."""
+    steps: Steps = 1000
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
     batch_size: Positive = 32
     """Crops per step, over all ranks together."""
     crop_pix: Annotated[int, Field(ge=16, multiple_of=16)] = 64
@@ -44,6 +47,12 @@ class TrainingConfig(Section):
     """Seconds between checkpoints; a killed training loses at most this much."""
 
     @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if self.steps == 0 and self.start_from is None:
+            raise ValueError("no steps and no start_from would publish noise; give one of them")
+        return self
+
+    @model_validator(mode="after")
     def _check_ranks(self) -> Self:
         if self.batch_size % self.ranks:
             raise ValueError(
@@ -55,8 +64,8 @@ class TrainingConfig(Section):
 class AutoencoderConfig(TrainingConfig):
     """Training of the KL autoencoder."""
 
-    steps: Positive = 1000
-    """Optimiser steps."""
+    steps: Steps = 1000
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
     batch_size: Positive = 8
     """Crops per step, over all ranks together; many small steps train this network best."""
     lr: Annotated[float, Field(gt=0)] = 3e-3
@@ -72,8 +81,8 @@ class AutoencoderConfig(TrainingConfig):
 class DiffusionConfig(TrainingConfig):
     """Training of the latent diffusion model."""
 
-    steps: Positive = 700
-    """Optimiser steps."""
+    steps: Steps = 700
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
     mask_weight: Annotated[float, Field(ge=0)] = 4.0
     """Extra weight of object pixels in the loss."""
     target: Literal["source", "stamp"] = "source"
@@ -93,8 +102,8 @@ class ByolConfig(TrainingConfig):
 
     preset: JudgeName = "small"
     """Size of the network: small and paper have 512 features, tiny is for tests."""
-    steps: Positive = 300
-    """Optimiser steps."""
+    steps: Steps = 300
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
     batch_size: Positive = 64
     """Crops per step, over all ranks together."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -114,8 +123,8 @@ class SegmenterConfig(TrainingConfig):
 
     preset: JudgeName = "small"
     """Size of the network: small is FC-DenseNet56, paper FC-DenseNet103, tiny is for tests."""
-    steps: Positive = 600
-    """Optimiser steps."""
+    steps: Steps = 600
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
     batch_size: Positive = 16
     """Crops per step, over all ranks together."""
     lr: Annotated[float, Field(gt=0)] = 1e-3

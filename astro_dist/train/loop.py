@@ -35,6 +35,7 @@ from astro_dist.train.objectives import (
     Objective,
     latent_channels,
 )
+from astro_dist.train.start import begin_from
 from astro_dist.train.strategy import make_accelerator
 
 LOG_EVERY = 10
@@ -238,6 +239,8 @@ def train(run: work.Run) -> dict[str, Any]:
     torch.manual_seed(int(run.stream(run.stage, "weights").integers(2**63)))
     reader = StoreReader(run.product("cutouts.zarr"))
     objective, samples = _build(run, config, reader)
+    if config.start_from is not None:
+        begin_from(objective, config.start_from, run.stage)
     validation = samples("validation") if len(reader.select("validation")) else None
     training = Training(run, config, objective, samples("train"), validation)
     with flushed_denormals():

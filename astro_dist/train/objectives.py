@@ -89,15 +89,19 @@ class AutoencoderObjective:
         """Publish the autoencoder with the factor that brings its latents to unit standard deviation.
 
         The factor is measured on crops with their noise: without it most of the sky is one constant,
-        and its deviation says little about the latents of sources.
+        and its deviation says little about the latents of sources. Weights that were taken as they are
+        keep theirs, which a diffusion model has been trained with.
         """
-        autoencoder = self.network.autoencoder
-        autoencoder.eval().register_to_config(scaling_factor=1.0)
-        with torch.no_grad():
-            images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
-            latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
-        scale = float(f"{1.0 / float(latents.double().std()):.6g}")
-        autoencoder.register_to_config(scaling_factor=scale)
+        autoencoder = self.network.autoencoder.eval()
+        if self.config.steps > 0:
+            autoencoder.register_to_config(scaling_factor=1.0)
+            with torch.no_grad():
+                images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
+                latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
+            autoencoder.register_to_config(
+                scaling_factor=float(f"{1.0 / float(latents.double().std()):.6g}")
+            )
+        scale = autoencoder.config.scaling_factor
         autoencoder.save_pretrained(folder, safe_serialization=True)
         write_autoencoder_card(folder, self.config, scale)
         return {"latent_scale": scale}

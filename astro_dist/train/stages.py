@@ -1,5 +1,6 @@
 """The stages that train: one gang task each, which may use several ranks inside."""
 
+from pathlib import Path
 from typing import Any
 
 from astro_dist.errors import RecomputeError
@@ -8,6 +9,7 @@ from astro_dist.models.device import numerics
 from astro_dist.models.judges import JUDGES
 from astro_dist.models.presets import PRESETS
 from astro_dist.train.config import TrainingConfig
+from astro_dist.train.start import start_files
 from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 TASK = "train"
@@ -15,6 +17,12 @@ TASK = "train"
 
 def _plan(run: Run, results: Results) -> list[Task]:
     return [Task(TASK)]
+
+
+def _sources(run: Run) -> list[Path]:
+    """Return the files of the weights a training begins with."""
+    start_from = getattr(run.config, run.stage).start_from
+    return [] if start_from is None else start_files(start_from, run.stage)
 
 
 def _prepare(run: Run) -> None:
@@ -53,7 +61,7 @@ def _estimate(run: Run) -> Estimate:
         tasks=1,
         bytes=weights * 13,
         files=24,
-        memory_bytes=int(1e9 + 6 * weights * section.ranks + samples / section.steps * cost * 1e9),
+        memory_bytes=int(1e9 + 6 * weights * section.ranks + section.batch_size * cost * 1e9),
         cpu_s=samples * cost * (section.crop_pix / 64) ** 2,
     )
 
@@ -66,6 +74,7 @@ def _training(name: str, inputs: tuple[str, ...]) -> Stage:
         run=_train,
         prepare=_prepare,
         finish=_finish,
+        sources=_sources,
         estimate=_estimate,
         sections=(name,),
         inputs=inputs,

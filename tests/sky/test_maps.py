@@ -353,8 +353,10 @@ def test_several_surveys_keep_their_own_settings(tmp_path):
     run = SimpleNamespace(config=SimpleNamespace(maps=config))
     a, b = open_maps(run)
     assert (a.survey, a.beam.major_arcsec, a.frequency_hz) == ("A", 7.0, 1e9)
-    assert b.survey == "B" and b.beam == SkyMap.open(other, MapsConfig()).beam
-    assert config.name == "A and B" and map_sources(run) == [first, other]
+    assert b.survey == "B"
+    assert b.beam == SkyMap.open(other, MapsConfig()).beam
+    assert config.name == "A and B"
+    assert map_sources(run) == [first, other]
 
 
 @pytest.mark.parametrize(

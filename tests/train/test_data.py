@@ -130,4 +130,5 @@ def test_a_background_is_of_the_same_survey(reader):
     batch = make(reader, own_background=0.0, source_bias=0.0).batch(0, 24)
     levels = [np.median(image) > 3 for image in batch.full_BSS]
     skies = [np.median(sky[sky != 0]) > 3 for sky in batch.background_B2SS[:, 0]]
-    assert levels == skies and len(set(levels)) == 2
+    assert levels == skies
+    assert len(set(levels)) == 2

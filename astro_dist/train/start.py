@@ -1,0 +1,76 @@
+"""Weights that a training begins with: those that come with the package, or a model of the user's.
+
+The shipped ones lie in half precision below ``astro_dist/weights``; training and publishing are in float32.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from astro_dist.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+
+
+def find_start(start_from: str, stage: str) -> Path:
+    """Return the folder of the weights that ``start_from`` means for one of the trainings.
+
+    Raises
+    ------
+    ConfigError
+        When neither the package has such weights nor there is a model of that kind in such a folder.
+    """
+    shipped = SHIPPED / start_from / stage
+    if "/" not in start_from and shipped.is_dir():
+        return shipped
+    folder = Path(start_from).expanduser()
+    for found in (folder, folder / "models" / stage):
+        if any(found.glob("**/config.json")):
+            return found
+    names = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if (path / stage).is_dir()))
+    raise ConfigError(
+        f"{stage}.start_from: {start_from!r} is neither a folder with a published {stage} nor weights of "
+        f"the package ({names or 'it has none of that kind'}); mend it or leave it out"
+    )
+
+
+def start_files(start_from: str, stage: str) -> list[Path]:
+    """Return the files of those weights, sorted."""
+    return sorted(path for path in find_start(start_from, stage).rglob("*") if path.is_file())
+
+
+def begin_from(objective: Any, start_from: str, stage: str) -> None:
+    """Put the weights into the untrained network of an objective, as float32, and their schedule beside it.
+
+    Raises
+    ------
+    ConfigError
+        When they are of another network than the settings name.
+    """
+    from astro_dist.models.autoencoder import load_autoencoder
+    from astro_dist.models.denoiser import load_denoiser, load_scheduler
+
+    if stage not in ("autoencoder", "diffusion"):
+        raise ConfigError(f"{stage}.start_from: only the autoencoder and the diffusion can begin with weights")
+    folder = find_start(start_from, stage)
+    try:
+        if stage == "autoencoder":
+            loaded, target = load_autoencoder(folder), objective.network.autoencoder
+            target.load_state_dict(loaded.float().state_dict())
+            target.register_to_config(scaling_factor=loaded.config.scaling_factor)
+            return
+        denoiser, network = load_denoiser(folder), objective.network
+        for name in ("target", "stretch"):
+            if denoiser.config[name] != network.config[name]:
+                raise ConfigError(
+                    f"{stage}.start_from: {start_from!r} has the {name} {denoiser.config[name]!r}, the "
+                    f"settings say {network.config[name]!r}; make them agree"
+                )
+        network.load_state_dict(denoiser.float().state_dict())
+        objective.scheduler = load_scheduler(folder)
+        objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{stage}.start_from: the weights of {start_from!r} do not fit the preset of the settings or "
+            f"cannot be read ({first}); set {stage}.preset to theirs"
+        ) from None

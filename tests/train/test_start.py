@@ -1,0 +1,77 @@
+import pytest
+from safetensors.torch import load_file, save_file
+
+from astro_dist.errors import ConfigError
+from astro_dist.models.autoencoder import load_autoencoder
+from astro_dist.stages import resolve
+from astro_dist.train.loop import train
+from astro_dist.train.start import find_start, start_files
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def autoencoder(toy_run, tmp_path):
+    run = toy_run(root=tmp_path / "first")
+    train(run)
+    return run.output
+
+
+def test_no_steps_publish_the_given_weights(toy_run, tmp_path, autoencoder):
+    run = toy_run(root=tmp_path / "second", start_from=str(autoencoder), steps=0)
+    facts = train(run)
+    assert facts["steps"] == 0
+    assert (run.output / WEIGHTS).read_bytes() == (autoencoder / WEIGHTS).read_bytes()
+    scales = [load_autoencoder(folder).config.scaling_factor for folder in (run.output, autoencoder)]
+    assert scales[0] == scales[1] != 1.0
+    assert "as they are" in (run.output / "README.md").read_text()
+
+
+def test_steps_go_on_from_the_given_weights(toy_run, tmp_path, autoencoder):
+    def distance(**settings):
+        run = toy_run(root=tmp_path / str(len(settings)), steps=1, lr=1e-6, **settings)
+        train(run)
+        ours, theirs = (load_file(folder / WEIGHTS) for folder in (run.output, autoencoder))
+        return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+    assert 0 < distance(start_from=str(autoencoder)) < 1e-4
+    assert distance() > 1e-3
+
+
+def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run, tmp_path, autoencoder):
+    first = toy_run("diffusion", root=tmp_path / "first")
+    autoencoder.parent.mkdir(exist_ok=True)
+    autoencoder.rename(first.product("models/autoencoder"))
+    train(first)
+    for path in first.output.rglob("*.safetensors"):
+        save_file({name: value.half() for name, value in load_file(path).items()}, path)
+    second = toy_run("diffusion", root=tmp_path / "first", start_from=str(first.output), steps=0)
+    taken = second.output.with_name("taken")
+    first.output.rename(taken)
+    second.output.mkdir()
+    second.config.diffusion = second.config.diffusion.model_copy(update={"start_from": str(taken)})
+    train(second)
+    for part in ("unet", "conditioner"):
+        ours, theirs = (load_file(folder / part / WEIGHTS) for folder in (second.output, taken))
+        assert all(str(value.dtype) == "torch.float32" for value in ours.values())
+        assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
+    schedules = [(folder / "scheduler/scheduler_config.json").read_text() for folder in (second.output, taken)]
+    assert schedules[0] == schedules[1]
+
+
+def test_weights_that_do_not_fit_are_refused_by_name(toy_run, tmp_path, autoencoder):
+    run = toy_run(root=tmp_path / "other", start_from=str(autoencoder), steps=0, preset="small")
+    with pytest.raises(ConfigError, match=r"autoencoder\.start_from: .*preset"):
+        train(run)
+    with pytest.raises(ConfigError, match="neither a folder with a published diffusion"):
+        find_start("nothing", "diffusion")
+    with pytest.raises(ConfigError, match="neither"):
+        find_start(str(tmp_path / "absent"), "autoencoder")
+    assert [path.name for path in start_files(str(autoencoder), "autoencoder")][-1] == WEIGHTS
+
+
+def test_a_diffusion_model_comes_with_its_autoencoder():
+    with pytest.raises(ConfigError, match=r"autoencoder\.start_from"):
+        resolve({"diffusion": {"start_from": "small", "steps": 0}})
+    with pytest.raises(ConfigError, match="publish noise"):
+        resolve({"autoencoder": {"steps": 0}})
