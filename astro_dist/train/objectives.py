@@ -98,9 +98,7 @@ class AutoencoderObjective:
             with torch.no_grad():
                 images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
                 latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
-            autoencoder.register_to_config(
-                scaling_factor=float(f"{1.0 / float(latents.double().std()):.6g}")
-            )
+            autoencoder.register_to_config(scaling_factor=float(f"{1.0 / float(latents.double().std()):.6g}"))
         scale = autoencoder.config.scaling_factor
         autoencoder.save_pretrained(folder, safe_serialization=True)
         write_autoencoder_card(folder, self.config, scale)

@@ -50,7 +50,9 @@ def begin_from(objective: Any, start_from: str, stage: str) -> None:
     from astro_dist.models.denoiser import load_denoiser, load_scheduler
 
     if stage not in ("autoencoder", "diffusion"):
-        raise ConfigError(f"{stage}.start_from: only the autoencoder and the diffusion can begin with weights")
+        raise ConfigError(
+            f"{stage}.start_from: only the autoencoder and the diffusion can begin with weights"
+        )
     folder = find_start(start_from, stage)
     try:
         if stage == "autoencoder":

@@ -1,4 +1,4 @@
-"""The whole pipeline at toy size: the quick start shrunk with ``--set``."""
+"""The whole pipeline at toy size: the training example shrunk with ``--set``."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+TRAIN_TINY = ROOT / "configs" / "train_tiny.yaml"
 SHRINK = {
     "simulate.shape": [640, 704],
     "cutouts.shard": 16,
@@ -44,11 +44,11 @@ def shrunk(extra=None):
     return [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
 
 
-def call(command, *arguments, extra=None, config=QUICKSTART):
+def call(command, *arguments, extra=None, config=TRAIN_TINY):
     return [sys.executable, "-m", "astro_dist", command, str(config), *map(str, arguments), *shrunk(extra)]
 
 
-def run(out, *arguments, extra=None, config=QUICKSTART, preexec=None):
+def run(out, *arguments, extra=None, config=TRAIN_TINY, preexec=None):
     """Run the toy pipeline in ``out`` and return what it printed and its exit code."""
     line = call("run", "--out", out, *arguments, extra=extra, config=config)
     environment = {**os.environ, "PYTHONWARNINGS": "default"}

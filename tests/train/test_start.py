@@ -55,7 +55,9 @@ def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run,
         ours, theirs = (load_file(folder / part / WEIGHTS) for folder in (second.output, taken))
         assert all(str(value.dtype) == "torch.float32" for value in ours.values())
         assert all(bool((ours[name] == theirs[name]).all()) for name in theirs)
-    schedules = [(folder / "scheduler/scheduler_config.json").read_text() for folder in (second.output, taken)]
+    schedules = [
+        (folder / "scheduler/scheduler_config.json").read_text() for folder in (second.output, taken)
+    ]
     assert schedules[0] == schedules[1]
 
 
