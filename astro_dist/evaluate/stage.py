@@ -54,7 +54,7 @@ def estimate(run: Run) -> Estimate:
     size_pix = int(getattr(getattr(config, "cutouts", None), "size_pix", 128))
     area = (size_pix / 64) ** 2
     # What a training step does forward and backward is three times what is done here.
-    draw_s = (config.generate.steps + 2) * PRESETS[config.diffusion.preset].costs["diffusion"][1] / 3
+    draw_s = (config.generate.calls + 2) * PRESETS[config.diffusion.preset].costs["diffusion"][1] / 3
     costs = {name: getattr(config, name, None) for name in ("byol", "segmenter")}
     judge_s = sum(JUDGES[c.preset].costs[name][1] / 3 for name, c in costs.items() if c is not None)
     return Estimate(
@@ -135,7 +135,7 @@ class Evaluator:
             "splits": list(settings.splits),
             "interval": f"95 % of {settings.resamples} bootstrap resamples of the images",
             "headline": "kid" if n < FEW_IMAGES else "frechet",
-            "sampler": {k: getattr(self.run.config.generate, k) for k in ("steps", "guidance")},
+            "sampler": self.run.config.generate.model_dump(include={"sampler", "steps", "eta", "guidance"}),
             "rows": {r: {"meaning": ROWS[r].meaning, "blind": ROWS[r].blind} for r in ROWS if r in rows},
             "meanings": MEANINGS,
             "figures": figures,

@@ -1,13 +1,16 @@
 """Settings of the generation of stamps."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from astro_dist.config import Section
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.models.device import Precision
+
+# Of `astro_dist.models.solvers`, which needs torch.
+SamplerName = Literal["dpm++", "ddim", "ddpm", "heun"]
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -42,6 +45,30 @@ class MasksConfig(Section):
         return {"extended": self.extended, "compact": self.compact, "spurious": self.spurious}
 
 
+class GuidanceConfig(Section):
+    """How far a stamp is pushed towards its conditions; 1 and 1 cost one call of the network per step."""
+
+    mask: NotNegative = 1.0
+    """By mask and brightness: above 1 objects fit their masks better but come out too bright; 0 draws
+    without a mask."""
+    background: NotNegative = 1.0
+    """Guidance by the background; 0 draws without one, and both 0 draws unconditional stamps."""
+
+    @property
+    def terms(self) -> dict[tuple[bool, bool], float]:
+        """The weight of each prediction that is needed, by whether it is shown mask and background.
+
+        The sum is e(0, 0) + background (e(0, b) - e(0, 0)) + mask (e(m, b) - e(0, b)): eq. 3 of Brooks et
+        al. 2023 with its two conditions in this order.
+        """
+        weights = {
+            (True, True): self.mask,
+            (False, True): self.background - self.mask,
+            (False, False): 1.0 - self.background,
+        }
+        return {shown: weight for shown, weight in weights.items() if weight}
+
+
 class GenerateConfig(Section):
     """How many objects are promised, how they are drawn, and what counts as one."""
 
@@ -50,8 +77,13 @@ class GenerateConfig(Section):
     steps: Positive = 10
     """Steps of the sampler; 10 are enough for sources on an empty sky, whole stamps want 20, and fewer than 5
     draw all sources of a mask alike."""
-    guidance: Annotated[float, Field(ge=0)] = 1.0
-    """Classifier-free guidance; above 1 objects fit their masks better but come out too bright."""
+    sampler: SamplerName = "dpm++"
+    """How noise is taken away: dpm++ needs the fewest steps; ddim; ddpm and ddim with eta draw noise at every
+    step and want 50 to 1,000; heun, that of EDM, asks the network twice a step."""
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Noise that ddim draws at every step, from none (0) to as much as ddpm does (1)."""
+    guidance: GuidanceConfig = GuidanceConfig()
+    """Classifier-free guidance by each condition."""
     masks: MasksConfig = MasksConfig()
     """Where the masks come from, and how often each class."""
     background: str | None = None
@@ -68,6 +100,18 @@ class GenerateConfig(Section):
     """bf16, no (float32), or auto: bf16 where the hardware computes in it."""
     accept: AcceptConfig = AcceptConfig()
     """What makes a generated source an object that may be placed on a map."""
+
+    @property
+    def calls(self) -> int:
+        """How often a stamp asks the network."""
+        each = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
+        return each * len(self.guidance.terms)
+
+    @model_validator(mode="after")
+    def _check_eta(self) -> "GenerateConfig":
+        if self.eta and self.sampler != "ddim":
+            raise ValueError(f"eta is for the sampler ddim, not for {self.sampler}; leave it out or set 0")
+        return self
 
 
 def source_files(settings: GenerateConfig) -> dict[str, Path]:

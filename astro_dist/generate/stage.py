@@ -81,13 +81,13 @@ def estimate(run: Run) -> Estimate:
     shards = math.ceil(wanted / settings.per_shard)
     stamps = shards * settings.per_shard
     # A step is a third of what training on the same pixels costs.
-    step_s = cost_s / 3 * (size_pix / 64) ** 2 * (1 if settings.guidance == 1.0 else 2)
+    step_s = cost_s / 3 * (size_pix / 64) ** 2
     return Estimate(
         tasks=shards,
         bytes=stamps * size_pix**2 * 5,
         files=3 * shards + 20,
         memory_bytes=int(1e9 + 8 * parameters + 7 * settings.per_shard * size_pix**2),
-        cpu_s=stamps * (settings.steps + 2) * step_s,
+        cpu_s=stamps * (settings.calls + 2) * step_s,
         exact=False,
     )
 

@@ -56,6 +56,7 @@ class Batch:
     choices: Sequence[Choice]
     conditions: Conditions
     noise_BChw: NDArray[np.float32]
+    seeds: Sequence[int]
 
 
 Extracted = tuple[list[SkyObject], Counter[str]]
@@ -77,8 +78,7 @@ class StampMaker:
         self.sampler = Sampler(
             run.product("models/autoencoder"),
             run.product("models/diffusion"),
-            settings.steps,
-            settings.guidance,
+            settings,
             device,
             resolve_precision(settings.precision, device),
         )
@@ -120,8 +120,9 @@ class StampMaker:
         padded = [stamps[i] for i in places]
         conditions = self.source.read(padded, [chosen[i] for i in places])
         shape = self.sampler.noise_shape(self.reader.attrs["size_pix"])
-        noise = [self.run.stream("generate", i).standard_normal(shape, np.float32) for i in padded]
-        return Batch(stamps, chosen, conditions, np.stack(noise))
+        streams = [self.run.stream("generate", i) for i in padded]
+        noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
+        return Batch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
 
     def extract(self, stamps: Stamps, first: int) -> Extracted:
         """Return the accepted objects of consecutive stamps, and how many were refused by reason.
@@ -147,7 +148,7 @@ class StampMaker:
 
     def _sample(self, batch: Batch) -> NDArray[np.float32]:
         with flushed_denormals():
-            return self.sampler.draw(batch.conditions, batch.noise_BChw)
+            return self.sampler.draw(batch.conditions, batch.noise_BChw, batch.seeds)
 
     def _to_stamps(self, batch: Batch, u_BSS: NDArray[np.float32]) -> Stamps:
         given, n = batch.conditions, len(batch.stamps)

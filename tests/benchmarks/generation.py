@@ -68,7 +68,7 @@ class Bare:
         self.precision = resolve_precision(settings.precision, self.device)
         models = self.run.root / "models"
         self.networks = Sampler(
-            models / "autoencoder", models / "diffusion", settings.steps, 1.0, self.device, self.precision
+            models / "autoencoder", models / "diffusion", settings, self.device, self.precision
         )
         self.batch = settings.micro_batch
         side = self.run.config.cutouts.size_pix
@@ -81,7 +81,7 @@ class Bare:
 
     @torch.inference_mode()
     def draw(self):
-        denoiser, scheduler = self.networks.denoiser, copy.deepcopy(self.networks.scheduler)
+        denoiser, scheduler = self.networks.denoiser, copy.deepcopy(self.networks.solver.scheduler)
         with autocast(self.device, self.precision), flushed_denormals():
             planes, tokens = denoiser.conditioner(*self.conditions)
             latent = torch.randn(self.latent, device=self.device)

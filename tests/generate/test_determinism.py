@@ -50,6 +50,12 @@ def test_companions_and_padding_do_not_change_a_stamp(maker, alone, seed):
     regroup(maker, alone, np.random.default_rng(seed))
 
 
+def test_a_sampler_that_draws_noise_draws_each_stamp_its_own(inputs):
+    pipeline = small_run.make_pipeline(inputs, sampler="ddim", eta=1.0, guidance={"mask": 1.5})
+    maker = StampMaker(for_stage(pipeline.run, GENERATE, "f" * 64))
+    regroup(maker, [maker.draw([i]) for i in range(STAMPS)], np.random.default_rng(1))
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("precision", ["auto", "no"])
 def test_a_hundred_regroupings(inputs, precision):
@@ -62,10 +68,16 @@ def test_a_hundred_regroupings(inputs, precision):
 
 @pytest.mark.parametrize(
     ("name", "old", "new"),
-    [("micro_batch", 4, 3), ("threads", 1, 2), ("steps", 2, 3), ("guidance", 1.0, 1.5), ("per_shard", 6, 5)],
+    [
+        ("micro_batch", 4, 3),
+        ("threads", 1, 2),
+        ("steps", 2, 3),
+        ("sampler", "dpm", "heun"),
+        ("per_shard", 6, 5),
+    ],
 )
 def test_a_published_store_refuses_other_settings_and_names_both(store, name, old, new):
-    with pytest.raises(ConfigError, match=rf"generate\.{name}: {old} -> {new}.*--redo generate"):
+    with pytest.raises(ConfigError, match=rf"generate\.{name}: {old}.* -> {new}.*--redo generate"):
         small_run.execute(store, **{name: new})
 
 

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from astro_dist.generate.conditions import Choice
+from astro_dist.generate.config import GenerateConfig, GuidanceConfig
 from astro_dist.generate.sampler import Sampler
 from astro_dist.models.device import pin
+from astro_dist.models.solvers import SolverName
 from astro_dist.seeds import stream
 from astro_dist.store.reader import StoreReader
 from tests.generate import small_run
@@ -16,10 +18,16 @@ def read(inputs, choices):
     return source.read(range(len(choices)), choices)
 
 
+def open_sampler(inputs, **settings):
+    models = inputs / "models"
+    settings = GenerateConfig(steps=3, **settings)
+    return Sampler(models / "autoencoder", models / "diffusion", settings, "cpu", "no")
+
+
 @pytest.fixture(scope="module")
 def sampler(inputs):
     pin(1)
-    return Sampler(inputs / "models" / "autoencoder", inputs / "models" / "diffusion", 3, 1.0, "cpu", "no")
+    return open_sampler(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +53,45 @@ def test_companions_do_not_change_a_stamp(inputs, sampler, conditions, noise):
     assert np.array_equal(sampler.draw(shuffled, noise[order]), sampler.draw(conditions, noise)[order])
 
 
-def test_conditions_and_guidance_matter(inputs, sampler, conditions, noise):
-    plain = sampler.draw(conditions, noise)
+def test_conditions_matter(inputs, sampler, conditions, noise):
     other = read(inputs, [Choice(5, 1, 0)] * 4)
-    assert np.abs(sampler.draw(other, noise) - plain).max() > 1e-4
-    sampler.guidance = 2.0
-    try:
-        assert np.abs(sampler.draw(conditions, noise) - plain).max() > 1e-4
-    finally:
-        sampler.guidance = 1.0
+    assert np.abs(sampler.draw(other, noise) - sampler.draw(conditions, noise)).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("mask", "background", "weights"),
+    [
+        (1.0, 1.0, {(True, True): 1.0}),
+        (1.5, 1.5, {(True, True): 1.5, (False, False): -0.5}),
+        (1.5, 1.0, {(True, True): 1.5, (False, True): -0.5}),
+        (1.0, 2.0, {(True, True): 1.0, (False, True): 1.0, (False, False): -1.0}),
+        (0.0, 1.0, {(False, True): 1.0}),
+        (0.0, 0.0, {(False, False): 1.0}),
+    ],
+)
+def test_guidance_asks_for_no_prediction_that_it_does_not_need(mask, background, weights):
+    assert GuidanceConfig(mask=mask, background=background).terms == pytest.approx(weights)
+
+
+def test_each_condition_is_guided_on_its_own(inputs, sampler, conditions, noise):
+    pushed = [(1, 1), (2, 1), (1, 2), (2, 2), (0, 0)]
+    guided = [open_sampler(inputs, guidance={"mask": m, "background": b}) for m, b in pushed]
+    drawn = [each.draw(conditions, noise) for each in guided]
+    assert np.array_equal(drawn[0], sampler.draw(conditions, noise))
+    for i, first in enumerate(drawn):
+        assert all(np.abs(first - other).max() > 1e-5 for other in drawn[:i])
+
+
+def test_without_conditions_none_of_them_matters(inputs, conditions, noise):
+    unled = open_sampler(inputs, guidance={"mask": 0, "background": 0})
+    other = read(inputs, [Choice(5, 1, 0)] * 4)
+    assert np.array_equal(unled.draw(other, noise), unled.draw(conditions, noise))
+
+
+def test_eta_without_ddim_is_refused():
+    with pytest.raises(ValueError, match=r"eta is for the sampler ddim, not for dpm\+\+"):
+        GenerateConfig(eta=1.0)
+
+
+def test_the_settings_name_the_solvers_that_there_are():
+    assert GenerateConfig.model_fields["sampler"].annotation == SolverName
