@@ -19,9 +19,7 @@ def verify_run(root: Path) -> dict[str, list[str]]:
     IntegrityError
         When a record of the ledger cannot be read.
     """
-    ledger = Ledger(root)
-    names = sorted(path.stem for path in ledger.root.glob("[!.]*.json"))
-    published = {name: p for name in names if (p := ledger.published(name)) is not None}
+    published = Ledger(root).all_published()
     if not published:
         raise ConfigError(f"{root} holds no published product; is it a run directory?")
     found = {name: _compare(root, record) for name, record in published.items()}

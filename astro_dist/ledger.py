@@ -124,6 +124,11 @@ class Ledger:
         path = self.root / f"{stage}.json"
         return Published(**_load(path)) if path.exists() else None
 
+    def all_published(self) -> dict[str, Published]:
+        """Return what every stage has published, by stage."""
+        names = sorted(path.stem for path in self.root.glob("[!.]*.json"))
+        return {name: found for name in names if (found := self.published(name)) is not None}
+
     def publish(self, stage: str, published: Published) -> None:
         """Say that the whole product of a stage is visible."""
         publish_json(self.root / f"{stage}.json", asdict(published))

@@ -5,17 +5,13 @@ have now. Whatever is not done is run; running the same command again is how any
 """
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from astro_dist import __version__
 from astro_dist.cluster.resources import Machine, choose_machine
 from astro_dist.config import differences, fingerprint
 from astro_dist.errors import ConfigError, IntegrityError, QuarantinedError, RecomputeError
@@ -23,10 +19,8 @@ from astro_dist.files import (
     lock_folder,
     publish_bytes,
     publish_folder,
-    publish_json,
     remove,
     require_space,
-    sha256_file,
     stop_when_storage_fails,
     sweep,
     tree_digests,
@@ -34,6 +28,7 @@ from astro_dist.files import (
 )
 from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Published
+from astro_dist.manifest import digest_source, source_name, write_manifest
 from astro_dist.processes import ProcessExecutor
 from astro_dist.progress import Display
 from astro_dist.work import (
@@ -49,7 +44,6 @@ from astro_dist.work import (
 )
 
 MAX_REPAIRS = 3
-LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -104,7 +98,7 @@ class Pipeline:
             "seed": self.config.seed,
             "settings": {name: settings[name] for name in stage.sections},
             "inputs": inputs,
-            "sources": {_source_name(path): _digest_source(path) for path in stage.sources(self.run)},
+            "sources": {source_name(path): digest_source(path) for path in stage.sources(self.run)},
         }
 
     def states(self) -> list[StageState]:
@@ -241,11 +235,13 @@ class Pipeline:
     def _refuse_replacing(self, allowed: set[str]) -> None:
         with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
             for state in self.states():
-                if state.status == "changed" and state.stage.name not in allowed:
-                    self._refuse(state)
+                self._refuse_losing(state, allowed)
 
-    def _refuse(self, state: StageState) -> None:
+    def _refuse_losing(self, state: StageState, allowed: set[str]) -> None:
+        """Refuse to replace a product unasked; one that is not byte-stable, a page, may be written again."""
         name = state.stage.name
+        if state.status != "changed" or name in allowed or not state.stage.stable:
+            return
         after = [n for n in self._closure([name]) - {name} if self.ledger.published(n)]
         ordered = [s.name for s in self.known if s.name in after]
         also = f" and, after it, {', '.join(ordered)}" if ordered else ""
@@ -288,8 +284,7 @@ class Pipeline:
         if state.status == "done":
             display.skipped(stage)
             return
-        if state.status == "changed" and stage.name not in allowed:
-            self._refuse(state)
+        self._refuse_losing(state, allowed)
         run = for_stage(self.run, stage, state.fingerprint)
         self._tidy(run, state.status)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
@@ -307,7 +302,7 @@ class Pipeline:
             Published(state.fingerprint, self.basis(stage), stage.product, files, facts, stage.stable),
         )
         self.redo.discard(stage.name)
-        self._write_manifest()
+        write_manifest(self.root, self.config.seed)
 
     def _tidy(self, run: Run, status: str) -> None:
         """Drop what killed workers left behind; records whose data are gone are forgotten.
@@ -370,54 +365,3 @@ class Pipeline:
                     f"{stage.name}: {len(failures)} of {len(tasks)} tasks are quarantined ({lines}{more}); "
                     "the others are done: mend the cause and run the same command again"
                 )
-
-    def _write_manifest(self) -> None:
-        products = {}
-        for stage in self.known:
-            published = self.ledger.published(stage.name)
-            if published is not None:
-                products[published.product] = {
-                    "stage": stage.name,
-                    "byte_stable": published.stable,
-                    "sha256": published.files,
-                }
-        publish_json(
-            self.root / "manifest.json",
-            {
-                "astro_dist": __version__,
-                "commit": _commit(),
-                "versions": {name: version(name) for name in LIBRARIES},
-                "seed": self.config.seed,
-                "products": products,
-            },
-        )
-
-
-def _source_name(path: Path) -> str:
-    """Return what a file is called in a fingerprint; the package's own do not depend on where it lies."""
-    package = Path(__file__).parent
-    return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
-
-
-def _digest_source(path: Path) -> str:
-    """Return the sha256 of a file that the user gave; one that has not changed is not read again."""
-    try:
-        facts = path.stat()
-        return _digest_once(path, facts.st_mtime_ns, facts.st_size)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or take it out") from None
-
-
-@cache
-def _digest_once(path: Path, mtime_ns: int, size: int) -> str:
-    return sha256_file(path)
-
-
-def _commit() -> str | None:
-    """Return the commit of a development checkout, None for an installed package."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    call = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    answer = subprocess.run(call, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None

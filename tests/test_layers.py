@@ -18,6 +18,7 @@ LAYERS = [
         "integrity",
         "work",
         "crew",
+        "manifest",
         "processes",
     },
     {"sky", "models", "cluster"},

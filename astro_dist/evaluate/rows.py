@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.evaluate import images
+from astro_dist.evaluate.examples import choose_examples
 from astro_dist.evaluate.masks import Indices, Masks
 from astro_dist.evaluate.networks import Networks
 from astro_dist.metrics.photometry import flux_ratios
 from astro_dist.metrics.segmentation import ALL, count_classes, find_islands, overlap_masks
 from astro_dist.metrics.similarity import describe_noise, power_spectra, ssim
-from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 
 COARSE_PIX = 16
+EXAMPLES = 8
 U_EDGES = np.linspace(-3, 6, 451)
 READ_AT_ONCE = 256
 Arrays = dict[str, NDArray[Any]]
@@ -105,6 +107,7 @@ class Judge:
             "flux_image": fluxes.image,
             "flux_class": fluxes.source_class,
             "flux_dex": fluxes.dex,
+            **_pick_examples(snr, mask),
         }
 
     def _fingerprint(self, u: images.Image) -> Arrays:
@@ -120,6 +123,15 @@ class Judge:
             some = images.read_snr(self.reader, indices[start : start + READ_AT_ONCE])
             parts.append(self._fingerprint(images.to_network_range(self.reader, some)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _pick_examples(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
+    """Return some images of each class of sources to look at, for every row those of the same masks."""
+    classes = (SourceClass.COMPACT, SourceClass.EXTENDED)
+    chosen = {c: choose_examples(mask, c, EXAMPLES) for c in classes}
+    places = np.concatenate(list(chosen.values()))
+    names = np.repeat([int(c) for c in classes], [len(found) for found in chosen.values()])
+    return {"shown": snr[places], "shown_mask": mask[places], "shown_class": names.astype(np.uint8)}
 
 
 def _describe_islands(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:

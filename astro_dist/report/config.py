@@ -6,7 +6,10 @@ from pydantic import Field
 
 from astro_dist.config import Section
 
-EARLIER = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate", "assemble")
+EARLIER = (
+    *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate", "assemble"),
+    *("byol", "segmenter", "evaluate"),
+)
 
 
 class ReportConfig(Section):

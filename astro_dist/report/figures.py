@@ -136,6 +136,19 @@ def plot_counts(flux_jy: Values, classes: Values, area_sr: float) -> Figure:
     return figure
 
 
+@in_style
+def plot_spectra(frequency_per_pix: Values, spectra: Mapping[str, Values]) -> Figure:
+    """Draw mean power spectra over that of the first of them."""
+    figure, axes = new_graph()
+    reference = np.asarray(next(iter(spectra.values())))
+    for name, power in spectra.items():
+        axes.plot(frequency_per_pix, np.asarray(power) / reference, label=name.replace("_", " "))
+    axes.set(xlabel="spatial frequency (cycles per pixel)", ylabel="power over that of real cutouts")
+    _log_axis(axes, "y")
+    _legend(axes)
+    return figure
+
+
 def exponential_density(k: Values, flux: FluxConfig) -> NDArray[np.float64]:
     """Return the probability density of k that the settings ask for, at the values ``k``.
 

@@ -6,6 +6,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.evaluate.examples import choose_examples, spread_evenly
 from astro_dist.field.objects import AcceptConfig, extract_objects
 from astro_dist.report.images import Image
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
@@ -63,7 +64,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
     A row with simulated noise is added where the network draws objects on an empty sky.
     """
     stamps, cutouts = _open_stores(run)
-    candidates = _spread(len(stamps), MAX_CANDIDATES)
+    candidates = spread_evenly(len(stamps), MAX_CANDIDATES)
     masks = stamps.read("mask", candidates)
     empty_sky = run.config.diffusion.target == "source"
     found = {}
@@ -71,7 +72,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
         chosen = choose_examples(masks, source_class, n)
         if len(chosen):
             rows = _read_rows(run, stamps, cutouts, candidates[chosen], empty_sky)
-            top_snr = _top_snr(next(iter(rows.values())), masks[chosen])
+            top_snr = top_of_scale(next(iter(rows.values())), masks[chosen])
             found[source_class.name.lower()] = Examples(masks[chosen], rows, top_snr)
     return found
 
@@ -82,7 +83,7 @@ def read_refused(run: Run, n: int) -> Refused | None:
     A few hundred stamps are examined again, with the conditions they were accepted by.
     """
     stamps, cutouts = _open_stores(run)
-    candidates = _spread(len(stamps), MAX_EXAMINED)
+    candidates = spread_evenly(len(stamps), MAX_EXAMINED)
     masks, instances = stamps.read("mask", candidates), stamps.read("instances", candidates)
     images = stamps.read("image", candidates)
     accept = AcceptConfig.model_validate(stamps.attrs["accept"])
@@ -104,18 +105,6 @@ def read_refused(run: Run, n: int) -> Refused | None:
     return Refused(np.stack(image_snr), np.stack(outlines), reasons_shown)
 
 
-def choose_examples(masks: NDArray[np.uint8], source_class: SourceClass, n: int) -> NDArray[np.int64]:
-    """Return up to ``n`` positions, evenly spread, of masks (m, s, s) that show a class.
-
-    Compact ones show compact sources only; the others show the class among what else there is.
-    """
-    shows = (masks == source_class).any(axis=(1, 2))
-    if source_class == SourceClass.COMPACT:
-        shows &= ~np.isin(masks, (SourceClass.EXTENDED, SourceClass.SPURIOUS)).any(axis=(1, 2))
-    found = np.flatnonzero(shows)
-    return found[_spread(len(found), n)]
-
-
 def read_donors(run: Run) -> NDArray[np.int64]:
     """Return for every stamp the cutout whose mask it was drawn for."""
     return StoreReader(run.product("stamps.zarr")).columns["donor"].astype(np.int64)
@@ -123,11 +112,6 @@ def read_donors(run: Run) -> NDArray[np.int64]:
 
 def _open_stores(run: Run) -> tuple[StoreReader, StoreReader]:
     return StoreReader(run.product("stamps.zarr")), StoreReader(run.product("cutouts.zarr"))
-
-
-def _spread(n: int, most: int) -> NDArray[np.int64]:
-    """Return up to ``most`` positions, spread evenly over ``n``."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def _read_rows(
@@ -162,7 +146,8 @@ def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:
     return Beam(*(float(columns[name][index]) for name in names)), Pixel(*pixel_arcsec)
 
 
-def _top_snr(image: Image, masks: NDArray[np.uint8]) -> float:
+def top_of_scale(image: Image, masks: NDArray[np.uint8]) -> float:
+    """Return a fair upper end of a colour scale for images (n, s, s) in units of the noise."""
     values = image[(masks > 0) & np.isfinite(image)]
     top = float(np.percentile(values, TOP_PERCENTILE)) if len(values) else 0.0
     return min(max(top, LOWEST_TOP_SNR), HIGHEST_TOP_SNR)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import yaml
 
-from astro_dist.report import figures, gather, images, samples, tables
+from astro_dist.report import evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import EARLIER
 from astro_dist.report.gather import FieldFiles
 from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
@@ -264,6 +264,13 @@ CHAPTERS = (
         "taken from, and what the network drew into it. Columns are spread evenly over all stamps.",
         ("cutouts", "generate"),
         _stamp_blocks,
+    ),
+    Chapter(
+        "evaluation",
+        "How good the model is",
+        "Stamps for masks that the network never saw, judged beside real cutouts.",
+        ("evaluate",),
+        evaluation.build_blocks,
     ),
     Chapter(
         "training",

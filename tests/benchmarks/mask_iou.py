@@ -1,13 +1,16 @@
 """Do generated stamps show what held-out masks ask for?
 
-    python -m tests.benchmarks.mask_iou RUN [N [STEPS ...]]
+    python -m tests.benchmarks.mask_iou RUN [N [SETTING ...]]
 
-Draws N stamps (96 by default) with the run's own models and settings for masks of its validation and test
-splits, and prints the intersection over union of islands (5 sigma seeds, 3 sigma edges) and masks. The same
-measure of the real cutouts is the figure to compare with. A network that draws sources on an empty sky is
-judged in noise: around the sources, which hold some of their own, and also on top of them, as on a map. A
-network that always draws the mean of what a mask allows would do best here, so each mask is drawn twice: the
-last row says by how much of their brightness the pixels of the two draws differ.
+With settings such as ``generate.steps=5`` or ``generate.guidance.mask=1.5`` it is done again for each: what
+steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own models and
+settings for masks of its validation and test splits, and prints the intersection over union of islands
+(5 sigma seeds, 3 sigma edges) and masks. The same measure of the real cutouts is the figure to compare with.
+A network that draws sources on an empty sky is judged in noise: around the sources, which hold some of their
+own, and also on top of them, as on a map. A network that always draws the mean of what a mask allows would do
+best here, so each mask is drawn twice, and a row says by how much of their brightness the pixels of the two
+draws differ. Last comes the flux of drawn objects over that of the real objects of the same masks (peak above
+5 sigma), in dex: median and half the width of the central 68 %.
 """
 
 import sys
@@ -15,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.config import load_yaml
+from astro_dist.config import apply_set, load_yaml
 from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
+from astro_dist.metrics.photometry import flux_ratios
 from astro_dist.metrics.segmentation import add_noise, overlap_many
 from astro_dist.sky.classes import SourceClass
 from astro_dist.stages import resolve
@@ -33,7 +37,7 @@ def choose_held_out(maker, n):
     rng = maker.run.stream("benchmark", "mask_iou")
     usable = np.sort(np.concatenate(list(maker.donors.pools.values())))
     donors = rng.permutation(usable)[:n]
-    return [Choice(int(donor), int(rng.choice(maker.donors.backgrounds)), 0) for donor in donors]
+    return [Choice(int(donor), int(rng.choice(maker.donors.backgrounds[donor])), 0) for donor in donors]
 
 
 def draw(maker, choices, first=0):
@@ -71,13 +75,29 @@ def differ(one, other, masks):
     return apart
 
 
+def weigh(snr, real, masks, instances):
+    """Return ``{class or all: (median, scatter)}`` of the logarithms of fluxes over real ones."""
+    found = flux_ratios(snr, real, masks, instances)
+    weighed = {}
+    for name, chosen in {
+        "all": np.ones(len(found.dex), bool),
+        **{c.name.lower(): found.source_class == c for c in SourceClass if c},
+    }.items():
+        dex = found.dex[chosen & np.isfinite(found.dex)]
+        low, middle, high = np.percentile(dex, [16, 50, 84]) if len(dex) else (np.nan,) * 3
+        weighed[name] = (middle, (high - low) / 2)
+    return weighed
+
+
 def compare(run, n=96):
-    """Return ``{row: {class or all: Overlap}}``, how two draws differ by class, and the number of masks."""
+    """Return overlaps by row and class, how two draws differ, fluxes over real ones, the number of masks."""
     maker = StampMaker(run, SPLITS)
     choices = choose_held_out(maker, n)
     generated, masks = draw(maker, choices)
     apart = differ(generated, draw(maker, choices, len(choices))[0], masks)
     real = read_real(maker.reader, choices)
+    instances = maker.reader.read("instances", [choice.donor for choice in choices])
+    fluxes = weigh(generated, np.nan_to_num(real), masks, instances)
     rows = {"real cutouts": real, "generated": generated}
     if maker.sampler.denoiser.config.target == "source":
         skies = [sky_of(maker.reader, choice.donor) for choice in choices]
@@ -91,22 +111,23 @@ def compare(run, n=96):
         rows["generated, noise around"] = put_in_noise(maker, choices, generated, tapers)
         rows["real sources, noise on top"] = put_in_noise(maker, choices, sources, nowhere)
         rows["generated, noise on top"] = put_in_noise(maker, choices, generated, nowhere)
-    return {name: overlap_many(snr, masks) for name, snr in rows.items()}, apart, len(choices)
+    return {name: overlap_many(snr, masks) for name, snr in rows.items()}, apart, fluxes, len(choices)
 
 
-def main(root, n=96, *all_steps):
-    config = resolve(load_yaml(root / "config.yaml"))
+def main(root, n=96, *settings):
     names = ("all", "compact", "extended", "spurious")
-    for steps in all_steps or [config.generate.steps]:
-        generate = config.generate.model_copy(update={"steps": steps})
-        changed = config.model_copy(update={"generate": generate})
-        rows, apart, drawn = compare(for_stage(Run(root, changed), GENERATE, "0" * 64), n)
-        print(f"{drawn} masks of the {' and '.join(SPLITS)} split of {root}, {steps} steps")
+    for setting in settings or (None,):
+        tree = load_yaml(root / "config.yaml")
+        config = resolve(tree if setting is None else apply_set(tree, setting))
+        rows, apart, fluxes, drawn = compare(for_stage(Run(root, config), GENERATE, "0" * 64), int(n))
+        print(f"{drawn} masks of the {' and '.join(SPLITS)} split of {root}, {setting or 'as set'}")
         print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))
         for row, overlaps in rows.items():
             print(f"{row:<28}" + "".join(f"{overlaps[name].iou:>10.3f}" for name in names))
         print(f"{'two draws of a mask differ':<28}" + "".join(f"{apart[name]:>10.3f}" for name in names))
+        print(f"{'log10 flux over real':<28}" + "".join(f"{fluxes[name][0]:>+10.3f}" for name in names))
+        print(f"{'its scatter':<28}" + "".join(f"{fluxes[name][1]:>10.3f}" for name in names))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]).resolve(), *sys.argv[2:])

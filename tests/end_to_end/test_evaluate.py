@@ -2,8 +2,14 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
-from tests.end_to_end.conftest import run, stable_digests
+import torch
+from safetensors.torch import load_file
+
+from astro_dist.models.denoiser import load_denoiser
+from tests.end_to_end.conftest import ROOT, TRAIN_TINY, run, shrunk, stable_digests
 
 TINY = {
     f"{stage}.{key}": value
@@ -29,6 +35,27 @@ def test_a_finished_run_is_evaluated(toy_run, tmp_path):
     after = stable_digests(out)
     assert set(after) - set(before) == {"models/byol", "models/segmenter", "evaluation"}
     assert {name: after[name] for name in before} == before
+    assert '<section id="evaluation">' in (out / "report.html").read_text()
+    # Whoever does not evaluate again still has it in the manifest and on the page.
+    assert run(out, "--on", "serial").returncode == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert "evaluation" in manifest["products"]
+    _check_shipping(out, tmp_path / "weights")
     report = json.loads((out / "evaluation" / "metrics.json").read_text())
     assert report["splits"] == ["validation", "test"]
     assert report["images_per_set"] >= 2
+
+
+def _check_shipping(out, weights):
+    """The recipe finds everything made, and leaves weights that a training can begin with."""
+    line = [sys.executable, "jobs/ship_weights.py", "toy", str(TRAIN_TINY), "--out", str(out)]
+    line += ["--weights", str(weights), "--on", "serial", *shrunk(EVALUATE)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "segmentation_ratio" in done.stdout
+    folder = weights / "toy" / "diffusion"
+    stored = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    assert load_denoiser(folder).config.target == "source"
+    assert (weights / "toy" / "autoencoder" / "config.json").exists()
+    assert (weights / "toy" / "metrics.json").exists()

@@ -1,0 +1,78 @@
+"""The chapter of the report that shows what `evaluate` measured: figures, spectra, and images to look at."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from astro_dist.report import figures, images, samples
+from astro_dist.report.page import Block, Note, Picture, Table
+from astro_dist.report.style import to_svg, to_webp
+from astro_dist.sky.classes import SourceClass
+from astro_dist.work import Run
+
+GRID_ROWS = ("real", "reconstructed", "reassembled", "generated")
+
+
+def build_blocks(run: Run) -> list[Block]:
+    """Return the table of figures, the power spectra and a grid per class."""
+    folder = run.product("evaluation")
+    measured = json.loads((folder / "metrics.json").read_text())
+    power = dict(measured["power"])
+    spectra = figures.plot_spectra(np.array(power.pop("frequency_per_pix")), power)
+    caption = "Mean power spectrum of each set of images, over that of the real cutouts."
+    return [
+        _say_how(measured),
+        _tabulate(measured),
+        *_draw_grids(folder / "judged"),
+        Picture(to_svg(spectra), caption, "Power spectra"),
+    ]
+
+
+def _say_how(measured: dict[str, Any]) -> Note:
+    rows = measured["rows"]
+    told = "; ".join(f"{name.replace('_', ' ')}: {row['meaning']}" for name, row in rows.items())
+    splits = " and ".join(measured["splits"])
+    return Note(
+        f"{measured['images_per_set']:,} images per set, of the {splits} split, against as many of "
+        f"{measured['training_images']:,} training images. {told}. In brackets: {measured['interval']}. "
+        f"The headline distance is {measured['headline']}."
+    )
+
+
+def _tabulate(measured: dict[str, Any]) -> Table:
+    found = {(f["name"], f["row"]): f for f in measured["figures"]}
+    rows = [name for name in measured["rows"] if any(row == name for _, row in found)]
+    names = [name for name in measured["meanings"] if any(found.get((name, row)) for row in rows)]
+    lines = [
+        [name, *(_show(found.get((name, row))) for row in rows), measured["meanings"][name]] for name in names
+    ]
+    head = ["figure", *(row.replace("_", " ") for row in rows), "meaning"]
+    return Table(head, lines, numbers=tuple(range(1, len(rows) + 1)), code=(0,))
+
+
+def _show(figure: dict[str, Any] | None) -> str:
+    if figure is None or figure["value"] is None:
+        return "-"
+    if figure["low"] is None or figure["high"] is None:
+        return f"{figure['value']:.3g}"
+    return f"{figure['value']:.3g} [{figure['low']:.3g}, {figure['high']:.3g}]"
+
+
+def _draw_grids(folder: Any) -> list[Block]:
+    judged = {
+        name: np.load(folder / f"{name}.npz") for name in GRID_ROWS if (folder / f"{name}.npz").exists()
+    }
+    real = judged["real"]
+    blocks: list[Block] = []
+    for source_class in (SourceClass.COMPACT, SourceClass.EXTENDED):
+        chosen = real["shown_class"] == source_class
+        if not chosen.any():
+            continue
+        rows = {name: row["shown"][chosen] for name, row in judged.items()}
+        masks, name = real["shown_mask"][chosen], source_class.name.lower()
+        top_snr = samples.top_of_scale(rows["real"], masks)
+        picture = to_webp(images.draw_grid(masks, rows, top_snr=top_snr))
+        caption = f"Held-out masks with {name} sources, in units of the noise."
+        blocks.append(Picture(picture, caption, f"Grid of {name} held-out examples", wide=True))
+    return blocks

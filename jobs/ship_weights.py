@@ -1,0 +1,37 @@
+"""Train and judge the weights that come with the package, and put them where it looks for them.
+
+    python jobs/ship_weights.py small configs/small.yaml --out runs/small
+
+Whatever else `astro-dist run` understands may follow. The denoiser is kept in half precision, which
+changes no figure; the autoencoder, small as it is and bearing all fluxes, is not. Then bring the model
+card, astro_dist/weights/NAME/README.md, up to date with the figures it prints.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+import astro_dist
+from astro_dist.cli import main
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("name")
+parser.add_argument("config")
+parser.add_argument("--out", type=Path, required=True)
+parser.add_argument("--weights", type=Path, default=Path(astro_dist.__file__).parent / "weights")
+options, extra = parser.parse_known_args()
+if code := main(["run", options.config, "--out", str(options.out), "--to", "evaluate", *extra]):
+    raise SystemExit(code)
+target = options.weights / options.name
+for stage in ("autoencoder", "diffusion"):
+    shutil.rmtree(target / stage, ignore_errors=True)
+    shutil.copytree(options.out / "models" / stage, target / stage, ignore=shutil.ignore_patterns("*.md"))
+for path in (target / "diffusion").rglob("*.safetensors"):
+    save_file({name: value.half() for name, value in load_file(path).items()}, path)
+measured = json.loads((options.out / "evaluation" / "metrics.json").read_text())
+(target / "metrics.json").write_text(json.dumps(measured, indent=1) + "\n")
+for figure in measured["figures"]:
+    print(f"{figure['row']:<14} {figure['name']:<24} {figure['value']}")
