@@ -34,7 +34,7 @@ class Actor:
         import ray
 
         log_to(self.args[1].root / "logs" / f"worker-{self.number}.log")
-        gpus = [int(i) for i in ray.get_gpu_ids()]
+        gpus = [int(i) if str(i).isdigit() else str(i) for i in ray.get_gpu_ids()]
         self.worker = Worker(*self.args, worker=self.number, gpus=gpus, node=self.place())
 
     def do(self, task: Task) -> Result:

@@ -18,36 +18,28 @@ from typing import Any
 import psutil
 
 from astro_dist.cluster.actors import RayCrew, last_line
+from astro_dist.cluster.agent import OBJECT_STORE_BYTES, QUIET, joined
+from astro_dist.cluster.allocation import Allocation
 from astro_dist.cluster.leftovers import INNER, TOKEN, remove_cluster
 from astro_dist.cluster.resources import Machine
 from astro_dist.errors import AstroDistError, ConfigError
 from astro_dist.processes import log_to
 from astro_dist.work import Task
 
-OBJECT_STORE_BYTES = 80_000_000
-QUIET = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
-    "RAY_worker_niceness": "0",
-}
 # Ray's own name for it: without clusters of several nodes, all its ports are bound to loopback.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-HEART = ("gcs_server", "raylet")
+HEART = ("gcs_server", "raylet", "srun")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster: a private one in ``folder``, or the one at ``address``."""
+    """Which cluster: a private one in ``folder``, over all nodes of a job, or the one at ``address``."""
 
     machine: Machine
     folder: Path | None
     address: str | None
     log: Path
+    allocation: Allocation | None = None
 
 
 def serve(pipe: Connection, cluster: Cluster) -> None:
@@ -75,7 +67,8 @@ def _connected(cluster: Cluster) -> Iterator[Machine]:
     """Start or join the cluster; yield what it offers; take it down if it is ours."""
     os.environ.update(QUIET)
     if cluster.folder is not None:
-        os.environ.update(LOOPBACK, RAY_AUTH_TOKEN_PATH=str(cluster.folder / TOKEN))
+        os.environ.update(LOOPBACK if cluster.allocation is None else {})
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(cluster.folder / TOKEN)
         for name in ("RAY_AUTH_TOKEN", "RAY_ADDRESS"):
             os.environ.pop(name, None)
     import ray
@@ -84,8 +77,10 @@ def _connected(cluster: Cluster) -> Iterator[Machine]:
         _initialise(cluster)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield cluster.machine.spread(resources) if cluster.folder is None else cluster.machine
+        with _over_nodes(cluster):
+            resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            alone = cluster.folder is not None and cluster.allocation is None
+            yield cluster.machine if alone else cluster.machine.spread(resources)
     finally:
         if cluster.folder is None:
             ray.shutdown()
@@ -93,14 +88,27 @@ def _connected(cluster: Cluster) -> Iterator[Machine]:
             remove_cluster(cluster.folder)
 
 
+def _over_nodes(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which the other nodes of a job are part of the cluster."""
+    import ray
+
+    if cluster.allocation is None or cluster.folder is None:
+        return contextlib.nullcontext()
+    head = ray.get_runtime_context().gcs_address
+    return joined(cluster.allocation, head, (cluster.folder / TOKEN).read_text(), cluster.machine)
+
+
 def _initialise(cluster: Cluster) -> None:
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if cluster.allocation is not None:
+        options |= {"_node_ip_address": cluster.allocation.address()}
     if cluster.folder is not None:
+        here = cluster.machine.gpus if cluster.allocation is None else cluster.machine.gpus_here()
         options |= {
             "num_cpus": cluster.machine.cores,
-            "num_gpus": cluster.machine.gpus,
+            "num_gpus": here,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
             "_temp_dir": str(cluster.folder / INNER),

@@ -21,15 +21,15 @@ ROOM_FOR_NAMES = 12
 """Longest path of a temporary folder below which Ray's sockets fit into the 107 bytes of a socket name."""
 
 
-def make_folder() -> Path:
-    """Make the private folder of a cluster (0700), with its token in a file (0600).
+def make_folder(token: str | None = None) -> Path:
+    """Make the private folder of a cluster (0700), with its token, a new one or this, in a file (0600).
 
     The name holds the pid of this process, so that a later run knows whether it is still in use. Ray
     opens the folder it is given to everyone; it gets one inside this, where nobody else can reach it.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=short_folder()))
     with open(os.open(folder / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
-        handle.write(secrets.token_hex(32))
+        handle.write(token or secrets.token_hex(32))
     (folder / INNER).mkdir()
     return folder
 

@@ -1,8 +1,9 @@
 """The Ray executor: one actor per worker, pinned to its GPU or its cores, tasks pulled one by one.
 
-A private cluster is started unless an address is given: all ports on loopback, a token in a 0600
-file, no dashboard, client server or usage report, a short private folder; the end of the driver, however
-it comes, is the end of the cluster. A cluster that breaks is started again and goes on with what is left.
+A private cluster is started unless an address is given, over all nodes of the Slurm job, or on one machine
+with all ports on loopback: a token in a 0600 file, no dashboard, client server or usage report, a short
+private folder; the end of the driver, however it comes, is the end of the cluster. A cluster that breaks is
+started again and goes on with what is left.
 No array passes through Ray: an actor reads and writes the run directory and returns small records.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from astro_dist.cluster.allocation import find_allocation
 from astro_dist.cluster.foreman import Cluster, cannot_use, serve
 from astro_dist.cluster.leftovers import make_folder, remove_cluster, sweep_clusters
 from astro_dist.cluster.resources import Machine
@@ -48,10 +50,12 @@ class RayExecutor:
         self.close()
 
     def _start(self) -> None:
+        allocation = None
         if self.address is None:
+            allocation = find_allocation()
             sweep_clusters()
             self.folder = make_folder()
-        cluster = Cluster(self.machine, self.folder, self.address, self.log)
+        cluster = Cluster(self.machine, self.folder, self.address, self.log, allocation)
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")

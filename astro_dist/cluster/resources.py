@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from astro_dist.cluster.allocation import find_allocation
 from astro_dist.errors import ConfigError
 from astro_dist.work import MachineConfig, Run, Stage
 
@@ -22,7 +23,8 @@ def count_cores() -> int:
         quota, period = [*limit.read_text().split(), "100000"][:2]
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
+    # Not every site confines a job to the cores it was given.
+    return min(cores, int(os.environ.get("SLURM_CPUS_ON_NODE", cores)))
 
 
 def list_gpus() -> list[str]:
@@ -36,10 +38,14 @@ def list_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return names
-    return names[: len([part for part in visible.split(",") if part.strip() not in ("", "-1")])]
+    visible = _visible()
+    return names if visible is None else names[: len(visible)]
+
+
+def _visible() -> list[str] | None:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, None where it is not set."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,10 @@ class Machine:
         on_each = math.ceil(workers / self.gpus)
         return min(self.gpus_per_worker, math.floor(1e4 / on_each) / 1e4)
 
+    def gpus_here(self) -> int:
+        """Return how many GPUs this node of a cluster has to offer; fake ones are those Slurm gave out."""
+        return len(_visible() or []) if self.fake_gpus else len(list_gpus())
+
     def spread(self, resources: Mapping[str, float]) -> "Machine":
         """Return the same wishes over a whole cluster that has ``resources``."""
         gpus = self.gpus if self.gpus_asked else int(resources.get("GPU", 0))
@@ -87,7 +97,8 @@ def choose_machine(config: MachineConfig) -> Machine:
     if config.gpus is not None and config.gpus < 0:
         raise ConfigError(f"machine.gpus: {config.gpus} is not a number of GPUs; give 0 or more")
     found = list_gpus()
-    elsewhere = config.fake_gpus or config.ray_address is not None
+    several = config.executor == "ray" and find_allocation() is not None
+    elsewhere = config.fake_gpus or config.ray_address is not None or several
     if config.gpus is not None and config.gpus > len(found) and not elsewhere:
         raise ConfigError(
             f"machine.gpus: {config.gpus} asked for and {len(found)} found; "

@@ -1,11 +1,13 @@
 """A real Slurm of two nodes with two fake GPUs each; its login node is this machine."""
 
+import contextlib
 import importlib.util
 import os
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +56,7 @@ def nodes_on(slurm_cluster):
     wait_until(ready)
 
 
-def wait_until(condition, patience_s=60):
+def wait_until(condition, patience_s=200):
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
         assert time.monotonic() < deadline
@@ -85,3 +87,24 @@ def wait_for_state(cluster, job, *states, patience_s=120):
 
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
+
+
+def batch(path, *lines):
+    """Write a batch script and return its path."""
+    path.write_text("\n".join(["#!/bin/bash", "set -e", f"cd {ROOT}", *lines]) + "\n")
+    return path
+
+
+def traces(cluster, node):
+    """Process names, listening ports and the content of /tmp and /dev/shm of a node."""
+    outer = (cluster.base / "run" / f"node.{node}.pid").read_text()
+    init = Path("/proc", Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
+    space, names = os.readlink(init / "ns/pid"), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.readlink(f"/proc/{process.pid}/ns/pid") == space:
+                names.append(process.name())
+    lines = [(init / "net" / name).read_text().splitlines() for name in ("tcp", "tcp6")]
+    sockets = [line.split() for each in lines for line in each]
+    files = [path.name for folder in ("tmp", "dev/shm") for path in (init / "root" / folder).iterdir()]
+    return sorted(names), sorted(row[1] for row in sockets if row[3] == "0A"), sorted(files)
