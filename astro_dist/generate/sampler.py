@@ -18,6 +18,7 @@ from torch import Tensor
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sources import Conditions
 from astro_dist.models.autoencoder import decode, load_autoencoder
+from astro_dist.models.conditions import Encoded
 from astro_dist.models.denoiser import load_denoiser, load_scheduler
 from astro_dist.models.device import autocast
 from astro_dist.models.presets import LATENT_FACTOR
@@ -68,15 +69,13 @@ class Sampler:
 
         ``seeds``, one per stamp, are for samplers that draw noise at every step.
         """
-        planes = (conditions.mask_BSS, conditions.peak_BSS, conditions.background_B2SS)
+        planes = (conditions.mask_BSS, conditions.peak_BSS, conditions.background_B2SS, conditions.facts_BF)
         inputs = [torch.from_numpy(plane).to(self.device) for plane in planes]
         with autocast(self.device, self.precision):
             encoded = {shown: self._encode(inputs, *shown) for shown in self.terms}
 
             def predict(latent_BChw: Tensor, timestep: Tensor) -> Tensor:
-                parts = [
-                    self.denoiser.predict(latent_BChw, timestep, *encoded[shown]) for shown in self.terms
-                ]
+                parts = [self.denoiser.predict(latent_BChw, timestep, encoded[shown]) for shown in self.terms]
                 if len(parts) == 1:
                     return parts[0]
                 weighted = zip(self.terms.values(), parts, strict=True)
@@ -86,10 +85,11 @@ class Sampler:
             latent_BChw = latent_BChw.contiguous(memory_format=torch.channels_last)
             return decode(self.autoencoder, latent_BChw)[:, 0].cpu().numpy()
 
-    def _encode(self, inputs: list[Tensor], mask: bool, background: bool) -> tuple[Tensor, Tensor]:
+    def _encode(self, inputs: list[Tensor], mask: bool, background: bool) -> Encoded:
         """Return the encoded conditions, with the null of each one that is not to be shown."""
         keep = [
             None if shown else torch.zeros(len(inputs[0]), dtype=torch.bool, device=self.device)
             for shown in (mask, background)
         ]
-        return self.denoiser.conditioner(*inputs, *keep)
+        *planes, facts_BF = inputs
+        return self.denoiser.conditioner(*planes, *keep, facts_BF)

@@ -32,6 +32,7 @@ from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.windows import Window
+from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
 
 ALIKE = 8
@@ -56,6 +57,8 @@ class Conditions:
         float32, see `astro_dist.models.conditions.background_planes`.
     rms_jy_beam_B
         float32, noise of the mask's donor.
+    facts_BF
+        float32, beam, noise and survey of the mask's donor, see `astro_dist.store.facts`.
     """
 
     mask_BSS: NDArray[np.uint8]
@@ -63,6 +66,7 @@ class Conditions:
     peak_BSS: Image
     background_B2SS: Image
     rms_jy_beam_B: Image
+    facts_BF: Image
 
 
 class MaskSource(Protocol):
@@ -219,6 +223,11 @@ class Source:
     masks: MaskSource
     sky: SkySource
 
+    @cached_property
+    def facts(self) -> Image:
+        """What is told of every cutout's beam, noise and survey."""
+        return describe_cutouts(self.reader.attrs, self.reader.columns)
+
     def choose(self, stamp: int) -> Choice:
         """Return what a stamp is drawn for."""
         return self.donors.choose(self.reader, self.weights, self.stream, stamp)
@@ -234,6 +243,7 @@ class Source:
             peak_BSS=peak,
             background_B2SS=self.sky.read(stamps, choices),
             rms_jy_beam_B=self.reader.columns["rms_jy_beam"][donors].astype(np.float32),
+            facts_BF=self.facts[donors],
         )
 
 

@@ -3,12 +3,16 @@
 API: ``paint_peaks(u, instances)`` and ``background_planes(u, mask, valid)`` make the conditions of one
 cutout in NumPy, the same for training and for generation; `ConditionEncoder` turns a batch of them
 into what the U-Net eats: ``conditioner(mask_BHW, peak_BHW, background_B2HW, keep_mask_B,
-keep_background_B)`` -> ``(planes_BMhw, tokens_BTD)`` with h = H / 4 and T = (H / 16)(W / 16): 64 tokens
-for a 128-pixel stamp. ``keep_* = None`` keeps every sample's condition; False puts the condition's
-own learned null in its place.
+keep_background_B, facts_BF, keep_facts_B)`` -> `Encoded` with h = H / 4 and T = (H / 16)(W / 16): 64
+tokens for a 128-pixel stamp. ``keep_* = None`` keeps every sample's condition; False puts the condition's
+own learned null in its place, and so does ``facts_BF = None``.
 
-Shape letters: B batch, H W image pixels, h w latent pixels, M mask channels, T tokens, D token size.
+Shape letters: B batch, H W image pixels, h w latent pixels, M mask channels, T tokens, D token size,
+F facts, K channels of a skip.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +56,57 @@ def background_planes(
     return np.stack([np.where(usable, u, 0.0), usable]).astype(np.float32)
 
 
+class Encoded(NamedTuple):
+    """What the U-Net gets of the conditions; the same at every step of the sampler."""
+
+    planes_BMhw: Tensor
+    """Concatenated to the latent."""
+    tokens_BTD: Tensor
+    """For cross-attention."""
+    facts_BF: Tensor | None = None
+    """Joins the embedding of the time."""
+    skips: tuple[Tensor, ...] = ()
+    """Added to the skip connections (B, K, h, w) and, the last, to the middle."""
+
+
+class MaskInjector(nn.Module):
+    """Tells the decoder of the U-Net the mask once more, at every resolution.
+
+    The encoder has to carry the mask through all its layers while the latent is mostly noise; here it
+    arrives where the image takes shape, as the control of ControlNet does and for the cost of a few
+    convolutions per stamp, not per step. It begins as zero.
+
+    Parameters
+    ----------
+    channels
+        Of the input, which has the latent's size.
+    width
+        Channels inside.
+    skips
+        Level (0 is the latent's size, 1 half of it, ...) and channels K of every skip connection.
+    """
+
+    def __init__(self, channels: int, width: int, skips: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.levels = [level for level, _ in skips]
+        self.entry = nn.Conv2d(channels, width, 3, padding=1)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(max(self.levels))
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(width, inside, 1) for _, inside in skips)
+        for head in self.heads:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, x_BChw: Tensor, keep_B: Tensor | None) -> tuple[Tensor, ...]:
+        features = [functional.silu(self.entry(x_BChw))]
+        for shrink in self.shrink:
+            features.append(functional.silu(shrink(features[-1])))
+        if keep_B is not None:
+            features = [each * keep_B[:, None, None, None] for each in features]
+        return tuple(head(features[level]) for head, level in zip(self.heads, self.levels, strict=True))
+
+
 class ConditionEncoder(ModelMixin, ConfigMixin):
     """Encodes the conditions of a stamp; each has a null of its own for guidance and dropout.
 
@@ -71,6 +126,12 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         What the model draws: ``"source"`` (objects on an empty sky) or ``"stamp"`` (all of it).
     stretch : str
         The stretch that made the network range.
+    brightness : bool
+        Whether it is told the peak of each object.
+    facts : int
+        Numbers F it is told of beam, noise and survey (`astro_dist.store.facts`); 0 for none.
+    skips : sequence of (level, channels)
+        For a `MaskInjector`; empty for none.
     """
 
     @register_to_config
@@ -81,9 +142,13 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         width: int = 32,
         target: str = "source",
         stretch: str = "asinh",
+        brightness: bool = True,
+        facts: int = 0,
+        skips: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.mask_in = nn.Conv2d(NUM_CLASSES * LATENT_FACTOR**2, mask_channels, 1)
+        planes = (NUM_CLASSES - 1 + brightness) * LATENT_FACTOR**2
+        self.mask_in = nn.Conv2d(planes, mask_channels, 1)
         self.mask_null = nn.Parameter(torch.zeros(mask_channels))
         self.background_in = nn.Sequential(
             nn.PixelUnshuffle(4),
@@ -97,6 +162,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         self.background_null = nn.Parameter(torch.zeros(token_dim))
         nn.init.normal_(self.mask_null, std=0.5)
         nn.init.normal_(self.background_null)
+        self.facts_null = nn.Parameter(torch.zeros(facts)) if facts else None
+        self.injector = MaskInjector(planes, 2 * width, skips) if skips else None
 
     def forward(
         self,
@@ -105,11 +172,16 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         background_B2HW: Tensor,
         keep_mask_B: Tensor | None = None,
         keep_background_B: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mask channels (B, M, h, w) and the background tokens (B, T, D)."""
+        facts_BF: Tensor | None = None,
+        keep_facts_B: Tensor | None = None,
+    ) -> Encoded:
+        """Return what the U-Net gets."""
         onehot_BHWC = functional.one_hot(mask_BHW.long(), NUM_CLASSES)[..., 1:].to(peak_BHW.dtype)
-        planes_BCHW = torch.cat([onehot_BHWC.permute(0, 3, 1, 2), peak_BHW[:, None]], 1)
-        mask_BMhw = self.mask_in(functional.pixel_unshuffle(planes_BCHW, LATENT_FACTOR))
+        planes_BCHW = onehot_BHWC.permute(0, 3, 1, 2)
+        if self.config.brightness:
+            planes_BCHW = torch.cat([planes_BCHW, peak_BHW[:, None]], 1)
+        folded_BChw = functional.pixel_unshuffle(planes_BCHW, LATENT_FACTOR)
+        mask_BMhw = self.mask_in(folded_BChw)
         tokens_BTD = self.token_norm(self.background_in(background_B2HW).flatten(2).transpose(1, 2))
         if keep_mask_B is not None:
             keep_B111 = keep_mask_B[:, None, None, None]
@@ -117,4 +189,14 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         if keep_background_B is not None:
             null_D = self.background_null.to(tokens_BTD.dtype)
             tokens_BTD = torch.where(keep_background_B[:, None, None], tokens_BTD, null_D)
-        return mask_BMhw, tokens_BTD
+        facts_BF = self._tell_facts(len(mask_BHW), facts_BF, keep_facts_B)
+        skips = self.injector(folded_BChw, keep_mask_B) if self.injector is not None else ()
+        return Encoded(mask_BMhw, tokens_BTD, facts_BF, skips)
+
+    def _tell_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
+        if self.facts_null is None:
+            return None
+        null_BF = self.facts_null.expand(count, -1)
+        if facts_BF is None or keep_B is None:
+            return null_BF if facts_BF is None else facts_BF
+        return torch.where(keep_B[:, None], facts_BF, null_BF)

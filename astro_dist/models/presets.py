@@ -1,27 +1,32 @@
-"""The sizes of the networks: ``tiny`` (quick start and tests), ``small`` and ``paper``.
+"""The sizes of the networks: ``tiny`` (quick start and tests), ``small``, ``improved``, ``paper``, ``code``.
 
 API: ``PRESETS[name]`` -> `Preset`, whose mappings are the arguments of the autoencoder, the
 condition encoder, the U-Net and the noise schedule. All have a latent of one quarter of the
 pixels per side, so a 128-pixel stamp is a 32 x 32 latent.
 
-``paper`` has the sizes of RADiff's public code (KL-f4 autoencoder of 55.3 M parameters with a
-3 x 32 x 32 latent, U-Net of 395 M) and, where text and code differ, the following choice:
+``paper`` and ``code`` have the sizes of RADiff's public code: KL-f4 autoencoder of 55.3 M parameters with a
+3 x 32 x 32 latent, U-Net of 395.0 M with 6 channels in and 3 out, context of 512. ``paper`` follows the text
+and, where that is silent, what is sensible; ``code`` follows the code where the two differ:
 
-* noise schedule: the text's linear one (the code runs a scaled-linear one, 0.0015 to 0.0155);
-* mask: a learned embedding of the one-hot classes at full resolution in 3 channels (the code
-  sends the class numbers 0..3 through the image autoencoder, which never saw such values);
-* background: 64 tokens of 512 from another cutout (the code makes one token, with which
-  cross-attention can only add a constant, and shows the network the very image it must draw);
-* dropout of the background per sample (the code drops it for the whole batch);
-* latents are scaled to unit standard deviation (the code does not scale them).
+* noise schedule: linear, or scaled-linear from 0.0015 to 0.0155;
+* mask: a learned embedding of the one-hot classes at full resolution in 3 channels, or the class numbers
+  0..3 through the image autoencoder, which never saw such values;
+* background: 64 tokens of 512, or one token, with which cross-attention can only add a constant;
+* latents are scaled to unit standard deviation, or not at all.
+
+What else the two differ in (losses, dropout, sampler) are settings: ``configs/radiff``. Neither is told how
+bright an object is. ``improved`` is the better way for a GPU: the mask is told to the decoder as well, beam,
+noise and survey join the time, and the schedule ends in pure noise, as sampling begins.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-PresetName = Literal["tiny", "small", "paper"]
+PresetName = Literal["tiny", "small", "improved", "paper", "code"]
 
 LATENT_FACTOR = 4
+# Numbers that `astro_dist.store.facts` gives of each cutout.
+FACTS = 6
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,18 @@ class Preset:
     schedule: dict[str, Any] = field(
         default_factory=lambda: {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
     )
+    conditioner_class: str = "ConditionEncoder"
+    scale_latents: bool = True
+    """Whether latents are brought to unit standard deviation."""
+
+
+def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
+    """Return level and channels of a U-Net's skip connections and, the last, of its middle."""
+    deepest = len(channels) - 1
+    skips = [(0, channels[0])]
+    for level, inside in enumerate(channels):
+        skips += [(level, inside)] * layers + [(level + 1, inside)] * (level < deepest)
+    return [*skips, (deepest, channels[-1])]
 
 
 def _latent_unet(
@@ -59,6 +76,29 @@ def _latent_unet(
     }
 
 
+_RADIFF_AUTOENCODER: dict[str, Any] = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "latent_channels": 3,
+    "block_out_channels": (128, 256, 512),
+    "layers_per_block": 2,
+    "down_block_types": ("DownEncoderBlock2D",) * 3,
+    "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "sample_size": 128,
+}
+_RADIFF_UNET: dict[str, Any] = {
+    "sample_size": 32,
+    "in_channels": 6,
+    "out_channels": 3,
+    "block_out_channels": (256, 512, 1024),
+    "layers_per_block": 2,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3,
+    "up_block_types": ("CrossAttnUpBlock2D",) * 3,
+    "cross_attention_dim": 512,
+    # Heads of 32 channels each.
+    "attention_head_dim": (8, 16, 32),
+}
+
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         autoencoder_class="StampAutoencoder",
@@ -74,31 +114,37 @@ PRESETS: dict[str, Preset] = {
         unet=_latent_unet((64, 128, 192), heads=4, mask_channels=32, token_dim=128),
         costs={"autoencoder": (0.47e6, 0.010), "diffusion": (8.06e6, 0.025)},
     ),
+    "improved": Preset(
+        autoencoder_class="StampAutoencoder",
+        autoencoder={"channels": (64, 128), "num_blocks": 3, "latent_channels": 4},
+        conditioner={
+            "mask_channels": 64,
+            "token_dim": 256,
+            "width": 96,
+            "facts": FACTS,
+            "skips": find_skips((160, 320, 480), 2),
+        },
+        unet=_latent_unet((160, 320, 480), heads=8, mask_channels=64, token_dim=256)
+        | {
+            "layers_per_block": 2,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            "norm_num_groups": 32,
+            "class_embed_type": "projection",
+            "projection_class_embeddings_input_dim": FACTS,
+        },
+        costs={"autoencoder": (2.6e6, 0.05), "diffusion": (105.8e6, 0.35)},
+        schedule={
+            "beta_schedule": "squaredcos_cap_v2",
+            "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": True,
+        },
+    ),
     "paper": Preset(
         autoencoder_class="AutoencoderKL",
-        autoencoder={
-            "in_channels": 1,
-            "out_channels": 1,
-            "latent_channels": 3,
-            "block_out_channels": (128, 256, 512),
-            "layers_per_block": 2,
-            "down_block_types": ("DownEncoderBlock2D",) * 3,
-            "up_block_types": ("UpDecoderBlock2D",) * 3,
-            "sample_size": 128,
-        },
-        conditioner={"mask_channels": 3, "token_dim": 512, "width": 128},
-        unet={
-            "sample_size": 32,
-            "in_channels": 6,
-            "out_channels": 3,
-            "block_out_channels": (256, 512, 1024),
-            "layers_per_block": 2,
-            "down_block_types": ("CrossAttnDownBlock2D",) * 3,
-            "up_block_types": ("CrossAttnUpBlock2D",) * 3,
-            "cross_attention_dim": 512,
-            # Heads of 32 channels each.
-            "attention_head_dim": (8, 16, 32),
-        },
+        autoencoder=_RADIFF_AUTOENCODER,
+        conditioner={"mask_channels": 3, "token_dim": 512, "width": 128, "brightness": False},
+        unet=_RADIFF_UNET,
         costs={"autoencoder": (55.3e6, 1.0), "diffusion": (396.5e6, 1.2)},
         schedule={
             "beta_schedule": "linear",
@@ -106,5 +152,22 @@ PRESETS: dict[str, Preset] = {
             "beta_end": 2e-2,
             "prediction_type": "epsilon",
         },
+    ),
+    "code": Preset(
+        autoencoder_class="AutoencoderKL",
+        autoencoder=_RADIFF_AUTOENCODER,
+        conditioner_class="CodeConditionEncoder",
+        conditioner={"autoencoder": _RADIFF_AUTOENCODER, "token_dim": 512},
+        unet=_RADIFF_UNET,
+        costs={"autoencoder": (55.3e6, 1.0), "diffusion": (455e6, 1.5)},
+        schedule={
+            "beta_schedule": "scaled_linear",
+            "beta_start": 1.5e-3,
+            "beta_end": 1.55e-2,
+            "prediction_type": "epsilon",
+            "timestep_spacing": "leading",
+            "steps_offset": 1,
+        },
+        scale_latents=False,
     ),
 }

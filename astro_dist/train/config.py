@@ -18,7 +18,7 @@ class TrainingConfig(Section):
     """What all trainings share."""
 
     preset: PresetName = "tiny"
-    """Size of the network: tiny, small or paper."""
+    """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
     start_from: str | None = None
     """Weights to begin with: ``small``, which come with the package, or the folder of a published model."""
     steps: Steps = 1000
@@ -93,6 +93,10 @@ class DiffusionConfig(TrainingConfig):
     """Fraction of the samples that are not told how bright their objects are."""
     drop_background: Fraction = 0.1
     """Fraction of the samples that are shown no background."""
+    drop_facts: Fraction = 0.1
+    """Fraction of the samples that are not told beam, noise and survey; for presets that are told."""
+    drop_together: bool = False
+    """Whether all samples of a batch lose a condition together, as in RADiff's code."""
     own_background: Fraction = 0.5
     """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""
 

@@ -23,6 +23,7 @@ from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
 from astro_dist.sky.stretch import stretch
+from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import group_by_survey
 from astro_dist.train.config import TrainingConfig
 
@@ -57,7 +58,9 @@ class Batch:
         Its conditions, see `astro_dist.models.conditions`.
     noise_BChw, time_B
         Standard normal noise and a number in [0, 1), evenly spread over consecutive samples.
-    chance_B3
+    facts_BF
+        Beam, noise and survey, see `astro_dist.store.facts`.
+    chance_B4
         Uniform numbers that decide what is dropped of a sample.
     """
 
@@ -67,8 +70,9 @@ class Batch:
     peak_BSS: Image
     background_B2SS: Image
     noise_BChw: Image
+    facts_BF: Image
     time_B: Image
-    chance_B3: Image
+    chance_B4: Image
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class TrainingData:
                 "cut more of them, or give maps with more sky"
             )
         self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
+        self.facts = describe_cutouts(reader.attrs, reader.columns)
 
     def batch(self, first: int, count: int) -> Batch:
         """Return samples ``first`` to ``first + count - 1``."""
@@ -171,7 +176,7 @@ class TrainingData:
         columns = [np.stack(column) for column in zip(*rows, strict=True)]
         # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
         time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        return Batch(*columns[:-1], time_B=time_B, chance_B3=columns[-1])
+        return Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
 
     def _sample(
         self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator
@@ -189,7 +194,7 @@ class TrainingData:
         latent = side // LATENT_FACTOR
         noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
         background = apply_symmetry(sky[:, *elsewhere], other_turn)
-        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(3, np.float32)
+        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32)
 
     def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
         room = int(self.reader.attrs["size_pix"]) - self.config.crop_pix

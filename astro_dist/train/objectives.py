@@ -17,6 +17,7 @@ from torch.nn import functional
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.presets import LATENT_FACTOR, PRESETS
+from astro_dist.models.radiff_code import CodeConditionEncoder
 from astro_dist.train.cards import write_autoencoder_card, write_diffusion_card
 from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.train.data import Batch
@@ -77,7 +78,7 @@ class AutoencoderObjective:
 
     def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
         tensors = to_tensors(batch, device)
-        bare_B = tensors["chance_B3"][:, 0] < self.config.source_fraction
+        bare_B = tensors["chance_B4"][:, 0] < self.config.source_fraction
         u_BSS = torch.where(bare_B[:, None, None], tensors["source_BSS"], tensors["full_BSS"])
         output_B1SS, kl = network(u_BSS[:, None], tensors["noise_BChw"])
         error_BSS = (output_B1SS[:, 0] - u_BSS).abs()
@@ -88,6 +89,8 @@ class AutoencoderObjective:
     def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
         """Publish the autoencoder with the factor that brings its latents to unit standard deviation.
 
+        With 1 where the preset wants them as they are.
+
         The factor is measured on crops with their noise: without it most of the sky is one constant,
         and its deviation says little about the latents of sources. Weights that were taken as they are
         keep theirs, which a diffusion model has been trained with.
@@ -95,14 +98,19 @@ class AutoencoderObjective:
         autoencoder = self.network.autoencoder.eval()
         if self.config.steps > 0:
             autoencoder.register_to_config(scaling_factor=1.0)
-            with torch.no_grad():
-                images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
-                latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
-            autoencoder.register_to_config(scaling_factor=float(f"{1.0 / float(latents.double().std()):.6g}"))
+            scale = self._measure_scale(batches, device) if PRESETS[self.config.preset].scale_latents else 1.0
+            autoencoder.register_to_config(scaling_factor=scale)
         scale = autoencoder.config.scaling_factor
         autoencoder.save_pretrained(folder, safe_serialization=True)
         write_autoencoder_card(folder, self.config, scale)
         return {"latent_scale": scale}
+
+    def _measure_scale(self, batches: list[Batch], device: str) -> float:
+        autoencoder = self.network.autoencoder
+        with torch.no_grad():
+            images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
+            latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
+        return float(f"{1.0 / float(latents.double().std()):.6g}")
 
 
 class DiffusionObjective:
@@ -112,6 +120,8 @@ class DiffusionObjective:
         self.config = config
         self.network = build_denoiser(config.preset, config.target, stretch)
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
+        if isinstance(self.network.conditioner, CodeConditionEncoder):
+            self.network.conditioner.adopt(self.autoencoder)
         self.scheduler = build_scheduler(config.preset)
         self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
 
@@ -128,7 +138,7 @@ class DiffusionObjective:
             wanted = signal * noise - sigma * latent_BChw
         else:
             wanted = noise
-        keep_mask, keep_peak, keep_background = self._keep(tensors["chance_B3"])
+        keep_mask, keep_peak, keep_background, keep_facts = self._keep(tensors["chance_B4"])
         output = network(
             signal * latent_BChw + sigma * noise,
             timestep_B,
@@ -137,17 +147,20 @@ class DiffusionObjective:
             tensors["background_B2SS"],
             keep_mask,
             keep_background,
+            tensors["facts_BF"],
+            keep_facts,
         )
         error_Bhw = ((output - wanted) ** 2).mean(1)
         object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
         return loss, {"mask_loss": _mean_inside(error_Bhw, object_Bhw)}
 
-    def _keep(self, chance_B3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _keep(self, chance_B4: Tensor) -> tuple[Tensor, ...]:
         config = self.config
-        dropped = (config.drop_mask, config.drop_peak, config.drop_background)
-        keep_B3 = chance_B3 >= torch.tensor(dropped, device=chance_B3.device)
-        return keep_B3[:, 0], keep_B3[:, 1], keep_B3[:, 2]
+        dropped = (config.drop_mask, config.drop_peak, config.drop_background, config.drop_facts)
+        if config.drop_together:
+            chance_B4 = chance_B4[:1].expand_as(chance_B4)
+        return (chance_B4 >= torch.tensor(dropped, device=chance_B4.device)).unbind(1)
 
     def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
         save_denoiser(self.network, self.scheduler, folder)

@@ -83,10 +83,10 @@ class Bare:
     def draw(self):
         denoiser, scheduler = self.networks.denoiser, copy.deepcopy(self.networks.solver.scheduler)
         with autocast(self.device, self.precision), flushed_denormals():
-            planes, tokens = denoiser.conditioner(*self.conditions)
+            encoded = denoiser.conditioner(*self.conditions)
             latent = torch.randn(self.latent, device=self.device)
             for step in scheduler.timesteps:
-                predicted = denoiser.predict(latent, step, planes, tokens)
+                predicted = denoiser.predict(latent, step, encoded)
                 latent = scheduler.step(predicted, step, latent).prev_sample
             return decode(self.networks.autoencoder, latent).cpu()
 

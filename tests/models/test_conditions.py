@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from astro_dist.models.conditions import ConditionEncoder, background_planes, paint_peaks
-from astro_dist.models.presets import PRESETS
+from astro_dist.models.presets import PRESETS, find_skips
 
 
 @given(
@@ -49,9 +49,11 @@ def conditions(batch, side):
 
 @pytest.mark.parametrize(("side", "tokens"), [(64, 16), (128, 64)])
 def test_shapes(encoder, side, tokens):
-    planes, tokens_BTD = encoder(*conditions(2, side))
+    planes, tokens_BTD, facts, skips = encoder(*conditions(2, side))
     assert planes.shape == (2, 32, side // 4, side // 4)
     assert tokens_BTD.shape == (2, tokens, 64)
+    assert facts is None
+    assert skips == ()
 
 
 def test_the_mask_arrives_at_full_resolution(encoder):
@@ -62,7 +64,7 @@ def test_the_mask_arrives_at_full_resolution(encoder):
         for source_class in (1, 2, 3):
             changed = mask.clone()
             changed[0, 4 + y, 4 + x] = source_class
-            planes, _ = encoder(changed, peak, background)
+            planes = encoder(changed, peak, background).planes_BMhw
             seen.add(tuple(planes[0, :, 1, 1].tolist()))
     brighter = peak.clone()
     brighter[0, 4, 4] = 1.0
@@ -73,7 +75,9 @@ def test_the_mask_arrives_at_full_resolution(encoder):
 def test_dropout_is_per_sample_and_per_condition(encoder):
     given_ = conditions(3, 32)
     full = encoder(*given_)
-    planes, tokens = encoder(*given_, torch.tensor([True, False, True]), torch.tensor([False, True, True]))
+    planes, tokens, *_ = encoder(
+        *given_, torch.tensor([True, False, True]), torch.tensor([False, True, True])
+    )
     assert torch.equal(planes[[0, 2]], full[0][[0, 2]])
     assert torch.equal(tokens[[1, 2]], full[1][[1, 2]])
     assert torch.equal(planes[1], encoder.mask_null[:, None, None].expand_as(planes[1]))
@@ -82,13 +86,51 @@ def test_dropout_is_per_sample_and_per_condition(encoder):
 
 def test_no_mask_is_not_an_empty_field(encoder):
     mask, peak, background = conditions(1, 32)
-    empty, _ = encoder(mask, peak, background)
-    null, _ = encoder(mask, peak, background, torch.tensor([False]), None)
+    empty = encoder(mask, peak, background).planes_BMhw
+    null = encoder(mask, peak, background, torch.tensor([False]), None).planes_BMhw
     assert not torch.allclose(empty, null, atol=0.1)
 
 
 def test_the_nulls_are_learnt(encoder):
-    planes, tokens = encoder(*conditions(1, 32), torch.tensor([False]), torch.tensor([False]))
+    planes, tokens, *_ = encoder(*conditions(1, 32), torch.tensor([False]), torch.tensor([False]))
     (planes.square().sum() + tokens.square().sum()).backward()
     assert encoder.mask_null.grad.abs().sum() > 0
     assert encoder.background_null.grad.abs().sum() > 0
+
+
+@pytest.fixture
+def told():
+    """An encoder of the improved kind: facts, and the mask for the decoder."""
+    torch.manual_seed(0)
+    sizes = PRESETS["tiny"].conditioner | {"facts": 6, "skips": find_skips((8, 16), 1)}
+    return ConditionEncoder(**sizes).eval()
+
+
+def test_the_decoder_is_told_the_mask_at_every_resolution(told):
+    mask, peak, background = conditions(2, 32)
+    mask[:, 8:12, 8:12] = 2
+    skips = told(mask, peak, background).skips
+    assert [tuple(s.shape[1:]) for s in skips] == [(8, 8, 8), (8, 8, 8), (8, 4, 4), (16, 4, 4), (16, 4, 4)]
+    assert not any(skip.any() for skip in skips)
+    for head in told.injector.heads:
+        torch.nn.init.ones_(head.weight)
+    skips = told(mask, peak, background, torch.tensor([True, False])).skips
+    for skip in skips:
+        assert skip[0].any()
+        assert not skip[1].any()
+
+
+def test_facts_have_a_null_of_their_own(told):
+    torch.nn.init.ones_(told.facts_null)
+    facts = torch.arange(12.0).reshape(2, 6)
+    given_ = conditions(2, 16)
+    assert torch.equal(told(*given_, facts_BF=facts).facts_BF, facts)
+    assert torch.equal(told(*given_).facts_BF, torch.ones(2, 6))
+    some = told(*given_, facts_BF=facts, keep_facts_B=torch.tensor([True, False])).facts_BF
+    assert torch.equal(some, torch.stack([facts[0], torch.ones(6)]))
+
+
+def test_a_network_that_is_not_told_brightness_does_not_see_it():
+    encoder = ConditionEncoder(brightness=False).eval()
+    mask, peak, background = conditions(1, 16)
+    assert torch.equal(encoder(mask, peak, background)[0], encoder(mask, peak + 1, background)[0])

@@ -51,8 +51,8 @@ def test_every_input_matters(denoiser):
 @torch.no_grad()
 def test_encoding_the_conditions_once_gives_the_same_bits(denoiser):
     latent, times, *conditions = inputs()
-    planes, tokens = denoiser.conditioner(*conditions)
-    assert torch.equal(denoiser.predict(latent, times, planes, tokens), denoiser(latent, times, *conditions))
+    encoded = denoiser.conditioner(*conditions)
+    assert torch.equal(denoiser.predict(latent, times, encoded), denoiser(latent, times, *conditions))
 
 
 @torch.no_grad()

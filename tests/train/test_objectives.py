@@ -33,7 +33,13 @@ class Spy(torch.nn.Module):
 
 
 def test_latent_channels_of_the_presets():
-    assert [latent_channels(name) for name in ("tiny", "small", "paper")] == [4, 4, 3]
+    assert [latent_channels(name) for name in ("tiny", "small", "improved", "paper", "code")] == [
+        4,
+        4,
+        4,
+        3,
+        3,
+    ]
 
 
 def test_autoencoder_sees_the_wanted_share_without_noise(data):
@@ -88,12 +94,24 @@ def test_each_condition_is_dropped_on_its_own(data, autoencoder_folder):
     objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
     batch, spy = data.batch(0, 64), Spy()
     objective.loss(spy, batch, "cpu")
-    _, _, peak, _, keep_mask, keep_background = spy.given
-    assert np.array_equal(keep_mask.numpy(), batch.chance_B3[:, 0] >= 0.3)
-    assert np.array_equal(keep_background.numpy(), batch.chance_B3[:, 2] >= 0.7)
-    shown = batch.peak_BSS.any((1, 2)) & (batch.chance_B3[:, 1] >= 0.5)
+    _, _, peak, _, keep_mask, keep_background, facts, keep_facts = spy.given
+    assert np.array_equal(keep_mask.numpy(), batch.chance_B4[:, 0] >= 0.3)
+    assert np.array_equal(keep_background.numpy(), batch.chance_B4[:, 2] >= 0.7)
+    assert np.array_equal(keep_facts.numpy(), batch.chance_B4[:, 3] >= 0.1)
+    assert np.array_equal(facts.numpy(), batch.facts_BF)
+    shown = batch.peak_BSS.any((1, 2)) & (batch.chance_B4[:, 1] >= 0.5)
     assert np.array_equal(peak.any(-1).any(-1).numpy(), shown)
     assert 0 < shown.sum() < batch.peak_BSS.any((1, 2)).sum()
+
+
+def test_a_batch_may_lose_its_background_together(data, autoencoder_folder):
+    config = DiffusionConfig(crop_pix=32, drop_background=0.5, drop_together=True)
+    objective, spy, seen = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu"), Spy(), set()
+    for first in range(0, 40, 4):
+        objective.loss(spy, data.batch(first, 4), "cpu")
+        (kept,) = set(spy.given[5].tolist())
+        seen.add(kept)
+    assert seen == {False, True}
 
 
 def test_the_paper_predicts_noise(data, autoencoder_folder, monkeypatch):
