@@ -1,5 +1,6 @@
 """The stages that train: one gang task each, which may use several ranks inside."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ def _plan(run: Run, results: Results) -> list[Task]:
     return [Task(TASK)]
 
 
-def _sources(run: Run) -> list[Path]:
+def _sources(stage: str, run: Run) -> list[Path]:
     """Return the files of the weights a training begins with."""
-    start_from = getattr(run.config, run.stage).start_from
-    return [] if start_from is None else start_files(start_from, run.stage)
+    start_from = getattr(run.config, stage).start_from
+    return [] if start_from is None else start_files(start_from, stage)
 
 
 def _prepare(run: Run) -> None:
@@ -74,7 +75,7 @@ def _training(name: str, inputs: tuple[str, ...]) -> Stage:
         run=_train,
         prepare=_prepare,
         finish=_finish,
-        sources=_sources,
+        sources=partial(_sources, name),
         estimate=_estimate,
         sections=(name,),
         inputs=inputs,

@@ -13,6 +13,9 @@ TRAIN_TINY = ROOT / "configs" / "train_tiny.yaml"
 SHRINK = {
     "simulate.shape": [640, 704],
     "cutouts.shard": 16,
+    # Two threads wait for each other whenever something else has a core.
+    "autoencoder.threads": 1,
+    "diffusion.threads": 1,
     "autoencoder.steps": 12,
     "autoencoder.batch_size": 4,
     "autoencoder.crop_pix": 32,

@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ from astropy.io import fits
 
 from astro_dist import cli, stages
 from astro_dist.config import load_yaml
-from tests.end_to_end.conftest import run, stable_digests
+from tests.end_to_end.conftest import ROOT, run, stable_digests
 
 PRODUCTS = {
     "maps",
@@ -71,6 +73,14 @@ def test_same_bytes_on_every_executor(toy_run, tmp_path, arguments):
     expected, found = stable_digests(out), stable_digests(tmp_path / "run")
     assert set(expected) == PRODUCTS
     assert found == expected
+
+
+def test_same_bytes_in_any_order_of_tasks(toy_run, tmp_path):
+    out, _ = toy_run
+    line = [sys.executable, "-m", "tests.end_to_end.shuffled", str(out / "config.yaml"), str(tmp_path / "run")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert stable_digests(tmp_path / "run") == stable_digests(out)
 
 
 def test_flux_scale_redoes_only_the_field(toy_run, tmp_path):

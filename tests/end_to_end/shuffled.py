@@ -1,0 +1,28 @@
+"""Run a configuration with the tasks of every stage in a random order, one after the other.
+
+python -m tests.end_to_end.shuffled CONFIG OUT
+"""
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+from astro_dist import stages
+from astro_dist.config import load_yaml
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+
+
+def shuffle(stage):
+    def plan(run, results):
+        tasks = list(stage.plan(run, results))
+        random.Random(len(results)).shuffle(tasks)
+        return tasks
+
+    return dataclasses.replace(stage, plan=plan)
+
+
+if __name__ == "__main__":
+    config = stages.resolve({**load_yaml(Path(sys.argv[1])), "machine": {"executor": "serial"}})
+    Pipeline(Path(sys.argv[2]), config, [shuffle(s) for s in stages.pipeline(config)]).execute(Display())
