@@ -57,7 +57,9 @@ class Allocation:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which `srun` is to be called."""
-        ours = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SRUN", "SBATCH"))}
+        # Slurm names the GPUs of a step itself; the ones named here may be one worker's.
+        foreign = ("SLURM", "SRUN", "SBATCH", "CUDA_VISIBLE_DEVICES")
+        ours = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         ours |= {name: os.environ[name] for name in KEPT if name in os.environ}
         return {**ours, NODES: ",".join(self.nodes)}
 

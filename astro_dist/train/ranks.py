@@ -1,7 +1,8 @@
 """Starts the ranks of a training as child processes and speaks for them.
 
 Children are `python -m astro_dist.train.ranks`: the worker of a stage may be a daemonic process, which
-may not use multiprocessing itself. They end with their parent, and with each other. Where torchrun,
+may not use multiprocessing itself. They end with their parent, and with each other. In a Slurm job of
+several nodes they are spread evenly over all of them, the first ones on this node. Where torchrun,
 `accelerate launch` or Ray Train started this process as one rank of several (`launched_rank`), nothing
 is started: every rank runs the same `astro-dist train`.
 """
@@ -14,13 +15,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from astro_dist import errors, work
+from astro_dist.cluster.allocation import Allocation, address_towards, find_allocation, interface_of
 from astro_dist.processes import die_with_parent
 
+FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
+"""Names the task of `srun` that is the first rank: one on the node of the process that started them."""
 GRACE_S = 60.0
 """How long ranks may take over the checkpoint that a stop asks for."""
 
@@ -31,21 +36,27 @@ def launched_rank() -> int | None:
 
 
 def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
-    """Train on several processes of this machine and return the first rank's result.
+    """Train on several processes and return the first rank's result.
 
     Raises
     ------
     AstroDistError
         What a rank raised, of the same class. The other ranks are ended.
     """
-    with tempfile.TemporaryDirectory() as name:
+    allocation = find_allocation()
+    logs = run.root / "logs"
+    logs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=logs if allocation else None) as name:
         folder, port = Path(name), _free_port()
-        children = [_start(run, rank, ranks, port, folder) for rank in range(ranks)]
+        if allocation is None:
+            children = [_start(run, rank, ranks, port, folder) for rank in range(ranks)]
+        else:
+            children = [_start_on_nodes(run, allocation, ranks, port, folder)]
         try:
             _watch(children)
         finally:
             _end(children)
-        _raise_first(folder, children)
+        _raise_first(folder, ranks, children)
         return dict(json.loads((folder / "0.json").read_text())["result"])
 
 
@@ -66,22 +77,48 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> None:
 
 
 def _start(run: work.Run, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
-    threads = str(getattr(run.config, run.stage).threads)
-    environment = {
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(run, "127.0.0.1", port, ranks, ranks)}
+    return _tell([], {**os.environ, **own}, folder, run)
+
+
+def _start_on_nodes(
+    run: work.Run, allocation: Allocation, ranks: int, port: int, folder: Path
+) -> subprocess.Popen[bytes]:
+    """Start all ranks with one `srun`, which ends them all when one fails."""
+    nodes = len(allocation.nodes)
+    if ranks % nodes:
+        raise errors.ConfigError(
+            f"{run.stage}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this job; "
+            f"make it a multiple of {nodes}, best one per GPU"
+        )
+    on_each = ranks // nodes
+    call = [*allocation.srun(allocation.nodes, on_each), "--kill-on-bad-exit=1"]
+    meeting = _meeting(run, allocation.address(), port, ranks, on_each)
+    environment = {**allocation.environment(), **meeting, FIRST_TASK: str(allocation.here * on_each)}
+    return _tell(call, environment, folder, run)
+
+
+def _meeting(run: work.Run, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
+    """Return what all ranks must know to find each other."""
+    return {
         "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
+        "LOCAL_WORLD_SIZE": str(on_each),
+        "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": str(getattr(run.config, run.stage).threads),
     }
-    command = [sys.executable, "-m", "astro_dist.train.ranks", str(folder / f"{rank}.json")]
+
+
+def _tell(
+    call: list[str], environment: dict[str, str], folder: Path, run: work.Run
+) -> subprocess.Popen[bytes]:
+    """Start a process and hand it the run; the pipe stays open, and its end is the rank's end."""
+    command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
     child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
-    with child.stdin:
-        pickle.dump(run, child.stdin)
+    message = pickle.dumps(run)
+    child.stdin.write(len(message).to_bytes(8, "big") + message)
+    child.stdin.flush()
     return child
 
 
@@ -94,10 +131,12 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
 
 
-def _raise_first(folder: Path, children: list[subprocess.Popen[bytes]]) -> None:
-    for rank in range(len(children)):
+def _raise_first(folder: Path, ranks: int, children: list[subprocess.Popen[bytes]]) -> None:
+    for rank in range(ranks):
         path = folder / f"{rank}.json"
         outcome = json.loads(path.read_text()) if path.exists() else {}
         if "error" in outcome:
@@ -109,22 +148,45 @@ def _raise_first(folder: Path, children: list[subprocess.Popen[bytes]]) -> None:
 
 def _free_port() -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("", 0))
         return int(listener.getsockname()[1])
 
 
-def main(outcome: Path) -> int:
+def _join_nodes() -> None:
+    """Find out which rank this task of `srun` is, and through which network it reaches the others."""
+    world, first = int(os.environ["WORLD_SIZE"]), int(os.environ[FIRST_TASK])
+    rank = (int(os.environ["SLURM_PROCID"]) - first) % world
+    os.environ["RANK"] = str(rank)
+    os.environ["LOCAL_RANK"] = os.environ["SLURM_LOCALID"]
+    interface = interface_of(address_towards(os.environ["MASTER_ADDR"]))
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        if interface is not None:
+            os.environ.setdefault(name, interface)
+    print(f"rank {rank} of {world} is on {os.uname().nodename}, interface {interface}", flush=True)
+
+
+def _end_with_pipe() -> None:
+    """Live no longer than the process that started this rank, on whichever node that is."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+def main(folder: Path) -> int:
     """Live as one rank: read the run from standard input, train, leave the outcome in a file."""
     die_with_parent()
-    run = pickle.load(sys.stdin.buffer)
+    pipe = sys.stdin.buffer
+    run = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))
+    threading.Thread(target=_end_with_pipe, daemon=True).start()
     try:
+        if FIRST_TASK in os.environ:
+            _join_nodes()
         from astro_dist.train.loop import train
 
         with work.stop_on_signals():
             answer: dict[str, Any] = {"result": train(run)}
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}
-    outcome.write_text(json.dumps(answer))
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(answer))
     return 1 if "error" in answer else 0
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import sys
 from types import SimpleNamespace
@@ -7,14 +8,19 @@ from types import SimpleNamespace
 import pytest
 
 from astro_dist import errors, work
+from astro_dist.cluster.allocation import Allocation
 from astro_dist.train import loop, ranks
 
 
 def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
     run = work.Run(tmp_path, SimpleNamespace(), stage="autoencoder")
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(pickle.dumps(run))))
+    message = pickle.dumps(run)
+    pipe = io.BytesIO(len(message).to_bytes(8, "big") + message)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe))
     monkeypatch.setattr(ranks, "die_with_parent", lambda: None)
-    assert ranks.main(tmp_path / "0.json") == 1
+    monkeypatch.setattr(ranks, "_end_with_pipe", lambda: None)
+    monkeypatch.setenv("RANK", "0")
+    assert ranks.main(tmp_path) == 1
     outcome = json.loads((tmp_path / "0.json").read_text())
     assert outcome["error"] == "AttributeError"
     assert "autoencoder" in outcome["message"]
@@ -31,9 +37,30 @@ def test_two_ranks_share_a_batch(toy_run, tmp_path):
 def test_errors_of_ours_keep_their_class(tmp_path):
     (tmp_path / "0.json").write_text(json.dumps({"error": "ConfigError", "message": "lower it"}))
     with pytest.raises(errors.ConfigError, match="lower it"):
-        ranks._raise_first(tmp_path, [SimpleNamespace(returncode=1)])
+        ranks._raise_first(tmp_path, 1, [SimpleNamespace(returncode=1)])
 
 
 def test_a_rank_that_died_without_a_word_is_named(tmp_path):
     with pytest.raises(RuntimeError, match=r"exit codes \[-9, 0\]"):
-        ranks._raise_first(tmp_path, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
+        ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
+
+
+def test_ranks_that_the_nodes_cannot_share_are_refused(toy_run, tmp_path, monkeypatch):
+    allocation = Allocation(("n1", "n2"), 0)
+    monkeypatch.setattr(ranks, "find_allocation", lambda: allocation)
+    with pytest.raises(errors.ConfigError, match="3 ranks cannot be spread evenly over the 2 nodes"):
+        ranks.train_on_ranks(toy_run(root=tmp_path), 3)
+
+
+@pytest.mark.parametrize(("here", "order"), [(0, [0, 1, 2, 3]), (1, [2, 3, 0, 1])])
+def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, order):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv(ranks.FIRST_TASK, str(here * 2))
+    for name in ("RANK", "LOCAL_RANK", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "x")
+    for task, rank in enumerate(order):
+        monkeypatch.setenv("SLURM_PROCID", str(task))
+        monkeypatch.setenv("SLURM_LOCALID", str(task % 2))
+        ranks._join_nodes()
+        assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == (str(rank), str(task % 2))
