@@ -98,7 +98,10 @@ class Pipeline:
             "seed": self.config.seed,
             "settings": {name: settings[name] for name in stage.sections},
             "inputs": inputs,
-            "sources": {source_name(path): digest_source(path) for path in stage.sources(self.run)},
+            "sources": {
+                source_name(path): digest_source(path)
+                for path in stage.sources(for_stage(self.run, stage, ""))
+            },
         }
 
     def states(self) -> list[StageState]:
