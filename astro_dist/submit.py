@@ -9,7 +9,7 @@ Every job starts after the one before it ended well. Which jobs were submitted i
 import contextlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_dist.cluster.sites import Site
@@ -112,7 +112,7 @@ class Chain:
             array, closing = self.jobs(stages, place, after)
             if array is not None:
                 ids.append(submit(self.site, array, self.logs))
-                closing = Job(closing.name, name, closing.arguments, closing.resources, after_any=ids[0])
+                closing = replace(closing, after_any=ids[0])
             jobs[name] = ids = [*ids, submit(self.site, closing, self.logs)]
             publish_json(self.logs / "jobs.json", jobs)
             workers = f"{array.array} workers as job {ids[0]}, then " if array else ""
@@ -140,13 +140,7 @@ class Chain:
             array, closing = self.jobs(stages, place, after)
             if array is not None:
                 yield f"{stage.name}-workers.sbatch", array
-                closing = Job(
-                    closing.name,
-                    stage.name,
-                    closing.arguments,
-                    closing.resources,
-                    after_any="<id of the workers>",
-                )
+                closing = replace(closing, after_any="<id of the workers>")
             yield f"{stage.name}-job.sbatch", closing
             after = f"<id of the {stage.name} job>"
 

@@ -168,7 +168,7 @@ def _setup(site: Site, asked: Resources) -> list[str]:
         *site.setup,
         f"end=${{SLURM_JOB_END_TIME:-$(($(date +%s) + {asked.minutes * 60}))}}",
         f"export ASTRO_DIST_END_AT=$end ASTRO_DIST_STOP_AT=$((end - {margin_s}))",
-        f'cache="{site.scratch}/astro_dist-$(id -u)"',
+        f'cache="{site.scratch}/cache-of-astro_dist-$(id -u)"',
         *caches,
         f'mkdir -p -m 700 "$cache" {" ".join(f"{chr(34)}${name}{chr(34)}" for name in CACHES)}',
     ]
