@@ -161,12 +161,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _doctor()
     if command == "status":
         return _status(arguments.run)
-    if command == "logs":
-        return _logs(arguments.run, arguments.stage, arguments.lines)
-    if command == "cancel":
-        return _cancel(arguments.run)
-    if command == "job":
-        return _job(arguments)
+    if command in ("logs", "cancel", "job"):
+        return _slurm(command, arguments)
     if command == "verify":
         return _verify(arguments.path)
     if command == "repair":
@@ -214,7 +210,9 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     root, config = _configure(arguments)
     pipeline = Pipeline(root, config, stages.pipeline(config, getattr(arguments, "to", None)), only)
     if arguments.cluster is not None:
-        return _submit(arguments, pipeline)
+        from astro_dist.slurm_commands import submit_run
+
+        return submit_run(pipeline, arguments.cluster, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     with stop_on_signals():
@@ -228,66 +226,14 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     return 0
 
 
-def _submit(arguments: argparse.Namespace, pipeline: Any) -> int:
-    from astro_dist.cluster.sites import load_site
-    from astro_dist.cluster.slurm import sbatch_text
-    from astro_dist.progress import Display
-    from astro_dist.stages import STAGES
-    from astro_dist.submit import Chain
+def _slurm(command: str, arguments: argparse.Namespace) -> int:
+    from astro_dist import slurm_commands
 
-    site = load_site(arguments.cluster, set(STAGES))
-    chain = Chain(pipeline, site, arguments.redo)
-    if arguments.dry_run:
-        for name, job in chain.preview():
-            print(f"==> {name} <==\n{sbatch_text(site, job, chain.logs)}")
-        return 0
-    lines = chain.submit(Display())
-    print("\n".join(lines) if lines else "everything is done already")
-    print(f"astro-dist status {chain.root}   says how far it is; the same command queues what is missing")
-    return 0
-
-
-def _job(arguments: argparse.Namespace) -> int:
-    """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
-    from astro_dist.cluster.slurm import TIME_UP
-    from astro_dist.errors import TimeUpError
-    from astro_dist.progress import Display
-    from astro_dist.share import close_stage, do_share
-    from astro_dist.stopping import stop_on_signals
-
-    pipeline = _open_run(arguments.run, arguments.stage)
-    try:
-        with stop_on_signals():
-            if arguments.share:
-                number, parts = (int(os.environ[f"SLURM_ARRAY_TASK_{what}"]) for what in ("ID", "COUNT"))
-                do_share(pipeline, arguments.stage, number, parts, Display())
-            else:
-                close_stage(pipeline, arguments.redo, arguments.begin, Display())
-    except TimeUpError as error:
-        print(f"astro-dist: {error}", file=sys.stderr)
-        return TIME_UP
-    return 0
-
-
-def _logs(root: Path, stage: str | None, count: int) -> int:
-    from astro_dist.errors import ConfigError
-    from astro_dist.submit import log_folder
-
-    paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
-    if not paths:
-        raise ConfigError(f"no job of {root} has printed anything yet; `astro-dist status {root}` says why")
-    for path in paths:
-        last = path.read_text(errors="replace").splitlines()[-count:]
-        print("\n".join([f"==> {path} <==", *last]))
-    return 0
-
-
-def _cancel(root: Path) -> int:
-    from astro_dist.submit import cancel_run
-
-    ids = cancel_run(root)
-    print(f"cancelled: {', '.join(ids)}" if ids else f"no job of {root} is in the queue")
-    return 0
+    if command == "logs":
+        return slurm_commands.show_logs(arguments.run, arguments.stage, arguments.lines)
+    if command == "cancel":
+        return slurm_commands.cancel(arguments.run)
+    return slurm_commands.run_job(_open_run(arguments.run, arguments.stage), arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> int:

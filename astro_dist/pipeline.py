@@ -6,7 +6,7 @@ have now. Whatever is not done is run; running the same command again is how any
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,12 @@ class Pipeline:
             for stage in self.stages:
                 self._bring(stage, executor, display, allowed)
 
+    def set_executor(self, executor: str) -> None:
+        """Change who does the tasks; the configuration on the disk stays as it is."""
+        machine = self.config.machine.model_copy(update={"executor": executor})
+        self.config = self.config.model_copy(update={"machine": machine})
+        self.run = replace(self.run, config=self.config)
+
     def permit(self, redo: Sequence[str]) -> set[str]:
         """Return the stages that may be replaced; refuse what would mix or replace others."""
         for name in redo:
@@ -151,8 +157,9 @@ class Pipeline:
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             allowed = self.permit(redo)
             self._announce(display)
-            text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-            publish_bytes(self.root / "config.yaml", text.encode())
+            if not self.closing:
+                text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+                publish_bytes(self.root / "config.yaml", text.encode())
             remove(self.root / "logs" / "progress")
             yield allowed
 

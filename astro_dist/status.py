@@ -4,11 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from astro_dist.cluster.slurm import Queued
 from astro_dist.errors import AstroDistError
 from astro_dist.files import find_owner
 from astro_dist.journal import read_journal
 from astro_dist.pipeline import Pipeline, StageState
 from astro_dist.progress import read_progress
+from astro_dist.submit import queued_jobs
 from astro_dist.work import for_stage
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
@@ -51,13 +53,31 @@ def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) 
 def status_lines(pipeline: Pipeline) -> list[str]:
     """Return what `astro-dist status` prints."""
     owner, events = find_owner(pipeline.root), read_journal(pipeline.root)
-    lines = [f"running: {owner}" if owner else "nothing is running here; the same command goes on"]
+    jobs = queued_jobs(pipeline.root)
+    running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
+    idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
+    lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
     for state in pipeline.states():
         if state.status == "todo":
-            lines += _stage_lines(pipeline, state, events, owner is not None)
+            lines += _stage_lines(pipeline, state, events, running)
         else:
             lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
+        lines += [f"{INDENT}{line}" for line in _job_lines(jobs.get(state.stage.name, []))]
     return lines + [f"{name}: {path}" for name, path in pipeline.results().items()]
+
+
+def _job_lines(rows: list[Queued]) -> list[str]:
+    """Return a line for each job and state: on which nodes, or why it waits and until when."""
+    groups: dict[tuple[str, str], list[Queued]] = {}
+    for row in rows:
+        groups.setdefault((row.id, row.state), []).append(row)
+    lines = []
+    for (job, state), same in groups.items():
+        several = ",".join(row.element for row in same if row.element != "N/A")
+        where = ", ".join(sorted({row.nodes for row in same if row.nodes}))
+        why = f"{same[0].reason}, expected {same[0].start}" if state == "PENDING" else where
+        lines.append(f"job {job}{f'[{several}]' if several else ''} {state.lower()} ({why})")
+    return lines
 
 
 def _stage_lines(

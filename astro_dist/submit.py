@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from astro_dist.cluster.sites import Site
-from astro_dist.cluster.slurm import Job, Queued, cancel, read_queue, submit
+from astro_dist.cluster.sites import Site, check_limits, check_shared
+from astro_dist.cluster.slurm import Job, Queued, cancel, check_cluster, read_queue, submit, try_submission
+from astro_dist.config import differences, load_yaml
 from astro_dist.errors import ConfigError
 from astro_dist.files import lock_folder, publish_json
 from astro_dist.pipeline import Pipeline
@@ -97,6 +98,12 @@ class Chain:
 
     def check(self) -> None:
         """Refuse what the site or Slurm would not take, before anything is written."""
+        check_shared(self.root, self.site)
+        names = [stage.name for stage in self.pipeline.stages]
+        check_limits(self.site, names)
+        check_cluster({name: self.site.of(name) for name in names})
+        for asked in dict.fromkeys(self.site.of(name) for name in names):
+            try_submission(self.site, Job("test", "test", (), asked), self.root)
 
     def _queue(self, stages: Sequence[Stage], live: Jobs) -> list[str]:
         """Submit the stages from the first one on whose last job is not in the queue."""
@@ -121,10 +128,9 @@ class Chain:
         return lines
 
     def _refuse_other_settings(self) -> None:
-        from astro_dist.config import differences, load_yaml
-
         there = load_yaml(self.root / "config.yaml")
-        changes = differences(there, self.pipeline.config.model_dump(mode="json"))
+        there.pop("machine", None)
+        changes = differences(there, self.pipeline.config.model_dump(mode="json", exclude={"machine"}))
         if changes or self.redo:
             what = f"other settings ({'; '.join(changes[:3])})" if changes else "--redo"
             raise ConfigError(

@@ -30,7 +30,7 @@ LAYERS = [
     {"stages"},
     {"progress", "pipeline", "doctor"},
     {"share", "submit"},
-    {"status"},
+    {"status", "slurm_commands"},
     {"cli"},
     {"__main__"},
 ]

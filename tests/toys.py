@@ -23,6 +23,7 @@ class ShardsConfig(Section):
     wanted: int = 30
     pause_s: float = 0.0
     poison: int = -1
+    poisons: tuple[int, ...] = ()
     die_once: int = -1
     hang: int = -1
     hang_once: int = -1
@@ -69,7 +70,8 @@ def first_time(mark, shared=None):
 def run_shard(run, task):
     settings, index = run.config.shards, task.args["index"]
     time.sleep(settings.pause_s)
-    if index == settings.poison:
+    cured = (run.root / "cured").exists()
+    if index == settings.poison or (index in settings.poisons and not cured):
         raise DataError("this shard is poisonous")
     mark = run.root / "died-once"
     if index == settings.die_once and not mark.exists():

@@ -4,9 +4,12 @@ A cluster file is YAML: ``resources`` hold for every stage, and what ``stages`` 
 them for it. Nothing in it changes a byte of any product.
 """
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import Field
 
 from astro_dist.config import Section, load_yaml, nearest, validate
@@ -115,3 +118,48 @@ def load_site(path: Path, stages: set[str]) -> Site:
         return validate(Site, tree)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def check_limits(site: Site, stages: Sequence[str]) -> None:
+    """Refuse resources beyond what the site allows, naming both numbers."""
+    limits, jobs = site.limits, 0
+    for stage in stages:
+        asked = site.of(stage)
+        jobs += 1 + (asked.workers if asked.workers > 1 else 0)
+        pairs = [(name, getattr(asked, name)) for name in ("minutes", "nodes", "cpus", "gpus", "memory_gb")]
+        for name, wanted in [*pairs, ("array", asked.workers)]:
+            allowed = getattr(limits, name)
+            if wanted is not None and allowed is not None and wanted > allowed:
+                setting = "workers" if name == "array" else name
+                raise ConfigError(f"{stage}: {setting}: {wanted} is more than the site allows ({allowed})")
+        if asked.workers > 1 and asked.nodes > 1:
+            raise ConfigError(
+                f"{stage}: workers: {asked.workers} jobs that share a stage have one node each, and nodes is "
+                f"{asked.nodes}; set one of the two to 1"
+            )
+    if limits.jobs is not None and jobs > limits.jobs:
+        raise ConfigError(
+            f"the run is {jobs} jobs and the site allows {limits.jobs} in the queue; lower workers"
+        )
+
+
+def check_shared(root: Path, site: Site) -> None:
+    """Refuse a run directory that the nodes cannot see, as far as that can be told from here."""
+    if site.shared and not any(root.is_relative_to(os.path.expandvars(folder)) for folder in site.shared):
+        raise ConfigError(
+            f"{root} is not below {' or '.join(site.shared)}, which all nodes see; choose another --out"
+        )
+    there = next(path for path in (root, *root.parents) if path.exists())
+    mounts = [
+        partition
+        for partition in psutil.disk_partitions(all=True)
+        if there.is_relative_to(partition.mountpoint)
+    ]
+    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
+    if kind in ("tmpfs", "ramfs"):
+        raise ConfigError(
+            f"{root} is in the memory of this machine ({kind}), where no node sees it; "
+            "choose a shared folder with --out"
+        )
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"cannot write to the run directory {root}; choose another with --out")

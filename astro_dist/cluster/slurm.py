@@ -6,16 +6,19 @@ work is done is read from the ledger alone, so that accounting is not needed and
 
 import contextlib
 import getpass
+import math
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from astro_dist.cluster.sites import Resources, Site
+from astro_dist.config import nearest
 from astro_dist.errors import ConfigError
 
 TIME_UP = 99
@@ -59,7 +62,7 @@ def submit(site: Site, job: Job, logs: Path) -> str:
     return call_slurm("sbatch", "--parsable", str(path)).partition(";")[0].strip()
 
 
-def test_submission(site: Site, job: Job, logs: Path) -> None:
+def try_submission(site: Site, job: Job, logs: Path) -> None:
     """Ask Slurm whether it would take a job, without queueing it; `ConfigError` when not."""
     call_slurm("sbatch", "--test-only", text=sbatch_text(site, job, logs))
 
@@ -112,6 +115,49 @@ def cancel(ids: Sequence[str]) -> None:
     """Take jobs out of the queue; harmless for those that have ended."""
     if ids:
         call_slurm("scancel", *ids)
+
+
+def check_cluster(wishes: Mapping[str, Resources]) -> None:
+    """Refuse partitions that are not there, and more than their nodes have; one call to sinfo."""
+    rows = [
+        line.split("|") for line in call_slurm("sinfo", "--noheader", "--format=%R|%l|%c|%m|%G").splitlines()
+    ]
+    for stage, asked in wishes.items():
+        mine = [row for row in rows if asked.partition in (None, row[0])]
+        if not mine:
+            hint = nearest(str(asked.partition), {row[0] for row in rows})
+            raise ConfigError(f"{stage}: partition: there is no {asked.partition!r} here: {hint}")
+        for what, wanted, most in (
+            ("minutes", asked.minutes, max(_minutes(row[1]) for row in mine)),
+            ("cpus", asked.cpus, max(_number(row[2]) for row in mine)),
+            ("memory_gb", asked.memory_gb or 0, max(_number(row[3]) for row in mine) / 1024),
+            ("gpus", asked.gpus, max(_gpus(row[4]) for row in mine)),
+        ):
+            if wanted > most:
+                where = f"partition {asked.partition}" if asked.partition else "this cluster"
+                raise ConfigError(f"{stage}: {what}: {wanted:g} asked for and {where} has at most {most:g}")
+
+
+def _number(text: str) -> int:
+    """Return a number as sinfo writes it; a plus sign says that some nodes have more."""
+    digits = text.rstrip("+")
+    return int(digits) if digits.isdigit() and digits == text else sys.maxsize
+
+
+def _minutes(text: str) -> float:
+    """Return a time limit such as ``2-00:30:00`` in minutes."""
+    if not text[:1].isdigit():
+        return math.inf
+    days, _, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, minutes = (parts[0], parts[1]) if len(parts) == 3 else (0, parts[0])
+    return 1440 * int(days or 0) + 60 * hours + minutes
+
+
+def _gpus(text: str) -> int:
+    """Return how many GPUs a node has, from what sinfo says of its generic resources."""
+    found = re.findall(r"gpu(?::[^:,(]+)?:(\d+)", text)
+    return sum(int(count) for count in found)
 
 
 def _executor(site: Site, job: Job, logs: Path) -> Any:

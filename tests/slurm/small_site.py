@@ -1,0 +1,73 @@
+"""The toy stages on the test cluster: a site of two nodes, submission, and waiting for the end."""
+
+import contextlib
+import sys
+from collections import Counter
+
+from astro_dist.cluster.sites import Site
+from astro_dist.config import validate
+from astro_dist.files import tree_digests
+from astro_dist.journal import read_journal
+from astro_dist.progress import Display
+from astro_dist.submit import Chain, queued_jobs, read_jobs
+from tests.slurm.conftest import ROOT, job_facts, wait_until
+from tests.toys import execute, toy_pipeline
+
+MACHINE = {"executor": "serial"}
+
+
+def small_site(tmp_path, stages=None, **resources):
+    """A site whose jobs are toy jobs; every worker of the shards has a node's half of the cores."""
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/bash\nshift 2\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.slurm.toy_job "$@"\n'
+    )
+    python.chmod(0o755)
+    base = {"cpus": 4, "memory_gb": 1, "minutes": 10, **resources}
+    shards = {"workers": 2, **base, **(stages or {}).get("shards", {})}
+    total = {**base, **(stages or {}).get("total", {})}
+    return validate(
+        Site, {"python": str(python), "resources": base, "stages": {"shards": shards, "total": total}}
+    )
+
+
+def submit(root, site, tree, redo=()):
+    """Queue the toy run and return what is said of each stage."""
+    pipeline = toy_pipeline(root, {"machine": MACHINE, **tree})
+    return Chain(pipeline, site, redo).submit(Display(live=False))
+
+
+def wait_for_end(root, patience_s=240):
+    """Wait until nothing of a run is in the queue."""
+    wait_until(lambda: not queued_jobs(root), patience_s)
+
+
+def last_job(cluster, root, stage):
+    """What the controller knows of the job that ends a stage."""
+    return job_facts(cluster, read_jobs(root)[stage][-1])
+
+
+def starts(root):
+    """How often each task was begun."""
+    events = read_journal(root)
+    return Counter(e["task"] for e in events if e["event"] == "start" and e["stage"] == "shards")
+
+
+def expected(tmp_path, tree):
+    """The digests of an undisturbed run in one process."""
+    root = tmp_path / "reference"
+    execute(root, {"machine": {"executor": "serial"}, **tree})
+    return digests(root)
+
+
+def digests(root):
+    return {name: tree_digests(root / name) for name in ("shards", "out/total.txt")}
+
+
+def workers_of(root):
+    """The jobs of the array of shards that are running, by element, with their nodes."""
+    with contextlib.suppress(KeyError):
+        array = read_jobs(root)["shards"][0]
+        rows = queued_jobs(root)["shards"]
+        return {row.element: row.nodes for row in rows if row.id == array and row.state == "RUNNING"}
+    return {}
