@@ -2,11 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from astro_dist.cli import main
 from astro_dist.config import load_yaml
 from astro_dist.errors import ConfigError
 from astro_dist.stages import EVALUATION, pipeline, resolve
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parent.parent / "configs"
+CONFIGS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("radiff/*.yaml")])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -28,6 +30,15 @@ def test_the_model_is_evaluated_only_where_that_is_asked_for():
 
 def test_the_four_promised_configs_are_there():
     assert {"quickstart", "data_challenge_12k", "sumss", "first"} <= {p.stem for p in CONFIGS}
+    assert {"paper", "code", "improved"} == {p.stem for p in FOLDER.glob("radiff/*.yaml")}
+
+
+@pytest.mark.parametrize("name", ["paper", "code", "improved"])
+def test_the_arms_of_radiff_can_be_planned(name, tmp_path, capsys):
+    assert main(["plan", str(FOLDER / "radiff" / f"{name}.yaml"), "--out", str(tmp_path / "run")]) == 0
+    planned = capsys.readouterr().out
+    assert all(stage in planned for stage in ("autoencoder", "diffusion", "generate"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), float("-inf")])

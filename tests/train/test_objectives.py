@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from diffusers import UNet2DConditionModel
 
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import load_denoiser
+from astro_dist.models.presets import FACTS, PRESETS, find_skips
 from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.train.data import TrainingData
 from astro_dist.train.objectives import AutoencoderObjective, DiffusionObjective, latent_channels
@@ -102,6 +104,22 @@ def test_each_condition_is_dropped_on_its_own(data, autoencoder_folder):
     shown = batch.peak_BSS.any((1, 2)) & (batch.chance_B4[:, 1] >= 0.5)
     assert np.array_equal(peak.any(-1).any(-1).numpy(), shown)
     assert 0 < shown.sum() < batch.peak_BSS.any((1, 2)).sum()
+
+
+def test_every_part_of_the_improved_arm_learns(data, autoencoder_folder, tmp_path, monkeypatch):
+    tiny = PRESETS["tiny"]
+    told = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
+    unet = tiny.unet | {"class_embed_type": "projection", "projection_class_embeddings_input_dim": FACTS}
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, conditioner=told, unet=unet))
+    config = DiffusionConfig(crop_pix=32, target="stamp", drop_facts=0.5, drop_mask=0.5)
+    objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
+    torch.nn.init.normal_(objective.network.unet.conv_out.weight)
+    objective.loss(objective.network, data.batch(0, 8), "cpu")[0].backward()
+    without = {name for name, p in objective.network.named_parameters() if p.grad is None or not p.grad.any()}
+    # Behind heads that begin as zero nothing moves in the first step.
+    assert {name for name in without if "injector.heads" in name or "facts" in name} == set()
+    objective.publish(tmp_path / "out", [], "cpu")
+    assert load_denoiser(tmp_path / "out").conditioner.injector is not None
 
 
 def test_a_batch_may_lose_its_background_together(data, autoencoder_folder):
