@@ -77,7 +77,13 @@ def test_same_bytes_on_every_executor(toy_run, tmp_path, arguments):
 
 def test_same_bytes_in_any_order_of_tasks(toy_run, tmp_path):
     out, _ = toy_run
-    line = [sys.executable, "-m", "tests.end_to_end.shuffled", str(out / "config.yaml"), str(tmp_path / "run")]
+    line = [
+        sys.executable,
+        "-m",
+        "tests.end_to_end.shuffled",
+        str(out / "config.yaml"),
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert stable_digests(tmp_path / "run") == stable_digests(out)
