@@ -22,8 +22,8 @@ from astro_dist.progress import Display
 from astro_dist.stopping import check_stop
 from astro_dist.work import MAX_LOSSES, Crew, Run, Stage, Task, for_stage
 
-BEAT_S = 15.0
-STALE_S = 90.0
+BEAT_S = 5.0
+STALE_S = 30.0
 POLL_S = 2.0
 
 
@@ -117,43 +117,41 @@ class Records:
 class Claims:
     """The tasks that this worker is doing, as files that others see; use it as a context manager.
 
-    A claim holds one line per worker that ever took it. It is stale when nobody touched it for
-    `STALE_S` of the observer's own time, so clocks need not agree.
+    A claim holds one line per worker that ever took it. It is stale when the last of them has shown no
+    sign of life for `STALE_S` of the observer's own time, so clocks need not agree.
     """
 
     def __init__(self, run: Run, who: str) -> None:
         self.run, self.who = run, who
         self.folder = run.ledger.task_folder(run.stage, run.fingerprint) / ".claims"
-        self.held: tuple[Path, ...] = ()
+        self.held: list[Path] = []
         self.seen: dict[str, tuple[int, float]] = {}
         self.ended = threading.Event()
-        self.beat = threading.Thread(target=self._beat, daemon=True)
+        self.heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> "Claims":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.beat.start()
+        self._sign(self.who).touch()
+        self.heart.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
-        self.beat.join()
+        self.heart.join()
         self.release()
+        self._sign(self.who).unlink(missing_ok=True)
 
     def take(self, tasks: Sequence[Task], count: int) -> list[Task]:
         """Claim up to ``count`` tasks: free ones first, else those whose worker has fallen silent."""
         taken = {path.name for path in self.folder.iterdir()}
         free = (task for task in tasks if task.name not in taken and self._create(task))
-        chosen = list(islice(free, count))
-        if chosen:
-            return chosen
         silent = (task for task in tasks if self._adopt(task))
-        return list(islice(silent, count))
+        return list(islice(free, count)) or list(islice(silent, count))
 
     def release(self) -> None:
         """Give all claims back."""
-        held, self.held = self.held, ()
-        for path in held:
-            path.unlink(missing_ok=True)
+        while self.held:
+            self.held.pop().unlink(missing_ok=True)
 
     def _create(self, task: Task) -> bool:
         path = self.folder / task.name
@@ -163,20 +161,17 @@ class Claims:
             return False
         with open(handle, "w") as file:
             file.write(f"{self.who}\n")
-        self.held += (path,)
+        self.held.append(path)
         return True
 
     def _adopt(self, task: Task) -> bool:
         """Take over a claim of a worker that is gone; give up a task that has cost too many."""
         path = self.folder / task.name
         try:
-            owners, touched = path.read_text().split(), path.stat().st_mtime_ns
+            owners = path.read_text().split()
         except FileNotFoundError:
             return False
-        before, since = self.seen.get(task.name, (0, 0.0))
-        if touched != before:
-            self.seen[task.name] = touched, time.monotonic()
-        if owners[-1:] != [self.who] and (touched != before or time.monotonic() - since < STALE_S):
+        if not owners or self._lives(owners[-1]):
             return False
         if len(owners) >= MAX_LOSSES:
             reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
@@ -184,11 +179,27 @@ class Claims:
             return False
         with path.open("a") as file:
             file.write(f"{self.who}\n")
-        self.held += (path,)
+        self.held.append(path)
         return True
+
+    def _lives(self, who: str) -> bool:
+        """Tell whether another worker has shown a sign of life lately; this one's earlier life is over."""
+        if who == self.who:
+            return False
+        try:
+            beat = self._sign(who).stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        before, since = self.seen.get(who, (0, 0.0))
+        if beat != before:
+            self.seen[who] = beat, time.monotonic()
+            return True
+        return time.monotonic() - since < STALE_S
+
+    def _sign(self, who: str) -> Path:
+        return self.folder / f".{who}"
 
     def _beat(self) -> None:
         while not self.ended.wait(BEAT_S):
-            for path in self.held:
-                with contextlib.suppress(OSError):
-                    os.utime(path)
+            with contextlib.suppress(OSError):
+                os.utime(self._sign(self.who))

@@ -22,8 +22,8 @@ def submit_run(pipeline: Pipeline, cluster: Path, redo: list[str], dry: bool) ->
 
     chain = Chain(pipeline, load_site(cluster, set(STAGES)), redo)
     if dry:
-        for name, job in chain.preview():
-            print(f"==> {name} <==\n{sbatch_text(chain.site, job, chain.logs)}")
+        for job in chain.preview():
+            print(f"==> {job.script} <==\n{sbatch_text(chain.site, job, chain.logs)}")
         return 0
     lines = chain.submit(Display())
     print("\n".join(lines) if lines else "everything is done already")

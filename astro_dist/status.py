@@ -1,16 +1,18 @@
 """How far a run is, seen from another shell: from its ledger and its journal, touching nothing."""
 
+import contextlib
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from astro_dist.cluster.slurm import Queued
-from astro_dist.errors import AstroDistError
+from astro_dist.cluster.slurm import Queued, script_name
+from astro_dist.errors import AstroDistError, ConfigError
 from astro_dist.files import find_owner
 from astro_dist.journal import read_journal
 from astro_dist.pipeline import Pipeline, StageState
 from astro_dist.progress import read_progress
-from astro_dist.submit import queued_jobs
+from astro_dist.submit import queue_of
 from astro_dist.work import for_stage
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
@@ -53,7 +55,7 @@ def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) 
 def status_lines(pipeline: Pipeline) -> list[str]:
     """Return what `astro-dist status` prints."""
     owner, events = find_owner(pipeline.root), read_journal(pipeline.root)
-    jobs = queued_jobs(pipeline.root)
+    jobs = _queue(pipeline.root)
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
     idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
@@ -62,8 +64,16 @@ def status_lines(pipeline: Pipeline) -> list[str]:
             lines += _stage_lines(pipeline, state, events, running)
         else:
             lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
-        lines += [f"{INDENT}{line}" for line in _job_lines(jobs.get(state.stage.name, []))]
+        names = [script_name(state.stage.name, shared) for shared in (True, False)]
+        lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in pipeline.results().items()]
+
+
+def _queue(root: Path) -> dict[str, list[Queued]]:
+    """Return the jobs of a run; none where Slurm does not answer, which the rest can do without."""
+    with contextlib.suppress(ConfigError):
+        return queue_of(root)
+    return {}
 
 
 def _job_lines(rows: list[Queued]) -> list[str]:

@@ -2,38 +2,37 @@
 
 Per stage there is one job, which is the ordinary local command for that stage; where a site asks for
 several workers an array goes before it, and the job then does what the array left and publishes.
-Every job starts after the one before it ended well. Which jobs were submitted is in
-``logs/slurm/jobs.json``; whether they are still to come is asked of the queue.
+Every job starts after the one before it ended well. What is still to come is asked of the queue.
 """
 
-import contextlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_dist.cluster.sites import Site, check_limits, check_shared
-from astro_dist.cluster.slurm import Job, Queued, cancel, check_cluster, read_queue, submit, try_submission
+from astro_dist.cluster.slurm import (
+    Job,
+    Queued,
+    cancel,
+    check_cluster,
+    read_queue,
+    script_name,
+    submit,
+    try_submission,
+)
 from astro_dist.config import differences, load_yaml
 from astro_dist.errors import ConfigError
-from astro_dist.files import lock_folder, publish_json
+from astro_dist.files import lock_folder
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
 from astro_dist.work import Stage
 
-Jobs = dict[str, list[str]]
-"""The ids of the jobs of each stage: the array where there is one, then the job that publishes."""
+Queue = dict[str, list[Queued]]
 
 
 def log_folder(root: Path) -> Path:
     """Return the one folder with everything that jobs print."""
     return root / "logs" / "slurm"
-
-
-def read_jobs(root: Path) -> Jobs:
-    """Return the jobs that were last submitted for a run, by stage."""
-    path = log_folder(root) / "jobs.json"
-    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,15 @@ class Chain:
             queued then.
         """
         self.check()
-        with lock_folder(self.logs):
-            known = read_jobs(self.root)
-            queue = read_queue({job for ids in known.values() for job in ids})
-            if not queue:
-                with self.pipeline.opened(display, self.redo):
-                    stages = self.stages()
-                    if stages and self.is_shared(stages[0].name):
-                        self.pipeline.begin(stages[0])
-                return self._queue(stages, {})
+        if queue_of(self.root):
             self._refuse_other_settings()
-            return self._queue(self.stages(), {s: ids for s, ids in known.items() if ids[-1] in queue})
+        else:
+            with self.pipeline.opened(display, self.redo):
+                stages = self.stages()
+                if stages and self.is_shared(stages[0].name):
+                    self.pipeline.begin(stages[0])
+        with lock_folder(self.logs):
+            return self._queue(self.stages(), queue_of(self.root))
 
     def check(self) -> None:
         """Refuse what the site or Slurm would not take, before anything is written."""
@@ -105,26 +102,24 @@ class Chain:
         for asked in dict.fromkeys(self.site.of(name) for name in names):
             try_submission(self.site, Job("test", "test", (), asked), self.root)
 
-    def _queue(self, stages: Sequence[Stage], live: Jobs) -> list[str]:
+    def _queue(self, stages: Sequence[Stage], queue: Queue) -> list[str]:
         """Submit the stages from the first one on whose last job is not in the queue."""
-        kept = 0
-        while kept < len(stages) and stages[kept].name in live:
+        lines, kept, after = [], 0, None
+        while kept < len(stages) and (rows := queue.get(script_name(stages[kept].name))):
+            after = rows[0].id
+            lines.append(f"{stages[kept].name:<12} is queued already: job {after}")
             kept += 1
-        cancel([job for stage in stages[kept:] for job in live.get(stage.name, [])])
-        jobs: Jobs = {stage.name: live[stage.name] for stage in stages[:kept]}
-        lines = [f"{name:<12} is queued already: job {ids[-1]}" for name, ids in jobs.items()]
-        after = jobs[stages[kept - 1].name][-1] if kept else None
+        doomed = [script_name(stage.name, shared) for stage in stages[kept:] for shared in (True, False)]
+        cancel(sorted({row.id for script in doomed for row in queue.get(script, [])}))
         for place in range(kept, len(stages)):
-            name, ids = stages[place].name, []
             array, closing = self.jobs(stages, place, after)
+            workers = ""
             if array is not None:
-                ids.append(submit(self.site, array, self.logs))
-                closing = replace(closing, after_any=ids[0])
-            jobs[name] = ids = [*ids, submit(self.site, closing, self.logs)]
-            publish_json(self.logs / "jobs.json", jobs)
-            workers = f"{array.array} workers as job {ids[0]}, then " if array else ""
-            lines.append(f"{name:<12} {workers}job {ids[-1]}")
-            after = ids[-1]
+                shared = submit(self.site, array, self.logs)
+                closing = replace(closing, after_any=shared)
+                workers = f"{array.array} workers as job {shared}, then "
+            after = submit(self.site, closing, self.logs)
+            lines.append(f"{closing.stage:<12} {workers}job {after}")
         return lines
 
     def _refuse_other_settings(self) -> None:
@@ -138,33 +133,27 @@ class Chain:
                 f"first: astro-dist cancel {self.root}"
             )
 
-    def preview(self) -> Iterable[tuple[str, Job]]:
-        """Yield ``(file name, job)`` of all that would be submitted; nothing is written."""
+    def preview(self) -> Iterable[Job]:
+        """Yield all that would be submitted; nothing is written."""
         self.pipeline.permit(self.redo)
         stages, after = self.stages(), None
         for place, stage in enumerate(stages):
             array, closing = self.jobs(stages, place, after)
             if array is not None:
-                yield f"{stage.name}-workers.sbatch", array
+                yield array
                 closing = replace(closing, after_any="<id of the workers>")
-            yield f"{stage.name}-job.sbatch", closing
+            yield closing
             after = f"<id of the {stage.name} job>"
 
 
-def queued_jobs(root: Path) -> dict[str, list[Queued]]:
-    """Return what the queue holds of a run, by stage; empty where there is no Slurm or no job."""
-    jobs = read_jobs(root)
-    rows: dict[str, list[Queued]] = {}
-    with contextlib.suppress(ConfigError):
-        queue = read_queue({job for ids in jobs.values() for job in ids})
-        for stage, ids in jobs.items():
-            if found := [row for job in ids for row in queue.get(job, [])]:
-                rows[stage] = found
-    return rows
+def queue_of(root: Path) -> Queue:
+    """Return what the queue holds of a run, by sbatch file; empty where nothing was ever submitted."""
+    logs = log_folder(root.resolve())
+    return read_queue(logs) if logs.exists() else {}
 
 
 def cancel_run(root: Path) -> list[str]:
     """Take every job of a run out of the queue; return their ids."""
-    ids = sorted({row.id for rows in queued_jobs(root).values() for row in rows}, key=int)
+    ids = sorted({row.id for rows in queue_of(root).values() for row in rows}, key=int)
     cancel(ids)
     return ids

@@ -42,6 +42,16 @@ class Job:
     after_any: str | None = None
     """A job that must have ended, however it did."""
 
+    @property
+    def script(self) -> str:
+        """The name of its sbatch file, which says in the queue what it is."""
+        return script_name(self.stage, self.array is not None)
+
+
+def script_name(stage: str, shared: bool = False) -> str:
+    """Return the name of the sbatch file of a stage's workers, or of the job that ends it."""
+    return f"{stage}-{'workers' if shared else 'job'}.sbatch"
+
 
 def sbatch_text(site: Site, job: Job, logs: Path) -> str:
     """Return the sbatch file of a job."""
@@ -57,7 +67,7 @@ def submit(site: Site, job: Job, logs: Path) -> str:
         Slurm does not want it.
     """
     text = sbatch_text(site, job, logs)
-    path = logs / f"{job.stage}-{'workers' if job.array else 'job'}.sbatch"
+    path = logs / job.script
     path.write_text(text)
     return call_slurm("sbatch", "--parsable", str(path)).partition(";")[0].strip()
 
@@ -96,18 +106,20 @@ class Queued:
     reason: str
     nodes: str
     start: str
+    script: str
 
 
-def read_queue(ids: set[str]) -> dict[str, list[Queued]]:
-    """Return what the queue holds of some jobs, by id; one call, whatever their number."""
-    if not ids:
-        return {}
-    output = call_slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%K|%T|%r|%N|%S")
+def read_queue(logs: Path) -> dict[str, list[Queued]]:
+    """Return what the queue holds of the jobs submitted from a folder, by sbatch file; one call.
+
+    The queue names the sbatch file of every job, so that nobody has to remember which were submitted.
+    """
+    rows = call_slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%K|%T|%r|%N|%S|%o")
     found: dict[str, list[Queued]] = {}
-    for line in output.splitlines():
-        row = Queued(*line.strip().split("|", 5))
-        if row.id in ids:
-            found.setdefault(row.id, []).append(row)
+    for line in rows.splitlines():
+        row = Queued(*line.strip().split("|", 6))
+        if Path(row.script).parent == logs:
+            found.setdefault(Path(row.script).name, []).append(row)
     return found
 
 

@@ -1,15 +1,15 @@
 """The toy stages on the test cluster: a site of two nodes, submission, and waiting for the end."""
 
-import contextlib
 import sys
 from collections import Counter
 
 from astro_dist.cluster.sites import Site
+from astro_dist.cluster.slurm import script_name
 from astro_dist.config import validate
 from astro_dist.files import tree_digests
 from astro_dist.journal import read_journal
 from astro_dist.progress import Display
-from astro_dist.submit import Chain, queued_jobs, read_jobs
+from astro_dist.submit import Chain, log_folder, queue_of
 from tests.slurm.conftest import ROOT, job_facts, wait_until
 from tests.toys import execute, toy_pipeline
 
@@ -39,12 +39,13 @@ def submit(root, site, tree, redo=()):
 
 def wait_for_end(root, patience_s=240):
     """Wait until nothing of a run is in the queue."""
-    wait_until(lambda: not queued_jobs(root), patience_s)
+    wait_until(lambda: not queue_of(root), patience_s)
 
 
 def last_job(cluster, root, stage):
     """What the controller knows of the job that ends a stage."""
-    return job_facts(cluster, read_jobs(root)[stage][-1])
+    ids = [path.stem.partition("-")[2] for path in log_folder(root).glob(f"{stage}-*.out")]
+    return job_facts(cluster, max(int(number) for number in ids if number.isdigit()))
 
 
 def starts(root):
@@ -65,9 +66,6 @@ def digests(root):
 
 
 def workers_of(root):
-    """The jobs of the array of shards that are running, by element, with their nodes."""
-    with contextlib.suppress(KeyError):
-        array = read_jobs(root)["shards"][0]
-        rows = queued_jobs(root)["shards"]
-        return {row.element: row.nodes for row in rows if row.id == array and row.state == "RUNNING"}
-    return {}
+    """The elements of the array of shards that are running, by their id, with their nodes."""
+    rows = queue_of(root).get(script_name("shards", shared=True), [])
+    return {f"{row.id}_{row.element}": row.nodes for row in rows if row.state == "RUNNING"}
