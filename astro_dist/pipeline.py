@@ -63,7 +63,7 @@ class StageState:
 class Pipeline:
     """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them.
 
-    ``closing`` marks the job that ends a stage after the workers of an array.
+    ``closing`` marks the job that ends a stage after the workers of an array; ``kind`` is who does tasks.
     """
 
     def __init__(self, root: Path, config: Any, stages: Sequence[Stage], only: str | None = None) -> None:
@@ -72,7 +72,7 @@ class Pipeline:
         self.ledger = Ledger(self.root)
         self.known, self.only = list(stages), only
         self.redo: set[str] = set()
-        self.closing = False
+        self.closing, self.kind = False, config.machine.executor
         self.stages = [s for s in self.known if only in (None, s.name)]
         if not self.stages:
             raise ConfigError(
@@ -276,10 +276,9 @@ class Pipeline:
     @contextlib.contextmanager
     def executor(self, machine: Machine) -> Iterator[Executor]:
         """Open where workers come from, as the configuration says."""
-        kind = self.config.machine.executor
-        if kind == "serial":
+        if self.kind == "serial":
             yield SerialExecutor()
-        elif kind == "ray":
+        elif self.kind == "ray":
             from astro_dist.cluster.ray import RayExecutor
 
             log = self.root / "logs" / "ray.log"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from astro_dist.cluster.allocation import find_allocation
 from astro_dist.cluster.resources import choose_machine
 from astro_dist.files import lock_folder
 from astro_dist.ledger import Result
@@ -54,6 +55,10 @@ def do_share(pipeline: Pipeline, name: str, number: int, parts: int, display: Di
 def close_stage(pipeline: Pipeline, redo: Sequence[str], following: str | None, display: Display) -> None:
     """Bring one stage to its end, whatever workers have left of it, and begin the one that follows."""
     pipeline.closing = True
+    if find_allocation() is not None:
+        # The ranks of a training spread themselves; all else needs Ray to reach the other nodes.
+        training = pipeline.stages[0].product.startswith("models/")
+        pipeline.kind = "serial" if training else "ray"
     pipeline.execute(display, redo)
     if following is not None:
         after = Pipeline(pipeline.root, pipeline.config, pipeline.known, following)

@@ -97,9 +97,8 @@ def choose_machine(config: MachineConfig) -> Machine:
     if config.gpus is not None and config.gpus < 0:
         raise ConfigError(f"machine.gpus: {config.gpus} is not a number of GPUs; give 0 or more")
     found = list_gpus()
-    several = config.executor == "ray" and find_allocation() is not None
-    elsewhere = config.fake_gpus or config.ray_address is not None or several
-    if config.gpus is not None and config.gpus > len(found) and not elsewhere:
+    elsewhere = config.fake_gpus or config.ray_address is not None
+    if config.gpus is not None and config.gpus > len(found) and not (elsewhere or find_allocation()):
         raise ConfigError(
             f"machine.gpus: {config.gpus} asked for and {len(found)} found; "
             "lower it, leave it out to use what is there, or run `astro-dist doctor` to see why"

@@ -21,7 +21,8 @@ def test_the_submitit_recipe_runs_a_pipeline(toy_run, tmp_path):
 def test_recipes_are_short_and_scripts_are_shell(tmp_path):
     for path in (ROOT / "jobs").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40
-    for path in (ROOT / "slurm").glob("*.sbatch"):
+    for path in [*(ROOT / "slurm").glob("*.sbatch"), ROOT / "slurm" / "env.sh"]:
+        assert len(path.read_text().splitlines()) <= 40
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
 
 
@@ -38,7 +39,7 @@ def test_the_sbatch_script_passes_on_the_exit_code_and_requeues_a_stopped_run(tm
     for code, requeued in ((0, False), (2, False), (75, True)):
         environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
         line = [shutil.which("bash"), str(ROOT / "slurm/run.sbatch"), "c.yaml"]
-        done = subprocess.run(line, env={**environment, "FAKE_CODE": str(code)}, check=False)
+        done = subprocess.run(line, env={**environment, "FAKE_CODE": str(code)}, check=False, cwd=ROOT)
         assert done.returncode == code
         assert (tmp_path / "scontrol").exists() == requeued
     assert (tmp_path / "scontrol").read_text() == "requeue 7\n"

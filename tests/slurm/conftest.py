@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ def slurm_cluster(tmp_path_factory):
     base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
     try:
         cluster = script.Cluster.up(base / "c", share=(ROOT, tmp_path_factory.getbasetemp()))
+        cluster.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     except script.NoNetworkError as error:
         base.rmdir()
         pytest.skip(str(error))
@@ -76,7 +78,7 @@ def job_facts(cluster, job):
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
-def wait_for_state(cluster, job, *states, patience_s=120):
+def wait_for_state(cluster, job, *states, patience_s=300):
     """Wait until a job is in one of the states; return its facts."""
 
     def arrived():

@@ -10,16 +10,10 @@ import pytest
 
 from astro_dist.files import tree_digests
 from tests.end_to_end.conftest import TRAIN_TINY, run, shrunk
-from tests.slurm.conftest import ROOT, batch, submit, wait_for_state, wait_until
+from tests.slurm.conftest import ROOT, wait_for_state, wait_until
 
-OPTIONS = (
-    "-N2",
-    "--ntasks-per-node=1",
-    "--cpus-per-task=4",
-    "--gres=gpu:2",
-    "--mem-per-cpu=100",
-    "--requeue",
-)
+OPTIONS = ("-N2", "--gpus-per-node=2", "--cpus-per-task=4", "--mem-per-cpu=100", f"--chdir={ROOT}")
+SCRIPT = ROOT / "slurm" / "train.sbatch"
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +25,21 @@ def sky(tmp_path_factory):
     return out
 
 
-def command(out, steps):
-    settings = {"ranks": 4, "threads": 1, "steps": steps, "checkpoint_every_s": 0.1}
+def arguments(out, steps):
+    settings = {"threads": 1, "steps": steps, "checkpoint_every_s": 0.1}
     extra = {f"autoencoder.{name}": value for name, value in settings.items()}
-    extra |= {"machine.fake_gpus": True, "machine.executor": "serial"}
-    line = [sys.executable, "-m", "astro_dist", "train", "autoencoder", str(TRAIN_TINY), "--out", str(out)]
-    return [*line, *shrunk(extra)]
+    return ["autoencoder", str(TRAIN_TINY), "--out", str(out), *shrunk({**extra, "machine.fake_gpus": True})]
+
+
+def start(cluster, out, steps):
+    """Submit the script that users have, for two nodes with two GPUs each."""
+    log = f"--output={out.parent}/log"
+    return int(cluster.run("sbatch", "--parsable", *OPTIONS, log, SCRIPT, *arguments(out, steps)).stdout)
 
 
 def losses(out):
     rows = [json.loads(line) for line in (out / "logs/autoencoder.curve.jsonl").read_text().splitlines()]
     return {row["step"]: row["loss"] for row in rows}
-
-
-def write_script(folder, out, steps):
-    quoted = " ".join(f"'{word}'" for word in command(out, steps))
-    return batch(folder / "job.sh", f"exec {quoted}")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +49,9 @@ def alone(sky, tmp_path_factory):
     def train(steps):
         out = tmp_path_factory.mktemp("alone") / "run"
         shutil.copytree(sky, out)
-        done = subprocess.run(command(out, steps), capture_output=True, text=True, check=False, cwd=ROOT)
+        line = [sys.executable, "-m", "astro_dist", "train", *arguments(out, steps)]
+        line += ["--on", "serial", "--set", "autoencoder.ranks=4"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         return out
 
@@ -65,8 +60,7 @@ def alone(sky, tmp_path_factory):
 
 def test_four_ranks_on_two_nodes_give_the_losses_of_four_ranks_on_one(slurm_cluster, sky, alone, tmp_path):
     shutil.copytree(sky, tmp_path / "run")
-    script = write_script(tmp_path, tmp_path / "run", steps=20)
-    job = submit(slurm_cluster, *OPTIONS, f"--output={tmp_path}/log", script=script)
+    job = start(slurm_cluster, tmp_path / "run", steps=20)
     reference = alone(20)
     facts = wait_for_state(slurm_cluster, job, "COMPLETED", "FAILED")
     log = (tmp_path / "log").read_text()
@@ -84,8 +78,7 @@ def test_a_node_without_power_costs_no_more_than_the_steps_since_the_checkpoint(
 ):
     out = tmp_path / "run"
     shutil.copytree(sky, out)
-    script = write_script(tmp_path, out, steps=400)
-    job = submit(nodes_on, *OPTIONS, f"--output={tmp_path}/log", "--open-mode=append", script=script)
+    job = start(nodes_on, out, steps=400)
     wait_until(lambda: list(out.glob("checkpoints/*/step-*")))
     nodes_on.off("n2")
     wait_until(lambda: nodes_on.states()[1].startswith("down"))

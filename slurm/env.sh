@@ -1,0 +1,26 @@
+# What a job needs before it begins; change it for your site. The scripts beside it source it.
+# module load cuda/12
+# source "$HOME/venvs/astro_dist/bin/activate"
+
+# Caches on the node: home directories are small, slow and shared.
+cache="${TMPDIR:-/tmp}/astro_dist-$(id -u)"
+export XDG_CACHE_HOME="$cache/xdg" MPLCONFIGDIR="$cache/matplotlib" TORCH_EXTENSIONS_DIR="$cache/torch"
+mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TORCH_EXTENSIONS_DIR"
+
+# Runs a command to its end. Slurm's warning reaches this shell and is passed on; a command that then
+# stops cleanly (75) puts the job back into the queue, where it goes on from what is done.
+until_done() {
+    local pid code=0
+    "$@" &
+    pid=$!
+    trap 'kill -TERM $pid' TERM
+    wait $pid || code=$?
+    if kill -0 $pid 2>/dev/null; then
+        code=0
+        wait $pid || code=$?
+    fi
+    if [ "$code" = 75 ]; then
+        scontrol requeue "$SLURM_JOB_ID"
+    fi
+    exit "$code"
+}

@@ -1,0 +1,31 @@
+"""The whole pipeline inside one job of two nodes with two GPUs each: the bytes of a local run."""
+
+import json
+
+import pytest
+
+from tests.end_to_end.conftest import TRAIN_TINY, run, shrunk, stable_digests
+from tests.slurm.conftest import ROOT, traces, wait_for_state, wait_until
+
+OPTIONS = ("-N2", "--gpus-per-node=2", "--cpus-per-task=4", "--mem-per-cpu=100", f"--chdir={ROOT}")
+RANKS = {"autoencoder.ranks": 4, "autoencoder.threads": 1}
+
+
+@pytest.mark.soak
+def test_a_run_over_two_nodes_gives_the_bytes_of_a_local_run(nodes_on, tmp_path):
+    before = {node: traces(nodes_on, node) for node in nodes_on.nodes}
+    local, out = tmp_path / "local", tmp_path / "nodes"
+    settings = shrunk({**RANKS, "machine.fake_gpus": True})
+    script = (ROOT / "slurm" / "ray_cluster.sbatch", TRAIN_TINY, "--out", out, *settings)
+    log = f"--output={tmp_path}/log"
+    job = int(nodes_on.run("sbatch", "--parsable", *OPTIONS, log, *map(str, script)).stdout)
+    done = run(local, "--workers", 2, extra=RANKS)
+    assert done.returncode == 0, done.stderr
+    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=900)
+    log = (tmp_path / "log").read_text()
+    assert facts["JobState"] == "COMPLETED", log
+    assert stable_digests(out) == stable_digests(local)
+    logs = [json.loads(p.read_text())["log"] for p in out.glob("ledger/generate/*/[!.]*.json")]
+    seats = {(log["host"], *log["gpus"]) for log in logs if "gpus" in log}
+    assert {host for host, *_ in seats} == {"n1", "n2"}
+    wait_until(lambda: {node: traces(nodes_on, node) for node in nodes_on.nodes} == before, 20)
