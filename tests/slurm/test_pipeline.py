@@ -16,11 +16,11 @@ def test_a_run_over_two_nodes_gives_the_bytes_of_a_local_run(nodes_on, tmp_path)
     before = {node: traces(nodes_on, node) for node in nodes_on.nodes}
     local, out = tmp_path / "local", tmp_path / "nodes"
     settings = shrunk({**RANKS, "machine.fake_gpus": True})
+    done = run(local, "--workers", 2, extra=RANKS)
+    assert done.returncode == 0, done.stderr
     script = (ROOT / "slurm" / "ray_cluster.sbatch", TRAIN_TINY, "--out", out, *settings)
     log = f"--output={tmp_path}/log"
     job = int(nodes_on.run("sbatch", "--parsable", *OPTIONS, log, *map(str, script)).stdout)
-    done = run(local, "--workers", 2, extra=RANKS)
-    assert done.returncode == 0, done.stderr
     facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=900)
     log = (tmp_path / "log").read_text()
     assert facts["JobState"] == "COMPLETED", log
