@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from astro_dist.files import PART, publish_folder, publish_json, remove, sweep, tree_digests
+from astro_dist.files import PART, publish_bytes, publish_folder, remove, sweep, tree_digests
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -28,7 +28,7 @@ class Checkpoints:
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Let ``write`` fill a folder and make it visible as the checkpoint of ``step``."""
-        final = self.folder / f"step-{step:08d}"
+        final = self.at(step)
         hidden = self.folder / f".{final.name}{PART}"
         if self.leads:
             shutil.rmtree(hidden, ignore_errors=True)
@@ -37,27 +37,38 @@ class Checkpoints:
         write(hidden)
         self.meet()
         if self.leads:
-            publish_json(hidden / MANIFEST, {"step": step, "files": tree_digests(hidden)})
-            remove(final)
+            publish_bytes(hidden / MANIFEST, _manifest(step, hidden))
+            # Later ones were found damaged, or this one would not have been written.
+            for other in self._all():
+                if other.name >= final.name:
+                    remove(other)
             publish_folder(hidden, final)
             for old in self._all()[:-KEPT]:
                 remove(old)
         self.meet()
 
-    def newest(self) -> tuple[int, Path] | None:
-        """Return step and folder of the newest checkpoint that is what its manifest says, if any."""
+    def at(self, step: int) -> Path:
+        """Return the folder of the checkpoint of ``step``."""
+        return self.folder / f"step-{step:08d}"
+
+    def newest(self) -> int:
+        """Return the step of the newest checkpoint that is what its manifest says, 0 for none."""
         for path in reversed(self._all()):
             try:
-                manifest = json.loads((path / MANIFEST).read_text())
-                files = tree_digests(path)
-                files.pop(MANIFEST)
-                if files == manifest["files"]:
-                    return int(manifest["step"]), path
-                reason = "a file differs from its manifest"
-            except (OSError, ValueError, KeyError) as error:
+                step = int(path.name.removeprefix("step-"))
+                if (path / MANIFEST).read_bytes() == _manifest(step, path):
+                    return step
+                reason = "its files and its manifest differ"
+            except (OSError, ValueError) as error:
                 reason = str(error)
             print(f"warning: the checkpoint {path} is damaged and left out ({reason})", file=sys.stderr)
-        return None
+        return 0
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _manifest(step: int, folder: Path) -> bytes:
+    """Return the only manifest that is right for a folder; one byte that differs is damage."""
+    files = {name: digest for name, digest in tree_digests(folder).items() if name != MANIFEST}
+    return (json.dumps({"files": files, "step": step}, indent=1, sort_keys=True) + "\n").encode()

@@ -31,8 +31,12 @@ class TrainingConfig(Section):
     """Fraction of the crops that must contain a pixel of an object."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the rise of the learning rate: a fall as a cosine, or nothing."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps over which the learning rate rises from zero."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of a step's gradient, longer ones are scaled down to it; null takes them as they are."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay per step of the moving average of the weights, which is what is published."""
     precision: Precision = "auto"
@@ -41,8 +45,12 @@ class TrainingConfig(Section):
     """CPU threads per rank; they change the last bits of sums, so they are a setting."""
     ranks: Positive = 1
     """Processes that share each batch, one per GPU where there are GPUs."""
-    strategy: Literal["ddp", "deepspeed"] = "ddp"
-    """How several ranks share the work: plain data parallel, or DeepSpeed ZeRO-2 through Accelerate."""
+    strategy: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
+    """How ranks share memory: not at all (ddp), or DeepSpeed's ZeRO: moments, and gradients, and weights."""
+    offload: Literal["none", "optimiser", "all"] = "none"
+    """What ZeRO keeps in the memory of the CPU: nothing, the optimiser's state, or (zero3) weights too."""
+    accumulate: Positive = 1
+    """Parts that a rank takes its share of a batch in, one after the other, to fit its memory."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds between checkpoints; a killed training loses at most this much."""
 
@@ -54,10 +62,15 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check_ranks(self) -> Self:
-        if self.batch_size % self.ranks:
+        if self.batch_size % (self.ranks * self.accumulate):
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be shared by {self.ranks} ranks; make it a multiple"
+                f"batch_size {self.batch_size} cannot be shared by {self.ranks} ranks in "
+                f"{self.accumulate} parts each; make it a multiple of ranks times accumulate"
             )
+        if self.offload != "none" and self.strategy == "ddp":
+            raise ValueError(f"offload {self.offload} is ZeRO's; set strategy to zero1, zero2 or zero3")
+        if self.offload == "all" and self.strategy != "zero3":
+            raise ValueError(f"{self.strategy} cannot offload weights; set strategy to zero3")
         return self
 
 
@@ -120,6 +133,15 @@ class ByolConfig(TrainingConfig):
     """Each view is brightened or dimmed by up to so many powers of ten."""
     noise_snr: Annotated[float, Field(ge=0)] = 0.3
     """Each view gets white noise of up to so many times the cutout's own."""
+
+    @model_validator(mode="after")
+    def _check_target(self) -> Self:
+        if self.strategy == "zero3" or self.accumulate > 1:
+            raise ValueError(
+                "byol moves a second network once per whole batch and between steps, which zero3 and "
+                "accumulate do not let it; use ddp, zero1 or zero2 and accumulate 1"
+            )
+        return self
 
 
 class SegmenterConfig(TrainingConfig):

@@ -5,7 +5,10 @@ noise, the learning rate. A resumed training therefore ends in the same bits as 
 stopped, on the same machine with the same threads and ranks.
 """
 
+import copy
+import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +18,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
-from safetensors.torch import load_file, save_file
 
 from astro_dist import work
+from astro_dist.config import differences
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.files import tree_digests
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
@@ -36,14 +38,16 @@ from astro_dist.train.objectives import (
     latent_channels,
 )
 from astro_dist.train.start import begin_from
+from astro_dist.train.sharing import shared_layers
+from astro_dist.train.stages import LAYOUT, checkpoint_folder
+from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
 
 LOG_EVERY = 10
 VALIDATION_SAMPLES = 128
-GRADIENT_NORM = 1.0
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 1e-4
-AVERAGES = "averages.safetensors"
+LAYOUTS = "layouts.json"
 
 
 class Training:
@@ -76,13 +80,16 @@ class Training:
         self.accelerator: Accelerator = make_accelerator(config, self.device, self.precision)
         self.rank, self.share = self.accelerator.process_index, config.batch_size // config.ranks
         # Faster on a CPU by a third; DeepSpeed flattens the weights and wants them contiguous.
-        layout = torch.channels_last if config.strategy == "ddp" else torch.contiguous_format
-        network = objective.network.to(memory_format=layout)
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
+        order = torch.channels_last if config.strategy == "ddp" else torch.contiguous_format
+        network = objective.network.to(memory_format=order)
+        # ZeRO-3 takes the weights out of the network for good; what is published needs another.
+        self.published = copy.deepcopy(network) if config.strategy == "zero3" else network
+        trained = [p for p in network.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(trained, lr=config.lr, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = self.accelerator.prepare(network, optimiser)
-        self.ema = EMAModel(network.parameters(), decay=config.ema_decay, foreach=True)
+        self.state = State(self.accelerator, network, self.optimiser, config.ema_decay)
+        layout = config.model_dump(mode="json", include=LAYOUT - {"checkpoint_every_s"})
+        self.layouts = [{"from": 0, **layout}]
         self.checkpoints = Checkpoints(
             checkpoint_folder(run), self.accelerator.is_main_process, self.accelerator.wait_for_everyone
         )
@@ -96,10 +103,13 @@ class Training:
         figures: dict[str, float] = {}
         losses: list[dict[str, torch.Tensor]] = []
         saved_s = time.monotonic()
-        with Curves(self.run.root / "logs", self.run.stage, start, self.rank == 0) as curves:
-            for step, batch in self._batches(start):
+        with (
+            shared_layers(self.objective.network, self.rank, self.config.ranks),
+            Curves(self.run.root / "logs", self.run.stage, start, self.rank == 0) as curves,
+        ):
+            for step, batches in self._batches(start):
                 done = step + 1
-                losses.append(self._step(step, batch))
+                losses += self._step(step, batches)
                 if done % LOG_EVERY and done < self.config.steps:
                     self._report(done, figures)
                     continue
@@ -122,9 +132,12 @@ class Training:
         return figures
 
     def publish(self, folder: Path) -> dict[str, Any]:
-        """Write the network with its averaged weights below ``folder``; the first rank's work."""
-        self.ema.copy_to(self.objective.network.parameters())
-        self.objective.network.eval()
+        """Write the network with its averaged weights below ``folder``; a call of all ranks together."""
+        self.state.check_equal()
+        self.state.publish_into(self.published)
+        if self.rank != 0:
+            return {}
+        self.objective.network = self.published.to(self.accelerator.device).eval()
         size = self.config.batch_size
         batches = [self.data.batch(n, size) for n in range(0, SCALE_SAMPLES, size)]
         return self.objective.publish(folder, batches, self.device)
@@ -133,44 +146,50 @@ class Training:
         """Return the loss of the averaged weights on fixed samples of the validation split."""
         if self.validation is None:
             return {}
-        parameters = list(self.objective.network.parameters())
-        self.ema.store(parameters)
-        self.ema.copy_to(parameters)
-        self.objective.network.eval()
         size = self.config.batch_size
         batches = [self.validation.batch(n, size) for n in range(0, VALIDATION_SAMPLES, size)]
         totals: dict[str, float] = {}
-        with torch.no_grad(), autocast(self.device, self.precision):
+        self.network.eval()
+        with self.state.average.in_place(), torch.no_grad(), autocast(self.device, self.precision):
             for batch in batches:
-                loss, parts = self.objective.loss(self.objective.network, batch, self.device)
+                loss, parts = self.objective.loss(self.network, batch, self.device)
                 for name, value in {"loss": loss, **parts}.items():
                     key = f"validation_{name}"
                     totals[key] = totals.get(key, 0.0) + float(value) / len(batches)
-        self.objective.network.train()
-        self.ema.restore(parameters)
+        self.network.train()
         return totals
 
     def _is_validation_step(self, done: int) -> bool:
         every = max(LOG_EVERY, self.config.steps // 10 // LOG_EVERY * LOG_EVERY)
         return done % every == 0 or done == self.config.steps
 
-    def _step(self, step: int, batch: Any) -> dict[str, torch.Tensor]:
+    def _step(self, step: int, batches: list[Any]) -> list[dict[str, torch.Tensor]]:
+        """Take one optimiser step over the parts of a batch; return the figures of each part."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, step)
-        with autocast(self.device, self.precision):
-            loss, parts = self.objective.loss(self.network, batch, self.device)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        self.ema.step(self.objective.network.parameters())
-        return {"loss": loss.detach(), **parts}
+        # What a network draws by itself, as dropout does, belongs to the step like all else.
+        torch.manual_seed(int(self.run.stream(self.run.stage, "step", step).integers(2**63)))
+        figures = []
+        for batch in batches:
+            with self.accelerator.accumulate(self.network):
+                with autocast(self.device, self.precision):
+                    loss, parts = self.objective.loss(self.network, batch, self.device)
+                self.accelerator.backward(loss)
+                if self.config.clip_norm and self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+                self.optimiser.step()
+                self.optimiser.zero_grad()
+            figures.append({"loss": loss.detach(), **parts})
+        self.state.average.update(step)
+        return figures
 
-    def _batches(self, start: int) -> Iterator[tuple[int, Any]]:
-        """Yield this rank's share of every batch; for a GPU, while reading the next one."""
+    def _batches(self, start: int) -> Iterator[tuple[int, list[Any]]]:
+        """Yield this rank's share of every batch, in parts; for a GPU, while reading the next one."""
+        size = self.share // self.config.accumulate
 
-        def load(step: int) -> Any:
-            return self.data.batch(step * self.config.batch_size + self.rank * self.share, self.share)
+        def load(step: int) -> list[Any]:
+            first = step * self.config.batch_size + self.rank * self.share
+            return [self.data.batch(n, size) for n in range(first, first + self.share, size)]
 
         steps = range(start, self.config.steps)
         if self.device == "cpu":
@@ -180,9 +199,9 @@ class Training:
         with ThreadPoolExecutor(1) as reader:
             following = [reader.submit(load, step) for step in steps[:1]]
             for step in steps:
-                batch = following.pop().result()
+                batches = following.pop().result()
                 following += [reader.submit(load, later) for later in steps[step + 1 - start :][:1]]
-                yield step, batch
+                yield step, batches
 
     def _summarise(self, done: int, losses: list[dict[str, torch.Tensor]]) -> dict[str, float]:
         """Return the means over the last steps and all ranks, or refuse a loss that is not finite."""
@@ -203,29 +222,33 @@ class Training:
 
     def _any_rank(self, *wishes: bool) -> list[bool]:
         """Return which wishes any rank has: collective calls must come from all ranks or none."""
-        if self.config.ranks == 1:
-            return list(wishes)
-        votes = torch.tensor(wishes, dtype=torch.float32, device=self.accelerator.device)
-        return [bool(vote) for vote in self.accelerator.reduce(votes, "sum") > 0]
+        return [bool(self._sum(int(wish))) for wish in wishes]
+
+    def _sum(self, count: int) -> int:
+        """Return the sum over all ranks."""
+        return int(self.accelerator.reduce(torch.tensor(count, device=self.accelerator.device), "sum"))
 
     def _save(self, done: int) -> None:
         def write(folder: Path) -> None:
-            self.accelerator.save_state(str(folder))
+            self.state.save(folder)
             if self.rank == 0:
-                averages = {f"{i:05d}": p.contiguous() for i, p in enumerate(self.ema.shadow_params)}
-                save_file(averages, folder / AVERAGES)
+                (folder / LAYOUTS).write_text(json.dumps(self.layouts))
 
+        self.state.check_equal()
         self.checkpoints.save(done, write)
 
     def _restore(self) -> int:
-        found = self.checkpoints.newest()
-        if found is None:
-            return 0
-        step, folder = found
-        self.accelerator.load_state(str(folder))
-        averages = load_file(folder / AVERAGES, device=str(self.accelerator.device))
-        self.ema.shadow_params = [averages[name] for name in sorted(averages)]
-        self.ema.optimization_step = step
+        """Return the step of the newest checkpoint after taking its state, 0 where there is none."""
+        step = self._sum(self.checkpoints.newest() if self.rank == 0 else 0)
+        if step:
+            self.state.load(self.checkpoints.at(step), step)
+            before = json.loads((self.checkpoints.at(step) / LAYOUTS).read_text())
+            if before[-1] | {"from": 0} != self.layouts[0]:
+                self.layouts = [*before, {**self.layouts[0], "from": step}]
+                if self.rank == 0:
+                    print(_change_text(self.run.stage, self.layouts), file=sys.stderr)
+            else:
+                self.layouts = before
         return step
 
 
@@ -245,14 +268,16 @@ def train(run: work.Run) -> dict[str, Any]:
     training = Training(run, config, objective, samples("train"), validation)
     with flushed_denormals():
         figures = training.fit()
+    facts = training.publish(run.output)
     if training.rank != 0:
         return {}
-    facts = training.publish(run.output)
     for path in run.output.rglob("*"):
         # safetensors makes its files unreadable to the group.
         path.chmod(0o755 if path.is_dir() else 0o644)
-    size = sum(p.numel() for p in objective.network.parameters())
+    size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}
+    if len(training.layouts) > 1:
+        facts["layouts"] = training.layouts
     return {"steps": config.steps, "parameters": size, **figures, **facts, "files": tree_digests(run.output)}
 
 
@@ -274,10 +299,18 @@ def _build(
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step: a linear rise under a cosine that ends at a hundredth."""
+    """Return the learning rate of a step: a linear rise, under a cosine that ends at a hundredth."""
     rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    fall = 0.505 + 0.495 * math.cos(math.pi * step / config.steps)
+    fall = 0.505 + 0.495 * math.cos(math.pi * step / config.steps) if config.schedule == "cosine" else 1.0
     return config.lr * rise * fall
+
+
+def _change_text(stage: str, layouts: list[dict[str, Any]]) -> str:
+    before, now = ({key: each[key] for key in each if key != "from"} for each in layouts[-2:])
+    return (
+        f"note: {stage} goes on from step {layouts[-1]['from']} with {', '.join(differences(before, now))}; "
+        "weights, averages and moments come along, the last bits are those of neither layout"
+    )
 
 
 def _stop_asked() -> StoppedError | None:
@@ -287,8 +320,3 @@ def _stop_asked() -> StoppedError | None:
     except StoppedError as stop:
         return stop
     return None
-
-
-def checkpoint_folder(run: work.Run) -> Path:
-    """Return where a training of this fingerprint keeps its checkpoints; no part of any product."""
-    return run.root / "checkpoints" / f"{run.stage}-{run.fingerprint[:12]}"

@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from astro_dist.config import fingerprint
 from astro_dist.errors import RecomputeError
-from astro_dist.files import remove, tree_digests
+from astro_dist.files import remove, sha256_file, tree_digests
 from astro_dist.models.device import numerics
 from astro_dist.models.judges import JUDGES
 from astro_dist.models.presets import PRESETS
@@ -14,6 +15,14 @@ from astro_dist.train.start import start_files
 from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 TASK = "train"
+INPUTS = {
+    "autoencoder": ("cutouts",),
+    "diffusion": ("cutouts", "autoencoder"),
+    "byol": ("cutouts",),
+    "segmenter": ("cutouts",),
+}
+LAYOUT = {"ranks", "strategy", "offload", "accumulate", "threads", "checkpoint_every_s"}
+"""Settings that change the last bits of a training and not what it learns."""
 
 
 def _plan(run: Run, results: Results) -> list[Task]:
@@ -47,8 +56,17 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
         raise RecomputeError(
             f"{run.stage}: the trained weights were damaged after they were written", (TASK,)
         )
-    remove(run.root / "checkpoints" / f"{run.stage}-{run.fingerprint[:12]}")
+    remove(checkpoint_folder(run))
     return facts
+
+
+def checkpoint_folder(run: Run) -> Path:
+    """Return where a training keeps its checkpoints: the same under every layout, so that any goes on."""
+    settings = getattr(run.config, run.stage).model_dump(mode="json", exclude=LAYOUT)
+    published = [run.ledger.published(name) for name in INPUTS[run.stage]]
+    start = [sha256_file(path) for path in _sources(run.stage, run)]
+    mark = fingerprint([run.config.seed, settings, [p and p.files for p in published], start])
+    return run.root / "checkpoints" / f"{run.stage}-{mark[:12]}"
 
 
 def _estimate(run: Run) -> Estimate:
@@ -67,7 +85,7 @@ def _estimate(run: Run) -> Estimate:
     )
 
 
-def _training(name: str, inputs: tuple[str, ...]) -> Stage:
+def _training(name: str) -> Stage:
     return Stage(
         name=name,
         product=f"models/{name}",
@@ -78,13 +96,13 @@ def _training(name: str, inputs: tuple[str, ...]) -> Stage:
         sources=partial(_sources, name),
         estimate=_estimate,
         sections=(name,),
-        inputs=inputs,
+        inputs=INPUTS[name],
         numerics=numerics,
         gpu=True,
     )
 
 
-AUTOENCODER = _training("autoencoder", ("cutouts",))
-DIFFUSION = _training("diffusion", ("cutouts", "autoencoder"))
-BYOL = _training("byol", ("cutouts",))
-SEGMENTER = _training("segmenter", ("cutouts",))
+AUTOENCODER = _training("autoencoder")
+DIFFUSION = _training("diffusion")
+BYOL = _training("byol")
+SEGMENTER = _training("segmenter")

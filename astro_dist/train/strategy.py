@@ -1,43 +1,70 @@
-"""How ranks share a training: one Accelerator per rank, plain data parallel or DeepSpeed."""
+"""How ranks share a training: one Accelerator per rank, plain data parallel or DeepSpeed's ZeRO."""
 
 import logging
+import os
+import warnings
 from typing import Any
 
 from accelerate import Accelerator, DeepSpeedPlugin
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.state import AcceleratorState, GradientState
+from accelerate.utils import DistributedType, InitProcessGroupKwargs
 
+from astro_dist.errors import ConfigError
 from astro_dist.train.config import TrainingConfig
 
 
 def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Accelerator:
     """Return the Accelerator of this process, after checking that all ranks are there.
 
+    The settings alone decide: what `accelerate launch` leaves in the environment is taken out of it.
     Mixed precision is the loop's own autocast, with float32 weights, whatever the strategy; hence
     the Accelerator is always told to leave precision alone.
 
     Raises
     ------
-    RuntimeError
-        When Accelerate sees another number of ranks than the settings: some of its launch modes
-        train separate copies without a word.
+    ConfigError
+        When Accelerate sees other ranks than the settings, or another way to share: some launch
+        modes train separate copies without a word.
     """
     logging.getLogger("accelerate").setLevel(logging.ERROR)
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+        del os.environ[name]
     AcceleratorState._reset_state(reset_partial_state=True)
-    plugin = _deepspeed_plugin(config, precision) if config.strategy == "deepspeed" else None
+    GradientState._reset_state()
+    if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != config.ranks:
+        raise _refusal(config, f"{launched} were started")
+    plugin = None if config.strategy == "ddp" else _deepspeed_plugin(config, precision)
     handlers: list[Any] = []
     if device == "cpu" and (config.ranks > 1 or plugin is not None):
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
         mixed_precision="no",
+        gradient_accumulation_steps=config.accumulate,
         # DeepSpeed finds the CPU by itself; with cpu=True Accelerate would leave it out.
         cpu=device == "cpu" and plugin is None,
         deepspeed_plugin=plugin,
         kwargs_handlers=handlers,
     )
-    if accelerator.num_processes != config.ranks:
-        raise RuntimeError(f"{config.ranks} ranks were started, Accelerate sees {accelerator.num_processes}")
+    seen = (accelerator.num_processes, accelerator.distributed_type.value, accelerator.device.type)
+    wanted = (config.ranks, _kind(config, device).value, device)
+    if seen != wanted:
+        raise _refusal(config, f"Accelerate sees {seen} in place of {wanted}")
     return accelerator
+
+
+def _kind(config: TrainingConfig, device: str) -> DistributedType:
+    if config.strategy != "ddp":
+        return DistributedType.DEEPSPEED
+    if config.ranks == 1:
+        return DistributedType.NO
+    return DistributedType.MULTI_CPU if device == "cpu" else DistributedType.MULTI_GPU
+
+
+def _refusal(config: TrainingConfig, finding: str) -> ConfigError:
+    return ConfigError(
+        f"the settings ask for {config.ranks} ranks under {config.strategy}, and {finding}; start as many "
+        "processes as `ranks` says, with torchrun for example, or none: `astro-dist train` starts them itself"
+    )
 
 
 class _Plugin(DeepSpeedPlugin):
@@ -50,12 +77,24 @@ class _Plugin(DeepSpeedPlugin):
 def _deepspeed_plugin(config: TrainingConfig, precision: str) -> DeepSpeedPlugin:
     for name in ("DeepSpeed", "deepspeed"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It calls torch by names that newer versions are to lose, several times a step.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    zero: dict[str, Any] = {"stage": int(config.strategy.removeprefix("zero"))}
+    if zero["stage"] == 3:
+        # Every weight is shared out, small ones too: the average is kept of the parts.
+        zero["stage3_param_persistence_threshold"] = 0
+    if config.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if config.offload == "all":
+        zero["offload_param"] = {"device": "cpu"}
     settings = {
-        "train_micro_batch_size_per_gpu": config.batch_size // config.ranks,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": 1.0,
-        "zero_optimization": {"stage": 2},
+        "train_micro_batch_size_per_gpu": config.batch_size // config.ranks // config.accumulate,
+        "gradient_accumulation_steps": config.accumulate,
+        "gradient_clipping": config.clip_norm or 0.0,
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        # The same AdamW wherever its state lies; DeepSpeed's own would be compiled on first use.
+        "zero_force_ds_cpu_optimizer": False,
         "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         "steps_per_print": 10**9,
     }

@@ -1,6 +1,10 @@
+import shutil
+
 import pytest
 
 from astro_dist.train.checkpoint import Checkpoints
+from astro_dist.train.stages import checkpoint_folder
+from tests.train import pair
 
 
 def filled(text):
@@ -12,28 +16,85 @@ def filled(text):
 
 def test_the_newest_is_found_and_two_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.newest() is None
+    assert checkpoints.newest() == 0
     for step in (10, 20, 30):
         checkpoints.save(step, filled(f"at {step}"))
-    step, folder = checkpoints.newest()
-    assert (step, (folder / "weights").read_text()) == (30, "at 30")
+    assert checkpoints.newest() == 30
+    assert (checkpoints.at(30) / "weights").read_text() == "at 30"
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000020", "step-00000030"]
 
 
-@pytest.mark.parametrize("damage", ["bytes", "missing", "manifest"])
-def test_a_damaged_one_is_left_out_with_a_warning(tmp_path, damage, capsys):
-    checkpoints = Checkpoints(tmp_path)
+def cut(share):
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def flip(share):
+    def damage(path):
+        data = bytearray(path.read_bytes())
+        data[int(share * (len(data) - 1))] ^= 1 << int(7 * share)
+        path.write_bytes(data)
+
+    return damage
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def swap_manifest(path):
+    older = path.parent.parent / "step-00000010" / "manifest.json"
+    (path.parent / "manifest.json").write_bytes(older.read_bytes())
+
+
+DAMAGES = {
+    **{f"cut at {share}": cut(share) for share in (0, 0.1, 0.5, 0.9, 0.999)},
+    **{f"flipped at {share}": flip(share) for share in (0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1)},
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "missing": lambda path: path.unlink(),
+    "a folder": replace_by_folder,
+    "renamed": lambda path: path.rename(path.with_name("other")),
+}
+WHOLE = {
+    "an extra file": lambda folder: (folder / "extra").write_text("?"),
+    "another's manifest": lambda folder: swap_manifest(folder / "manifest.json"),
+    "another's step": lambda folder: folder.rename(folder.with_name("step-00000030")),
+    "no step": lambda folder: folder.rename(folder.with_name("step-next")),
+    "empty": lambda folder: [path.unlink() for path in folder.iterdir()],
+    "half renamed": lambda folder: folder.rename(folder.with_name(f".{folder.name}.part")),
+}
+CASES = [(name, file) for file in ("state.safetensors", "layouts.json", "manifest.json") for name in DAMAGES]
+CASES += [(name, "") for name in WHOLE]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two checkpoints of a real, if small, training."""
+    root = tmp_path_factory.mktemp("torn")
     for step in (10, 20):
-        checkpoints.save(step, filled(f"at {step}"))
-    newest = tmp_path / "step-00000020"
-    if damage == "bytes":
-        (newest / "weights").write_text("at 2x")
-    elif damage == "missing":
-        (newest / "weights").unlink()
-    else:
-        (newest / "manifest.json").write_text("{")
-    assert checkpoints.newest()[0] == 10
-    assert "step-00000020 is damaged and left out" in capsys.readouterr().err
+        pair.fit(root, until=step, steps=30)
+    return checkpoint_folder(pair.toy_run(root, steps=30))
+
+
+def test_there_are_sixty_ways_to_be_torn():
+    assert len(CASES) >= 60
+
+
+@pytest.mark.parametrize(("damage", "file"), CASES)
+def test_a_torn_checkpoint_is_left_out_by_name(trained, tmp_path, damage, file, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    assert Checkpoints(folder).newest() == 20
+    newest = folder / "step-00000020"
+    (DAMAGES[damage](newest / file) if file else WHOLE[damage](newest))
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.newest() == 10
+    left = [path for path in folder.glob("step-*") if path.name != "step-00000010"]
+    warning = capsys.readouterr().err
+    assert all(f"{path} is damaged and left out" in warning for path in left)
+    assert bool(left) == (damage != "half renamed")
+    checkpoints.save(15, filled("at 15"))
+    assert [path.name for path in sorted(folder.iterdir())] == ["step-00000010", "step-00000015"]
 
 
 def test_a_save_that_is_killed_leaves_nothing_visible(tmp_path):
@@ -46,7 +107,7 @@ def test_a_save_that_is_killed_leaves_nothing_visible(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(20, killed)
-    assert Checkpoints(tmp_path).newest()[0] == 10
+    assert Checkpoints(tmp_path).newest() == 10
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000010"]
 
 
@@ -54,7 +115,7 @@ def test_saving_a_step_again_replaces_it(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, filled("first"))
     checkpoints.save(10, filled("second"))
-    assert (checkpoints.newest()[1] / "weights").read_text() == "second"
+    assert (checkpoints.at(checkpoints.newest()) / "weights").read_text() == "second"
 
 
 def test_only_the_leading_rank_touches_folders(tmp_path):

@@ -74,7 +74,7 @@ def test_a_resumed_training_ends_in_the_same_bits(toy_run, tmp_path, monkeypatch
         stop_after(patch, 2, error)
         with pytest.raises(type(error)):
             loop.train(runs[1])
-    step, _ = Checkpoints(loop.checkpoint_folder(runs[1])).newest()
+    step = Checkpoints(loop.checkpoint_folder(runs[1])).newest()
     assert step == (4 if isinstance(error, StoppedError) else 2)
     assert loop.train(runs[1]) == whole
     assert curve(runs[1]) == curve(runs[0])
@@ -88,8 +88,8 @@ def test_a_damaged_checkpoint_costs_only_its_steps(toy_run, tmp_path, monkeypatc
         stop_after(patch, 2, Killed())
         with pytest.raises(Killed):
             loop.train(run)
-    newest = Checkpoints(loop.checkpoint_folder(run)).newest()[1]
-    (newest / "optimizer.bin").write_bytes(b"torn")
+    checkpoints = Checkpoints(loop.checkpoint_folder(run))
+    (checkpoints.at(checkpoints.newest()) / "state.safetensors").write_bytes(b"torn")
     assert loop.train(run) == whole
     assert "damaged and left out" in capsys.readouterr().err
 
@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_a_number_is_the_users_matter(toy_run, monkeypatch):
     ) as caught:
         loop.train(run)
     assert "\n" not in str(caught.value)
-    assert Checkpoints(loop.checkpoint_folder(run)).newest() is None
+    assert Checkpoints(loop.checkpoint_folder(run)).newest() == 0
 
 
 def test_training_reduces_the_loss(toy_run):

@@ -1,0 +1,65 @@
+"""Layers that see the whole batch though each rank holds a share of it: batch norms and dropout.
+
+With them a training on several ranks has the loss of one rank with the same batch, to the rounding
+of sums. torch's own SyncBatchNorm does the first on GPUs alone.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional
+
+
+@contextlib.contextmanager
+def shared_layers(network: nn.Module, rank: int, ranks: int) -> Iterator[None]:
+    """Let all batch norms and dropouts of ``network`` work on the batch of all ranks inside."""
+    changed: list[nn.Module] = []
+    for layer in network.modules() if ranks > 1 else ():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.forward = partial(_normalise, layer, ranks)  # type: ignore[method-assign]
+        elif isinstance(layer, nn.Dropout2d):
+            layer.forward = partial(_drop, layer, rank, ranks)  # type: ignore[method-assign]
+        else:
+            continue
+        changed.append(layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.forward
+
+
+def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> Tensor:
+    """Normalise with the mean and the variance over all ranks; the gradient flows through both."""
+    if not norm.training:
+        return type(norm).forward(norm, x)
+    axes = [0, *range(2, x.ndim)]
+    variance, mean = torch.var_mean(x.float(), axes, correction=0)
+    # The variance of all is the mean variance plus the variance of the means.
+    mean, square, within = all_reduce(torch.stack([mean, mean**2, variance])) / ranks
+    variance = within + square - mean**2
+    count = ranks * x.numel() // x.shape[1]
+    with torch.no_grad():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.momentum is not None
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * count / max(1, count - 1), norm.momentum)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    shifted = x * scale.view(shape) + (norm.bias - mean * scale).view(shape)
+    return shifted.to(x.dtype)
+
+
+def _drop(layer: nn.Dropout2d, rank: int, ranks: int, x_BCHW: Tensor) -> Tensor:
+    """Drop whole channels, as one rank would with the whole batch: all ranks draw for all samples."""
+    if not layer.training:
+        return x_BCHW
+    count = len(x_BCHW)
+    ones = x_BCHW.new_ones(ranks * count, x_BCHW.shape[1], 1, 1)
+    kept = functional.dropout(ones, layer.p)
+    return x_BCHW * kept[rank * count : (rank + 1) * count]

@@ -1,0 +1,173 @@
+"""The whole state of a training, whichever ranks hold its parts.
+
+A checkpoint has one layout whatever the strategy: full weights, their average and both moments of
+AdamW by the names of the parameters, in one safetensors file. So any number of ranks under any
+strategy reads what any other wrote, and nothing is ever unpickled. The first rank's memory holds the
+whole once while it is written.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from astro_dist.errors import IntegrityError
+from astro_dist.train.average import Average, part
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+FILE = "state.safetensors"
+
+
+class State:
+    """The weights, averages and moments of a network that Accelerate has prepared.
+
+    Calls that all ranks must make together: `save`, `load`, `averages`, `check_equal`.
+
+    Parameters
+    ----------
+    accelerator : Accelerator
+        Which has prepared both.
+    network : nn.Module
+        The network itself, without what wraps it.
+    optimiser : Any
+        The prepared AdamW.
+    decay : float
+        Of the average.
+    """
+
+    def __init__(self, accelerator: Accelerator, network: nn.Module, optimiser: Any, decay: float) -> None:
+        self.accelerator, self.network, self.optimiser = accelerator, network, optimiser
+        self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self.average = Average(list(self.parameters.values()), decay)
+
+    def save(self, folder: Path) -> None:
+        """Write the whole state below ``folder``; the first rank writes."""
+        leads, whole = self.accelerator.is_main_process, {}
+        for name, tensor in self._gather():
+            if leads:
+                plain = torch.empty(tensor.shape, dtype=tensor.dtype)
+                whole[name] = plain.copy_(tensor.detach())
+        if leads:
+            save_file(whole, folder / FILE)
+
+    def load(self, folder: Path, step: int) -> None:
+        """Take the state after ``step`` optimiser steps from ``folder``."""
+        whole = load_file(folder / FILE)
+        for name, buffer in self._unaveraged():
+            buffer.copy_(whole[f"weight/{name}"])
+        self._begin_moments(step)
+        for (name, parameter), average in zip(self.parameters.items(), self.average.values, strict=True):
+            average.copy_(self._cut(parameter, whole[f"average/{name}"]))
+            self._set_weight(parameter, whole[f"weight/{name}"])
+            for key in MOMENTS:
+                self._set_moment(parameter, key, whole[f"{key}/{name}"])
+
+    def averages(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the full average of every trained parameter by its name."""
+        for (name, parameter), value in zip(self.parameters.items(), self.average.values, strict=True):
+            yield name, self._join(parameter, value)
+
+    def publish_into(self, network: nn.Module) -> None:
+        """Give ``network``, a whole copy of this one or itself, the averaged weights."""
+        targets = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        with torch.no_grad():
+            for name, tensor in [*self.averages(), *self._unaveraged()]:
+                targets[name].copy_(tensor)
+
+    def check_equal(self) -> None:
+        """Raise `IntegrityError` when the ranks' copies of the weights differ; ZeRO-3 has but one copy."""
+        if self.accelerator.num_processes == 1 or self._stage() == 3:
+            return
+        digest = hashlib.sha256()
+        for parameter in self.parameters.values():
+            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        own = torch.tensor(list(digest.digest()), device=self.accelerator.device)
+        if len(self.accelerator.gather(own[None]).unique(dim=0)) > 1:
+            raise IntegrityError(
+                "the ranks of this training hold different weights: they were not synchronised, and "
+                "what was trained is worthless; start it again from its last checkpoint"
+            )
+
+    def _gather(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.parameters.items():
+            yield f"weight/{name}", self._join(parameter, part(parameter))
+            for key in MOMENTS:
+                yield f"{key}/{name}", self._moment(parameter, key)
+        yield from ((f"average/{name}", value) for name, value in self.averages())
+        yield from ((f"weight/{name}", tensor) for name, tensor in self._unaveraged())
+
+    def _unaveraged(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield buffers and parameters without gradient; every rank has them whole."""
+        yield from ((name, p.data) for name, p in self.network.named_parameters() if not p.requires_grad)
+        yield from self.network.named_buffers()
+
+    def _stage(self) -> int:
+        plugin = self.accelerator.state.deepspeed_plugin
+        return int(plugin.zero_stage) if plugin else 0
+
+    def _join(self, parameter: nn.Parameter, own: Tensor) -> Tensor:
+        """Return the tensor of which ``own`` is this rank's part."""
+        if not hasattr(parameter, "ds_tensor"):
+            return own
+        ranks = self.accelerator.num_processes
+        pieces = own.new_empty(ranks * own.numel(), device=self.accelerator.device)
+        torch.distributed.all_gather_into_tensor(pieces, own.to(pieces.device).flatten())
+        return pieces[: parameter.ds_numel].view(parameter.ds_shape)
+
+    def _cut(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
+        """Return this rank's part of a tensor; the last one's is padded."""
+        if not hasattr(parameter, "ds_tensor"):
+            return whole
+        size = parameter.ds_tensor.numel()
+        padding = size * self.accelerator.num_processes - whole.numel()
+        return functional.pad(whole.flatten(), (0, padding)).narrow(
+            0, size * self.accelerator.process_index, size
+        )
+
+    def _set_weight(self, parameter: nn.Parameter, whole: Tensor) -> None:
+        part(parameter).copy_(self._cut(parameter, whole))
+        if stage := self._stage():
+            from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+
+            if stage == 3:
+                safe_set_local_fp32_param(parameter, self._cut(parameter, whole))
+            else:
+                safe_set_full_fp32_param(parameter, whole)
+
+    def _moment(self, parameter: nn.Parameter, key: str) -> Tensor:
+        if not self._stage():
+            return self.optimiser.state[parameter][key]
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        return safe_get_full_optimizer_state(parameter, key)
+
+    def _set_moment(self, parameter: nn.Parameter, key: str, whole: Tensor) -> None:
+        if not (stage := self._stage()):
+            self.optimiser.state[parameter][key].copy_(whole)
+            return
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        if stage == 3:
+            safe_set_local_optimizer_state(parameter, self._cut(parameter, whole), key)
+        else:
+            safe_set_full_optimizer_state(parameter, whole, key)
+
+    def _begin_moments(self, step: int) -> None:
+        """Give AdamW the moments that it would only make in its first step."""
+        adam, tensors = self.optimiser.optimizer, list(self.parameters.values())
+        zero = adam if self._stage() else None
+        if zero is not None:
+            adam = zero.optimizer
+            three = self._stage() == 3
+            tensors = zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups
+        for tensor in tensors:
+            zeros = {key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS}
+            adam.state[tensor] = {"step": torch.tensor(float(step)), **zeros}
+        if self._stage() in (1, 2):
+            zero._lazy_init_hp_params_optimizer_state()
