@@ -22,7 +22,7 @@ SIMPLE_STAGES = {
     "report": "write the page that shows it all",
 }
 ALONE = " This stage alone: what the earlier ones publish must be in the run directory."
-TRAINED_STAGES = ("autoencoder", "diffusion", "byol", "segmenter")
+TRAINED_STAGES = ("autoencoder", "diffusion", "masks", "byol", "segmenter")
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -49,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_to(run)
     for name, text in SIMPLE_STAGES.items():
         _add_runner(_add(commands, name, text, ALONE))
-    train = _add(commands, "train", "train a network: one of the model's two, or of evaluation's two", ALONE)
+    train = _add(
+        commands, "train", "train a network: of the model, of its masks, or of the evaluation", ALONE
+    )
     train.add_argument("stage", choices=TRAINED_STAGES, help="which network")
     _add_runner(train)
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
@@ -190,8 +192,11 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     ):
         if value is not None:
             tree["machine"] = {**(tree.get("machine") or {}), key: value}
-    if {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)} & set(EVALUATION):
+    named = {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)}
+    if named & set(EVALUATION):
         tree = apply_set(tree, "evaluate.enabled=true")
+    if "masks" in named:
+        tree = apply_set(tree, "generate.masks.model=true")
     config = resolve(tree)
     return arguments.out or Path("runs") / config.name, config
 

@@ -22,8 +22,14 @@ from astro_dist.sky.annotate import ANNOTATE, AnnotateConfig
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig
 from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig
-from astro_dist.train.config import AutoencoderConfig, ByolConfig, DiffusionConfig, SegmenterConfig
-from astro_dist.train.stages import AUTOENCODER, BYOL, DIFFUSION, SEGMENTER
+from astro_dist.train.config import (
+    AutoencoderConfig,
+    ByolConfig,
+    DiffusionConfig,
+    MasksTrainingConfig,
+    SegmenterConfig,
+)
+from astro_dist.train.stages import AUTOENCODER, BYOL, DIFFUSION, MASKS, SEGMENTER
 from astro_dist.work import MachineConfig, Stage
 
 STAGES: dict[str, Stage] = {
@@ -34,6 +40,7 @@ STAGES: dict[str, Stage] = {
         CUTOUTS,
         AUTOENCODER,
         DIFFUSION,
+        MASKS,
         GENERATE,
         ASSEMBLE,
         BYOL,
@@ -64,6 +71,8 @@ class Config(Section):
     """Training of the autoencoder."""
     diffusion: DiffusionConfig = DiffusionConfig()
     """Training of the latent diffusion model."""
+    masks: MasksTrainingConfig = MasksTrainingConfig()
+    """Training of the model that draws masks, where generate.masks.model asks for one."""
     generate: GenerateConfig = GenerateConfig()
     """Stamps drawn from the model."""
     assemble: AssembleConfig = AssembleConfig()
@@ -104,9 +113,12 @@ def resolve(tree: Mapping[str, Any]) -> Config:
 def pipeline(config: Config, to: str | None = None) -> list[Stage]:
     """Return the stages of a run in order; with ``to`` that stage and those it stands on, no others.
 
-    A sky is simulated only where no maps are given, and the model evaluated only where that is asked for.
+    A sky is simulated only where no maps are given; masks are learnt, and the model evaluated, only where
+    that is asked for.
     """
     left_out = {"simulate"} if config.maps.files else set()
+    if not config.generate.masks.model:
+        left_out.add("masks")
     if not config.evaluate.enabled:
         left_out |= set(EVALUATION)
     stages = [stage for name, stage in STAGES.items() if name not in left_out]

@@ -23,6 +23,8 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader, group_by_survey
 
 READ_AT_ONCE = 256
+ALIKE = 8
+"""How many objects on either side, ordered by size, lend their brightness to one that has none."""
 HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS)
 Image = NDArray[np.float32]
 Stream = Callable[..., np.random.Generator]
@@ -62,6 +64,14 @@ class Donors:
         rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds[donor]))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
+
+    def draw_snr(self, source_class: int, size: int, rng: np.random.Generator) -> float:
+        """Draw the peak over the noise of an object of a class and about a number of pixels."""
+        alike = self.objects[self.objects[:, 0] == source_class]
+        alike = alike if len(alike) else self.objects
+        alike = alike[np.argsort(alike[:, 1], kind="stable")]
+        place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
+        return float(alike[min(max(place, 0), len(alike) - 1), 2])
 
 
 def deal(

@@ -24,6 +24,10 @@ class MasksConfig(Section):
     brightness, noise and beam of the survey's; by default the masks of its cutouts."""
     instances: str | None = None
     """FITS image of object numbers that goes with the labels; by default connected pixels are an object."""
+    model: bool = False
+    """Draw masks that nobody has seen, by the model of ``train masks``, which is then trained too."""
+    steps: Positive = 20
+    """Steps of the sampler that draws a mask."""
     compact: NotNegative = 0.7
     """Share of the stamps whose mask holds a compact source as its highest class."""
     extended: NotNegative = 0.3
@@ -35,6 +39,8 @@ class MasksConfig(Section):
     def _check(self) -> "MasksConfig":
         if not sum(self.weights.values()):
             raise ValueError("compact, extended and spurious are all 0; give at least one a share")
+        if self.model and self.labels is not None:
+            raise ValueError("masks come from labels or from the model; leave one of the two out")
         if self.instances is not None and self.labels is None:
             raise ValueError("instances go with labels; give labels too")
         return self

@@ -35,8 +35,6 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
 
-ALIKE = 8
-"""How many objects on either side, ordered by size, lend their brightness to a labelled one."""
 TRIES = 100
 SOURCE_SNR = 3.0
 Masks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
@@ -134,16 +132,10 @@ class LabelMasks:
         y0, x0 = (int(start) for start in self.corners[item])
         mask, instances, items = self.labels.paint(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
         rng = self.stream("brightness", stamp)
-        snr = [self._draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items]
+        snr = [
+            self.donors.draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items
+        ]
         return mask, instances, stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
-
-    def _draw_snr(self, source_class: int, size: int, rng: np.random.Generator) -> float:
-        objects = self.donors.objects
-        alike = objects[objects[:, 0] == source_class]
-        alike = alike if len(alike) else objects
-        alike = alike[np.argsort(alike[:, 1], kind="stable")]
-        place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
-        return float(alike[min(max(place, 0), len(alike) - 1), 2])
 
 
 class SkySource(Protocol):

@@ -8,7 +8,7 @@ drawn, a second thread reads the conditions of the next and cuts the objects out
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from astro_dist.field.objects import SkyObject, extract_objects
 from astro_dist.files import tree_digests
 from astro_dist.generate.conditions import Choice, find_donors, sky_of
 from astro_dist.generate.config import GenerateConfig
+from astro_dist.generate.masks import MaskDrawer, ModelMasks
 from astro_dist.generate.sampler import Sampler
 from astro_dist.generate.sources import Conditions, open_source
 from astro_dist.models.device import choose_device, flushed_denormals, pin, resolve_precision
@@ -74,14 +75,24 @@ class StampMaker:
         check_weights(run)
         self.reader = StoreReader(run.product("cutouts.zarr"))
         self.donors = find_donors(self.reader, settings.accept, splits, settings.masks.weights)
+        precision = resolve_precision(settings.precision, device)
         self.source = open_source(self.reader, self.donors, settings, partial(run.stream, "generate"))
+        if settings.masks.model:
+            self.source = replace(self.source, masks=self._open_masks(device, precision))
         self.sampler = Sampler(
             run.product("models/autoencoder"),
             run.product("models/diffusion"),
             settings,
             device,
-            resolve_precision(settings.precision, device),
+            precision,
         )
+
+    def _open_masks(self, device: str, precision: str) -> ModelMasks:
+        attrs, source = self.reader.attrs, self.source
+        folder = self.run.product("models/masks")
+        drawer = MaskDrawer(folder, self.settings.masks.steps, device, precision)
+        size_pix, kind = int(attrs["size_pix"]), str(attrs["stretch"])
+        return ModelMasks(drawer, self.donors, source.facts, source.stream, size_pix, kind)
 
     def make_shard(self, shard: int) -> tuple[Stamps, Extracted]:
         """Draw all stamps of a shard and cut their objects out."""
@@ -169,7 +180,7 @@ def check_weights(run: Run) -> None:
     IntegrityError
         A file was changed, added or lost since.
     """
-    for stage in ("autoencoder", "diffusion"):
+    for stage in ("autoencoder", "diffusion", *["masks"] * run.config.generate.masks.model):
         published = run.ledger.published(stage)
         folder = run.product(f"models/{stage}")
         if published is not None and tree_digests(folder) != published.files:

@@ -31,12 +31,13 @@ FACTS = 6
 
 @dataclass(frozen=True)
 class Preset:
-    """Arguments of the four parts of a model."""
+    """Arguments of the four parts of a model, and of the network that draws masks."""
 
     autoencoder_class: str
     autoencoder: dict[str, Any]
     conditioner: dict[str, Any]
     unet: dict[str, Any]
+    masks: dict[str, Any]
     costs: dict[str, tuple[float, float]]
     """Per stage: parameters, and core-seconds of CPU to train on one crop of 64 x 64 pixels."""
     schedule: dict[str, Any] = field(
@@ -76,6 +77,20 @@ def _latent_unet(
     }
 
 
+def _mask_unet(channels: tuple[int, int, int], layers: int) -> dict[str, Any]:
+    """Return a U-Net over the folded planes of a mask that attends in its middle, at 8 x 8 for a stamp."""
+    return {
+        "sample_size": 32,
+        "block_out_channels": channels,
+        "layers_per_block": layers,
+        "down_block_types": ("DownBlock2D",) * 3,
+        "up_block_types": ("UpBlock2D",) * 3,
+        "attention_head_dim": 32,
+        "norm_num_groups": 8,
+        "resnet_time_scale_shift": "scale_shift",
+    }
+
+
 _RADIFF_AUTOENCODER: dict[str, Any] = {
     "in_channels": 1,
     "out_channels": 1,
@@ -105,14 +120,16 @@ PRESETS: dict[str, Preset] = {
         autoencoder={"channels": (24, 48), "num_blocks": 2, "latent_channels": 4},
         conditioner={"mask_channels": 32, "token_dim": 64, "width": 32},
         unet=_latent_unet((48, 64, 96), heads=2, mask_channels=32, token_dim=64),
-        costs={"autoencoder": (0.27e6, 0.006), "diffusion": (2.31e6, 0.008)},
+        masks=_mask_unet((48, 64, 96), 1),
+        costs={"autoencoder": (0.27e6, 0.006), "diffusion": (2.31e6, 0.008), "masks": (2.1e6, 0.01)},
     ),
     "small": Preset(
         autoencoder_class="StampAutoencoder",
         autoencoder={"channels": (32, 64), "num_blocks": 2, "latent_channels": 4},
         conditioner={"mask_channels": 32, "token_dim": 128, "width": 64},
         unet=_latent_unet((64, 128, 192), heads=4, mask_channels=32, token_dim=128),
-        costs={"autoencoder": (0.47e6, 0.010), "diffusion": (8.06e6, 0.025)},
+        masks=_mask_unet((64, 128, 192), 1),
+        costs={"autoencoder": (0.47e6, 0.010), "diffusion": (8.06e6, 0.025), "masks": (7.2e6, 0.03)},
     ),
     "improved": Preset(
         autoencoder_class="StampAutoencoder",
@@ -133,7 +150,8 @@ PRESETS: dict[str, Preset] = {
             "class_embed_type": "projection",
             "projection_class_embeddings_input_dim": FACTS,
         },
-        costs={"autoencoder": (2.6e6, 0.05), "diffusion": (105.8e6, 0.35)},
+        masks=_mask_unet((128, 256, 384), 2),
+        costs={"autoencoder": (2.6e6, 0.05), "diffusion": (105.8e6, 0.35), "masks": (41e6, 0.15)},
         schedule={
             "beta_schedule": "squaredcos_cap_v2",
             "prediction_type": "v_prediction",
@@ -145,7 +163,8 @@ PRESETS: dict[str, Preset] = {
         autoencoder=_RADIFF_AUTOENCODER,
         conditioner={"mask_channels": 3, "token_dim": 512, "width": 128, "brightness": False},
         unet=_RADIFF_UNET,
-        costs={"autoencoder": (55.3e6, 1.0), "diffusion": (396.5e6, 1.2)},
+        masks=_mask_unet((128, 256, 384), 2),
+        costs={"autoencoder": (55.3e6, 1.0), "diffusion": (396.5e6, 1.2), "masks": (41e6, 0.15)},
         schedule={
             "beta_schedule": "linear",
             "beta_start": 1e-4,
@@ -159,7 +178,8 @@ PRESETS: dict[str, Preset] = {
         conditioner_class="CodeConditionEncoder",
         conditioner={"autoencoder": _RADIFF_AUTOENCODER, "token_dim": 512},
         unet=_RADIFF_UNET,
-        costs={"autoencoder": (55.3e6, 1.0), "diffusion": (455e6, 1.5)},
+        masks=_mask_unet((128, 256, 384), 2),
+        costs={"autoencoder": (55.3e6, 1.0), "diffusion": (455e6, 1.5), "masks": (41e6, 0.15)},
         schedule={
             "beta_schedule": "scaled_linear",
             "beta_start": 1.5e-3,

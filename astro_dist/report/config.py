@@ -7,7 +7,7 @@ from pydantic import Field
 from astro_dist.config import Section
 
 EARLIER = (
-    *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate", "assemble"),
+    *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "masks", "generate", "assemble"),
     *("byol", "segmenter", "evaluate"),
 )
 

@@ -6,6 +6,7 @@ from astro_dist.train.config import (
     AutoencoderConfig,
     ByolConfig,
     DiffusionConfig,
+    MasksTrainingConfig,
     SegmenterConfig,
     TrainingConfig,
 )
@@ -46,6 +47,21 @@ latents of the autoencoder it was trained with, and on no others. Target: {targe
 
 `unet/` and `scheduler/` load in plain diffusers; with the conditions:
 `astro_dist.models.denoiser.load_denoiser(folder)`.
+"""
+
+_MASKS = """\
+---
+library_name: diffusers
+tags: [astro_dist, radio-astronomy, diffusion, masks]
+---
+# Diffusion of radio masks
+
+Draws class masks with their objects from the class that is to be the highest, and from beam, noise and
+survey. Trained on the masks of the train split, turned.
+
+{facts}* loss: squared error of the velocity with weight 1 + {mask_weight:g} near objects
+
+Load: `astro_dist.models.masks.load_mask_denoiser(folder)`.
 """
 
 _ENCODER = """\
@@ -94,6 +110,11 @@ def write_diffusion_card(folder: Path, config: DiffusionConfig) -> None:
     meaning = _MEANINGS[config.target]
     text = _DIFFUSION.format(facts=_facts(config), meaning=meaning, **config.model_dump())
     (folder / "README.md").write_text(text)
+
+
+def write_masks_card(folder: Path, config: MasksTrainingConfig) -> None:
+    """Write ``README.md`` beside the weights of a model of masks."""
+    (folder / "README.md").write_text(_MASKS.format(facts=_facts(config), **config.model_dump()))
 
 
 def write_encoder_card(folder: Path, config: ByolConfig) -> None:

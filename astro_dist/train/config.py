@@ -114,6 +114,23 @@ class DiffusionConfig(TrainingConfig):
     """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""
 
 
+class MasksTrainingConfig(TrainingConfig):
+    """Training of the model that draws masks."""
+
+    steps: Steps = 4000
+    """Optimiser steps; 0 takes the weights of start_from as they are."""
+    batch_size: Positive = 16
+    """Crops per step, over all ranks together."""
+    crop_pix: Annotated[int, Field(ge=16, multiple_of=16)] = 128
+    """Side of the square crops that are trained on: a cutout's, so that whole masks are learnt."""
+    source_bias: Fraction = 0.0
+    """Fraction of the crops that must contain a pixel of an object."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    mask_weight: Annotated[float, Field(ge=0)] = 4.0
+    """Extra weight of pixels on objects and near them in the loss."""
+
+
 class ByolConfig(TrainingConfig):
     """Training of the feature encoder that `evaluate` measures distances with."""
 

@@ -30,6 +30,7 @@ from astro_dist.train.config import TrainingConfig
 from astro_dist.train.curves import Curves
 from astro_dist.train.data import TrainingData
 from astro_dist.train.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
+from astro_dist.train.masks import MaskData, MasksObjective
 from astro_dist.train.objectives import (
     SCALE_SAMPLES,
     AutoencoderObjective,
@@ -290,6 +291,8 @@ def _build(
         return ByolObjective(config), partial(ViewData, *store, 0)
     if run.stage == "segmenter":
         return SegmenterObjective(config), partial(LabelledData, *store, 0)
+    if run.stage == "masks":
+        return MasksObjective(config, choose_device(run)), partial(MaskData, *store, 0)
     channels = latent_channels(config.preset)
     if run.stage == "autoencoder":
         return AutoencoderObjective(config), partial(TrainingData, *store, channels, own_background=1.0)

@@ -54,6 +54,20 @@ def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array).to(device) for name, array in arrays}
 
 
+def add_noise(
+    scheduler: Any, alpha_bar_T: Tensor, clean_BChw: Tensor, noise_BChw: Tensor, time_B: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return noisy samples, their steps, and what a network is to say of them: noise or velocity."""
+    timestep_B = (time_B * len(alpha_bar_T)).long()
+    alpha_bar_B111 = alpha_bar_T[timestep_B][:, None, None, None]
+    signal, sigma = alpha_bar_B111.sqrt(), (1 - alpha_bar_B111).sqrt()
+    wanted = noise_BChw
+    if scheduler.config.prediction_type == "v_prediction":
+        # Eq. D of Salimans & Ho 2022 (progressive distillation), section 4.
+        wanted = signal * noise_BChw - sigma * clean_BChw
+    return signal * clean_BChw + sigma * noise_BChw, timestep_B, wanted
+
+
 class Reconstruction(nn.Module):
     """An autoencoder as one call: image and noise to reconstruction and KL divergence."""
 
@@ -84,7 +98,7 @@ class AutoencoderObjective:
         error_BSS = (output_B1SS[:, 0] - u_BSS).abs()
         object_BSS = tensors["mask_BSS"] > 0
         loss = (error_BSS * (1.0 + self.config.mask_weight * object_BSS)).mean() + self.config.kl_weight * kl
-        return loss, {"mask_loss": _mean_inside(error_BSS, object_BSS), "kl": kl.detach()}
+        return loss, {"mask_loss": mean_inside(error_BSS, object_BSS), "kl": kl.detach()}
 
     def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
         """Publish the autoencoder with the factor that brings its latents to unit standard deviation.
@@ -130,17 +144,12 @@ class DiffusionObjective:
         u_BSS = tensors["source_BSS" if self.config.target == "source" else "full_BSS"]
         with torch.no_grad():
             latent_BChw = encode(self.autoencoder, u_BSS[:, None])
-        timestep_B = (tensors["time_B"] * len(self.alpha_bar_T)).long()
-        alpha_bar_B111 = self.alpha_bar_T[timestep_B][:, None, None, None]
-        signal, sigma, noise = alpha_bar_B111.sqrt(), (1 - alpha_bar_B111).sqrt(), tensors["noise_BChw"]
-        if self.scheduler.config.prediction_type == "v_prediction":
-            # Eq. D of Salimans & Ho 2022 (progressive distillation), section 4.
-            wanted = signal * noise - sigma * latent_BChw
-        else:
-            wanted = noise
+        noisy_BChw, timestep_B, wanted = add_noise(
+            self.scheduler, self.alpha_bar_T, latent_BChw, tensors["noise_BChw"], tensors["time_B"]
+        )
         keep_mask, keep_peak, keep_background, keep_facts = self._keep(tensors["chance_B4"])
         output = network(
-            signal * latent_BChw + sigma * noise,
+            noisy_BChw,
             timestep_B,
             tensors["mask_BSS"],
             tensors["peak_BSS"] * keep_peak[:, None, None],
@@ -153,7 +162,7 @@ class DiffusionObjective:
         error_Bhw = ((output - wanted) ** 2).mean(1)
         object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
-        return loss, {"mask_loss": _mean_inside(error_Bhw, object_Bhw)}
+        return loss, {"mask_loss": mean_inside(error_Bhw, object_Bhw)}
 
     def _keep(self, chance_B4: Tensor) -> tuple[Tensor, ...]:
         config = self.config
@@ -168,6 +177,6 @@ class DiffusionObjective:
         return {"target": self.config.target}
 
 
-def _mean_inside(error: Tensor, inside: Tensor) -> Tensor:
+def mean_inside(error: Tensor, inside: Tensor) -> Tensor:
     """Return the mean error on objects; 0 when the batch shows none."""
     return ((error * inside).sum() / inside.sum().clamp(min=1)).detach()

@@ -18,6 +18,7 @@ TASK = "train"
 INPUTS = {
     "autoencoder": ("cutouts",),
     "diffusion": ("cutouts", "autoencoder"),
+    "masks": ("cutouts",),
     "byol": ("cutouts",),
     "segmenter": ("cutouts",),
 }
@@ -104,5 +105,6 @@ def _training(name: str) -> Stage:
 
 AUTOENCODER = _training("autoencoder")
 DIFFUSION = _training("diffusion")
+MASKS = _training("masks")
 BYOL = _training("byol")
 SEGMENTER = _training("segmenter")

@@ -11,11 +11,22 @@ from astro_dist.models import device
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.train import stages
-from astro_dist.train.config import AutoencoderConfig, ByolConfig, DiffusionConfig, SegmenterConfig
+from astro_dist.train.config import (
+    AutoencoderConfig,
+    ByolConfig,
+    DiffusionConfig,
+    MasksTrainingConfig,
+    SegmenterConfig,
+)
 
 SIDE, RMS = 48, 2e-4
 SPLITS = ("train", "validation", "test", "guard")
-SECTIONS = {"diffusion": DiffusionConfig, "byol": ByolConfig, "segmenter": SegmenterConfig}
+SECTIONS = {
+    "diffusion": DiffusionConfig,
+    "masks": MasksTrainingConfig,
+    "byol": ByolConfig,
+    "segmenter": SegmenterConfig,
+}
 
 
 @dataclass

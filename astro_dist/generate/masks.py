@@ -1,0 +1,114 @@
+"""Masks that nobody has seen: drawn by the model of `train masks`, a function of the stamp's index.
+
+Each is drawn for the class, beam and noise of the stamp's donor, in the stamp's micro-batch, so that the
+mixture of classes is that of the settings and an object is never smaller than its beam.
+
+Shape letters: as in `astro_dist.models.masks`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from astro_dist.generate.conditions import Choice, Donors, Image, Stream
+from astro_dist.generate.sources import Masks
+from astro_dist.models.denoiser import load_scheduler
+from astro_dist.models.device import autocast, flushed_denormals
+from astro_dist.models.masks import (
+    from_planes,
+    load_mask_denoiser,
+    mask_noise_shape,
+    tell,
+    unfold,
+)
+from astro_dist.models.solvers import Solver
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.stretch import stretch
+
+
+class MaskDrawer:
+    """The trained network on one device, ready to draw.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    steps
+        Of DPM-Solver++.
+    device, precision
+        As `astro_dist.models.device` names them.
+    """
+
+    def __init__(self, folder: Path, steps: int, device: str, precision: str) -> None:
+        network: Any = load_mask_denoiser(folder)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.solver = Solver(load_scheduler(folder), "dpm++", steps, 0.0, device)
+        self.device, self.precision = device, precision
+
+    @torch.inference_mode()
+    def draw(self, told_BT: Image, noise_BChw: Image) -> Image:
+        """Return the planes (B, K, S, S) of masks."""
+        told = torch.from_numpy(told_BT).to(self.device)
+        with flushed_denormals(), autocast(self.device, self.precision):
+            folded_BChw = self.solver.solve(
+                torch.from_numpy(noise_BChw).to(self.device), lambda x, t: self.network(x, t, told)
+            )
+        return unfold(folded_BChw.float()).cpu().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class ModelMasks:
+    """Masks of the model; brightness is that of donors' objects of their class and about their size.
+
+    Attributes
+    ----------
+    drawer
+        The model.
+    donors, facts
+        What masks are drawn for.
+    stream
+        Gives the random generator of a key.
+    size_pix, stretch
+        Of the store of cutouts.
+    """
+
+    drawer: MaskDrawer
+    donors: Donors
+    facts: Image
+    stream: Stream
+    size_pix: int
+    stretch: str
+
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+        """See `MaskSource`."""
+        donors = [choice.donor for choice in choices]
+        told = tell(np.array([self._classes[donor] for donor in donors]), self.facts[donors])
+        streams = [self.stream("masks", stamp) for stamp in stamps]
+        shape = mask_noise_shape(self.size_pix)
+        noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
+        drawn = [from_planes(planes) for planes in self.drawer.draw(told, noise)]
+        peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
+        masks, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))
+        return masks, instances, np.stack(peaks)
+
+    @cached_property
+    def _classes(self) -> dict[int, int]:
+        """The highest class of every donor."""
+        return {
+            int(i): int(SourceClass[name.upper()]) for name, pool in self.donors.pools.items() for i in pool
+        }
+
+    def _peaks(
+        self, mask: NDArray[np.uint8], instances: NDArray[np.uint16], rng: np.random.Generator
+    ) -> Image:
+        sizes = np.bincount(instances.ravel())[1:]
+        classes = [int(mask[instances == number].max()) for number in range(1, len(sizes) + 1)]
+        pairs = zip(classes, sizes, strict=True)
+        snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]
+        return stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]

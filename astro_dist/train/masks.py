@@ -1,0 +1,88 @@
+"""Training of the network that draws masks: its samples, its loss, its folder.
+
+Shape letters: as in `astro_dist.models.masks`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from astro_dist.models.denoiser import build_scheduler
+from astro_dist.models.masks import build_mask_denoiser, fold, mask_noise_shape, tell, to_planes
+from astro_dist.models.presets import LATENT_FACTOR
+from astro_dist.seeds import stream
+from astro_dist.sky.beams import apply_symmetry
+from astro_dist.train.cards import write_masks_card
+from astro_dist.train.config import MasksTrainingConfig
+from astro_dist.train.data import GOLDEN_RATIO, Image, TrainingData
+from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """Planes of masks (B, K, S, S), what is told of them (B, T), noise and time as in `Batch`."""
+
+    planes_BKSS: Image
+    told_BT: Image
+    noise_BChw: Image
+    time_B: Image
+
+
+class MaskData(TrainingData):
+    """Masks of real cutouts, turned; cutouts without an object are among them."""
+
+    def batch(self, first: int, count: int) -> MaskBatch:  # type: ignore[override]
+        """Return samples ``first`` to ``first + count - 1``."""
+        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        indices = [int(rng.choice(self.chosen)) for rng in streams]
+        cutouts = self._read(indices)
+        shape = mask_noise_shape(self.config.crop_pix)
+        planes, classes, noise = [], [], []
+        for index, rng in zip(indices, streams, strict=True):
+            mask, instances = self._turn(cutouts[index], rng)
+            planes.append(to_planes(mask, instances))
+            classes.append(int(mask.max()))
+            noise.append(rng.standard_normal(shape, np.float32))
+        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
+        told = tell(np.array(classes), self.facts[indices])
+        return MaskBatch(np.stack(planes), told, np.stack(noise), time_B)
+
+    def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
+        crop, turn = self._choose_crop(cutout.mask, rng), int(rng.choice(cutout.symmetries))
+        mask, instances = (apply_symmetry(plane[crop], turn) for plane in (cutout.mask, cutout.instances))
+        return mask, instances
+
+
+class MasksObjective:
+    """Mean squared error of the predicted velocity of the planes, heavier near objects."""
+
+    def __init__(self, config: MasksTrainingConfig, device: str) -> None:
+        self.config = config
+        self.network: Any = build_mask_denoiser(config.preset)
+        # Velocity on a cosine schedule, whatever the preset does with images.
+        self.scheduler = build_scheduler("tiny")
+        self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
+
+    def loss(self, network: nn.Module, batch: MaskBatch, device: str) -> tuple[torch.Tensor, Figures]:
+        tensors = to_tensors(batch, device)
+        clean_BChw = fold(tensors["planes_BKSS"])
+        noisy_BChw, timestep_B, wanted = add_noise(
+            self.scheduler, self.alpha_bar_T, clean_BChw, tensors["noise_BChw"], tensors["time_B"]
+        )
+        error_Bhw = ((network(noisy_BChw, timestep_B, tensors["told_BT"]) - wanted) ** 2).mean(1)
+        near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
+        near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
+        loss = (error_Bhw * (1.0 + self.config.mask_weight * near_Bhw)).mean()
+        return loss, {"mask_loss": mean_inside(error_Bhw, near_Bhw)}
+
+    def publish(self, folder: Path, batches: list[MaskBatch], device: str) -> dict[str, Any]:
+        self.network.save_pretrained(folder, safe_serialization=True)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        write_masks_card(folder, self.config)
+        return {}

@@ -1,0 +1,81 @@
+"""Masks that the model draws: each a function of its index."""
+
+import numpy as np
+import pytest
+import torch
+
+from astro_dist.generate.conditions import Choice
+from astro_dist.generate.config import MasksConfig
+from astro_dist.generate.stage import GENERATE
+from astro_dist.generate.stamps import StampMaker
+from astro_dist.ledger import Published
+from astro_dist.models.denoiser import build_scheduler
+from astro_dist.models.masks import build_mask_denoiser
+from astro_dist.stages import Config, pipeline
+from astro_dist.work import for_stage
+from tests.generate import small_run
+from tests.generate.test_determinism import STAMPS, regroup
+
+MODEL = {"model": True, "steps": 3}
+
+
+@pytest.fixture
+def maker(root):
+    torch.manual_seed(6)
+    folder = root / "models" / "masks"
+    network = build_mask_denoiser("tiny")
+    # Untrained, it draws empty masks: push its planes over the edge of objects here and there.
+    torch.nn.init.normal_(network.drawer.conv_out.bias, std=2)
+    network.save_pretrained(folder)
+    build_scheduler("tiny").save_pretrained(folder / "scheduler")
+    return StampMaker(for_stage(small_run.make_pipeline(root, masks=MODEL).run, GENERATE, "f" * 64))
+
+
+def test_a_drawn_mask_belongs_to_its_stamp(maker):
+    drawn = maker.draw(range(4))
+    assert drawn.mask.any()
+    assert not np.array_equal(drawn.mask[0], drawn.mask[1])
+    stored = maker.reader.read("mask", [choice.donor for choice in drawn.choices])
+    assert not any(np.array_equal(a, b) for a, b in zip(drawn.mask, stored, strict=True))
+    regroup(maker, [maker.draw([i]) for i in range(STAMPS)], np.random.default_rng(2))
+
+
+def test_objects_have_one_class_and_a_brightness_that_the_survey_shows(maker):
+    choices = [maker.source.choose(i) for i in range(4)]
+    mask, instances, peak = maker.source.masks.read(range(4), choices)
+    for one, numbers, bright in zip(mask, instances, peak, strict=True):
+        assert ((numbers > 0) == (one > 0)).all()
+        assert ((bright > 0) == (one > 0)).all()
+        for number in range(1, numbers.max() + 1):
+            assert len(np.unique(one[numbers == number])) == 1
+            assert len(np.unique(bright[numbers == number])) == 1
+
+
+def test_the_class_that_is_wanted_is_told(maker, monkeypatch):
+    told = []
+    source = maker.source.masks
+    shown = lambda given, noise: told.append(given) or -np.ones((len(given), 3, 64, 64), np.float32)  # noqa: E731
+    monkeypatch.setattr(source.drawer, "draw", shown)
+    compact, extended = (int(maker.donors.pools[name][0]) for name in ("compact", "extended"))
+    mask, _, peak = source.read([0, 1], [Choice(extended, 0, 0), Choice(compact, 0, 0)])
+    assert np.array_equal(told[0][:, :4], np.eye(4)[[3, 2]])
+    assert not mask.any()
+    assert not peak.any()
+
+
+def test_masks_are_learnt_only_where_they_are_asked_for():
+    for model in (False, True):
+        config = Config.model_validate({"generate": {"masks": {"model": model}}})
+        assert ("masks" in [stage.name for stage in pipeline(config)]) == model
+
+
+def test_labels_and_a_model_are_too_much():
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        MasksConfig(model=True, labels="labels.fits")
+
+
+def test_weights_that_were_not_published_are_refused(maker):
+    run = maker.run
+    run.ledger.publish("masks", Published("f" * 64, {}, "models/masks", {"other": "0"}, {}, True))
+    with pytest.raises(Exception, match="models/masks is not what masks published"):
+        GENERATE.open(run)

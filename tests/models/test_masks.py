@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from astro_dist.models.masks import (
+    TOLD,
+    build_mask_denoiser,
+    fold,
+    from_planes,
+    load_mask_denoiser,
+    mask_noise_shape,
+    tell,
+    to_planes,
+    unfold,
+)
+from astro_dist.models.presets import PRESETS
+
+SIDE = 32
+
+
+def scatter(seed):
+    """Blobs of all classes that may lie at the border but do not touch."""
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2) > 0.1
+    labels, count = ndimage.label(blobs, structure=np.ones((3, 3)))
+    classes = np.concatenate([[0], rng.integers(1, 4, count)])
+    return classes[labels].astype(np.uint8), labels.astype(np.uint16)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_masks_come_back_from_their_planes(seed):
+    mask, instances = scatter(seed)
+    planes = to_planes(mask, instances)
+    assert planes.dtype == np.float32
+    assert np.abs(planes).max() <= 1
+    again, numbers = from_planes(planes, least_pix=1)
+    assert np.array_equal(again, mask)
+    assert np.array_equal(numbers, instances)
+
+
+def test_objects_that_touch_stay_two():
+    mask, instances = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint16)
+    mask[2:10, 2:12], instances[2:10, 2:7], instances[2:10, 7:12] = 2, 1, 2
+    again, numbers = from_planes(to_planes(mask, instances))
+    assert numbers.max() == 2
+    assert (again[2:10, 6:8] == 0).all()
+    assert (again[2:10, 2:6] == 2).all()
+
+
+def test_a_component_has_the_class_of_most_of_its_pixels():
+    planes = np.full((3, 16, 16), -1.0, np.float32)
+    planes[1, 4:8, 4:8], planes[2, 4:8, 8:10], planes[0, 12, 12] = 0.5, 0.5, 0.5
+    mask, instances = from_planes(planes)
+    assert set(np.unique(mask[4:8, 4:10])) == {2}
+    assert instances.max() == 1
+    assert mask[12, 12] == 0
+
+
+def test_an_empty_mask_is_empty_sky_for_the_network():
+    empty = np.zeros((16, 16), np.uint8)
+    planes = torch.from_numpy(to_planes(empty, empty))[None]
+    assert not fold(planes).any()
+    assert torch.equal(unfold(fold(planes)), planes)
+
+
+@torch.no_grad()
+def test_the_network_is_told_class_and_facts_and_comes_back_from_its_folder(tmp_path):
+    torch.manual_seed(0)
+    network = build_mask_denoiser("tiny").eval()
+    told = torch.from_numpy(tell(np.array([2, 3]), np.zeros((2, 6), np.float32)))
+    assert told.shape == (2, TOLD)
+    noisy, times = torch.randn(2, *mask_noise_shape(SIDE)), torch.tensor([3, 700])
+    output = network(noisy, times, told)
+    assert output.shape == noisy.shape
+    assert not torch.equal(output, network(noisy, times, told.flip(0)))
+    network.save_pretrained(tmp_path)
+    assert torch.equal(load_mask_denoiser(tmp_path)(noisy, times, told), output)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_cost_names_the_parameters_that_are_there(name):
+    with torch.device("meta"):
+        count = sum(p.numel() for p in build_mask_denoiser(name).parameters())
+    assert PRESETS[name].costs["masks"][0] == pytest.approx(count, rel=0.02)
