@@ -38,9 +38,9 @@ from astro_dist.train.objectives import (
     Objective,
     latent_channels,
 )
-from astro_dist.train.start import begin_from
 from astro_dist.train.sharing import shared_layers
 from astro_dist.train.stages import LAYOUT, checkpoint_folder
+from astro_dist.train.start import begin_from
 from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
 
