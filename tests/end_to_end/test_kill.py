@@ -135,7 +135,7 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
     driver = None
     while killed < kills:
         if driver is None or driver.poll() is not None:
-            if driver is None or driver.returncode == 0 or not begun_anew(out, stage):
+            if driver is None or is_whole(driver, out, stage):
                 repeated += check_journal(out, cost) if driver else 0
                 cost, rounds = 0, rounds + 1
                 assert stable_digests(out) == digest
@@ -146,7 +146,8 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
         if driver.poll() is None:
             paid = kill(driver, chance, executor)
             killed, cost = killed + (paid > 0), cost + paid
-    if driver.wait(600) != 0:
+    driver.wait(600)
+    if not is_whole(driver, out, stage):
         finish(line)
     repeated += check_journal(out, cost)
     print(f"{stage} on {executor}: {killed} kills, {rounds} rounds, {repeated} tasks repeated")
@@ -154,10 +155,10 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
     assert not [p for p in out.rglob("*.part") if "logs" not in p.parts]
 
 
-def begun_anew(out, stage):
-    """Whether a killed driver has left a hidden product to go on with; the old one is there meanwhile."""
+def is_whole(driver, out, stage):
+    """Whether a driver that ended left nothing to go on with: a hidden product, the old one beside it."""
     product = out / STAGES[stage].product
-    return any(product.parent.glob(f".{product.name}.*.part"))
+    return driver.returncode == 0 or not any(product.parent.glob(f".{product.name}.*.part"))
 
 
 def wait_for(out, stage, driver, working):
