@@ -28,10 +28,11 @@ def count_cores() -> int:
 
 
 def list_gpus() -> list[str]:
-    """Return the names of the NVIDIA GPUs that the driver shows to this process."""
+    """Return the names of the GPUs that this process may use; of AMD's it is Slurm that says so."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return []
+        given = os.environ.get("ROCR_VISIBLE_DEVICES", "")
+        return [f"AMD GPU {part.strip()}" for part in given.split(",") if part.strip()]
     call = [tool, "--query-gpu=name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(call, capture_output=True, text=True, timeout=30, check=True)

@@ -10,6 +10,7 @@ import math
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,8 @@ from astro_dist.errors import ConfigError
 
 TIME_UP = 99
 """Exit code of a job's command that wants to be put back into the queue."""
-WARNING_S = 60
+KILLED_BY_WARNING = 128 + signal.SIGUSR2
+"""Exit code of a command that was warned before it could listen."""
 ANSWER_S = 60
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME")
 
@@ -180,7 +182,7 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     dependency += [f"afterany:{job.after_any}"] if job.after_any else []
     number = "%A_%a" if job.array else "%j"
     flags: dict[str, Any] = {
-        "signal": f"B:USR2@{WARNING_S}",
+        "signal": f"B:USR2@{_margin_s(site, asked) // 2}",
         "output": str(logs / f"{job.stage}-{number}.out"),
         "requeue": True,
         "kill-on-invalid-dep": "yes",
@@ -218,14 +220,21 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     raise ConfigError("there is no srun on PATH: this machine has no Slurm; run on a login node")
 
 
+def _margin_s(site: Site, asked: Resources) -> int:
+    """Return how long before the end a job begins to stop."""
+    return min(site.stop_before_s, asked.minutes * 60 // 5)
+
+
 def _setup(site: Site, asked: Resources) -> list[str]:
     """Return the lines before the command: the site's own, the deadline, caches off the home directory."""
-    margin_s = min(site.stop_before_s, asked.minutes * 60 // 5)
     caches = [f'export {name}="$cache/{name}"' for name in CACHES]
     return [
+        "pid=",
+        "trap '[ -z \"$pid\" ] && exit 143; kill -TERM $pid 2>/dev/null' TERM",
+        "trap '[ -z \"$pid\" ] || kill -USR2 $pid 2>/dev/null' USR2",
         *site.setup,
         f"end=${{SLURM_JOB_END_TIME:-$(($(date +%s) + {asked.minutes * 60}))}}",
-        f"export ASTRO_DIST_END_AT=$end ASTRO_DIST_STOP_AT=$((end - {margin_s}))",
+        f"export ASTRO_DIST_END_AT=$end ASTRO_DIST_STOP_AT=$((end - {_margin_s(site, asked)}))",
         f'cache="{site.scratch}/cache-of-astro_dist-$(id -u)"',
         *caches,
         f'mkdir -p -m 700 "$cache" {" ".join(f"{chr(34)}${name}{chr(34)}" for name in CACHES)}',
@@ -239,12 +248,10 @@ def _command(site: Site, job: Job) -> str:
     line = f"{site.container} {words}" if site.container else words
     return f"""{line} &
 pid=$!
-trap 'kill -TERM $pid' TERM
-trap 'kill -USR2 $pid' USR2
 while wait $pid; code=$?; kill -0 $pid 2>/dev/null; do :; done
 wait $pid
 code=$?
-if [ $code = {TIME_UP} ]; then
+if [ $code = {TIME_UP} ] || [ $code = {KILLED_BY_WARNING} ]; then
     code=75
     id=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}
     [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] && scontrol requeue $id && sleep 30

@@ -66,6 +66,7 @@ def test_poisonous_tasks_are_named_and_cost_nobody_else(nodes, tmp_path):
     assert last_job(nodes, root, "total")["ExitCode"] == "0:0"
 
 
+@pytest.mark.soak
 def test_cancelled_jobs_do_not_come_back_and_the_same_command_goes_on(nodes, tmp_path):
     tree = {"shards": {"pause_s": 1.0}}
     site, root = small_site(tmp_path), tmp_path / "run"

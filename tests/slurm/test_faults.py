@@ -90,7 +90,7 @@ def check(cluster, root, tmp_path, cost):
     return repeated
 
 
-@pytest.mark.parametrize("fault", [requeue, kill])
+@pytest.mark.parametrize("fault", [requeue, pytest.param(kill, marks=pytest.mark.soak)])
 def test_a_fault_costs_the_tasks_it_hits(nodes, tmp_path, fault):
     root = tmp_path / "run"
     cost, happened = disturb(nodes, root, small_site(tmp_path), fault, 1)
@@ -113,9 +113,9 @@ def test_twenty_faults_of_a_kind(nodes, tmp_path, fault):
 
 
 def test_a_job_whose_time_is_up_puts_itself_back_and_repeats_nothing(nodes, tmp_path):
-    """Every job is told that it ends in 20 s, of which a fifth of its minute is for stopping."""
+    """Every worker is told that it ends in 20 s, of which a fifth of its minute is for stopping."""
     site = small_site(tmp_path, minutes=1)
-    soon = "export SLURM_JOB_END_TIME=$(($(date +%s) + 20))"
+    soon = "[ -z $SLURM_ARRAY_JOB_ID ] || export SLURM_JOB_END_TIME=$(($(date +%s) + 20))"
     site = site.model_copy(update={"setup": (soon,)})
     root = tmp_path / "run"
     submit(root, site, {"shards": {"pause_s": 1.0, "count": 24}})

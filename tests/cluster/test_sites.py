@@ -1,0 +1,119 @@
+"""Cluster files: the examples load, stages override what all have, and nonsense is one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site
+from astro_dist.cluster.slurm import Job, sbatch_text
+from astro_dist.config import validate
+from astro_dist.errors import ConfigError
+from astro_dist.stages import STAGES
+from tests.slurm.conftest import load_script
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "clusters").glob("*.yaml"))
+NAMES = set(STAGES)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_loads_says_what_it_is_and_stays_within_its_limits(path):
+    assert path.read_text().startswith("# ")
+    check_limits(load_site(path, NAMES), list(STAGES))
+
+
+def test_a_generic_and_three_well_known_sites_are_there():
+    assert {"generic", "leonardo_booster", "juwels_booster", "lumi_g"} <= {path.stem for path in EXAMPLES}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_stage_replaces_only_what_it_names(tmp_path):
+    text = "resources: {partition: p, cpus: 3}\nstages: {generate: {workers: 4, cpus: 5}}\n"
+    site = load_site(write(tmp_path, text), NAMES)
+    assert (site.of("generate").partition, site.of("generate").cpus, site.of("generate").workers) == (
+        "p",
+        5,
+        4,
+    )
+    assert site.of("annotate") == site.resources
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "resources: {partitoin: p}",
+            "site.yaml: unknown key 'resources.partitoin': did you mean 'partition'",
+        ),
+        ("stages: {generat: {}}", "no stage is called 'generat': did you mean 'generate'"),
+        ("stages: {generate: {gpu: 1}}", "unknown key 'stages.generate.gpu': did you mean 'gpus'"),
+        ("resources: {minutes: 0}", "resources.minutes"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tmp_path, text, said):
+    with pytest.raises(ConfigError, match=r"site\.yaml") as caught:
+        load_site(write(tmp_path, text), NAMES)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "said"),
+    [
+        ({"minutes": 60}, {"minutes": 61}, "generate: minutes: 61 is more than the site allows .60."),
+        ({"gpus": 4}, {"gpus": 5}, "gpus: 5"),
+        ({"array": 8}, {"workers": 9}, "workers: 9"),
+        ({"jobs": 5}, {"workers": 5}, "the run is 6 jobs and the site allows 5"),
+        ({}, {"workers": 2, "nodes": 2}, "set one of the two to 1"),
+    ],
+)
+def test_more_than_the_site_allows_is_refused_with_both_numbers(limits, asked, said):
+    site = validate(Site, {"limits": limits, "stages": {"generate": asked}})
+    with pytest.raises(ConfigError, match=said):
+        check_limits(site, ["generate"])
+
+
+def test_a_run_directory_that_nodes_cannot_see_is_refused(tmp_path):
+    check_shared(tmp_path / "run", Site())
+    with pytest.raises(ConfigError, match="not below /nowhere, which all nodes see"):
+        check_shared(tmp_path / "run", validate(Site, {"shared": ["/nowhere"]}))
+    with pytest.raises(ConfigError, match="in the memory of this machine"):
+        check_shared(Path("/dev/shm/run"), Site())
+
+
+@pytest.mark.skipif(load_script().missing() is not None, reason="submitit looks for srun on PATH")
+def test_the_sbatch_file_asks_for_what_the_site_says(tmp_path):
+    asked = {"partition": "p", "account": "a", "gpus": 2, "gpu_type": "a100", "memory_gb": 1.5, "minutes": 90}
+    asked |= {
+        "reservation": "r",
+        "constraint": "c",
+        "qos": "q",
+        "sbatch": ["--mail-type=FAIL", "--hint=nomultithread"],
+    }
+    site = validate(
+        Site, {"resources": asked, "setup": ["module load x"], "container": "sing exec i.sif", "python": "py"}
+    )
+    job = Job("n", "generate", ("job", "RUN x", "--share"), site.resources, 8, after="1")
+    text = sbatch_text(site, job, tmp_path)
+    for line in (
+        "partition=p",
+        "account=a",
+        "gres=gpu:a100:2",
+        "mem=1536MB",
+        "time=90",
+        "reservation=r",
+        "constraint=c",
+        "qos=q",
+        "mail-type=FAIL",
+        "hint=nomultithread",
+        "array=0-7%8",
+        "dependency=afterok:1",
+        "requeue",
+    ):
+        assert f"#SBATCH --{line}\n" in text
+    assert "module load x\n" in text
+    assert "sing exec i.sif py -m astro_dist job 'RUN x' --share &\n" in text
+    assert "wckey" not in text

@@ -1,0 +1,102 @@
+"""Workers of an array without a scheduler: shares, claims, tasks that are given up, the job that closes."""
+
+import os
+import time
+
+import pytest
+
+from astro_dist import share
+from astro_dist.errors import QuarantinedError
+from astro_dist.files import tree_digests
+from astro_dist.journal import read_journal
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+from astro_dist.share import Claims, Portion, close_stage, do_share
+from astro_dist.work import MAX_LOSSES, Task, for_stage
+from tests.toys import SHARDS, execute, toy_pipeline
+
+QUIET = Display(live=False)
+
+
+def begun(root, tree=None):
+    """A run whose shards were begun for workers."""
+    pipeline = toy_pipeline(root, {"machine": {"executor": "serial"}, **(tree or {})})
+    with pipeline.opened(QUIET):
+        pipeline.begin(SHARDS)
+    return Pipeline(pipeline.root, pipeline.config, pipeline.known, "shards")
+
+
+def started(root):
+    return [e["task"] for e in read_journal(root) if e["event"] == "start"]
+
+
+def test_workers_share_all_rounds_and_the_bytes_are_those_of_one(tmp_path):
+    root = tmp_path / "run"
+    pipeline = begun(root)
+    do_share(pipeline, "shards", 0, 2, QUIET)
+    do_share(pipeline, "shards", 1, 2, QUIET)
+    close_stage(pipeline, (), None, QUIET)
+    execute(tmp_path / "alone", {"machine": {"executor": "serial"}})
+    assert tree_digests(root / "shards") == tree_digests(tmp_path / "alone" / "shards")
+    assert len(started(root)) == len(set(started(root))) > 12
+    do_share(pipeline, "shards", 0, 2, QUIET)
+    assert not list((root / "ledger").glob("*/*/.claims/*"))
+
+
+def test_each_worker_begins_with_its_own_share():
+    tasks = [Task(str(i)) for i in range(7)]
+    names = [task.name for task in Portion(1, 3, 1).order(tasks)]
+    assert names == ["1", "4", "2", "5", "0", "3", "6"]
+    assert [Portion(0, 3, 2).batch(n) for n in (600, 12, 1)] == [100, 2, 2]
+
+
+def test_what_workers_give_up_is_named_by_the_job_that_closes_and_tried_by_the_next_command(tmp_path):
+    root = tmp_path / "run"
+    tree = {"shards": {"wanted": 0, "poisons": [3, 5]}}
+    pipeline = begun(root, tree)
+    do_share(pipeline, "shards", 0, 1, QUIET)
+    before = len(started(root))
+    with pytest.raises(QuarantinedError, match=r"2 of 12 tasks are quarantined \(shard-003: this shard"):
+        close_stage(pipeline, (), None, QUIET)
+    assert len(started(root)) == before
+    (root / "cured").touch()
+    execute(root, {"machine": {"executor": "serial"}, **tree})
+    assert sorted(started(root)[before:]) == ["shard-003", "shard-005", "total"]
+
+
+def claims(pipeline, who):
+    return Claims(for_stage(pipeline.run, SHARDS, pipeline.ledger.begun("shards")), who)
+
+
+def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch):
+    monkeypatch.setattr(share, "STALE_S", 0.3)
+    monkeypatch.setattr(share, "BEAT_S", 0.05)
+    pipeline, tasks = begun(tmp_path), [Task("a"), Task("b"), Task("c")]
+    with claims(pipeline, "one") as one, claims(pipeline, "two") as two:
+        assert one.take(tasks, 2) == tasks[:2]
+        assert two.take(tasks, 3) == tasks[2:]
+        time.sleep(0.5)
+        assert two.take(tasks[:2], 2) == []
+        one.ended.set()
+        one.heart.join()
+        assert two.take(tasks[:2], 2) == []
+        time.sleep(0.4)
+        assert two.take(tasks[:2], 2) == tasks[:2]
+
+
+def test_a_worker_that_comes_back_takes_its_own_claims_and_a_deadly_task_is_given_up(tmp_path):
+    pipeline, task = begun(tmp_path), Task("shard-000")
+    for life in range(MAX_LOSSES):
+        dead = claims(pipeline, "one")
+        dead.folder.mkdir(parents=True, exist_ok=True)
+        assert dead.take([task], 1) == [task], life
+    assert claims(pipeline, "one").take([task], 1) == []
+    (reason,) = pipeline.ledger.given_up("shards", pipeline.ledger.begun("shards")).values()
+    assert reason == f"{MAX_LOSSES} jobs ended while they did it, the last one"
+    assert os.listdir(dead.folder) == ["shard-000"]
+
+
+def test_nothing_is_done_where_nothing_was_begun(tmp_path):
+    pipeline = toy_pipeline(tmp_path)
+    do_share(pipeline, "shards", 0, 2, QUIET)
+    assert not list(tmp_path.iterdir())

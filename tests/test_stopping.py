@@ -1,0 +1,59 @@
+"""The clock of a job: what is begun and what is left when the time is nearly up."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from astro_dist import stopping
+from astro_dist.errors import StoppedError, TimeUpError
+from astro_dist.files import tree_digests
+from astro_dist.journal import read_journal
+from astro_dist.stopping import END_AT, STOP_AT, check_stop, seconds_left, stop_on_signals
+from tests.toys import execute
+
+PROCESSES = {"machine": {"executor": "processes", "workers": 2}}
+
+
+def until(monkeypatch, stop_s, end_s):
+    monkeypatch.setenv(STOP_AT, str(time.time() + stop_s))
+    monkeypatch.setenv(END_AT, str(time.time() + end_s))
+
+
+def test_those_who_wait_have_half_of_the_rest_more(monkeypatch):
+    check_stop()
+    assert seconds_left() == float("inf")
+    until(monkeypatch, -1, 3)
+    check_stop(waiting=True)
+    with pytest.raises(TimeUpError):
+        check_stop()
+    until(monkeypatch, -3, 1)
+    with pytest.raises(TimeUpError):
+        check_stop(waiting=True)
+
+
+def test_a_warning_ends_the_time_and_a_request_is_no_such_thing(monkeypatch):
+    until(monkeypatch, 100, 200)
+    with stop_on_signals():
+        os.kill(os.getpid(), signal.SIGUSR2)
+        with pytest.raises(TimeUpError):
+            check_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StoppedError) as caught:
+            check_stop()
+        assert not isinstance(caught.value, TimeUpError)
+    stopping._stop.clear()
+
+
+def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatch):
+    tree = {"shards": {"pause_s": 1.5}, **PROCESSES}
+    until(monkeypatch, 5, 65)
+    with pytest.raises(TimeUpError):
+        execute(tmp_path / "run", tree)
+    events = [e["event"] for e in read_journal(tmp_path / "run")]
+    assert events.count("start") == events.count("done")
+    monkeypatch.delenv(STOP_AT)
+    execute(tmp_path / "run", tree)
+    execute(tmp_path / "alone", {"machine": {"executor": "serial"}})
+    assert tree_digests(tmp_path / "run/shards") == tree_digests(tmp_path / "alone/shards")
