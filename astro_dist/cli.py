@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
     _add_to(plan)
+    plan.add_argument("--cluster", type=Path, metavar="FILE", help="and on Slurm, as this file says")
     _add_run(_add(commands, "status", "say how far a run is"))
     _add_cluster_commands(commands)
     verify = _add(commands, "verify", "read every product again and compare checksums")
@@ -250,7 +251,12 @@ def _plan(arguments: argparse.Namespace) -> int:
     root, config = _configure(arguments)
     choose_machine(config.machine)
     print(f"{config.name} in {root}")
-    print("\n".join(plan_lines(Pipeline(root, config, stages.pipeline(config, arguments.to)).estimates())))
+    pipeline = Pipeline(root, config, stages.pipeline(config, arguments.to))
+    print("\n".join(plan_lines(pipeline.estimates())))
+    if arguments.cluster is not None:
+        from astro_dist.slurm_commands import plan_on_cluster
+
+        print("\n".join(plan_on_cluster(pipeline, arguments.cluster)))
     return 0
 
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from astro_dist.cluster.allocation import find_allocation
-from astro_dist.cluster.sites import load_site
+from astro_dist.cluster.sites import check_limits, load_site
 from astro_dist.cluster.slurm import TIME_UP, sbatch_text
+from astro_dist.costs import check_costs, cost_lines, estimate_costs
 from astro_dist.errors import ConfigError, TimeUpError
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
@@ -31,10 +32,23 @@ def submit_run(pipeline: Pipeline, cluster: Path, redo: list[str], dry: bool) ->
     return 0
 
 
+def plan_on_cluster(pipeline: Pipeline, cluster: Path) -> list[str]:
+    """Return what a run would cost on a cluster; `ConfigError` when that is more than its limits allow."""
+    from astro_dist.stages import STAGES
+
+    site = load_site(cluster, set(STAGES))
+    check_limits(site, [stage.name for stage in pipeline.stages])
+    costs = estimate_costs(pipeline, site)
+    check_costs(costs, site)
+    return cost_lines(costs, site)
+
+
 def run_job(pipeline: Pipeline, arguments: argparse.Namespace) -> int:
     """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
     if find_allocation() is not None:
-        pipeline.set_executor("ray")
+        # The ranks of a training spread over the nodes by themselves.
+        training = pipeline.stages[0].product.startswith("models/")
+        pipeline.set_executor("serial" if training else "ray")
     try:
         with stop_on_signals():
             if arguments.share:

@@ -21,6 +21,7 @@ from astro_dist.cluster.slurm import (
     try_submission,
 )
 from astro_dist.config import differences, load_yaml
+from astro_dist.costs import check_costs, estimate_costs
 from astro_dist.errors import ConfigError
 from astro_dist.files import lock_folder
 from astro_dist.pipeline import Pipeline
@@ -98,6 +99,7 @@ class Chain:
         check_shared(self.root, self.site)
         names = [stage.name for stage in self.pipeline.stages]
         check_limits(self.site, names)
+        check_costs(estimate_costs(self.pipeline, self.site), self.site)
         check_cluster({name: self.site.of(name) for name in names})
         for asked in dict.fromkeys(self.site.of(name) for name in names):
             try_submission(self.site, Job("test", "test", (), asked), self.root)
