@@ -3,7 +3,7 @@
 # source "$HOME/venvs/astro_dist/bin/activate"
 
 # Caches on the node: home directories are small, slow and shared.
-cache="${TMPDIR:-/tmp}/astro_dist-$(id -u)"
+cache="${TMPDIR:-/tmp}/cache-of-astro_dist-$(id -u)"
 export XDG_CACHE_HOME="$cache/xdg" MPLCONFIGDIR="$cache/matplotlib" TORCH_EXTENSIONS_DIR="$cache/torch"
 mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TORCH_EXTENSIONS_DIR"
 

@@ -98,7 +98,7 @@ def batch(path, *lines):
 
 
 def traces(cluster, node):
-    """Process names, listening ports and the content of /tmp and /dev/shm of a node."""
+    """Process names, listening ports and the content of /tmp and /dev/shm of a node, caches left out."""
     outer = (cluster.base / "run" / f"node.{node}.pid").read_text()
     init = Path("/proc", Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
     space, names = os.readlink(init / "ns/pid"), []
@@ -109,4 +109,5 @@ def traces(cluster, node):
     lines = [(init / "net" / name).read_text().splitlines() for name in ("tcp", "tcp6")]
     sockets = [line.split() for each in lines for line in each]
     files = [path.name for folder in ("tmp", "dev/shm") for path in (init / "root" / folder).iterdir()]
+    files = [name for name in files if not name.startswith("cache-of-")]
     return sorted(names), sorted(row[1] for row in sockets if row[3] == "0A"), sorted(files)

@@ -1,63 +1,67 @@
 """Ray over the nodes of a job: every node and GPU at work, nothing left, two jobs side by side."""
 
 import json
-import sys
 
 import pytest
 
-from astro_dist.files import tree_digests
-from tests.slurm.conftest import batch, submit, traces, wait_for_state, wait_until
-from tests.toys import execute
+from astro_dist.submit import log_folder
+from tests.slurm.conftest import traces, wait_until
+from tests.slurm.small_site import digests, expected, last_job, small_site, submit, wait_for_end
+
+FAKE = {"machine": {"executor": "serial", "fake_gpus": True}}
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Digests of the undisturbed serial run."""
-    root = tmp_path_factory.mktemp("serial")
-    execute(root, {"machine": {"executor": "serial"}})
-    return tree_digests(root / "shards")
+@pytest.fixture
+def nodes(nodes_on, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", nodes_on.environment["SLURM_CONF"])
+    return nodes_on
 
 
-def submit_toy(cluster, folder, gpus, **settings):
-    """A job of two nodes that runs the toy stages on Ray with the GPUs it is given."""
-    tree = json.dumps({"machine": {"fake_gpus": True}, "shards": {"pause_s": 0.3, **settings}})
-    command = f"{sys.executable} -m tests.toys {folder}/run ray {2 * gpus} '{tree}'"
-    folder.mkdir()
-    script = batch(folder / "job.sh", f"exec {command}")
-    options = ("-N2", "--ntasks-per-node=1", "--cpus-per-task=4", f"--gres=gpu:{gpus}", "--mem-per-cpu=100")
-    return submit(cluster, *options, f"--output={folder}/log", script=script)
+def submit_over_nodes(root, tmp_path, gpus, pause_s):
+    """Queue the toy run with its shards on two nodes, a worker per GPU."""
+    site = small_site(tmp_path, {"shards": {"workers": 1, "nodes": 2, "gpus": gpus}})
+    submit(root, site, {**FAKE, "shards": {"pause_s": pause_s}})
 
 
-def seats_of(folder):
-    """``{worker process: (node in Ray, host, gpu)}`` of a run."""
-    logs = [json.loads(p.read_text())["log"] for p in folder.glob("run/ledger/shards/*/[!.]*.json")]
-    return {(log["host"], log["pid"]): (log["node"], log["host"], *log["gpus"]) for log in logs}
+def seats_of(root):
+    """``{(node in Ray, host, gpu)}`` of all workers of a run, of which each must have one of its own."""
+    logs = [json.loads(p.read_text())["log"] for p in root.glob("ledger/shards/*/[!.]*.json")]
+    seats = {(log["host"], log["pid"]): (log["node"], log["host"], *log["gpus"]) for log in logs}
+    assert len(set(seats.values())) == len(seats)
+    return set(seats.values())
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.soak)])
-def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes_on, tmp_path, reference, times):
-    before = {node: traces(nodes_on, node) for node in nodes_on.nodes}
+def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path, times):
+    before = {node: traces(nodes, node) for node in nodes.nodes}
+    reference = expected(tmp_path, {})
     for i in range(times):
-        folders = [tmp_path / f"{side}{i}" for side in "ab"]
-        jobs = [submit_toy(nodes_on, folder, gpus=1) for folder in folders]
-        seats = []
-        for folder, job in zip(folders, jobs, strict=True):
-            facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED")
-            assert facts["JobState"] == "COMPLETED", (folder / "log").read_text()
-            assert tree_digests(folder / "run/shards") == reference
-            seats.append(set(seats_of(folder).values()))
+        roots = [tmp_path / f"{side}{i}" for side in "ab"]
+        for root in roots:
+            submit_over_nodes(root, tmp_path, gpus=1, pause_s=0.3)
+        for root in roots:
+            wait_for_end(root)
+            assert last_job(nodes, root, "total")["JobState"] == "COMPLETED", logs_of(root)
+            assert digests(root) == reference
+        seats = [seats_of(root) for root in roots]
         assert [len(each) for each in seats] == [2, 2]
-        hosts_and_gpus = {seat[1:] for each in seats for seat in each}
-        assert hosts_and_gpus == {("n1", 0), ("n1", 1), ("n2", 0), ("n2", 1)}
+        assert {seat[1:] for each in seats for seat in each} == {("n1", 0), ("n1", 1), ("n2", 0), ("n2", 1)}
         assert len({seat[0] for each in seats for seat in each}) == 4
-        wait_until(lambda: {node: traces(nodes_on, node) for node in nodes_on.nodes} == before, 20)
+        wait_until(lambda: {node: traces(nodes, node) for node in nodes.nodes} == before, 20)
+
+
+def logs_of(root):
+    return "\n".join(
+        path.read_text() for path in (*log_folder(root).glob("*.out"), root / "logs" / "ray.log")
+    )
 
 
 @pytest.mark.soak
-def test_a_cancelled_job_leaves_nothing(nodes_on, tmp_path):
-    before = {node: traces(nodes_on, node) for node in nodes_on.nodes}
-    job = submit_toy(nodes_on, tmp_path / "a", gpus=2, pause_s=60)
-    wait_until(lambda: list((tmp_path / "a/run").glob("logs/worker-3.log")))
-    nodes_on.run("scancel", str(job))
-    wait_for_state(nodes_on, job, "CANCELLED")
-    wait_until(lambda: {node: traces(nodes_on, node) for node in nodes_on.nodes} == before, 60)
+def test_a_cancelled_job_leaves_nothing(nodes, tmp_path):
+    before = {node: traces(nodes, node) for node in nodes.nodes}
+    root = tmp_path / "run"
+    submit_over_nodes(root, tmp_path, gpus=2, pause_s=60)
+    wait_until(lambda: list(root.glob("logs/worker-3.log")))
+    nodes.run("scancel", "--user=root")
+    wait_for_end(root)
+    wait_until(lambda: {node: traces(nodes, node) for node in nodes.nodes} == before, 60)
