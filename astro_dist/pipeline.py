@@ -5,6 +5,7 @@ have now. Whatever is not done is run; running the same command again is how any
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from astro_dist.files import (
 from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Published
 from astro_dist.manifest import digest_source, source_name, write_manifest
-from astro_dist.processes import ProcessExecutor
+from astro_dist.processes import ALL_GPUS, ProcessExecutor, visible_gpus
 from astro_dist.progress import Display
 from astro_dist.work import (
     Crew,
@@ -276,6 +277,8 @@ class Pipeline:
     @contextlib.contextmanager
     def executor(self, machine: Machine) -> Iterator[Executor]:
         """Open where workers come from, as the configuration says."""
+        if machine.gpus and not machine.fake_gpus:
+            os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
         if self.kind == "serial":
             yield SerialExecutor()
         elif self.kind == "ray":

@@ -15,6 +15,8 @@ from astro_dist.crew import News, Seat, WatchedCrew
 from astro_dist.work import Run, Stage, Task, Worker, WorkerLostError
 
 GRACE_S = 5.0
+ALL_GPUS = "ASTRO_DIST_GPUS"
+"""Names the GPUs of a run to workers that are pinned to one of them."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -100,9 +100,23 @@ class Chain:
         names = [stage.name for stage in self.pipeline.stages]
         check_limits(self.site, names)
         check_costs(estimate_costs(self.pipeline, self.site), self.site)
+        for name in names:
+            self._check_ranks(name)
         check_cluster({name: self.site.of(name) for name in names})
         for asked in dict.fromkeys(self.site.of(name) for name in names):
             try_submission(self.site, Job("test", "test", (), asked), self.root)
+
+    def _check_ranks(self, stage: str) -> None:
+        """Refuse a training whose ranks do not fit the nodes and GPUs of its job."""
+        asked, ranks = self.site.of(stage), getattr(getattr(self.pipeline.config, stage, None), "ranks", None)
+        if ranks is None:
+            return
+        gpus = asked.nodes * asked.gpus
+        if ranks % asked.nodes or (gpus and ranks > gpus):
+            raise ConfigError(
+                f"{stage}: {stage}.ranks is {ranks} and its job has {asked.nodes} nodes with {asked.gpus} "
+                "GPUs each; give as many ranks as there are GPUs, or one on each node"
+            )
 
     def _queue(self, stages: Sequence[Stage], queue: Queue) -> list[str]:
         """Submit the stages from the first one on whose last job is not in the queue."""

@@ -7,6 +7,7 @@ several nodes they are spread evenly over all of them, the first ones on this no
 is started: every rank runs the same `astro-dist train`.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -22,7 +23,7 @@ from typing import Any
 
 from astro_dist import errors, work
 from astro_dist.cluster.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.processes import die_with_parent
+from astro_dist.processes import ALL_GPUS, die_with_parent
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Names the task of `srun` that is the first rank: one on the node of the process that started them."""
@@ -78,6 +79,9 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> None:
 
 def _start(run: work.Run, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(run, "127.0.0.1", port, ranks, ranks)}
+    if ALL_GPUS in os.environ:
+        # The worker that starts them may be pinned to one; each rank takes the one of its number.
+        own["CUDA_VISIBLE_DEVICES"] = os.environ[ALL_GPUS]
     return _tell([], {**os.environ, **own}, folder, run)
 
 
@@ -117,8 +121,10 @@ def _tell(
     child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
     message = pickle.dumps(run)
-    child.stdin.write(len(message).to_bytes(8, "big") + message)
-    child.stdin.flush()
+    # One that has died already is noticed by `_watch`.
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(len(message).to_bytes(8, "big") + message)
+        child.stdin.flush()
     return child
 
 
@@ -132,7 +138,8 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
             child.kill()
             child.wait()
         assert child.stdin is not None
-        child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            child.stdin.close()
 
 
 def _raise_first(folder: Path, ranks: int, children: list[subprocess.Popen[bytes]]) -> None:

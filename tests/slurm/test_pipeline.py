@@ -1,40 +1,33 @@
-"""The whole pipeline at toy size over two nodes with fake GPUs: byte for byte what a local run makes."""
+"""The whole pipeline inside one job of two nodes with two GPUs each: the bytes of a local run."""
 
-import os
+import json
 import subprocess
 
 import pytest
 
-from astro_dist.journal import read_journal
-from astro_dist.submit import queue_of
-from tests.end_to_end.conftest import ROOT, call, stable_digests, toy_run  # noqa: F401
-from tests.slurm.conftest import wait_until
+from tests.end_to_end.conftest import TRAIN_TINY, call, shrunk, stable_digests
+from tests.slurm.conftest import ROOT, traces, wait_for_state, wait_until
 
-SITE = """
-resources: {cpus: 2, memory_gb: 3, minutes: 60}
-stages:
-  annotate: {workers: 2}
-  cutouts: {workers: 2, cpus: 4}
-  generate: {workers: 4, gpus: 1}
-  assemble: {workers: 2}
-"""
-FAKE = {"machine.fake_gpus": True, "machine.gpus": 1}
+OPTIONS = ("-N2", "--gpus-per-node=2", "--cpus-per-task=4", "--mem-per-cpu=100", f"--chdir={ROOT}")
+RANKS = {"autoencoder.ranks": 4, "autoencoder.threads": 1}
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_the_pipeline_through_arrays_on_two_nodes(nodes_on, monkeypatch, toy_run, tmp_path):  # noqa: F811
-    monkeypatch.setenv("SLURM_CONF", nodes_on.environment["SLURM_CONF"])
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    (tmp_path / "site.yaml").write_text(SITE)
-    out = tmp_path / "run"
-    line = call("run", "--out", out, "--cluster", tmp_path / "site.yaml", extra=FAKE)
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
-    assert done.returncode == 0, done.stderr
-    wait_until(lambda: not queue_of(out), 3000)
-    assert stable_digests(out) == stable_digests(toy_run[0])
-    hosts = {event["host"] for event in read_journal(out) if event["event"] == "done"}
-    assert hosts <= {"n1", "n2"}
-    starts = [(e["stage"], e["task"]) for e in read_journal(out) if e["event"] == "start"]
-    assert len(starts) == len(set(starts))
-    assert len(list((out / "logs" / "slurm").iterdir())) < 40
+def test_a_run_over_two_nodes_gives_the_bytes_of_a_local_run(nodes_on, tmp_path):
+    before = {node: traces(nodes_on, node) for node in nodes_on.nodes}
+    local, out = tmp_path / "local", tmp_path / "nodes"
+    settings = shrunk({**RANKS, "machine.fake_gpus": True})
+    line = call("run", "--out", local, "--workers", 2, extra=RANKS)
+    subprocess.run(line, check=True, cwd=ROOT)
+    script = (ROOT / "slurm" / "ray_cluster.sbatch", TRAIN_TINY, "--out", out, *settings)
+    log = f"--output={tmp_path}/log"
+    job = int(nodes_on.run("sbatch", "--parsable", *OPTIONS, log, *map(str, script)).stdout)
+    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=2400)
+    log = (tmp_path / "log").read_text()
+    assert facts["JobState"] == "COMPLETED", log
+    assert stable_digests(out) == stable_digests(local)
+    logs = [json.loads(p.read_text())["log"] for p in out.glob("ledger/generate/*/[!.]*.json")]
+    seats = {(log["host"], *log["gpus"]) for log in logs if "gpus" in log}
+    assert {host for host, *_ in seats} == {"n1", "n2"}
+    wait_until(lambda: {node: traces(nodes_on, node) for node in nodes_on.nodes} == before, 20)

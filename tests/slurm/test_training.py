@@ -44,6 +44,7 @@ def arguments(out):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_node_without_power_costs_no_more_than_the_steps_since_the_checkpoint(nodes_on, tmp_path):
     """The script that users have, its requeue by Slurm included, and the command it stands for."""
     sky, out = tmp_path / "alone", tmp_path / "nodes"
@@ -62,7 +63,7 @@ def test_a_node_without_power_costs_no_more_than_the_steps_since_the_checkpoint(
     saved = max(int(path.name.removeprefix("step-")) for path in out.glob("checkpoints/*/step-*"))
     assert saved < STEPS
     nodes_on.on("n2")
-    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=600)
+    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=1800)
     assert facts["JobState"] == "COMPLETED", (tmp_path / "log").read_text()
     assert facts["Restarts"] == "1"
     assert curve(out) == pytest.approx(curve(sky), rel=1e-6)

@@ -9,6 +9,7 @@ import pytest
 
 from astro_dist import errors, work
 from astro_dist.cluster.allocation import Allocation
+from astro_dist.processes import ALL_GPUS
 from astro_dist.train import loop, ranks
 
 
@@ -64,3 +65,14 @@ def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, orde
         monkeypatch.setenv("SLURM_LOCALID", str(task % 2))
         ranks._join_nodes()
         assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == (str(rank), str(task % 2))
+
+
+def test_ranks_of_a_pinned_worker_see_all_gpus(monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(ranks, "_tell", lambda call, environment, folder, run: told.append(environment))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    monkeypatch.setenv(ALL_GPUS, "5,7")
+    config = SimpleNamespace(autoencoder=SimpleNamespace(threads=1))
+    for rank in range(2):
+        ranks._start(work.Run(tmp_path, config, stage="autoencoder"), rank, 2, 1, tmp_path)
+    assert [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in told] == [("0", "5,7"), ("1", "5,7")]

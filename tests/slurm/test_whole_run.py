@@ -1,0 +1,40 @@
+"""The whole pipeline at toy size over two nodes with fake GPUs: byte for byte what a local run makes."""
+
+import os
+import subprocess
+
+import pytest
+
+from astro_dist.journal import read_journal
+from astro_dist.submit import queue_of
+from tests.end_to_end.conftest import ROOT, call, stable_digests, toy_run  # noqa: F401
+from tests.slurm.conftest import wait_until
+
+SITE = """
+resources: {cpus: 2, memory_gb: 3, minutes: 60}
+stages:
+  annotate: {workers: 2}
+  cutouts: {workers: 2, cpus: 4}
+  generate: {workers: 4, gpus: 1}
+  assemble: {workers: 2}
+"""
+FAKE = {"machine.fake_gpus": True, "machine.gpus": 1}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_pipeline_through_arrays_on_two_nodes(nodes_on, monkeypatch, toy_run, tmp_path):  # noqa: F811
+    monkeypatch.setenv("SLURM_CONF", nodes_on.environment["SLURM_CONF"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "site.yaml").write_text(SITE)
+    out = tmp_path / "run"
+    line = call("run", "--out", out, "--cluster", tmp_path / "site.yaml", extra=FAKE)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: not queue_of(out), 3000)
+    assert stable_digests(out) == stable_digests(toy_run[0])
+    hosts = {event["host"] for event in read_journal(out) if event["event"] == "done"}
+    assert hosts <= {"n1", "n2"}
+    starts = [(e["stage"], e["task"]) for e in read_journal(out) if e["event"] == "start"]
+    assert len(starts) == len(set(starts))
+    assert len(list((out / "logs" / "slurm").iterdir())) < 40
