@@ -192,6 +192,8 @@ class MachineConfig(Section):
     """The share of a GPU that a worker takes: 0.5 puts two workers on each."""
     task_limit_s: float | None = Field(default=None, gt=0)
     """Seconds of silence after which a worker is replaced; by default 20 usual tasks, at least 600 s."""
+    trackers: tuple[str, ...] = ()
+    """Trackers of Accelerate that hear the curves of trainings too, such as wandb; most use the network."""
     ray_address: str | None = None
     """Address of a running Ray cluster to join; by default a private one is started and ended."""
 

@@ -1,11 +1,21 @@
-"""Learning curves: JSON lines for the report and TensorBoard events, both cut back on resume."""
+"""Learning curves: JSON lines for the report and TensorBoard events, both cut back on resume.
+
+Other trackers are those of Accelerate, and off unless `machine.trackers` names them: most speak to a
+server on the network.
+"""
 
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker, filter_trackers, get_available_trackers
+
+from astro_dist.errors import ConfigError
 
 
 class Curves:
@@ -13,11 +23,18 @@ class Curves:
 
     A line holds ``step`` and the figures that were measured then, all floats. Lines after
     ``start`` belong to a training that was killed after its last checkpoint and are dropped. Of
-    several ranks only the one that ``leads`` writes.
+    several ranks only the one that ``leads`` writes. ``trackers`` hear the same figures.
     """
 
-    def __init__(self, logs: Path, stage: str, start: int, leads: bool = True) -> None:
-        self.leads = leads
+    def __init__(
+        self,
+        logs: Path,
+        stage: str,
+        start: int,
+        leads: bool = True,
+        trackers: Sequence[GeneralTracker] = (),
+    ) -> None:
+        self.leads, self.trackers = leads, trackers
         if not leads:
             return
         with warnings.catch_warnings():
@@ -38,6 +55,8 @@ class Curves:
         self.file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in whole.items()}}) + "\n")
         for name, value in whole.items():
             self.board.add_scalar(name, value, step)
+        for tracker in self.trackers:
+            tracker.log(whole, step=step)
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +67,32 @@ class Curves:
         if self.leads:
             self.file.close()
             self.board.close()
+            for tracker in self.trackers:
+                tracker.finish()
+
+
+def start_trackers(
+    accelerator: Accelerator, names: Sequence[str], project: str, logs: Path, settings: dict[str, Any]
+) -> Sequence[GeneralTracker]:
+    """Return Accelerate's trackers of these names, begun with the settings of a training.
+
+    Raises
+    ------
+    ConfigError
+        When the package of one is not installed.
+    """
+    known = sorted(str(name) for name in get_available_trackers())
+    if absent := [name for name in names if name not in known]:
+        raise ConfigError(
+            f"machine.trackers: {absent[0]} is not installed or no tracker of Accelerate's; "
+            f"install its package or name others ({', '.join(known)})"
+        )
+    if names:
+        folder = str(logs / "trackers")
+        accelerator.project_configuration.logging_dir = folder
+        accelerator.log_with = filter_trackers(list(names), folder)
+        accelerator.init_trackers(project, {key: str(value) for key, value in settings.items()})
+    return list(accelerator.trackers) if names else ()
 
 
 def _lines(path: Path) -> list[str]:

@@ -29,6 +29,9 @@ from astro_dist.train.config import TrainingConfig
 
 Image = NDArray[np.float32]
 GOLDEN_RATIO = 0.6180339887498949
+KEPT_BYTES = 10**9
+"""Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""
+BYTES_PER_PIXEL = 20
 
 
 class Reader(Protocol):
@@ -77,7 +80,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Cutout:
-    """The arrays of one cutout and what is known of its sky."""
+    """The arrays of one cutout and what is known of its sky; what is derived is made when first asked for."""
 
     u: Image
     mask: NDArray[np.uint8]
@@ -86,6 +89,22 @@ class Cutout:
     snr: Image
     fwhm_pix: float
     symmetries: tuple[int, ...]
+    kind: str
+
+    @functools.cached_property
+    def source(self) -> Image:
+        """The sky under a taper of its objects, in network range."""
+        return stretch(self.snr * source_taper(self.mask, self.fwhm_pix), 0.0, 1.0, self.kind)
+
+    @functools.cached_property
+    def peaks(self) -> Image:
+        """Each object painted with its own brightest pixel."""
+        return paint_peaks(self.u, self.instances)
+
+    @functools.cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Where objects are, as positions in the flat mask."""
+        return np.flatnonzero(self.mask)
 
 
 def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
@@ -147,6 +166,8 @@ class TrainingData:
         self.chosen = reader.select(split)
         self.kind = str(reader.attrs.get("stretch", "asinh"))
         size_pix = int(reader.attrs["size_pix"])
+        self.kept: dict[int, Cutout] = {}
+        self.room = KEPT_BYTES // (BYTES_PER_PIXEL * size_pix**2)
         if config.crop_pix > size_pix:
             raise ConfigError(
                 f"crop_pix {config.crop_pix} is larger than the cutouts of {size_pix} pixels; make it smaller"
@@ -182,10 +203,8 @@ class TrainingData:
         self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator
     ) -> tuple[NDArray[Any], ...]:
         side = self.config.crop_pix
-        crop = self._choose_crop(own.mask, rng)
-        source = stretch(own.snr * source_taper(own.mask, own.fwhm_pix), 0.0, 1.0, self.kind)
-        planes = np.stack([own.u, source, paint_peaks(own.u, own.instances)])[:, *crop]
-        sky = background_planes(donor.u, donor.mask, donor.valid)
+        crop = self._choose_crop(own, rng)
+        planes = np.stack([own.u[crop], own.source[crop], own.peaks[crop]])
         elsewhere = crop if same else self._place_crop(rng)
         turn = int(rng.choice(own.symmetries))
         other_turn = turn if same else int(rng.choice(donor.symmetries))
@@ -193,7 +212,8 @@ class TrainingData:
         mask = apply_symmetry(own.mask[crop], turn)
         latent = side // LATENT_FACTOR
         noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
-        background = apply_symmetry(sky[:, *elsewhere], other_turn)
+        sky = background_planes(donor.u[elsewhere], donor.mask[elsewhere], donor.valid[elsewhere])
+        background = apply_symmetry(sky, other_turn)
         return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32)
 
     def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -201,25 +221,34 @@ class TrainingData:
         y, x = (int(v) for v in rng.integers(0, room + 1, 2))
         return slice(y, y + self.config.crop_pix), slice(x, x + self.config.crop_pix)
 
-    def _choose_crop(self, mask: NDArray[np.uint8], rng: np.random.Generator) -> tuple[slice, slice]:
+    def _choose_crop(self, cutout: Cutout, rng: np.random.Generator) -> tuple[slice, slice]:
         """Place the crop anywhere, or, for the biased fraction, so that it holds one random object pixel."""
         anywhere = self._place_crop(rng)
         wanted, pick = rng.random(), rng.random()
-        places = np.flatnonzero(mask)
+        places, shape = cutout.places, cutout.mask.shape
         if wanted >= self.config.source_bias or len(places) == 0:
             return anywhere
         side = self.config.crop_pix
-        centre = np.unravel_index(places[int(pick * len(places))], mask.shape)
+        centre = np.unravel_index(places[int(pick * len(places))], shape)
         starts = []
-        for position, size, chance in zip(centre, mask.shape, rng.random(2), strict=True):
+        for position, size, chance in zip(centre, shape, rng.random(2), strict=True):
             low, high = max(0, int(position) - side + 1), min(size - side, int(position))
             starts.append(low + int(chance * (high - low + 1)))
         return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
 
     def _read(self, indices: list[int]) -> dict[int, Cutout]:
+        """Return cutouts by their index; those read last are kept, as many as `KEPT_BYTES` hold."""
         unique = sorted(set(indices))
-        image, mask, instances = (self.reader.read(name, unique) for name in ("image", "mask", "instances"))
-        return {i: self._cutout(i, image[k], mask[k], instances[k]) for k, i in enumerate(unique)}
+        if missing := [i for i in unique if i not in self.kept]:
+            image, mask, instances = (
+                self.reader.read(name, missing) for name in ("image", "mask", "instances")
+            )
+            for k, i in enumerate(missing):
+                self.kept[i] = self._cutout(i, image[k], mask[k], instances[k])
+        found = {i: self.kept[i] for i in unique}
+        for i in [*self.kept][: max(0, len(self.kept) - self.room)]:
+            del self.kept[i]
+        return found
 
     def _cutout(
         self, index: int, image: Image, mask: NDArray[np.uint8], instances: NDArray[np.uint16]
@@ -232,4 +261,5 @@ class TrainingData:
         names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
         beam = Beam(*(float(columns[name][index]) for name in names))
         u = stretch(snr, 0.0, 1.0, self.kind)
-        return Cutout(u, mask, instances, valid, snr, beam.fwhm_pix(pixel), _symmetries(beam, pixel))
+        known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel), self.kind)
+        return Cutout(u, mask, instances, valid, snr, *known)

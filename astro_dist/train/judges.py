@@ -54,7 +54,7 @@ class ViewData(TrainingData):
         return Views(*(np.stack(views) for views in zip(*pairs, strict=True)))
 
     def _pair(self, cutout: Cutout, rng: np.random.Generator) -> tuple[Image, Image]:
-        crop = self._choose_crop(cutout.mask, rng)
+        crop = self._choose_crop(cutout, rng)
         reach, room = self.config.shift_pix, cutout.mask.shape[0] - self.config.crop_pix
         shifts = rng.integers(-reach, reach + 1, 2)
         starts = [int(np.clip(s.start + d, 0, room)) for s, d in zip(crop, shifts, strict=True)]
@@ -89,7 +89,7 @@ class LabelledData(TrainingData):
         images, masks = [], []
         for index, rng in zip(indices, streams, strict=True):
             cutout = cutouts[index]
-            crop, turn = self._choose_crop(cutout.mask, rng), int(rng.choice(cutout.symmetries))
+            crop, turn = self._choose_crop(cutout, rng), int(rng.choice(cutout.symmetries))
             images.append(apply_symmetry(cutout.u[crop], turn))
             masks.append(apply_symmetry(cutout.mask[crop], turn))
         return Labelled(np.stack(images), np.stack(masks))

@@ -27,7 +27,7 @@ from astro_dist.models.device import autocast, choose_device, flushed_denormals,
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.checkpoint import Checkpoints
 from astro_dist.train.config import TrainingConfig
-from astro_dist.train.curves import Curves
+from astro_dist.train.curves import Curves, start_trackers
 from astro_dist.train.data import TrainingData
 from astro_dist.train.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
 from astro_dist.train.masks import MaskData, MasksObjective
@@ -91,6 +91,9 @@ class Training:
         self.state = State(self.accelerator, network, self.optimiser, config.ema_decay)
         layout = config.model_dump(mode="json", include=LAYOUT - {"checkpoint_every_s"})
         self.layouts = [{"from": 0, **layout}]
+        names = getattr(run.config.machine, "trackers", ())
+        project, settings = f"{run.root.name}-{run.stage}", config.model_dump()
+        self.trackers = start_trackers(self.accelerator, names, project, run.root / "logs", settings)
         self.checkpoints = Checkpoints(
             checkpoint_folder(run), self.accelerator.is_main_process, self.accelerator.wait_for_everyone
         )
@@ -106,7 +109,7 @@ class Training:
         saved_s = time.monotonic()
         with (
             shared_layers(self.objective.network, self.rank, self.config.ranks),
-            Curves(self.run.root / "logs", self.run.stage, start, self.rank == 0) as curves,
+            Curves(self.run.root / "logs", self.run.stage, start, self.rank == 0, self.trackers) as curves,
         ):
             for step, batches in self._batches(start):
                 done = step + 1

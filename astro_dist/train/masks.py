@@ -54,7 +54,7 @@ class MaskData(TrainingData):
         return MaskBatch(np.stack(planes), told, np.stack(noise), time_B)
 
     def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
-        crop, turn = self._choose_crop(cutout.mask, rng), int(rng.choice(cutout.symmetries))
+        crop, turn = self._choose_crop(cutout, rng), int(rng.choice(cutout.symmetries))
         mask, instances = (apply_symmetry(plane[crop], turn) for plane in (cutout.mask, cutout.instances))
         return mask, instances
 

@@ -48,7 +48,7 @@ def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
     logs = run.root / "logs"
     logs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=logs if allocation else None) as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         if allocation is None:
             children = [_start(run, rank, ranks, port, folder) for rank in range(ranks)]
         else:
@@ -153,7 +153,8 @@ def _raise_first(folder: Path, ranks: int, children: list[subprocess.Popen[bytes
         raise RuntimeError(f"a rank died (exit codes {codes}); the worker's log in logs/ has its last words")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("", 0))
         return int(listener.getsockname()[1])

@@ -7,11 +7,25 @@ of sums. torch's own SyncBatchNorm does the first on GPUs alone.
 import contextlib
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all ranks; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient)
 
 
 @contextlib.contextmanager
@@ -40,7 +54,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> 
     axes = [0, *range(2, x.ndim)]
     variance, mean = torch.var_mean(x.float(), axes, correction=0)
     # The variance of all is the mean variance plus the variance of the means.
-    mean, square, within = all_reduce(torch.stack([mean, mean**2, variance])) / ranks
+    mean, square, within = _Sum.apply(torch.stack([mean, mean**2, variance])) / ranks
     variance = within + square - mean**2
     count = ranks * x.numel() // x.shape[1]
     with torch.no_grad():

@@ -1,7 +1,11 @@
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from tests.end_to_end.conftest import ROOT, TRAIN_TINY, shrunk
 
@@ -18,11 +22,55 @@ def test_the_submitit_recipe_runs_a_pipeline(toy_run, tmp_path):
     assert list(logs.iterdir())
 
 
+ACCELERATE = ["bash", "jobs/train_accelerate.sh", "2"]
+RAY = [sys.executable, "jobs/train_ray.py", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+TORCHRUN += ["astro_dist", "train"]
+ITSELF = [sys.executable, "-m", "astro_dist", "train"]
+RANKS = ["--set", "byol.ranks=2"]
+TOY = {"preset": "tiny", "steps": 4, "batch_size": 4, "crop_pix": 32, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(toy_run):
+    """The digests of what each launcher published, by its name."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("start", "extra"),
+    [
+        pytest.param(ACCELERATE, [], id="accelerate"),
+        pytest.param(RAY, [], id="ray"),
+        pytest.param(TORCHRUN, RANKS, id="torchrun", marks=pytest.mark.soak),
+        pytest.param(ITSELF, RANKS, id="itself", marks=pytest.mark.soak),
+    ],
+)
+def test_every_launcher_trains_to_the_same_bytes(toy_run, trained, tmp_path, start, extra):
+    """Two ranks of one training, started by Accelerate, Ray Train, torchrun or astro-dist itself."""
+    out = tmp_path / "run"
+    shutil.copytree(toy_run[0], out)
+    settings = [part for key, value in TOY.items() for part in ("--set", f"byol.{key}={value}")]
+    line = [*start, "byol", str(TRAIN_TINY), "--out", str(out), *shrunk(), *settings, *extra]
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": tools, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    published = json.loads((out / "ledger" / "byol.json").read_text())
+    assert published["facts"]["steps"] == 4
+    assert published["basis"]["settings"]["byol"]["ranks"] == 2
+    trained[start[1]] = published["files"]
+    assert len({json.dumps(files) for files in trained.values()}) == 1
+
+
 def test_recipes_are_short_and_scripts_are_shell(tmp_path):
-    for path in (ROOT / "jobs").glob("*.py"):
+    for path in (ROOT / "jobs").glob("*.*"):
         assert len(path.read_text().splitlines()) <= 40
     for path in [*(ROOT / "slurm").glob("*.sbatch"), ROOT / "slurm" / "env.sh"]:
         assert len(path.read_text().splitlines()) <= 40
+    for path in [*(ROOT / "slurm").glob("*.sbatch"), *(ROOT / "jobs").glob("*.sh")]:
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
 
 

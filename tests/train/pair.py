@@ -22,9 +22,11 @@ from torch import nn
 from astro_dist import work
 from astro_dist.errors import StoppedError
 from astro_dist.models import device
+from astro_dist.models.autoencoder import build_autoencoder
 from astro_dist.seeds import stream
-from astro_dist.train import loop
-from astro_dist.train.config import SegmenterConfig
+from astro_dist.train import loop, stages
+from astro_dist.train.config import AutoencoderConfig, SegmenterConfig
+from tests.train.conftest import SECTIONS, ToyReader, write_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,6 +150,29 @@ def drifting_fit(root):
 
     with mock.patch.object(loop.Training, "_step", drift):
         return fit(root, ranks=2)
+
+
+def train_stage(root, stage, **settings):
+    """Train a real network of the tiny preset on toy cutouts; return the losses of its steps."""
+    device.pin(1)
+    common = {"preset": "tiny", "steps": 5, "batch_size": 4, "crop_pix": 32, "threads": 1, "precision": "no"}
+    section = {"autoencoder": AutoencoderConfig, **SECTIONS}[stage](**{**common, **settings})
+    config = SimpleNamespace(seed=3, machine=None, **{stage: section})
+    run = work.for_stage(work.Run(Path(root), config), getattr(stages, stage.upper()), "f" * 64)
+    with mock.patch.object(loop, "LOG_EVERY", 1):
+        loop.train(run)
+    lines = (Path(root) / "logs" / f"{stage}.curve.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def prepare_stage(root):
+    """Make what `train_stage` needs: toy cutouts, and an autoencoder for the diffusion."""
+    reader = ToyReader()
+    for stage in ("autoencoder", *SECTIONS):
+        (Path(root) / "models" / f".{stage}.ffffffffffff.part").mkdir(parents=True)
+    write_store(Path(root) / "cutouts.zarr", reader)
+    torch.manual_seed(1)
+    build_autoencoder("tiny").save_pretrained(Path(root) / "models" / "autoencoder")
 
 
 def summary(root):

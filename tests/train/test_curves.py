@@ -1,6 +1,10 @@
 import json
 
-from astro_dist.train.curves import Curves
+import pytest
+from accelerate import Accelerator
+
+from astro_dist.errors import ConfigError
+from astro_dist.train.curves import Curves, start_trackers
 
 
 def read(path):
@@ -33,3 +37,14 @@ def test_a_following_rank_writes_nothing(tmp_path):
     with Curves(tmp_path, "diffusion", 0, leads=False) as curves:
         curves.add(10, loss=1.0)
     assert not list(tmp_path.iterdir())
+
+
+def test_other_trackers_hear_the_same(tmp_path):
+    accelerator = Accelerator(cpu=True)
+    with pytest.raises(ConfigError, match=r"machine.trackers: horses is not installed .*tensorboard"):
+        start_trackers(accelerator, ["horses"], "run", tmp_path, {})
+    assert start_trackers(accelerator, [], "run", tmp_path, {}) == ()
+    trackers = start_trackers(accelerator, ["tensorboard"], "run-byol", tmp_path, {"lr": 0.1})
+    with Curves(tmp_path, "byol", 0, trackers=trackers) as curves:
+        curves.add(10, loss=1.0)
+    assert list((tmp_path / "trackers" / "run-byol").rglob("events.*"))

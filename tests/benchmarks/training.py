@@ -1,0 +1,100 @@
+"""What the loop costs: ``python -m tests.benchmarks.training CUTOUTS [STEPS] [ROUNDS]``.
+
+The training of `autoencoder` beside a bare PyTorch loop on batches that are in memory, in turns: the same
+network, batch, precision, optimiser, clipping and threads, without averages, curves, reading and
+checkpoints. And the share of its time that the loop waits for samples. CUTOUTS is a ``cutouts.zarr``.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from astro_dist import work
+from astro_dist.models.device import autocast, flushed_denormals, pin
+from astro_dist.store.reader import StoreReader
+from astro_dist.train import loop, stages
+from astro_dist.train.config import AutoencoderConfig
+
+WARM_UP = 2
+
+
+def time_bare(training, steps):
+    """Seconds per step of a plain loop over batches in memory."""
+    objective, config = training.objective, training.config
+    size = config.batch_size
+    batches = [training.data.batch(n * size, size) for n in range(2)]
+    network = objective.network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=1e-4, betas=loop.BETAS, weight_decay=loop.WEIGHT_DECAY
+    )
+    seconds = []
+    with flushed_denormals():
+        for step in range(steps):
+            begin = time.perf_counter()
+            with autocast(training.device, training.precision):
+                loss, _ = objective.loss(network, batches[step % 2], training.device)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            loss.item()
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[WARM_UP:])
+
+
+def time_ours(training, steps):
+    """Seconds per step of the loop, and those of them that it waited for samples."""
+    waits, begins, batches = [], [], training._batches
+
+    def timed(start):
+        source = batches(start)
+        while True:
+            begins.append(time.perf_counter())
+            batch = next(source, None)
+            waits.append(time.perf_counter() - begins[-1])
+            if batch is None:
+                return
+            yield batch
+
+    training._batches = timed
+    with flushed_denormals():
+        training.fit()
+    both = zip(begins[WARM_UP:], begins[WARM_UP + 1 :], strict=False)
+    return statistics.median(b - a for a, b in both), statistics.median(waits[WARM_UP:steps])
+
+
+def make(cutouts, folder, steps):
+    """Return a training of the real size."""
+    config = AutoencoderConfig(preset="small", steps=steps, batch_size=32, crop_pix=64, lr=1e-4)
+    whole = SimpleNamespace(seed=1, machine=None, autoencoder=config)
+    run = work.for_stage(work.Run(Path(folder), whole), stages.AUTOENCODER, "f" * 64)
+    pin(config.threads)
+    torch.manual_seed(1)
+    objective, samples = loop._build(run, config, StoreReader(Path(cutouts)))
+    return loop.Training(run, config, objective, samples("train"), None)
+
+
+def main(cutouts, steps=12, rounds=3):
+    ratios, shares = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            bare = time_bare(make(cutouts, folder, steps), steps)
+            ours, wait = time_ours(make(cutouts, folder, steps), steps)
+        ratios.append(bare / ours)
+        shares.append(wait / ours)
+        print(
+            f"bare {1e3 * bare:.1f} ms per step, ours {1e3 * ours:.1f} ms, of it waiting {1e3 * wait:.2f} ms"
+        )
+    print(
+        f"throughput beside the bare loop {statistics.median(ratios):.3f} "
+        f"({min(ratios):.3f}-{max(ratios):.3f}), waiting {100 * statistics.median(shares):.1f} % of the time"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))
