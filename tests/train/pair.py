@@ -8,7 +8,6 @@ import hashlib
 import importlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from astro_dist.models.autoencoder import build_autoencoder
 from astro_dist.seeds import stream
 from astro_dist.train import loop, stages
 from astro_dist.train.config import AutoencoderConfig, SegmenterConfig
+from astro_dist.train.ranks import free_port
 from tests.train.conftest import SECTIONS, ToyReader, write_store
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +35,7 @@ class Pair:
     """Two rank processes that do what they are told."""
 
     def __init__(self):
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        port = free_port()
         common = {**os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         self.ranks = [
@@ -113,6 +111,16 @@ def fit(root, until=None, norm=False, validate=False, **settings):
     """
     with mock.patch.object(loop, "LOG_EVERY", 1):
         return _fit(Path(root), until, norm, validate, settings)
+
+
+def fit_as_rank(root, rank, port, **settings):
+    """Be one rank of a toy training that keeps a checkpoint of every step."""
+    ranks = settings.get("ranks", 1)
+    if ranks > 1:
+        meeting = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+        meeting |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in meeting.items()})
+    fit(root, checkpoint_every_s=1e-9, **settings)
 
 
 def _fit(root, until, norm, validate, settings):
