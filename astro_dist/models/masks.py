@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diffusers import ConfigMixin, ModelMixin, UNet2DModel
+from diffusers import ConfigMixin, DPMSolverMultistepScheduler, ModelMixin, UNet2DModel
 from diffusers.configuration_utils import register_to_config
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -105,7 +105,7 @@ class MaskDenoiser(ModelMixin, ConfigMixin):
         self.told_in = nn.Linear(TOLD, 4 * unet["block_out_channels"][0])
 
     def forward(self, noisy_BChw: Tensor, timestep: Tensor, told_BT: Tensor) -> Tensor:
-        """Return the predicted velocity (B, C, h, w) float32."""
+        """Return the planes without their noise, (B, C, h, w) float32."""
         return self.drawer(noisy_BChw, timestep, self.told_in(told_BT)).sample.float()
 
 
@@ -118,6 +118,21 @@ def mask_noise_shape(size_pix: int) -> tuple[int, int, int]:
 def build_mask_denoiser(preset: str) -> MaskDenoiser:
     """Return an untrained network of a preset."""
     return MaskDenoiser(PRESETS[preset].masks)
+
+
+def build_mask_scheduler() -> DPMSolverMultistepScheduler:
+    """Return the noise schedule of masks.
+
+    The network predicts the planes themselves: they vary little, whereas noise in 16 pixels of 3 planes is
+    more than the narrow layers of a small network can hand through.
+    """
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        use_lu_lambdas=False,
+    )
 
 
 def load_mask_denoiser(folder: Path) -> MaskDenoiser:

@@ -59,7 +59,7 @@ tags: [astro_dist, radio-astronomy, diffusion, masks]
 Draws class masks with their objects from the class that is to be the highest, and from beam, noise and
 survey. Trained on the masks of the train split, turned.
 
-{facts}* loss: squared error of the velocity with weight 1 + {mask_weight:g} near objects
+{facts}* loss: squared error of the planes with weight 1 + {mask_weight:g} near objects
 
 Load: `astro_dist.models.masks.load_mask_denoiser(folder)`.
 """

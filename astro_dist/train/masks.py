@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from astro_dist.models.denoiser import build_scheduler
-from astro_dist.models.masks import build_mask_denoiser, fold, mask_noise_shape, tell, to_planes
+from astro_dist.models.masks import (
+    build_mask_denoiser,
+    build_mask_scheduler,
+    fold,
+    mask_noise_shape,
+    tell,
+    to_planes,
+)
 from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.seeds import stream
 from astro_dist.sky.beams import apply_symmetry
@@ -22,6 +28,8 @@ from astro_dist.train.cards import write_masks_card
 from astro_dist.train.config import MasksTrainingConfig
 from astro_dist.train.data import GOLDEN_RATIO, Image, TrainingData
 from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
+
+LEAST_VARIANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,12 @@ class MaskData(TrainingData):
 
 
 class MasksObjective:
-    """Mean squared error of the predicted velocity of the planes, heavier near objects."""
+    """Mean squared error of the planes, weighted as that of their velocity is, and heavier near objects."""
 
     def __init__(self, config: MasksTrainingConfig, device: str) -> None:
         self.config = config
         self.network: Any = build_mask_denoiser(config.preset)
-        # Velocity on a cosine schedule, whatever the preset does with images.
-        self.scheduler = build_scheduler("tiny")
+        self.scheduler = build_mask_scheduler()
         self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
 
     def loss(self, network: nn.Module, batch: MaskBatch, device: str) -> tuple[torch.Tensor, Figures]:
@@ -75,7 +82,10 @@ class MasksObjective:
         noisy_BChw, timestep_B, wanted = add_noise(
             self.scheduler, self.alpha_bar_T, clean_BChw, tensors["noise_BChw"], tensors["time_B"]
         )
-        error_Bhw = ((network(noisy_BChw, timestep_B, tensors["told_BT"]) - wanted) ** 2).mean(1)
+        # An error of the velocity is one of the planes over the noise: eq. 9 of Salimans & Ho 2022.
+        variance_B11 = (1 - self.alpha_bar_T[timestep_B]).clamp(min=LEAST_VARIANCE)[:, None, None]
+        output_BChw = network(noisy_BChw, timestep_B, tensors["told_BT"])
+        error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
         near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
         near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * near_Bhw)).mean()

@@ -57,15 +57,18 @@ def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
 def add_noise(
     scheduler: Any, alpha_bar_T: Tensor, clean_BChw: Tensor, noise_BChw: Tensor, time_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return noisy samples, their steps, and what a network is to say of them: noise or velocity."""
+    """Return noisy samples, their steps, and what a network is to say of them."""
     timestep_B = (time_B * len(alpha_bar_T)).long()
     alpha_bar_B111 = alpha_bar_T[timestep_B][:, None, None, None]
     signal, sigma = alpha_bar_B111.sqrt(), (1 - alpha_bar_B111).sqrt()
-    wanted = noise_BChw
-    if scheduler.config.prediction_type == "v_prediction":
+    wanted = {
+        "epsilon": noise_BChw,
         # Eq. D of Salimans & Ho 2022 (progressive distillation), section 4.
-        wanted = signal * noise_BChw - sigma * clean_BChw
-    return signal * clean_BChw + sigma * noise_BChw, timestep_B, wanted
+        "v_prediction": signal * noise_BChw - sigma * clean_BChw,
+        "sample": clean_BChw,
+    }
+    noisy_BChw = signal * clean_BChw + sigma * noise_BChw
+    return noisy_BChw, timestep_B, wanted[scheduler.config.prediction_type]
 
 
 class Reconstruction(nn.Module):

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.mask_iou RUN [N [SETTING ...]]
 
-With settings such as ``generate.steps=5`` or ``generate.guidance.mask=1.5`` it is done again for each: what
-steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own models and
+With settings such as ``generate.guidance.mask=1.5`` or ``generate.sampler=heun,generate.steps=5`` it is done
+again for each: what samplers, steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own models and
 settings for masks of its validation and test splits, and prints the intersection over union of islands
 (5 sigma seeds, 3 sigma edges) and masks. The same measure of the real cutouts is the figure to compare with.
 A network that draws sources on an empty sky is judged in noise: around the sources, which hold some of their
@@ -118,7 +118,9 @@ def main(root, n=96, *settings):
     names = ("all", "compact", "extended", "spurious")
     for setting in settings or (None,):
         tree = load_yaml(root / "config.yaml")
-        config = resolve(tree if setting is None else apply_set(tree, setting))
+        for assignment in setting.split(",") if setting else ():
+            tree = apply_set(tree, assignment)
+        config = resolve(tree)
         rows, apart, fluxes, drawn = compare(for_stage(Run(root, config), GENERATE, "0" * 64), int(n))
         print(f"{drawn} masks of the {' and '.join(SPLITS)} split of {root}, {setting or 'as set'}")
         print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))

@@ -9,8 +9,7 @@ from astro_dist.generate.config import MasksConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.ledger import Published
-from astro_dist.models.denoiser import build_scheduler
-from astro_dist.models.masks import build_mask_denoiser
+from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler
 from astro_dist.stages import Config, pipeline
 from astro_dist.work import for_stage
 from tests.generate import small_run
@@ -27,7 +26,7 @@ def maker(root):
     # Untrained, it draws empty masks: push its planes over the edge of objects here and there.
     torch.nn.init.normal_(network.drawer.conv_out.bias, std=2)
     network.save_pretrained(folder)
-    build_scheduler("tiny").save_pretrained(folder / "scheduler")
+    build_mask_scheduler().save_pretrained(folder / "scheduler")
     return StampMaker(for_stage(small_run.make_pipeline(root, masks=MODEL).run, GENERATE, "f" * 64))
 
 
