@@ -3,8 +3,8 @@
     python -m tests.benchmarks.mask_iou RUN [N [SETTING ...]]
 
 With settings such as ``generate.guidance.mask=1.5`` or ``generate.sampler=heun,generate.steps=5`` it is done
-again for each: what samplers, steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own models and
-settings for masks of its validation and test splits, and prints the intersection over union of islands
+again for each: what samplers, steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own
+models and settings for masks of its validation and test splits, and prints the intersection over union of islands
 (5 sigma seeds, 3 sigma edges) and masks. The same measure of the real cutouts is the figure to compare with.
 A network that draws sources on an empty sky is judged in noise: around the sources, which hold some of their
 own, and also on top of them, as on a map. A network that always draws the mean of what a mask allows would do

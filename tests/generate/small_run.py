@@ -70,12 +70,12 @@ def add_cutouts(root: Path, n=12, objects=True):
     publish_store(root / "cutouts.zarr", "cutouts", SIZE, n, columns, attrs)
 
 
-def add_models(root: Path):
+def add_models(root: Path, target="source"):
     """Write untrained networks of the tiny preset."""
     silence()
     torch.manual_seed(5)
     build_autoencoder("tiny").save_pretrained(root / "models" / "autoencoder", safe_serialization=True)
-    save_denoiser(build_denoiser("tiny"), build_scheduler("tiny"), root / "models" / "diffusion")
+    save_denoiser(build_denoiser("tiny", target), build_scheduler("tiny"), root / "models" / "diffusion")
 
 
 def make_config(executor="serial", workers=None, **generate):

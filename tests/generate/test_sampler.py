@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import GenerateConfig, GuidanceConfig
 from astro_dist.generate.sampler import Sampler
 from astro_dist.models.device import pin
+from astro_dist.models.presets import FACTS, PRESETS, find_skips
 from astro_dist.models.solvers import SolverName
 from astro_dist.seeds import stream
 from astro_dist.store.reader import StoreReader
@@ -86,6 +89,24 @@ def test_without_conditions_none_of_them_matters(inputs, conditions, noise):
     unled = open_sampler(inputs, guidance={"mask": 0, "background": 0})
     other = read(inputs, [Choice(5, 1, 0)] * 4)
     assert np.array_equal(unled.draw(other, noise), unled.draw(conditions, noise))
+
+
+def test_the_improved_arm_draws_whole_stamps_and_is_told_beam_and_noise(tmp_path, monkeypatch, noise):
+    tiny = PRESETS["tiny"]
+    told = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
+    unet = tiny.unet | {"class_embed_type": "projection", "projection_class_embeddings_input_dim": FACTS}
+    schedule = tiny.schedule | {"rescale_betas_zero_snr": True}
+    arm = replace(tiny, conditioner=told, unet=unet, schedule=schedule)
+    monkeypatch.setitem(PRESETS, "tiny", arm)
+    small_run.add_cutouts(tmp_path)
+    small_run.add_models(tmp_path, target="stamp")
+    given = read(tmp_path, CHOICES)
+    for name in ("dpm++", "ddim", "ddpm", "heun"):
+        sampler = open_sampler(tmp_path, sampler=name)
+        drawn = sampler.draw(given, noise, range(4))
+        assert np.isfinite(drawn).all()
+        other = replace(given, facts_BF=given.facts_BF + 1)
+        assert np.abs(sampler.draw(other, noise, range(4)) - drawn).max() > 1e-5
 
 
 def test_eta_without_ddim_is_refused():
