@@ -10,7 +10,7 @@ import pytest
 
 from astro_dist.files import tree_digests
 from tests.end_to_end.conftest import TRAIN_TINY, run, shrunk
-from tests.slurm.conftest import ROOT, batch, submit, wait_for_state, wait_until
+from tests.slurm.conftest import ROOT, batch, job_facts, submit, wait_for_state, wait_until
 
 OPTIONS = ("-N2", "--gpus-per-node=2", "--cpus-per-task=4", "--mem-per-cpu=100", f"--chdir={ROOT}")
 STEPS = 400
@@ -37,34 +37,51 @@ def test_four_ranks_on_two_nodes_give_the_losses_of_four_ranks_on_one(slurm_clus
     assert weights[0] == weights[1]
 
 
-def arguments(out):
-    settings = {"threads": 1, "steps": STEPS, "checkpoint_every_s": 0.1}
+def arguments(out, checkpoint_every_s):
+    settings = {"threads": 1, "steps": STEPS, "checkpoint_every_s": checkpoint_every_s}
     extra = {f"autoencoder.{name}": value for name, value in settings.items()}
     return ["autoencoder", str(TRAIN_TINY), "--out", str(out), *shrunk({**extra, "machine.fake_gpus": True})]
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-def test_a_node_without_power_costs_no_more_than_the_steps_since_the_checkpoint(nodes_on, tmp_path):
-    """The script that users have, its requeue by Slurm included, and the command it stands for."""
-    sky, out = tmp_path / "alone", tmp_path / "nodes"
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """An undisturbed training on four ranks of this machine, and the cutouts it was given."""
+    sky, out = (tmp_path_factory.mktemp("alone") / name for name in ("sky", "run"))
     done = run(sky, "--to", "cutouts")
     assert done.returncode == 0, done.stderr
     shutil.copytree(sky, out)
-    line = [sys.executable, "-m", "astro_dist", "train", *arguments(sky), "--on", "serial"]
-    done = subprocess.run([*line, "--set", "autoencoder.ranks=4"], check=False, cwd=ROOT)
-    assert done.returncode == 0
-    script = (ROOT / "slurm" / "train.sbatch", *arguments(out))
+    line = [sys.executable, "-m", "astro_dist", "train", *arguments(out, 30), "--on", "serial"]
+    subprocess.run([*line, "--set", "autoencoder.ranks=4"], check=True, cwd=ROOT)
+    return sky, out
+
+
+def cut_the_power(cluster, job):
+    cluster.off("n2")
+    wait_until(lambda: cluster.states()[1].startswith("down"))
+    cluster.on("n2")
+
+
+def ask_for_a_stop(cluster, job):
+    cluster.run("scancel", "--batch", "--signal=TERM", str(job))
+    wait_until(lambda: job_facts(cluster, job)["Restarts"] == "1")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("fault", "checkpoint_every_s"), [(cut_the_power, 0.1), (ask_for_a_stop, 3600)])
+def test_a_training_goes_on_from_its_checkpoint(nodes_on, alone, tmp_path, fault, checkpoint_every_s):
+    """Through the script that users have; a stop that is asked for leaves a checkpoint of its own."""
+    out = tmp_path / "run"
+    shutil.copytree(alone[0], out)
+    script = (ROOT / "slurm" / "train.sbatch", *arguments(out, checkpoint_every_s))
     log = f"--output={tmp_path}/log"
     job = int(nodes_on.run("sbatch", "--parsable", *OPTIONS, log, *map(str, script)).stdout)
-    wait_until(lambda: list(out.glob("checkpoints/*/step-*")))
-    nodes_on.off("n2")
-    wait_until(lambda: nodes_on.states()[1].startswith("down"))
-    saved = max(int(path.name.removeprefix("step-")) for path in out.glob("checkpoints/*/step-*"))
-    assert saved < STEPS
-    nodes_on.on("n2")
+    wait_until(lambda: (out / "logs/autoencoder.curve.jsonl").exists() and len(curve(out)) > 2)
+    fault(nodes_on, job)
+    saved = [int(path.name.removeprefix("step-")) for path in out.glob("checkpoints/*/step-*")]
+    assert 0 < max(saved) < STEPS
     facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=1800)
     assert facts["JobState"] == "COMPLETED", (tmp_path / "log").read_text()
     assert facts["Restarts"] == "1"
-    assert curve(out) == pytest.approx(curve(sky), rel=1e-6)
-    assert tree_digests(out / "models") == tree_digests(sky / "models")
+    assert curve(out) == pytest.approx(curve(alone[1]), rel=1e-6)
+    assert tree_digests(out / "models") == tree_digests(alone[1] / "models")
