@@ -3,14 +3,14 @@
     python -m tests.benchmarks.mask_iou RUN [N [SETTING ...]]
 
 With settings such as ``generate.guidance.mask=1.5`` or ``generate.sampler=heun,generate.steps=5`` it is done
-again for each: what samplers, steps, guidance and conditions are worth. Draws N stamps (96 by default) with the run's own
-models and settings for masks of its validation and test splits, and prints the intersection over union of islands
-(5 sigma seeds, 3 sigma edges) and masks. The same measure of the real cutouts is the figure to compare with.
-A network that draws sources on an empty sky is judged in noise: around the sources, which hold some of their
-own, and also on top of them, as on a map. A network that always draws the mean of what a mask allows would do
-best here, so each mask is drawn twice, and a row says by how much of their brightness the pixels of the two
-draws differ. Last comes the flux of drawn objects over that of the real objects of the same masks (peak above
-5 sigma), in dex: median and half the width of the central 68 %.
+again for each: what samplers, steps, guidance and conditions are worth. Draws N stamps (96 by default) with
+the run's own models and settings for masks of its validation and test splits, and prints the intersection
+over union of islands (5 sigma seeds, 3 sigma edges) and masks. The same measure of the real cutouts is the
+figure to compare with. A network that draws sources on an empty sky is judged in noise: around the sources,
+which hold some of their own, and also on top of them, as on a map. A network that always draws the mean of
+what a mask allows would do best here, so each mask is drawn twice, and a row says by how much of their
+brightness the pixels of the two draws differ. Last comes the flux of drawn objects over that of the real
+objects of the same masks (peak above 5 sigma), in dex: median and half the width of the central 68 %.
 """
 
 import sys
