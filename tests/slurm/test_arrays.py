@@ -2,6 +2,7 @@
 
 import pytest
 
+from astro_dist.journal import read_journal
 from astro_dist.status import status_lines
 from astro_dist.submit import cancel_run, log_folder
 from tests.slurm.conftest import wait_until
@@ -80,3 +81,15 @@ def test_cancelled_jobs_do_not_come_back_and_the_same_command_goes_on(nodes, tmp
     wait_for_end(root)
     assert digests(root) == expected(tmp_path, tree)
     assert not done & set(starts(root) - before)
+
+
+@pytest.mark.soak
+def test_a_stage_over_two_nodes_is_one_job_with_ray_on_both(nodes, tmp_path):
+    tree = {"shards": {"pause_s": 1.0, "count": 24}, "machine": {"gpus": 4, "fake_gpus": True}}
+    site, root = small_site(tmp_path, {"shards": {"workers": 1, "nodes": 2, "gpus": 2}}), tmp_path / "run"
+    first, _ = submit(root, site, tree)
+    assert first.split()[:2] == ["shards", "job"]
+    wait_for_end(root)
+    assert digests(root) == expected(tmp_path, {"shards": tree["shards"]})
+    hosts = {event["host"] for event in read_journal(root) if event["event"] == "done"}
+    assert hosts == {"n1", "n2"}

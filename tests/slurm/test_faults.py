@@ -25,6 +25,7 @@ from tests.slurm.small_site import (
 
 TREE = {"shards": {"pause_s": 0.7, "count": 24}}
 CHANCE = random.Random(5)
+FAULTS = int(os.environ.get("FAULTS", "20"))
 
 
 def requeue(cluster, root):
@@ -101,12 +102,12 @@ def test_a_fault_costs_the_tasks_it_hits(nodes, tmp_path, fault):
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("fault", [requeue, kill, preempt, power_off])
-def test_twenty_faults_of_a_kind(nodes, tmp_path, fault):
+def test_many_faults_of_a_kind(nodes, tmp_path, fault):
     total = rounds = repeated = 0
-    while total < 20:
+    while total < FAULTS:
         folder = tmp_path / str(rounds)
         folder.mkdir()
-        cost, happened = disturb(nodes, folder / "run", small_site(folder), fault, 20 - total)
+        cost, happened = disturb(nodes, folder / "run", small_site(folder), fault, FAULTS - total)
         repeated += check(nodes, folder / "run", folder, cost)
         total, rounds = total + happened, rounds + 1
     print(f"{fault.__name__}: {total} faults, {rounds} runs, {repeated} tasks repeated")
@@ -139,7 +140,7 @@ def test_the_one_who_submits_is_killed_and_comes_back(nodes, tmp_path):
     """Wherever it dies, the same command queues what is missing and nothing twice."""
     code = "import json,sys; from pathlib import Path; from tests.slurm.small_site import *; "
     code += f"submit(Path(sys.argv[1]), small_site(Path(sys.argv[2])), {TREE!r})"
-    for number in range(20):
+    for number in range(FAULTS):
         folder = tmp_path / str(number)
         folder.mkdir()
         driver = subprocess.Popen([sys.executable, "-c", code, str(folder / "run"), str(folder)], cwd=ROOT)
