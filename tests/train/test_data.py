@@ -1,5 +1,7 @@
 from dataclasses import fields
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -132,3 +134,19 @@ def test_a_background_is_of_the_same_survey(reader):
     skies = [np.median(sky[sky != 0]) > 3 for sky in batch.background_B2SS[:, 0]]
     assert levels == skies
     assert len(set(levels)) == 2
+
+
+def test_a_resumed_training_sees_the_same_samples_whatever_was_kept(reader):
+    """In the middle of an epoch, from a reader that has read nothing yet, or that keeps next to nothing."""
+    whole, resumed, forgetful = make(reader), make(reader), make(reader)
+    forgetful.room = 1
+    for first in range(0, 12, 4):
+        forgetful.batch(first, 4)
+        whole.batch(first, 4)
+        assert len(forgetful.kept) <= 1
+    expected = whole.batch(12, 4)
+    for data in (resumed, forgetful):
+        batch = data.batch(12, 4)
+        for field in dataclasses.fields(batch):
+            assert np.array_equal(getattr(batch, field.name), getattr(expected, field.name))
+    assert 1 < len(whole.kept) <= reader.count
