@@ -1,6 +1,5 @@
-from dataclasses import fields
-
 import dataclasses
+from dataclasses import fields
 
 import numpy as np
 import pytest
