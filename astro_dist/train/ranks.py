@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -73,8 +74,16 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> None:
             if deadline_s == math.inf:
                 deadline_s = time.monotonic() + GRACE_S
                 for child in children:
-                    child.terminate()
+                    _ask_to_stop(child)
         time.sleep(0.1)
+
+
+def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
+    """Ask ranks for a clean stop through their input: `srun` answers a signal by killing them."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(b"s")
+        child.stdin.flush()
 
 
 def _start(run: work.Run, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -174,8 +183,9 @@ def _join_nodes() -> None:
 
 
 def _end_with_pipe() -> None:
-    """Live no longer than the process that started this rank, on whichever node that is."""
-    os.read(0, 1)
+    """Obey the process that started this rank, on whichever node that is, and live no longer than it."""
+    while os.read(0, 1):
+        os.kill(os.getpid(), signal.SIGTERM)
     os._exit(1)
 
 
