@@ -7,7 +7,7 @@ from typing import Any
 
 from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedType, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
 from astro_dist.errors import ConfigError
 from astro_dist.train.config import TrainingConfig
@@ -35,6 +35,10 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
         raise _refusal(config, f"{launched} were started")
     plugin = None if config.strategy == "ddp" else _deepspeed_plugin(config, precision)
     handlers: list[Any] = []
+    if config.ranks > 2:
+        # Else torch groups the gradients anew after the first step, and sums of more than two ranks come in
+        # another order: a training that goes on would not have the bits of one left alone.
+        handlers.append(DistributedDataParallelKwargs(find_unused_parameters=True))
     if device == "cpu" and (config.ranks > 1 or plugin is not None):
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
