@@ -1,0 +1,71 @@
+"""The weights that come with the package: small enough, what their card says, and of use."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from astro_dist.config import load_yaml
+from astro_dist.models.autoencoder import decode, encode, load_autoencoder
+from astro_dist.models.denoiser import build_denoiser, load_denoiser
+from astro_dist.sky.stretch import stretch, unstretch
+from astro_dist.stages import resolve
+from astro_dist.train.start import SHIPPED, find_start, start_files
+from tests.end_to_end.conftest import ROOT
+
+NAMES = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
+HEADLINES = {
+    ("segmentation_ratio", "generated"): 3,
+    ("island_ratio", "generated"): 3,
+    ("flux_bias_dex", "generated"): 3,
+    ("ssim", "generated"): 3,
+    ("frechet", "real"): 2,
+    ("frechet", "generated"): 2,
+}
+
+
+def test_the_quick_start_uses_them():
+    config = resolve(load_yaml(ROOT / "configs" / "quickstart.yaml"))
+    for section in (config.autoencoder, config.diffusion):
+        assert section.start_from in NAMES
+        assert section.steps == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_safetensors_of_at_most_30_mb(name):
+    files = [path for stage in ("autoencoder", "diffusion") for path in start_files(name, stage)]
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert sum(path.stat().st_size for path in files) < 30e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_has_the_measured_figures_and_the_terms(name):
+    card = (SHIPPED / name / "README.md").read_text()
+    figures = json.loads((SHIPPED / name / "metrics.json").read_text())["figures"]
+    values = {(f["name"], f["row"]): f["value"] for f in figures}
+    for key, digits in HEADLINES.items():
+        assert f"{values[key]:.{digits}f}" in card, key
+    for word in ("FIRST", "SUMSS", "SCORPIO", "non-commercial", "## Limits"):
+        assert word in card
+
+
+def test_a_source_keeps_its_flux_through_the_autoencoder():
+    autoencoder = load_autoencoder(find_start("small", "autoencoder"))
+    y, x = np.mgrid[:128, :128]
+    noise = np.random.default_rng(2).normal(0, 0.3, (128, 128))
+    snr = sum(60 * np.exp(-((y - c) ** 2 + (x - c - 4) ** 2) / (2 * 1.6**2)) for c in (30, 64, 96)) + noise
+    u = torch.from_numpy(stretch(snr.astype(np.float32), 0.0, 1.0, "asinh"))
+    with torch.no_grad():
+        back = unstretch(
+            decode(autoencoder, encode(autoencoder, u[None, None]))[0, 0].numpy(), 0.0, 1.0, "asinh"
+        )
+    for c in (30, 64, 96):
+        box = (slice(c - 5, c + 6), slice(c - 1, c + 10))
+        assert back[box].sum() == pytest.approx(snr[box].sum(), rel=0.05)
+
+
+def test_the_denoiser_is_that_of_the_preset():
+    loaded, fresh = load_denoiser(find_start("small", "diffusion")), build_denoiser("small")
+    fresh.load_state_dict(loaded.float().state_dict())
+    assert loaded.config.target == "source"
