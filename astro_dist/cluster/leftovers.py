@@ -6,6 +6,7 @@ when its environment, command line or an open file is in the cluster's folder, w
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 
 PREFIX = "astro_dist-"
+NAME = re.compile(rf"{PREFIX}(\d+)-[a-z0-9_]{{8}}")
 TOKEN = "token"
 INNER = "r"
 ROOM_FOR_NAMES = 12
@@ -83,9 +85,9 @@ def remove_cluster(folder: Path, patience_s: float = 10.0) -> None:
 
 
 def sweep_clusters() -> None:
-    """Remove the clusters of this user's drivers that were killed."""
+    """Remove the clusters of this user's drivers that were killed; what `make_folder` did not name stays."""
     for path in short_folder().glob(f"{PREFIX}*"):
-        pid = path.name.removeprefix(PREFIX).partition("-")[0]
+        found = NAME.fullmatch(path.name)
         with contextlib.suppress(OSError):
-            if pid.isdigit() and not psutil.pid_exists(int(pid)) and path.stat().st_uid == os.getuid():
+            if found and not psutil.pid_exists(int(found[1])) and path.stat().st_uid == os.getuid():
                 remove_cluster(path)
