@@ -31,4 +31,5 @@ def test_exit_codes():
         "RecomputeError": 3,
         "QuarantinedError": 4,
         "StoppedError": 75,
+        "TimeUpError": 75,
     }

@@ -33,7 +33,9 @@ def slurm_cluster(tmp_path_factory):
         pytest.skip(f"no Slurm to test on ({reason})")
     base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
     try:
-        cluster = script.Cluster.up(base / "c", share=(ROOT, tmp_path_factory.getbasetemp()))
+        cluster = script.Cluster.up(
+            base / "c", share=(ROOT, Path(sys.prefix), tmp_path_factory.getbasetemp())
+        )
         cluster.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     except script.NoNetworkError as error:
         base.rmdir()
