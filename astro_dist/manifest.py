@@ -1,4 +1,4 @@
-"""What a run was made from: the user's files by their sha256, the versions, and every published file."""
+"""What a run published, file by file, and with which versions; how files of the user are told apart."""
 
 import subprocess
 from functools import cache

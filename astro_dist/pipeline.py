@@ -77,8 +77,8 @@ class Pipeline:
         self.stages = [s for s in self.known if only in (None, s.name)]
         if not self.stages:
             raise ConfigError(
-                f"{only} is not part of this run: map files are given, so no sky is simulated; "
-                "leave maps.files out to simulate one"
+                f"{only or 'that stage'} is not part of this run: with map files no sky is simulated, and "
+                "evaluation and masks are only trained where evaluate.enabled and generate.masks.model say so"
             )
 
     def basis(self, stage: Stage) -> dict[str, Any]:

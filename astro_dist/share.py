@@ -160,12 +160,17 @@ class Claims:
 
     def _create(self, task: Task) -> bool:
         path = self.folder / task.name
+        if path.exists():
+            return False
+        # Never without its owner: a claim that died half written could be adopted by nobody.
+        draft = self.folder / f".{task.name}.{self.who}"
+        draft.write_text(f"{self.who}\n")
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.link(draft, path)
         except FileExistsError:
             return False
-        with open(handle, "w") as file:
-            file.write(f"{self.who}\n")
+        finally:
+            draft.unlink()
         self.held.append(path)
         return True
 

@@ -92,11 +92,7 @@ class Config(Section):
 def resolve(tree: Mapping[str, Any]) -> Config:
     """Check a configuration and settle the defaults that depend on other sections."""
     config = validate(Config, tree)
-    if config.diffusion.start_from and (not config.autoencoder.start_from or config.autoencoder.steps):
-        raise ConfigError(
-            "diffusion.start_from: a diffusion model knows the latents of one autoencoder only; set "
-            "autoencoder.start_from to the weights that belong to it, and autoencoder.steps to 0"
-        )
+    _check_start(config)
     needed = math.ceil(config.assemble.objects / config.assemble.reuse)
     if config.generate.objects is None:
         generate = config.generate.model_copy(update={"objects": needed})
@@ -108,6 +104,28 @@ def resolve(tree: Mapping[str, Any]) -> Config:
             "raise generate.objects or assemble.reuse, or lower assemble.objects"
         )
     return config
+
+
+def _check_start(config: Config) -> None:
+    """Refuse weights that could not be begun with, before anything runs."""
+    for name in ("masks", "byol", "segmenter"):
+        if getattr(config, name).start_from is not None:
+            raise ConfigError(
+                f"{name}.start_from: only the autoencoder and the diffusion model can begin with weights; "
+                "leave it out"
+            )
+    theirs, ours = config.diffusion.start_from, config.autoencoder.start_from
+    together = theirs == ours or (theirs and ours and "/" in theirs and "/" in ours)
+    if theirs and (not together or config.autoencoder.steps):
+        raise ConfigError(
+            "diffusion.start_from: a diffusion model knows the latents of one autoencoder only; set "
+            "autoencoder.start_from to the weights that belong to it, and autoencoder.steps to 0"
+        )
+    if ours == "small" and config.cutouts.stretch != "asinh":
+        raise ConfigError(
+            "autoencoder.start_from: the weights of the package know cutouts stretched by asinh, not by "
+            f"{config.cutouts.stretch}; set cutouts.stretch to asinh, or train"
+        )
 
 
 def pipeline(config: Config, to: str | None = None) -> list[Stage]:

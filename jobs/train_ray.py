@@ -20,7 +20,7 @@ def train(settings):
     """Run astro-dist as the rank that Ray made this worker; its own group meets at another port."""
     port = [free_port()]
     torch.distributed.broadcast_object_list(port)
-    subprocess.run(settings["command"], env={**os.environ, "MASTER_PORT": str(port[0])}, check=True)
+    subprocess.run(**settings, env={**os.environ, "MASTER_PORT": str(port[0])}, check=True)
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,6 +35,6 @@ with ray_cluster(own.address) as folder:
     from ray import train as rt
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    given = {"train_loop_config": {"command": command}, "torch_config": TorchConfig(backend="gloo")}
+    given = {"train_loop_config": {"args": command, "cwd": os.getcwd()}, "torch_config": TorchConfig("gloo")}
     given["scaling_config"] = rt.ScalingConfig(num_workers=own.ranks, use_gpu=own.gpus)
     TorchTrainer(train, run_config=rt.RunConfig(storage_path=str(folder)), **given).fit()

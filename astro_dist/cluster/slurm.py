@@ -137,7 +137,7 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
         line.split("|") for line in call_slurm("sinfo", "--noheader", "--format=%R|%l|%c|%m|%G").splitlines()
     ]
     for stage, asked in wishes.items():
-        mine = [row for row in rows if asked.partition in (None, row[0])]
+        mine = [row for row in rows if asked.partition is None or row[0] in asked.partition.split(",")]
         if not mine:
             hint = nearest(str(asked.partition), {row[0] for row in rows})
             raise ConfigError(f"{stage}: partition: there is no {asked.partition!r} here: {hint}")

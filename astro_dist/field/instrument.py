@@ -89,7 +89,7 @@ def check_surveys(field: Instrument, surveys: Iterable[Survey]) -> None:
         if not _same_in_pixels(field, survey):
             raise ConfigError(
                 f"the objects of {survey.name} carry a {_describe(survey)}, in pixels more than 10 % "
-                f"off the field's {_describe(field)}; leave that map out of maps.files, or change the field"
+                f"off the field's {_describe(field)}; leave that map out of maps, or change the field"
             )
 
 

@@ -79,7 +79,8 @@ class MapsConfig(SurveyConfig):
     """The maps that are read, of one survey or of several."""
 
     more: tuple[SurveyConfig, ...] = ()
-    """Further surveys to learn from, each with `files` and a `survey` name of its own."""
+    """Further surveys to learn from, each with `files` and a `survey` name of its own; a field can only be
+    filled from surveys whose beams have the same size in pixels."""
 
     @model_validator(mode="after")
     def _check_more(self) -> Self:

@@ -8,6 +8,8 @@ from typing import Any
 
 from astro_dist.errors import ConfigError
 
+PARTS = {"autoencoder": ".", "diffusion": "unet"}
+"""The trainings that can begin with weights, and where in a model's folder its first part is."""
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
@@ -23,8 +25,8 @@ def find_start(start_from: str, stage: str) -> Path:
     if "/" not in start_from and shipped.is_dir():
         return shipped
     folder = Path(start_from).expanduser()
-    for found in (folder, folder / "models" / stage):
-        if any(found.glob("**/config.json")):
+    for found in (folder / "models" / stage, folder):
+        if (found / PARTS[stage] / "config.json").is_file():
             return found
     names = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if (path / stage).is_dir()))
     raise ConfigError(
@@ -49,10 +51,6 @@ def begin_from(objective: Any, start_from: str, stage: str) -> None:
     from astro_dist.models.autoencoder import load_autoencoder
     from astro_dist.models.denoiser import load_denoiser, load_scheduler
 
-    if stage not in ("autoencoder", "diffusion"):
-        raise ConfigError(
-            f"{stage}.start_from: only the autoencoder and the diffusion can begin with weights"
-        )
     folder = find_start(start_from, stage)
     try:
         if stage == "autoencoder":

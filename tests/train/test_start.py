@@ -77,3 +77,36 @@ def test_a_diffusion_model_comes_with_its_autoencoder():
         resolve({"diffusion": {"start_from": "small", "steps": 0}})
     with pytest.raises(ConfigError, match="publish noise"):
         resolve({"autoencoder": {"steps": 0}})
+
+
+def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencoder):
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    (run / "maps").mkdir()
+    (run / "maps" / "config.json").write_text("{}")
+    autoencoder.rename(run / "models" / "autoencoder")
+    assert find_start(str(run), "autoencoder") == run / "models" / "autoencoder"
+    with pytest.raises(ConfigError, match="neither"):
+        find_start(str(run), "diffusion")
+
+
+@pytest.mark.parametrize(
+    ("tree", "match"),
+    [
+        ({"byol": {"start_from": "small"}}, "only the autoencoder and the diffusion"),
+        (
+            {
+                "autoencoder": {"start_from": "runs/a", "steps": 0},
+                "diffusion": {"start_from": "small", "steps": 0},
+            },
+            "knows the latents of one autoencoder",
+        ),
+        (
+            {"autoencoder": {"start_from": "small", "steps": 0}, "cutouts": {"stretch": "tanh"}},
+            "stretched by asinh",
+        ),
+    ],
+)
+def test_weights_that_cannot_go_together_are_refused_before_anything_runs(tree, match):
+    with pytest.raises(ConfigError, match=match):
+        resolve(tree)
