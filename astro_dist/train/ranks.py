@@ -55,27 +55,32 @@ def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
         else:
             children = [_start_on_nodes(run, allocation, ranks, port, folder)]
         try:
-            _watch(children)
+            asked = _watch(children)
         finally:
             _end(children)
-        _raise_first(folder, ranks, children)
+        try:
+            _raise_first(folder, ranks, children)
+        except (errors.StoppedError, RuntimeError) as error:
+            # Ranks know that they were to stop, not why; and one that was just starting knows nothing.
+            raise asked or error from None
         return dict(json.loads((folder / "0.json").read_text())["result"])
 
 
-def _watch(children: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until all ranks have ended or one has failed; pass a stop on and give it time."""
-    deadline_s = math.inf
+def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | None:
+    """Wait until all ranks have ended or one has failed; pass a stop on, give it time, and return it."""
+    deadline_s, asked = math.inf, None
     while any(child.poll() is None for child in children) and time.monotonic() < deadline_s:
         if any(child.poll() for child in children) and deadline_s == math.inf:
             break
         try:
             work.check_stop()
-        except errors.StoppedError:
-            if deadline_s == math.inf:
-                deadline_s = time.monotonic() + GRACE_S
+        except errors.StoppedError as stop:
+            if asked is None:
+                asked, deadline_s = stop, time.monotonic() + GRACE_S
                 for child in children:
                     _ask_to_stop(child)
         time.sleep(0.1)
+    return asked
 
 
 def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from astro_dist import errors, work
 from astro_dist.cluster.allocation import Allocation
 from astro_dist.processes import ALL_GPUS
+from astro_dist.stopping import END_AT, STOP_AT
 from astro_dist.train import loop, ranks
 
 
@@ -33,6 +35,13 @@ def test_two_ranks_share_a_batch(toy_run, tmp_path):
     shared = ranks.train_on_ranks(toy_run(root=tmp_path / "two", ranks=2), 2)
     assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
     assert shared["files"].keys() == alone["files"].keys()
+
+
+def test_ranks_whose_time_is_up_say_so_and_not_that_they_were_stopped(toy_run, monkeypatch):
+    monkeypatch.setenv(STOP_AT, str(time.time() - 1))
+    monkeypatch.setenv(END_AT, str(time.time() + 600))
+    with pytest.raises(errors.TimeUpError):
+        ranks.train_on_ranks(toy_run(ranks=2, steps=500), 2)
 
 
 def test_errors_of_ours_keep_their_class(tmp_path):
