@@ -96,10 +96,14 @@ def _share(stage: Stage, run: Run, crew: Crew, claims: "Claims", mine: Portion, 
         if not missing:
             return
         batch = claims.take(mine.order(missing), mine.batch(len(missing)))
-        if batch:
-            crew.execute(batch, lambda task, result: display.done(task, result))
-            claims.release()
-        else:
+        # A claim is given back after its result is written, so what another worker has ended between
+        # the reading above and the claim shows here.
+        ended = records.read().keys() | run.ledger.given_up(stage.name, run.fingerprint)
+        todo = [task for task in batch if task.name not in ended]
+        if todo:
+            crew.execute(todo, lambda task, result: display.done(task, result))
+        claims.release()
+        if not batch:
             time.sleep(POLL_S)
 
 

@@ -64,6 +64,23 @@ def test_what_workers_give_up_is_named_by_the_job_that_closes_and_tried_by_the_n
     assert sorted(started(root)[before:]) == ["shard-003", "shard-005", "total"]
 
 
+def test_what_ends_between_the_reading_and_the_claim_is_not_done_again(tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    pipeline = begun(root, {"shards": {"wanted": 0}})
+    take = Claims.take
+
+    def take_late(self, tasks, count):
+        if self.who.endswith("_1") and not (root / "late").exists():
+            (root / "late").touch()
+            do_share(pipeline, "shards", 0, 2, QUIET)
+        return take(self, tasks, count)
+
+    monkeypatch.setattr(Claims, "take", take_late)
+    do_share(pipeline, "shards", 1, 2, QUIET)
+    assert (root / "late").exists()
+    assert sorted(started(root)) == [f"shard-{i:03d}" for i in range(12)]
+
+
 def claims(pipeline, who):
     return Claims(for_stage(pipeline.run, SHARDS, pipeline.ledger.begun("shards")), who)
 
