@@ -31,7 +31,7 @@ Image = NDArray[np.float32]
 GOLDEN_RATIO = 0.6180339887498949
 KEPT_BYTES = 10**9
 """Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""
-BYTES_PER_PIXEL = 20
+BYTES_PER_PIXEL = 8
 
 
 class Reader(Protocol):
@@ -78,33 +78,57 @@ class Batch:
     chance_B4: Image
 
 
-@dataclass(frozen=True)
 class Cutout:
-    """The arrays of one cutout and what is known of its sky; what is derived is made when first asked for."""
+    """One cutout as it is kept: its image, and its objects as lists of pixels, made when first asked for.
 
-    u: Image
-    mask: NDArray[np.uint8]
-    instances: NDArray[np.uint16]
-    valid: NDArray[np.bool_]
-    snr: Image
-    fwhm_pix: float
-    symmetries: tuple[int, ...]
-    kind: str
+    Attributes
+    ----------
+    u
+        (H, W) in network range, 0 where there are no data.
+    mask, valid
+        (H, W); one shared array where all pixels are valid.
+    symmetries
+        Turns that leave its beam as it is.
+    """
+
+    def __init__(
+        self,
+        snr: Image,
+        mask: NDArray[np.uint8],
+        instances: NDArray[np.uint16],
+        beam: tuple[float, tuple[int, ...]],
+        kind: str,
+    ) -> None:
+        valid = np.isfinite(snr)
+        self.valid = np.broadcast_to(np.True_, snr.shape) if valid.all() else valid
+        snr = np.where(valid, snr, np.float32(0.0))
+        self.u, self.mask = stretch(snr, 0.0, 1.0, kind), mask
+        fwhm_pix, self.symmetries = beam
+        self.empty = stretch(0.0, 0.0, 1.0, kind)
+        self._objects: Any = lambda: self._list_objects(snr, instances, fwhm_pix, kind)
 
     @functools.cached_property
-    def source(self) -> Image:
-        """The sky under a taper of its objects, in network range."""
-        return stretch(self.snr * source_taper(self.mask, self.fwhm_pix), 0.0, 1.0, self.kind)
-
-    @functools.cached_property
-    def peaks(self) -> Image:
-        """Each object painted with its own brightest pixel."""
-        return paint_peaks(self.u, self.instances)
-
-    @functools.cached_property
-    def places(self) -> NDArray[np.int64]:
+    def places(self) -> NDArray[np.int32]:
         """Where objects are, as positions in the flat mask."""
-        return np.flatnonzero(self.mask)
+        return np.flatnonzero(self.mask).astype(np.int32)
+
+    def paint(self) -> tuple[Image, Image]:
+        """Return the sky under a taper of its objects, in network range, and their peaks, each (H, W)."""
+        if callable(self._objects):
+            self._objects = self._objects()
+        near, source, peak = self._objects
+        planes = np.zeros((2, *self.mask.shape), np.float32)
+        planes[0] = self.empty
+        planes[0].flat[near], planes[1].flat[near] = source, peak
+        return planes[0], planes[1]
+
+    def _list_objects(
+        self, snr: Image, instances: NDArray[np.uint16], fwhm_pix: float, kind: str
+    ) -> tuple[NDArray[np.int32], Image, Image]:
+        taper = source_taper(self.mask, fwhm_pix)
+        near = np.flatnonzero(taper).astype(np.int32)
+        source = stretch(snr.flat[near] * taper.flat[near], 0.0, 1.0, kind)
+        return near, source, paint_peaks(self.u, instances).flat[near]
 
 
 def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
@@ -204,7 +228,8 @@ class TrainingData:
     ) -> tuple[NDArray[Any], ...]:
         side = self.config.crop_pix
         crop = self._choose_crop(own, rng)
-        planes = np.stack([own.u[crop], own.source[crop], own.peaks[crop]])
+        source, peaks = own.paint()
+        planes = np.stack([own.u[crop], source[crop], peaks[crop]])
         elsewhere = crop if same else self._place_crop(rng)
         turn = int(rng.choice(own.symmetries))
         other_turn = turn if same else int(rng.choice(donor.symmetries))
@@ -254,12 +279,9 @@ class TrainingData:
         self, index: int, image: Image, mask: NDArray[np.uint8], instances: NDArray[np.uint16]
     ) -> Cutout:
         columns = self.reader.columns
-        valid = np.isfinite(image)
         snr = (image - columns["background_jy_beam"][index]) / columns["rms_jy_beam"][index]
-        snr = np.where(valid, snr, np.float32(0.0)).astype(np.float32)
         pixel = Pixel(*self.reader.attrs["maps"][int(columns["map"][index])]["pixel_arcsec"])
         names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
         beam = Beam(*(float(columns[name][index]) for name in names))
-        u = stretch(snr, 0.0, 1.0, self.kind)
-        known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel), self.kind)
-        return Cutout(u, mask, instances, valid, snr, *known)
+        known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))
+        return Cutout(snr.astype(np.float32), mask, instances, known, self.kind)
