@@ -31,7 +31,7 @@ Image = NDArray[np.float32]
 GOLDEN_RATIO = 0.6180339887498949
 KEPT_BYTES = 10**9
 """Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""
-BYTES_PER_PIXEL = 8
+BYTES_PER_PIXEL = 10
 
 
 class Reader(Protocol):
@@ -83,10 +83,12 @@ class Cutout:
 
     Attributes
     ----------
-    u
-        (H, W) in network range, 0 where there are no data.
+    snr, u
+        (H, W) in units of the noise, 0 where there are no data, and in network range.
     mask, valid
         (H, W); one shared array where all pixels are valid.
+    places
+        Where objects are, as positions in the flat mask.
     symmetries
         Turns that leave its beam as it is.
     """
@@ -101,34 +103,34 @@ class Cutout:
     ) -> None:
         valid = np.isfinite(snr)
         self.valid = np.broadcast_to(np.True_, snr.shape) if valid.all() else valid
-        snr = np.where(valid, snr, np.float32(0.0))
-        self.u, self.mask = stretch(snr, 0.0, 1.0, kind), mask
-        fwhm_pix, self.symmetries = beam
-        self.empty = stretch(0.0, 0.0, 1.0, kind)
-        self._objects: Any = lambda: self._list_objects(snr, instances, fwhm_pix, kind)
+        self.snr, self.kind = np.where(valid, snr, np.float32(0.0)), kind
+        self.u, self.mask = stretch(self.snr, 0.0, 1.0, kind), mask
+        self.fwhm_pix, self.symmetries = beam
+        self.places = np.flatnonzero(instances).astype(np.int32)
+        self._numbers = instances.flat[self.places]
 
-    @functools.cached_property
-    def places(self) -> NDArray[np.int32]:
-        """Where objects are, as positions in the flat mask."""
-        return np.flatnonzero(self.mask).astype(np.int32)
+    @property
+    def instances(self) -> NDArray[np.uint16]:
+        """Object per pixel, 0 = none (H, W)."""
+        instances = np.zeros(self.mask.shape, np.uint16)
+        instances.flat[self.places] = self._numbers
+        return instances
 
     def paint(self) -> tuple[Image, Image]:
         """Return the sky under a taper of its objects, in network range, and their peaks, each (H, W)."""
-        if callable(self._objects):
-            self._objects = self._objects()
-        near, source, peak = self._objects
+        near, source, peak = self._near
         planes = np.zeros((2, *self.mask.shape), np.float32)
-        planes[0] = self.empty
+        planes[0] = stretch(0.0, 0.0, 1.0, self.kind)
         planes[0].flat[near], planes[1].flat[near] = source, peak
         return planes[0], planes[1]
 
-    def _list_objects(
-        self, snr: Image, instances: NDArray[np.uint16], fwhm_pix: float, kind: str
-    ) -> tuple[NDArray[np.int32], Image, Image]:
-        taper = source_taper(self.mask, fwhm_pix)
+    @functools.cached_property
+    def _near(self) -> tuple[NDArray[np.int32], Image, Image]:
+        """Pixels under the taper, and what both planes are there."""
+        taper = source_taper(self.mask, self.fwhm_pix)
         near = np.flatnonzero(taper).astype(np.int32)
-        source = stretch(snr.flat[near] * taper.flat[near], 0.0, 1.0, kind)
-        return near, source, paint_peaks(self.u, instances).flat[near]
+        source = stretch(self.snr.flat[near] * taper.flat[near], 0.0, 1.0, self.kind)
+        return near, source, paint_peaks(self.u, self.instances).flat[near]
 
 
 def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
