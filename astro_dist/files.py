@@ -78,6 +78,18 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write a note whole or not at all; a power cut may take it, and writing costs next to nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    try:
+        hidden.write_bytes(data)
+        os.replace(hidden, path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+
+
 def publish_json(path: Path, value: Any) -> None:
     """Write ``value`` as sorted, indented JSON, whole or not at all."""
     publish_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())

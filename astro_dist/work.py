@@ -26,7 +26,7 @@ from astro_dist.errors import (
     IntegrityError,
     StoppedError,
 )
-from astro_dist.files import PART, Anchor, is_disk_full, publish_bytes
+from astro_dist.files import PART, Anchor, is_disk_full, replace_bytes
 from astro_dist.journal import Journal
 from astro_dist.ledger import Ledger, Result
 from astro_dist.seeds import stream
@@ -332,7 +332,7 @@ def _report_progress(
     note = {"stage": stage, "task": task, "done": done, "total": total, "time": time.time(), **facts}
     # Progress is a courtesy: a full disk must not end the work it speaks of.
     with contextlib.suppress(OSError):
-        publish_bytes(path, json.dumps(note).encode())
+        replace_bytes(path, json.dumps(note).encode())
 
 
 def for_stage(run: Run, stage: Stage, fingerprint: str) -> Run:

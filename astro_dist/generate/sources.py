@@ -27,7 +27,7 @@ from astro_dist.generate.conditions import (
     sky_of,
 )
 from astro_dist.generate.config import GenerateConfig, source_files
-from astro_dist.models.conditions import background_planes, paint_peaks
+from astro_dist.models.planes import background_planes, paint_peaks
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch

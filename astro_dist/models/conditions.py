@@ -1,7 +1,6 @@
 """What a stamp is told: class mask, brightness of each object, and the background to live in.
 
-API: ``paint_peaks(u, instances)`` and ``background_planes(u, mask, valid)`` make the conditions of one
-cutout in NumPy, the same for training and for generation; `ConditionEncoder` turns a batch of them
+`astro_dist.models.planes` makes the conditions of one cutout; `ConditionEncoder` turns a batch of them
 into what the U-Net eats: ``conditioner(mask_BHW, peak_BHW, background_B2HW, keep_mask_B,
 keep_background_B, facts_BF, keep_facts_B)`` -> `Encoded` with h = H / 4 and T = (H / 16)(W / 16): 64
 tokens for a 128-pixel stamp. ``keep_* = None`` keeps every sample's condition; False puts the condition's
@@ -14,11 +13,9 @@ F facts, K channels of a skip.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,34 +23,6 @@ from astro_dist.models.presets import LATENT_FACTOR
 
 NUM_CLASSES = 4
 TOKEN_STRIDE_PIX = 16
-
-
-def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Paint each instance with its own brightest pixel.
-
-    Parameters
-    ----------
-    u : 2-D float32
-        The image in network range; NaN must have been replaced.
-    instances : 2-D int
-        Object per pixel, 0 = none.
-
-    Returns
-    -------
-    2-D float32, 0 outside all instances. Within one, 0 would mean "brightness not given".
-    """
-    inside = instances > 0
-    peaks = np.zeros(int(instances.max(initial=0)) + 1, np.float32)
-    np.maximum.at(peaks, instances[inside], u[inside])
-    return peaks[instances]
-
-
-def background_planes(
-    u: NDArray[np.float32], mask: NDArray[np.uint8], valid: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return (2, H, W) float32: ``u`` with objects and unusable pixels 0, and 1 where it is usable."""
-    usable = valid & (mask == 0)
-    return np.stack([np.where(usable, u, 0.0), usable]).astype(np.float32)
 
 
 class Encoded(NamedTuple):

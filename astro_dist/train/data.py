@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_dist.errors import ConfigError
-from astro_dist.models.conditions import background_planes, paint_peaks
+from astro_dist.models.planes import background_planes, paint_peaks
 from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
@@ -205,6 +205,9 @@ class TrainingData:
             )
         self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
         self.facts = describe_cutouts(reader.attrs, reader.columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "kept": {}}
 
     def batch(self, first: int, count: int) -> Batch:
         """Return samples ``first`` to ``first + count - 1``."""

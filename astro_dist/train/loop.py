@@ -8,10 +8,10 @@ stopped, on the same machine with the same threads and ranks.
 import copy
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.files import tree_digests
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.store.reader import StoreReader
+from astro_dist.train.ahead import ReadAhead, Share, count_readers
 from astro_dist.train.checkpoint import Checkpoints
 from astro_dist.train.config import TrainingConfig
 from astro_dist.train.curves import Curves, start_trackers
@@ -188,24 +189,15 @@ class Training:
         return figures
 
     def _batches(self, start: int) -> Iterator[tuple[int, list[Any]]]:
-        """Yield this rank's share of every batch, in parts; for a GPU, while reading the next one."""
-        size = self.share // self.config.accumulate
-
-        def load(step: int) -> list[Any]:
-            first = step * self.config.batch_size + self.rank * self.share
-            return [self.data.batch(n, size) for n in range(first, first + self.share, size)]
-
-        steps = range(start, self.config.steps)
-        if self.device == "cpu":
-            # A thread more than cores would hold up all of torch's at their barriers.
-            yield from ((step, load(step)) for step in steps)
-            return
-        with ThreadPoolExecutor(1) as reader:
-            following = [reader.submit(load, step) for step in steps[:1]]
+        """Yield this rank's share of every batch, in parts."""
+        config = self.config
+        first, part = self.rank * self.share, self.share // config.accumulate
+        share = Share(self.data, config.batch_size, first, self.share, part)
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        steps = range(start, config.steps)
+        with ReadAhead(share, steps, count_readers(self.device, config.threads, ranks_here)) as read:
             for step in steps:
-                batches = following.pop().result()
-                following += [reader.submit(load, later) for later in steps[step + 1 - start :][:1]]
-                yield step, batches
+                yield step, read(step)
 
     def _summarise(self, done: int, losses: list[dict[str, torch.Tensor]]) -> dict[str, float]:
         """Return the means over the last steps and all ranks, or refuse a loss that is not finite."""

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from astro_dist.models.conditions import ConditionEncoder, background_planes, paint_peaks
+from astro_dist.models.conditions import ConditionEncoder
+from astro_dist.models.planes import background_planes, paint_peaks
 from astro_dist.models.presets import PRESETS, find_skips
 
 
