@@ -50,8 +50,8 @@ HOMES = {
     "diffusers": {"models", "train", "generate"},
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
-# Hands the run to its own child through an anonymous pipe, as multiprocessing does.
-EXEMPT = {("train/ranks.py", "pickle")}
+# Hand what is to be done to their own children through anonymous pipes, as multiprocessing does.
+EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
