@@ -112,6 +112,9 @@ class DiffusionConfig(TrainingConfig):
     """Whether all samples of a batch lose a condition together, as in RADiff's code."""
     own_background: Fraction = 0.5
     """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""
+    cache_latents: bool = False
+    """Encode a cutout once for each of its turns and cut crops out of that, at multiples of 4 pixels: pays
+    where the autoencoder is large and the training long."""
 
 
 class MasksTrainingConfig(TrainingConfig):

@@ -10,7 +10,7 @@ Shape letters: B batch, S side of a crop in pixels, C h w latent.
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -65,6 +65,9 @@ class Batch:
         Beam, noise and survey, see `astro_dist.store.facts`.
     chance_B4
         Uniform numbers that decide what is dropped of a sample.
+    whole_BSS, origin_B4
+        Only for `latents`: the target's whole cutout, turned as the crop is, and for each sample cutout,
+        turn and where in that latent the crop begins.
     """
 
     full_BSS: Image
@@ -76,6 +79,8 @@ class Batch:
     facts_BF: Image
     time_B: Image
     chance_B4: Image
+    whole_BSS: Image | None = None
+    origin_B4: NDArray[np.int64] | None = None
 
 
 class Cutout:
@@ -192,6 +197,7 @@ class TrainingData:
         self.chosen = reader.select(split)
         self.kind = str(reader.attrs.get("stretch", "asinh"))
         size_pix = int(reader.attrs["size_pix"])
+        self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
         self.kept: dict[int, Cutout] = {}
         self.room = KEPT_BYTES // (BYTES_PER_PIXEL * size_pix**2)
         if config.crop_pix > size_pix:
@@ -223,14 +229,30 @@ class TrainingData:
             self._sample(cutouts[i], cutouts[j], i == j, rng)
             for i, j, rng in zip(own, donors, streams, strict=True)
         ]
-        columns = [np.stack(column) for column in zip(*rows, strict=True)]
+        *columns, origin_B3 = (np.stack(column) for column in zip(*rows, strict=True))
         # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
         time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        return Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
+        batch = Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
+        if not self.step_pix > 1:
+            return batch
+        whole = [
+            self._turn_whole(cutouts[i], int(turn)) for i, turn in zip(own, origin_B3[:, 0], strict=True)
+        ]
+        return replace(batch, whole_BSS=np.stack(whole), origin_B4=np.column_stack([own, origin_B3]))
 
-    def _sample(
-        self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator
-    ) -> tuple[NDArray[Any], ...]:
+    def _turn_whole(self, cutout: Cutout, turn: int) -> Image:
+        target = getattr(self.config, "target", "stamp")
+        return apply_symmetry(cutout.u if target == "stamp" else cutout.paint()[0], turn)
+
+    def _find_origin(self, crop: tuple[slice, slice], turn: int) -> tuple[int, int, int]:
+        """Return the turn, and row and column of a crop in the latent of the cutout so turned."""
+        side = int(self.reader.attrs["size_pix"]) // LATENT_FACTOR
+        inside = np.zeros((side, side), np.bool_)
+        inside[tuple(slice(s.start // LATENT_FACTOR, s.stop // LATENT_FACTOR) for s in crop)] = True
+        y, x = np.argwhere(apply_symmetry(inside, turn))[0]
+        return turn, int(y), int(x)
+
+    def _sample(self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator) -> tuple[Any, ...]:
         side = self.config.crop_pix
         crop = self._choose_crop(own, rng)
         source, peaks = own.paint()
@@ -244,12 +266,18 @@ class TrainingData:
         noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
         sky = background_planes(donor.u[elsewhere], donor.mask[elsewhere], donor.valid[elsewhere])
         background = apply_symmetry(sky, other_turn)
-        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32)
+        origin = self._find_origin(crop, turn)
+        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32), origin
 
     def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
         room = int(self.reader.attrs["size_pix"]) - self.config.crop_pix
         y, x = (int(v) for v in rng.integers(0, room + 1, 2))
-        return slice(y, y + self.config.crop_pix), slice(x, x + self.config.crop_pix)
+        return self._settle(y), self._settle(x)
+
+    def _settle(self, start: int) -> slice:
+        """Return a side of a crop that begins here, or just before where latents are cut."""
+        start -= start % self.step_pix
+        return slice(start, start + self.config.crop_pix)
 
     def _choose_crop(self, cutout: Cutout, rng: np.random.Generator) -> tuple[slice, slice]:
         """Place the crop anywhere, or, for the biased fraction, so that it holds one random object pixel."""
@@ -264,7 +292,7 @@ class TrainingData:
         for position, size, chance in zip(centre, shape, rng.random(2), strict=True):
             low, high = max(0, int(position) - side + 1), min(size - side, int(position))
             starts.append(low + int(chance * (high - low + 1)))
-        return slice(starts[0], starts[0] + side), slice(starts[1], starts[1] + side)
+        return self._settle(starts[0]), self._settle(starts[1])
 
     def _read(self, indices: list[int]) -> dict[int, Cutout]:
         """Return cutouts by their index; those read last are kept, as many as `KEPT_BYTES` hold."""

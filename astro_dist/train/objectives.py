@@ -23,6 +23,8 @@ from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.train.data import Batch
 
 SCALE_SAMPLES = 256
+KEPT_LATENTS = 100_000
+"""Latents of whole cutouts that are kept, 16 KB each for a cutout of 128 pixels."""
 Figures = dict[str, Tensor]
 
 
@@ -51,7 +53,7 @@ def latent_channels(preset: str) -> int:
 def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
     """Return the arrays of a batch as tensors on a device."""
     arrays = ((f.name, getattr(batch, f.name)) for f in fields(batch))
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays if array is not None}
 
 
 def add_noise(
@@ -139,14 +141,13 @@ class DiffusionObjective:
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
         if isinstance(self.network.conditioner, CodeConditionEncoder):
             self.network.conditioner.adopt(self.autoencoder)
+        self.latents: dict[tuple[int, int], Tensor] = {}
         self.scheduler = build_scheduler(config.preset)
         self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
 
     def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
         tensors = to_tensors(batch, device)
-        u_BSS = tensors["source_BSS" if self.config.target == "source" else "full_BSS"]
-        with torch.no_grad():
-            latent_BChw = encode(self.autoencoder, u_BSS[:, None])
+        latent_BChw = self._encode(tensors)
         noisy_BChw, timestep_B, wanted = add_noise(
             self.scheduler, self.alpha_bar_T, latent_BChw, tensors["noise_BChw"], tensors["time_B"]
         )
@@ -166,6 +167,25 @@ class DiffusionObjective:
         object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
         return loss, {"mask_loss": mean_inside(error_Bhw, object_Bhw)}
+
+    @torch.no_grad()
+    def _encode(self, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the latents of a batch's crops, or cut them out of those of whole cutouts."""
+        if "whole_BSS" not in tensors:
+            u_BSS = tensors["source_BSS" if self.config.target == "source" else "full_BSS"]
+            return encode(self.autoencoder, u_BSS[:, None])
+        side, crops = self.config.crop_pix // LATENT_FACTOR, []
+        origins = tensors["origin_B4"].tolist()
+        for u_SS, (cutout, turn, y, x) in zip(tensors["whole_BSS"], origins, strict=True):
+            known = (cutout, turn)
+            if known not in self.latents:
+                # One at a time: in another batch the last bits may differ, and with them a resumed training.
+                self.latents[known] = encode(self.autoencoder, u_SS[None, None])[0]
+            crops.append(self.latents[known][:, y : y + side, x : x + side])
+        latent_BChw = torch.stack(crops)
+        for oldest in [*self.latents][: max(0, len(self.latents) - KEPT_LATENTS)]:
+            del self.latents[oldest]
+        return latent_BChw
 
     def _keep(self, chance_B4: Tensor) -> tuple[Tensor, ...]:
         config = self.config

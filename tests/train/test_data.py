@@ -20,11 +20,13 @@ def make(reader, split="train", own_background=0.5, **settings):
 
 
 def equal(a, b):
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    names = [f.name for f in fields(a) if getattr(a, f.name) is not None]
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
 def part(batch, rows):
-    return type(batch)(**{f.name: getattr(batch, f.name)[rows] for f in fields(batch)})
+    given = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return type(batch)(**{name: None if value is None else value[rows] for name, value in given.items()})
 
 
 def test_a_sample_belongs_to_its_index(reader):
@@ -42,7 +44,7 @@ def test_shapes_and_types(reader):
     assert batch.background_B2SS.shape == (3, 2, 32, 32)
     assert batch.noise_BChw.shape == (3, 4, 8, 8)
     assert batch.mask_BSS.dtype == np.uint8
-    floats = [f.name for f in fields(batch) if f.name != "mask_BSS"]
+    floats = [f.name for f in fields(batch) if f.name not in ("mask_BSS", "whole_BSS", "origin_B4")]
     assert all(getattr(batch, name).dtype == np.float32 for name in floats)
     assert all(np.isfinite(getattr(batch, name)).all() for name in floats)
 
@@ -149,3 +151,13 @@ def test_a_resumed_training_sees_the_same_samples_whatever_was_kept(reader):
         for field in dataclasses.fields(batch):
             assert np.array_equal(getattr(batch, field.name), getattr(expected, field.name))
     assert 1 < len(whole.kept) <= reader.count
+
+
+@pytest.mark.parametrize("target", ["source", "stamp"])
+def test_crops_for_cached_latents_lie_in_their_turned_cutout(reader, target):
+    batch = make(reader, cache_latents=True, target=target).batch(0, 40)
+    crops = batch.source_BSS if target == "source" else batch.full_BSS
+    for whole, crop, (_, _, y, x) in zip(batch.whole_BSS, crops, batch.origin_B4, strict=True):
+        assert np.array_equal(whole[4 * y : 4 * y + 32, 4 * x : 4 * x + 32], crop)
+    assert len(np.unique(batch.origin_B4[:, 1])) > 1
+    assert make(reader).batch(0, 2).whole_BSS is None

@@ -157,3 +157,19 @@ def test_diffusion_publishes_diffusers_layout(autoencoder_folder, tmp_path):
     assert json.loads((tmp_path / "out/conditioner/config.json").read_text())["target"] == "stamp"
     assert load_denoiser(tmp_path / "out").config.stretch == "tanh"
     UNet2DConditionModel.from_pretrained(tmp_path / "out/unet", local_files_only=True)
+
+
+def test_cached_latents_are_those_of_whole_cutouts(reader, autoencoder_folder, monkeypatch):
+    config = DiffusionConfig(crop_pix=32, cache_latents=True)
+    objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
+    batch, tensors = TrainingData(reader, config, (1, "test"), 4).batch(0, 12), {}
+    tensors = {"whole_BSS": torch.from_numpy(batch.whole_BSS), "origin_B4": torch.from_numpy(batch.origin_B4)}
+    with torch.no_grad():
+        whole = encode(objective.autoencoder, tensors["whole_BSS"][:, None])
+    once = objective._encode(tensors)
+    for row, (_, _, y, x) in enumerate(batch.origin_B4):
+        assert torch.allclose(once[row], whole[row, :, y : y + 8, x : x + 8], atol=1e-5)
+    known = {(cutout, turn) for cutout, turn, _, _ in batch.origin_B4.tolist()}
+    assert objective.latents.keys() == known
+    monkeypatch.setattr(objective, "autoencoder", None)
+    assert torch.equal(objective._encode(tensors), once)
