@@ -61,10 +61,11 @@ def test_the_same_settings_give_the_same_bytes(toy_run, tmp_path):
 def test_a_resumed_training_ends_in_the_same_bits(toy_run, tmp_path, monkeypatch, stage, error):
     """A stop is obeyed at the next multiple of LOG_EVERY; a kill falls back to the last checkpoint."""
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
-    more = {"cache_latents": isinstance(error, Killed)} if stage == "diffusion" else {}
-    roots = [tmp_path / name for name in ("whole", "broken")]
-    runs = [toy_run(stage, root=root, checkpoint_every_s=1e-6, **more) for root in roots]
+    runs = [toy_run(stage, root=tmp_path / name, checkpoint_every_s=1e-6) for name in ("whole", "broken")]
     if stage == "diffusion":
+        cached = {"cache_latents": isinstance(error, Killed)}
+        for run in runs:
+            run.config.diffusion = run.config.diffusion.model_copy(update=cached)
         folders = [run.product("models/autoencoder") for run in runs]
         made = toy_run("autoencoder", root=tmp_path / "whole")
         loop.train(made)
