@@ -8,8 +8,8 @@ export XDG_CACHE_HOME="$cache/xdg" MPLCONFIGDIR="$cache/matplotlib" TORCH_EXTENS
 mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TORCH_EXTENSIONS_DIR"
 
 # Runs a command to its end. Slurm's warning reaches this shell and is passed on; a command that then
-# stops cleanly (75) puts the job back into the queue, where it goes on from what is done; a cause that
-# does not go away, such as a full disk, ends after 50 times.
+# stops cleanly (75) puts the job back into the queue, where it goes on from what is done, unless Slurm is
+# ending the job, as after scancel; a cause that does not go away, such as a full disk, ends after 50 times.
 until_done() {
     local pid code=0
     "$@" &
@@ -20,7 +20,8 @@ until_done() {
         code=0
         wait $pid || code=$?
     fi
-    if [ "$code" = 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ]; then
+    if [ "$code" = 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ] &&
+        [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
         scontrol requeue "$SLURM_JOB_ID"
     fi
     exit "$code"

@@ -81,13 +81,16 @@ def test_the_sbatch_script_passes_on_the_exit_code_and_requeues_a_stopped_run(tm
     for name, body in {
         "astro-dist": 'exit "$FAKE_CODE"',
         "scontrol": f'echo "$@" >> {tmp_path}/scontrol',
+        "squeue": 'echo "$FAKE_STATE"',
     }.items():
         (tools / name).write_text(f"#!/bin/bash\n{body}\n")
         (tools / name).chmod(0o755)
-    for code, requeued in ((0, False), (2, False), (75, True)):
+    cases = ((0, "RUNNING", False), (2, "RUNNING", False), (75, "COMPLETING", False), (75, "RUNNING", True))
+    for code, state, requeued in cases:
         environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+        environment |= {"FAKE_CODE": str(code), "FAKE_STATE": state}
         line = [shutil.which("bash"), str(ROOT / "slurm/run.sbatch"), "c.yaml"]
-        done = subprocess.run(line, env={**environment, "FAKE_CODE": str(code)}, check=False, cwd=ROOT)
+        done = subprocess.run(line, env=environment, check=False, cwd=ROOT)
         assert done.returncode == code
         assert (tmp_path / "scontrol").exists() == requeued
     assert (tmp_path / "scontrol").read_text() == "requeue 7\n"
