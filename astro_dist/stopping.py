@@ -41,13 +41,18 @@ def check_stop(waiting: bool = False) -> None:
         raise TimeUpError("the time of this job is up; run the same command to go on")
 
 
+def end_time(*signal_facts: object) -> None:
+    """Let the time of this process and of those it starts be up; fit to handle a signal."""
+    os.environ[STOP_AT] = str(time.time())
+
+
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM ask for a clean stop, a second Ctrl-C end at once, and SIGUSR2 end the time."""
 
     def ask(number: int, frame: Any) -> None:
         if number == signal.SIGUSR2:
-            os.environ[STOP_AT] = str(time.time())
+            end_time()
             return
         if _stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -57,3 +58,20 @@ def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatc
     execute(tmp_path / "run", tree)
     execute(tmp_path / "alone", {"machine": {"executor": "serial"}})
     assert tree_digests(tmp_path / "run/shards") == tree_digests(tmp_path / "alone/shards")
+
+
+def test_a_warning_before_the_hour_reaches_long_tasks_in_other_processes(tmp_path, monkeypatch):
+    tree = {"shards": {"told_s": 60}, **PROCESSES}
+    until(monkeypatch, 3600, 7200)
+
+    def warn():
+        while not list(tmp_path.glob("logs/progress/*")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    threading.Thread(target=warn, daemon=True).start()
+    with stop_on_signals(), pytest.raises(TimeUpError):
+        execute(tmp_path, tree)
+    events = [e["event"] for e in read_journal(tmp_path)]
+    assert "lost" not in events
+    assert events.count("start") == events.count("done") + 1

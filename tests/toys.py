@@ -15,7 +15,7 @@ from astro_dist.errors import AstroDistError, DataError
 from astro_dist.files import publish_bytes
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
-from astro_dist.work import MachineConfig, Stage, Task, stop_on_signals
+from astro_dist.work import MachineConfig, Stage, Task, check_stop, stop_on_signals
 
 
 class ShardsConfig(Section):
@@ -82,6 +82,7 @@ def run_shard(run, task):
     if index == 0:
         for i in range(round(10 * settings.told_s)):
             time.sleep(0.1)
+            check_stop()
             run.progress(task.name, i, 10 * settings.told_s)
     if settings.slow_first_s and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
         time.sleep(settings.slow_first_s)
