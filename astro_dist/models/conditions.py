@@ -101,6 +101,10 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         Numbers F it is told of beam, noise and survey (`astro_dist.store.facts`); 0 for none.
     skips : sequence of (level, channels)
         For a `MaskInjector`; empty for none.
+    sky_in_place : bool
+        Whether it is also told where the background is how bright, averaged over a pixel of the latent. A
+        stamp then continues that sky, long stripes and all, and draws what is finer; tokens alone say what
+        kind of sky it is, and of a stripe neither phase nor direction survives.
     """
 
     @register_to_config
@@ -114,6 +118,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         brightness: bool = True,
         facts: int = 0,
         skips: Sequence[Sequence[int]] = (),
+        sky_in_place: bool = False,
     ) -> None:
         super().__init__()
         planes = (NUM_CLASSES - 1 + brightness) * LATENT_FACTOR**2
@@ -133,6 +138,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         nn.init.normal_(self.background_null)
         self.facts_null = nn.Parameter(torch.zeros(facts)) if facts else None
         self.injector = MaskInjector(planes, 2 * width, skips) if skips else None
+        self.sky_in = nn.Conv2d(2, mask_channels, 3, padding=1) if sky_in_place else None
 
     def forward(
         self,
@@ -158,9 +164,24 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         if keep_background_B is not None:
             null_D = self.background_null.to(tokens_BTD.dtype)
             tokens_BTD = torch.where(keep_background_B[:, None, None], tokens_BTD, null_D)
+        if self.sky_in is not None:
+            sky_B2hw = self._average_sky(mask_BHW, background_B2HW, keep_background_B)
+            mask_BMhw = mask_BMhw + self.sky_in(sky_B2hw)
         facts_BF = self._tell_facts(len(mask_BHW), facts_BF, keep_facts_B)
         skips = self.injector(folded_BChw, keep_mask_B) if self.injector is not None else ()
         return Encoded(mask_BMhw, tokens_BTD, facts_BF, skips)
+
+    def _average_sky(self, mask_BHW: Tensor, background_B2HW: Tensor, keep_B: Tensor | None) -> Tensor:
+        """Return the mean of the known sky in each pixel of the latent, and how much of it is known."""
+        hidden_BHW = mask_BHW > 0
+        if self.training:
+            # Trained on its own sky, it would meet holes under objects only; another's has them elsewhere.
+            hidden_BHW = hidden_BHW | hidden_BHW.flip(1, 2)
+        planes_B2HW = background_B2HW.masked_fill(hidden_BHW[:, None], 0.0)
+        sum_B1hw, known_B1hw = functional.avg_pool2d(planes_B2HW, LATENT_FACTOR).split(1, 1)
+        sky_B2hw = torch.cat([sum_B1hw / known_B1hw.clamp(min=LATENT_FACTOR**-2), known_B1hw], 1)
+        # Nothing known is the null.
+        return sky_B2hw if keep_B is None else sky_B2hw * keep_B[:, None, None, None]
 
     def _tell_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
         if self.facts_null is None:

@@ -46,6 +46,12 @@ class Preset:
     conditioner_class: str = "ConditionEncoder"
     scale_latents: bool = True
     """Whether latents are brought to unit standard deviation."""
+    sky_in_place: bool = True
+    """Whether a model that draws the sky is told where its background is how bright."""
+
+    def tells_sky(self, target: str) -> bool:
+        """Tell whether a model of a target is told its background in place."""
+        return self.sky_in_place and target == "stamp"
 
 
 def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
@@ -162,6 +168,7 @@ PRESETS: dict[str, Preset] = {
         autoencoder_class="AutoencoderKL",
         autoencoder=_RADIFF_AUTOENCODER,
         conditioner={"mask_channels": 3, "token_dim": 512, "width": 128, "brightness": False},
+        sky_in_place=False,
         unet=_RADIFF_UNET,
         masks=_mask_unet((128, 256, 384), 2),
         costs={"autoencoder": (55.3e6, 1.0), "diffusion": (396.5e6, 1.2), "masks": (41e6, 0.15)},
@@ -189,5 +196,6 @@ PRESETS: dict[str, Preset] = {
             "steps_offset": 1,
         },
         scale_latents=False,
+        sky_in_place=False,
     ),
 }

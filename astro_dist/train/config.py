@@ -1,13 +1,13 @@
 """Settings of the trainings."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from astro_dist.config import Section
 from astro_dist.models.device import Precision
 from astro_dist.models.judges import JudgeName
-from astro_dist.models.presets import PresetName
+from astro_dist.models.presets import PRESETS, PresetName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -111,10 +111,19 @@ class DiffusionConfig(TrainingConfig):
     drop_together: bool = False
     """Whether all samples of a batch lose a condition together, as in RADiff's code."""
     own_background: Fraction = 0.5
-    """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout."""
+    """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout. For whole
+    stamps, which are to continue the sky they are shown, the default is all."""
     cache_latents: bool = False
     """Encode a cutout once for each of its turns and cut crops out of that, at multiples of 4 pixels: pays
     where the autoencoder is large and the training long."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_background(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        preset = PRESETS.get(tree.get("preset", "tiny"))
+        if preset is not None and preset.tells_sky(tree.get("target", "source")):
+            return {"own_background": 1.0, **tree}
+        return tree
 
 
 class MasksTrainingConfig(TrainingConfig):

@@ -135,3 +135,35 @@ def test_a_network_that_is_not_told_brightness_does_not_see_it():
     encoder = ConditionEncoder(brightness=False).eval()
     mask, peak, background = conditions(1, 16)
     assert torch.equal(encoder(mask, peak, background)[0], encoder(mask, peak + 1, background)[0])
+
+
+def test_the_sky_is_told_in_place_and_never_under_objects():
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(**PRESETS["tiny"].conditioner, sky_in_place=True).eval()
+    mask, peak, background = conditions(1, 32)
+    mask[:, 8:12, 8:12] = 2
+    background[:, 1] = 1.0
+    planes = encoder(mask, peak, background).planes_BMhw
+
+    def change(y, x):
+        other = background.clone()
+        other[:, 0, y : y + 4, x : x + 4] += 1.0
+        return (encoder(mask, peak, other).planes_BMhw != planes).any(1)[0]
+
+    assert change(20, 24)[4:7, 5:8].all()
+    assert change(20, 24).sum() == 9
+    assert not change(8, 8).any()
+    # A null background, and one of which nothing is known, are the same.
+    unknown = encoder(mask, peak, torch.zeros_like(background)).planes_BMhw
+    assert torch.equal(encoder(mask, peak, background, None, torch.tensor([False])).planes_BMhw, unknown)
+
+
+def test_holes_are_learnt_where_no_object_is():
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(**PRESETS["tiny"].conditioner, sky_in_place=True).train()
+    mask, _, background = conditions(1, 32)
+    mask[:, 0:4, 4:8] = 2
+    background[:, 1] = 1.0
+    known = encoder._average_sky(mask, background, None)[0, 1]
+    assert known[0, 1] == known[7, 6] == 0
+    assert known.sum() == 62

@@ -4,6 +4,7 @@ from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 
 from astro_dist.files import tree_digests
 from astro_dist.models.denoiser import (
+    CONDITIONERS,
     build_denoiser,
     build_scheduler,
     load_denoiser,
@@ -87,3 +88,13 @@ def test_the_sampler_of_the_docstring_ends_in_finite_latents(denoiser, tmp_path)
     for time in scheduler.timesteps:
         latent = scheduler.step(denoiser(latent, time.expand(2), *conditions), time, latent).prev_sample
     assert latent.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("preset", "target", "told"), [("tiny", "stamp", True), ("tiny", "source", False), ("code", "stamp", None)]
+)
+def test_only_what_draws_a_sky_is_told_it_in_place(preset, target, told, monkeypatch):
+    monkeypatch.setattr("astro_dist.models.denoiser.UNet2DConditionModel", lambda **sizes: torch.nn.Identity())
+    monkeypatch.setitem(CONDITIONERS, "CodeConditionEncoder", lambda **arguments: torch.nn.Identity())
+    conditioner = build_denoiser(preset, target).conditioner
+    assert (conditioner.config.sky_in_place if told is not None else None) is told

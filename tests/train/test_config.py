@@ -24,3 +24,16 @@ def test_bad_settings_are_refused_in_one_line(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
         validate(DiffusionConfig, settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        ({}, 0.5),
+        ({"target": "stamp"}, 1.0),
+        ({"target": "stamp", "preset": "small", "own_background": 0.25}, 0.25),
+        ({"target": "stamp", "preset": "paper"}, 0.5),
+    ],
+)
+def test_whole_stamps_are_trained_on_their_own_sky(settings, own):
+    assert validate(DiffusionConfig, settings).own_background == own
