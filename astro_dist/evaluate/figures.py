@@ -13,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.evaluate.masks import Masks
-from astro_dist.evaluate.rows import ROWS, TRAIN, U_EDGES, Arrays
+from astro_dist.evaluate.rows import ROWS, SKY_EDGES, TRAIN, U_EDGES, Arrays
 from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
 from astro_dist.metrics.intervals import Counts, bootstrap, weighted_median
 from astro_dist.metrics.memorisation import distance_ratio, nearest_distances, share_too_near
+from astro_dist.metrics.noise import describe_noise
 from astro_dist.metrics.segmentation import image_scores
-from astro_dist.metrics.similarity import distribution_distance, ring_frequencies, spectrum_distance
+from astro_dist.metrics.similarity import RINGS, distribution_distance, ring_frequencies, spectrum_distance
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.work import Run
 
+BANDS = {"coarse": (1, 4), "middle": (4, 8), "fine": (8, 12), "finest": (12, RINGS)}
+"""Rings of `power_spectra`, of 1/48 cycles per pixel each; a beam of 4 pixels ends in the third."""
 MEANINGS = {
     "kid": "kernel distance of features to training images, unbiased; the real row is the floor",
     "frechet": "Frechet distance of features to training images; the real row is the floor",
@@ -44,8 +47,17 @@ MEANINGS = {
     "island_size_dex": "Wasserstein distance of log10 island area to that of real images",
     "noise_rms": "rms of pixels outside objects, in units of the noise",
     "noise_kurtosis": "kurtosis of those pixels; 3 for a Gaussian",
-    "noise_below_4": "share of those pixels below -4 sigma; 3.2e-5 for a Gaussian",
-    "noise_above_4": "share of those pixels above 4 sigma",
+    **{
+        f"noise_{side}_{k}": f"share of those pixels {side} {sign}{k} sigma; {gauss} for a Gaussian"
+        for k, gauss in ((3, "1.3e-3"), (4, "3.2e-5"), (5, "2.9e-7"))
+        for side, sign in (("below", "-"), ("above", ""))
+    },
+    **{
+        f"noise_power_{name}": f"their power at {low / 48:.2f} to {high / 48:.2f} cycles per pixel over real"
+        for name, (low, high) in BANDS.items()
+    },
+    "noise_islands": "islands per image that touch no object (5 sigma seeds, 3 sigma edges)",
+    "stripes": "their power in the strongest of 12 directions over the mean of all; 1.25 without stripes",
     "copy_features_ratio": "median distance to the nearest training image over that of real held-out ones",
     "copy_features_share": "share nearer to a training image than all but 1 % of real held-out ones",
     "copy_pixels_ratio": "as copy_features_ratio, of pixels averaged to 16 x 16, in all turns and flips",
@@ -107,6 +119,12 @@ class Figures:
         """Return the mean power spectrum of each row, in network range squared, beside its frequencies."""
         shown = {name: row["power"].mean(0).tolist() for name, row in self.rows.items() if "power" in row}
         return {"frequency_per_pix": ring_frequencies().tolist(), **shown}
+
+    def sky(self) -> dict[str, list[float]]:
+        """Return the share of sky pixels in each bin of brightness for each row, beside the bins' middles."""
+        counts = {name: row["sky_values"].sum(0) for name, row in self.rows.items() if "sky_values" in row}
+        shares = {name: (count / max(1, count.sum())).tolist() for name, count in counts.items()}
+        return {"snr": ((SKY_EDGES[1:] + SKY_EDGES[:-1]) / 2).tolist(), **shares}
 
     def _add(self, row: str, name: str, statistic: Callable[[Counts], float], n: int | None = None) -> None:
         rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.config.evaluate
@@ -174,11 +192,19 @@ class Figures:
             self._add(row, f"island_{name}_dex", distance, len(a))
 
     def _noise(self, row: str) -> None:
-        nan = float("nan")
-        for name, value in zip(
-            ("rms", "kurtosis", "below_4", "above_4"), self.rows[row]["noise"], strict=True
-        ):
-            self.found.append(Figure(row, f"noise_{name}", float(value), nan, nan, self.masks.n))
+        ours, real = self.rows[row], self.real
+        for name in describe_noise(ours["noise"].sum(0)):
+            self._add(row, f"noise_{name}", lambda w, k=name: describe_noise(w @ ours["noise"])[k])
+        self._add(row, "noise_islands", lambda w: _mean(ours["stray"], w))
+        self._add(row, "stripes", lambda w: _mean(ours["stripes"], w))
+        if row in ("real", "trained"):
+            return
+        for name, band in BANDS.items():
+
+            def ratio(w: Counts, rings: slice = slice(*band)) -> float:
+                return float(np.sum((w @ ours["sky_power"])[rings]) / np.sum((w @ real["sky_power"])[rings]))
+
+            self._add(row, f"noise_power_{name}", ratio)
 
     def _copies(self) -> None:
         train = self.rows[TRAIN]

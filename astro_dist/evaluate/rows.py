@@ -15,14 +15,16 @@ from astro_dist.evaluate import images
 from astro_dist.evaluate.examples import choose_examples
 from astro_dist.evaluate.masks import Indices, Masks
 from astro_dist.evaluate.networks import Networks
+from astro_dist.metrics.noise import count_stray, measure_stripes, sum_noise
 from astro_dist.metrics.photometry import flux_ratios
 from astro_dist.metrics.segmentation import ALL, count_classes, find_islands, overlap_masks
-from astro_dist.metrics.similarity import describe_noise, power_spectra, ssim
+from astro_dist.metrics.similarity import power_spectra, ssim
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 
 COARSE_PIX = 16
 EXAMPLES = 8
 U_EDGES = np.linspace(-3, 6, 451)
+SKY_EDGES = np.linspace(-8, 8, 65)
 READ_AT_ONCE = 256
 Arrays = dict[str, NDArray[Any]]
 
@@ -103,7 +105,7 @@ class Judge:
             "ssim": np.array([ssim(a, b, high - low) for a, b in pairs]),
             "power": power_spectra(u),
             "pixels": np.stack([np.histogram(x, U_EDGES)[0] for x in np.clip(u, U_EDGES[0], U_EDGES[-1])]),
-            "noise": np.array(list(describe_noise(snr[sky]).values())),
+            **_describe_sky(snr, mask, sky),
             "flux_image": fluxes.image,
             "flux_class": fluxes.source_class,
             "flux_dex": fluxes.dex,
@@ -132,6 +134,18 @@ def _pick_examples(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
     places = np.concatenate(list(chosen.values()))
     names = np.repeat([int(c) for c in classes], [len(found) for found in chosen.values()])
     return {"shown": snr[places], "shown_mask": mask[places], "shown_class": names.astype(np.uint8)}
+
+
+def _describe_sky(snr: images.Image, mask: NDArray[np.uint8], sky: NDArray[np.bool_]) -> Arrays:
+    """Return noise, spectra, stripes and stray islands of what lies between the objects of each image."""
+    edges = np.clip(snr, SKY_EDGES[0], SKY_EDGES[-1])
+    return {
+        "noise": sum_noise(snr, sky),
+        "sky_power": power_spectra(np.where(sky, snr, 0)),
+        "sky_values": np.stack([np.histogram(x[s], SKY_EDGES)[0] for x, s in zip(edges, sky, strict=True)]),
+        "stripes": measure_stripes(snr, sky),
+        "stray": count_stray(snr, mask),
+    }
 
 
 def _describe_islands(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:

@@ -139,7 +139,8 @@ class Evaluator:
             "rows": {r: {"meaning": ROWS[r].meaning, "blind": ROWS[r].blind} for r in ROWS if r in rows},
             "meanings": MEANINGS,
             "figures": figures,
-            "power": {k: [float(f"{v:.6g}") for v in values] for k, values in measured.curves().items()},
+            "power": _round(measured.curves()),
+            "sky": _round(measured.sky()),
         }
         text = json.dumps(report, indent=1) + "\n"
         digest = publish_bytes(self.run.output / METRICS, text.encode())
@@ -159,6 +160,10 @@ class Evaluator:
         path = self.run.output / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return {"sha256": {str(name): publish_bytes(path, buffer.getvalue())}}
+
+
+def _round(curves: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {name: [float(f"{value:.6g}") for value in values] for name, values in curves.items()}
 
 
 def _target(run: Run) -> str:
@@ -204,4 +209,5 @@ EVALUATE = Stage(
     inputs=("cutouts", "autoencoder", "diffusion", "byol", "segmenter"),
     numerics=numerics,
     gpu=True,
+    schema=2,
 )

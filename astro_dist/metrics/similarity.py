@@ -1,4 +1,4 @@
-"""How alike two images, or two sets of images, are: SSIM, power spectra, distributions, noise."""
+"""How alike two images, or two sets of images, are: SSIM, power spectra, distributions."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,20 +71,30 @@ def power_spectra(images_NSS: Image, bins: int = RINGS) -> NDArray[np.float64]:
     float64
         (N, bins), in the square of the images' unit; NaN in rings without a frequency.
     """
-    side = images_NSS.shape[-1]
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
-    window = np.outer(hann, hann)
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
-    inside = (frequency > 0) & (frequency <= 0.5)
-    ring = np.minimum(2 * bins * frequency[inside], bins - 1).astype(int)
-    sizes = np.bincount(ring, minlength=bins)
+    ring = ring_of(images_NSS.shape[-1], bins)
+    inside = ring >= 0
+    sizes = np.bincount(ring[inside], minlength=bins)
     power = np.full((len(images_NSS), bins), np.nan)
     for row, image in zip(power, images_NSS, strict=True):
-        values = np.asarray(image, np.float64)
-        whole = np.abs(np.fft.fft2(window * (values - values.mean()))) ** 2 / np.sum(window**2)
-        sums = np.bincount(ring, whole[inside], minlength=bins)
+        sums = np.bincount(ring[inside], power_of(image)[inside], minlength=bins)
         np.divide(sums, sizes, out=row, where=sizes > 0)
     return power
+
+
+def ring_of(side: int, bins: int = RINGS) -> NDArray[np.int64]:
+    """Return the ring that each frequency of an image's Fourier transform is in; -1 for 0 and the corners."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    inside = (frequency > 0) & (frequency <= 0.5)
+    return np.where(inside, np.minimum(2 * bins * frequency, bins - 1).astype(int), -1)
+
+
+def power_of(image: Image) -> NDArray[np.float64]:
+    """Return the two-dimensional power spectrum (S, S) of an image, see `power_spectra`."""
+    side = image.shape[-1]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
+    window, values = np.outer(hann, hann), np.asarray(image, np.float64)
+    transform = np.fft.fft2(window * (values - values.mean()))
+    return np.asarray(np.abs(transform) ** 2 / np.sum(window**2))
 
 
 def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -108,28 +118,3 @@ def distribution_distance(
         if not (np.size(values) if weights is None else np.sum(weights)):
             return float("nan")
     return float(stats.wasserstein_distance(a, b, a_weights, b_weights))
-
-
-def describe_noise(snr: NDArray[np.floating]) -> dict[str, float]:
-    """Return what a sample of sky pixels is like: rms, kurtosis, and the shares in its far tails.
-
-    Parameters
-    ----------
-    snr
-        Finite pixels outside all objects, in units of the noise.
-
-    Returns
-    -------
-    dict
-        ``rms``; ``kurtosis`` (3 for a Gaussian); ``below_4`` and ``above_4``, the shares beyond 4 sigma
-        (3.2e-5 each for a Gaussian). NaN of nothing.
-    """
-    values = np.asarray(snr, np.float64).ravel()
-    if not values.size:
-        return dict.fromkeys(("rms", "kurtosis", "below_4", "above_4"), float("nan"))
-    return {
-        "rms": float(values.std()),
-        "kurtosis": float(np.mean((values - values.mean()) ** 4) / max(values.var() ** 2, 1e-300)),
-        "below_4": float(np.mean(values < -4)),
-        "above_4": float(np.mean(values > 4)),
-    }

@@ -20,12 +20,15 @@ def build_blocks(run: Run) -> list[Block]:
     measured = json.loads((folder / "metrics.json").read_text())
     power = dict(measured["power"])
     spectra = figures.plot_spectra(np.array(power.pop("frequency_per_pix")), power)
+    sky = dict(measured["sky"])
+    tails = figures.plot_tails(np.array(sky.pop("snr")), sky)
     caption = "Mean power spectrum of each set of images, over that of the real cutouts."
     return [
         _say_how(measured),
         _tabulate(measured),
         *_draw_grids(folder / "judged"),
         Picture(to_svg(spectra), caption, "Power spectra"),
+        Picture(to_svg(tails), "What is between the objects: noise, and how far its tails reach.", "Tails"),
     ]
 
 

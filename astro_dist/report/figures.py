@@ -149,6 +149,24 @@ def plot_spectra(frequency_per_pix: Values, spectra: Mapping[str, Values]) -> Fi
     return figure
 
 
+@in_style
+def plot_tails(snr: Values, shares: Mapping[str, Values]) -> Figure:
+    """Draw how sky pixels are distributed in brightness, beside a Gaussian of one sigma."""
+    figure, axes = new_graph()
+    x, width = np.asarray(snr), snr[1] - snr[0]
+    for name, share in shares.items():
+        values = np.asarray(share) / width
+        axes.plot(x, np.where(values > 0, values, np.nan), label=name.replace("_", " "))
+    gaussian = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    axes.plot(x, gaussian, color="0.5", linestyle=":", label="Gaussian")
+    axes.set(
+        xlabel="brightness over the noise", ylabel="sky pixels per sigma", ylim=(1e-7, 1), xlim=(x[0], x[-1])
+    )
+    _log_axis(axes, "y")
+    _legend(axes)
+    return figure
+
+
 def exponential_density(k: Values, flux: FluxConfig) -> NDArray[np.float64]:
     """Return the probability density of k that the settings ask for, at the values ``k``.
 

@@ -5,7 +5,7 @@ import pytest
 
 from astro_dist.evaluate.figures import Figures, to_json
 from astro_dist.evaluate.masks import Masks
-from astro_dist.evaluate.rows import U_EDGES
+from astro_dist.evaluate.rows import SKY_EDGES, U_EDGES
 from astro_dist.metrics.similarity import RINGS
 
 
@@ -23,7 +23,11 @@ def row(seed, n, flux=0.0, iou=1.0):
         "ssim": np.full(n, 0.5),
         "power": np.full((n, RINGS), 10.0 ** (2 * flux)),
         "pixels": np.ones((n, len(U_EDGES) - 1), int),
-        "noise": np.array([1.0, 3.0, 0.0, 0.0]),
+        "noise": np.tile([100.0, 0, 100, 0, 300, 0, 0, 0, 1, 0, 0], (n, 1)),
+        "sky_power": np.full((n, RINGS), 10.0**flux),
+        "sky_values": np.ones((n, len(SKY_EDGES) - 1), int),
+        "stripes": np.full(n, 1.5 - flux),
+        "stray": np.arange(n) % 2,
         "flux_image": np.arange(n),
         "flux_class": np.where(np.arange(n) % 2, 2, 3),
         "flux_dex": np.full(n, flux),
@@ -55,6 +59,20 @@ def test_figures_are_those_of_the_rows(measured):
     assert value["generated", "pixels_distance"] == 0
 
 
+def test_the_sky_is_measured_beside_the_real_one(measured):
+    value = {key: figure.value for key, figure in measured[0].items()}
+    for row in ("real", "generated"):
+        assert value[row, "noise_rms"] == 1
+        assert value[row, "noise_kurtosis"] == 3
+        assert value[row, "noise_above_3"] == 0.01
+        assert value[row, "noise_below_5"] == 0
+        assert value[row, "noise_islands"] == 0.5
+    assert value["generated", "noise_power_fine"] == pytest.approx(2, rel=0.01)
+    assert ("real", "noise_power_fine") not in value
+    assert (value["real", "stripes"], value["generated", "stripes"]) == (1.5, pytest.approx(1.2))
+    assert sum(measured[1].sky()["real"]) == pytest.approx(1)
+
+
 def test_copies_are_found_out_even_when_they_are_turned(measured):
     value = {key: figure.value for key, figure in measured[0].items()}
     for kind in ("features", "pixels"):
@@ -77,6 +95,7 @@ def test_the_length_of_the_features_does_not_matter(stage_run, measured):
 
 def test_what_is_not_a_number_becomes_null(measured):
     plain = to_json(list(measured[0].values()))
-    noise = next(f for f in plain if f["name"] == "noise_rms")
-    assert (noise["value"], noise["low"], noise["high"]) == (1.0, None, None)
+    share = next(f for f in plain if f["name"] == "copy_pixels_share")
+    assert isinstance(share["value"], float)
+    assert share["low"] is share["high"] is None
     assert set(measured[1].curves()) == {"frequency_per_pix", "real", "generated", "trained"}

@@ -3,7 +3,6 @@ import pytest
 
 from astro_dist.metrics import similarity
 from astro_dist.metrics.similarity import (
-    describe_noise,
     distribution_distance,
     power_spectra,
     ring_frequencies,
@@ -68,12 +67,3 @@ def test_distributions_are_as_far_apart_as_they_are_shifted():
     assert distribution_distance(a, a + 0.3) == pytest.approx(0.3)
     assert distribution_distance(a, a[::-1]) == 0
     assert np.isnan(distribution_distance(a, []))
-
-
-def test_noise_of_a_gaussian():
-    figures = describe_noise(1.5 * noise(200_000))
-    assert figures["rms"] == pytest.approx(1.5, rel=0.01)
-    assert figures["kurtosis"] == pytest.approx(3, abs=0.06)
-    assert figures["above_4"] == pytest.approx(3.83e-3, rel=0.15)
-    assert figures["below_4"] == pytest.approx(3.83e-3, rel=0.15)
-    assert np.isnan(describe_noise(np.array([]))["rms"])

@@ -1,0 +1,115 @@
+"""What the sky between the objects is like: how much noise, how far its tails reach, which way it is striped.
+
+Everything is kept per image, so that figures of many images can be resampled: sums, not moments.
+
+Shape letters: N images, S side in pixels.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.metrics.segmentation import find_islands
+from astro_dist.metrics.similarity import RINGS, power_of, ring_of
+
+Image = NDArray[np.floating]
+Sky = NDArray[np.bool_]
+
+LEVELS = (3, 4, 5)
+SUMS = ("pixels", "x", "x2", "x3", "x4", *(f"{side}_{k}" for side in ("below", "above") for k in LEVELS))
+SECTORS = 12
+STRIPE_RINGS = slice(2, 12)
+"""Rings of `similarity.power_spectra` from 0.04 to 0.25 cycles per pixel: finer there is but white noise."""
+
+
+def sum_noise(snr_NSS: Image, sky_NSS: Sky) -> NDArray[np.float64]:
+    """Return the sums `SUMS` over the sky pixels of each image.
+
+    Parameters
+    ----------
+    snr_NSS
+        Brightness above the background in units of the noise.
+    sky_NSS
+        True where no object is; values elsewhere are not looked at.
+
+    Returns
+    -------
+    float64
+        (N, len(SUMS)): number of pixels, sums of the first four powers, and how many are beyond 3, 4 and
+        5 sigma on either side.
+    """
+    rows = []
+    for image, sky in zip(snr_NSS, sky_NSS, strict=True):
+        x = np.asarray(image[sky], np.float64)
+        powers = [x.size, *(np.sum(x**k) for k in (1, 2, 3, 4))]
+        rows.append([*powers, *(np.sum(x < -k) for k in LEVELS), *(np.sum(x > k) for k in LEVELS)])
+    return np.array(rows, np.float64).reshape(-1, len(SUMS))
+
+
+def describe_noise(sums: NDArray[np.floating]) -> dict[str, float]:
+    """Return what sky of given sums is like.
+
+    Parameters
+    ----------
+    sums
+        (len(SUMS),), of one image or of many together.
+
+    Returns
+    -------
+    dict
+        ``rms``; ``kurtosis`` (3 for a Gaussian); ``below_3`` to ``above_5``, the shares beyond so many sigma.
+        NaN of nothing.
+    """
+    pixels, *powers = (float(v) for v in sums[:5])
+    names = ("rms", "kurtosis", *SUMS[5:])
+    if not pixels:
+        return dict.fromkeys(names, float("nan"))
+    a, b, c, d = (power / pixels for power in powers)
+    variance = max(b - a**2, 0.0)
+    fourth = d - 4 * a * c + 6 * a**2 * b - 3 * a**4
+    shares = (float(v) / pixels for v in sums[5:])
+    return dict(zip(names, (variance**0.5, fourth / max(variance**2, 1e-300), *shares), strict=True))
+
+
+def measure_stripes(snr_NSS: Image, sky_NSS: Sky) -> NDArray[np.float64]:
+    """Return how much the power of each image prefers a direction.
+
+    The power of the sky is averaged in 12 sectors of direction, each ring of frequency from 0.04 to 0.25
+    cycles per pixel over its mean, so that the colour of the noise is no matter; the highest sector over
+    the mean of all is the figure.
+
+    Parameters
+    ----------
+    snr_NSS, sky_NSS
+        As for `sum_noise`; other pixels are put to zero, which has no direction of its own if objects have
+        none: compare images of the same sky pixels.
+
+    Returns
+    -------
+    float64
+        (N,); about 1.25 for noise without a direction in images of 128 pixels, at most 12.
+    """
+    side = snr_NSS.shape[-1]
+    ring = ring_of(side, RINGS)
+    used = (ring >= STRIPE_RINGS.start) & (ring < STRIPE_RINGS.stop)
+    frequency = np.fft.fftfreq(side)
+    angle = np.arctan2(frequency[:, None], frequency) % np.pi
+    sector = np.minimum(angle / np.pi * SECTORS, SECTORS - 1).astype(int)[used]
+    sizes = np.bincount(ring[used], minlength=RINGS)
+    highest = []
+    for image, sky in zip(snr_NSS, sky_NSS, strict=True):
+        power = power_of(np.where(sky, image, 0.0))[used]
+        mean = np.bincount(ring[used], power, minlength=RINGS) / np.maximum(sizes, 1)
+        whitened = power / np.maximum(mean, 1e-300)[ring[used]]
+        sectors = np.bincount(sector, whitened, minlength=SECTORS) / np.bincount(sector, minlength=SECTORS)
+        highest.append(sectors.max() / sectors.mean())
+    return np.array(highest)
+
+
+def count_stray(snr_NSS: Image, mask_NSS: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return how many islands (5 sigma seeds, 3 sigma edges) of each image touch no pixel of an object."""
+    counts = []
+    for image, mask in zip(snr_NSS, mask_NSS, strict=True):
+        islands = find_islands(np.asarray(image, np.float32))
+        on_objects = np.setdiff1d(islands[mask > 0], 0)
+        counts.append(int(islands.max()) - len(on_objects))
+    return np.array(counts, np.int64)
