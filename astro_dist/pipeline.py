@@ -83,7 +83,7 @@ class Pipeline:
 
     def basis(self, stage: Stage) -> dict[str, Any]:
         """Return what a stage's bytes follow from; its inputs must be published."""
-        settings = self.config.model_dump(mode="json", exclude={"machine"})
+        sections = {name: getattr(self.config, name) for name in stage.sections}
         inputs = {}
         for given in (s for s in self.known if s.name in stage.inputs):
             name, published = given.name, self.ledger.published(given.name)
@@ -97,7 +97,10 @@ class Pipeline:
         return {
             "schema": stage.schema,
             "seed": self.config.seed,
-            "settings": {name: settings[name] for name in stage.sections},
+            "settings": {
+                name: section.model_dump(mode="json", exclude=section.unmarked)
+                for name, section in sections.items()
+            },
             "inputs": inputs,
             "sources": {
                 source_name(path): digest_source(path)

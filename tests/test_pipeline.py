@@ -93,6 +93,12 @@ def test_machine_settings_are_not_part_of_a_fingerprint(tmp_path):
     assert {state.status for state in states} == {"done"}
 
 
+def test_settings_that_change_no_byte_are_not_part_of_a_fingerprint(tmp_path):
+    execute(tmp_path, SERIAL)
+    patient = toy_pipeline(tmp_path, {**SERIAL, "shards": {"told_s": 9.0}})
+    assert [state.status for state in patient.states()] == ["done", "done"]
+
+
 def test_a_product_that_vanished_is_not_silently_made_again(tmp_path):
     execute(tmp_path, SERIAL)
     (tmp_path / "out/total.txt").unlink()

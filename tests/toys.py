@@ -19,6 +19,7 @@ from astro_dist.work import MachineConfig, Stage, Task, check_stop, stop_on_sign
 
 
 class ShardsConfig(Section):
+    unmarked = frozenset({"told_s"})
     count: int = 12
     wanted: int = 30
     pause_s: float = 0.0

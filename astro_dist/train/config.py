@@ -17,6 +17,7 @@ Steps = Annotated[int, Field(ge=0)]
 class TrainingConfig(Section):
     """What all trainings share."""
 
+    unmarked = frozenset({"checkpoint_every_s"})
     preset: PresetName = "tiny"
     """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
     start_from: str | None = None
