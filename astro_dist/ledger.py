@@ -140,8 +140,11 @@ class Ledger:
             if folder != self.task_folder(stage, keep):
                 remove(folder)
 
-    def settle_numerics(self, stage: str, fingerprint: str, numerics: Result) -> None:
-        """Record on what kind of machine the first worker computes; refuse another kind later."""
+    def settle_numerics(self, stage: str, fingerprint: str, numerics: Result, afresh: str) -> None:
+        """Record on what kind of machine the first worker computes; refuse another kind later.
+
+        ``afresh`` says how to start the stage anew.
+        """
         path = self.task_folder(stage, fingerprint) / ".numerics.json"
         if not path.exists():
             own = path.with_name(f".numerics-{uuid4().hex}{PART}")
@@ -158,7 +161,7 @@ class Ledger:
             )
             raise ConfigError(
                 f"{stage} was begun on another kind of machine and its bytes would mix ({pairs}); "
-                f"go on there, or start the stage afresh with --redo {stage}"
+                f"go on there, or start the stage afresh: {afresh}"
             )
 
 

@@ -234,7 +234,8 @@ class Worker:
         self.journal = Journal(run.root, str(facts.get("worker", 0)))
         self.journal.note("open", stage=stage.name, fingerprint=run.fingerprint, **facts)
         if stage.numerics is not None:
-            run.ledger.settle_numerics(stage.name, run.fingerprint, stage.numerics(run))
+            afresh = f"delete {run.output} and run the same command"
+            run.ledger.settle_numerics(stage.name, run.fingerprint, stage.numerics(run), afresh)
         self.state = stage.open(run)
 
     def do(self, task: Task) -> Result:

@@ -32,10 +32,10 @@ def test_publications_round_trip_and_retract(tmp_path):
 
 def test_numerics_that_differ_are_refused_with_both(tmp_path):
     ledger = Ledger(tmp_path)
-    ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1})
-    ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1})
-    with pytest.raises(ConfigError, match="device: A then, B now"):
-        ledger.settle_numerics("generate", MARK, {"device": "B", "threads": 1})
+    ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1}, "delete it")
+    ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1}, "delete it")
+    with pytest.raises(ConfigError, match="device: A then, B now.*afresh: delete it"):
+        ledger.settle_numerics("generate", MARK, {"device": "B", "threads": 1}, "delete it")
     assert ledger.results("generate", MARK) == {}
 
 
@@ -46,7 +46,7 @@ def test_of_two_machines_that_begin_at_once_one_is_refused(tmp_path):
     def settle(device):
         begin.wait()
         try:
-            ledger.settle_numerics("generate", MARK, {"device": device})
+            ledger.settle_numerics("generate", MARK, {"device": device}, "delete it")
         except ConfigError:
             return False
         return True
