@@ -34,7 +34,7 @@ def test_numerics_that_differ_are_refused_with_both(tmp_path):
     ledger = Ledger(tmp_path)
     ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1}, "delete it")
     ledger.settle_numerics("generate", MARK, {"device": "A", "threads": 1}, "delete it")
-    with pytest.raises(ConfigError, match="device: A then, B now.*afresh: delete it"):
+    with pytest.raises(ConfigError, match=r"device: A then, B now.*afresh: delete it"):
         ledger.settle_numerics("generate", MARK, {"device": "B", "threads": 1}, "delete it")
     assert ledger.results("generate", MARK) == {}
 

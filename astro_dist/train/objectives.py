@@ -6,6 +6,7 @@ plotting, and publishes the network as a folder in diffusers' layout.
 Shape letters: B batch, S side of a crop in pixels, C h w latent.
 """
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.files import sha256_file
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.presets import LATENT_FACTOR, PRESETS
@@ -23,6 +25,9 @@ from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.train.data import Batch
 
 SCALE_SAMPLES = 256
+LATENTS = "latents.json"
+"""Beside a diffusion model: which autoencoder's latents it knows."""
+AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEPT_LATENTS = 100_000
 """Latents of whole cutouts that are kept, 16 KB each for a cutout of 128 pixels."""
 Figures = dict[str, Tensor]
@@ -139,6 +144,7 @@ class DiffusionObjective:
         self.config = config
         self.network = build_denoiser(config.preset, config.target, stretch)
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
+        self.latents_of = {"autoencoder_sha256": sha256_file(autoencoder / AUTOENCODER_WEIGHTS)}
         if isinstance(self.network.conditioner, CodeConditionEncoder):
             self.network.conditioner.adopt(self.autoencoder)
         self.latents: dict[tuple[int, int], Tensor] = {}
@@ -196,6 +202,7 @@ class DiffusionObjective:
 
     def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
         save_denoiser(self.network, self.scheduler, folder)
+        (folder / LATENTS).write_text(json.dumps(self.latents_of) + "\n")
         write_diffusion_card(folder, self.config)
         return {"target": self.config.target}
 

@@ -3,6 +3,7 @@
 The shipped ones lie in half precision below ``astro_dist/weights``; training and publishing are in float32.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def begin_from(objective: Any, start_from: str, stage: str) -> None:
             target.load_state_dict(loaded.float().state_dict())
             target.register_to_config(scaling_factor=loaded.config.scaling_factor)
             return
+        note = folder / "latents.json"
+        if note.is_file() and json.loads(note.read_text()) != objective.latents_of:
+            raise ConfigError(
+                f"{stage}.start_from: {start_from!r} knows the latents of another autoencoder than that of "
+                "this run; take both models from one run directory"
+            )
         denoiser, network = load_denoiser(folder), objective.network
         for name in ("target", "stretch"):
             if denoiser.config[name] != network.config[name]:

@@ -51,6 +51,7 @@ def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run,
     second.output.mkdir()
     second.config.diffusion = second.config.diffusion.model_copy(update={"start_from": str(taken)})
     train(second)
+    assert (second.output / "latents.json").read_text() == (taken / "latents.json").read_text()
     for part in ("unet", "conditioner"):
         ours, theirs = (load_file(folder / part / WEIGHTS) for folder in (second.output, taken))
         assert all(str(value.dtype) == "torch.float32" for value in ours.values())
@@ -110,3 +111,16 @@ def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencode
 def test_weights_that_cannot_go_together_are_refused_before_anything_runs(tree, match):
     with pytest.raises(ConfigError, match=match):
         resolve(tree)
+
+
+def test_a_diffusion_model_of_another_autoencoder_is_refused(toy_run, tmp_path, autoencoder):
+    run = toy_run("diffusion", root=tmp_path / "first")
+    autoencoder.parent.mkdir(exist_ok=True)
+    autoencoder.rename(run.product("models/autoencoder"))
+    train(run)
+    other = toy_run(root=tmp_path / "second", lr=1e-4)
+    train(other)
+    changed = toy_run("diffusion", root=tmp_path / "second", steps=0, start_from=str(run.output))
+    other.output.rename(changed.product("models/autoencoder"))
+    with pytest.raises(ConfigError, match="knows the latents of another autoencoder"):
+        train(changed)
