@@ -145,7 +145,8 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
 
 def check_shared(root: Path, site: Site) -> None:
     """Refuse a run directory that the nodes cannot see, as far as that can be told from here."""
-    if site.shared and not any(root.is_relative_to(os.path.expandvars(folder)) for folder in site.shared):
+    folders = [Path(os.path.expandvars(folder)).resolve() for folder in site.shared]
+    if folders and not any(root.resolve().is_relative_to(folder) for folder in folders):
         raise ConfigError(
             f"{root} is not below {' or '.join(site.shared)}, which all nodes see; choose another --out"
         )

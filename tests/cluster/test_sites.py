@@ -78,6 +78,10 @@ def test_more_than_the_site_allows_is_refused_with_both_numbers(limits, asked, s
 
 def test_a_run_directory_that_nodes_cannot_see_is_refused(tmp_path):
     check_shared(tmp_path / "run", Site())
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "work")
+    for root in ("link/run", "work/run"):
+        check_shared(tmp_path / root, validate(Site, {"shared": [str(tmp_path / "link")]}))
     with pytest.raises(ConfigError, match="not below /nowhere, which all nodes see"):
         check_shared(tmp_path / "run", validate(Site, {"shared": ["/nowhere"]}))
     with pytest.raises(ConfigError, match="in the memory of this machine"):
