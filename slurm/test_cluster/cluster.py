@@ -134,13 +134,13 @@ class Cluster:
 
     def fill(self, template: str) -> str:
         """Return a template beside this file with this cluster's names, ports and paths."""
-        store = "accounting_storage/slurmdbd" if self.facts["accounting"] else "accounting_storage/none"
+        kept = "slurmdbd\nAccountingStorageEnforce=associations" if self.facts["accounting"] else "none"
         values = {
             "base": self.base,
             "user": getpass.getuser(),
             "host": socket.gethostname().partition(".")[0],
             "address": f"{self.net}.254" if self.root else "127.0.0.1",
-            "storage": store,
+            "storage": f"accounting_storage/{kept}",
             "gather": "jobacct_gather/linux" if self.facts["accounting"] else "jobacct_gather/none",
             **{name: self.port(i) for i, name in enumerate(("ctld_port", "dbd_port", "sql_port"))},
         }

@@ -23,18 +23,18 @@ def load_script():
     return module
 
 
-@pytest.fixture(scope="session")
-def slurm_cluster(tmp_path_factory):
-    """The cluster; nodes share the repository and pytest's folders with this machine."""
+@contextlib.contextmanager
+def cluster_of_two(*shared, accounting=False):
+    """Start a cluster whose nodes share the repository and some folders with this machine."""
     script = load_script()
     if os.geteuid() != 0:
         pytest.skip("only root may make a Slurm whose nodes have networks of their own")
-    if reason := script.missing():
-        pytest.skip(f"no Slurm to test on ({reason})")
+    if reason := script.missing(accounting):
+        pytest.skip(f"no such Slurm to test on ({reason})")
     base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
     try:
         cluster = script.Cluster.up(
-            base / "c", share=(ROOT, Path(sys.prefix), tmp_path_factory.getbasetemp())
+            base / "c", share=(ROOT, Path(sys.prefix), *shared), accounting=accounting
         )
         cluster.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     except script.NoNetworkError as error:
@@ -43,6 +43,13 @@ def slurm_cluster(tmp_path_factory):
     yield cluster
     cluster.down()
     base.rmdir()
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory):
+    """The cluster; nodes share pytest's folders."""
+    with cluster_of_two(tmp_path_factory.getbasetemp()) as cluster:
+        yield cluster
 
 
 @pytest.fixture
