@@ -1,26 +1,39 @@
 """What a run would cost on a site: jobs, time, GPU-hours, files and disk of each stage, against the limits.
 
-Seconds per task are measured where tasks of the stage were done in this run directory before, so that a
-short run there is a calibration; elsewhere they are the stage's own estimate for one core.
+Seconds per task are measured where some of the stage's tasks were done: in the run directory that the site
+names as its calibration, a short run there, or in that of the run itself. They are scaled by what the stage
+estimates of either run, so that the short one may be smaller in any way. Elsewhere they are that estimate,
+which is for cores; what a GPU will do faster is marked ``<=`` and not held against the limit.
 """
 
+import contextlib
 import json
 import math
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from astro_dist.cluster.sites import Resources, Site
+from astro_dist.config import load_yaml, validate
 from astro_dist.errors import ConfigError
 from astro_dist.pipeline import Pipeline
-from astro_dist.work import Estimate, Stage
+from astro_dist.work import Estimate, Run, Stage, for_stage
 
 FEWEST = 3
+ON_GPU = "cuda: "
+"""How the description of a worker's device begins where that is a GPU."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage would cost; ``measured`` tells a calibration from an estimate."""
+    """What one stage would cost.
+
+    ``measured`` tells a calibration from an estimate; with ``bound`` GPUs are asked for and the time is
+    that of cores.
+    """
 
     stage: str
     jobs: int
@@ -29,12 +42,29 @@ class Cost:
     files: int
     bytes: int
     measured: bool
+    bound: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a task took, how long it was estimated to take, and whether that was on a GPU."""
+
+    seconds: float
+    estimated_s: float
+    on_gpu: bool
 
 
 def estimate_costs(pipeline: Pipeline, site: Site) -> list[Cost]:
-    """Return what every stage that is not done would cost."""
+    """Return what every stage that is not done would cost.
+
+    Raises
+    ------
+    ConfigError
+        The site's calibration is not a run directory that this version can read.
+    """
+    short = _open_calibration(pipeline, site)
     rows = [row for row in pipeline.estimates() if row[1] != "done"]
-    return [_cost(pipeline, stage, estimate, site.of(stage.name)) for stage, _, estimate in rows]
+    return [_cost(pipeline, short, stage, estimate, site.of(stage.name)) for stage, _, estimate in rows]
 
 
 def check_costs(costs: Sequence[Cost], site: Site) -> None:
@@ -43,7 +73,7 @@ def check_costs(costs: Sequence[Cost], site: Site) -> None:
     for what, needed, allowed in (
         ("files", sum(c.files for c in costs), limits.files),
         ("GB of disk", sum(c.bytes for c in costs) / 1e9, limits.disk_gb),
-        ("GPU-hours", sum(c.gpu_hours for c in costs), limits.gpu_hours),
+        ("GPU-hours", sum(c.gpu_hours for c in costs if not c.bound), limits.gpu_hours),
     ):
         if allowed is not None and needed > allowed:
             raise ConfigError(
@@ -54,44 +84,93 @@ def check_costs(costs: Sequence[Cost], site: Site) -> None:
 
 def cost_lines(costs: Sequence[Cost], site: Site) -> list[str]:
     """Return the costs as a table of plain lines."""
-    titles = f"{'jobs':>6} {'hours':>8} {'GPU-hours':>10} {'files':>8} {'disk GB':>9}"
+    titles = f"{'jobs':>6} {'hours':>10} {'GPU-hours':>11} {'files':>8} {'disk GB':>9}"
     lines = [f"  {'stage':<12} {titles}  time from"]
     for cost in costs:
         limit_s = site.of(cost.stage).minutes * 60
         parts = f", {math.ceil(cost.wall_s / limit_s)} limits long" if cost.wall_s > limit_s else ""
-        source = "tasks done here" if cost.measured else "the estimate for cores"
+        source = "tasks done" if cost.measured else "the estimate"
+        mark = "<=" if cost.bound else ""
         lines.append(
-            f"  {cost.stage:<12} {cost.jobs:>6} {cost.wall_s / 3600:>8.2f} {cost.gpu_hours:>10.2f} "
-            f"{cost.files:>8} {cost.bytes / 1e9:>9.2f}  {source}{parts}"
+            f"  {cost.stage:<12} {cost.jobs:>6} {mark + format(cost.wall_s / 3600, '.2f'):>10} "
+            f"{mark + format(cost.gpu_hours, '.2f'):>11} {cost.files:>8} {cost.bytes / 1e9:>9.2f}  "
+            f"{source}{' on cores' if cost.bound else ''}{parts}"
         )
+    mark = "<=" if any(cost.bound for cost in costs) else ""
     lines.append(
-        f"  together: {sum(c.wall_s for c in costs) / 3600:.2f} hours without waiting, "
-        f"{sum(c.gpu_hours for c in costs):.2f} GPU-hours, {sum(c.files for c in costs)} files, "
+        f"  together: {mark}{sum(c.wall_s for c in costs) / 3600:.2f} hours without waiting, "
+        f"{mark}{sum(c.gpu_hours for c in costs):.2f} GPU-hours, {sum(c.files for c in costs)} files, "
         f"{sum(c.bytes for c in costs) / 1e9:.2f} GB"
     )
+    if mark:
+        lines.append(
+            "  <=: what cores would take, not held against the limit of GPU-hours; "
+            "the `calibration` of the cluster file, a short run on the GPUs, tells what they take"
+        )
     return lines
 
 
-def _cost(pipeline: Pipeline, stage: Stage, estimate: Estimate, asked: Resources) -> Cost:
-    jobs = asked.workers * asked.nodes
+def _cost(pipeline: Pipeline, short: Run | None, stage: Stage, estimate: Estimate, asked: Resources) -> Cost:
+    run = for_stage(pipeline.run, stage, "0" * 64)
+    jobs, wants_gpu = asked.workers * asked.nodes, bool(stage.gpu and asked.gpus)
     fixed = pipeline.config.machine.workers
-    on_each = fixed or (asked.gpus if stage.gpu and asked.gpus else asked.cpus // stage.threads(pipeline.run))
-    at_once = min(asked.at_once or jobs, jobs) * max(1, on_each)
-    measured_s = _measure(pipeline, stage)
-    if measured_s is None:
-        wall_s = estimate.cpu_s / max(1, min(at_once, estimate.tasks))
-    else:
-        wall_s = measured_s * math.ceil(estimate.tasks / at_once)
-    running = min(jobs, math.ceil(estimate.tasks / max(1, on_each)), asked.at_once or jobs)
+    on_each = max(1, fixed or (asked.gpus if wants_gpu else asked.cpus // stage.threads(run)))
+    at_once = min(asked.at_once or jobs, jobs) * on_each
+    pace = _measure(short, stage, wants_gpu) if short else None
+    on_gpu = pace is not None and pace.on_gpu
+    each_s = _estimate_each(stage, run, estimate, on_gpu)
+    if pace is not None:
+        each_s = pace.seconds * (each_s / pace.estimated_s if each_s and pace.estimated_s else 1.0)
+    wall_s = each_s * math.ceil(estimate.tasks / at_once)
+    # The ranks of a training are one task on all nodes of its job.
+    busy = jobs if _ranks(stage, run) > 1 else math.ceil(estimate.tasks / on_each)
+    running = min(jobs, busy, asked.at_once or jobs)
     gpu_hours = wall_s / 3600 * running * asked.gpus
-    return Cost(stage.name, jobs, wall_s, gpu_hours, estimate.files, estimate.bytes, measured_s is not None)
+    bound = wants_gpu and not on_gpu
+    return Cost(stage.name, jobs, wall_s, gpu_hours, estimate.files, estimate.bytes, pace is not None, bound)
 
 
-def _measure(pipeline: Pipeline, stage: Stage) -> float | None:
-    """Return the median seconds of the tasks that were done last, None when there are too few."""
-    folders = [path for path in (pipeline.ledger.root / stage.name).glob("[!.]*") if path.is_dir()]
+def _ranks(stage: Stage, run: Run) -> int:
+    return int(getattr(getattr(run.config, stage.name, None), "ranks", 1))
+
+
+def _estimate_each(stage: Stage, run: Run, estimate: Estimate, on_gpu: bool) -> float:
+    """Return the seconds of one task that would use its ranks, and its cores, to the full."""
+    at_work = _ranks(stage, run) * (1 if on_gpu else stage.threads(run))
+    return estimate.cpu_s / max(1, estimate.tasks) / at_work
+
+
+def _open_calibration(pipeline: Pipeline, site: Site) -> Run | None:
+    """Return the run whose tasks are the measure: the site's, else this one's if it was begun."""
+    own = site.calibration is None
+    root = pipeline.root if own else Path(os.path.expandvars(str(site.calibration))).expanduser().resolve()
+    path = root / "config.yaml"
+    if not path.exists():
+        if own:
+            return None
+        raise ConfigError(f"calibration: {root} is not a run directory: it holds no config.yaml")
+    with contextlib.suppress(ConfigError) if own else contextlib.nullcontext():
+        return Run(root, validate(type(pipeline.config), load_yaml(path)))
+    return None
+
+
+def _measure(short: Run, stage: Stage, wants_gpu: bool) -> Pace | None:
+    """Return the pace of the tasks that were done last, None when too few or on GPUs that are not wanted."""
+    folders = [path for path in (short.ledger.root / stage.name).glob("[!.]*") if path.is_dir()]
     if not folders:
         return None
     newest = max(folders, key=lambda path: path.stat().st_mtime)
-    logs = [json.loads(path.read_text())["log"]["seconds"] for path in newest.glob("[!.]*.json")]
-    return statistics.median(logs) if len(logs) >= FEWEST else None
+    seconds = [json.loads(path.read_text())["log"]["seconds"] for path in newest.glob("[!.]*.json")]
+    run = for_stage(short, stage, newest.name)
+    estimate = stage.estimate(run) if stage.estimate else Estimate(tasks=len(seconds))
+    on_gpu = wants_gpu if stage.numerics is None else _device(newest).startswith(ON_GPU)
+    if len(seconds) < max(1, min(FEWEST, estimate.tasks)) or (on_gpu and not wants_gpu):
+        return None
+    return Pace(statistics.median(seconds), _estimate_each(stage, run, estimate, on_gpu), on_gpu)
+
+
+def _device(folder: Path) -> str:
+    """Return the description of the device that the tasks of a folder were done on."""
+    path = folder / ".numerics.json"
+    facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return str(facts.get("device", ""))

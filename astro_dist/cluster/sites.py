@@ -73,7 +73,7 @@ class Limits(Section):
     disk_gb: float | None = Field(default=None, gt=0)
     """The most disk the quota leaves room for."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """The most GPU-hours a run may cost by its estimate."""
+    """The most GPU-hours a run may cost, as far as tasks on GPUs have told what it costs."""
 
 
 class Site(Section):
@@ -85,6 +85,8 @@ class Site(Section):
     """What single stages ask for instead: only what differs."""
     limits: Limits = Limits()
     """What the site allows."""
+    calibration: str | None = None
+    """A short run made on this site, whose tasks tell `plan` how long others take; may name variables."""
     setup: tuple[str, ...] = ()
     """Lines of shell before the job proper: modules, environments."""
     container: str | None = None

@@ -128,7 +128,7 @@ def numerics(run: Run) -> dict[str, Any]:
     device = choose_device(run)
     section = getattr(run.config, run.stage, None)
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "device": f"cuda: {torch.cuda.get_device_name()}" if device == "cuda" else _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": resolve_precision(getattr(section, "precision", "auto"), device),
         "threads": int(getattr(section, "threads", 1)),
