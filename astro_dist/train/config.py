@@ -120,11 +120,12 @@ class DiffusionConfig(TrainingConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _settle_background(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        preset = PRESETS.get(tree.get("preset", "tiny"))
-        if preset is not None and preset.tells_sky(tree.get("target", "source")):
-            return {"own_background": 1.0, **tree}
-        return tree
+    def _settle_background(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        preset = PRESETS.get(str(tree.get("preset", "tiny")))
+        whole = preset is not None and preset.tells_sky(str(tree.get("target")))
+        return {"own_background": 1.0, **tree} if whole else tree
 
 
 class MasksTrainingConfig(TrainingConfig):
