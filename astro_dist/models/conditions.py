@@ -172,16 +172,21 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         return Encoded(mask_BMhw, tokens_BTD, facts_BF, skips)
 
     def _average_sky(self, mask_BHW: Tensor, background_B2HW: Tensor, keep_B: Tensor | None) -> Tensor:
-        """Return the mean of the known sky in each pixel of the latent, and how much of it is known."""
-        hidden_BHW = mask_BHW > 0
+        """Return the mean sky in each pixel of the latent, and 1 where it is known.
+
+        It is unknown a pixel of the latent round objects, too: wings would ask for the source they are of.
+        """
+        hidden_BHW = (mask_BHW > 0) | (background_B2HW[:, 1] == 0)
         if self.training:
             # Trained on its own sky, it would meet holes under objects only; another's has them elsewhere.
             hidden_BHW = hidden_BHW | hidden_BHW.flip(1, 2)
-        planes_B2HW = background_B2HW.masked_fill(hidden_BHW[:, None], 0.0)
-        sum_B1hw, known_B1hw = functional.avg_pool2d(planes_B2HW, LATENT_FACTOR).split(1, 1)
-        sky_B2hw = torch.cat([sum_B1hw / known_B1hw.clamp(min=LATENT_FACTOR**-2), known_B1hw], 1)
-        # Nothing known is the null.
-        return sky_B2hw if keep_B is None else sky_B2hw * keep_B[:, None, None, None]
+        hidden_B1hw = functional.max_pool2d(hidden_BHW[:, None].float(), LATENT_FACTOR)
+        known_B1hw = 1.0 - functional.max_pool2d(hidden_B1hw, 3, stride=1, padding=1)
+        if keep_B is not None:
+            # Nothing known is the null.
+            known_B1hw = known_B1hw * keep_B[:, None, None, None]
+        sky_B1hw = functional.avg_pool2d(background_B2HW[:, :1], LATENT_FACTOR)
+        return torch.cat([sky_B1hw * known_B1hw, known_B1hw], 1)
 
     def _tell_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
         if self.facts_null is None:
