@@ -20,16 +20,23 @@ def build_blocks(run: Run) -> list[Block]:
     measured = json.loads((folder / "metrics.json").read_text())
     power = dict(measured["power"])
     spectra = figures.plot_spectra(np.array(power.pop("frequency_per_pix")), power)
-    sky = dict(measured["sky"])
-    tails = figures.plot_tails(np.array(sky.pop("snr")), sky)
     caption = "Mean power spectrum of each set of images, over that of the real cutouts."
     return [
         _say_how(measured),
         _tabulate(measured),
         *_draw_grids(folder / "judged"),
         Picture(to_svg(spectra), caption, "Power spectra"),
-        Picture(to_svg(tails), "What is between the objects: noise, and how far its tails reach.", "Tails"),
+        *_draw_tails(measured.get("sky")),
     ]
+
+
+def _draw_tails(sky: dict[str, list[float]] | None) -> list[Block]:
+    """Draw the pixels between the objects; evaluations of older versions did not keep them."""
+    if sky is None:
+        return []
+    shares = {name: values for name, values in sky.items() if name != "snr"}
+    caption = "Brightness between the objects: the noise, and how far its tails reach."
+    return [Picture(to_svg(figures.plot_tails(np.array(sky["snr"]), shares)), caption, "Tails of the sky")]
 
 
 def _say_how(measured: dict[str, Any]) -> Note:
