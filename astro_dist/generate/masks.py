@@ -1,14 +1,14 @@
 """Masks that nobody has seen: drawn by the model of `train masks`, a function of the stamp's index.
 
-Each is drawn for the class, beam and noise of the stamp's donor, in the stamp's micro-batch, so that the
-mixture of classes is that of the settings and an object is never smaller than its beam.
+Each is drawn for the numbers of objects, the beam and the noise of the stamp's donor, in the stamp's
+micro-batch, so that the mixture of classes is that of the settings, and objects are as large as their beam.
 
 Shape letters: as in `astro_dist.models.masks`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from astro_dist.generate.conditions import Choice, Donors, Image, Stream
 from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler
-from astro_dist.models.device import autocast, flushed_denormals
+from astro_dist.models.device import autocast, choose_device, flushed_denormals, resolve_precision
 from astro_dist.models.masks import (
+    count_objects,
     from_planes,
     load_mask_denoiser,
     mask_noise_shape,
@@ -28,8 +29,10 @@ from astro_dist.models.masks import (
     unfold,
 )
 from astro_dist.models.solvers import Solver
-from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch
+from astro_dist.store.facts import describe_cutouts
+from astro_dist.store.reader import StoreReader
+from astro_dist.work import Run
 
 
 class MaskDrawer:
@@ -70,39 +73,30 @@ class ModelMasks:
     ----------
     drawer
         The model.
-    donors, facts
-        What masks are drawn for.
+    reader, donors, facts
+        What masks are drawn for: the store of cutouts, those of them that are used, and what is told of each.
     stream
         Gives the random generator of a key.
-    size_pix, stretch
-        Of the store of cutouts.
     """
 
     drawer: MaskDrawer
+    reader: StoreReader
     donors: Donors
     facts: Image
     stream: Stream
-    size_pix: int
-    stretch: str
 
     def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
         """See `MaskSource`."""
         donors = [choice.donor for choice in choices]
-        told = tell(np.array([self._classes[donor] for donor in donors]), self.facts[donors])
+        pairs = zip(*(self.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
+        told = tell(np.array([count_objects(*pair) for pair in pairs]), self.facts[donors])
         streams = [self.stream("masks", stamp) for stamp in stamps]
-        shape = mask_noise_shape(self.size_pix)
+        shape = mask_noise_shape(int(self.reader.attrs["size_pix"]))
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
         drawn = [from_planes(planes) for planes in self.drawer.draw(told, noise)]
         peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
         masks, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))
         return masks, instances, np.stack(peaks)
-
-    @cached_property
-    def _classes(self) -> dict[int, int]:
-        """The highest class of every donor."""
-        return {
-            int(i): int(SourceClass[name.upper()]) for name, pool in self.donors.pools.items() for i in pool
-        }
 
     def _peaks(
         self, mask: NDArray[np.uint8], instances: NDArray[np.uint16], rng: np.random.Generator
@@ -111,4 +105,13 @@ class ModelMasks:
         classes = [int(mask[instances == number].max()) for number in range(1, len(sizes) + 1)]
         pairs = zip(classes, sizes, strict=True)
         snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]
-        return stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
+        return stretch(np.array([0.0, *snr]), 0.0, 1.0, str(self.reader.attrs["stretch"]))[instances]
+
+
+def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:
+    """Return the masks that the model of a run draws for some donors."""
+    settings, device = run.config.generate, choose_device(run)
+    precision = resolve_precision(settings.precision, device)
+    drawer = MaskDrawer(run.product("models/masks"), settings.masks.steps, device, precision)
+    facts = describe_cutouts(reader.attrs, reader.columns)
+    return ModelMasks(drawer, reader, donors, facts, partial(run.stream, "generate"))

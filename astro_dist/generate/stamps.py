@@ -19,7 +19,7 @@ from astro_dist.field.objects import SkyObject, extract_objects
 from astro_dist.files import tree_digests
 from astro_dist.generate.conditions import Choice, find_donors, sky_of
 from astro_dist.generate.config import GenerateConfig
-from astro_dist.generate.masks import MaskDrawer, ModelMasks
+from astro_dist.generate.masks import open_masks
 from astro_dist.generate.sampler import Sampler
 from astro_dist.generate.sources import Conditions, open_source
 from astro_dist.models.device import choose_device, flushed_denormals, pin, resolve_precision
@@ -78,7 +78,7 @@ class StampMaker:
         precision = resolve_precision(settings.precision, device)
         self.source = open_source(self.reader, self.donors, settings, partial(run.stream, "generate"))
         if settings.masks.model:
-            self.source = replace(self.source, masks=self._open_masks(device, precision))
+            self.source = replace(self.source, masks=open_masks(run, self.reader, self.donors))
         self.sampler = Sampler(
             run.product("models/autoencoder"),
             run.product("models/diffusion"),
@@ -86,13 +86,6 @@ class StampMaker:
             device,
             precision,
         )
-
-    def _open_masks(self, device: str, precision: str) -> ModelMasks:
-        attrs, source = self.reader.attrs, self.source
-        folder = self.run.product("models/masks")
-        drawer = MaskDrawer(folder, self.settings.masks.steps, device, precision)
-        size_pix, kind = int(attrs["size_pix"]), str(attrs["stretch"])
-        return ModelMasks(drawer, self.donors, source.facts, source.stream, size_pix, kind)
 
     def make_shard(self, shard: int) -> tuple[Stamps, Extracted]:
         """Draw all stamps of a shard and cut their objects out."""

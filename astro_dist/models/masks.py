@@ -8,6 +8,8 @@ other but for the row of pixels between two objects that touch.
 API: ``build_mask_denoiser(preset)``, ``load_mask_denoiser(folder)`` -> `MaskDenoiser`; the folder also has
 ``scheduler/``, see `astro_dist.models.denoiser.load_scheduler`.
 
+The network is told how many objects of each class there are: what mixture comes out is a matter of asking.
+
 Shape letters: B batch, K the three classes of objects, S side in pixels, C h w folded planes, T numbers told.
 """
 
@@ -26,7 +28,7 @@ from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.presets import FACTS, LATENT_FACTOR, PRESETS
 
 REACH_PIX = 4.0
-TOLD = NUM_CLASSES + FACTS
+TOLD = NUM_CLASSES - 1 + FACTS
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 Image = NDArray[np.float32]
 
@@ -71,23 +73,34 @@ def from_planes(planes_KSS: Image, least_pix: int = 4) -> tuple[NDArray[np.uint8
     return winners[labels].astype(np.uint8), numbers[labels].astype(np.uint16)
 
 
-def tell(classes: NDArray[np.integer], facts_BF: Image) -> Image:
-    """Return what the network is told, (B, T): the highest class of each mask, and the facts of its sky."""
-    return np.concatenate([np.eye(NUM_CLASSES, dtype=np.float32)[classes], facts_BF], axis=1)
+def count_objects(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the number of objects of each class, (K,)."""
+    classes = np.zeros(int(instances.max(initial=0)) + 1, np.uint8)
+    np.maximum.at(classes, instances.ravel(), mask.ravel())
+    return np.bincount(classes[1:], minlength=NUM_CLASSES)[1:]
+
+
+def tell(counts_BK: NDArray[np.integer], facts_BF: Image) -> Image:
+    """Return what the network is told, (B, T): how many objects of each class, and the facts of its sky."""
+    return np.concatenate([np.log2(1 + counts_BK), facts_BF], axis=1, dtype=np.float32)
 
 
 def fold(planes_BKSS: Tensor) -> Tensor:
-    """Return planes as the network sees them (B, C, h, w): 0 is empty sky."""
-    return functional.pixel_unshuffle(planes_BKSS + 1, LATENT_FACTOR)
+    """Return planes as the network sees them (B, C, h, w): 0 is empty sky, 1 deep inside an object.
+
+    The scale matters: neighbours say the same, so that a large object of height 2 would stand out of all
+    but the last of the noise, and be decided upon in the first step or two of the sampler.
+    """
+    return functional.pixel_unshuffle((planes_BKSS + 1) / 2, LATENT_FACTOR)
 
 
 def unfold(folded_BChw: Tensor) -> Tensor:
     """Invert `fold`."""
-    return functional.pixel_shuffle(folded_BChw, LATENT_FACTOR) - 1
+    return 2 * functional.pixel_shuffle(folded_BChw, LATENT_FACTOR) - 1
 
 
 class MaskDenoiser(ModelMixin, ConfigMixin):
-    """A U-Net over folded planes that is told a class and facts along with the time.
+    """A U-Net over folded planes that is told numbers of objects and facts along with the time.
 
     Parameters
     ----------

@@ -56,10 +56,10 @@ tags: [astro_dist, radio-astronomy, diffusion, masks]
 ---
 # Diffusion of radio masks
 
-Draws class masks with their objects from the class that is to be the highest, and from beam, noise and
-survey. Trained on the masks of the train split, turned.
+Draws class masks with their objects, told how many of each class there are, and beam, noise and survey.
+Trained on the masks of the train split, turned, each class as often as any other.
 
-{facts}* loss: squared error of the planes with weight 1 + {mask_weight:g} near objects
+{facts}* loss: squared error of the planes, as a velocity's
 
 Load: `astro_dist.models.masks.load_mask_denoiser(folder)`.
 """

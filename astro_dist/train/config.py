@@ -141,8 +141,6 @@ class MasksTrainingConfig(TrainingConfig):
     """Fraction of the crops that must contain a pixel of an object."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
-    mask_weight: Annotated[float, Field(ge=0)] = 4.0
-    """Extra weight of pixels on objects and near them in the loss."""
 
 
 class ByolConfig(TrainingConfig):

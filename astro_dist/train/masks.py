@@ -3,7 +3,9 @@
 Shape letters: as in `astro_dist.models.masks`.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.masks import (
     build_mask_denoiser,
     build_mask_scheduler,
+    count_objects,
     fold,
     mask_noise_shape,
     tell,
@@ -30,6 +34,7 @@ from astro_dist.train.data import GOLDEN_RATIO, Image, TrainingData
 from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
 
 LEAST_VARIANCE = 0.05
+READ_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,35 @@ class MaskBatch:
 
 
 class MaskData(TrainingData):
-    """Masks of real cutouts, turned; cutouts without an object are among them."""
+    """Masks of real cutouts, turned; the classes take turns, each with cutouts that have an object of it.
+
+    Told how many objects there are, the network learns each mixture by itself, so that the mixture it is
+    trained on may be another than the sky's; of rare classes it would learn next to nothing.
+    """
+
+    @cached_property
+    def pools(self) -> list[NDArray[np.int64]]:
+        """The cutouts with an object of a class, for each class there is; all of them where there is none."""
+        parts = np.array_split(self.chosen, math.ceil(len(self.chosen) / READ_AT_ONCE))
+        masks = (mask for part in parts for mask in self.reader.read("mask", part))
+        has = np.array([np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:] > 0 for mask in masks])
+        return [self.chosen[each] for each in has.T if each.any()] or [self.chosen]
 
     def batch(self, first: int, count: int) -> MaskBatch:  # type: ignore[override]
         """Return samples ``first`` to ``first + count - 1``."""
         streams = [stream(*self.key, n) for n in range(first, first + count)]
-        indices = [int(rng.choice(self.chosen)) for rng in streams]
+        numbered = enumerate(streams, start=first)
+        indices = [int(rng.choice(self.pools[n % len(self.pools)])) for n, rng in numbered]
         cutouts = self._read(indices)
         shape = mask_noise_shape(self.config.crop_pix)
-        planes, classes, noise = [], [], []
+        planes, counts, noise = [], [], []
         for index, rng in zip(indices, streams, strict=True):
             mask, instances = self._turn(cutouts[index], rng)
             planes.append(to_planes(mask, instances))
-            classes.append(int(mask.max()))
+            counts.append(count_objects(mask, instances))
             noise.append(rng.standard_normal(shape, np.float32))
         time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        told = tell(np.array(classes), self.facts[indices])
+        told = tell(np.array(counts), self.facts[indices])
         return MaskBatch(np.stack(planes), told, np.stack(noise), time_B)
 
     def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -68,7 +86,11 @@ class MaskData(TrainingData):
 
 
 class MasksObjective:
-    """Mean squared error of the planes, weighted as that of their velocity is, and heavier near objects."""
+    """Mean squared error of the planes, weighted as that of their velocity is.
+
+    Objects weigh no more than empty sky: where it is open whether there is one, a network that is asked to
+    get objects right would say that there is.
+    """
 
     def __init__(self, config: MasksTrainingConfig, device: str) -> None:
         self.config = config
@@ -88,8 +110,7 @@ class MasksObjective:
         error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
         near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
         near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
-        loss = (error_Bhw * (1.0 + self.config.mask_weight * near_Bhw)).mean()
-        return loss, {"mask_loss": mean_inside(error_Bhw, near_Bhw)}
+        return error_Bhw.mean(), {"mask_loss": mean_inside(error_Bhw, near_Bhw)}
 
     def publish(self, folder: Path, batches: list[MaskBatch], device: str) -> dict[str, Any]:
         self.network.save_pretrained(folder, safe_serialization=True)

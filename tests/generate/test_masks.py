@@ -1,20 +1,27 @@
 """Masks that the model draws: each a function of its index."""
 
+import json
+import runpy
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import MasksConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.ledger import Published
-from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler
+from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler, count_objects
 from astro_dist.stages import Config, pipeline
 from astro_dist.work import for_stage
 from tests.generate import small_run
 from tests.generate.test_determinism import STAMPS, regroup
 
+ROOT = Path(__file__).parents[2]
 MODEL = {"model": True, "steps": 3}
 
 
@@ -50,14 +57,17 @@ def test_objects_have_one_class_and_a_brightness_that_the_survey_shows(maker):
             assert len(np.unique(bright[numbers == number])) == 1
 
 
-def test_the_class_that_is_wanted_is_told(maker, monkeypatch):
+def test_the_numbers_that_are_wanted_are_told(maker, monkeypatch):
     told = []
     source = maker.source.masks
     shown = lambda given, noise: told.append(given) or -np.ones((len(given), 3, 64, 64), np.float32)  # noqa: E731
     monkeypatch.setattr(source.drawer, "draw", shown)
-    compact, extended = (int(maker.donors.pools[name][0]) for name in ("compact", "extended"))
-    mask, _, peak = source.read([0, 1], [Choice(extended, 0, 0), Choice(compact, 0, 0)])
-    assert np.array_equal(told[0][:, :4], np.eye(4)[[3, 2]])
+    donors = [int(maker.donors.pools[name][0]) for name in ("compact", "extended")]
+    mask, _, peak = source.read([0, 1], [Choice(donor, 0, 0) for donor in donors])
+    pairs = zip(*(maker.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
+    counts = [count_objects(*pair) for pair in pairs]
+    assert counts[1][2] > counts[0][2] == 0
+    assert np.array_equal(told[0][:, :3], np.log2(1 + np.array(counts)).astype(np.float32))
     assert not mask.any()
     assert not peak.any()
 
@@ -78,3 +88,16 @@ def test_weights_that_were_not_published_are_refused(maker):
     run.ledger.publish("masks", Published("f" * 64, {}, "models/masks", {"other": "0"}, {}, True))
     with pytest.raises(Exception, match="models/masks is not what masks published"):
         GENERATE.open(run)
+
+
+def test_the_recipe_draws_the_masks_of_stamps(maker, tmp_path, monkeypatch):
+    settings = {"masks": MODEL, "micro_batch": 4, "accept": small_run.ANYTHING}
+    (maker.run.root / "config.yaml").write_text(json.dumps({"seed": 11, "generate": settings}))
+    monkeypatch.setattr(sys, "argv", ["", str(maker.run.root), "6", str(tmp_path / "masks.fits")])
+    runpy.run_path(str(ROOT / "jobs" / "draw_masks.py"))
+    with fits.open(tmp_path / "masks.fits") as hdus:
+        classes, objects = (hdu.data for hdu in hdus)
+    assert classes.shape == objects.shape == (6, 64, 64)
+    assert np.array_equal(classes > 0, objects > 0)
+    choices = [maker.source.choose(i) for i in range(4)]
+    assert np.array_equal(classes[:4], maker.source.masks.read(range(4), choices)[0])

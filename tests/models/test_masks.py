@@ -8,6 +8,7 @@ from scipy import ndimage
 from astro_dist.models.masks import (
     TOLD,
     build_mask_denoiser,
+    count_objects,
     fold,
     from_planes,
     load_mask_denoiser,
@@ -51,6 +52,14 @@ def test_objects_that_touch_stay_two():
     assert (again[2:10, 2:6] == 2).all()
 
 
+def test_objects_are_counted_by_class():
+    mask, instances = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint16)
+    assert np.array_equal(count_objects(mask, instances), [0, 0, 0])
+    mask[0], mask[2, :4], mask[2, 5:] = 3, 2, 2
+    instances[0], instances[2, :4], instances[2, 5:] = 1, 2, 3
+    assert np.array_equal(count_objects(mask, instances), [0, 2, 1])
+
+
 def test_a_component_has_the_class_of_most_of_its_pixels():
     planes = np.full((3, 16, 16), -1.0, np.float32)
     planes[1, 4:8, 4:8], planes[2, 4:8, 8:10], planes[0, 12, 12] = 0.5, 0.5, 0.5
@@ -71,7 +80,7 @@ def test_an_empty_mask_is_empty_sky_for_the_network():
 def test_the_network_is_told_class_and_facts_and_comes_back_from_its_folder(tmp_path):
     torch.manual_seed(0)
     network = build_mask_denoiser("tiny").eval()
-    told = torch.from_numpy(tell(np.array([2, 3]), np.zeros((2, 6), np.float32)))
+    told = torch.from_numpy(tell(np.array([[0, 3, 0], [1, 3, 0]]), np.zeros((2, 6), np.float32)))
     assert told.shape == (2, TOLD)
     noisy, times = torch.randn(2, *mask_noise_shape(SIDE)), torch.tensor([3, 700])
     output = network(noisy, times, told)
