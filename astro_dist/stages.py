@@ -108,11 +108,11 @@ def resolve(tree: Mapping[str, Any]) -> Config:
 
 def _check_start(config: Config) -> None:
     """Refuse weights that could not be begun with, before anything runs."""
-    for name in ("masks", "byol", "segmenter"):
+    for name in ("byol", "segmenter"):
         if getattr(config, name).start_from is not None:
             raise ConfigError(
-                f"{name}.start_from: only the autoencoder and the diffusion model can begin with weights; "
-                "leave it out"
+                f"{name}.start_from: only the autoencoder, the diffusion model and the model of masks can "
+                "begin with weights; leave it out"
             )
     theirs, ours = config.diffusion.start_from, config.autoencoder.start_from
     together = theirs == ours or (theirs and ours and "/" in theirs and "/" in ours)

@@ -2,8 +2,9 @@
 
     python jobs/ship_weights.py small configs/small.yaml --out runs/small
 
-Whatever else `astro-dist run` understands may follow. The denoiser is kept in half precision, which
-changes no figure; the autoencoder, small as it is and bearing all fluxes, is not. Then bring the model
+Whatever else `astro-dist run` understands may follow; a model of masks comes along where one was trained
+(`astro-dist train masks`). What draws is kept in half precision, which changes no figure; the autoencoder,
+small as it is and bearing all fluxes, is not. Then bring the model
 card, astro_dist/weights/NAME/README.md, up to date with the figures it prints.
 """
 
@@ -26,10 +27,11 @@ options, extra = parser.parse_known_args()
 if code := main(["run", options.config, "--out", str(options.out), "--to", "evaluate", *extra]):
     raise SystemExit(code)
 target = options.weights / options.name
-for stage in ("autoencoder", "diffusion"):
-    shutil.rmtree(target / stage, ignore_errors=True)
-    shutil.copytree(options.out / "models" / stage, target / stage, ignore=shutil.ignore_patterns("*.md"))
-for path in (target / "diffusion").rglob("*.safetensors"):
+models = [options.out / "models" / stage for stage in ("autoencoder", "diffusion", "masks")]
+for model in filter(Path.is_dir, models):
+    shutil.rmtree(target / model.name, ignore_errors=True)
+    shutil.copytree(model, target / model.name, ignore=shutil.ignore_patterns("*.md"))
+for path in [*target.glob("diffusion/*/*.safetensors"), *target.glob("masks/*.safetensors")]:
     save_file({name: value.half() for name, value in load_file(path).items()}, path)
 measured = json.loads((options.out / "evaluation" / "metrics.json").read_text())
 (target / "metrics.json").write_text(json.dumps(measured, indent=1) + "\n")

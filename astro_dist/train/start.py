@@ -9,7 +9,7 @@ from typing import Any
 
 from astro_dist.errors import ConfigError
 
-PARTS = {"autoencoder": ".", "diffusion": "unet"}
+PARTS = {"autoencoder": ".", "diffusion": "unet", "masks": "."}
 """The trainings that can begin with weights, and where in a model's folder its first part is."""
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -51,6 +51,7 @@ def begin_from(objective: Any, start_from: str, stage: str) -> None:
     """
     from astro_dist.models.autoencoder import load_autoencoder
     from astro_dist.models.denoiser import load_denoiser, load_scheduler
+    from astro_dist.models.masks import load_mask_denoiser
 
     folder = find_start(start_from, stage)
     try:
@@ -65,14 +66,15 @@ def begin_from(objective: Any, start_from: str, stage: str) -> None:
                 f"{stage}.start_from: {start_from!r} knows the latents of another autoencoder than that of "
                 "this run; take both models from one run directory"
             )
-        denoiser, network = load_denoiser(folder), objective.network
-        for name in ("target", "stretch"):
-            if denoiser.config[name] != network.config[name]:
+        loaded = load_mask_denoiser(folder) if stage == "masks" else load_denoiser(folder)
+        for name in ("target", "stretch") if stage == "diffusion" else ():
+            theirs, ours = loaded.config[name], objective.network.config[name]
+            if theirs != ours:
                 raise ConfigError(
-                    f"{stage}.start_from: {start_from!r} has the {name} {denoiser.config[name]!r}, the "
-                    f"settings say {network.config[name]!r}; make them agree"
+                    f"{stage}.start_from: {start_from!r} has the {name} {theirs!r}, the "
+                    f"settings say {ours!r}; make them agree"
                 )
-        network.load_state_dict(denoiser.float().state_dict())
+        objective.network.load_state_dict(loaded.float().state_dict())
         objective.scheduler = load_scheduler(folder)
         objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
     except (OSError, RuntimeError, ValueError, KeyError) as error:

@@ -62,6 +62,14 @@ def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run,
     assert schedules[0] == schedules[1]
 
 
+def test_a_model_of_masks_is_taken(toy_run, tmp_path):
+    first = toy_run("masks", root=tmp_path / "first", steps=1)
+    train(first)
+    second = toy_run("masks", root=tmp_path / "second", start_from=str(first.output), steps=0)
+    train(second)
+    assert (second.output / WEIGHTS).read_bytes() == (first.output / WEIGHTS).read_bytes()
+
+
 def test_weights_that_do_not_fit_are_refused_by_name(toy_run, tmp_path, autoencoder):
     run = toy_run(root=tmp_path / "other", start_from=str(autoencoder), steps=0, preset="small")
     with pytest.raises(ConfigError, match=r"autoencoder\.start_from: .*preset"):
@@ -94,7 +102,7 @@ def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencode
 @pytest.mark.parametrize(
     ("tree", "match"),
     [
-        ({"byol": {"start_from": "small"}}, "only the autoencoder and the diffusion"),
+        ({"byol": {"start_from": "small"}}, "only the autoencoder, the diffusion"),
         (
             {
                 "autoencoder": {"start_from": "runs/a", "steps": 0},
