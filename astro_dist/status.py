@@ -1,9 +1,7 @@
 """How far a run is, seen from another shell: from its ledger and its journal, touching nothing."""
 
-import contextlib
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from astro_dist.cluster.slurm import Queued, script_name
@@ -12,7 +10,7 @@ from astro_dist.files import find_owner
 from astro_dist.journal import read_journal
 from astro_dist.pipeline import Pipeline, StageState
 from astro_dist.progress import read_progress
-from astro_dist.submit import queue_of
+from astro_dist.submit import Queue, queue_of
 from astro_dist.work import for_stage
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
@@ -55,9 +53,14 @@ def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) 
 def status_lines(pipeline: Pipeline) -> list[str]:
     """Return what `astro-dist status` prints."""
     owner, events = find_owner(pipeline.root), read_journal(pipeline.root)
-    jobs = _queue(pipeline.root)
+    jobs: Queue = {}
+    try:
+        jobs = queue_of(pipeline.root)
+        idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
+    except ConfigError as error:
+        # All else can be told without Slurm.
+        idle = f"nothing is running on this machine, and of the queue nothing is known: {error}"
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
-    idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
     for state in pipeline.states():
         if state.status == "todo":
@@ -67,13 +70,6 @@ def status_lines(pipeline: Pipeline) -> list[str]:
         names = [script_name(state.stage.name, shared) for shared in (True, False)]
         lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in pipeline.results().items()]
-
-
-def _queue(root: Path) -> dict[str, list[Queued]]:
-    """Return the jobs of a run; none where Slurm does not answer, which the rest can do without."""
-    with contextlib.suppress(ConfigError):
-        return queue_of(root)
-    return {}
 
 
 def _job_lines(rows: list[Queued]) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from astro_dist.files import find_owner, lock_folder
 from astro_dist.journal import Journal, read_journal
 from astro_dist.status import measure_workers, status_lines
+from astro_dist.submit import log_folder
 from tests.toys import execute, toy_pipeline
 
 SLOW = {"shards": {"pause_s": 0.4}}
@@ -58,6 +59,14 @@ def test_a_finished_run_says_so(tmp_path):
     execute(tmp_path, {"machine": {"executor": "serial"}})
     lines = status_lines(toy_pipeline(tmp_path))
     assert [line.split() for line in lines[1:3]] == [["shards", "done"], ["total", "done"]]
+
+
+def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    log_folder(tmp_path).mkdir(parents=True)
+    first, shards, _ = status_lines(toy_pipeline(tmp_path))
+    assert "of the queue nothing is known: there is no squeue on PATH" in first
+    assert shards.split()[:3] == ["shards", "0", "of"]
 
 
 def test_the_owner_of_a_run_is_known_while_it_lasts(tmp_path):
