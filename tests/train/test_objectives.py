@@ -150,6 +150,7 @@ def test_diffusion_publishes_diffusers_layout(autoencoder_folder, tmp_path):
         "README.md",
         "conditioner/config.json",
         f"conditioner/{weights}",
+        "latents.json",
         "scheduler/scheduler_config.json",
         "unet/config.json",
         f"unet/{weights}",
