@@ -86,6 +86,20 @@ def test_damaged_stamps_are_drawn_again_and_all_that_follows_from_them(stage_run
     assert "draw-blind-0000" not in caught.value.names
 
 
+def test_the_sky_of_whole_stamps_is_their_own(make_pipeline):
+    pipeline = make_pipeline()
+    told = pipeline.root / "models" / "diffusion" / "conditioner" / "config.json"
+    told.write_text(told.read_text().replace('"target": "source"', '"target": "stamp"'))
+    pipeline.execute(Display(live=False))
+    report = metrics(pipeline.run)
+    assert report["target"] == "stamp"
+    assert "reassembled" not in report["rows"]
+    names = {f["name"] for f in report["figures"] if f["row"] == "generated"}
+    assert {"noise_rms", "noise_kurtosis", "noise_above_5", "noise_power_coarse", "noise_islands"} <= names
+    assert "stripes" in names
+    assert set(report["sky"]) == {"snr", *report["rows"]}
+
+
 def test_too_few_cutouts_are_the_users_matter(make_pipeline):
     with pytest.raises(ConfigError, match=r"0 cutouts of the validation split.*evaluate\.splits"):
         make_pipeline(splits=["validation"]).execute(Display(live=False))
