@@ -44,7 +44,7 @@ def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path
         for root in roots:
             submit_over_nodes(root, tmp_path, gpus=1, pause_s=0.3)
         for root in roots:
-            wait_for_end(root)
+            wait_for_end(root, 900)
             assert last_job(nodes, root, "total")["JobState"] == "COMPLETED", logs_of(root)
             assert digests(root) == reference
         seats = [seats_of(root) for root in roots]
@@ -77,7 +77,7 @@ def test_a_cancelled_job_leaves_nothing(nodes, tmp_path):
     before = {node: traces(nodes, node) for node in nodes.nodes}
     root = tmp_path / "run"
     submit_over_nodes(root, tmp_path, gpus=2, pause_s=60)
-    wait_until(lambda: list(root.glob("logs/worker-3.log")))
+    wait_until(lambda: list(root.glob("logs/worker-3.log")), 900)
     nodes.run("scancel", "--user=root")
     wait_for_end(root)
     check_clean(nodes, before, 60)
