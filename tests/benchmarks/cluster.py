@@ -103,34 +103,33 @@ def main(tasks=200, times=3, watched_s=60):
     if reason := script.missing():
         sys.exit(f"no Slurm to measure on ({reason})")
     with tempfile.TemporaryDirectory(prefix="adslurm-", dir="/tmp") as name:
-        folder = Path(name)
+        folder, shared = Path(name), Path(name) / "shared"
+        shared.mkdir()
         tree, few = {"shards": {"count": tasks, "wanted": 0}}, {"shards": {"count": 24, "wanted": 0}}
         begin = time.perf_counter()
         execute(folder / "local", {"machine": MACHINE, **tree})
         local_s = (time.perf_counter() - begin) / tasks
         load = psutil.getloadavg()[0]
         print(f"load {load:.1f}, {tasks} tasks; a local run takes {1e3 * local_s:.1f} ms per task")
-        (folder / "shared").mkdir()
         cluster = script.Cluster.up(
-            folder / "c", share=(ROOT, Path(sys.prefix), Path(sys.base_prefix), folder / "shared")
+            folder / "c", share=(ROOT, Path(sys.prefix), Path(sys.base_prefix), shared)
         )
+
+        def repeat(title, settings, stages=None):
+            runs = []
+            for number in range(times):
+                home = shared / f"{title.split()[0]}{number}"
+                home.mkdir()
+                runs.append(time_run(cluster, home, settings, stages))
+            report(title, runs, local_s)
+
         try:
-            notes = count_calls(folder / "shared")
+            notes = count_calls(shared)
             os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+            repeat(f"array of {WORKERS} workers", tree)
+            watch(cluster, shared, notes, watched_s)
             over = {"shards": {"workers": 1, "nodes": 2, "gpus": 2}}
-            ray = {"machine": {**MACHINE, "fake_gpus": True}, **few}
-            for title, settings, stages in (
-                (f"array of {WORKERS} workers", tree, None),
-                ("Ray over two nodes", ray, over),
-            ):
-                runs = []
-                for number in range(times):
-                    home = folder / "shared" / f"{title.split()[0]}{number}"
-                    home.mkdir()
-                    runs.append(time_run(cluster, home, settings, stages))
-                report(title, runs, local_s)
-            (folder / "shared" / "watched").mkdir()
-            watch(cluster, folder / "shared" / "watched", notes, watched_s)
+            repeat("Ray over two nodes", {"machine": {**MACHINE, "fake_gpus": True}, **few}, over)
         finally:
             cluster.down()
 
