@@ -54,7 +54,10 @@ def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> I
         wanted = len(allocation.nodes)
         while sum(node["Alive"] for node in ray.nodes()) < wanted:  # type: ignore[no-untyped-call]
             if agents.poll() is not None or time.monotonic() > deadline:
-                raise ConfigError(f"not all nodes of the job joined within {JOIN_LIMIT_S:.0f} s")
+                raise ConfigError(
+                    f"Ray did not start on all {wanted} nodes of the job within {JOIN_LIMIT_S:.0f} s; "
+                    "see logs/ray.log, and run the same command again"
+                )
             time.sleep(0.1)
         yield
     finally:
@@ -71,15 +74,26 @@ def main() -> None:
     order = json.loads(_read_line())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sweep_clusters()
+    deadline = time.monotonic() + JOIN_LIMIT_S
+    # Ray gives a node 30 s to start, which a busy one may need more than once.
+    while not _join(order) and time.monotonic() < deadline:
+        pass
+
+
+def _join(order: dict[str, Any]) -> bool:
+    """Be part of the cluster, and leave nothing of it; tell whether that ended as it was asked to."""
     folder = make_folder(order["token"])
     try:
-        _live(order, {**os.environ, **QUIET, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}, str(folder / INNER))
+        environment = {**os.environ, **QUIET, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
+        return _live(order, environment, str(folder / INNER))
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         remove_cluster(folder)
+        signal.signal(signal.SIGTERM, before)
 
 
-def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> None:
+def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bool:
+    """Live until the input ends (True) or Ray does (False)."""
     machine = Machine(count_cores(), 0, None, fake_gpus=order["fake_gpus"])
     options = {
         "address": order["head"],
@@ -98,7 +112,8 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> No
     while node.poll() is None:
         ready, _, _ = select.select([0], [], [], 0.5)
         if ready and not os.read(0, 1):
-            return
+            return True
+    return False
 
 
 def _read_line() -> bytes:
