@@ -24,11 +24,11 @@ parser.add_argument("config")
 parser.add_argument("--out", type=Path, required=True)
 parser.add_argument("--weights", type=Path, default=Path(astro_dist.__file__).parent / "weights")
 options, extra = parser.parse_known_args()
-if code := main(["run", options.config, "--out", str(options.out), "--to", "evaluate", *extra]):
+given = [options.config, "--out", str(options.out), *extra]
+if code := main(["run", *given, "--to", "evaluate"]) or main(["train", "masks", *given]):
     raise SystemExit(code)
 target = options.weights / options.name
-models = [options.out / "models" / stage for stage in ("autoencoder", "diffusion", "masks")]
-for model in filter(Path.is_dir, models):
+for model in (options.out / "models" / stage for stage in ("autoencoder", "diffusion", "masks")):
     shutil.rmtree(target / model.name, ignore_errors=True)
     shutil.copytree(model, target / model.name, ignore=shutil.ignore_patterns("*.md"))
 for path in [*target.glob("diffusion/*/*.safetensors"), *target.glob("masks/*.safetensors")]:

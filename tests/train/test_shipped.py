@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from astro_dist.config import load_yaml
+from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
+from astro_dist.models.masks import from_planes, mask_noise_shape, tell
+from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch, unstretch
 from astro_dist.stages import resolve
 from astro_dist.train.start import SHIPPED, find_start
@@ -69,3 +72,18 @@ def test_the_denoiser_is_that_of_the_preset():
     loaded, fresh = load_denoiser(find_start("small", "diffusion")), build_denoiser("small")
     fresh.load_state_dict(loaded.float().state_dict())
     assert loaded.config.target == "source"
+
+
+@pytest.mark.parametrize("wanted", ["SPURIOUS", "COMPACT", "EXTENDED"])
+def test_masks_of_a_class_are_drawn_when_told(wanted):
+    """In the beam and noise of FIRST."""
+    drawer = MaskDrawer(find_start("small", "masks"), 10, "cpu", "no")
+    counts = np.zeros((8, len(SourceClass) - 1), int)
+    counts[:, SourceClass[wanted] - 1] = 3
+    facts = np.tile(np.float32([-0.415, 0, 0, -0.81, -0.27, 0]), (8, 1))
+    streams = [np.random.default_rng(i) for i in range(8)]
+    noise = np.stack([rng.standard_normal(mask_noise_shape(128), np.float32) for rng in streams])
+    masks = [from_planes(planes)[0] for planes in drawer.draw(tell(counts, facts), noise)]
+    assert sum(SourceClass[wanted] in mask for mask in masks) >= 5
+    others = set(SourceClass) - {SourceClass[wanted], SourceClass.BACKGROUND}
+    assert all(sum(other in mask for mask in masks) <= 4 for other in others)
