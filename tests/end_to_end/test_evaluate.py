@@ -49,7 +49,8 @@ def test_a_finished_run_is_evaluated(toy_run, tmp_path):
 def _check_shipping(out, weights):
     """The recipe finds everything made, and leaves weights that a training can begin with."""
     line = [sys.executable, "jobs/ship_weights.py", "toy", str(TRAIN_TINY), "--out", str(out)]
-    line += ["--weights", str(weights), "--on", "serial", *shrunk(EVALUATE)]
+    few = {"masks.steps": 2, "masks.batch_size": 2, "masks.threads": 1}
+    line += ["--weights", str(weights), "--on", "serial", *shrunk({**EVALUATE, **few})]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "segmentation_ratio" in done.stdout
@@ -57,5 +58,5 @@ def _check_shipping(out, weights):
     stored = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     assert {value.dtype for value in stored.values()} == {torch.float16}
     assert load_denoiser(folder).config.target == "source"
-    assert (weights / "toy" / "autoencoder" / "config.json").exists()
+    assert all((weights / "toy" / name / "config.json").exists() for name in ("autoencoder", "masks"))
     assert (weights / "toy" / "metrics.json").exists()
