@@ -4,8 +4,10 @@
 
 # Caches on the node: home directories are small, slow and shared.
 cache="${TMPDIR:-/tmp}/cache-of-astro_dist-$(id -u)"
-export XDG_CACHE_HOME="$cache/xdg" MPLCONFIGDIR="$cache/matplotlib" TORCH_EXTENSIONS_DIR="$cache/torch"
-mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TORCH_EXTENSIONS_DIR"
+export XDG_CACHE_HOME="$cache/XDG_CACHE_HOME" MPLCONFIGDIR="$cache/MPLCONFIGDIR"
+export TRITON_HOME="$cache/TRITON_HOME" TORCHINDUCTOR_CACHE_DIR="$cache/TORCHINDUCTOR_CACHE_DIR"
+mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TRITON_HOME" "$TORCHINDUCTOR_CACHE_DIR"
+[ -O "$cache" ] || { echo "$cache belongs to someone else: set TMPDIR" >&2; exit 2; }
 
 # Runs a command to its end. Slurm's warning reaches this shell and is passed on; a command that then
 # stops cleanly (75) puts the job back into the queue, where it goes on from what is done, unless Slurm is

@@ -27,7 +27,7 @@ TIME_UP = 99
 KILLED_BY_WARNING = 128 + signal.SIGUSR2
 """Exit code of a command that was warned before it could listen."""
 ANSWER_S = 60
-CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME")
+CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,7 @@ def _setup(site: Site, asked: Resources) -> list[str]:
         f'cache="{site.scratch}/cache-of-astro_dist-$(id -u)"',
         *caches,
         f'mkdir -p -m 700 "$cache" {" ".join(f"{chr(34)}${name}{chr(34)}" for name in CACHES)}',
+        '[ -O "$cache" ] || { echo "$cache belongs to someone else: choose another scratch" >&2; exit 2; }',
     ]
 
 

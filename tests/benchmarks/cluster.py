@@ -20,7 +20,7 @@ import psutil
 
 from astro_dist.journal import read_journal
 from astro_dist.status import status_lines
-from tests.slurm.conftest import ROOT, load_script, traces, wait_until
+from tests.slurm.conftest import ROOT, check_clean, load_script, traces, wait_until
 from tests.slurm.small_site import MACHINE, small_site, submit
 from tests.toys import execute, toy_pipeline
 
@@ -50,12 +50,12 @@ def wait_for_empty_queue(cluster):
 
 def time_run(cluster, folder, tree, stages=None):
     """Return what one submitted run took, by what it is."""
-    before = {node: traces(cluster, node) for node in cluster.nodes}
+    before = traces(cluster)
     root, begin = folder / "run", time.time()
     submit(root, small_site(folder, stages), tree)
     queued = time.time()
     end = wait_for_empty_queue(cluster)
-    wait_until(lambda: {node: traces(cluster, node) for node in cluster.nodes} == before, 60)
+    check_clean(cluster, before, 60)
     done = [event for event in read_journal(root) if event["event"] == "done"]
     ends = [event["time"] for event in done if event["stage"] == "shards"]
     return {

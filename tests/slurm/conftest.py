@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -106,17 +107,35 @@ def batch(path, *lines):
     return path
 
 
-def traces(cluster, node):
-    """Process names, listening ports and the content of /tmp and /dev/shm of a node, caches left out."""
+def traces(cluster):
+    """What runs, listens or lies on every node: ``(node, what)`` pairs, with how many of each.
+
+    Processes by name, listening ports, the content of /tmp and /dev/shm; caches are left out.
+    """
+    return Counter((node, what) for node in cluster.nodes for what in traces_of_node(cluster, node))
+
+
+def traces_of_node(cluster, node):
     outer = (cluster.base / "run" / f"node.{node}.pid").read_text()
     init = Path("/proc", Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
-    space, names = os.readlink(init / "ns/pid"), []
+    space = os.readlink(init / "ns/pid")
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if os.readlink(f"/proc/{process.pid}/ns/pid") == space:
-                names.append(process.name())
-    lines = [(init / "net" / name).read_text().splitlines() for name in ("tcp", "tcp6")]
-    sockets = [line.split() for each in lines for line in each]
-    files = [path.name for folder in ("tmp", "dev/shm") for path in (init / "root" / folder).iterdir()]
-    files = [name for name in files if not name.startswith("cache-of-")]
-    return sorted(names), sorted(row[1] for row in sockets if row[3] == "0A"), sorted(files)
+                yield f"process {process.name()}"
+    for table in ("tcp", "tcp6"):
+        for row in map(str.split, (init / "net" / table).read_text().splitlines()):
+            if row[3] == "0A":
+                yield f"port {int(row[1].rpartition(':')[2], 16)}"
+    for folder in ("tmp", "dev/shm"):
+        for path in (init / "root" / folder).iterdir():
+            if not path.name.startswith("cache-of-"):
+                yield f"/{folder}/{path.name}"
+
+
+def check_clean(cluster, before, patience_s):
+    """Wait until the nodes are as they were; say what is left, or gone, when they do not become so."""
+    deadline = time.monotonic() + patience_s
+    while (now := traces(cluster)) != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert (now - before, before - now) == (Counter(), Counter())

@@ -1,13 +1,12 @@
 """Ray over the nodes of a job: every node and GPU at work, nothing left, two jobs side by side."""
 
-import contextlib
 import json
 import os
 
 import pytest
 
 from astro_dist.submit import log_folder
-from tests.slurm.conftest import traces, wait_until
+from tests.slurm.conftest import check_clean, traces, wait_until
 from tests.slurm.small_site import digests, expected, last_job, small_site, submit, wait_for_end
 
 TIMES = int(os.environ.get("TIMES", "10"))
@@ -37,7 +36,7 @@ def seats_of(root):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("times", [1, pytest.param(TIMES, marks=pytest.mark.soak)])
 def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path, times):
-    before = {node: traces(nodes, node) for node in nodes.nodes}
+    before = traces(nodes)
     reference = expected(tmp_path, {})
     for i in range(times):
         roots = [tmp_path / f"{side}{i}" for side in "ab"]
@@ -55,17 +54,6 @@ def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path
     print(f"two Ray jobs side by side: {times} times")
 
 
-def check_clean(cluster, before, patience_s):
-    """Wait until the nodes are as they were; say what is left when they do not become so."""
-
-    def now():
-        return {node: traces(cluster, node) for node in cluster.nodes}
-
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: now() == before, patience_s)
-    assert now() == before
-
-
 def logs_of(root):
     return "\n".join(
         path.read_text() for path in (*log_folder(root).glob("*.out"), root / "logs" / "ray.log")
@@ -74,7 +62,7 @@ def logs_of(root):
 
 @pytest.mark.soak
 def test_a_cancelled_job_leaves_nothing(nodes, tmp_path):
-    before = {node: traces(nodes, node) for node in nodes.nodes}
+    before = traces(nodes)
     root = tmp_path / "run"
     submit_over_nodes(root, tmp_path, gpus=2, pause_s=60)
     wait_until(lambda: list(root.glob("logs/worker-3.log")), 900)
