@@ -64,7 +64,7 @@ class Seat(ABC):
         self.number, self.state = number, "vacant"
         self.task: Task | None = None
         self.started = self.heard = 0.0
-        self.beat = ""
+        self.beat, self.warned = "", False
 
     @abstractmethod
     def hire(self) -> None:
@@ -73,6 +73,10 @@ class Seat(ABC):
     @abstractmethod
     def give(self, task: Task) -> None:
         """Hand a task to the idle worker."""
+
+    @abstractmethod
+    def warn(self) -> None:
+        """Tell the busy worker, where it can hear, that its time is up, so that a long task stops."""
 
     @abstractmethod
     def dismiss(self) -> None:
@@ -125,9 +129,12 @@ class WatchedCrew(ABC):
             self.check()
             if self.patience.hopeless:
                 if not any(seat.task for seat in self.seats):
+                    check_stop()
                     raise TimeUpError("no task ends in the time left; run the same command to go on")
             else:
                 self._hand_out(queue)
+            if seconds_left() < 0:
+                self._warn()
             for seat, kind, value in self.hear(TICK_S):
                 task = seat.task
                 if kind == "failed":
@@ -144,8 +151,15 @@ class WatchedCrew(ABC):
             if seat.state == "idle" and queue:
                 self._give(seat, queue.popleft())
 
+    def _warn(self) -> None:
+        """Tell workers once: the driver may have been warned before the hour that they know."""
+        for seat in self.seats:
+            if seat.state == "busy" and not seat.warned:
+                seat.warned = True
+                seat.warn()
+
     def _hire(self, seat: Seat) -> None:
-        seat.task, seat.heard = None, time.monotonic()
+        seat.task, seat.heard, seat.warned = None, time.monotonic(), False
         seat.hire()
 
     def _give(self, seat: Seat, task: Task) -> None:
@@ -167,6 +181,9 @@ class WatchedCrew(ABC):
     ) -> None:
         task, state = seat.task, seat.state
         seat.task, seat.state = None, "idle"
+        if isinstance(error, StoppedError):
+            # A worker knows that it was to stop, not why.
+            check_stop()
         if isinstance(error, WorkerLostError):
             self.journal.note(
                 "lost", stage=self.stage.name, worker=seat.number, task=task and task.name, reason=str(error)

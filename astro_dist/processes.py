@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.crew import News, Seat, WatchedCrew
-from astro_dist.stopping import end_time, seconds_left
+from astro_dist.stopping import end_time
 from astro_dist.work import Run, Stage, Task, Worker, WorkerLostError
 
 GRACE_S = 5.0
@@ -57,10 +57,6 @@ class ProcessCrew(WatchedCrew):
     def hear(self, timeout_s: float) -> list[News]:
         """See `WatchedCrew`."""
         hands = [seat for seat in self.seats if isinstance(seat, _Hand)]
-        if seconds_left() < 0:
-            # The driver may have been warned before the hour that its workers know.
-            for hand in hands:
-                hand.warn()
         ready = multiprocessing.connection.wait([hand.pipe for hand in hands], timeout=timeout_s)
         return [(hand, *hand.hear()) for hand in hands if hand.pipe in ready]
 
@@ -86,12 +82,10 @@ class _Hand(Seat):
         with _environment(self.args[0].threads(self.args[1]), self.gpu):
             self.process.start()
         far_end.close()
-        self.state, self.warned = "opening", False
+        self.state = "opening"
 
     def warn(self) -> None:
-        """Tell a worker once, if it can hear, that its time is up, so that a long task stops."""
-        if self.state == "busy" and not self.warned and self.process.pid is not None:
-            self.warned = True
+        if self.process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGUSR2)
 

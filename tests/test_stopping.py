@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from astro_dist import stopping
 from astro_dist.errors import StoppedError, TimeUpError
 from astro_dist.files import tree_digests
 from astro_dist.journal import read_journal
@@ -44,7 +43,9 @@ def test_a_warning_ends_the_time_and_a_request_is_no_such_thing(monkeypatch):
         with pytest.raises(StoppedError) as caught:
             check_stop()
         assert not isinstance(caught.value, TimeUpError)
-    stopping._stop.clear()
+        check_stop(waiting=True)
+    assert 90 < seconds_left() < 100
+    check_stop()
 
 
 def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatch):
@@ -60,18 +61,27 @@ def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatc
     assert tree_digests(tmp_path / "run/shards") == tree_digests(tmp_path / "alone/shards")
 
 
-def test_a_warning_before_the_hour_reaches_long_tasks_in_other_processes(tmp_path, monkeypatch):
-    tree = {"shards": {"told_s": 60}, **PROCESSES}
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGUSR2, TimeUpError), (signal.SIGTERM, StoppedError)],
+    ids=["warned", "asked"],
+)
+def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
+    tmp_path, monkeypatch, executor, number, error
+):
+    tree = {"shards": {"told_s": 60}, "machine": {"executor": executor, "workers": 2}}
     until(monkeypatch, 3600, 7200)
 
-    def warn():
+    def stop():
         while not list(tmp_path.glob("logs/progress/*")):
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), number)
 
-    threading.Thread(target=warn, daemon=True).start()
-    with stop_on_signals(), pytest.raises(TimeUpError):
+    threading.Thread(target=stop, daemon=True).start()
+    with stop_on_signals(), pytest.raises(error) as caught:
         execute(tmp_path, tree)
+    assert type(caught.value) is error
     events = [e["event"] for e in read_journal(tmp_path)]
     assert "lost" not in events
     assert events.count("start") == events.count("done") + 1

@@ -1,6 +1,8 @@
 """Workers inside Ray: one actor each, spread over the nodes and pinned to its share of a GPU."""
 
 import contextlib
+import os
+import signal
 import textwrap
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from astro_dist.crew import News, Seat, WatchedCrew
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.ledger import Result
 from astro_dist.processes import THREAD_VARIABLES, log_to
+from astro_dist.stopping import end_time
 from astro_dist.work import Run, Stage, Task, Worker, WorkerLostError
 
 ROOM_LIMIT_S = 600.0
@@ -23,19 +26,19 @@ class Actor:
     def __init__(self, stage: Stage, run: Run, number: int) -> None:
         self.args, self.number = (stage, run), number
 
-    def place(self) -> str:
-        """Return the node it was put on; answers as soon as there is room for it."""
-        import ray
-
-        return str(ray.get_runtime_context().get_node_id())
+    def place(self) -> tuple[str, int]:
+        """Return where it was put, host and process; answers as soon as there is room for it."""
+        signal.signal(signal.SIGUSR2, end_time)
+        return os.uname().nodename, os.getpid()
 
     def open(self) -> None:
         """Open the stage."""
         import ray
 
         log_to(self.args[1].root / "logs" / f"worker-{self.number}.log")
+        node = str(ray.get_runtime_context().get_node_id())
         gpus = [int(i) if str(i).isdigit() else str(i) for i in ray.get_gpu_ids()]
-        self.worker = Worker(*self.args, worker=self.number, gpus=gpus, node=self.place())
+        self.worker = Worker(*self.args, worker=self.number, gpus=gpus, node=node)
 
     def do(self, task: Task) -> Result:
         """Run one task and return its small result."""
@@ -101,6 +104,7 @@ class _ActorSeat(Seat):
         self.threads = str(stage.threads(run))
         self.actor: Any = None
         self.answer: Any = None
+        self.place = "", 0
 
     def hire(self) -> None:
         import ray
@@ -127,9 +131,16 @@ class _ActorSeat(Seat):
         except Exception as error:
             return "failed", _unwrap(error)
         if self.state == "placing":
-            self.answer = self.actor.open.remote()
+            self.place, self.answer = value, self.actor.open.remote()
             return "placed", value
         return ("ready", None) if self.state == "opening" else ("done", value)
+
+    def warn(self) -> None:
+        # An actor on another node knows the hour of its job, and no more.
+        host, process = self.place
+        if host == os.uname().nodename:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGUSR2)
 
     def dismiss(self) -> None:
         import ray

@@ -24,6 +24,7 @@ from astro_dist.cluster.leftovers import INNER, TOKEN, remove_cluster
 from astro_dist.cluster.resources import Machine
 from astro_dist.errors import AstroDistError, ConfigError
 from astro_dist.processes import log_to
+from astro_dist.stopping import check_stop, end_time
 from astro_dist.work import Task
 
 # Ray's own name for it: without clusters of several nodes, all its ports are bound to loopback.
@@ -149,7 +150,9 @@ class Foreman:
                 self.check_heart()
                 continue
             order, *values = self.pipe.recv()
-            if order == "crew":
+            if order == "stop":
+                end_time()
+            elif order == "crew":
                 stage, run = values
                 crew = RayCrew(stage, run, self.machine, self.private, self.check)
             elif order == "dismiss" and crew is not None:
@@ -171,10 +174,13 @@ class Foreman:
         self.pipe.send(answer)
 
     def check(self) -> None:
-        """Raise when the driver has hung up or the cluster has lost its head."""
+        """Raise when the driver has hung up, the cluster has lost its head or the time is up."""
         if self.pipe.poll(0):
-            raise _HungUpError
+            if self.pipe.recv() != ("stop",):
+                raise _HungUpError
+            end_time()
         self.check_heart()
+        check_stop(waiting=True)
 
     def check_heart(self) -> None:
         """Raise `HeadLostError` when one of the private cluster's own processes has ended."""

@@ -21,6 +21,7 @@ from astro_dist.cluster.resources import Machine
 from astro_dist.crew import TICK_S
 from astro_dist.errors import ConfigError, StoppedError
 from astro_dist.ledger import Result
+from astro_dist.stopping import seconds_left
 from astro_dist.work import Failure, Run, Stage, Task, check_stop
 
 MAX_BREAKDOWNS = 5
@@ -61,8 +62,9 @@ class RayExecutor:
         self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
         self.process.start()
         far_end.close()
-        answer = self.hear()
+        self.told, answer = False, None
         while answer is None:
+            check_stop()
             answer = self.hear()
         if answer[0] == "failed":
             raise answer[1]
@@ -72,11 +74,17 @@ class RayExecutor:
 
     def hear(self) -> tuple[Any, ...] | None:
         """Return what the foreman says, ``("lost",)`` when it is gone, None when it is silent."""
-        check_stop()
         try:
             return self.pipe.recv() if self.pipe.poll(TICK_S) else None
         except (EOFError, OSError):
             return ("lost",)
+
+    def pass_on_stop(self) -> None:
+        """Tell the foreman once that the time is up; raise when its tasks had the time that there is."""
+        check_stop(waiting=True)
+        if seconds_left() < 0 and not self.told:
+            self.told = True
+            self.tell("stop")
 
     def tell(self, *order: Any) -> None:
         """Give the foreman an order; one that is gone is noticed by `hear`."""
@@ -136,6 +144,7 @@ class DistantCrew:
         left = {task.name: task for task in tasks}
         self.executor.tell("execute", list(left.values()))
         while True:
+            self.executor.pass_on_stop()
             answer = self.executor.hear()
             if answer is None:
                 continue
@@ -153,6 +162,9 @@ class DistantCrew:
                 self.executor.tell("crew", *self.args)
                 self.executor.tell("execute", list(left.values()))
             else:
+                if isinstance(values[0], StoppedError):
+                    # The foreman knows that it was to stop, not why.
+                    check_stop()
                 raise values[0]
 
     def _pass_on_recorded(self, left: dict[str, Task], on_done: Callable[[Task, Result], None]) -> None:

@@ -226,3 +226,22 @@ def test_ctrl_c_stops_cleanly_with_75(tmp_path):
     assert driver.returncode == 75
     assert errors.splitlines()[-1] == "astro-dist: stopped on request; run the same command to go on"
     assert all(json.loads(text) for text in errors.splitlines()[:-1])
+
+
+def test_a_training_that_is_told_to_stop_saves_what_it_has(toy_run, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(toy_run[0], root)
+    shutil.rmtree(root / "checkpoints", ignore_errors=True)
+    settings = {"autoencoder.steps": 100_000, "autoencoder.checkpoint_every_s": 3600}
+    line = call("run", "--out", root, "--redo", "autoencoder", extra=settings)
+    driver = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL)
+    curve = root / "logs" / "autoencoder.curve.jsonl"
+    before = curve.read_text()
+    while not curve.exists() or curve.read_text() in (before, ""):
+        time.sleep(0.1)
+        assert driver.poll() is None
+    driver.terminate()
+    assert driver.wait(30) == 75
+    (checkpoint,) = root.glob("checkpoints/*/step-*")
+    last = json.loads(curve.read_text().splitlines()[-1])["step"]
+    assert checkpoint.name == f"step-{last:08d}"
