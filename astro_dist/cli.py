@@ -180,25 +180,17 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     """Return the run directory and the resolved configuration."""
-    from astro_dist.config import apply_set, load_yaml
-    from astro_dist.stages import EVALUATION, resolve
+    from astro_dist.stages import configure
 
-    tree = load_yaml(arguments.config)
-    tree.setdefault("name", arguments.config.stem)
-    for assignment in arguments.assignments:
-        tree = apply_set(tree, assignment)
+    assignments = list(arguments.assignments)
     for key, value in (
         ("executor", getattr(arguments, "on", None)),
         ("workers", getattr(arguments, "workers", None)),
     ):
         if value is not None:
-            tree["machine"] = {**(tree.get("machine") or {}), key: value}
-    named = {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)}
-    if named & set(EVALUATION):
-        tree = apply_set(tree, "evaluate.enabled=true")
-    if "masks" in named:
-        tree = apply_set(tree, "generate.masks.model=true")
-    config = resolve(tree)
+            assignments.append(f"machine.{key}={value}")
+    asked = {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)}
+    config = configure(arguments.config, assignments, asked)
     return arguments.out or Path("runs") / config.name, config
 
 

@@ -4,12 +4,13 @@ This is the only module that knows all stages. Importing it does not import torc
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from astro_dist.config import Section, validate
+from astro_dist.config import Section, apply_set, load_yaml, validate
 from astro_dist.errors import ConfigError
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
@@ -87,6 +88,21 @@ class Config(Section):
     """The report page."""
     machine: MachineConfig = MachineConfig()
     """Where the run executes; changes no byte of any product."""
+
+
+def configure(path: Path, assignments: Sequence[str] = (), asked: Collection[str] = ()) -> Config:
+    """Read a configuration, change what ``--set`` says, and let it hold the stages that are asked for.
+
+    Stages that a run leaves out unless they are wanted are wanted when they are named.
+    """
+    tree = {"name": path.stem, **load_yaml(path)}
+    for assignment in assignments:
+        tree = apply_set(tree, assignment)
+    if set(asked) & set(EVALUATION):
+        tree = apply_set(tree, "evaluate.enabled=true")
+    if "masks" in asked:
+        tree = apply_set(tree, "generate.masks.model=true")
+    return resolve(tree)
 
 
 def resolve(tree: Mapping[str, Any]) -> Config:

@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 
 from astro_dist.cluster.sites import Site
-from astro_dist.config import apply_set, load_yaml, validate
+from astro_dist.config import validate
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
-from astro_dist.stages import STAGES, pipeline, resolve
+from astro_dist.stages import STAGES, configure, pipeline
 from astro_dist.submit import Chain
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -26,10 +26,10 @@ for name, default in {"workers": 1, "nodes": 1, "gpus": 0, "cpus": 8, "minutes":
     parser.add_argument(f"--{name}", type=int, default=default)
 options = parser.parse_args()
 
-tree = {"name": options.config.stem, **load_yaml(options.config)}
+settings = []
 if options.nodes > 1 and STAGES[options.stage].product.startswith("models/"):
-    tree = apply_set(tree, f"{options.stage}.ranks={options.nodes * max(1, options.gpus)}")
-config = resolve(tree)
+    settings.append(f"{options.stage}.ranks={options.nodes * max(1, options.gpus)}")
+config = configure(options.config, settings, {options.stage})
 asked = {key: getattr(options, key) for key in ("partition", "workers", "nodes", "gpus", "cpus", "minutes")}
 site = validate(Site, {"resources": asked})
 root = options.out or Path("runs") / config.name
