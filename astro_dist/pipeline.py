@@ -7,7 +7,7 @@ have now. Whatever is not done is run; running the same command again is how any
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +137,6 @@ class Pipeline:
         with self.opened(display, redo) as allowed, self.executor(machine) as executor:
             for stage in self.stages:
                 self._bring(stage, executor, display, allowed)
-
-    def set_executor(self, executor: str) -> None:
-        """Change who does the tasks; the configuration on the disk stays as it is."""
-        machine = self.config.machine.model_copy(update={"executor": executor})
-        self.config = self.config.model_copy(update={"machine": machine})
-        self.run = replace(self.run, config=self.config)
 
     def permit(self, redo: Sequence[str]) -> set[str]:
         """Return the stages that may be replaced; refuse what would mix or replace others."""

@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from astro_dist.cluster.allocation import find_allocation
 from astro_dist.cluster.sites import check_limits, load_site
 from astro_dist.cluster.slurm import TIME_UP, sbatch_text
 from astro_dist.costs import check_costs, cost_lines, estimate_costs
@@ -45,10 +44,6 @@ def plan_on_cluster(pipeline: Pipeline, cluster: Path) -> list[str]:
 
 def run_job(pipeline: Pipeline, arguments: argparse.Namespace) -> int:
     """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
-    if find_allocation() is not None:
-        # The ranks of a training spread over the nodes by themselves.
-        training = pipeline.stages[0].product.startswith("models/")
-        pipeline.set_executor("serial" if training else "ray")
     try:
         with stop_on_signals():
             if arguments.share:
