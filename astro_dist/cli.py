@@ -77,8 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_cluster_commands(commands: Any) -> None:
     logs = _add(commands, "logs", "show the end of what the Slurm jobs of a run printed")
     _add_run(logs)
-    logs.add_argument("--stage", metavar="STAGE", help="of this stage only")
-    logs.add_argument("--lines", type=int, default=20, metavar="N", help="how many lines of each (20)")
+    every = (*SIMPLE_STAGES, *TRAINED_STAGES)
+    logs.add_argument("--stage", choices=every, metavar="STAGE", help="of this stage only")
+    logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many lines of each (20)")
     _add_run(_add(commands, "cancel", "take the jobs of a run out of the Slurm queue"))
     # What a job runs on a node; a user has no need to call it.
     job = commands.add_parser("job")
@@ -87,6 +88,13 @@ def _add_cluster_commands(commands: Any) -> None:
     job.add_argument("--share", action="store_true")
     job.add_argument("--begin")
     job.add_argument("--redo", action="append", default=[])
+
+
+def _count(text: str) -> int:
+    """Read a number that is at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _add(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
@@ -140,14 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
-    from astro_dist.errors import AstroDistError
+    from astro_dist.errors import AstroDistError, tell
 
     try:
         return _dispatch(arguments)
     except AstroDistError as error:
-        line = " ".join(str(error).split())
-        print(f"astro-dist: {line}", file=sys.stderr)
-        return error.exit_code
+        return tell(error)
     except KeyboardInterrupt:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
         return 75
@@ -200,6 +206,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     from astro_dist.pipeline import Pipeline
     from astro_dist.progress import Display
     from astro_dist.stopping import stop_on_signals
+    from astro_dist.submit import refuse_while_queued
     from astro_dist.train.ranks import launched_rank
 
     rank = launched_rank() if only in TRAINED_STAGES else None
@@ -213,6 +220,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
         return submit_run(pipeline, arguments.cluster, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
+    refuse_while_queued(root)
     with stop_on_signals():
         if rank:
             pipeline.follow(arguments.redo)

@@ -4,6 +4,10 @@ Each carries all its arguments to ``Exception`` so that it survives pickling bet
 each knows the exit code of the command that meets it. Anything else that is raised is a fault of ours.
 """
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 
 class AstroDistError(Exception):
     """Base of all: one line that says what is wrong and how to mend it."""
@@ -58,3 +62,18 @@ class StoppedError(AstroDistError):
 
 class TimeUpError(StoppedError):
     """Stopped because the time of this machine is up; nothing is wrong."""
+
+
+def tell(error: AstroDistError) -> int:
+    """Print an error as the one line it is, and return the exit code that goes with it."""
+    print(f"astro-dist: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """End a script as `astro-dist` ends: an error of ours is one line and an exit code."""
+    try:
+        yield
+    except AstroDistError as error:
+        raise SystemExit(tell(error)) from None

@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from astro_dist.errors import ConfigError, IntegrityError, StoppedError
 
@@ -145,9 +146,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the driver lock of a run; a second driver in the same folder is refused at once.
+def lock_folder(folder: Path, patience_s: float = 2.0) -> Iterator[None]:
+    """Hold the driver lock of a run; a second driver in the same folder is refused.
 
+    Not before ``patience_s``: who asks whether it is held (`find_owner`) holds it for a moment.
     Folders that were made for it are removed again when an error leaves nothing else in them.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -161,14 +163,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
             f"cannot write to the run directory {folder} ({reason}); choose another with --out"
         ) from None
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(handle, patience_s):
             handle.seek(0)
             raise ConfigError(
                 f"another astro-dist works in {folder} ({handle.read().strip() or 'unknown'}); "
                 "wait for it to end, or choose another directory with --out"
-            ) from None
+            )
         if os.fstat(handle.fileno()).st_nlink == 0:
             raise ConfigError(f"another astro-dist has just ended in {folder}; run the command again")
         handle.truncate(0)
@@ -182,6 +182,20 @@ def lock_folder(folder: Path) -> Iterator[None]:
                     lock.unlink()
                     _remove_empty(made)
             raise
+
+
+def _lock(handle: IO[str], patience_s: float) -> bool:
+    """Lock an open file as its only owner; return whether that came about in time."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -147,7 +147,7 @@ def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:
     """Return the first two figures of the last note; more would leave no room for the bar."""
-    plain = {"stage", "task", "done", "total", "time"}
+    plain = {"stage", "task", "done", "total", "time", "per_s"}
     shown = [
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
         for note in notes[-1:]

@@ -17,6 +17,7 @@ from pathlib import Path
 from astro_dist.cluster.allocation import find_allocation
 from astro_dist.cluster.resources import choose_machine
 from astro_dist.files import lock_folder
+from astro_dist.journal import read_journal
 from astro_dist.ledger import Result
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
@@ -26,18 +27,19 @@ from astro_dist.work import MAX_LOSSES, Crew, Run, Stage, Task, for_stage
 BEAT_S = 5.0
 STALE_S = 30.0
 POLL_S = 2.0
+BEGIN_S = 600.0
 
 
 def do_share(pipeline: Pipeline, name: str, number: int, parts: int, display: Display) -> None:
-    """Work on a stage that was begun, as worker ``number`` of ``parts``, until nothing is missing.
+    """Work on a stage as worker ``number`` of ``parts``, until nothing is missing.
 
-    Tasks that are given up are left to the job that closes the stage; so is everything when the stage
-    was not begun or is published already.
+    Tasks that are given up are left to the job that closes the stage; so is a stage that would replace
+    what is published.
     """
-    mark = pipeline.ledger.begun(name)
+    (stage,) = pipeline.stages
+    mark = _find_begun(pipeline, stage)
     if mark is None:
         return
-    (stage,) = pipeline.stages
     run = for_stage(pipeline.run, stage, mark)
     machine = choose_machine(pipeline.config.machine)
     size = machine.workers_for(stage, run)
@@ -50,6 +52,21 @@ def do_share(pipeline: Pipeline, name: str, number: int, parts: int, display: Di
         Claims(run, who) as claims,
     ):
         _share(stage, run, crew, claims, Portion(number, parts, size), display)
+
+
+def _find_begun(pipeline: Pipeline, stage: Stage) -> str | None:
+    """Return which version of a stage to work on, None for nothing; the first worker begins a new one.
+
+    Usually it was begun by the job before; not where a run was made longer while that was in the queue.
+    """
+    (state,) = pipeline.states()
+    mark = pipeline.ledger.begun(stage.name)
+    if state.status != "todo" or mark == state.fingerprint:
+        return mark
+    with lock_folder(pipeline.root, BEGIN_S):
+        if pipeline.ledger.begun(stage.name) != state.fingerprint:
+            pipeline.begin(stage)
+    return state.fingerprint
 
 
 def close_stage(pipeline: Pipeline, redo: Sequence[str], following: str | None, display: Display) -> None:
@@ -187,7 +204,7 @@ class Claims:
             return False
         if not owners or self._lives(owners[-1]):
             return False
-        if len(owners) >= MAX_LOSSES:
+        if len(owners) >= MAX_LOSSES and self._times_begun(task) >= MAX_LOSSES:
             reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
             self.run.ledger.give_up(self.run.stage, self.run.fingerprint, task.name, reason)
             return False
@@ -195,6 +212,16 @@ class Claims:
             file.write(f"{self.who}\n")
         self.held.append(path)
         return True
+
+    def _times_begun(self, task: Task) -> int:
+        """Return how often a task was begun: the claims of a job are more than the tasks that it does."""
+        mine = {
+            "event": "start",
+            "stage": self.run.stage,
+            "fingerprint": self.run.fingerprint,
+            "task": task.name,
+        }
+        return sum(mine.items() <= event.items() for event in read_journal(self.run.root))
 
     def _lives(self, who: str) -> bool:
         """Tell whether another worker has shown a sign of life lately; this one's earlier life is over."""

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from astro_dist.cluster.slurm import Queued, script_name
@@ -10,7 +11,7 @@ from astro_dist.files import find_owner
 from astro_dist.journal import read_journal
 from astro_dist.pipeline import Pipeline, StageState
 from astro_dist.progress import read_progress
-from astro_dist.submit import Queue, queue_of
+from astro_dist.submit import Queue, log_folder, queue_of
 from astro_dist.work import for_stage
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
@@ -62,8 +63,11 @@ def status_lines(pipeline: Pipeline) -> list[str]:
         idle = f"nothing is running on this machine, and of the queue nothing is known: {error}"
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
-    for state in pipeline.states():
-        if state.status == "todo":
+    states = pipeline.states()
+    if not (owner or jobs) and any(state.status != "done" for state in states):
+        lines += _last_words(log_folder(pipeline.root))
+    for state in states:
+        if state.status == "todo" or (running and _is_replaced(pipeline, state, events)):
             lines += _stage_lines(pipeline, state, events, running)
         else:
             lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
@@ -86,27 +90,58 @@ def _job_lines(rows: list[Queued]) -> list[str]:
     return lines
 
 
+def _is_replaced(pipeline: Pipeline, state: StageState, events: list[dict[str, Any]]) -> bool:
+    """Tell whether the product of a stage is being made anew while the old one is still in its place."""
+    begins = [e for e in events if e["event"] == "begin" and e["stage"] == state.stage.name]
+    if state.status == "after" or not begins or begins[-1]["fingerprint"] != state.fingerprint:
+        return False
+    done, total = _count_tasks(pipeline, state)
+    return state.status == "changed" or done < total
+
+
+def _count_tasks(pipeline: Pipeline, state: StageState) -> tuple[int, int]:
+    """Return how many tasks of a stage are done, and how many there are; 0 where nobody can tell yet."""
+    run = for_stage(pipeline.run, state.stage, state.fingerprint)
+    results = pipeline.ledger.results(state.stage.name, state.fingerprint)
+    try:
+        return len(results), len(state.stage.plan(run, results))
+    except AstroDistError:
+        return len(results), 0
+
+
 def _stage_lines(
     pipeline: Pipeline, state: StageState, events: list[dict[str, Any]], running: bool
 ) -> list[str]:
-    stage, run = state.stage, for_stage(pipeline.run, state.stage, state.fingerprint)
-    results = pipeline.ledger.results(stage.name, state.fingerprint)
-    try:
-        total = len(stage.plan(run, results))
-    except AstroDistError:
-        total = 0
+    stage, (done, total) = state.stage, _count_tasks(pipeline, state)
     workers = measure_workers(events, stage.name, state.fingerprint) if running else []
     rate = sum(worker.tasks_per_s for worker in workers)
-    text = f"{stage.name:<12} {len(results)} of {total or '?'} tasks done"
+    text = f"{stage.name:<12} {done} of {total or '?'} tasks done"
     if rate:
-        text += f", {rate:.3g} per s, about {_duration((total - len(results)) / rate)} left"
+        text += f", {rate:.3g} per s, about {_duration((total - done) / rate)} left"
     lines = [text]
     for worker in workers:
         doing = f", {worker.now} for {_duration(time.time() - worker.since)}" if worker.now else ""
         speed = f" ({worker.tasks_per_s:.3g} per s)" if worker.tasks else ""
         lines.append(f"{INDENT}worker {worker.name} on {worker.host}: {worker.tasks} tasks{speed}{doing}")
     notes = read_progress(pipeline.root / "logs" / "progress", stage.name)
-    return lines + [f"{INDENT}{note['task']}: {note['done']:g} of {note['total']:g}" for note in notes]
+    return lines + [f"{INDENT}{_progress_text(note)}" for note in notes]
+
+
+def _progress_text(note: dict[str, Any]) -> str:
+    text = f"{note['task']}: {note['done']:g} of {note['total']:g}"
+    if not note.get("per_s"):
+        return text
+    left_s = (note["total"] - note["done"]) / note["per_s"]
+    return f"{text}, {note['per_s']:.3g} per s, about {_duration(left_s)} left"
+
+
+def _last_words(logs: Path) -> list[str]:
+    """Return what the job that ended last said at its end: why there are no more, it may be."""
+    paths = sorted(logs.glob("*.out"), key=lambda path: path.stat().st_mtime)
+    if not paths:
+        return []
+    words = [line for line in paths[-1].read_text(errors="replace").splitlines() if line.strip()]
+    return [f"the last job ended with: {words[-1]} ({paths[-1].name})"] if words else []
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ several workers an array goes before it, and the job then does what the array le
 Every job starts after the one before it ended well. What is still to come is asked of the queue.
 """
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from astro_dist.cluster.slurm import (
     cancel,
     check_cluster,
     read_queue,
+    read_settled_queue,
     script_name,
     submit,
     try_submission,
@@ -84,7 +86,7 @@ class Chain:
             queued then.
         """
         self.check()
-        if queue_of(self.root):
+        if settled_queue_of(self.root):
             self._refuse_other_settings()
         else:
             with self.pipeline.opened(display, self.redo):
@@ -100,11 +102,13 @@ class Chain:
         names = [stage.name for stage in self.pipeline.stages]
         check_limits(self.site, names)
         check_costs(estimate_costs(self.pipeline, self.site), self.site)
-        for name in names:
-            self._check_ranks(name)
+        for stage in self.pipeline.stages:
+            self._check_ranks(stage.name)
+            self._check_machine(stage)
         check_cluster({name: self.site.of(name) for name in names})
         for asked in dict.fromkeys(self.site.of(name) for name in names):
-            try_submission(self.site, Job("test", "test", (), asked), self.root)
+            array = asked.workers if asked.workers > 1 else None
+            try_submission(self.site, Job("test", "test", (), asked, array), self.root)
 
     def _check_ranks(self, stage: str) -> None:
         """Refuse a training whose ranks do not fit the nodes and GPUs of its job."""
@@ -118,30 +122,45 @@ class Chain:
                 "GPUs each; give as many ranks as there are GPUs, or one on each node"
             )
 
+    def _check_machine(self, stage: Stage) -> None:
+        """Refuse more GPUs than the jobs of a stage that wants them will have."""
+        machine, asked = self.pipeline.config.machine, self.site.of(stage.name)
+        if stage.gpu and not machine.fake_gpus and (machine.gpus or 0) > asked.nodes * asked.gpus:
+            raise ConfigError(
+                f"machine.gpus: {machine.gpus} asked for and the jobs of {stage.name} have "
+                f"{asked.nodes * asked.gpus}; lower it, leave it out to use what is there, or mend the "
+                "cluster file"
+            )
+
     def _queue(self, stages: Sequence[Stage], queue: Queue) -> list[str]:
         """Submit the stages from the first one on whose last job is not in the queue."""
         lines, kept, after = [], 0, None
         while kept < len(stages) and (rows := queue.get(script_name(stages[kept].name))):
             after = rows[0].id
-            lines.append(f"{stages[kept].name:<12} is queued already: job {after}")
+            lines.append(f"{stages[kept].name:<12} is queued already, as it was asked for then: job {after}")
             kept += 1
         doomed = [script_name(stage.name, shared) for stage in stages[kept:] for shared in (True, False)]
         cancel(sorted({row.id for script in doomed for row in queue.get(script, [])}))
-        for place in range(kept, len(stages)):
-            array, closing = self.jobs(stages, place, after)
-            workers = ""
-            if array is not None:
-                shared = submit(self.site, array, self.logs)
-                closing = replace(closing, after_any=shared)
-                workers = f"{array.array} workers as job {shared}, then "
-            after = submit(self.site, closing, self.logs)
-            lines.append(f"{closing.stage:<12} {workers}job {after}")
+        new: list[str] = []
+        try:
+            for place in range(kept, len(stages)):
+                array, closing = self.jobs(stages, place, after)
+                workers = ""
+                if array is not None:
+                    new.append(submit(self.site, array, self.logs))
+                    closing = replace(closing, after_any=new[-1])
+                    workers = f"{array.array} workers as job {new[-1]}, then "
+                new.append(after := submit(self.site, closing, self.logs))
+                lines.append(f"{closing.stage:<12} {workers}job {after}")
+        except BaseException:
+            # Half a chain would run to where it breaks.
+            cancel(new)
+            raise
         return lines
 
     def _refuse_other_settings(self) -> None:
         there = load_yaml(self.root / "config.yaml")
-        there.pop("machine", None)
-        changes = differences(there, self.pipeline.config.model_dump(mode="json", exclude={"machine"}))
+        changes = differences(there, self.pipeline.config.model_dump(mode="json"))
         if changes or self.redo:
             what = f"other settings ({'; '.join(changes[:3])})" if changes else "--redo"
             raise ConfigError(
@@ -168,8 +187,31 @@ def queue_of(root: Path) -> Queue:
     return read_queue(logs) if logs.exists() else {}
 
 
+def settled_queue_of(root: Path) -> Queue:
+    """Return the queue of a run as `queue_of`, once none of its jobs is just ending."""
+    logs = log_folder(root.resolve())
+    return read_settled_queue(logs) if logs.exists() else {}
+
+
+def refuse_while_queued(root: Path) -> None:
+    """Refuse work on a run directory that jobs in the queue are for; they would do it twice or disagree.
+
+    A machine without Slurm knows of no queue.
+    """
+    if shutil.which("squeue") is None:
+        return
+    ids = sorted({row.id for rows in settled_queue_of(root).values() for row in rows}, key=int)
+    if ids:
+        raise ConfigError(
+            f"jobs of {root} are in the queue ({', '.join(ids)}); wait for them, or take them out first: "
+            f"astro-dist cancel {root}"
+        )
+
+
 def cancel_run(root: Path) -> list[str]:
     """Take every job of a run out of the queue; return their ids."""
-    ids = sorted({row.id for rows in queue_of(root).values() for row in rows}, key=int)
+    if not (root / "config.yaml").exists():
+        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+    ids = sorted({row.id for rows in queue_of(root).values() for row in rows if not row.ending}, key=int)
     cancel(ids)
     return ids

@@ -7,6 +7,7 @@ same bytes each time, so an executor may retry, lose and repeat workers as it li
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -180,11 +181,11 @@ class Stage:
 class MachineConfig(Section):
     """Where a run executes. Nothing here changes a byte of any product."""
 
-    executor: str = "processes"
+    executor: Literal["serial", "processes", "ray"] = "processes"
     """Who does the tasks: serial, processes or ray."""
-    workers: int | None = None
+    workers: int | None = Field(default=None, ge=1)
     """How many workers at once; by default one per GPU, else as many as the cores allow."""
-    gpus: int | None = None
+    gpus: int | None = Field(default=None, ge=0)
     """How many GPUs to use; by default all that are visible."""
     fake_gpus: bool = False
     """Schedule as if ``gpus`` GPUs were there while the work runs on the CPU; to test scheduling."""
@@ -321,6 +322,7 @@ class _Alone:
 
 
 _last_report: dict[str, float] = {}
+_first_report: dict[str, tuple[float, float]] = {}
 
 
 def _report_progress(
@@ -330,7 +332,12 @@ def _report_progress(
     if done < total and now - _last_report.get(task, -1.0) < 0.5:
         return
     _last_report[task] = now
-    note = {"stage": stage, "task": task, "done": done, "total": total, "time": time.time(), **facts}
+    if done < _first_report.get(task, (math.inf, now))[0]:
+        _first_report[task] = done, now
+    first, since = _first_report[task]
+    rate = (done - first) / (now - since) if now > since else 0.0
+    note = {"stage": stage, "task": task, "done": done, "total": total, "time": time.time(), "per_s": rate}
+    note |= facts
     # Progress is a courtesy: a full disk must not end the work it speaks of.
     with contextlib.suppress(OSError):
         replace_bytes(path, json.dumps(note).encode())

@@ -3,8 +3,7 @@
     astro-dist train masks configs/small.yaml --out runs/small
     python jobs/draw_masks.py runs/small 5000 masks.fits
 
-The first HDU has the classes (N, side, side), the second which object a pixel belongs to. Mask i is that of
-stamp i before its turn: in the mixture of `generate.masks`, told how many objects a cutout of the survey has.
+The first HDU has the classes (N, side, side), the second the objects; mask i is stamp i's before its turn.
 """
 
 import argparse
@@ -15,6 +14,7 @@ import numpy as np
 from astropy.io import fits
 
 from astro_dist.config import load_yaml
+from astro_dist.errors import told_in_one_line
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.masks import open_masks
 from astro_dist.models.device import pin
@@ -25,16 +25,16 @@ from astro_dist.work import Run
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name, kind in {"run": Path, "masks": int, "target": Path}.items():
     parser.add_argument(name, type=kind)
-own = parser.parse_args()
-run = Run(own.run, resolve(load_yaml(own.run / "config.yaml")))
-settings, reader = run.config.generate, StoreReader(run.product("cutouts.zarr"))
-pin(settings.threads)
-weights, stream = settings.masks.weights, partial(run.stream, "generate")
-donors = find_donors(reader, settings.accept, weights=weights)
-source = open_masks(run, reader, donors)
-drawn = []
-for first in range(0, own.masks, settings.micro_batch):
-    stamps = range(first, first + settings.micro_batch)
-    drawn.append(source.read(stamps, [donors.choose(reader, weights, stream, i) for i in stamps])[:2])
-classes, objects = (np.concatenate(part)[: own.masks] for part in zip(*drawn, strict=True))
-fits.HDUList([fits.PrimaryHDU(classes), fits.ImageHDU(objects)]).writeto(own.target, overwrite=True)
+own, drawn = parser.parse_args(), []
+with told_in_one_line():
+    run = Run(own.run, resolve(load_yaml(own.run / "config.yaml")))
+    settings, reader = run.config.generate, StoreReader(run.product("cutouts.zarr"))
+    pin(settings.threads)
+    weights, stream = settings.masks.weights, partial(run.stream, "generate")
+    donors = find_donors(reader, settings.accept, weights=weights)
+    source = open_masks(run, reader, donors)
+    for first in range(0, own.masks, settings.micro_batch):
+        stamps = range(first, first + settings.micro_batch)
+        drawn.append(source.read(stamps, [donors.choose(reader, weights, stream, i) for i in stamps])[:2])
+    classes, objects = (np.concatenate(part)[: own.masks] for part in zip(*drawn, strict=True))
+    fits.HDUList([fits.PrimaryHDU(classes), fits.ImageHDU(objects)]).writeto(own.target, overwrite=True)

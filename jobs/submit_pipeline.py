@@ -1,26 +1,30 @@
 """Submit a whole pipeline as one Slurm job (or, with --cluster local, as a process on this machine).
 
-Copy this file and change the resources. Submitting it again resumes: all state is in the run directory.
+Copy this file and change the resources. Submitting it again resumes.
 
     python jobs/submit_pipeline.py configs/data_challenge_12k.yaml --partition gpu --gpus 4 --hours 12
 """
 
 import argparse
 import sys
+from pathlib import Path
 
 import submitit
+
+from astro_dist.errors import told_in_one_line
+from astro_dist.stages import configure
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("config")
 parser.add_argument("--cluster", default="slurm", choices=["slurm", "local"])
 parser.add_argument("--partition")
-parser.add_argument("--gpus", type=int, default=0)
-parser.add_argument("--cores", type=int, default=8)
-parser.add_argument("--hours", type=float, default=4)
+for name, default in {"gpus": 0, "cores": 8, "hours": 4.0}.items():
+    parser.add_argument(f"--{name}", type=type(default), default=default)
 parser.add_argument("--logs", default="runs/slurm")
-parser.add_argument("--wait", action="store_true", help="wait for the job and print its last lines")
+parser.add_argument("--wait", action="store_true", help="wait for the job, which on Slurm asks sacct")
 options, extra = parser.parse_known_args()
-
+with told_in_one_line():
+    configure(Path(options.config))
 executor = submitit.AutoExecutor(folder=options.logs, cluster=options.cluster)
 executor.update_parameters(
     name="astro_dist",

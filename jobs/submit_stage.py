@@ -1,10 +1,7 @@
-"""Submit one stage to Slurm from Python: an array of workers, or one job over several nodes.
+"""Submit one stage to Slurm from Python; the same call again queues only what is missing.
 
-Copy this file where a cluster file is too little, such as in a loop over seeds. The same call again
-queues only what is missing.
-
-    python jobs/submit_stage.py generate configs/first.yaml --workers 16 --gpus 1
-    python jobs/submit_stage.py diffusion configs/first.yaml --nodes 2 --gpus 4
+python jobs/submit_stage.py generate configs/first.yaml --workers 16 --gpus 1
+python jobs/submit_stage.py diffusion configs/first.yaml --nodes 2 --gpus 4
 """
 
 import argparse
@@ -12,6 +9,7 @@ from pathlib import Path
 
 from astro_dist.cluster.sites import Site
 from astro_dist.config import validate
+from astro_dist.errors import told_in_one_line
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
 from astro_dist.stages import STAGES, configure, pipeline
@@ -22,16 +20,20 @@ parser.add_argument("stage", choices=STAGES)
 parser.add_argument("config", type=Path)
 parser.add_argument("--out", type=Path)
 parser.add_argument("--partition")
-for name, default in {"workers": 1, "nodes": 1, "gpus": 0, "cpus": 8, "minutes": 240}.items():
+numbers = {"workers": 1, "nodes": 1, "gpus": 0, "cpus": 8, "minutes": 240}
+for name, default in numbers.items():
     parser.add_argument(f"--{name}", type=int, default=default)
 options = parser.parse_args()
 
-settings = []
-if options.nodes > 1 and STAGES[options.stage].product.startswith("models/"):
-    settings.append(f"{options.stage}.ranks={options.nodes * max(1, options.gpus)}")
-config = configure(options.config, settings, {options.stage})
-asked = {key: getattr(options, key) for key in ("partition", "workers", "nodes", "gpus", "cpus", "minutes")}
-site = validate(Site, {"resources": asked})
-root = options.out or Path("runs") / config.name
-chain = Chain(Pipeline(root, config, pipeline(config), options.stage), site)
-print("\n".join(chain.submit(Display())))
+with told_in_one_line():
+    settings = []
+    if options.nodes > 1 and STAGES[options.stage].product.startswith("models/"):
+        settings.append(f"{options.stage}.ranks={options.nodes * max(1, options.gpus)}")
+    config = configure(options.config, settings, {options.stage})
+    asked = {
+        key: getattr(options, key) for key in ("partition", "workers", "nodes", "gpus", "cpus", "minutes")
+    }
+    site = validate(Site, {"resources": asked})
+    root = options.out or Path("runs") / config.name
+    chain = Chain(Pipeline(root, config, pipeline(config), options.stage), site)
+    print("\n".join(chain.submit(Display())))

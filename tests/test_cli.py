@@ -101,7 +101,7 @@ def test_doctor_says_what_is_here():
         (["--set", "assemble.objects=many"], "assemble.objects: "),
         (["--set", "assemble.objects"], "write it as section.key=value"),
         (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
-        (["--workers", "0"], "0 workers can do nothing"),
+        (["--workers", "0"], "machine.workers: Input should be greater than or equal to 1"),
         (["--redo", "nonsense"], "this run has no such stage"),
         (
             [

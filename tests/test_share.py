@@ -8,7 +8,7 @@ import pytest
 from astro_dist import share
 from astro_dist.errors import QuarantinedError
 from astro_dist.files import tree_digests
-from astro_dist.journal import read_journal
+from astro_dist.journal import Journal, read_journal
 from astro_dist.pipeline import Pipeline
 from astro_dist.progress import Display
 from astro_dist.share import Claims, Portion, close_stage, do_share
@@ -102,18 +102,35 @@ def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch
 
 
 def test_a_worker_that_comes_back_takes_its_own_claims_and_a_deadly_task_is_given_up(tmp_path):
-    pipeline, task = begun(tmp_path), Task("shard-000")
+    pipeline = begun(tmp_path)
+    deadly, innocent = Task("shard-000"), Task("shard-001")
+    mark = pipeline.ledger.begun("shards")
     for life in range(MAX_LOSSES):
         dead = claims(pipeline, "one")
         dead.folder.mkdir(parents=True, exist_ok=True)
-        assert dead.take([task], 1) == [task], life
-    assert claims(pipeline, "one").take([task], 1) == []
-    (reason,) = pipeline.ledger.given_up("shards", pipeline.ledger.begun("shards")).values()
-    assert reason == f"{MAX_LOSSES} jobs ended while they did it, the last one"
-    assert os.listdir(dead.folder) == ["shard-000"]
+        assert dead.take([deadly, innocent], 2) == [deadly, innocent], life
+        Journal(tmp_path, "0").note("start", stage="shards", fingerprint=mark, task=deadly.name)
+    assert claims(pipeline, "one").take([deadly, innocent], 2) == [innocent]
+    assert pipeline.ledger.given_up("shards", mark) == {
+        deadly.name: f"{MAX_LOSSES} jobs ended while they did it, the last one"
+    }
+    assert sorted(os.listdir(dead.folder)) == [deadly.name, innocent.name]
 
 
-def test_nothing_is_done_where_nothing_was_begun(tmp_path):
-    pipeline = toy_pipeline(tmp_path)
-    do_share(pipeline, "shards", 0, 2, QUIET)
-    assert not list(tmp_path.iterdir())
+def test_a_worker_begins_what_nobody_has_begun_or_another_version_of(tmp_path):
+    for wanted in (0, 1):
+        tree = {"machine": {"executor": "serial"}, "shards": {"wanted": wanted, "poisons": [wanted]}}
+        whole = toy_pipeline(tmp_path, tree)
+        pipeline = Pipeline(whole.root, whole.config, whole.known, "shards")
+        for number in (0, 1):
+            do_share(pipeline, "shards", number, 2, QUIET)
+    begins = [event["fingerprint"] for event in read_journal(tmp_path) if event["event"] == "begin"]
+    assert len(begins) == len(set(begins)) == 2
+
+
+def test_a_worker_leaves_what_would_replace_something_to_the_job_that_closes(tmp_path):
+    execute(tmp_path, {"machine": {"executor": "serial"}})
+    before = len(started(tmp_path))
+    whole = toy_pipeline(tmp_path, {"machine": {"executor": "serial"}, "shards": {"wanted": 0}})
+    do_share(Pipeline(whole.root, whole.config, whole.known, "shards"), "shards", 0, 2, QUIET)
+    assert len(started(tmp_path)) == before

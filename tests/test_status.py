@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from astro_dist.status import measure_workers, status_lines
 from astro_dist.submit import log_folder
 from tests.toys import execute, toy_pipeline
 
+ROOT = Path(__file__).parents[1]
 SLOW = {"shards": {"pause_s": 0.4}}
 
 
@@ -22,6 +24,17 @@ def test_figures_count_from_the_last_begin_and_name_what_runs():
     other = {**start, "stage": "t", "who": "9"}
     (worker,) = measure_workers([old, begin, *done, start, other], "s", "f")
     assert (worker.tasks, worker.tasks_per_s, worker.now, worker.since) == (2, 0.5, "d", 5.0)
+
+
+REDO = """
+import sys
+from astro_dist.errors import told_in_one_line
+from astro_dist.stopping import stop_on_signals
+from tests.toys import execute
+if __name__ == "__main__":
+    with told_in_one_line(), stop_on_signals():
+        execute({root!r}, {tree}, ("shards",))
+"""
 
 
 def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_path):
@@ -53,6 +66,24 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
     idle = status_lines(toy_pipeline(tmp_path, SLOW))
     assert idle[0] == "nothing is running here; the same command goes on"
     assert not [line for line in idle if "worker" in line]
+
+
+def test_a_long_task_and_a_stage_that_is_replaced_show_how_far_they_are(tmp_path):
+    settings = {"shards": {"wanted": 0, "count": 2}}
+    execute(tmp_path, settings)
+    tree = {"shards": {**settings["shards"], "told_s": 20}, "machine": {"workers": 2}}
+    call = [sys.executable, "-c", REDO.format(root=str(tmp_path), tree=tree)]
+    driver = subprocess.Popen(call, stderr=subprocess.DEVNULL, cwd=ROOT)
+    lines = []
+    while not any("per s, about" in line for line in lines):
+        time.sleep(0.2)
+        assert driver.poll() is None
+        lines = [line for line in status_lines(toy_pipeline(tmp_path, tree)) if "of 200" in line]
+    driver.terminate()
+    assert driver.wait(20) == 75
+    (line,) = lines
+    rate = float(line.split()[4])
+    assert rate == pytest.approx(10, abs=4)
 
 
 def test_a_finished_run_says_so(tmp_path):

@@ -89,14 +89,6 @@ class Machine:
 
 def choose_machine(config: MachineConfig) -> Machine:
     """Check the ``machine`` section against what is here."""
-    if config.executor not in ("serial", "processes", "ray"):
-        raise ConfigError(
-            f"machine.executor: {config.executor!r} is not an executor; choose serial, processes or ray"
-        )
-    if config.workers is not None and config.workers < 1:
-        raise ConfigError(f"machine.workers: {config.workers} workers can do nothing; give 1 or more")
-    if config.gpus is not None and config.gpus < 0:
-        raise ConfigError(f"machine.gpus: {config.gpus} is not a number of GPUs; give 0 or more")
     found = list_gpus()
     elsewhere = config.fake_gpus or config.ray_address is not None
     if config.gpus is not None and config.gpus > len(found) and not (elsewhere or find_allocation()):

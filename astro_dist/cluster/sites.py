@@ -10,10 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from astro_dist.config import Section, load_yaml, nearest, validate
 from astro_dist.errors import ConfigError
+
+OWN_OPTIONS = (
+    "array",
+    "dependency",
+    "error",
+    "no-requeue",
+    "output",
+    "parsable",
+    "requeue",
+    "signal",
+    "test-only",
+    "wait",
+    "wrap",
+)
+"""Options of sbatch that carry the chain of jobs."""
 
 
 class Resources(Section):
@@ -41,7 +56,7 @@ class Resources(Section):
     """GPUs per node."""
     gpu_type: str | None = None
     """Their type, where the site tells types apart."""
-    memory_gb: float | None = Field(default=None, gt=0)
+    memory_gb: float | None = Field(default=None, ge=0.1)
     """Memory per node; by default what the site gives."""
     minutes: int = Field(default=240, ge=1)
     """Time limit of one job. One that needs longer stops cleanly and is put back into the queue."""
@@ -49,6 +64,22 @@ class Resources(Section):
     """Whether the job wants its nodes for itself."""
     sbatch: tuple[str, ...] = ()
     """Further options for sbatch, such as ``--mail-type=FAIL``."""
+
+    @field_validator("sbatch")
+    @classmethod
+    def _leave_the_chain_alone(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            name = option.removeprefix("--").partition("=")[0]
+            if not option.startswith("--") or name in OWN_OPTIONS:
+                raise ValueError(
+                    f"{option!r}: give long options such as --mail-type=FAIL; "
+                    f"a run sets these itself: {', '.join(OWN_OPTIONS)}"
+                )
+        return options
+
+    def further_options(self) -> list[tuple[str, str, str]]:
+        """Return name, equals sign and value of each further option."""
+        return [option.removeprefix("--").partition("=") for option in self.sbatch]
 
 
 class Limits(Section):
@@ -88,7 +119,7 @@ class Site(Section):
     calibration: str | None = None
     """A short run made on this site, whose tasks tell `plan` how long others take; may name variables."""
     setup: tuple[str, ...] = ()
-    """Lines of shell before the job proper: modules, environments."""
+    """Lines of shell before the job proper: modules, environments; ``set -e`` ends it at a fault in them."""
     container: str | None = None
     """What to put before the command, such as ``singularity exec --nv image.sif``."""
     python: str | None = None
@@ -109,17 +140,24 @@ class Site(Section):
 
 def load_site(path: Path, stages: set[str]) -> Site:
     """Read a cluster file; ``stages`` are the names that it may speak of."""
+    if not path.exists():
+        raise ConfigError(f"there is no cluster file {path}; configs/clusters/generic.yaml is one to copy")
     tree: dict[str, Any] = load_yaml(path)
     base, own = tree.get("resources") or {}, tree.get("stages") or {}
     if isinstance(base, dict) and isinstance(own, dict):
         for name in own:
             if name not in stages:
                 raise ConfigError(f"{path}: stages: no stage is called {name!r}: {nearest(name, stages)}")
-        tree = {**tree, "stages": {name: {**base, **(given or {})} for name, given in own.items()}}
+        tree = {**tree, "stages": {name: _merge(base, given) for name, given in own.items()}}
     try:
         return validate(Site, tree)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _merge(base: dict[str, Any], given: Any) -> Any:
+    """Return what holds for one stage; what is no mapping is left for the check to refuse."""
+    return {**base, **(given or {})} if isinstance(given or {}, dict) else given
 
 
 def check_limits(site: Site, stages: Sequence[str]) -> None:
@@ -147,7 +185,13 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
 
 def check_shared(root: Path, site: Site) -> None:
     """Refuse a run directory that the nodes cannot see, as far as that can be told from here."""
-    folders = [Path(os.path.expandvars(folder)).resolve() for folder in site.shared]
+    folders = [Path(os.path.expandvars(folder)) for folder in site.shared]
+    for folder in folders:
+        if not folder.is_absolute() or "$" in str(folder):
+            raise ConfigError(
+                f"shared: {folder!s} is not a folder from the root on; is a variable in it not set here?"
+            )
+    folders = [folder.resolve() for folder in folders]
     if folders and not any(root.resolve().is_relative_to(folder) for folder in folders):
         raise ConfigError(
             f"{root} is not below {' or '.join(site.shared)}, which all nodes see; choose another --out"

@@ -5,14 +5,15 @@ work is done is read from the ledger alone, so that accounting is not needed and
 """
 
 import contextlib
-import getpass
 import math
+import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ TIME_UP = 99
 """Exit code of a job's command that wants to be put back into the queue."""
 KILLED_BY_WARNING = 128 + signal.SIGUSR2
 """Exit code of a command that was warned before it could listen."""
-ANSWER_S = 60
+ANSWER_S, POLL_S = 60, 3.0
+FROM_OUTSIDE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+SILENT_WISHES = ("account", "partition", "qos", "reservation")
+"""What a user's own SBATCH_ACCOUNT and the like may still say where the cluster file says nothing."""
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME", "TORCHINDUCTOR_CACHE_DIR")
 
 
@@ -68,18 +72,30 @@ def submit(site: Site, job: Job, logs: Path) -> str:
     ConfigError
         Slurm does not want it.
     """
-    text = sbatch_text(site, job, logs)
     path = logs / job.script
-    path.write_text(text)
-    return call_slurm("sbatch", "--parsable", str(path)).partition(";")[0].strip()
+    path.write_text(sbatch_text(site, job, logs))
+    answer = call_slurm("sbatch", "--parsable", str(path), asked=job.resources)
+    number = answer.partition(";")[0].strip()
+    if not number.isdigit():
+        raise ConfigError(f"sbatch named no job but said {answer.strip()!r}; is it Slurm's own?")
+    return number
 
 
 def try_submission(site: Site, job: Job, logs: Path) -> None:
-    """Ask Slurm whether it would take a job, without queueing it; `ConfigError` when not."""
-    call_slurm("sbatch", "--test-only", text=sbatch_text(site, job, logs))
+    """Ask Slurm whether it would take a job, without queueing it; `ConfigError` when not.
+
+    Slurm says the same of nodes that could never do it and of nodes that are away for now: what
+    `check_cluster` has allowed may wait for those.
+    """
+    text, asked = sbatch_text(site, job, logs), job.resources
+    try:
+        call_slurm("sbatch", "--test-only", text=text, asked=asked)
+    except ConfigError as error:
+        if "node configuration is not available" not in str(error) or not _nodes_away(asked):
+            raise
 
 
-def call_slurm(*command: str, text: str | None = None) -> str:
+def call_slurm(*command: str, text: str | None = None, asked: Resources | None = None) -> str:
     """Call one of Slurm's commands and return what it printed."""
     if shutil.which(command[0]) is None:
         raise ConfigError(
@@ -88,14 +104,35 @@ def call_slurm(*command: str, text: str | None = None) -> str:
         )
     try:
         answer = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=ANSWER_S, check=False
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=False,
+            env=_environment(asked),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{command[0]} does not answer ({error}); is the scheduler up?") from None
     if answer.returncode:
         reason = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
-        raise ConfigError(f"Slurm refuses ({command[0]}): {reason}; mend the cluster file")
+        hint = "mend the cluster file" if asked else "is the scheduler up, and SLURM_CONF right?"
+        raise ConfigError(f"Slurm refuses ({command[0]}): {reason}; {hint}")
     return answer.stdout
+
+
+def _environment(asked: Resources | None) -> dict[str, str]:
+    """Return the environment without what would say other than the command or its file.
+
+    Such as the facts of a job that submits others, or a user's own filters for squeue.
+    """
+    kept = {f"SBATCH_{name.upper()}" for name in SILENT_WISHES if asked and getattr(asked, name) is None}
+    slurms = re.compile("(SLURM|SBATCH|SQUEUE|SINFO|SCANCEL)_")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not slurms.match(name) or name in kept or name in FROM_OUTSIDE
+    }
 
 
 @dataclass(frozen=True)
@@ -110,19 +147,48 @@ class Queued:
     start: str
     script: str
 
+    @property
+    def ending(self) -> bool:
+        """Whether its processes have ended and its nodes are being cleaned up."""
+        return self.state == "COMPLETING"
+
 
 def read_queue(logs: Path) -> dict[str, list[Queued]]:
     """Return what the queue holds of the jobs submitted from a folder, by sbatch file; one call.
 
     The queue names the sbatch file of every job, so that nobody has to remember which were submitted.
     """
-    rows = call_slurm("squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%F|%K|%T|%r|%N|%S|%o")
+    rows = call_slurm("squeue", "--noheader", f"--user={os.getuid()}", "--format=%F|%K|%T|%r|%N|%S|%o")
     found: dict[str, list[Queued]] = {}
     for line in rows.splitlines():
         row = Queued(*line.strip().split("|", 6))
         if Path(row.script).parent == logs:
             found.setdefault(Path(row.script).name, []).append(row)
     return found
+
+
+def read_settled_queue(logs: Path, patience_s: float = ANSWER_S) -> dict[str, list[Queued]]:
+    """Return the queue as `read_queue` once none of its jobs is just ending.
+
+    The queue does not tell a job that has ended from one that comes back after it.
+
+    Raises
+    ------
+    ConfigError
+        One is still ending after ``patience_s``.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        queue = read_queue(logs)
+        ending = [row.id for rows in queue.values() for row in rows if row.ending]
+        if not ending:
+            return queue
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"job {ending[0]} of this run is still being cleaned up by Slurm; run the command again when "
+                "it has left the queue"
+            )
+        time.sleep(POLL_S)
 
 
 def cancel(ids: Sequence[str]) -> None:
@@ -133,9 +199,7 @@ def cancel(ids: Sequence[str]) -> None:
 
 def check_cluster(wishes: Mapping[str, Resources]) -> None:
     """Refuse partitions that are not there, and more than their nodes have; one call to sinfo."""
-    rows = [
-        line.split("|") for line in call_slurm("sinfo", "--noheader", "--format=%R|%l|%c|%m|%G").splitlines()
-    ]
+    rows = _partitions("%R|%l|%c|%m|%G")
     for stage, asked in wishes.items():
         mine = [row for row in rows if asked.partition is None or row[0] in asked.partition.split(",")]
         if not mine:
@@ -145,11 +209,33 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
             ("minutes", asked.minutes, max(_minutes(row[1]) for row in mine)),
             ("cpus", asked.cpus, max(_number(row[2]) for row in mine)),
             ("memory_gb", asked.memory_gb or 0, max(_number(row[3]) for row in mine) / 1024),
-            ("gpus", asked.gpus, max(_gpus(row[4]) for row in mine)),
+            ("gpus", asked.gpus, max(_gpus(row[4], asked.gpu_type) for row in mine)),
         ):
             if wanted > most:
                 where = f"partition {asked.partition}" if asked.partition else "this cluster"
-                raise ConfigError(f"{stage}: {what}: {wanted:g} asked for and {where} has at most {most:g}")
+                kind = f" of type {asked.gpu_type}" if what == "gpus" and asked.gpu_type else ""
+                raise ConfigError(
+                    f"{stage}: {what}: {wanted:g}{kind} asked for and {where} has at most {most:g} on a node"
+                    if what != "minutes"
+                    else f"{stage}: {what}: {wanted:g} asked for and {where} has at most {most:g}"
+                )
+
+
+def _partitions(form: str) -> list[list[str]]:
+    """Return the fields of ``form`` for all partitions, hidden ones too, as sinfo tells them."""
+    answer = call_slurm("sinfo", "--all", "--noheader", f"--format={form}")
+    return [line.split("|") for line in answer.splitlines()]
+
+
+def _nodes_away(asked: Resources) -> bool:
+    """Tell whether nodes that a job could have are drained, down or reserved at the moment."""
+    wanted = asked.partition.split(",") if asked.partition else None
+    away = ("down", "drain", "fail", "maint", "resv", "reserved", "power", "unk", "boot")
+    return any(
+        state.startswith(away) or state.endswith("*")
+        for name, state in _partitions("%R|%T")
+        if wanted is None or name in wanted
+    )
 
 
 def _number(text: str) -> int:
@@ -168,10 +254,10 @@ def _minutes(text: str) -> float:
     return 1440 * int(days or 0) + 60 * hours + minutes
 
 
-def _gpus(text: str) -> int:
-    """Return how many GPUs a node has, from what sinfo says of its generic resources."""
-    found = re.findall(r"gpu(?::[^:,(]+)?:(\d+)", text)
-    return sum(int(count) for count in found)
+def _gpus(text: str, kind: str | None = None) -> int:
+    """Return how many GPUs a node has (of one type), from what sinfo says of its generic resources."""
+    found = re.findall(r"gpu(?::([^:,(]+))?:(\d+)", text)
+    return sum(int(count) for name, count in found if kind in (None, name))
 
 
 def _executor(site: Site, job: Job, logs: Path) -> Any:
@@ -183,15 +269,13 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     number = "%A_%a" if job.array else "%j"
     flags: dict[str, Any] = {
         "signal": f"B:USR2@{_margin_s(site, asked) // 2}",
-        "output": str(logs / f"{job.stage}-{number}.out"),
+        "output": str(logs).replace("%", "%%") + f"/{job.stage}-{number}.out",
         "requeue": True,
         "kill-on-invalid-dep": "yes",
         "reservation": asked.reservation,
         "gres": f"gpu:{asked.gpu_type + ':' if asked.gpu_type else ''}{asked.gpus}" if asked.gpus else None,
     }
-    for option in asked.sbatch:
-        name, _, value = option.removeprefix("--").partition("=")
-        flags[name] = value or True
+    flags |= {name: value or True for name, _, value in asked.further_options()}
     with contextlib.suppress(RuntimeError):
         executor = submitit.SlurmExecutor(folder=logs)
         executor.update_parameters(
@@ -230,8 +314,8 @@ def _setup(site: Site, asked: Resources) -> list[str]:
     caches = [f'export {name}="$cache/{name}"' for name in CACHES]
     return [
         "pid=",
-        "trap '[ -z \"$pid\" ] && exit 143; kill -TERM $pid 2>/dev/null' TERM",
-        "trap '[ -z \"$pid\" ] || kill -USR2 $pid 2>/dev/null' USR2",
+        "trap '[ -z \"$pid\" ] && exit 143; kill -TERM $pid 2>/dev/null || true' TERM",
+        "trap '[ -z \"$pid\" ] || kill -USR2 $pid 2>/dev/null || true' USR2",
         *site.setup,
         f"end=${{SLURM_JOB_END_TIME:-$(($(date +%s) + {asked.minutes * 60}))}}",
         f"export ASTRO_DIST_END_AT=$end ASTRO_DIST_STOP_AT=$((end - {_margin_s(site, asked)}))",
@@ -247,14 +331,14 @@ def _command(site: Site, job: Job) -> str:
     python = site.python or sys.executable
     words = shlex.join([python, "-m", "astro_dist", *job.arguments])
     line = f"{site.container} {words}" if site.container else words
+    itself = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" if job.array else "$SLURM_JOB_ID"
     return f"""{line} &
 pid=$!
-while wait $pid; code=$?; kill -0 $pid 2>/dev/null; do :; done
-wait $pid
-code=$?
+while kill -0 $pid 2>/dev/null; do wait $pid || true; done
+code=0
+wait $pid || code=$?
 if [ $code = {TIME_UP} ] || [ $code = {KILLED_BY_WARNING} ]; then
     code=75
-    id=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_}}${{SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}}
-    [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] && scontrol requeue $id && sleep 30
+    [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] && scontrol requeue {itself} && sleep 30
 fi
 exit $code"""

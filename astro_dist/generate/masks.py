@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from astro_dist.errors import ConfigError
 from astro_dist.generate.conditions import Choice, Donors, Image, Stream
 from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler
@@ -110,8 +111,11 @@ class ModelMasks:
 
 def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:
     """Return the masks that the model of a run draws for some donors."""
+    folder = run.product("models/masks")
+    if not folder.is_dir():
+        raise ConfigError(f"{run.root} has no model of masks; `astro-dist train masks` makes one")
     settings, device = run.config.generate, choose_device(run)
     precision = resolve_precision(settings.precision, device)
-    drawer = MaskDrawer(run.product("models/masks"), settings.masks.steps, device, precision)
+    drawer = MaskDrawer(folder, settings.masks.steps, device, precision)
     facts = describe_cutouts(reader.attrs, reader.columns)
     return ModelMasks(drawer, reader, donors, facts, partial(run.stream, "generate"))

@@ -87,6 +87,9 @@ class Cluster:
         accounting: bool = False,
     ) -> "Cluster":
         """Start a cluster and return it when every node is idle."""
+        for path in share:
+            if not path.is_dir():
+                raise FileNotFoundError(f"there is no folder {path} for the nodes to share")
         root = os.geteuid() == 0
         base = base.resolve()
         base.mkdir(parents=True, exist_ok=True)

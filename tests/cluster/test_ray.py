@@ -18,6 +18,7 @@ from astro_dist.cluster.leftovers import (
 )
 from astro_dist.cluster.ray import RayExecutor
 from astro_dist.cluster.resources import Machine, choose_machine
+from astro_dist.config import validate
 from astro_dist.errors import ConfigError
 from astro_dist.files import tree_digests
 from astro_dist.journal import read_journal
@@ -193,11 +194,11 @@ def test_wishes_are_spread_over_a_cluster():
     ("settings", "line"),
     [
         ({"gpus": 99}, r"machine.gpus: 99 asked for and \d+ found"),
-        ({"gpus": -1}, "not a number of GPUs"),
-        ({"workers": 0}, "0 workers can do nothing"),
-        ({"executor": "slurm"}, "choose serial, processes or ray"),
+        ({"gpus": -1}, "gpus: Input should be greater than or equal to 0"),
+        ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
+        ({"executor": "slurm"}, "executor: Input should be 'serial', 'processes' or 'ray'"),
     ],
 )
 def test_impossible_machines_are_refused(settings, line):
     with pytest.raises(ConfigError, match=line):
-        choose_machine(MachineConfig(**settings))
+        choose_machine(validate(MachineConfig, settings))

@@ -52,12 +52,23 @@ def test_a_stage_replaces_only_what_it_names(tmp_path):
         ("stages: {generat: {}}", "no stage is called 'generat': did you mean 'generate'"),
         ("stages: {generate: {gpu: 1}}", "unknown key 'stages.generate.gpu': did you mean 'gpus'"),
         ("resources: {minutes: 0}", "resources.minutes"),
+        ("resources: {memory_gb: 0.0001}", "resources.memory_gb"),
+        ("stages: {generate: 5}", "stages.generate"),
+        ("stages: 5", "stages"),
+        ("resources: 5", "resources"),
+        ("resources: {sbatch: [--dependency=singleton]}", "a run sets these itself"),
+        ("resources: {sbatch: [-d singleton]}", "give long options"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, said):
     with pytest.raises(ConfigError, match=r"site\.yaml") as caught:
         load_site(write(tmp_path, text), NAMES)
     assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_no_run_configuration(tmp_path):
+    with pytest.raises(ConfigError, match=r"no cluster file .*generic.yaml is one to copy"):
+        load_site(tmp_path / "absent.yaml", NAMES)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +95,9 @@ def test_a_run_directory_that_nodes_cannot_see_is_refused(tmp_path):
         check_shared(tmp_path / root, validate(Site, {"shared": [str(tmp_path / "link")]}))
     with pytest.raises(ConfigError, match="not below /nowhere, which all nodes see"):
         check_shared(tmp_path / "run", validate(Site, {"shared": ["/nowhere"]}))
+    for folder in ("$ABSENT/work", "work"):
+        with pytest.raises(ConfigError, match="is a variable in it not set here"):
+            check_shared(tmp_path / "run", validate(Site, {"shared": [folder]}))
     with pytest.raises(ConfigError, match="in the memory of this machine"):
         check_shared(Path("/dev/shm/run"), Site())
 

@@ -26,9 +26,9 @@ def small_site(tmp_path, stages=None, **resources):
     base = {"cpus": 4, "memory_gb": 1, "minutes": 10, **resources}
     shards = {"workers": 2, **base, **(stages or {}).get("shards", {})}
     total = {**base, **(stages or {}).get("total", {})}
-    return validate(
-        Site, {"python": str(python), "resources": base, "stages": {"shards": shards, "total": total}}
-    )
+    stages = {"shards": shards, "total": total}
+    strict = ["set -euo pipefail"]
+    return validate(Site, {"python": str(python), "resources": base, "stages": stages, "setup": strict})
 
 
 def submit(root, site, tree, redo=()):

@@ -12,7 +12,10 @@ from tests.slurm.small_site import small_site, submit
     [
         ({"partition": "mian"}, "shards: partition: there is no 'mian' here: did you mean 'main'"),
         ({"gpus": 3}, "shards: gpus: 3 asked for and this cluster has at most 2"),
-        ({"gpus": 1, "gpu_type": "h100"}, "Slurm refuses"),
+        (
+            {"gpus": 1, "gpu_type": "h100"},
+            "shards: gpus: 1 of type h100 asked for and this cluster has at most 0",
+        ),
         ({"cpus": 9, "partition": "high"}, "shards: cpus: 9 asked for and partition high has at most 8"),
         ({"memory_gb": 64.0}, "memory_gb: 64 asked for"),
         ({"reservation": "tomorrow"}, "Slurm refuses"),
