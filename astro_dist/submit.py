@@ -200,7 +200,15 @@ def refuse_while_queued(root: Path) -> None:
     """
     if shutil.which("squeue") is None:
         return
-    ids = sorted({row.id for rows in settled_queue_of(root).values() for row in rows}, key=int)
+    try:
+        queue = queue_of(root)
+    except ConfigError as error:
+        raise ConfigError(
+            f"nobody knows whether jobs of {root} are in the queue: {error}; if you know that there are none, "
+            f"remove {log_folder(root)}"
+        ) from None
+    queue = queue and settled_queue_of(root)
+    ids = sorted({row.id for rows in queue.values() for row in rows}, key=int)
     if ids:
         raise ConfigError(
             f"jobs of {root} are in the queue ({', '.join(ids)}); wait for them, or take them out first: "

@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 
 from astro_dist.cluster.sites import Site
-from astro_dist.config import apply_set, load_yaml, validate
+from astro_dist.config import validate
 from astro_dist.costs import estimate_costs
 from astro_dist.pipeline import Pipeline
-from astro_dist.stages import pipeline, resolve
+from astro_dist.stages import configure, pipeline
 
 WORKERS = 2
 SHORT = {
@@ -47,10 +47,7 @@ def words(settings):
 
 def plan(config, out, calibration):
     """Return ``{stage: Cost}`` of the long run."""
-    tree = {"name": "long", **load_yaml(config), "machine": {"workers": WORKERS}}
-    for word in words(LONG):
-        tree = apply_set(tree, word)
-    full = resolve(tree)
+    full = configure(Path(config), [*words(LONG), f"machine.workers={WORKERS}"])
     site = {"resources": {"cpus": os.cpu_count()}, "calibration": str(calibration)}
     costs = estimate_costs(Pipeline(out, full, pipeline(full)), validate(Site, site))
     return {cost.stage: cost for cost in costs}

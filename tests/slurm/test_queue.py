@@ -40,6 +40,15 @@ def test_nobody_works_beside_jobs_that_wait_and_they_are_found_under_any_name(no
     refuse_while_queued(root)
 
 
+def test_a_queue_that_does_not_answer_may_hold_jobs(nodes, monkeypatch, tmp_path):
+    refuse_while_queued(tmp_path)
+    log_folder(tmp_path).mkdir(parents=True)
+    refuse_while_queued(tmp_path)
+    monkeypatch.setenv("SLURM_CONF", "/nowhere")
+    with pytest.raises(ConfigError, match=r"nobody knows whether jobs .* remove .*logs/slurm"):
+        refuse_while_queued(tmp_path)
+
+
 def test_what_a_user_says_for_all_jobs_holds_where_the_file_says_nothing(nodes, monkeypatch, tmp_path):
     root = tmp_path / "run"
     for name, value in {"TIMELIMIT": "5", "ARRAY_INX": "0-2", "NO_REQUEUE": "1", "PARTITION": "high"}.items():
