@@ -204,7 +204,7 @@ def refuse_while_queued(root: Path) -> None:
         queue = queue_of(root)
     except ConfigError as error:
         raise ConfigError(
-            f"nobody knows whether jobs of {root} are in the queue: {error}; if you know that there are none, "
+            f"nobody knows whether jobs of {root} are in the queue: {error}; if you know of none, "
             f"remove {log_folder(root)}"
         ) from None
     queue = queue and settled_queue_of(root)
