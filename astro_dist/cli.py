@@ -314,7 +314,9 @@ def _verify(path: Path) -> int:
 
 def _repair(root: Path) -> int:
     from astro_dist.integrity import repair_run
+    from astro_dist.submit import refuse_while_queued
 
+    refuse_while_queued(root)
     repair_run(root, print)
     print(f"{root}: all that is still published is as it was published")
     return 0

@@ -31,6 +31,8 @@ TICK_S = 0.5
 FIRST_LIMIT_S = 3600.0
 LEAST_LIMIT_S = 600.0
 LIMIT_IN_MEDIANS = 20
+ALONE_S = 60.0
+"""How long before the time is up a worker that says so must have been told by somebody else."""
 
 
 class Patience:
@@ -182,8 +184,11 @@ class WatchedCrew(ABC):
         task, state = seat.task, seat.state
         seat.task, seat.state = None, "idle"
         if isinstance(error, StoppedError):
-            # A worker knows that it was to stop, not why.
+            # A worker knows that it was to stop, not why; one that was told alone is replaced.
             check_stop()
+            if isinstance(error, TimeUpError) and seconds_left() > ALONE_S:
+                seat.dismiss()
+                error = WorkerLostError("its worker was told to stop")
         if isinstance(error, WorkerLostError):
             self.journal.note(
                 "lost", stage=self.stage.name, worker=seat.number, task=task and task.name, reason=str(error)

@@ -79,7 +79,7 @@ class _Hand(Seat):
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
-        with _environment(self.args[0].threads(self.args[1]), self.gpu):
+        with _environment(self.args[0].threads(self.args[1]), self.gpu), deaf_to_ctrl_c():
             self.process.start()
         far_end.close()
         self.state = "opening"
@@ -116,8 +116,9 @@ def _exit_text(code: int | None) -> str:
 def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     """Live as a worker process: open the stage, then do tasks until the pipe closes."""
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR2, end_time)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        # Slurm sends the first to every process of a job; what the worker says then is up to the driver.
+        signal.signal(number, end_time)
     log_to(run.root / "logs" / f"worker-{number}.log")
     try:
         worker = Worker(stage, run, worker=number)
@@ -165,6 +166,16 @@ def _environment(threads: int, gpu: str | None) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes started inside never hear the terminal's Ctrl-C, which is the driver's to answer."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def die_with_parent() -> None:

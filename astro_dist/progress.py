@@ -105,7 +105,8 @@ class Display:
         while not stop.wait(0.5):
             inside = read_progress(folder, self.name)
             fraction = sum(note["done"] / note["total"] for note in inside if note["done"] < note["total"])
-            rate = (self.finished + fraction - self.before) / max(1e-9, time.monotonic() - self.started)
+            rate = (self.finished - self.before) / max(1e-9, time.monotonic() - self.started)
+            rate += sum(n.get("per_s", 0.0) / n["total"] for n in inside if n["done"] < n["total"])
             if self.bar is not None:
                 progress, row = self.bar
                 speed = f"{rate:.3g}/s " if self.finished > self.before else ""

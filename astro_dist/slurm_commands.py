@@ -61,7 +61,9 @@ def show_logs(root: Path, stage: str | None, count: int) -> int:
     """Print the last lines of what the jobs of a run have printed, the newest at the end."""
     paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
     if not paths:
-        raise ConfigError(f"no job of {root} has printed anything yet; `astro-dist status {root}` says why")
+        raise ConfigError(
+            f"no job of {root} has printed anything yet; `astro-dist status {root}` says what is in the queue"
+        )
     for path in paths:
         last = path.read_text(errors="replace").splitlines()[-count:]
         print("\n".join([f"==> {path} <==", *last]))

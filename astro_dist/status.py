@@ -136,12 +136,12 @@ def _progress_text(note: dict[str, Any]) -> str:
 
 
 def _last_words(logs: Path) -> list[str]:
-    """Return what the job that ended last said at its end: why there are no more, it may be."""
-    paths = sorted(logs.glob("*.out"), key=lambda path: path.stat().st_mtime)
-    if not paths:
-        return []
-    words = [line for line in paths[-1].read_text(errors="replace").splitlines() if line.strip()]
-    return [f"the last job ended with: {words[-1]} ({paths[-1].name})"] if words else []
+    """Return what the last job that did not end well said at its end: why there are no more, it may be."""
+    for path in sorted(logs.glob("*.out"), key=lambda path: path.stat().st_mtime, reverse=True):
+        words = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        if words and not words[-1].startswith('{"event": "end"'):
+            return [f"a job ended with: {words[-1]} ({path.name})"]
+    return []
 
 
 def _duration(seconds: float) -> str:

@@ -86,8 +86,8 @@ class Chain:
             queued then.
         """
         self.check()
-        if settled_queue_of(self.root):
-            self._refuse_other_settings()
+        if queue := settled_queue_of(self.root):
+            self._refuse_others(queue)
         else:
             with self.pipeline.opened(display, self.redo):
                 stages = self.stages()
@@ -158,7 +158,14 @@ class Chain:
             raise
         return lines
 
-    def _refuse_other_settings(self) -> None:
+    def _refuse_others(self, queue: Queue) -> None:
+        """Refuse to queue beside jobs of other stages, or of other settings."""
+        own = {script_name(s.name, shared) for s in self.pipeline.stages for shared in (True, False)}
+        if others := sorted({name.rpartition("-")[0] for name in queue.keys() - own}):
+            raise ConfigError(
+                f"jobs of this run for {', '.join(others)} are in the queue; wait for them, ask for all "
+                f"stages together (run --to), or take them out first: astro-dist cancel {self.root}"
+            )
         there = load_yaml(self.root / "config.yaml")
         changes = differences(there, self.pipeline.config.model_dump(mode="json"))
         if changes or self.redo:

@@ -85,3 +85,19 @@ def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
     events = [e["event"] for e in read_journal(tmp_path)]
     assert "lost" not in events
     assert events.count("start") == events.count("done") + 1
+
+
+def test_a_worker_that_is_told_alone_is_replaced(tmp_path):
+    def tell():
+        while not (progress := list(tmp_path.glob("logs/progress/*"))):
+            time.sleep(0.05)
+        starts = [e for e in read_journal(tmp_path) if e["event"] == "start"]
+        os.kill(next(e["pid"] for e in starts if progress[0].stem.endswith(e["task"])), signal.SIGTERM)
+
+    threading.Thread(target=tell, daemon=True).start()
+    with stop_on_signals():
+        execute(tmp_path, {"shards": {"told_s": 3}, **PROCESSES})
+    events = read_journal(tmp_path)
+    (lost,) = [event for event in events if event["event"] == "lost"]
+    assert lost["reason"] == "its worker was told to stop"
+    assert [e["event"] for e in events if e.get("task") == lost["task"]].count("start") == 2

@@ -5,6 +5,7 @@ them for it. Nothing in it changes a byte of any product.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,13 @@ from pydantic import Field, field_validator
 from astro_dist.config import Section, load_yaml, nearest, validate
 from astro_dist.errors import ConfigError
 
-OWN_OPTIONS = (
-    "array",
-    "dependency",
-    "error",
-    "no-requeue",
-    "output",
-    "parsable",
-    "requeue",
-    "signal",
-    "test-only",
-    "wait",
-    "wrap",
+_CHAIN = "array dependency error no-requeue output parsable requeue signal test-only wait wrap"
+_SETTINGS = (
+    "account cpus-per-task constraint exclusive gpus-per-node gres job-name mem nodes ntasks ntasks-per-node "
+    "partition qos reservation time"
 )
-"""Options of sbatch that carry the chain of jobs."""
+OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
+"""Options of sbatch that a run sets: those that carry the chain of jobs, and those that are settings here."""
 
 
 class Resources(Section):
@@ -69,12 +63,13 @@ class Resources(Section):
     @classmethod
     def _leave_the_chain_alone(cls, options: tuple[str, ...]) -> tuple[str, ...]:
         for option in options:
-            name = option.removeprefix("--").partition("=")[0]
-            if not option.startswith("--") or name in OWN_OPTIONS:
-                raise ValueError(
-                    f"{option!r}: give long options such as --mail-type=FAIL; "
-                    f"a run sets these itself: {', '.join(OWN_OPTIONS)}"
-                )
+            named = re.fullmatch(r"--([a-z][a-z0-9-]*)(=.*)?", option)
+            if named is None:
+                raise ValueError(f"{option!r}: give a long option as --mail-type=FAIL")
+            # Slurm takes abbreviations.
+            own = sorted(name for name in OWN_OPTIONS if name.startswith(named[1]))
+            if own:
+                raise ValueError(f"{option!r}: a run sets {own[0]} itself, from the settings of this file")
         return options
 
     def further_options(self) -> list[tuple[str, str, str]]:
@@ -121,7 +116,7 @@ class Site(Section):
     setup: tuple[str, ...] = ()
     """Lines of shell before the job proper: modules, environments; ``set -e`` ends it at a fault in them."""
     container: str | None = None
-    """What to put before the command, such as ``singularity exec --nv image.sif``."""
+    """What to put before the command, such as ``singularity exec --nv i.sif``; it must pass signals on."""
     python: str | None = None
     """The interpreter on the compute nodes; by default the one that submits."""
     scratch: str = "${TMPDIR:-/tmp}"

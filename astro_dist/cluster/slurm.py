@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,13 +200,17 @@ def cancel(ids: Sequence[str]) -> None:
 
 def check_cluster(wishes: Mapping[str, Resources]) -> None:
     """Refuse partitions that are not there, and more than their nodes have; one call to sinfo."""
-    rows = _partitions("%R|%l|%c|%m|%G")
+    rows = _partitions("%R|%l|%c|%m|%G|%D")
     for stage, asked in wishes.items():
         mine = [row for row in rows if asked.partition is None or row[0] in asked.partition.split(",")]
         if not mine:
             hint = nearest(str(asked.partition), {row[0] for row in rows})
             raise ConfigError(f"{stage}: partition: there is no {asked.partition!r} here: {hint}")
+        sizes: Counter[str] = Counter()
+        for row in mine:
+            sizes[row[0]] += _number(row[5])
         for what, wanted, most in (
+            ("nodes", asked.nodes, max(sizes.values())),
             ("minutes", asked.minutes, max(_minutes(row[1]) for row in mine)),
             ("cpus", asked.cpus, max(_number(row[2]) for row in mine)),
             ("memory_gb", asked.memory_gb or 0, max(_number(row[3]) for row in mine) / 1024),
@@ -214,10 +219,9 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
             if wanted > most:
                 where = f"partition {asked.partition}" if asked.partition else "this cluster"
                 kind = f" of type {asked.gpu_type}" if what == "gpus" and asked.gpu_type else ""
+                each = "" if what in ("nodes", "minutes") else " on a node"
                 raise ConfigError(
-                    f"{stage}: {what}: {wanted:g}{kind} asked for and {where} has at most {most:g} on a node"
-                    if what != "minutes"
-                    else f"{stage}: {what}: {wanted:g} asked for and {where} has at most {most:g}"
+                    f"{stage}: {what}: {wanted:g}{kind} asked for and {where} has at most {most:g}{each}"
                 )
 
 

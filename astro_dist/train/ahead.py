@@ -209,7 +209,9 @@ def main(handle: int, size: int) -> None:
     """Live as a reader: make what is asked for until nobody is left to ask."""
     die_with_parent()
     # What Ctrl-C means is for the training to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Whoever reads from it decides when it ends.
+        signal.signal(number, signal.SIG_IGN)
     given, answers = 0, 1
     memory = memoryview(mmap.mmap(handle, size * SLOTS))
     share = pickle.loads(_receive(given))

@@ -24,7 +24,7 @@ from typing import Any
 
 from astro_dist import errors, work
 from astro_dist.cluster.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.processes import ALL_GPUS, die_with_parent
+from astro_dist.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Names the task of `srun` that is the first rank: one on the node of the process that started them."""
@@ -132,7 +132,8 @@ def _tell(
 ) -> subprocess.Popen[bytes]:
     """Start a process and hand it the run; the pipe stays open, and its end is the rank's end."""
     command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    with deaf_to_ctrl_c():
+        child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
     message = pickle.dumps(run)
     # One that has died already is noticed by `_watch`.

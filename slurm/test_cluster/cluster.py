@@ -349,7 +349,14 @@ def main() -> int:
     up.add_argument("--nodes", type=int, default=2)
     up.add_argument("--gpus", type=int, default=2, help="fake GPUs per node")
     up.add_argument("--cpus", type=int, default=8, help="cores per node, as Slurm counts them")
-    up.add_argument("--share", type=Path, nargs="*", default=[], help="folders below /tmp that nodes share")
+    up.add_argument(
+        "--share",
+        type=Path,
+        nargs="*",
+        action="extend",
+        default=[],
+        help="folders below /tmp that nodes share",
+    )
     up.add_argument("--accounting", action="store_true", help="with slurmdbd (needs mariadb-server)")
     commands.choices["run"].add_argument("call", nargs=argparse.REMAINDER)
     for name in ("off", "on"):

@@ -56,8 +56,11 @@ def test_a_stage_replaces_only_what_it_names(tmp_path):
         ("stages: {generate: 5}", "stages.generate"),
         ("stages: 5", "stages"),
         ("resources: 5", "resources"),
-        ("resources: {sbatch: [--dependency=singleton]}", "a run sets these itself"),
-        ("resources: {sbatch: [-d singleton]}", "give long options"),
+        ("resources: {sbatch: [--dependency=singleton]}", "a run sets dependency itself"),
+        ("resources: {sbatch: [--dep=singleton]}", "a run sets dependency itself"),
+        ("resources: {sbatch: [--time=99:00:00]}", "a run sets time itself"),
+        ("resources: {sbatch: [--array 0-3]}", "give a long option"),
+        ("resources: {sbatch: [-d singleton]}", "give a long option"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path, text, said):

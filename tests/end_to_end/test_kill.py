@@ -217,30 +217,34 @@ def test_fifty_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
 
 def test_ctrl_c_stops_cleanly_with_75(tmp_path):
     line = call("run", "--out", tmp_path / "run")
-    driver = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    driver = subprocess.Popen(line, cwd=ROOT, start_new_session=True, **quiet)
     while not published_tasks(tmp_path / "run"):
         time.sleep(0.1)
         assert driver.poll() is None
-    driver.send_signal(signal.SIGINT)
+    # As a terminal does: to all that the command has started.
+    os.killpg(driver.pid, signal.SIGINT)
     _, errors = driver.communicate(timeout=15)
     assert driver.returncode == 75
     assert errors.splitlines()[-1] == "astro-dist: stopped on request; run the same command to go on"
     assert all(json.loads(text) for text in errors.splitlines()[:-1])
 
 
-def test_a_training_that_is_told_to_stop_saves_what_it_has(toy_run, tmp_path):
+@pytest.mark.parametrize("everyone", [False, True], ids=["driver", "everyone"])
+def test_a_training_that_is_told_to_stop_saves_what_it_has(toy_run, tmp_path, everyone):
+    """Slurm tells all processes of a job that is cancelled."""
     root = tmp_path / "run"
     shutil.copytree(toy_run[0], root)
     shutil.rmtree(root / "checkpoints", ignore_errors=True)
     settings = {"autoencoder.steps": 100_000, "autoencoder.checkpoint_every_s": 3600}
     line = call("run", "--out", root, "--redo", "autoencoder", extra=settings)
-    driver = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.DEVNULL)
+    driver = start(line)
     curve = root / "logs" / "autoencoder.curve.jsonl"
     before = curve.read_text()
     while not curve.exists() or curve.read_text() in (before, ""):
         time.sleep(0.1)
         assert driver.poll() is None
-    driver.terminate()
+    (os.killpg if everyone else os.kill)(driver.pid, signal.SIGTERM)
     assert driver.wait(30) == 75
     (checkpoint,) = root.glob("checkpoints/*/step-*")
     last = json.loads(curve.read_text().splitlines()[-1])["step"]

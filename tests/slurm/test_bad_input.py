@@ -18,6 +18,7 @@ from tests.slurm.small_site import small_site, submit
         ),
         ({"cpus": 9, "partition": "high"}, "shards: cpus: 9 asked for and partition high has at most 8"),
         ({"memory_gb": 64.0}, "memory_gb: 64 asked for"),
+        ({"nodes": 3, "workers": 1}, "shards: nodes: 3 asked for and this cluster has at most 2"),
         ({"reservation": "tomorrow"}, "Slurm refuses"),
         (
             {"minutes": 31, "partition": "short"},

@@ -3,10 +3,13 @@
 import pytest
 
 from astro_dist.errors import ConfigError
-from astro_dist.submit import cancel_run, log_folder, queue_of, refuse_while_queued
+from astro_dist.pipeline import Pipeline
+from astro_dist.progress import Display
+from astro_dist.submit import Chain, cancel_run, log_folder, queue_of, refuse_while_queued
 from tests.slurm.conftest import ROOT, wait_for_state, wait_until
 from tests.slurm.conftest import submit as submit_script
-from tests.slurm.small_site import digests, expected, last_job, small_site, submit, wait_for_end
+from tests.slurm.small_site import MACHINE, digests, expected, last_job, small_site, submit, wait_for_end
+from tests.toys import toy_pipeline
 
 WAITING = {"sbatch": ["--hold"]}
 
@@ -35,6 +38,10 @@ def test_nobody_works_beside_jobs_that_wait_and_they_are_found_under_any_name(no
     assert count_jobs(nodes) == before
     with pytest.raises(ConfigError, match=r"other settings \(machine.workers: None -> 3\)"):
         submit(root, site, {"machine": {"executor": "serial", "workers": 3}})
+    whole = toy_pipeline(root, {"machine": MACHINE})
+    alone = Pipeline(whole.root, whole.config, whole.known, "shards")
+    with pytest.raises(ConfigError, match="jobs of this run for total are in the queue"):
+        Chain(alone, site).submit(Display(live=False))
     assert len(cancel_run(root)) == 3
     wait_for_end(root)
     refuse_while_queued(root)
