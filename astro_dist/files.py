@@ -146,7 +146,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path, patience_s: float = 2.0) -> Iterator[None]:
+def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
     """Hold the driver lock of a run; a second driver in the same folder is refused.
 
     Not before ``patience_s``: who asks whether it is held (`find_owner`) holds it for a moment.

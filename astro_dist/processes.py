@@ -116,9 +116,9 @@ def _exit_text(code: int | None) -> str:
 def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     """Live as a worker process: open the stage, then do tasks until the pipe closes."""
     die_with_parent()
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        # Slurm sends the first to every process of a job; what the worker says then is up to the driver.
-        signal.signal(number, end_time)
+    # Slurm sends SIGTERM to every process of a job; what is to follow is for the driver to say.
+    signal.signal(signal.SIGTERM, end_time)
+    signal.signal(signal.SIGUSR2, end_time)
     log_to(run.root / "logs" / f"worker-{number}.log")
     try:
         worker = Worker(stage, run, worker=number)

@@ -51,7 +51,8 @@ def test_a_queue_that_does_not_answer_may_hold_jobs(nodes, monkeypatch, tmp_path
     refuse_while_queued(tmp_path)
     log_folder(tmp_path).mkdir(parents=True)
     refuse_while_queued(tmp_path)
-    monkeypatch.setenv("SLURM_CONF", "/nowhere")
+    (tmp_path / "slurm.conf").touch()
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     with pytest.raises(ConfigError, match=r"nobody knows whether jobs .* remove .*logs/slurm"):
         refuse_while_queued(tmp_path)
 
