@@ -1,4 +1,4 @@
-"""The command line: parses, calls the pipeline, and turns errors into one line and an exit code.
+"""The command line: parses, calls the runner, and turns errors into one line and an exit code.
 
 Only the standard library is imported before a command is known, so that ``--help`` costs nothing.
 """
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
-    from astro_dist.errors import AstroDistError, tell
+    from astro_dist.engine.errors import AstroDistError, tell
 
     try:
         return _dispatch(arguments)
@@ -186,7 +186,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     """Return the run directory and the resolved configuration."""
-    from astro_dist.stages import configure
+    from astro_dist.radio.pipeline import configure
 
     assignments = list(arguments.assignments)
     for key, value in (
@@ -201,71 +201,71 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
 
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
-    from astro_dist import stages
-    from astro_dist.errors import ConfigError
-    from astro_dist.pipeline import Pipeline
-    from astro_dist.progress import Display
-    from astro_dist.stopping import stop_on_signals
-    from astro_dist.submit import refuse_while_queued
+    from astro_dist.cluster.submit import refuse_while_queued
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.progress import Display
+    from astro_dist.engine.stopping import stop_on_signals
+    from astro_dist.radio import pipeline as stages
+    from astro_dist.runner import Runner
     from astro_dist.train.ranks import launched_rank
 
     rank = launched_rank() if only in TRAINED_STAGES else None
     if rank is not None:
         arguments.on = "serial"
     root, config = _configure(arguments)
-    pipeline = Pipeline(root, config, stages.pipeline(config, getattr(arguments, "to", None)), only)
+    runner = Runner(root, config, stages.pipeline(config, getattr(arguments, "to", None)), only)
     if arguments.cluster is not None:
-        from astro_dist.slurm_commands import submit_run
+        from astro_dist.cluster.commands import submit_run
 
-        return submit_run(pipeline, arguments.cluster, arguments.redo, arguments.dry_run)
+        return submit_run(runner, arguments.cluster, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     refuse_while_queued(root)
     with stop_on_signals():
         if rank:
-            pipeline.follow(arguments.redo)
+            runner.follow(arguments.redo)
             return 0
-        pipeline.execute(Display(), arguments.redo)
-    shown = pipeline.results() if only is None else {only: pipeline.root / pipeline.stages[0].product}
+        runner.execute(Display(), arguments.redo)
+    shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
     for name, path in shown.items():
         print(f"{name}: {path}")
     return 0
 
 
 def _slurm(command: str, arguments: argparse.Namespace) -> int:
-    from astro_dist import slurm_commands
+    from astro_dist.cluster import commands
 
     if command == "logs":
-        return slurm_commands.show_logs(arguments.run, arguments.stage, arguments.lines)
+        return commands.show_logs(arguments.run, arguments.stage, arguments.lines)
     if command == "cancel":
-        return slurm_commands.cancel(arguments.run)
-    return slurm_commands.run_job(_open_run(arguments.run, arguments.stage), arguments)
+        return commands.cancel(arguments.run)
+    return commands.run_job(_open_run(arguments.run, arguments.stage), arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from astro_dist import stages
-    from astro_dist.cluster.resources import choose_machine
-    from astro_dist.pipeline import Pipeline
-    from astro_dist.progress import plan_lines
+    from astro_dist.engine.progress import plan_lines
+    from astro_dist.radio import pipeline as stages
+    from astro_dist.runner import Runner
+    from astro_dist.workers.machine import choose_machine
 
     root, config = _configure(arguments)
     choose_machine(config.machine)
     print(f"{config.name} in {root}")
-    pipeline = Pipeline(root, config, stages.pipeline(config, arguments.to))
-    print("\n".join(plan_lines(pipeline.estimates())))
+    runner = Runner(root, config, stages.pipeline(config, arguments.to))
+    print("\n".join(plan_lines(runner.estimates())))
     if arguments.cluster is not None:
-        from astro_dist.slurm_commands import plan_on_cluster
+        from astro_dist.cluster.commands import plan_on_cluster
 
-        print("\n".join(plan_on_cluster(pipeline, arguments.cluster)))
+        print("\n".join(plan_on_cluster(runner, arguments.cluster)))
     return 0
 
 
 def _open_run(root: Path, only: str | None = None) -> Any:
     """Return the pipeline of an existing run directory."""
-    from astro_dist import stages
-    from astro_dist.config import load_yaml
-    from astro_dist.errors import ConfigError
-    from astro_dist.pipeline import Pipeline
+    from astro_dist.engine.config import load_yaml
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.radio import pipeline as stages
+    from astro_dist.runner import Runner
 
     if not (root / "config.yaml").exists():
         raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
@@ -275,21 +275,21 @@ def _open_run(root: Path, only: str | None = None) -> Any:
         raise ConfigError(
             f"{root / 'config.yaml'}, which a run wrote, cannot be used by astro-dist {__version__}: {error}"
         ) from None
-    return Pipeline(root, config, stages.pipeline(config), only)
+    return Runner(root, config, stages.pipeline(config), only)
 
 
 def _status(root: Path) -> int:
-    from astro_dist.status import status_lines
+    from astro_dist.cluster.status import status_lines
 
     print("\n".join(status_lines(_open_run(root))))
     return 0
 
 
 def _verify(path: Path) -> int:
-    from astro_dist.errors import ConfigError, IntegrityError
+    from astro_dist.engine.errors import ConfigError, IntegrityError
 
     if (path / "ledger").is_dir():
-        from astro_dist.integrity import verify_run
+        from astro_dist.engine.integrity import verify_run
 
         faults = [fault for found in verify_run(path).values() for fault in found]
     elif (path / "zarr.json").is_file():
@@ -313,8 +313,8 @@ def _verify(path: Path) -> int:
 
 
 def _repair(root: Path) -> int:
-    from astro_dist.integrity import repair_run
-    from astro_dist.submit import refuse_while_queued
+    from astro_dist.cluster.submit import refuse_while_queued
+    from astro_dist.engine.integrity import repair_run
 
     refuse_while_queued(root)
     repair_run(root, print)
@@ -325,15 +325,15 @@ def _repair(root: Path) -> int:
 def _regenerate(root: Path, stamp: int) -> int:
     from astro_dist.generate.regenerate import regenerate_stamp
 
-    pipeline = _open_run(root)
-    path = regenerate_stamp(pipeline.run, stamp)
+    runner = _open_run(root)
+    path = regenerate_stamp(runner.run, stamp)
     print(f"stamp {stamp}: the same bytes as in the store; written to {path}")
     return 0
 
 
 def _doctor() -> int:
-    from astro_dist.cluster.resources import describe_machine
     from astro_dist.doctor import describe_packages
+    from astro_dist.workers.machine import describe_machine
 
     for what, finding, good in [*describe_machine(), *describe_packages()]:
         print(f"{'ok ' if good else 'note'} {what:<14} {finding}")
@@ -341,10 +341,10 @@ def _doctor() -> int:
 
 
 def _init(path: Path) -> int:
-    from astro_dist.config import describe
-    from astro_dist.errors import ConfigError
-    from astro_dist.files import publish_bytes
-    from astro_dist.stages import Config
+    from astro_dist.engine.config import describe
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.files import publish_bytes
+    from astro_dist.radio.pipeline import Config
 
     if path.exists():
         raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")

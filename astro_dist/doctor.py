@@ -5,7 +5,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from astro_dist.cluster.resources import list_gpus
+from astro_dist.workers.machine import list_gpus
 
 PACKAGES = (
     "torch",

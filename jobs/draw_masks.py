@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from astro_dist.config import load_yaml
-from astro_dist.errors import told_in_one_line
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.masks import open_masks
 from astro_dist.models.device import pin
-from astro_dist.stages import resolve
+from astro_dist.radio.pipeline import resolve
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name, kind in {"run": Path, "masks": int, "target": Path}.items():

@@ -8,12 +8,12 @@ import argparse
 from pathlib import Path
 
 from astro_dist.cluster.sites import Site
-from astro_dist.config import validate
-from astro_dist.errors import told_in_one_line
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
-from astro_dist.stages import STAGES, configure, pipeline
-from astro_dist.submit import Chain
+from astro_dist.cluster.submit import Chain
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.progress import Display
+from astro_dist.radio.pipeline import STAGES, configure, pipeline
+from astro_dist.runner import Runner
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("stage", choices=STAGES)
@@ -35,5 +35,5 @@ with told_in_one_line():
     }
     site = validate(Site, {"resources": asked})
     root = options.out or Path("runs") / config.name
-    chain = Chain(Pipeline(root, config, pipeline(config), options.stage), site)
+    chain = Chain(Runner(root, config, pipeline(config), options.stage), site)
     print("\n".join(chain.submit(Display())))

@@ -12,8 +12,8 @@ import sys
 
 import torch.distributed
 
-from astro_dist.cluster.private import ray_cluster
 from astro_dist.train.ranks import free_port
+from astro_dist.workers.ray_private import ray_cluster
 
 
 def train(settings):

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from astro_dist import cli, stages
-from astro_dist.config import load_yaml
+from astro_dist import cli
+from astro_dist.engine.config import load_yaml
+from astro_dist.radio import pipeline as stages
 
 HEAVY = ("torch", "ray", "astropy", "zarr", "pydantic", "numpy")
 
@@ -60,7 +61,7 @@ def test_version():
 
 def test_stages_import_nothing_that_only_some_workers_need():
     code = (
-        "import sys\nfrom astro_dist.stages import resolve\nresolve({})\n"
+        "import sys\nfrom astro_dist.radio.pipeline import resolve\nresolve({})\n"
         "print([m for m in ('torch', 'ray', 'matplotlib', 'deepspeed', 'photutils') if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from astro_dist.cli import main
-from astro_dist.config import load_yaml
-from astro_dist.errors import ConfigError
-from astro_dist.stages import EVALUATION, pipeline, resolve
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.errors import ConfigError
+from astro_dist.radio.pipeline import EVALUATION, pipeline, resolve
 
 FOLDER = Path(__file__).parent.parent / "configs"
 CONFIGS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("radiff/*.yaml")])

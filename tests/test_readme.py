@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from astro_dist.cli import build_parser
-from astro_dist.stages import STAGES
+from astro_dist.radio.pipeline import STAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

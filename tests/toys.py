@@ -10,12 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from astro_dist.config import Section, validate
-from astro_dist.errors import AstroDistError, DataError
-from astro_dist.files import publish_bytes
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
-from astro_dist.work import MachineConfig, Stage, Task, check_stop, stop_on_signals
+from astro_dist.engine.config import Section, validate
+from astro_dist.engine.errors import AstroDistError, DataError
+from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.progress import Display
+from astro_dist.engine.stopping import check_stop, stop_on_signals
+from astro_dist.engine.work import MachineConfig, Stage, Task
+from astro_dist.runner import Runner
 
 
 class ShardsConfig(Section):
@@ -129,12 +130,12 @@ TOTAL = Stage(
 )
 
 
-def toy_pipeline(root, tree=None):
-    return Pipeline(Path(root), validate(ToyConfig, tree or {}), [SHARDS, TOTAL])
+def toy_runner(root, tree=None):
+    return Runner(Path(root), validate(ToyConfig, tree or {}), [SHARDS, TOTAL])
 
 
 def execute(root, tree=None, redo=()):
-    toy_pipeline(root, tree).execute(Display(live=False), redo)
+    toy_runner(root, tree).execute(Display(live=False), redo)
 
 
 def main(out, executor, workers, settings="{}"):

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 from pydantic import Field, field_validator
 
-from astro_dist.config import Section, load_yaml, nearest, validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import Section, load_yaml, nearest, validate
+from astro_dist.engine.errors import ConfigError
 
 _CHAIN = "array dependency error no-requeue output parsable requeue signal test-only wait wrap"
 _SETTINGS = (

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.cluster.sites import Resources, Site
-from astro_dist.config import nearest
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import nearest
+from astro_dist.engine.errors import ConfigError
 
 TIME_UP = 99
 """Exit code of a job's command that wants to be put back into the queue."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 
 Positive = Annotated[int, Field(ge=1)]
 

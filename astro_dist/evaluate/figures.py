@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.work import Run
 from astro_dist.evaluate.masks import Masks
 from astro_dist.evaluate.rows import ROWS, SKY_EDGES, TRAIN, U_EDGES, Arrays
 from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
@@ -22,7 +23,6 @@ from astro_dist.metrics.segmentation import image_scores
 from astro_dist.metrics.similarity import RINGS, distribution_distance, ring_frequencies, spectrum_distance
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
-from astro_dist.work import Run
 
 BANDS = {"coarse": (1, 4), "middle": (4, 8), "fine": (8, 12), "finest": (12, RINGS)}
 """Rings of `power_spectra`, of 1/48 cycles per pixel each; a beam of 4 pixels ends in the third."""

@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run
 
 SETS = ("blind", "own", "train")
 SAME_BEAM = 0.1

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from astro_dist.engine.stopping import check_stop
+from astro_dist.engine.work import Run
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.device import choose_device, flushed_denormals
 from astro_dist.models.encoder import load_encoder
 from astro_dist.models.segmenter import load_segmenter
-from astro_dist.work import Run, check_stop
 
 # Of a dense network on a CPU larger batches cost twice the time: their maps are too large to be reused.
 BATCH = {"cpu": 4, "cuda": 64}

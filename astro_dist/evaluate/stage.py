@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from astro_dist.errors import RecomputeError
-from astro_dist.files import publish_bytes, sha256_file
+from astro_dist.engine.errors import RecomputeError
+from astro_dist.engine.files import publish_bytes, sha256_file
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.models.device import numerics, pin
 from astro_dist.models.judges import JUDGES
 from astro_dist.models.presets import PRESETS
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 METRICS = "metrics.json"
 HEADLINES = (
@@ -92,7 +92,7 @@ class Evaluator:
     def _draw(self, name: str, first: int, end: int) -> dict[str, Any]:
         import numpy as np
 
-        from astro_dist.work import check_stop
+        from astro_dist.engine.stopping import check_stop
 
         maker, parts = self._open_maker(), []
         pin(maker.settings.threads)

@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import sha256_file
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.field.background import (
     BACKGROUND_FILES,
     Background,
@@ -31,15 +34,12 @@ from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, sum
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
-from astro_dist.files import sha256_file
-from astro_dist.ledger import Result
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import create_banded, finish_banded, write_rows
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import Window, bands
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 PLACEMENTS = "placements.parquet"
 LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)

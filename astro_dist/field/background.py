@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.files import publish_file
 from astro_dist.field.layout import CLOSED, TAKEN, Ground
-from astro_dist.files import publish_file
 from astro_dist.sky.annotate import AnnotateConfig, find_islands
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.catalogue import UCDS, UNITS

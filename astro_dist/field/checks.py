@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
@@ -16,7 +17,6 @@ from astro_dist.field.layout import by_density
 from astro_dist.field.objects import AcceptConfig, least_footprint_pix
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.user_files import read_plane
-from astro_dist.work import Run
 
 
 def check_field(run: Run, real: SkyMap | None) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 
 
 class FluxConfig(Section):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import FluxConfig
 from astro_dist.sky.maps import Coordinates
 from astro_dist.sky.stretch import stretch

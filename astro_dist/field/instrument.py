@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs

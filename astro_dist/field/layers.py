@@ -7,12 +7,12 @@ where, so that it is the same when the field is made again.
 from dataclasses import dataclass
 from typing import Any
 
-from astro_dist.config import fingerprint
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import radio_header
-from astro_dist.work import Run
 
 MAP, MASK, INSTANCES = "map.fits", "mask.fits", "instances.fits"
 UPSTREAM = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate")

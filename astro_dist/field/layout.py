@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 # CLOSED has the bit of TAKEN too: one test of a footprint finds both.
 FREE, TAKEN, CLOSED = 0, 1, 3

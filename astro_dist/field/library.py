@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from astro_dist.engine.files import publish_file, sha256_file
+from astro_dist.engine.stopping import check_stop
 from astro_dist.field.flux import stretch_shape
 from astro_dist.field.objects import SkyObject
 from astro_dist.field.truth import Table, moments_of, read_parquet, write_parquet
-from astro_dist.files import publish_file, sha256_file
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import check_stop
 
 OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"
 PIXELS = "shape_pixels"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from scipy import ndimage
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from astro_dist.files import publish_bytes
+from astro_dist.engine.files import publish_bytes
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.stopping import check_stop
 from astro_dist.field import layout
 from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
@@ -22,7 +23,6 @@ from astro_dist.sky.beams import symmetries
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.user_files import read_plane
-from astro_dist.work import check_stop
 
 Stream = Callable[..., np.random.Generator]
 Integers = NDArray[np.int64]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist import __version__
-from astro_dist.files import publish_bytes, publish_file
+from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import write_table

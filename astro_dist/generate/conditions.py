@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.objects import AcceptConfig, reach_pix
 from astro_dist.generate.config import MasksConfig
 from astro_dist.sky.beams import Beam, Pixel, symmetries

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.models.device import Precision
 

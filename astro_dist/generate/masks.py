@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Image, Stream
 from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler
@@ -33,7 +34,6 @@ from astro_dist.models.solvers import Solver
 from astro_dist.sky.stretch import stretch
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run
 
 
 class MaskDrawer:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError, IntegrityError
-from astro_dist.files import publish_file
+from astro_dist.engine.errors import ConfigError, IntegrityError
+from astro_dist.engine.files import publish_file
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.device import numerics
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run, for_stage
 
 
 def regenerate(run: Run, stamp: int) -> dict[str, NDArray[Any]]:

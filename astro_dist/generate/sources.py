@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.objects import reach_pix
 from astro_dist.generate.conditions import (
     HIGHEST_FIRST,

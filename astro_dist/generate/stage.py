@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from astro_dist.errors import ConfigError, RecomputeError
-from astro_dist.files import sha256_file
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import sha256_file
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.device import numerics
 from astro_dist.models.presets import PRESETS
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 FIRST_GUESS = 2.5
 """Objects per stamp that the first round counts on; too high a guess costs a round, too low a one stamps."""

@@ -14,9 +14,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import IntegrityError
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.stopping import check_stop
+from astro_dist.engine.work import Run
 from astro_dist.field.objects import SkyObject, extract_objects
-from astro_dist.files import tree_digests
 from astro_dist.generate.conditions import Choice, find_donors, sky_of
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.masks import open_masks
@@ -25,7 +27,6 @@ from astro_dist.generate.sources import Conditions, open_source
 from astro_dist.models.device import choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.sky.stretch import unstretch
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run, check_stop
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from astro_dist.errors import ConfigError
-from astro_dist.work import Run
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 
 Precision = Literal["auto", "bf16", "no"]
 

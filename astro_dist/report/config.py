@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 
 EARLIER = (
     *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "masks", "generate", "assemble"),

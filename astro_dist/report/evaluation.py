@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from astro_dist.engine.work import Run
 from astro_dist.report import figures, images, samples
 from astro_dist.report.page import Block, Note, Picture, Table
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.classes import SourceClass
-from astro_dist.work import Run
 
 GRID_ROWS = ("real", "reconstructed", "reassembled", "generated")
 

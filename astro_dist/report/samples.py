@@ -6,6 +6,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.work import Run
 from astro_dist.evaluate.examples import choose_examples, spread_evenly
 from astro_dist.field.objects import AcceptConfig, extract_objects
 from astro_dist.report.images import Image
@@ -14,7 +15,6 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run
 
 MAX_CANDIDATES, MAX_EXAMINED = 600, 200
 TOP_PERCENTILE, LOWEST_TOP_SNR, HIGHEST_TOP_SNR = 97.0, 12.0, 100.0

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import yaml
 
+from astro_dist.engine.work import Run
 from astro_dist.report import evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import EARLIER
 from astro_dist.report.gather import FieldFiles
 from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
-from astro_dist.work import Run
 
 HALF_IN = 6.3
 OVERVIEW_SIDE_PIX, ZOOM_SIDE_PIX = 1500, 760

@@ -1,7 +1,7 @@
 """The last stage: one HTML file that shows what the run made and needs nothing else to be read."""
 
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.report.config import EARLIER, ReportConfig
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 __all__ = ["REPORT", "ReportConfig"]
 

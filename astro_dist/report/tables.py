@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist import __version__
-from astro_dist.ledger import Ledger, Published
+from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.report.page import Block, Table
 
 LIBRARIES = (

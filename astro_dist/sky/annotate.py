@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.errors import ConfigError, RecomputeError
-from astro_dist.files import publish_file, remove, sha256_file
-from astro_dist.ledger import Result
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import publish_file, remove, sha256_file
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
@@ -28,7 +29,6 @@ from astro_dist.sky.fits_file import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
 from astro_dist.sky.maps import SkyMap, map_sources, open_maps
 from astro_dist.sky.mesh import Mesh
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 PARTS = "parts"
 Piece = tuple[int, int, int]

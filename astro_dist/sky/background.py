@@ -13,7 +13,7 @@ from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import distance_transform_edt, median_filter
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Image, Mesh
 
 MIN_FILLED = 1 / 3

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 SYMMETRY_TOLERANCE = 0.05
 Kind = TypeVar("Kind", bound=np.generic)

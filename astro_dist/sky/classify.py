@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.beams import Pixel as PixelSize
 from astro_dist.sky.classes import SourceClass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field, model_validator
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
 from astro_dist.sky.catalogue import Columns, measure
 from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim

@@ -20,8 +20,8 @@ from astropy.wcs import WCS
 from numpy.typing import DTypeLike, NDArray
 
 from astro_dist import __version__
-from astro_dist.errors import IntegrityError, RecomputeError
-from astro_dist.files import publish_file
+from astro_dist.engine.errors import IntegrityError, RecomputeError
+from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, read_pieces, sum32
 from astro_dist.sky.fits_reader import DTYPES, explained, open_hdus, open_raw

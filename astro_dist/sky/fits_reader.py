@@ -19,7 +19,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from astro_dist.errors import AstroDistError, ConfigError, DataError, IntegrityError
+from astro_dist.engine.errors import AstroDistError, ConfigError, DataError, IntegrityError
 from astro_dist.sky.checksum import Extent
 from astro_dist.sky.windows import Window
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels
 from astro_dist.sky.islands import touching

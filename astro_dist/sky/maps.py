@@ -21,12 +21,12 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
-from astro_dist.config import Section
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import Section
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
 from astro_dist.sky.windows import Window
-from astro_dist.work import Run
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from astro_dist.seeds import stream
+from astro_dist.engine.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.windows import Window
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.ledger import Result
-from astro_dist.seeds import stream
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.artefacts import Artefact, draw_artefact
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import create_banded, finish_banded, radio_header, write_rows, write_table
@@ -22,7 +23,6 @@ from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.windows import Window, bands
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 Image = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.seeds import stream
+from astro_dist.engine.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.morphology import Morphology
 from astro_dist.sky.survey import SimulateConfig

@@ -8,8 +8,8 @@ peaks beyond it cannot be recovered.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from astro_dist.config import nearest
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import nearest
+from astro_dist.engine.errors import ConfigError
 
 STRETCHES = ("asinh", "tanh")
 Image = NDArray[np.float32]

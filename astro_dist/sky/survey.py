@@ -5,7 +5,7 @@ import math
 from astropy.wcs import WCS
 from pydantic import Field, model_validator
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs
 

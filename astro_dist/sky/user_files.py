@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.units import Unit
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}
 LIMITS = {"ra_deg": (0, 360), "dec_deg": (-90, 90)}

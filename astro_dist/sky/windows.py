@@ -7,7 +7,7 @@ so that no other module does arithmetic with edges.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, order=True)

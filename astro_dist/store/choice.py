@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window, tile_map
 from astro_dist.store.centring import centre_windows, empty_windows, find_cut
 from astro_dist.store.config import CutoutsConfig
-from astro_dist.work import Run
 
 Integers = NDArray[np.int64]
 

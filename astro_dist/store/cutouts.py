@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.errors import ConfigError, RecomputeError
-from astro_dist.ledger import Result
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import wcs_cards
@@ -25,7 +26,6 @@ from astro_dist.store.config import CutoutsConfig as CutoutsConfig
 from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
-from astro_dist.work import Estimate, Results, Run, Stage, Task
 
 # Rows of a map that are held at once, and as much again while more are read.
 BUFFER_BYTES = 16_000_000

@@ -13,7 +13,7 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from astro_dist.errors import IntegrityError
+from astro_dist.engine.errors import IntegrityError
 from astro_dist.store.schema import SPLIT_NAMES, STACKS, read_attrs, read_columns
 from astro_dist.store.shards import count_shards, shard_path
 

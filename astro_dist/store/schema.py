@@ -18,8 +18,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from astro_dist.errors import IntegrityError
-from astro_dist.files import publish_bytes
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import publish_bytes
 from astro_dist.sky.classes import CLASS_NAMES
 
 SCHEMA_VERSION = 1

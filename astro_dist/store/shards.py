@@ -17,8 +17,8 @@ import numpy as np
 from numcodecs import zstd
 from numpy.typing import NDArray
 
-from astro_dist.errors import IntegrityError
-from astro_dist.files import publish_bytes
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import publish_bytes
 from astro_dist.store.schema import ZSTD_LEVEL, ArraySpec
 
 CRC_BYTES = 4

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from astro_dist.errors import ConfigError, IntegrityError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.store.reader import missing_shards
 from astro_dist.store.schema import STACKS, ArraySpec, read_attrs, read_columns
 from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_index, shard_path

@@ -21,8 +21,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Self
 
-from astro_dist.cluster.resources import count_cores
-from astro_dist.processes import die_with_parent
+from astro_dist.workers.machine import count_cores
+from astro_dist.workers.processes import die_with_parent
 
 BEGIN_S = 10.0
 """A training that has lasted less has no reader: to start one costs some seconds of a core."""

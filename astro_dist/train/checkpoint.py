@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from astro_dist.files import PART, publish_bytes, publish_folder, remove, sweep, tree_digests
+from astro_dist.engine.files import PART, publish_bytes, publish_folder, remove, sweep, tree_digests
 
 MANIFEST = "manifest.json"
 KEPT = 2

@@ -15,7 +15,7 @@ from typing import Any, Self
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, filter_trackers, get_available_trackers
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 
 class Curves:

@@ -19,19 +19,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from astro_dist import work
-from astro_dist.config import differences
-from astro_dist.errors import ConfigError, StoppedError
-from astro_dist.files import tree_digests
+from astro_dist.engine import work
+from astro_dist.engine.config import differences
+from astro_dist.engine.errors import ConfigError, StoppedError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.stopping import check_stop
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
+from astro_dist.radio.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
+from astro_dist.radio.masks import MaskData, MasksObjective
+from astro_dist.radio.samples import TrainingData
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
 from astro_dist.train.checkpoint import Checkpoints
 from astro_dist.train.config import TrainingConfig
 from astro_dist.train.curves import Curves, start_trackers
-from astro_dist.train.data import TrainingData
-from astro_dist.train.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
-from astro_dist.train.masks import MaskData, MasksObjective
 from astro_dist.train.objectives import (
     SCALE_SAMPLES,
     AutoencoderObjective,
@@ -40,7 +41,7 @@ from astro_dist.train.objectives import (
     latent_channels,
 )
 from astro_dist.train.sharing import shared_layers
-from astro_dist.train.stages import LAYOUT, checkpoint_folder
+from astro_dist.train.stage import LAYOUT, checkpoint_folder
 from astro_dist.train.start import begin_from
 from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
@@ -314,7 +315,7 @@ def _change_text(stage: str, layouts: list[dict[str, Any]]) -> str:
 def _stop_asked() -> StoppedError | None:
     """Return the stop that was asked for, to be raised once a checkpoint is safe."""
     try:
-        work.check_stop()
+        check_stop()
     except StoppedError as stop:
         return stop
     return None

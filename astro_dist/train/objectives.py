@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astro_dist.files import sha256_file
+from astro_dist.engine.files import sha256_file
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.presets import LATENT_FACTOR, PRESETS
 from astro_dist.models.radiff_code import CodeConditionEncoder
-from astro_dist.train.cards import write_autoencoder_card, write_diffusion_card
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
-from astro_dist.train.data import Batch
+from astro_dist.radio.cards import write_autoencoder_card, write_diffusion_card
+from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.radio.samples import Batch
 
 SCALE_SAMPLES = 256
 LATENTS = "latents.json"

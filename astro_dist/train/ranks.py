@@ -22,9 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from astro_dist import errors, work
-from astro_dist.cluster.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
+from astro_dist.engine import errors, work
+from astro_dist.engine.stopping import check_stop, stop_on_signals
+from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
+from astro_dist.workers.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Names the task of `srun` that is the first rank: one on the node of the process that started them."""
@@ -73,7 +74,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | Non
         if any(child.poll() for child in children) and deadline_s == math.inf:
             break
         try:
-            work.check_stop()
+            check_stop()
         except errors.StoppedError as stop:
             if asked is None:
                 asked, deadline_s = stop, time.monotonic() + GRACE_S
@@ -206,7 +207,7 @@ def main(folder: Path) -> int:
             _join_nodes()
         from astro_dist.train.loop import train
 
-        with work.stop_on_signals():
+        with stop_on_signals():
             answer: dict[str, Any] = {"result": train(run)}
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}

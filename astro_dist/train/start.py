@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 
 PARTS = {"autoencoder": ".", "diffusion": "unet", "masks": "."}
 """The trainings that can begin with weights, and where in a model's folder its first part is."""

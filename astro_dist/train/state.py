@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astro_dist.errors import IntegrityError
+from astro_dist.engine.errors import IntegrityError
 from astro_dist.train.average import Average, part
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -9,7 +9,7 @@ from accelerate import Accelerator, DeepSpeedPlugin
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.train.config import TrainingConfig
 
 

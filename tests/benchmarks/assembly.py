@@ -23,18 +23,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.field.assembly import ASSEMBLE, LAYERS
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.layout import Footprint, place, uniform
 from astro_dist.field.library import Library
-from astro_dist.files import tree_digests
-from astro_dist.processes import ProcessExecutor
-from astro_dist.seeds import stream
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.windows import bands
-from astro_dist.work import Run, SerialExecutor, for_stage
+from astro_dist.workers.attempts import SerialExecutor
+from astro_dist.workers.processes import ProcessExecutor
 from tests.field.small_sky import BEAM, PIXEL, RMS, write_cutouts, write_stamp_store
 
 BACKGROUND, LAYOUT, BANDS, SEAL, TRUTH = "background", "layout", "bands", "seal", "truth"

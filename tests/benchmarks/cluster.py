@@ -18,11 +18,11 @@ from pathlib import Path
 
 import psutil
 
-from astro_dist.journal import read_journal
-from astro_dist.status import status_lines
+from astro_dist.cluster.status import status_lines
+from astro_dist.engine.journal import read_journal
 from tests.slurm.conftest import ROOT, check_clean, load_script, traces, wait_until
 from tests.slurm.small_site import MACHINE, small_site, submit
-from tests.toys import execute, toy_pipeline
+from tests.toys import execute, toy_runner
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel", "srun")
 WORKERS = 2
@@ -88,7 +88,7 @@ def watch(cluster, folder, notes, seconds):
     notes.write_text("")
     begin = time.time()
     while time.time() - begin < seconds:
-        status_lines(toy_pipeline(root, {"machine": MACHINE, **tree}))
+        status_lines(toy_runner(root, {"machine": MACHINE, **tree}))
         time.sleep(WATCH_EVERY_S)
     calls, minutes = Counter(notes.read_text().split()), (time.time() - begin) / 60
     wait_for_empty_queue(cluster)

@@ -17,18 +17,18 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from astro_dist.config import load_yaml
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.conditions import sky_of
 from astro_dist.generate.config import GuidanceConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.segmentation import overlap_many
 from astro_dist.models.denoiser import load_scheduler
+from astro_dist.models.planes import source_taper
 from astro_dist.models.solvers import Solver
+from astro_dist.radio.pipeline import resolve
 from astro_dist.sky.stretch import stretch, unstretch
-from astro_dist.stages import resolve
-from astro_dist.train.data import source_taper
-from astro_dist.work import Run, for_stage
 from tests.benchmarks.mask_iou import SPLITS, choose_held_out, differ, put_in_noise, read_real, weigh
 
 

@@ -24,7 +24,8 @@ import numpy as np
 import zarr
 from astropy.io import fits
 
-from astro_dist.files import remove, tree_files
+from astro_dist.engine.files import remove, tree_files
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import bands, tile_map
@@ -32,7 +33,6 @@ from astro_dist.store.cutouts import CUTOUTS, number_locally, read_windows
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import IMAGE, STACKS
 from astro_dist.store.shards import write_shard
-from astro_dist.work import Run, for_stage
 from tests.store import small_survey
 
 SIZE, SHARD = 128, 256

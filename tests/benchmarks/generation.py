@@ -25,15 +25,15 @@ from statistics import median
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from astro_dist.config import load_yaml
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.work import Run, Task, for_stage
 from astro_dist.generate.sampler import Sampler
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.autoencoder import build_autoencoder, decode
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.processes import ProcessExecutor
-from astro_dist.stages import resolve
-from astro_dist.work import Run, Task, for_stage
+from astro_dist.radio.pipeline import resolve
+from astro_dist.workers.processes import ProcessExecutor
 
 TILES = 10_881
 """The 128-pixel tiles of a 12,000 x 15,000 map."""

@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.config import apply_set, load_yaml
+from astro_dist.engine.config import apply_set, load_yaml
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.photometry import flux_ratios
 from astro_dist.metrics.segmentation import add_noise, overlap_many
+from astro_dist.models.planes import source_taper
+from astro_dist.radio.pipeline import resolve
 from astro_dist.sky.classes import SourceClass
-from astro_dist.stages import resolve
-from astro_dist.train.data import source_taper
-from astro_dist.work import Run, for_stage
 
 SPLITS = ("validation", "test")
 

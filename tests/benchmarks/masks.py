@@ -22,10 +22,10 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
+from astro_dist.engine.seeds import stream
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.device import pin, resolve_precision
 from astro_dist.models.masks import count_objects, from_planes, mask_noise_shape, tell
-from astro_dist.seeds import stream
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.store.facts import describe_cutouts

@@ -11,14 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from astro_dist.cluster.resources import choose_machine
-from astro_dist.work import Worker, for_stage
-from tests.toys import SHARDS, toy_pipeline
+from astro_dist.engine.work import for_stage
+from astro_dist.workers.attempts import Worker
+from astro_dist.workers.machine import choose_machine
+from tests.toys import SHARDS, toy_runner
 
 
 def time_plain(tasks, root):
     """Seconds of a plain loop over the tasks."""
-    run = for_stage(toy_pipeline(root, {"shards": {"count": tasks}}).run, SHARDS, "p" * 64)
+    run = for_stage(toy_runner(root, {"shards": {"count": tasks}}).run, SHARDS, "p" * 64)
     root.mkdir(exist_ok=True)
     worker = Worker(SHARDS, run)
     SHARDS.prepare(run)
@@ -31,13 +32,13 @@ def time_plain(tasks, root):
 def time_crew(executor, tasks, workers, root):
     """Seconds to the first task, and from there to the last."""
     tree = {"machine": {"executor": executor, "workers": workers}, "shards": {"count": tasks}}
-    pipeline = toy_pipeline(root, tree)
-    run = for_stage(pipeline.run, SHARDS, "c" * 64)
+    runner = toy_runner(root, tree)
+    run = for_stage(runner.run, SHARDS, "c" * 64)
     root.mkdir(exist_ok=True)
     SHARDS.prepare(run)
     ends = []
     begin = time.perf_counter()
-    executors = pipeline.executor(choose_machine(pipeline.config.machine))
+    executors = runner.executor(choose_machine(runner.config.machine))
     with executors as opened, opened.crew(SHARDS, run) as crew:
         failures = crew.execute(SHARDS.plan(run, {}), lambda task, result: ends.append(time.perf_counter()))
     assert not failures

@@ -15,11 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from astro_dist.cluster.costs import estimate_costs
 from astro_dist.cluster.sites import Site
-from astro_dist.config import validate
-from astro_dist.costs import estimate_costs
-from astro_dist.pipeline import Pipeline
-from astro_dist.stages import configure, pipeline
+from astro_dist.engine.config import validate
+from astro_dist.radio.pipeline import configure, pipeline
+from astro_dist.runner import Runner
 
 WORKERS = 2
 SHORT = {
@@ -49,7 +49,7 @@ def plan(config, out, calibration):
     """Return ``{stage: Cost}`` of the long run."""
     full = configure(Path(config), [*words(LONG), f"machine.workers={WORKERS}"])
     site = {"resources": {"cpus": os.cpu_count()}, "calibration": str(calibration)}
-    costs = estimate_costs(Pipeline(out, full, pipeline(full)), validate(Site, site))
+    costs = estimate_costs(Runner(out, full, pipeline(full)), validate(Site, site))
     return {cost.stage: cost for cost in costs}
 
 

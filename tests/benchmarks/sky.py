@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.config import apply_set, load_yaml
+from astro_dist.engine.config import apply_set, load_yaml
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.evaluate import images
 from astro_dist.evaluate.figures import BANDS
 from astro_dist.evaluate.masks import Masks
@@ -22,8 +23,7 @@ from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.noise import count_stray, describe_noise, measure_stripes, sum_noise
 from astro_dist.metrics.similarity import power_spectra
-from astro_dist.stages import resolve
-from astro_dist.work import Run, for_stage
+from astro_dist.radio.pipeline import resolve
 
 
 def draw(run, masks):

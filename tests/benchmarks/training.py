@@ -17,11 +17,12 @@ from types import SimpleNamespace
 
 import torch
 
-from astro_dist import work
+from astro_dist.engine import work
 from astro_dist.models.device import autocast, flushed_denormals, pin
+from astro_dist.radio.config import AutoencoderConfig
 from astro_dist.store.reader import StoreReader
-from astro_dist.train import ahead, loop, stages
-from astro_dist.train.config import AutoencoderConfig
+from astro_dist.train import ahead, loop
+from astro_dist.train import stage as stages
 
 
 def time_bare(training, steps):

@@ -6,9 +6,9 @@ import pytest
 
 from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site
 from astro_dist.cluster.slurm import Job, sbatch_text
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
-from astro_dist.stages import STAGES
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
+from astro_dist.radio.pipeline import STAGES
 from tests.slurm.conftest import load_script
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "clusters").glob("*.yaml"))

@@ -8,10 +8,10 @@ import random
 import sys
 from pathlib import Path
 
-from astro_dist import stages
-from astro_dist.config import load_yaml
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.progress import Display
+from astro_dist.radio import pipeline as stages
+from astro_dist.runner import Runner
 
 
 def shuffle(stage):
@@ -25,4 +25,4 @@ def shuffle(stage):
 
 if __name__ == "__main__":
     config = stages.resolve({**load_yaml(Path(sys.argv[1])), "machine": {"executor": "serial"}})
-    Pipeline(Path(sys.argv[2]), config, [shuffle(s) for s in stages.pipeline(config)]).execute(Display())
+    Runner(Path(sys.argv[2]), config, [shuffle(s) for s in stages.pipeline(config)]).execute(Display())

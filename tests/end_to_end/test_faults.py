@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from astro_dist.files import tree_digests
+from astro_dist.engine.files import tree_digests
 from tests.end_to_end.conftest import ROOT, call, stable_digests
 from tests.toys import execute
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from astro_dist.journal import read_journal
-from astro_dist.stages import STAGES, pipeline, resolve
+from astro_dist.engine.journal import read_journal
+from astro_dist.radio.pipeline import STAGES, pipeline, resolve
 from tests.end_to_end.conftest import ROOT, call, stable_digests
 
 MANY_SHARDS = {"generate.objects": 320, "generate.per_shard": 2, "generate.micro_batch": 2}

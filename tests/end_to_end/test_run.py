@@ -10,8 +10,9 @@ import pytest
 import xarray
 from astropy.io import fits
 
-from astro_dist import cli, stages
-from astro_dist.config import load_yaml
+from astro_dist import cli
+from astro_dist.engine.config import load_yaml
+from astro_dist.radio import pipeline as stages
 from tests.end_to_end.conftest import ROOT, run, stable_digests
 
 PRODUCTS = {

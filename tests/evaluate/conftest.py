@@ -5,14 +5,14 @@ import shutil
 import pytest
 import torch
 
-from astro_dist.config import validate
+from astro_dist.engine.config import validate
+from astro_dist.engine.progress import Display
+from astro_dist.engine.work import for_stage
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.models.encoder import build_byol
 from astro_dist.models.segmenter import build_segmenter
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
-from astro_dist.work import for_stage
+from astro_dist.runner import Runner
 from tests.generate import small_run
 
 N = 4
@@ -34,7 +34,7 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def make_pipeline(inputs, tmp_path):
+def make_runner(inputs, tmp_path):
     """Return a function that gives the pipeline of `evaluate` alone, in a directory of its own."""
 
     def make(name="run", **evaluate):
@@ -44,16 +44,16 @@ def make_pipeline(inputs, tmp_path):
         settings = {"stamps": N, "per_task": 3, "resamples": 8, **evaluate}
         generate = small_run.make_config().model_dump(mode="json")["generate"]
         tree = {"evaluate": settings, "generate": generate, "machine": {"executor": "serial"}}
-        return Pipeline(root, validate(SmallConfig, tree), [EVALUATE])
+        return Runner(root, validate(SmallConfig, tree), [EVALUATE])
 
     return make
 
 
 @pytest.fixture
-def stage_run(make_pipeline):
+def stage_run(make_runner):
     """The run as the stage sees it, before anything is done."""
-    pipeline = make_pipeline()
-    run = for_stage(pipeline.run, EVALUATE, pipeline.states()[0].fingerprint)
+    runner = make_runner()
+    run = for_stage(runner.run, EVALUATE, runner.states()[0].fingerprint)
     EVALUATE.prepare(run)
     return run
 
@@ -69,6 +69,6 @@ def evaluated(inputs, tmp_path_factory):
         "generate": generate,
         "machine": {"executor": "serial"},
     }
-    pipeline = Pipeline(root, validate(SmallConfig, tree), [EVALUATE])
-    pipeline.execute(Display(live=False))
-    return pipeline.run
+    runner = Runner(root, validate(SmallConfig, tree), [EVALUATE])
+    runner.execute(Display(live=False))
+    return runner.run

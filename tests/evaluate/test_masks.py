@@ -38,6 +38,6 @@ def test_a_sky_is_of_a_like_beam_and_elsewhere_where_there_is_one(masks):
     assert not {near, wide, donor} & chosen
 
 
-def test_no_more_images_than_either_side_has(masks, make_pipeline):
+def test_no_more_images_than_either_side_has(masks, make_runner):
     assert masks.n == 4
     assert len(masks.reference) == len(masks.held_out) == len(masks.trained) == 4

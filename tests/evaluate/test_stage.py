@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.progress import Display
 from astro_dist.evaluate.figures import MEANINGS
 from astro_dist.evaluate.stage import EVALUATE, estimate, plan
-from astro_dist.files import tree_digests
-from astro_dist.progress import Display
 from tests.evaluate.conftest import N
 
 
@@ -67,10 +67,10 @@ def test_the_facts_are_the_headlines(evaluated):
     assert {"kid_excess_generated", "frechet_real", "segmentation_ratio_generated"} <= set(facts)
 
 
-def test_the_same_settings_give_the_same_bytes(evaluated, make_pipeline):
-    pipeline = make_pipeline(per_task=3)
-    pipeline.execute(Display(live=False))
-    assert tree_digests(pipeline.root / "evaluation") == tree_digests(evaluated.root / "evaluation")
+def test_the_same_settings_give_the_same_bytes(evaluated, make_runner):
+    runner = make_runner(per_task=3)
+    runner.execute(Display(live=False))
+    assert tree_digests(runner.root / "evaluation") == tree_digests(evaluated.root / "evaluation")
 
 
 def test_damaged_stamps_are_drawn_again_and_all_that_follows_from_them(stage_run):
@@ -86,12 +86,12 @@ def test_damaged_stamps_are_drawn_again_and_all_that_follows_from_them(stage_run
     assert "draw-blind-0000" not in caught.value.names
 
 
-def test_the_sky_of_whole_stamps_is_their_own(make_pipeline):
-    pipeline = make_pipeline()
-    told = pipeline.root / "models" / "diffusion" / "conditioner" / "config.json"
+def test_the_sky_of_whole_stamps_is_their_own(make_runner):
+    runner = make_runner()
+    told = runner.root / "models" / "diffusion" / "conditioner" / "config.json"
     told.write_text(told.read_text().replace('"target": "source"', '"target": "stamp"'))
-    pipeline.execute(Display(live=False))
-    report = metrics(pipeline.run)
+    runner.execute(Display(live=False))
+    report = metrics(runner.run)
     assert report["target"] == "stamp"
     assert "reassembled" not in report["rows"]
     names = {f["name"] for f in report["figures"] if f["row"] == "generated"}
@@ -100,12 +100,12 @@ def test_the_sky_of_whole_stamps_is_their_own(make_pipeline):
     assert set(report["sky"]) == {"snr", *report["rows"]}
 
 
-def test_too_few_cutouts_are_the_users_matter(make_pipeline):
+def test_too_few_cutouts_are_the_users_matter(make_runner):
     with pytest.raises(ConfigError, match=r"0 cutouts of the validation split.*evaluate\.splits"):
-        make_pipeline(splits=["validation"]).execute(Display(live=False))
+        make_runner(splits=["validation"]).execute(Display(live=False))
 
 
-def test_the_estimate_grows_with_the_stamps(make_pipeline):
-    small, large = (estimate(make_pipeline(f"n{n}", stamps=n).run) for n in (64, 512))
+def test_the_estimate_grows_with_the_stamps(make_runner):
+    small, large = (estimate(make_runner(f"n{n}", stamps=n).run) for n in (64, 512))
     assert small.bytes < large.bytes
     assert small.cpu_s < large.cpu_s

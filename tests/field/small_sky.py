@@ -5,16 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from astro_dist.config import fingerprint
-from astro_dist.errors import RecomputeError
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.errors import RecomputeError
+from astro_dist.engine.files import publish_folder, tree_digests
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.library import write_objects
 from astro_dist.field.objects import AcceptConfig, extract_objects
-from astro_dist.files import publish_folder, tree_digests
 from astro_dist.generate.config import GenerateConfig
-from astro_dist.processes import ProcessExecutor
-from astro_dist.seeds import stream
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
@@ -24,7 +24,8 @@ from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.store.stamps import objects_path, publish_stamps, write_stamps
-from astro_dist.work import Run, SerialExecutor, for_stage
+from astro_dist.workers.attempts import SerialExecutor
+from astro_dist.workers.processes import ProcessExecutor
 
 BEAM, PIXEL, RMS = Beam(8.0, 8.0, 0.0), Pixel(2.0, 2.0), 1e-4
 SKY = SimulateConfig(beam_major_arcsec=8, beam_minor_arcsec=8, pixel_arcsec=2, rms_jy_beam=RMS)

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from radio_beam import Beam as RadioBeam
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.truth import read_parquet
 from astro_dist.sky.noise import beam_noise

@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.seeds import stream
 from astro_dist.field.background import MapBackground, NoiseBackground
 from astro_dist.field.truth import read_parquet
-from astro_dist.seeds import stream
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.checks import find_surveys
 from astro_dist.field.objects import AcceptConfig, footprint_weights, least_footprint_pix

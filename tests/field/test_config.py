@@ -2,8 +2,8 @@
 
 import pytest
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 
 

@@ -9,7 +9,7 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import FluxConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k, stretch_shape
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Survey, design_instrument, median_survey
 from astro_dist.sky.beams import Beam, Pixel

@@ -1,9 +1,9 @@
 """Headers of a field: provenance from the ledger, the same bytes every time."""
 
-from astro_dist.config import fingerprint
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.ledger import Published
 from astro_dist.field.assembly import find_instrument
 from astro_dist.field.layers import INSTANCES, LAYERS, MAP, MASK, history, make_header
-from astro_dist.ledger import Published
 from tests.field.small_sky import make_run
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.objects import REASONS, AcceptConfig, extract_objects, footprint_weights, reach_pix
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.library import Library
 from astro_dist.field.truth import read_parquet

@@ -10,6 +10,7 @@ from astropy.io.votable import parse, validate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astro_dist.engine.files import tree_digests
 from astro_dist.field.truth import (
     COLUMNS,
     SDC1_COLUMNS,
@@ -21,7 +22,6 @@ from astro_dist.field.truth import (
     turn_moments,
     write_truth,
 )
-from astro_dist.files import tree_digests
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
 
 BEAM, PIXEL = Beam(9.0, 7.0, 20.0), Pixel(2.0, 1.5)

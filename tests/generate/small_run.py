@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from astro_dist.config import Section, validate
+from astro_dist.engine.config import Section, validate
+from astro_dist.engine.progress import Display
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import MachineConfig
 from astro_dist.generate import sources
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.config import GenerateConfig
@@ -14,15 +17,12 @@ from astro_dist.generate.stage import GENERATE
 from astro_dist.models.autoencoder import build_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.device import silence
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
-from astro_dist.seeds import stream
+from astro_dist.radio.config import DiffusionConfig
+from astro_dist.runner import Runner
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
-from astro_dist.train.config import DiffusionConfig
-from astro_dist.work import MachineConfig
 
 SIZE, RMS, BEAM, PIXEL = 64, 2e-4, Beam(7.25, 7.25), Pixel(1.8, 1.8)
 Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
@@ -92,11 +92,11 @@ def open_source(reader, **generate):
     return sources.open_source(reader, donors, settings, partial(stream, 1))
 
 
-def make_pipeline(root: Path, **settings):
-    return Pipeline(root, make_config(**settings), [GENERATE])
+def make_runner(root: Path, **settings):
+    return Runner(root, make_config(**settings), [GENERATE])
 
 
 def execute(root: Path, **settings):
-    pipeline = make_pipeline(root, **settings)
-    pipeline.execute(Display(live=False))
-    return pipeline.run
+    runner = make_runner(root, **settings)
+    runner.execute(Display(live=False))
+    return runner.run

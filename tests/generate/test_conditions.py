@@ -4,10 +4,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.seeds import stream
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.generate.conditions import deal, find_donors
-from astro_dist.seeds import stream
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader
 from tests.generate import small_run

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astro_dist.errors import ConfigError, IntegrityError
-from astro_dist.files import tree_digests
+from astro_dist.engine.errors import ConfigError, IntegrityError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.ledger import Published
+from astro_dist.engine.work import Task, for_stage
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
-from astro_dist.ledger import Published
 from astro_dist.models import device
-from astro_dist.work import Task, Worker, for_stage
+from astro_dist.workers.attempts import Worker
 from tests.generate import small_run
 
 STAMPS = 12
@@ -23,7 +24,7 @@ NAMES = ("image_jy_beam", "mask", "instances")
 
 @pytest.fixture(scope="module")
 def maker(inputs):
-    return StampMaker(for_stage(small_run.make_pipeline(inputs).run, GENERATE, "f" * 64))
+    return StampMaker(for_stage(small_run.make_runner(inputs).run, GENERATE, "f" * 64))
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +52,16 @@ def test_companions_and_padding_do_not_change_a_stamp(maker, alone, seed):
 
 
 def test_a_sampler_that_draws_noise_draws_each_stamp_its_own(inputs):
-    pipeline = small_run.make_pipeline(inputs, sampler="ddim", eta=1.0, guidance={"mask": 1.5})
-    maker = StampMaker(for_stage(pipeline.run, GENERATE, "f" * 64))
+    runner = small_run.make_runner(inputs, sampler="ddim", eta=1.0, guidance={"mask": 1.5})
+    maker = StampMaker(for_stage(runner.run, GENERATE, "f" * 64))
     regroup(maker, [maker.draw([i]) for i in range(STAMPS)], np.random.default_rng(1))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("precision", ["auto", "no"])
 def test_a_hundred_regroupings(inputs, precision):
-    pipeline = small_run.make_pipeline(inputs, precision=precision, micro_batch=5)
-    maker = StampMaker(for_stage(pipeline.run, GENERATE, "f" * 64))
+    runner = small_run.make_runner(inputs, precision=precision, micro_batch=5)
+    maker = StampMaker(for_stage(runner.run, GENERATE, "f" * 64))
     alone = [maker.draw([i]) for i in range(STAMPS)]
     for seed in range(100):
         regroup(maker, alone, np.random.default_rng(seed))
@@ -97,8 +98,8 @@ def copy(inputs, root):
 
 def begin(root, shards=1, **generate):
     """Draw some shards and stop there; return the run of the stage."""
-    pipeline = small_run.make_pipeline(root, **generate)
-    run = for_stage(pipeline.run, GENERATE, pipeline.states()[0].fingerprint)
+    runner = small_run.make_runner(root, **generate)
+    run = for_stage(runner.run, GENERATE, runner.states()[0].fingerprint)
     GENERATE.prepare(run)
     worker = Worker(GENERATE, run)
     for index in range(shards):
@@ -138,7 +139,7 @@ def test_weights_that_were_not_published_are_refused(inputs, tmp_path):
     os.symlink(inputs / "cutouts.zarr", root / "cutouts.zarr")
     for name in ("autoencoder", "diffusion"):
         shutil.copytree(inputs / "models" / name, root / "models" / name)
-    run = for_stage(small_run.make_pipeline(root).run, GENERATE, "f" * 64)
+    run = for_stage(small_run.make_runner(root).run, GENERATE, "f" * 64)
     for name in ("autoencoder", "diffusion"):
         files = tree_digests(root / "models" / name)
         run.ledger.publish(name, Published("f" * 64, {}, f"models/{name}", files, {}, True))

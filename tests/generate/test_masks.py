@@ -10,14 +10,14 @@ import pytest
 import torch
 from astropy.io import fits
 
+from astro_dist.engine.ledger import Published
+from astro_dist.engine.work import for_stage
 from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import MasksConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
-from astro_dist.ledger import Published
 from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler, count_objects
-from astro_dist.stages import Config, pipeline
-from astro_dist.work import for_stage
+from astro_dist.radio.pipeline import Config, pipeline
 from tests.generate import small_run
 from tests.generate.test_determinism import STAMPS, regroup
 
@@ -34,7 +34,7 @@ def maker(root):
     torch.nn.init.normal_(network.drawer.conv_out.bias, std=2)
     network.save_pretrained(folder)
     build_mask_scheduler().save_pretrained(folder / "scheduler")
-    return StampMaker(for_stage(small_run.make_pipeline(root, masks=MODEL).run, GENERATE, "f" * 64))
+    return StampMaker(for_stage(small_run.make_runner(root, masks=MODEL).run, GENERATE, "f" * 64))
 
 
 def test_a_drawn_mask_belongs_to_its_stamp(maker):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError, IntegrityError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.generate.regenerate import regenerate_stamp
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import IMAGE
@@ -11,7 +11,7 @@ from tests.generate import small_run
 
 def test_any_stamp_comes_out_the_same_bits(root):
     with pytest.raises(ConfigError, match="no stamps yet"):
-        regenerate_stamp(small_run.make_pipeline(root).run, 0)
+        regenerate_stamp(small_run.make_runner(root).run, 0)
     run = small_run.execute(root)
     store = StoreReader(root / "stamps.zarr")
     for stamp in (0, 3, len(store) - 1):

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from astro_dist.engine.seeds import stream
 from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import GenerateConfig, GuidanceConfig
 from astro_dist.generate.sampler import Sampler
 from astro_dist.models.device import pin
 from astro_dist.models.presets import FACTS, PRESETS, find_skips
 from astro_dist.models.solvers import SolverName
-from astro_dist.seeds import stream
 from astro_dist.store.reader import StoreReader
 from tests.generate import small_run
 

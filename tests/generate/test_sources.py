@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.errors import ConfigError
-from astro_dist.files import tree_digests
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.seeds import stream
 from astro_dist.generate.conditions import Choice, sky_of
-from astro_dist.seeds import stream
 from astro_dist.sky.stretch import stretch
 from astro_dist.store.reader import StoreReader
 from tests.generate import small_run
@@ -157,7 +157,7 @@ def test_bad_files_are_refused_in_one_line(reader, labels, tmp_path, case):
         read_all(small_run.open_source(reader, **settings), [0])
     assert "\n" not in str(caught.value)
     if case in ("missing", "text", "small", "cube"):
-        run = small_run.make_pipeline(tmp_path / "run", **settings)
+        run = small_run.make_runner(tmp_path / "run", **settings)
         with pytest.raises(ConfigError, match=CASES[case]):
             run.stages[0].estimate(run.run)
 

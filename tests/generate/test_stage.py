@@ -3,12 +3,13 @@ import shutil
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError
-from astro_dist.files import tree_digests
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.stage import GENERATE, estimate, plan, promised
-from astro_dist.processes import ProcessExecutor
 from astro_dist.store.reader import StoreReader
-from astro_dist.work import Run, SerialExecutor, for_stage
+from astro_dist.workers.attempts import SerialExecutor
+from astro_dist.workers.processes import ProcessExecutor
 from tests.generate import small_run
 
 
@@ -89,7 +90,7 @@ def test_the_store_holds_what_was_promised_and_says_for_what(root):
 
 
 def draw(root, executor, order, n=3):
-    run = for_stage(small_run.make_pipeline(root).run, GENERATE, "f" * 64)
+    run = for_stage(small_run.make_runner(root).run, GENERATE, "f" * 64)
     GENERATE.prepare(run)
     tasks = plan(run, {})
     assert len(tasks) >= 1
@@ -117,8 +118,8 @@ def test_a_damaged_shard_is_drawn_again(root):
     good = tree_digests(root / "stamps.zarr")
     shutil.rmtree(root / "stamps.zarr")
     run.ledger.retract("generate")
-    pipeline = small_run.make_pipeline(root)
-    stage_run = for_stage(pipeline.run, GENERATE, pipeline.states()[0].fingerprint)
+    runner = small_run.make_runner(root)
+    stage_run = for_stage(runner.run, GENERATE, runner.states()[0].fingerprint)
     results, _ = draw_rounds(stage_run)
     victim = stage_run.output / "mask" / "c.0.0.0"
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from astro_dist.files import tree_digests
+from astro_dist.engine.files import tree_digests
 from astro_dist.models.autoencoder import (
     StampAutoencoder,
     build_autoencoder,

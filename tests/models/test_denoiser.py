@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 
-from astro_dist.files import tree_digests
+from astro_dist.engine.files import tree_digests
 from astro_dist.models.denoiser import (
     CONDITIONERS,
     build_denoiser,

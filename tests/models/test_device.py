@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.models import device
-from astro_dist.work import Run
 
 
 def make_run(**machine):

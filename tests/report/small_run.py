@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from astro_dist.config import Section
+from astro_dist.engine.config import Section
+from astro_dist.engine.files import publish_bytes, tree_digests
+from astro_dist.engine.ledger import Ledger, Published
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.truth import COLUMNS, select_truth, write_truth
-from astro_dist.files import publish_bytes, tree_digests
-from astro_dist.ledger import Ledger, Published
+from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.report.config import ReportConfig
-from astro_dist.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
@@ -21,8 +23,6 @@ from astro_dist.sky.windows import bands
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.store.stamps import publish_stamps, write_stamps
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
-from astro_dist.work import Run
 
 BEAM, PIXEL, RMS = Beam(6.4, 5.2, 30.0), Pixel(1.5, 1.5), 1.4e-4
 STAMP = 64

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from astro_dist.engine.seeds import stream
 from astro_dist.field.config import FluxConfig
 from astro_dist.field.flux import draw_k
 from astro_dist.report import figures
 from astro_dist.report.style import STYLE, to_svg
-from astro_dist.seeds import stream
 
 N = 500
 CLASSES = np.array(["compact", "extended"] * (N // 2))

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.patches import Ellipse, Rectangle
 
+from astro_dist.engine.seeds import stream
 from astro_dist.report import images
 from astro_dist.report.style import to_webp
-from astro_dist.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs
 from astro_dist.sky.windows import Window

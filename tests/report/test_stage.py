@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from astro_dist.engine.work import for_stage
 from astro_dist.field.truth import read_parquet
 from astro_dist.report import stage
 from astro_dist.report.config import EARLIER
-from astro_dist.work import for_stage
 from tests.report.small_run import add_curves, add_field, add_stores, make_run, publish
 from tests.report.test_page import Outline
 

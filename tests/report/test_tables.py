@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.files import publish_bytes, sha256_file
+from astro_dist.engine.files import publish_bytes, sha256_file
 from astro_dist.report import tables
 from tests.report.small_run import add_stores, make_run, publish
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError, RecomputeError
-from astro_dist.files import publish_folder, tree_digests
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import publish_folder, tree_digests
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.sky import finder
 from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Survey, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
@@ -16,7 +17,6 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig
 from astro_dist.sky.windows import Window
-from astro_dist.work import Run, for_stage
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real maps are not in {REAL}")

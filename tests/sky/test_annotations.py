@@ -4,8 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
-from astro_dist.errors import IntegrityError
-from astro_dist.files import sha256_file
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import sha256_file
 from astro_dist.sky.annotations import (
     ISLANDS,
     MESH,

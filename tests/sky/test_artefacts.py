@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from astro_dist.seeds import stream
+from astro_dist.engine.seeds import stream
 from astro_dist.sky.artefacts import draw_artefact
 from astro_dist.sky.windows import Window, bands
 

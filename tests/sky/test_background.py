@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
 
 SQUARE = Pixel(1.5, 1.5)

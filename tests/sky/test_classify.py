@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_dist import __version__
-from astro_dist.errors import IntegrityError, RecomputeError
+from astro_dist.engine.errors import IntegrityError, RecomputeError
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import (
     create_banded,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.errors import ConfigError, DataError, IntegrityError
+from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
 from astro_dist.sky.fits_reader import explained, find_image, open_hdus, read_pixels, verify_checksum
 from astro_dist.sky.windows import Window
 

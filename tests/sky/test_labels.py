@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from astro_dist.errors import ConfigError
-from astro_dist.seeds import stream
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.seeds import stream
 from astro_dist.sky import labels
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.windows import Window

@@ -12,8 +12,8 @@ from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError, DataError, IntegrityError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
 from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps, unit_factor

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.seeds import stream
+from astro_dist.engine.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.morphology import HABITS, Morphology, draw_galaxy
 

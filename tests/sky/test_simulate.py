@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.files import tree_digests
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.sky import simulate
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import verify_fits
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig, SimulatedMap
 from astro_dist.sky.windows import Window, bands
-from astro_dist.work import Run, for_stage
 
 CONFIG = SimulateConfig(shape=(420, 512), maps=2)
 SEED = 5

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.stretch import ASINH_LIMIT, STRETCHES, stretch, unstretch
 
 snrs = st.lists(st.floats(-5, 10_000, width=32), min_size=1, max_size=50)

@@ -1,7 +1,7 @@
 import pytest
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.survey import SimulateConfig
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.windows import Window, bands, tile_map
 
 edges = st.tuples(st.integers(-20, 20), st.integers(1, 15))

@@ -5,13 +5,13 @@ from collections import Counter
 
 from astro_dist.cluster.sites import Site
 from astro_dist.cluster.slurm import script_name
-from astro_dist.config import validate
-from astro_dist.files import tree_digests
-from astro_dist.journal import read_journal
-from astro_dist.progress import Display
-from astro_dist.submit import Chain, log_folder, queue_of
+from astro_dist.cluster.submit import Chain, log_folder, queue_of
+from astro_dist.engine.config import validate
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.journal import read_journal
+from astro_dist.engine.progress import Display
 from tests.slurm.conftest import ROOT, job_facts, wait_until
-from tests.toys import execute, toy_pipeline
+from tests.toys import execute, toy_runner
 
 MACHINE = {"executor": "serial"}
 
@@ -33,8 +33,8 @@ def small_site(tmp_path, stages=None, **resources):
 
 def submit(root, site, tree, redo=()):
     """Queue the toy run and return what is said of each stage."""
-    pipeline = toy_pipeline(root, {"machine": MACHINE, **tree})
-    return Chain(pipeline, site, redo).submit(Display(live=False))
+    runner = toy_runner(root, {"machine": MACHINE, **tree})
+    return Chain(runner, site, redo).submit(Display(live=False))
 
 
 def wait_for_end(root, patience_s=240):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from astro_dist.journal import read_journal
-from astro_dist.status import status_lines
-from astro_dist.submit import cancel_run, log_folder
+from astro_dist.cluster.status import status_lines
+from astro_dist.cluster.submit import cancel_run, log_folder
+from astro_dist.engine.journal import read_journal
 from tests.slurm.conftest import wait_until
 from tests.slurm.small_site import (
     MACHINE,
@@ -17,7 +17,7 @@ from tests.slurm.small_site import (
     wait_for_end,
     workers_of,
 )
-from tests.toys import toy_pipeline
+from tests.toys import toy_runner
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_chain_of_arrays_makes_the_bytes_of_a_local_run(nodes, tmp_path):
     again = submit(root, site, tree)
     assert [line.split()[1:3] for line in again] == [["is", "queued"]] * 2
     wait_until(lambda: sum(starts(root).values()) > 3)
-    lines = status_lines(toy_pipeline(root, {"machine": MACHINE, **tree}))
+    lines = status_lines(toy_runner(root, {"machine": MACHINE, **tree}))
     assert lines[0] == "running: jobs"
     assert any("running (n" in line for line in lines)
     assert any("pending (Dependency" in line for line in lines)
@@ -57,7 +57,7 @@ def test_poisonous_tasks_are_named_and_cost_nobody_else(nodes, tmp_path):
     log = (log_folder(root) / f"shards-{facts['JobId']}.out").read_text()
     assert "3 of 64 tasks are quarantined" in log
     assert all(name in log for name in ("shard-003", "shard-020", "shard-041"))
-    lines = status_lines(toy_pipeline(root, {"machine": MACHINE, **tree}))
+    lines = status_lines(toy_runner(root, {"machine": MACHINE, **tree}))
     assert lines[1].startswith("a job ended with: astro-dist: shards: 3 of 64 tasks are quarantined")
     before = starts(root)
     assert len(list((root / "ledger" / "shards").glob("*/shard-*.json"))) == 61

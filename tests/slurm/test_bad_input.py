@@ -2,7 +2,7 @@
 
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from tests.slurm.conftest import cluster_of_two
 from tests.slurm.small_site import small_site, submit
 

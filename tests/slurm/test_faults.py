@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from astro_dist.work import MAX_LOSSES
+from astro_dist.workers.attempts import MAX_LOSSES
 from tests.slurm.conftest import ROOT, wait_until
 from tests.slurm.conftest import submit as submit_script
 from tests.slurm.small_site import (

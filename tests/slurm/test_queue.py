@@ -2,14 +2,14 @@
 
 import pytest
 
-from astro_dist.errors import ConfigError
-from astro_dist.pipeline import Pipeline
-from astro_dist.progress import Display
-from astro_dist.submit import Chain, cancel_run, log_folder, queue_of, refuse_while_queued
+from astro_dist.cluster.submit import Chain, cancel_run, log_folder, queue_of, refuse_while_queued
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.progress import Display
+from astro_dist.runner import Runner
 from tests.slurm.conftest import ROOT, wait_for_state, wait_until
 from tests.slurm.conftest import submit as submit_script
 from tests.slurm.small_site import MACHINE, digests, expected, last_job, small_site, submit, wait_for_end
-from tests.toys import toy_pipeline
+from tests.toys import toy_runner
 
 WAITING = {"sbatch": ["--hold"]}
 
@@ -38,8 +38,8 @@ def test_nobody_works_beside_jobs_that_wait_and_they_are_found_under_any_name(no
     assert count_jobs(nodes) == before
     with pytest.raises(ConfigError, match=r"other settings \(machine.workers: None -> 3\)"):
         submit(root, site, {"machine": {"executor": "serial", "workers": 3}})
-    whole = toy_pipeline(root, {"machine": MACHINE})
-    alone = Pipeline(whole.root, whole.config, whole.known, "shards")
+    whole = toy_runner(root, {"machine": MACHINE})
+    alone = Runner(whole.root, whole.config, whole.known, "shards")
     with pytest.raises(ConfigError, match="jobs of this run for total are in the queue"):
         Chain(alone, site).submit(Display(live=False))
     assert len(cancel_run(root)) == 3

@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-from astro_dist.files import tree_digests
-from astro_dist.submit import queue_of
+from astro_dist.cluster.submit import queue_of
+from astro_dist.engine.files import tree_digests
 from tests.slurm.conftest import ROOT, wait_until
 
 CONFIG = """

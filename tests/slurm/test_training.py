@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from astro_dist.files import tree_digests
+from astro_dist.engine.files import tree_digests
 from tests.end_to_end.conftest import TRAIN_TINY, run, shrunk
 from tests.slurm.conftest import ROOT, batch, job_facts, submit, wait_for_state, wait_until
 

@@ -3,19 +3,19 @@
 import sys
 
 from astro_dist.cli import build_parser
-from astro_dist.config import load_yaml
-from astro_dist.errors import AstroDistError
-from astro_dist.pipeline import Pipeline
-from astro_dist.slurm_commands import run_job
-from tests.toys import toy_pipeline
+from astro_dist.cluster.commands import run_job
+from astro_dist.engine.config import load_yaml
+from astro_dist.engine.errors import AstroDistError
+from astro_dist.runner import Runner
+from tests.toys import toy_runner
 
 
 def main(words):
     arguments = build_parser().parse_args(words)
-    pipeline = toy_pipeline(arguments.run, load_yaml(arguments.run / "config.yaml"))
-    pipeline = Pipeline(pipeline.root, pipeline.config, pipeline.known, arguments.stage)
+    runner = toy_runner(arguments.run, load_yaml(arguments.run / "config.yaml"))
+    runner = Runner(runner.root, runner.config, runner.known, arguments.stage)
     try:
-        return run_job(pipeline, arguments)
+        return run_job(runner, arguments)
     except AstroDistError as error:
         print(f"astro-dist: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from astro_dist import work
-from astro_dist.train import ranks, stages
-from astro_dist.train.config import AutoencoderConfig
+from astro_dist.engine import work
+from astro_dist.radio.config import AutoencoderConfig
+from astro_dist.train import ranks
+from astro_dist.train import stage as stages
 from tests.train.conftest import ToyReader, write_store
 
 SETTINGS = {"steps": 20, "batch_size": 4, "crop_pix": 32, "threads": 1, "precision": "no"}

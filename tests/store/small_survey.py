@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.config import Section
-from astro_dist.seeds import stream
+from astro_dist.engine.config import Section
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Run, for_stage
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, write_parquet
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.store.config import CutoutsConfig
-from astro_dist.work import Run, for_stage
 
 BEAM, PIXEL = Beam(6.0, 5.0, 30.0), Pixel(1.5, 1.5)
 RMS, BACKGROUND, CELL = np.float32(2e-4), np.float32(1e-5), 64

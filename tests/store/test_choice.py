@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.maps import open_maps

@@ -6,9 +6,9 @@ import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError, RecomputeError
-from astro_dist.files import tree_digests
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.files import tree_digests
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.windows import Window

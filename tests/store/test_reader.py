@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from astro_dist.errors import IntegrityError
+from astro_dist.engine.errors import IntegrityError
 from astro_dist.store.reader import StoreReader, group_by_survey
 from astro_dist.store.schema import SPLIT_NAMES
 from tests.store.test_schema import make_columns, make_store

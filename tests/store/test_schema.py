@@ -5,8 +5,8 @@ import pytest
 import xarray
 import zarr
 
-from astro_dist.errors import IntegrityError
-from astro_dist.files import tree_digests
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import tree_digests
 from astro_dist.store import schema
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store, read_attrs, read_columns
 from astro_dist.store.shards import write_shard

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from astro_dist.errors import IntegrityError
+from astro_dist.engine.errors import IntegrityError
 from astro_dist.store.schema import IMAGE, INSTANCES, MASK, VALID, publish_store
 from astro_dist.store.shards import (
     EMPTY,

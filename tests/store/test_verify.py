@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import encode_shard
 from astro_dist.store.verify import verify_store

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from astro_dist import work
+from astro_dist.engine import work
 from astro_dist.models import device
-from astro_dist.store.schema import COLUMNS, STACKS, publish_store
-from astro_dist.store.shards import write_shard
-from astro_dist.train import stages
-from astro_dist.train.config import (
+from astro_dist.radio.config import (
     AutoencoderConfig,
     ByolConfig,
     DiffusionConfig,
     MasksTrainingConfig,
     SegmenterConfig,
 )
+from astro_dist.store.schema import COLUMNS, STACKS, publish_store
+from astro_dist.store.shards import write_shard
+from astro_dist.train import stage as stages
 
 SIDE, RMS = 48, 2e-4
 SPLITS = ("train", "validation", "test", "guard")

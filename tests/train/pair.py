@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from astro_dist import work
-from astro_dist.errors import StoppedError
+from astro_dist.engine import work
+from astro_dist.engine.errors import StoppedError
+from astro_dist.engine.seeds import stream
 from astro_dist.models import device
 from astro_dist.models.autoencoder import build_autoencoder
-from astro_dist.seeds import stream
-from astro_dist.train import loop, stages
-from astro_dist.train.config import AutoencoderConfig, SegmenterConfig
+from astro_dist.radio.config import AutoencoderConfig, SegmenterConfig
+from astro_dist.train import loop
+from astro_dist.train import stage as stages
 from astro_dist.train.ranks import free_port
 from tests.train.conftest import SECTIONS, ToyReader, write_store
 

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from astro_dist.train.checkpoint import Checkpoints
-from astro_dist.train.stages import checkpoint_folder
+from astro_dist.train.stage import checkpoint_folder
 from tests.train import pair
 
 

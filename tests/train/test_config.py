@@ -1,8 +1,8 @@
 import pytest
 
-from astro_dist.config import validate
-from astro_dist.errors import ConfigError
-from astro_dist.train.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
+from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 
 
 def test_every_field_is_described():

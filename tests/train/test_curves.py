@@ -3,7 +3,7 @@ import json
 import pytest
 from accelerate import Accelerator
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.train.curves import Curves, start_trackers
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from astro_dist.train.ranks import free_port
-from astro_dist.train.stages import checkpoint_folder
+from astro_dist.train.stage import checkpoint_folder
 from tests.train import pair
 
 SOAK = pytest.mark.soak

@@ -4,9 +4,9 @@ import json
 import pytest
 import torch
 
-from astro_dist import work
-from astro_dist.errors import ConfigError, StoppedError
-from astro_dist.files import tree_digests
+from astro_dist.engine import work
+from astro_dist.engine.errors import ConfigError, StoppedError
+from astro_dist.engine.files import tree_digests
 from astro_dist.models.autoencoder import load_autoencoder
 from astro_dist.train import loop
 from astro_dist.train.checkpoint import Checkpoints

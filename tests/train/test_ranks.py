@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from astro_dist import errors, work
-from astro_dist.cluster.allocation import Allocation
-from astro_dist.processes import ALL_GPUS
-from astro_dist.stopping import END_AT, STOP_AT
+from astro_dist.engine import errors, work
+from astro_dist.engine.stopping import END_AT, STOP_AT
 from astro_dist.train import loop, ranks
+from astro_dist.workers.allocation import Allocation
+from astro_dist.workers.processes import ALL_GPUS
 
 
 def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from astro_dist.config import load_yaml
+from astro_dist.engine.config import load_yaml
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
 from astro_dist.models.masks import from_planes, mask_noise_shape, tell
+from astro_dist.radio.pipeline import resolve
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch, unstretch
-from astro_dist.stages import resolve
 from astro_dist.train.start import SHIPPED, find_start
 from tests.end_to_end.conftest import ROOT
 

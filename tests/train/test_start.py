@@ -1,9 +1,9 @@
 import pytest
 from safetensors.torch import load_file, save_file
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.models.autoencoder import load_autoencoder
-from astro_dist.stages import resolve
+from astro_dist.radio.pipeline import resolve
 from astro_dist.train.loop import train
 from astro_dist.train.start import find_start, start_files
 

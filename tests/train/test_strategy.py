@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from astro_dist.errors import ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.train import strategy
 from tests.train import pair
 

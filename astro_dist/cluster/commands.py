@@ -1,0 +1,77 @@
+"""The commands that speak with a Slurm cluster: submit, logs, cancel, and what a job itself runs."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
+from astro_dist.cluster.share import close_stage, do_share
+from astro_dist.cluster.sites import check_limits, load_site
+from astro_dist.cluster.slurm import TIME_UP, sbatch_text
+from astro_dist.cluster.submit import Chain, cancel_run, log_folder
+from astro_dist.engine.errors import ConfigError, TimeUpError
+from astro_dist.engine.progress import Display
+from astro_dist.engine.stopping import stop_on_signals
+from astro_dist.runner import Runner
+
+
+def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int:
+    """Queue a run as a cluster file says, or with ``dry`` only print the sbatch files."""
+    from astro_dist.radio.pipeline import STAGES
+
+    chain = Chain(runner, load_site(cluster, set(STAGES)), redo)
+    if dry:
+        for job in chain.preview():
+            print(f"==> {job.script} <==\n{sbatch_text(chain.site, job, chain.logs)}")
+        return 0
+    lines = chain.submit(Display())
+    print("\n".join(lines) if lines else "everything is done already")
+    print(f"`astro-dist status {chain.root}` says how far it is; the same command queues what is missing")
+    return 0
+
+
+def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
+    """Return what a run would cost on a cluster; `ConfigError` when that is more than its limits allow."""
+    from astro_dist.radio.pipeline import STAGES
+
+    site = load_site(cluster, set(STAGES))
+    check_limits(site, [stage.name for stage in runner.stages])
+    costs = estimate_costs(runner, site)
+    check_costs(costs, site)
+    return cost_lines(costs, site)
+
+
+def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
+    """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
+    try:
+        with stop_on_signals():
+            if arguments.share:
+                number, parts = (int(os.environ[f"SLURM_ARRAY_TASK_{what}"]) for what in ("ID", "COUNT"))
+                do_share(runner, arguments.stage, number, parts, Display())
+            else:
+                close_stage(runner, arguments.redo, arguments.begin, Display())
+    except TimeUpError as error:
+        print(f"astro-dist: {error}", file=sys.stderr)
+        return TIME_UP
+    return 0
+
+
+def show_logs(root: Path, stage: str | None, count: int) -> int:
+    """Print the last lines of what the jobs of a run have printed, the newest at the end."""
+    paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
+    if not paths:
+        raise ConfigError(
+            f"no job of {root} has printed anything yet; `astro-dist status {root}` says what is in the queue"
+        )
+    for path in paths:
+        last = path.read_text(errors="replace").splitlines()[-count:]
+        print("\n".join([f"==> {path} <==", *last]))
+    return 0
+
+
+def cancel(root: Path) -> int:
+    """Take every job of a run out of the queue."""
+    ids = cancel_run(root)
+    print(f"cancelled: {', '.join(ids)}" if ids else f"no job of {root} is in the queue")
+    return 0

@@ -1,0 +1,148 @@
+"""How far a run is, seen from another shell: from its ledger and its journal, touching nothing."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from astro_dist.cluster.slurm import Queued, script_name
+from astro_dist.cluster.submit import Queue, log_folder, queue_of
+from astro_dist.engine.errors import AstroDistError, ConfigError
+from astro_dist.engine.files import find_owner
+from astro_dist.engine.journal import read_journal
+from astro_dist.engine.progress import read_progress
+from astro_dist.engine.work import for_stage
+from astro_dist.runner import Runner, StageState
+
+WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
+INDENT = " " * 13
+
+
+@dataclass
+class WorkerFigures:
+    """What one worker has done of a stage since the stage was begun last."""
+
+    name: str
+    host: str
+    tasks: int = 0
+    seconds: float = 0.0
+    now: str = ""
+    since: float = 0.0
+
+    @property
+    def tasks_per_s(self) -> float:
+        """Tasks per second of work, 0 before the first one ended."""
+        return self.tasks / self.seconds if self.seconds else 0.0
+
+
+def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) -> list[WorkerFigures]:
+    """Return the figures of every worker since the last driver began the stage."""
+    mine = [e for e in events if e.get("stage") == stage and e.get("fingerprint") == fingerprint]
+    begins = [i for i, event in enumerate(mine) if event["event"] == "begin"]
+    workers: dict[tuple[str, str], WorkerFigures] = {}
+    for event in mine[begins[-1] :] if begins else mine:
+        if event["event"] not in ("open", "start", "done"):
+            continue
+        key = (event["host"], event["who"])
+        worker = workers.setdefault(key, WorkerFigures(event["who"], event["host"]))
+        worker.now, worker.since = event.get("task", ""), event["time"]
+        if event["event"] == "done":
+            worker.tasks, worker.seconds, worker.now = worker.tasks + 1, worker.seconds + event["seconds"], ""
+    return [workers[key] for key in sorted(workers)]
+
+
+def status_lines(runner: Runner) -> list[str]:
+    """Return what `astro-dist status` prints."""
+    owner, events = find_owner(runner.root), read_journal(runner.root)
+    jobs: Queue = {}
+    try:
+        jobs = queue_of(runner.root)
+        idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
+    except ConfigError as error:
+        # All else can be told without Slurm.
+        idle = f"nothing is running on this machine, and of the queue nothing is known: {error}"
+    running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
+    lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
+    states = runner.states()
+    if not (owner or jobs) and any(state.status != "done" for state in states):
+        lines += _last_words(log_folder(runner.root))
+    for state in states:
+        if state.status == "todo" or (running and _is_replaced(runner, state, events)):
+            lines += _stage_lines(runner, state, events, running)
+        else:
+            lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
+        names = [script_name(state.stage.name, shared) for shared in (True, False)]
+        lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
+    return lines + [f"{name}: {path}" for name, path in runner.results().items()]
+
+
+def _job_lines(rows: list[Queued]) -> list[str]:
+    """Return a line for each job and state: on which nodes, or why it waits and until when."""
+    groups: dict[tuple[str, str], list[Queued]] = {}
+    for row in rows:
+        groups.setdefault((row.id, row.state), []).append(row)
+    lines = []
+    for (job, state), same in groups.items():
+        several = ",".join(row.element for row in same if row.element != "N/A")
+        where = ", ".join(sorted({row.nodes for row in same if row.nodes}))
+        why = f"{same[0].reason}, expected {same[0].start}" if state == "PENDING" else where
+        lines.append(f"job {job}{f'[{several}]' if several else ''} {state.lower()} ({why})")
+    return lines
+
+
+def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]) -> bool:
+    """Tell whether the product of a stage is being made anew while the old one is still in its place."""
+    begins = [e for e in events if e["event"] == "begin" and e["stage"] == state.stage.name]
+    if state.status == "after" or not begins or begins[-1]["fingerprint"] != state.fingerprint:
+        return False
+    done, total = _count_tasks(runner, state)
+    return state.status == "changed" or done < total
+
+
+def _count_tasks(runner: Runner, state: StageState) -> tuple[int, int]:
+    """Return how many tasks of a stage are done, and how many there are; 0 where nobody can tell yet."""
+    run = for_stage(runner.run, state.stage, state.fingerprint)
+    results = runner.ledger.results(state.stage.name, state.fingerprint)
+    try:
+        return len(results), len(state.stage.plan(run, results))
+    except AstroDistError:
+        return len(results), 0
+
+
+def _stage_lines(runner: Runner, state: StageState, events: list[dict[str, Any]], running: bool) -> list[str]:
+    stage, (done, total) = state.stage, _count_tasks(runner, state)
+    workers = measure_workers(events, stage.name, state.fingerprint) if running else []
+    rate = sum(worker.tasks_per_s for worker in workers)
+    text = f"{stage.name:<12} {done} of {total or '?'} tasks done"
+    if rate:
+        text += f", {rate:.3g} per s, about {_duration((total - done) / rate)} left"
+    lines = [text]
+    for worker in workers:
+        doing = f", {worker.now} for {_duration(time.time() - worker.since)}" if worker.now else ""
+        speed = f" ({worker.tasks_per_s:.3g} per s)" if worker.tasks else ""
+        lines.append(f"{INDENT}worker {worker.name} on {worker.host}: {worker.tasks} tasks{speed}{doing}")
+    notes = read_progress(runner.root / "logs" / "progress", stage.name)
+    return lines + [f"{INDENT}{_progress_text(note)}" for note in notes]
+
+
+def _progress_text(note: dict[str, Any]) -> str:
+    text = f"{note['task']}: {note['done']:g} of {note['total']:g}"
+    if not note.get("per_s"):
+        return text
+    left_s = (note["total"] - note["done"]) / note["per_s"]
+    return f"{text}, {note['per_s']:.3g} per s, about {_duration(left_s)} left"
+
+
+def _last_words(logs: Path) -> list[str]:
+    """Return what the last job that did not end well said at its end: why there are no more, it may be."""
+    for path in sorted(logs.glob("*.out"), key=lambda path: path.stat().st_mtime, reverse=True):
+        words = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        if words and not words[-1].startswith('{"event": "end"'):
+            return [f"a job ended with: {words[-1]} ({path.name})"]
+    return []
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,232 @@
+"""A run as a chain of Slurm jobs: what to submit, what is in the queue already, what becomes of it.
+
+Per stage there is one job, which is the ordinary local command for that stage; where a site asks for
+several workers an array goes before it, and the job then does what the array left and publishes.
+Every job starts after the one before it ended well. What is still to come is asked of the queue.
+"""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from astro_dist.cluster.costs import check_costs, estimate_costs
+from astro_dist.cluster.sites import Site, check_limits, check_shared
+from astro_dist.cluster.slurm import (
+    Job,
+    Queued,
+    cancel,
+    check_cluster,
+    read_queue,
+    read_settled_queue,
+    script_name,
+    submit,
+    try_submission,
+)
+from astro_dist.engine.config import differences, load_yaml
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import lock_folder
+from astro_dist.engine.progress import Display
+from astro_dist.engine.work import Stage
+from astro_dist.runner import Runner
+
+Queue = dict[str, list[Queued]]
+
+
+def log_folder(root: Path) -> Path:
+    """Return the one folder with everything that jobs print."""
+    return root / "logs" / "slurm"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The jobs of a run: which stages they are for, and how a site wants them."""
+
+    runner: Runner
+    site: Site
+    redo: Sequence[str] = ()
+
+    @property
+    def root(self) -> Path:
+        return self.runner.root
+
+    @property
+    def logs(self) -> Path:
+        return log_folder(self.root)
+
+    def jobs(self, stages: Sequence[Stage], place: int, after: str | None) -> tuple[Job | None, Job]:
+        """Return the array, if there is to be one, and the job that ends a stage of the chain."""
+        stage, asked = stages[place], self.site.of(stages[place].name)
+        following = stages[place + 1].name if place + 1 < len(stages) else None
+        begin = ["--begin", following] if following and self.is_shared(following) else []
+        redo = [word for name in self.redo for word in ("--redo", name)]
+        base = ("job", str(self.root), "--stage", stage.name)
+        name = f"{self.runner.config.name}-{stage.name}"
+        closing = Job(name, stage.name, (*base, *redo, *begin), asked, after=after)
+        if not self.is_shared(stage.name):
+            return None, closing
+        return Job(name, stage.name, (*base, "--share"), asked, asked.workers, after), closing
+
+    def is_shared(self, stage: str) -> bool:
+        """Tell whether several jobs share the tasks of a stage."""
+        asked = self.site.of(stage)
+        return asked.workers > 1 and asked.nodes == 1
+
+    def stages(self) -> list[Stage]:
+        """Return the stages that are not done yet."""
+        return [state.stage for state in self.runner.states() if state.status != "done"]
+
+    def submit(self, display: Display) -> list[str]:
+        """Queue what is neither done nor queued; return a line for each stage.
+
+        Raises
+        ------
+        ConfigError
+            Whatever a local run would refuse, and what Slurm or the site does not allow. Nothing is
+            queued then.
+        """
+        self.check()
+        if queue := settled_queue_of(self.root):
+            self._refuse_others(queue)
+        else:
+            with self.runner.opened(display, self.redo):
+                stages = self.stages()
+                if stages and self.is_shared(stages[0].name):
+                    self.runner.begin(stages[0])
+        with lock_folder(self.logs):
+            return self._queue(self.stages(), queue_of(self.root))
+
+    def check(self) -> None:
+        """Refuse what the site or Slurm would not take, before anything is written."""
+        check_shared(self.root, self.site)
+        names = [stage.name for stage in self.runner.stages]
+        check_limits(self.site, names)
+        check_costs(estimate_costs(self.runner, self.site), self.site)
+        for stage in self.runner.stages:
+            self._check_ranks(stage.name)
+            self._check_machine(stage)
+        check_cluster({name: self.site.of(name) for name in names})
+        for asked in dict.fromkeys(self.site.of(name) for name in names):
+            array = asked.workers if asked.workers > 1 else None
+            try_submission(self.site, Job("test", "test", (), asked, array), self.root)
+
+    def _check_ranks(self, stage: str) -> None:
+        """Refuse a training whose ranks do not fit the nodes and GPUs of its job."""
+        asked, ranks = self.site.of(stage), getattr(getattr(self.runner.config, stage, None), "ranks", None)
+        if ranks is None:
+            return
+        gpus = asked.nodes * asked.gpus
+        if ranks % asked.nodes or (gpus and ranks > gpus):
+            raise ConfigError(
+                f"{stage}: {stage}.ranks is {ranks} and its job has {asked.nodes} nodes with {asked.gpus} "
+                "GPUs each; give as many ranks as there are GPUs, or one on each node"
+            )
+
+    def _check_machine(self, stage: Stage) -> None:
+        """Refuse more GPUs than the jobs of a stage that wants them will have."""
+        machine, asked = self.runner.config.machine, self.site.of(stage.name)
+        if stage.gpu and not machine.fake_gpus and (machine.gpus or 0) > asked.nodes * asked.gpus:
+            raise ConfigError(
+                f"machine.gpus: {machine.gpus} asked for and the jobs of {stage.name} have "
+                f"{asked.nodes * asked.gpus}; lower it, leave it out to use what is there, or mend the "
+                "cluster file"
+            )
+
+    def _queue(self, stages: Sequence[Stage], queue: Queue) -> list[str]:
+        """Submit the stages from the first one on whose last job is not in the queue."""
+        lines, kept, after = [], 0, None
+        while kept < len(stages) and (rows := queue.get(script_name(stages[kept].name))):
+            after = rows[0].id
+            lines.append(f"{stages[kept].name:<12} is queued already, as it was asked for then: job {after}")
+            kept += 1
+        doomed = [script_name(stage.name, shared) for stage in stages[kept:] for shared in (True, False)]
+        cancel(sorted({row.id for script in doomed for row in queue.get(script, [])}))
+        new: list[str] = []
+        try:
+            for place in range(kept, len(stages)):
+                array, closing = self.jobs(stages, place, after)
+                workers = ""
+                if array is not None:
+                    new.append(submit(self.site, array, self.logs))
+                    closing = replace(closing, after_any=new[-1])
+                    workers = f"{array.array} workers as job {new[-1]}, then "
+                new.append(after := submit(self.site, closing, self.logs))
+                lines.append(f"{closing.stage:<12} {workers}job {after}")
+        except BaseException:
+            # Half a chain would run to where it breaks.
+            cancel(new)
+            raise
+        return lines
+
+    def _refuse_others(self, queue: Queue) -> None:
+        """Refuse to queue beside jobs of other stages, or of other settings."""
+        own = {script_name(s.name, shared) for s in self.runner.stages for shared in (True, False)}
+        if others := sorted({name.rpartition("-")[0] for name in queue.keys() - own}):
+            raise ConfigError(
+                f"jobs of this run for {', '.join(others)} are in the queue; wait for them, ask for all "
+                f"stages together (run --to), or take them out first: astro-dist cancel {self.root}"
+            )
+        there = load_yaml(self.root / "config.yaml")
+        changes = differences(there, self.runner.config.model_dump(mode="json"))
+        if changes or self.redo:
+            what = f"other settings ({'; '.join(changes[:3])})" if changes else "--redo"
+            raise ConfigError(
+                f"jobs of this run are in the queue and you ask for {what}; wait for them, or take them out "
+                f"first: astro-dist cancel {self.root}"
+            )
+
+    def preview(self) -> Iterable[Job]:
+        """Yield all that would be submitted; nothing is written."""
+        self.runner.permit(self.redo)
+        stages, after = self.stages(), None
+        for place, stage in enumerate(stages):
+            array, closing = self.jobs(stages, place, after)
+            if array is not None:
+                yield array
+                closing = replace(closing, after_any="<id of the workers>")
+            yield closing
+            after = f"<id of the {stage.name} job>"
+
+
+def queue_of(root: Path) -> Queue:
+    """Return what the queue holds of a run, by sbatch file; empty where nothing was ever submitted."""
+    logs = log_folder(root.resolve())
+    return read_queue(logs) if logs.exists() else {}
+
+
+def settled_queue_of(root: Path) -> Queue:
+    """Return the queue of a run as `queue_of`, once none of its jobs is just ending."""
+    logs = log_folder(root.resolve())
+    return read_settled_queue(logs) if logs.exists() else {}
+
+
+def refuse_while_queued(root: Path) -> None:
+    """Refuse work on a run directory that jobs in the queue are for; they would do it twice or disagree.
+
+    A machine without Slurm knows of no queue.
+    """
+    if shutil.which("squeue") is None:
+        return
+    try:
+        queue = queue_of(root)
+    except ConfigError as error:
+        raise ConfigError(
+            f"nobody knows whether jobs of {root} are in the queue: {error}; if you know of none, "
+            f"remove {log_folder(root)}"
+        ) from None
+    queue = queue and settled_queue_of(root)
+    ids = sorted({row.id for rows in queue.values() for row in rows}, key=int)
+    if ids:
+        raise ConfigError(
+            f"jobs of {root} are in the queue ({', '.join(ids)}); wait for them, or take them out first: "
+            f"astro-dist cancel {root}"
+        )
+
+
+def cancel_run(root: Path) -> list[str]:
+    """Take every job of a run out of the queue; return their ids."""
+    if not (root / "config.yaml").exists():
+        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+    ids = sorted({row.id for rows in queue_of(root).values() for row in rows if not row.ending}, key=int)
+    cancel(ids)
+    return ids

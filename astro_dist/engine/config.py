@@ -1,0 +1,160 @@
+"""From YAML to a frozen, checked configuration, and from that to fingerprints.
+
+A section lives beside the code that obeys it and derives from `Section`: unknown keys are refused
+with the nearest valid one, every field has a one-sentence description and a default.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import digest_text
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    unmarked: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change no byte of what is made, and therefore no fingerprint."""
+
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key given twice is an error instead of a silent override."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        doubled = sorted({str(k) for k in keys if keys.count(k) > 1})
+        if doubled:
+            raise ConfigError(f"the key {doubled[0]!r} is given twice in line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """Parse YAML text; ``origin`` names it in the error."""
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid"
+        raise ConfigError(f"{origin}: this is not valid YAML{where}: {problem}") from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration file as a plain mapping."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no configuration file {path}; `astro-dist init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from None
+    value = parse_yaml(text, str(path))
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected `key: value` lines, found a {type(value).__name__}")
+    return value
+
+
+def apply_set(tree: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Return a copy of ``tree`` with one ``a.b=value`` applied; the value is read as YAML."""
+    name, equals, text = assignment.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {assignment!r}: write it as section.key=value")
+    value = parse_yaml(text, f"--set {name}")
+    result = dict(tree)
+    node = result
+    for part in parts[:-1]:
+        child = node.get(part)
+        if child is not None and not isinstance(child, dict):
+            raise ConfigError(f"--set {name}: {part!r} is a value, not a section")
+        node[part] = dict(child or {})
+        node = node[part]
+    node[parts[-1]] = value
+    return result
+
+
+def validate(model: type[AnySection], tree: Mapping[str, Any]) -> AnySection:
+    """Check a mapping against a section and return it frozen, or say in one line what is wrong."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_describe(model, error)) from None
+
+
+def fingerprint(value: Any) -> str:
+    """Return the sha256 of a JSON-able value in canonical form."""
+    return digest_text(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Describe where two nested mappings differ, as ``a.b: 1 -> 2``."""
+    lines = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a} -> {b}")
+    return lines
+
+
+def describe(section: Section, indent: str = "") -> str:
+    """Write a section as YAML with every field, its default and the sentence that explains it."""
+    lines = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        lines += [f"{indent}# {line}" for line in (field.description or "").split("\n") if line]
+        if isinstance(value, Section):
+            lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
+        else:
+            plain = json.loads(section.model_dump_json(include={name}))[name]
+            text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+            lines.append(f"{indent}{name}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """Return a hint that names the nearest valid word, and all of them when they are few."""
+    choices = sorted(valid)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}valid here: {', '.join(choices)}"
+
+
+def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Follow a path of field names down to the section that owns its last part."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        field = current.model_fields.get(str(part)) if current is not None else None
+        if field is None:
+            continue
+        kinds = [field.annotation, *get_args(field.annotation)]
+        current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+    return current
+
+
+def _describe(model: type[BaseModel], error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"]) or "configuration"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        owner = _section_at(model, first["loc"][:-1])
+        valid = owner.model_fields if owner is not None else {}
+        return f"unknown key {path!r}: {nearest(str(first['loc'][-1]), valid)}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    return f"{path}: {message}{shown}{more}"

@@ -1,0 +1,178 @@
+"""What people see of a run: a live display on a terminal, JSON lines elsewhere.
+
+Everything goes to standard error; standard output is for results. The figures come from the tasks
+that end and from the small progress files that long tasks write, so any executor is shown alike.
+"""
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from astro_dist.engine.work import Estimate, Run, Stage, Task
+
+LINE_EVERY_S = 10.0
+
+
+class Display:
+    """Shows plans and progress; ``sink`` and ``live`` are chosen from the terminal by default."""
+
+    def __init__(self, live: bool | None = None) -> None:
+        self.live = sys.stderr.isatty() if live is None else live
+        self.name, self.finished, self.total, self.before = "", 0, 0, 0
+        self.started = self.last_line = 0.0
+        self.bar: Any = None
+
+    def plan(self, rows: list[tuple[Stage, str, Estimate]]) -> None:
+        """Say what is about to happen and what it costs at most."""
+        todo = [row for row in rows if row[1] != "done"]
+        total = sum(estimate.bytes for _, _, estimate in todo)
+        if self.live:
+            for line in plan_lines(rows):
+                self.note(line)
+        self._line("plan", stages=[stage.name for stage, _, _ in todo], disk_bytes=total)
+
+    def note(self, text: str) -> None:
+        """Show one line of plain text."""
+        if self.live:
+            self._print(text)
+        else:
+            self._line("note", text=text)
+
+    def skipped(self, stage: Stage) -> None:
+        """Say that a stage is already done."""
+        if self.live:
+            self._print(f"  {stage.name:<12} already done")
+        self._line("skipped", stage=stage.name)
+
+    @contextlib.contextmanager
+    def stage(self, stage: Stage, run: Run) -> Iterator[None]:
+        """Show one stage from its start to its end."""
+        self.name, self.started, self.finished, self.total = stage.name, time.monotonic(), 0, 0
+        self._line("start", stage=stage.name)
+        stop = threading.Event()
+        folder = run.root / "logs" / "progress"
+        watcher = threading.Thread(target=self._watch, args=(folder, stop), daemon=True)
+        with self._bar():
+            watcher.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                watcher.join()
+        seconds = time.monotonic() - self.started
+        if self.live:
+            self._print(f"  {stage.name:<12} done in {seconds:.1f} s")
+        self._line("end", stage=stage.name, seconds=round(seconds, 2))
+
+    def tasks(self, stage: Stage, done: int, total: int) -> None:
+        """Say how many tasks a round has."""
+        # What was done when the stage began says nothing about the rate.
+        self.before = self.before if self.total else done
+        self.finished, self.total = done, total
+
+    def done(self, task: Task, result: dict[str, Any]) -> None:
+        """Count one finished task."""
+        self.finished += 1
+
+    @contextlib.contextmanager
+    def _bar(self) -> Iterator[None]:
+        if not self.live:
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("  {task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            self.bar = (progress, progress.add_task(self.name, total=None, note=""))
+            try:
+                yield
+            finally:
+                self.bar = None
+
+    def _watch(self, folder: Path, stop: threading.Event) -> None:
+        while not stop.wait(0.5):
+            inside = read_progress(folder, self.name)
+            fraction = sum(note["done"] / note["total"] for note in inside if note["done"] < note["total"])
+            rate = (self.finished - self.before) / max(1e-9, time.monotonic() - self.started)
+            rate += sum(n.get("per_s", 0.0) / n["total"] for n in inside if n["done"] < n["total"])
+            if self.bar is not None:
+                progress, row = self.bar
+                speed = f"{rate:.3g}/s " if self.finished > self.before else ""
+                text = f"{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
+                total = self.total or None
+                progress.update(row, completed=self.finished + fraction, total=total, note=text)
+            elif time.monotonic() - self.last_line > LINE_EVERY_S:
+                self.last_line = time.monotonic()
+                left = self.total - self.finished - fraction
+                self._line(
+                    "progress",
+                    stage=self.name,
+                    done=round(self.finished + fraction, 3),
+                    total=self.total,
+                    seconds=round(self.last_line - self.started, 1),
+                    tasks_per_s=float(f"{rate:.3g}"),
+                    remaining_s=round(left / rate, 1) if rate > 0 else None,
+                )
+
+    def _print(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar[0].console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _line(self, event: str, **facts: Any) -> None:
+        if not self.live:
+            print(json.dumps({"event": event, **facts}), file=sys.stderr, flush=True)
+
+
+def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
+    """Return what the long tasks of a stage last said of themselves."""
+    notes = []
+    for path in sorted(folder.glob(f"{stage}-*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            notes.append(json.loads(path.read_text()))
+    return notes
+
+
+def _facts_text(notes: list[dict[str, Any]]) -> str:
+    """Return the first two figures of the last note; more would leave no room for the bar."""
+    plain = {"stage", "task", "done", "total", "time", "per_s"}
+    shown = [
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for note in notes[-1:]
+        for key, value in note.items()
+        if key not in plain
+    ]
+    return " ".join(shown[:2])
+
+
+def plan_lines(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:
+    """Return the plan as a table of plain lines; upper bounds are marked ``<=``."""
+    titles = f"{'tasks':>7} {'files':>7} {'disk GB':>9} {'memory GB':>10} {'core min':>9}"
+    lines = [f"  {'stage':<12} {'status':<8} {titles}"]
+    for stage, status, cost in rows:
+        mark = "" if cost.exact else "<="
+        lines.append(
+            f"  {stage.name:<12} {status:<8} {mark + str(cost.tasks):>7} {mark + str(cost.files):>7} "
+            f"{mark + format(cost.bytes / 1e9, '.2f'):>9} {cost.memory_bytes / 1e9:>10.2f} "
+            f"{cost.cpu_s / 60:>9.1f}"
+        )
+    todo = [cost for _, status, cost in rows if status != "done"]
+    lines.append(
+        f"  still to do: up to {sum(c.bytes for c in todo) / 1e9:.2f} GB of disk, "
+        f"{max((c.memory_bytes for c in todo), default=0) / 1e9:.2f} GB of memory per process, "
+        f"about {sum(c.cpu_s for c in todo) / 60:.0f} core minutes"
+    )
+    return lines

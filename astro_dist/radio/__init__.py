@@ -1,0 +1,1 @@
+"""The pipeline of radio maps: its stages, its configuration and its trainings."""

@@ -1,0 +1,119 @@
+"""Training of the network that draws masks: its samples, its loss, its folder.
+
+Shape letters: as in `astro_dist.models.masks`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from astro_dist.engine.seeds import stream
+from astro_dist.models.conditions import NUM_CLASSES
+from astro_dist.models.masks import (
+    build_mask_denoiser,
+    build_mask_scheduler,
+    count_objects,
+    fold,
+    mask_noise_shape,
+    tell,
+    to_planes,
+)
+from astro_dist.models.presets import LATENT_FACTOR
+from astro_dist.radio.cards import write_masks_card
+from astro_dist.radio.config import MasksTrainingConfig
+from astro_dist.radio.samples import GOLDEN_RATIO, Image, TrainingData
+from astro_dist.sky.beams import apply_symmetry
+from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
+
+LEAST_VARIANCE = 0.05
+READ_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class MaskBatch:
+    """Planes of masks (B, K, S, S), what is told of them (B, T), noise and time as in `Batch`."""
+
+    planes_BKSS: Image
+    told_BT: Image
+    noise_BChw: Image
+    time_B: Image
+
+
+class MaskData(TrainingData):
+    """Masks of real cutouts, turned; the classes take turns, each with cutouts that have an object of it.
+
+    Told how many objects there are, the network learns each mixture by itself, so that the mixture it is
+    trained on may be another than the sky's; of rare classes it would learn next to nothing.
+    """
+
+    @cached_property
+    def pools(self) -> list[NDArray[np.int64]]:
+        """The cutouts with an object of a class, for each class there is; all of them where there is none."""
+        parts = np.array_split(self.chosen, math.ceil(len(self.chosen) / READ_AT_ONCE))
+        masks = (mask for part in parts for mask in self.reader.read("mask", part))
+        has = np.array([np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:] > 0 for mask in masks])
+        return [self.chosen[each] for each in has.T if each.any()] or [self.chosen]
+
+    def batch(self, first: int, count: int) -> MaskBatch:  # type: ignore[override]
+        """Return samples ``first`` to ``first + count - 1``."""
+        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        numbered = enumerate(streams, start=first)
+        indices = [int(rng.choice(self.pools[n % len(self.pools)])) for n, rng in numbered]
+        cutouts = self._read(indices)
+        shape = mask_noise_shape(self.config.crop_pix)
+        planes, counts, noise = [], [], []
+        for index, rng in zip(indices, streams, strict=True):
+            mask, instances = self._turn(cutouts[index], rng)
+            planes.append(to_planes(mask, instances))
+            counts.append(count_objects(mask, instances))
+            noise.append(rng.standard_normal(shape, np.float32))
+        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
+        told = tell(np.array(counts), self.facts[indices])
+        return MaskBatch(np.stack(planes), told, np.stack(noise), time_B)
+
+    def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
+        crop, turn = self._choose_crop(cutout, rng), int(rng.choice(cutout.symmetries))
+        mask, instances = (apply_symmetry(plane[crop], turn) for plane in (cutout.mask, cutout.instances))
+        return mask, instances
+
+
+class MasksObjective:
+    """Mean squared error of the planes, weighted as that of their velocity is.
+
+    Objects weigh no more than empty sky: where it is open whether there is one, a network that is asked to
+    get objects right would say that there is.
+    """
+
+    def __init__(self, config: MasksTrainingConfig, device: str) -> None:
+        self.config = config
+        self.network: Any = build_mask_denoiser(config.preset)
+        self.scheduler = build_mask_scheduler()
+        self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
+
+    def loss(self, network: nn.Module, batch: MaskBatch, device: str) -> tuple[torch.Tensor, Figures]:
+        tensors = to_tensors(batch, device)
+        clean_BChw = fold(tensors["planes_BKSS"])
+        noisy_BChw, timestep_B, wanted = add_noise(
+            self.scheduler, self.alpha_bar_T, clean_BChw, tensors["noise_BChw"], tensors["time_B"]
+        )
+        # An error of the velocity is one of the planes over the noise: eq. 9 of Salimans & Ho 2022.
+        variance_B11 = (1 - self.alpha_bar_T[timestep_B]).clamp(min=LEAST_VARIANCE)[:, None, None]
+        output_BChw = network(noisy_BChw, timestep_B, tensors["told_BT"])
+        error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
+        near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
+        near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
+        return error_Bhw.mean(), {"mask_loss": mean_inside(error_Bhw, near_Bhw)}
+
+    def publish(self, folder: Path, batches: list[MaskBatch], device: str) -> dict[str, Any]:
+        self.network.save_pretrained(folder, safe_serialization=True)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        write_masks_card(folder, self.config)
+        return {}

@@ -1,0 +1,298 @@
+"""Training samples that belong to an index: crop, turn, conditions and noise of sample n.
+
+``TrainingData.batch(first, count)`` reads a store of cutouts in one batch per array and returns what
+both objectives need. Sample n is a function of ``(seed, stage, split, n)`` and the store, so a resumed
+training sees the same order, and ranks share a batch without talking to each other.
+
+Shape letters: B batch, S side of a crop in pixels, C h w latent.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.seeds import stream
+from astro_dist.models.planes import background_planes, paint_peaks, source_taper
+from astro_dist.models.presets import LATENT_FACTOR
+from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
+from astro_dist.sky.stretch import stretch
+from astro_dist.store.facts import describe_cutouts
+from astro_dist.store.reader import group_by_survey
+from astro_dist.train.config import TrainingConfig
+
+Image = NDArray[np.float32]
+GOLDEN_RATIO = 0.6180339887498949
+KEPT_BYTES = 10**9
+"""Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""
+BYTES_PER_PIXEL = 10
+
+
+class Reader(Protocol):
+    """What is needed of `astro_dist.store.reader.StoreReader`."""
+
+    attrs: dict[str, Any]
+    columns: dict[str, NDArray[Any]]
+
+    def read(self, array: str, indices: Sequence[int]) -> NDArray[Any]:
+        """Return the images of one array at ``indices``."""
+        ...
+
+    def select(self, split: str) -> NDArray[np.int64]:
+        """Return the positions of the good cutouts of a split."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of samples; all arrays start with axis B.
+
+    Attributes
+    ----------
+    full_BSS, source_BSS
+        The crop in network range with its noise, and with the sky under a taper of its objects.
+    mask_BSS, peak_BSS, background_B2SS
+        Its conditions, see `astro_dist.models.conditions`.
+    noise_BChw, time_B
+        Standard normal noise and a number in [0, 1), evenly spread over consecutive samples.
+    facts_BF
+        Beam, noise and survey, see `astro_dist.store.facts`.
+    chance_B4
+        Uniform numbers that decide what is dropped of a sample.
+    whole_BSS, origin_B4
+        Only for `latents`: the target's whole cutout, turned as the crop is, and for each sample cutout,
+        turn and where in that latent the crop begins.
+    """
+
+    full_BSS: Image
+    source_BSS: Image
+    mask_BSS: NDArray[np.uint8]
+    peak_BSS: Image
+    background_B2SS: Image
+    noise_BChw: Image
+    facts_BF: Image
+    time_B: Image
+    chance_B4: Image
+    whole_BSS: Image | None = None
+    origin_B4: NDArray[np.int64] | None = None
+
+
+class Cutout:
+    """One cutout as it is kept: its image, and its objects as lists of pixels, made when first asked for.
+
+    Attributes
+    ----------
+    snr, u
+        (H, W) in units of the noise, 0 where there are no data, and in network range.
+    mask, valid
+        (H, W); one shared array where all pixels are valid.
+    places
+        Where objects are, as positions in the flat mask.
+    symmetries
+        Turns that leave its beam as it is.
+    """
+
+    def __init__(
+        self,
+        snr: Image,
+        mask: NDArray[np.uint8],
+        instances: NDArray[np.uint16],
+        beam: tuple[float, tuple[int, ...]],
+        kind: str,
+    ) -> None:
+        valid = np.isfinite(snr)
+        self.valid = np.broadcast_to(np.True_, snr.shape) if valid.all() else valid
+        self.snr, self.kind = np.where(valid, snr, np.float32(0.0)), kind
+        self.u, self.mask = stretch(self.snr, 0.0, 1.0, kind), mask
+        self.fwhm_pix, self.symmetries = beam
+        self.places = np.flatnonzero(instances).astype(np.int32)
+        self._numbers = instances.flat[self.places]
+
+    @property
+    def instances(self) -> NDArray[np.uint16]:
+        """Object per pixel, 0 = none (H, W)."""
+        instances = np.zeros(self.mask.shape, np.uint16)
+        instances.flat[self.places] = self._numbers
+        return instances
+
+    def paint(self) -> tuple[Image, Image]:
+        """Return the sky under a taper of its objects, in network range, and their peaks, each (H, W)."""
+        near, source, peak = self._near
+        planes = np.zeros((2, *self.mask.shape), np.float32)
+        planes[0] = stretch(0.0, 0.0, 1.0, self.kind)
+        planes[0].flat[near], planes[1].flat[near] = source, peak
+        return planes[0], planes[1]
+
+    @functools.cached_property
+    def _near(self) -> tuple[NDArray[np.int32], Image, Image]:
+        """Pixels under the taper, and what both planes are there."""
+        taper = source_taper(self.mask, self.fwhm_pix)
+        near = np.flatnonzero(taper).astype(np.int32)
+        source = stretch(self.snr.flat[near] * taper.flat[near], 0.0, 1.0, self.kind)
+        return near, source, paint_peaks(self.u, self.instances).flat[near]
+
+
+_symmetries = functools.lru_cache(symmetries)
+
+
+class TrainingData:
+    """Samples of one split of a store of cutouts.
+
+    Parameters
+    ----------
+    reader : Reader
+        An open store of cutouts.
+    config : TrainingConfig
+        Crop size and how many crops must show an object.
+    key : tuple
+        Seed and name of the training; with the split and the index it makes a sample.
+    latent_channels : int
+        C of the noise.
+    own_background : float
+        Fraction of the backgrounds that are the crop's own sky.
+
+    Raises
+    ------
+    ConfigError
+        When the split is empty or the crops are larger than the cutouts.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        config: TrainingConfig,
+        key: tuple[int, str],
+        latent_channels: int,
+        split: str = "train",
+        own_background: float = 0.5,
+    ) -> None:
+        self.reader, self.config, self.key = reader, config, (*key, split)
+        self.latent_channels, self.own_background = latent_channels, own_background
+        self.chosen = reader.select(split)
+        self.kind = str(reader.attrs.get("stretch", "asinh"))
+        size_pix = int(reader.attrs["size_pix"])
+        self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
+        self.kept: dict[int, Cutout] = {}
+        self.room = KEPT_BYTES // (BYTES_PER_PIXEL * size_pix**2)
+        if config.crop_pix > size_pix:
+            raise ConfigError(
+                f"crop_pix {config.crop_pix} is larger than the cutouts of {size_pix} pixels; make it smaller"
+            )
+        if len(self.chosen) == 0:
+            raise ConfigError(
+                f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; "
+                "cut more of them, or give maps with more sky"
+            )
+        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
+        self.facts = describe_cutouts(reader.attrs, reader.columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "kept": {}}
+
+    def batch(self, first: int, count: int) -> Batch:
+        """Return samples ``first`` to ``first + count - 1``."""
+        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        own = [int(rng.choice(self.chosen)) for rng in streams]
+        other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
+        donors = [
+            a if rng.random() < self.own_background else b
+            for a, b, rng in zip(own, other, streams, strict=True)
+        ]
+        cutouts = self._read([*own, *donors])
+        rows = [
+            self._sample(cutouts[i], cutouts[j], i == j, rng)
+            for i, j, rng in zip(own, donors, streams, strict=True)
+        ]
+        *columns, origin_B3 = (np.stack(column) for column in zip(*rows, strict=True))
+        # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
+        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
+        batch = Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
+        if not self.step_pix > 1:
+            return batch
+        whole = [
+            self._turn_whole(cutouts[i], int(turn)) for i, turn in zip(own, origin_B3[:, 0], strict=True)
+        ]
+        return replace(batch, whole_BSS=np.stack(whole), origin_B4=np.column_stack([own, origin_B3]))
+
+    def _turn_whole(self, cutout: Cutout, turn: int) -> Image:
+        target = getattr(self.config, "target", "stamp")
+        return apply_symmetry(cutout.u if target == "stamp" else cutout.paint()[0], turn)
+
+    def _find_origin(self, crop: tuple[slice, slice], turn: int) -> tuple[int, int, int]:
+        """Return the turn, and row and column of a crop in the latent of the cutout so turned."""
+        side = int(self.reader.attrs["size_pix"]) // LATENT_FACTOR
+        inside = np.zeros((side, side), np.bool_)
+        inside[tuple(slice(s.start // LATENT_FACTOR, s.stop // LATENT_FACTOR) for s in crop)] = True
+        y, x = np.argwhere(apply_symmetry(inside, turn))[0]
+        return turn, int(y), int(x)
+
+    def _sample(self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator) -> tuple[Any, ...]:
+        side = self.config.crop_pix
+        crop = self._choose_crop(own, rng)
+        source, peaks = own.paint()
+        planes = np.stack([own.u[crop], source[crop], peaks[crop]])
+        elsewhere = crop if same else self._place_crop(rng)
+        turn = int(rng.choice(own.symmetries))
+        other_turn = turn if same else int(rng.choice(donor.symmetries))
+        planes = apply_symmetry(planes, turn)
+        mask = apply_symmetry(own.mask[crop], turn)
+        latent = side // LATENT_FACTOR
+        noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
+        sky = background_planes(donor.u[elsewhere], donor.mask[elsewhere], donor.valid[elsewhere])
+        background = apply_symmetry(sky, other_turn)
+        origin = self._find_origin(crop, turn)
+        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32), origin
+
+    def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
+        room = int(self.reader.attrs["size_pix"]) - self.config.crop_pix
+        y, x = (int(v) for v in rng.integers(0, room + 1, 2))
+        return self._settle(y), self._settle(x)
+
+    def _settle(self, start: int) -> slice:
+        """Return a side of a crop that begins here, or just before where latents are cut."""
+        start -= start % self.step_pix
+        return slice(start, start + self.config.crop_pix)
+
+    def _choose_crop(self, cutout: Cutout, rng: np.random.Generator) -> tuple[slice, slice]:
+        """Place the crop anywhere, or, for the biased fraction, so that it holds one random object pixel."""
+        anywhere = self._place_crop(rng)
+        wanted, pick = rng.random(), rng.random()
+        places, shape = cutout.places, cutout.mask.shape
+        if wanted >= self.config.source_bias or len(places) == 0:
+            return anywhere
+        side = self.config.crop_pix
+        centre = np.unravel_index(places[int(pick * len(places))], shape)
+        starts = []
+        for position, size, chance in zip(centre, shape, rng.random(2), strict=True):
+            low, high = max(0, int(position) - side + 1), min(size - side, int(position))
+            starts.append(low + int(chance * (high - low + 1)))
+        return self._settle(starts[0]), self._settle(starts[1])
+
+    def _read(self, indices: list[int]) -> dict[int, Cutout]:
+        """Return cutouts by their index; those read last are kept, as many as `KEPT_BYTES` hold."""
+        unique = sorted(set(indices))
+        if missing := [i for i in unique if i not in self.kept]:
+            image, mask, instances = (
+                self.reader.read(name, missing) for name in ("image", "mask", "instances")
+            )
+            for k, i in enumerate(missing):
+                self.kept[i] = self._cutout(i, image[k], mask[k], instances[k])
+        found = {i: self.kept[i] for i in unique}
+        for i in [*self.kept][: max(0, len(self.kept) - self.room)]:
+            del self.kept[i]
+        return found
+
+    def _cutout(
+        self, index: int, image: Image, mask: NDArray[np.uint8], instances: NDArray[np.uint16]
+    ) -> Cutout:
+        columns = self.reader.columns
+        snr = (image - columns["background_jy_beam"][index]) / columns["rms_jy_beam"][index]
+        pixel = Pixel(*self.reader.attrs["maps"][int(columns["map"][index])]["pixel_arcsec"])
+        names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
+        beam = Beam(*(float(columns[name][index]) for name in names))
+        known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))
+        return Cutout(snr.astype(np.float32), mask, instances, known, self.kind)

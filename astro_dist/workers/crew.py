@@ -1,0 +1,227 @@
+"""The loop that hands tasks to workers, wherever they sit: retries, deadlines, replacements.
+
+An executor says how a worker is hired, told and heard; what follows from a failure, a death or a
+silence is decided here, so that processes and Ray behave alike.
+"""
+
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from astro_dist.engine.errors import StoppedError, TimeUpError
+from astro_dist.engine.journal import Journal
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.stopping import check_stop, seconds_left
+from astro_dist.engine.work import Failure, MachineConfig, Run, Stage, Task
+from astro_dist.workers.attempts import Attempts, WorkerHungError, WorkerLostError
+
+MAX_FALSE_STARTS = 5
+TICK_S = 0.5
+FIRST_LIMIT_S = 3600.0
+LEAST_LIMIT_S = 600.0
+LIMIT_IN_MEDIANS = 20
+ALONE_S = 60.0
+"""How long before the time is up a worker that says so must have been told by somebody else."""
+
+
+class Patience:
+    """How long a worker may be silent: what the user says, else a multiple of the usual task.
+
+    A slow worker is not a hung one, so the multiple is large; a wrong guess costs one task's work.
+    """
+
+    def __init__(self, limit_s: float | None) -> None:
+        self.given_s, self.seconds = limit_s, list[float]()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether a task that is begun now would not end before the time is up."""
+        return seconds_left() < max(self.seconds[-10:], default=0.0)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds of silence after which a worker counts as hung."""
+        if self.given_s is not None:
+            return self.given_s
+        if len(self.seconds) < 3:
+            return FIRST_LIMIT_S
+        return max(LEAST_LIMIT_S, LIMIT_IN_MEDIANS * statistics.median(self.seconds))
+
+
+class Seat(ABC):
+    """A place for one worker: ``placing``, ``opening``, ``idle`` or ``busy`` with its task."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.state = number, "vacant"
+        self.task: Task | None = None
+        self.started = self.heard = 0.0
+        self.beat, self.warned = "", False
+
+    @abstractmethod
+    def hire(self) -> None:
+        """Start a worker here and set ``state`` to ``placing`` or ``opening``."""
+
+    @abstractmethod
+    def give(self, task: Task) -> None:
+        """Hand a task to the idle worker."""
+
+    @abstractmethod
+    def warn(self) -> None:
+        """Tell the busy worker, where it can hear, that its time is up, so that a long task stops."""
+
+    @abstractmethod
+    def dismiss(self) -> None:
+        """End the worker at once, whatever it does."""
+
+
+News = tuple[Seat, str, Any]
+"""A seat, what happened (``placed``, ``ready``, ``done`` or ``failed``) and the result or error."""
+
+
+def wait_no_longer() -> None:
+    """Raise when a stop was asked for, or when tasks were given the time to end that there is."""
+    check_stop(waiting=True)
+
+
+class WatchedCrew(ABC):
+    """At most ``size`` workers of one stage, hired when there are tasks for them.
+
+    ``check`` is called between news and raises when the work should not go on.
+    """
+
+    def __init__(self, stage: Stage, run: Run, size: int, check: Callable[[], None] = wait_no_longer) -> None:
+        self.stage, self.run, self.size, self.check = stage, run, size, check
+        self.seats: list[Seat] = []
+        self.patience = Patience(getattr(run.config, "machine", MachineConfig()).task_limit_s)
+        self.journal = Journal(run.root, "crew")
+        self.false_starts = 0
+
+    @abstractmethod
+    def make_seat(self, number: int) -> Seat:
+        """Return a vacant seat."""
+
+    @abstractmethod
+    def hear(self, timeout_s: float) -> list[News]:
+        """Wait for news from the workers, at most ``timeout_s``."""
+
+    def dismiss(self) -> None:
+        """End all workers."""
+        for seat in self.seats:
+            seat.dismiss()
+
+    def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
+        """See `astro_dist.engine.work.Crew`."""
+        attempts, queue = Attempts(self.run), deque(tasks)
+        self.on_done = on_done
+        for number in range(len(self.seats), min(self.size, len(tasks))):
+            self.seats.append(self.make_seat(number))
+            self._hire(self.seats[-1])
+        while queue or any(seat.task for seat in self.seats):
+            self.check()
+            if self.patience.hopeless:
+                if not any(seat.task for seat in self.seats):
+                    check_stop()
+                    raise TimeUpError("no task ends in the time left; run the same command to go on")
+            else:
+                self._hand_out(queue)
+            if seconds_left() < 0:
+                self._warn()
+            for seat, kind, value in self.hear(TICK_S):
+                task = seat.task
+                if kind == "failed":
+                    self._settle_failure(seat, value, attempts, queue)
+                else:
+                    self._settle(seat, kind)
+                if kind == "done" and task is not None:
+                    on_done(task, value)
+            self._replace_silent(attempts, queue)
+        return attempts.failures
+
+    def _hand_out(self, queue: deque[Task]) -> None:
+        for seat in self.seats:
+            if seat.state == "idle" and queue:
+                self._give(seat, queue.popleft())
+
+    def _warn(self) -> None:
+        """Tell workers once: the driver may have been warned before the hour that they know."""
+        for seat in self.seats:
+            if seat.state == "busy" and not seat.warned:
+                seat.warned = True
+                seat.warn()
+
+    def _hire(self, seat: Seat) -> None:
+        seat.task, seat.heard, seat.warned = None, time.monotonic(), False
+        seat.hire()
+
+    def _give(self, seat: Seat, task: Task) -> None:
+        seat.task, seat.state, seat.beat = task, "busy", self._read_beat(task)
+        seat.started = seat.heard = time.monotonic()
+        seat.give(task)
+
+    def _settle(self, seat: Seat, kind: str) -> None:
+        seat.heard = time.monotonic()
+        seat.state = "opening" if kind == "placed" else "idle"
+        if kind == "ready":
+            self.false_starts = 0
+        elif kind == "done":
+            self.patience.seconds.append(seat.heard - seat.started)
+            seat.task = None
+
+    def _settle_failure(
+        self, seat: Seat, error: BaseException, attempts: Attempts, queue: deque[Task]
+    ) -> None:
+        task, state = seat.task, seat.state
+        seat.task, seat.state = None, "idle"
+        if isinstance(error, StoppedError):
+            # A worker knows that it was to stop, not why; one that was told alone is replaced.
+            check_stop()
+            if isinstance(error, TimeUpError) and seconds_left() > ALONE_S:
+                seat.dismiss()
+                error = WorkerLostError("its worker was told to stop")
+        if isinstance(error, WorkerLostError):
+            self.journal.note(
+                "lost", stage=self.stage.name, worker=seat.number, task=task and task.name, reason=str(error)
+            )
+            self._hire(seat)
+        elif task is None:
+            attempts.anchor.check()
+            raise error
+        if task is not None:
+            # One that died after its record and before its word has lost nothing.
+            result = self.run.ledger.result(self.stage.name, self.run.fingerprint, task.name)
+            if result is not None:
+                self.on_done(task, result)
+            elif attempts.retry(task, error):
+                queue.append(task)
+        elif state != "idle":
+            self.false_starts += 1
+            if self.false_starts >= MAX_FALSE_STARTS:
+                raise StoppedError(
+                    f"a worker could not start {self.false_starts} times in a row ({error}); "
+                    f"see logs/worker-{seat.number}.log"
+                )
+
+    def _replace_silent(self, attempts: Attempts, queue: deque[Task]) -> None:
+        """End and replace workers that have said nothing for too long."""
+        now, limit_s = time.monotonic(), self.patience.limit_s
+        for seat in self.seats:
+            if seat.state not in ("opening", "busy") or now - seat.heard <= limit_s:
+                continue
+            beat = self._read_beat(seat.task) if seat.task else ""
+            if beat != seat.beat:
+                seat.beat, seat.heard = beat, now
+                continue
+            seat.dismiss()
+            what = "while it opened" if seat.task is None else f"in {seat.task.name}"
+            error = WorkerHungError(f"worker {seat.number} was silent for {now - seat.heard:.0f} s {what}")
+            self._settle_failure(seat, error, attempts, queue)
+
+    def _read_beat(self, task: Task) -> str:
+        """Return what a task last said of its progress; any change is a sign of life."""
+        try:
+            return self.run.progress_path(task.name).read_text()
+        except OSError:
+            return ""

@@ -1,0 +1,152 @@
+"""What this machine has: cores, memory, GPUs, compilers, schedulers; found without importing torch."""
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import MachineConfig, Run, Stage
+from astro_dist.workers.allocation import find_allocation
+
+
+def count_cores() -> int:
+    """Return the cores this process may use (affinity and cgroup limits included where known)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    if limit.exists():
+        quota, period = [*limit.read_text().split(), "100000"][:2]
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    # Not every site confines a job to the cores it was given.
+    return min(cores, int(os.environ.get("SLURM_CPUS_ON_NODE", cores)))
+
+
+def list_gpus() -> list[str]:
+    """Return the names of the GPUs that this process may use; of AMD's it is Slurm that says so."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        given = os.environ.get("ROCR_VISIBLE_DEVICES", "")
+        return [f"AMD GPU {part.strip()}" for part in given.split(",") if part.strip()]
+    call = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(call, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    visible = _visible()
+    return names if visible is None else names[: len(visible)]
+
+
+def _visible() -> list[str] | None:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, None where it is not set."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run may use, here or in a cluster: cores, GPUs (real or fake), how many workers share one."""
+
+    cores: int
+    gpus: int
+    workers: int | None
+    fake_gpus: bool = False
+    gpus_per_worker: float = 1.0
+    gpus_asked: bool = False
+    first_worker: int = 0
+    """The number of the first worker here, where several machines share the tasks of a stage."""
+
+    def workers_for(self, stage: Stage, run: Run) -> int:
+        """Return how many workers do a stage at once: what fits on the GPUs, else on the cores."""
+        if self.workers is not None:
+            return self.workers
+        if stage.gpu and self.gpus:
+            return self.gpus * math.floor(1 / self.gpus_per_worker)
+        return max(1, self.cores // stage.threads(run))
+
+    def gpu_share(self, stage: Stage, workers: int) -> float:
+        """Return the share of a GPU of each worker, small enough for all of them to find a place."""
+        if not stage.gpu or not self.gpus:
+            return 0.0
+        on_each = math.ceil(workers / self.gpus)
+        return min(self.gpus_per_worker, math.floor(1e4 / on_each) / 1e4)
+
+    def gpus_here(self) -> int:
+        """Return how many GPUs this node of a cluster has to offer; fake ones are those Slurm gave out."""
+        return len(_visible() or []) if self.fake_gpus else len(list_gpus())
+
+    def spread(self, resources: Mapping[str, float]) -> "Machine":
+        """Return the same wishes over a whole cluster that has ``resources``."""
+        gpus = self.gpus if self.gpus_asked else int(resources.get("GPU", 0))
+        return replace(self, cores=int(resources.get("CPU", 1)), gpus=gpus)
+
+
+def choose_machine(config: MachineConfig) -> Machine:
+    """Check the ``machine`` section against what is here."""
+    found = list_gpus()
+    elsewhere = config.fake_gpus or config.ray_address is not None
+    if config.gpus is not None and config.gpus > len(found) and not (elsewhere or find_allocation()):
+        raise ConfigError(
+            f"machine.gpus: {config.gpus} asked for and {len(found)} found; "
+            "lower it, leave it out to use what is there, or run `astro-dist doctor` to see why"
+        )
+    default = 0 if config.fake_gpus else len(found)
+    return Machine(
+        count_cores(),
+        default if config.gpus is None else config.gpus,
+        config.workers,
+        config.fake_gpus,
+        config.gpus_per_worker,
+        gpus_asked=config.gpus is not None,
+    )
+
+
+def describe_machine() -> list[tuple[str, str, bool]]:
+    """List ``(what, finding, good)`` for `astro-dist doctor`."""
+    memory = psutil.virtual_memory()
+    gpus = list_gpus()
+    flags = _cpu_flags()
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    return [
+        ("cores", str(count_cores()), True),
+        (
+            "memory",
+            f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free",
+            memory.available > 4e9,
+        ),
+        ("disk here", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free", shutil.disk_usage(".").free > 5e9),
+        (
+            "GPUs",
+            ", ".join(gpus) or "none (no nvidia-smi, or it lists none): stages run on the cores",
+            bool(gpus),
+        ),
+        (
+            "bfloat16",
+            "avx512_bf16 or amx_bf16" if flags & {"avx512_bf16", "amx_bf16"} else "not in hardware: float32",
+            bool(flags & {"avx512_bf16", "amx_bf16"}),
+        ),
+        (
+            "C++ compiler",
+            compiler or "none: DeepSpeed cannot build its CPU operators; use strategy: ddp",
+            compiler is not None,
+        ),
+        (
+            "Slurm",
+            shutil.which("sbatch") or "no sbatch on PATH: jobs run on this machine",
+            shutil.which("sbatch") is not None,
+        ),
+    ]
+
+
+def _cpu_flags() -> set[str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return set()
+    line = next((x for x in path.read_text().splitlines() if x.startswith("flags")), "")
+    return set(line.partition(":")[2].split())

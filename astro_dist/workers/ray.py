@@ -1,0 +1,175 @@
+"""The Ray executor: one actor per worker, pinned to its GPU or its cores, tasks pulled one by one.
+
+A private cluster is started unless an address is given, over all nodes of the Slurm job, or on one machine
+with all ports on loopback: a token in a 0600 file, no dashboard, client server or usage report, a short
+private folder; the end of the driver, however it comes, is the end of the cluster. A cluster that breaks is
+started again and goes on with what is left.
+No array passes through Ray: an actor reads and writes the run directory and returns small records.
+"""
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from astro_dist.engine.errors import ConfigError, StoppedError
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.stopping import check_stop, seconds_left
+from astro_dist.engine.work import Failure, Run, Stage, Task
+from astro_dist.workers.allocation import find_allocation
+from astro_dist.workers.crew import TICK_S
+from astro_dist.workers.machine import Machine
+from astro_dist.workers.ray_foreman import Cluster, cannot_use, serve
+from astro_dist.workers.ray_leftovers import make_folder, remove_cluster, sweep_clusters
+
+MAX_BREAKDOWNS = 5
+"""How often in a row a cluster may break without one task done in between."""
+GRACE_S = 30.0
+
+
+class RayExecutor:
+    """Does tasks on Ray actors; use it as a context manager, the cluster lives as long as it does."""
+
+    def __init__(self, machine: Machine, log: Path, address: str | None = None) -> None:
+        self.machine, self.log, self.address = machine, log, address
+        self.folder: Path | None = None
+        self.process: Any = None
+        self.begun, self.breakdowns = False, 0
+
+    def __enter__(self) -> "RayExecutor":
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._start()
+            undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        allocation = None
+        if self.address is None:
+            allocation = find_allocation()
+            sweep_clusters()
+            self.folder = make_folder()
+        cluster = Cluster(self.machine, self.folder, self.address, self.log, allocation)
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
+        self.process.start()
+        far_end.close()
+        self.told, answer = False, None
+        while answer is None:
+            check_stop()
+            answer = self.hear()
+        if answer[0] == "failed":
+            raise answer[1]
+        if answer[0] == "lost":
+            self.restart()
+        self.begun = True
+
+    def hear(self) -> tuple[Any, ...] | None:
+        """Return what the foreman says, ``("lost",)`` when it is gone, None when it is silent."""
+        try:
+            return self.pipe.recv() if self.pipe.poll(TICK_S) else None
+        except (EOFError, OSError):
+            return ("lost",)
+
+    def pass_on_stop(self) -> None:
+        """Tell the foreman once that the time is up; raise when its tasks had the time that there is."""
+        check_stop(waiting=True)
+        if seconds_left() < 0 and not self.told:
+            self.told = True
+            self.tell("stop")
+
+    def tell(self, *order: Any) -> None:
+        """Give the foreman an order; one that is gone is noticed by `hear`."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(order)
+
+    def restart(self) -> None:
+        """Start the private cluster again after it broke; stop when it does nothing but break."""
+        self.close()
+        check_stop()
+        if self.address is not None and not self.begun:
+            raise ConfigError(cannot_use(self.address, self.log, "it does not answer"))
+        if self.address is not None:
+            raise StoppedError(
+                f"the Ray cluster at {self.address} is gone; see {self.log}; "
+                "what was published is safe: run the same command when it is back"
+            )
+        self.breakdowns += 1
+        if self.breakdowns > MAX_BREAKDOWNS:
+            raise StoppedError(
+                f"the private Ray cluster broke {MAX_BREAKDOWNS} times in a row; see {self.log}; "
+                "run the same command again, or with --on processes, which does without Ray"
+            )
+        self._start()
+
+    def close(self) -> None:
+        """End the private cluster and remove its folder; harmless when repeated."""
+        if self.process is not None:
+            self.pipe.close()
+            self.process.join(GRACE_S)
+            self.process.kill()
+            self.process.join(GRACE_S)
+            self.process = None
+        if self.folder is not None:
+            remove_cluster(self.folder)
+            self.folder = None
+
+    @contextlib.contextmanager
+    def crew(self, stage: Stage, run: Run) -> Iterator["DistantCrew"]:
+        """See `astro_dist.engine.work.Executor`."""
+        crew = DistantCrew(self, stage, run)
+        try:
+            yield crew
+        finally:
+            self.tell("dismiss")
+
+
+class DistantCrew:
+    """The driver's end of a crew of actors; it outlives the cluster that the actors live in."""
+
+    def __init__(self, executor: RayExecutor, stage: Stage, run: Run) -> None:
+        self.executor, self.args = executor, (stage, run)
+        executor.tell("crew", *self.args)
+
+    def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
+        """See `astro_dist.engine.work.Crew`."""
+        left = {task.name: task for task in tasks}
+        self.executor.tell("execute", list(left.values()))
+        while True:
+            self.executor.pass_on_stop()
+            answer = self.executor.hear()
+            if answer is None:
+                continue
+            kind, *values = answer
+            if kind == "done":
+                self.executor.breakdowns = 0
+                task, result = values
+                del left[task.name]
+                on_done(task, result)
+            elif kind == "end":
+                return list(values[0])
+            elif kind == "lost":
+                self.executor.restart()
+                self._pass_on_recorded(left, on_done)
+                self.executor.tell("crew", *self.args)
+                self.executor.tell("execute", list(left.values()))
+            else:
+                if isinstance(values[0], StoppedError):
+                    # The foreman knows that it was to stop, not why.
+                    check_stop()
+                raise values[0]
+
+    def _pass_on_recorded(self, left: dict[str, Task], on_done: Callable[[Task, Result], None]) -> None:
+        """Take out of ``left`` what was recorded although its word was lost with the cluster."""
+        stage, run = self.args
+        recorded = run.ledger.results(stage.name, run.fingerprint)
+        for name in left.keys() & recorded.keys():
+            on_done(left.pop(name), recorded[name])

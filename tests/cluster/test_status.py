@@ -1,0 +1,116 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from astro_dist.cluster.status import measure_workers, status_lines
+from astro_dist.cluster.submit import log_folder
+from astro_dist.engine.files import find_owner, lock_folder
+from astro_dist.engine.journal import Journal, read_journal
+from tests.toys import execute, toy_runner
+
+ROOT = Path(__file__).parents[2]
+SLOW = {"shards": {"pause_s": 0.4}}
+
+
+def test_figures_count_from_the_last_begin_and_name_what_runs():
+    mine = {"stage": "s", "fingerprint": "f", "host": "h", "who": "0"}
+    old = {**mine, "event": "done", "task": "a", "seconds": 1.0, "time": 1.0}
+    begin = {**mine, "event": "begin", "who": "driver", "time": 2.0}
+    done = [{**old, "task": t, "seconds": 2.0, "time": 3.0} for t in "bc"]
+    start = {**mine, "event": "start", "task": "d", "time": 5.0}
+    other = {**start, "stage": "t", "who": "9"}
+    (worker,) = measure_workers([old, begin, *done, start, other], "s", "f")
+    assert (worker.tasks, worker.tasks_per_s, worker.now, worker.since) == (2, 0.5, "d", 5.0)
+
+
+REDO = """
+import sys
+from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.stopping import stop_on_signals
+from tests.toys import execute
+if __name__ == "__main__":
+    with told_in_one_line(), stop_on_signals():
+        execute({root!r}, {tree}, ("shards",))
+"""
+
+
+def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_path):
+    call = [
+        sys.executable,
+        "-m",
+        "tests.toys",
+        str(tmp_path),
+        "processes",
+        "2",
+        '{"shards": {"pause_s": 0.4}}',
+    ]
+    driver = subprocess.Popen(call, stderr=subprocess.DEVNULL)
+    done = []
+    while len(done) < 3 or len({event["who"] for event in done}) < 2:
+        time.sleep(0.05)
+        assert driver.poll() is None
+        done = [event for event in read_journal(tmp_path) if event["event"] == "done"]
+    first, shards, *workers, total = status_lines(toy_runner(tmp_path, SLOW))
+    driver.terminate()
+    assert driver.wait(20) == 75
+    assert first.startswith(f"running: pid {driver.pid} on ")
+    words = shards.split()
+    assert words[:5] == ["shards", words[1], "of", "12", "tasks"]
+    assert 3 <= int(words[1]) < 12
+    assert float(words[6]) == pytest.approx(5.0, abs=1.5)
+    assert words[-1] == "left"
+    assert [line.split()[:2] for line in workers] == [["worker", "0"], ["worker", "1"]]
+    assert any("shard-0" in line for line in workers)
+    assert total.split() == ["total", "waits"]
+    idle = status_lines(toy_runner(tmp_path, SLOW))
+    assert idle[0] == "nothing is running here; the same command goes on"
+    assert not [line for line in idle if "worker" in line]
+
+
+def test_a_long_task_and_a_stage_that_is_replaced_show_how_far_they_are(tmp_path):
+    settings = {"shards": {"wanted": 0, "count": 2}}
+    execute(tmp_path, settings)
+    tree = {"shards": {**settings["shards"], "told_s": 20}, "machine": {"workers": 2}}
+    call = [sys.executable, "-c", REDO.format(root=str(tmp_path), tree=tree)]
+    driver = subprocess.Popen(call, stderr=subprocess.DEVNULL, cwd=ROOT)
+    lines = []
+    while not any("per s, about" in line for line in lines):
+        time.sleep(0.2)
+        assert driver.poll() is None
+        lines = [line for line in status_lines(toy_runner(tmp_path, tree)) if "of 200" in line]
+    driver.terminate()
+    assert driver.wait(20) == 75
+    (line,) = lines
+    rate = float(line.split()[4])
+    assert rate == pytest.approx(10, abs=4)
+
+
+def test_a_finished_run_says_so(tmp_path):
+    execute(tmp_path, {"machine": {"executor": "serial"}})
+    lines = status_lines(toy_runner(tmp_path))
+    assert [line.split() for line in lines[1:3]] == [["shards", "done"], ["total", "done"]]
+
+
+def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    log_folder(tmp_path).mkdir(parents=True)
+    first, shards, _ = status_lines(toy_runner(tmp_path))
+    assert "of the queue nothing is known: there is no squeue on PATH" in first
+    assert shards.split()[:3] == ["shards", "0", "of"]
+
+
+def test_the_owner_of_a_run_is_known_while_it_lasts(tmp_path):
+    assert find_owner(tmp_path) is None
+    with lock_folder(tmp_path):
+        assert find_owner(tmp_path).startswith("pid ")
+    assert find_owner(tmp_path) is None
+
+
+def test_a_torn_line_of_the_journal_is_left_out(tmp_path):
+    Journal(tmp_path, "0").note("start", task="a")
+    path = next((tmp_path / "logs/journal").iterdir())
+    path.write_text(path.read_text() + '{"event": "do')
+    assert [event["task"] for event in read_journal(tmp_path)] == ["a"]

@@ -1,0 +1,35 @@
+import pickle
+
+import pytest
+
+from astro_dist.engine import errors, work
+
+KINDS = [
+    kind
+    for module in (errors, work)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_survive_pickling(kind):
+    error = kind("one line", ("a", "b")) if kind is errors.RecomputeError else kind("one line")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is kind
+    assert str(again) == str(error) == "one line"
+    assert vars(again) == vars(error)
+
+
+def test_exit_codes():
+    codes = {kind.__name__: kind.exit_code for kind in KINDS if hasattr(kind, "exit_code")}
+    assert codes == {
+        "AstroDistError": 1,
+        "ConfigError": 2,
+        "DataError": 2,
+        "IntegrityError": 3,
+        "RecomputeError": 3,
+        "QuarantinedError": 4,
+        "StoppedError": 75,
+        "TimeUpError": 75,
+    }

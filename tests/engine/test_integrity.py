@@ -1,0 +1,72 @@
+import pytest
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.integrity import repair_run, verify_run
+from tests.toys import execute
+
+SERIAL = {"machine": {"executor": "serial"}}
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_verify_names_every_kind_of_damage(tmp_path):
+    execute(tmp_path, SERIAL)
+    assert verify_run(tmp_path) == {}
+    damage(tmp_path / "shards/shard-003.bin")
+    (tmp_path / "shards/shard-004.bin").unlink()
+    (tmp_path / "shards/stranger.bin").write_bytes(b"x")
+    assert verify_run(tmp_path) == {
+        "shards": [
+            "shards/shard-003.bin: its bytes have changed since it was published",
+            "shards/shard-004.bin: missing",
+            "shards/stranger.bin: not part of it",
+        ]
+    }
+
+
+def test_a_repaired_run_makes_the_same_bytes_and_nothing_else(tmp_path):
+    execute(tmp_path, SERIAL)
+    before, made = tree_digests(tmp_path / "shards"), (tmp_path / "out/total.txt").stat().st_mtime_ns
+    for number in (1, 2):
+        damage(tmp_path / "shards/shard-003.bin")
+        said = []
+        repair_run(tmp_path, said.append)
+        assert said == [
+            "shards/shard-003.bin: its bytes have changed since it was published",
+            f"shards: shards is now shards.damaged-{number}, remove it when you like; "
+            "the next run makes shards anew",
+        ]
+        assert verify_run(tmp_path) == {}
+        execute(tmp_path, SERIAL)
+        assert tree_digests(tmp_path / "shards") == before
+    assert (tmp_path / "out/total.txt").stat().st_mtime_ns == made
+    assert (tmp_path / "shards.damaged-2/shard-003.bin").exists()
+
+
+def test_a_product_that_is_gone_is_made_again(tmp_path):
+    execute(tmp_path, SERIAL)
+    before = (tmp_path / "out/total.txt").read_bytes()
+    (tmp_path / "out/total.txt").unlink()
+    said = []
+    repair_run(tmp_path, said.append)
+    assert said[-1] == "total: the next run makes out/total.txt anew"
+    execute(tmp_path, SERIAL)
+    assert (tmp_path / "out/total.txt").read_bytes() == before
+
+
+def test_a_sound_run_is_left_alone(tmp_path):
+    execute(tmp_path, SERIAL)
+    before = tree_digests(tmp_path)
+    repair_run(tmp_path, pytest.fail)
+    assert tree_digests(tmp_path) == {**before, ".lock": tree_digests(tmp_path)[".lock"]}
+
+
+def test_only_a_run_can_be_repaired(tmp_path):
+    with pytest.raises(ConfigError, match="is it a run directory"):
+        repair_run(tmp_path / "absent", print)
+    assert not (tmp_path / "absent").exists()

@@ -1,0 +1,87 @@
+import json
+import time
+
+import pytest
+
+from astro_dist.engine.progress import Display, plan_lines, read_progress
+from astro_dist.engine.work import Estimate, Run, for_stage
+from tests.toys import SHARDS, TOTAL, ToyConfig
+
+ROWS = [
+    (SHARDS, "done", Estimate(tasks=3, bytes=10**9)),
+    (TOTAL, "after", Estimate(tasks=1, bytes=2 * 10**9, memory_bytes=10**8, cpu_s=120, exact=False)),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return for_stage(Run(tmp_path, ToyConfig()), SHARDS, "f" * 64)
+
+
+def show(display, run, task):
+    """Let a display see one stage of two tasks, with a long task that tells of itself."""
+    display.plan(ROWS)
+    display.skipped(SHARDS)
+    with display.stage(SHARDS, run):
+        display.tasks(SHARDS, 0, 2)
+        run.progress(task, 1, 4, loss=0.12345, mask_loss=2.0, kl=3.0)
+        display.note("shards: one damaged, made again")
+        time.sleep(0.7)
+        display.done(None, {})
+
+
+def test_without_a_terminal_every_line_is_json(run, capsys, monkeypatch):
+    monkeypatch.setattr("astro_dist.engine.progress.LINE_EVERY_S", 0.0)
+    show(Display(live=False), run, "told")
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in err.splitlines()]
+    assert out == ""
+    assert [e["event"] for e in events] == ["plan", "skipped", "start", "note", "progress", "end"]
+    assert events[0] == {"event": "plan", "stages": ["total"], "disk_bytes": 2 * 10**9}
+    assert (events[4]["done"], events[4]["total"]) == (0.25, 2)
+
+
+def test_on_a_terminal_people_read_it(run, capsys):
+    display = Display(live=True)
+    show(display, run, "seen")
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line.rstrip() for line in err.splitlines()]
+    assert "  shards       already done" in lines
+    assert "shards: one damaged, made again" in lines
+    assert lines[-1].startswith("  shards       done in ")
+    assert "{" not in err
+
+
+def test_the_bar_has_room_for_two_figures(run):
+    display = Display(live=True)
+    display.name, display.total = "shards", 2
+    updates = []
+
+    class Bar:
+        def update(self, row, **fields):
+            updates.append(fields)
+
+    class Stop:
+        def wait(self, seconds):
+            return len(updates) > 0
+
+    run.progress("bar", 1, 4, loss=0.12345, mask_loss=2.0, kl=3.0)
+    display.bar = (Bar(), 0)
+    display._watch(run.root / "logs" / "progress", Stop())
+    assert updates == [{"completed": 0.25, "total": 2, "note": "0/2 tasks loss 0.1235 mask_loss 2"}]
+
+
+def test_the_plan_marks_upper_bounds_and_sums_what_is_left():
+    lines = plan_lines(ROWS)
+    assert len(lines) == 4
+    assert lines[1].split() == ["shards", "done", "3", "0", "1.00", "0.00", "0.0"]
+    assert lines[2].split() == ["total", "after", "<=1", "<=0", "<=2.00", "0.10", "2.0"]
+    assert "up to 2.00 GB of disk, 0.10 GB of memory per process, about 2 core minutes" in lines[3]
+
+
+def test_a_half_written_note_is_passed_over(run):
+    run.progress("whole", 1, 4)
+    folder = run.root / "logs" / "progress"
+    (folder / "shards-half.json").write_text('{"task": ')
+    assert [note["task"] for note in read_progress(folder, "shards")] == ["whole"]

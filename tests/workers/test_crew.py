@@ -1,0 +1,100 @@
+import dataclasses
+import json
+import os
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import QuarantinedError, StoppedError
+from astro_dist.engine.files import tree_digests
+from astro_dist.engine.journal import read_journal
+from astro_dist.engine.progress import Display
+from astro_dist.runner import Runner
+from astro_dist.workers.crew import MAX_FALSE_STARTS, Patience
+from tests.toys import SHARDS, ToyConfig, execute
+
+MACHINE = {"workers": 2, "task_limit_s": 1.5}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Digests of the undisturbed serial run."""
+    root = tmp_path_factory.mktemp("serial")
+    execute(root, {"machine": {"executor": "serial"}})
+    return tree_digests(root / "shards")
+
+
+def records(root):
+    return [json.loads(path.read_text()) for path in (root / "ledger/shards").glob("*/[!.]*.json")]
+
+
+def test_patience_is_what_the_user_says_or_many_times_the_usual():
+    patience = Patience(None)
+    assert patience.limit_s == 3600
+    patience.seconds += [1.0, 2.0]
+    assert patience.limit_s == 3600
+    patience.seconds.append(3.0)
+    assert patience.limit_s == 600
+    patience.seconds += [100.0] * 9
+    assert patience.limit_s == 2000
+    assert Patience(7.0).limit_s == 7
+
+
+def test_a_worker_that_hangs_is_replaced(tmp_path, reference):
+    execute(tmp_path, {"machine": MACHINE, "shards": {"hang_once": 3}})
+    assert tree_digests(tmp_path / "shards") == reference
+    (lost,) = [event for event in read_journal(tmp_path) if event["event"] == "lost"]
+    assert lost["task"] == "shard-003"
+    assert "was silent for" in lost["reason"]
+
+
+def test_a_task_that_always_hangs_is_quarantined_and_the_rest_is_done(tmp_path):
+    with pytest.raises(QuarantinedError, match=r"1 of 12 .*shard-004: WorkerHungError: .* in shard-004"):
+        execute(tmp_path, {"machine": MACHINE, "shards": {"hang": 4}})
+    assert len(records(tmp_path)) == 11
+    starts = Counter(e["task"] for e in read_journal(tmp_path) if e["event"] == "start")
+    assert starts["shard-004"] == 3
+    assert set(starts.values()) == {1, 3}
+
+
+def test_a_long_task_that_tells_of_itself_is_left_alone(tmp_path, reference):
+    execute(tmp_path, {"machine": MACHINE, "shards": {"told_s": 4.0}})
+    assert tree_digests(tmp_path / "shards") == reference
+    assert not [event for event in read_journal(tmp_path) if event["event"] == "lost"]
+
+
+def test_a_slow_worker_merely_gets_fewer_tasks(tmp_path, reference):
+    execute(tmp_path, {"machine": {"workers": 2}, "shards": {"slow_first_s": 0.4, "pause_s": 0.05}})
+    assert tree_digests(tmp_path / "shards") == reference
+    done = Counter(record["log"]["pid"] for record in records(tmp_path))
+    slow = int((tmp_path / "slow").readlink().name.removeprefix("slow-"))
+    assert 1 <= done[slow] <= 0.4 * sum(done.values())
+
+
+def shuffled(run, results):
+    tasks = SHARDS.plan(run, results)
+    random.Random(len(results)).shuffle(tasks)
+    return tasks
+
+
+@pytest.mark.parametrize("machine", [{"executor": "serial"}, *({"workers": n} for n in (1, 3, 8))])
+def test_neither_order_nor_workers_change_a_byte(tmp_path, reference, machine):
+    stage = dataclasses.replace(SHARDS, plan=shuffled)
+    Runner(tmp_path, validate(ToyConfig, {"machine": machine}), [stage]).execute(Display(live=False))
+    assert tree_digests(tmp_path / "shards") == reference
+
+
+def die(run):
+    os._exit(3)
+
+
+def test_a_worker_that_can_never_start_is_a_clear_stop(tmp_path):
+    stage = dataclasses.replace(SHARDS, open=die)
+    runner = Runner(tmp_path, validate(ToyConfig, {"machine": {"workers": 1}}), [stage])
+    begin = time.monotonic()
+    with pytest.raises(StoppedError, match=rf"not start {MAX_FALSE_STARTS} times in a row .*exit code 3"):
+        runner.execute(Display(live=False))
+    assert time.monotonic() - begin < 60
