@@ -6,23 +6,17 @@ Only the standard library is imported before a command is known, so that ``--hel
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist import __version__
+from astro_dist import __version__, pipelines
 
-SIMPLE_STAGES = {
-    "simulate": "make a survey map with its truth",
-    "annotate": "find islands in the maps and class them",
-    "cutouts": "cut the maps into a sharded store",
-    "generate": "draw stamps from the trained model",
-    "assemble": "place the objects in a large field",
-    "evaluate": "measure the model on cutouts it never saw",
-    "report": "write the page that shows it all",
-}
 ALONE = " This stage alone: what the earlier ones publish must be in the run directory."
-TRAINED_STAGES = ("autoencoder", "diffusion", "masks", "byol", "segmenter")
+OWN_COMMANDS = (
+    *("run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate"),
+    *("doctor", "init"),
+)
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -34,11 +28,14 @@ QUIET_OFFLINE = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Describe every command."""
+def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
+    """Describe every command; ``stages`` are those that run alone, by default the package's own."""
+    stages = pipelines.commands() if stages is None else stages
     parser = argparse.ArgumentParser(
         prog="astro-dist",
-        description="Make synthetic radio-sky maps with an exact truth.",
+        description="Make and judge synthetic astronomical images. Pipelines: "
+        + "; ".join(f"{name}, {listing.help}" for name, listing in pipelines.PIPELINES.items())
+        + ".",
         epilog="exit codes: 0 complete, 1 fault of ours, 2 wrong input, 3 damaged data, "
         "4 tasks quarantined, 75 stopped: run the same command to resume",
     )
@@ -47,12 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     run = _add(commands, "run", "bring every stage of a configuration to its end")
     _add_runner(run)
     _add_to(run)
-    for name, text in SIMPLE_STAGES.items():
-        _add_runner(_add(commands, name, text, ALONE))
-    train = _add(
-        commands, "train", "train a network: of the model, of its masks, or of the evaluation", ALONE
-    )
-    train.add_argument("stage", choices=TRAINED_STAGES, help="which network")
+    trained = [words.partition(" ")[2] for words in stages if words.startswith("train ")]
+    for name, text in stages.items():
+        if not name.startswith("train "):
+            _add_runner(_add(commands, name, text, ALONE))
+    train = _add(commands, "train", f"train one network: {', '.join(trained)}", ALONE)
+    train.add_argument("stage", metavar="NAME", help="which network")
     _add_runner(train)
     plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
     _add_config(plan)
@@ -68,17 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
     again.add_argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
     _add(commands, "doctor", "say what this machine can and cannot do, and why")
     init = _add(commands, "init", "write a commented starter configuration")
-    init.add_argument(
-        "path", type=Path, nargs="?", default=Path("astro_dist.yaml"), help="the new file (astro_dist.yaml)"
-    )
+    init.add_argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml")
     return parser
 
 
 def _add_cluster_commands(commands: Any) -> None:
     logs = _add(commands, "logs", "show the end of what the Slurm jobs of a run printed")
     _add_run(logs)
-    every = (*SIMPLE_STAGES, *TRAINED_STAGES)
-    logs.add_argument("--stage", choices=every, metavar="STAGE", help="of this stage only")
+    logs.add_argument("--stage", metavar="STAGE", help="of this stage only")
     logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many lines of each (20)")
     _add_run(_add(commands, "cancel", "take the jobs of a run out of the Slurm queue"))
     # What a job runs on a node; a user has no need to call it.
@@ -109,8 +103,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_to(parser: argparse.ArgumentParser) -> None:
-    every = (*SIMPLE_STAGES, *TRAINED_STAGES)
-    parser.add_argument("--to", choices=every, metavar="STAGE", help="only this stage and those it stands on")
+    parser.add_argument("--to", metavar="STAGE", help="only this stage and those it stands on")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +138,7 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = build_parser().parse_args(argv)
+    arguments = _parse(sys.argv[1:] if argv is None else argv)
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
     from astro_dist.engine.errors import AstroDistError, tell
@@ -162,10 +155,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; where its command is none of the package's, pipelines from outside are asked."""
+    stages = pipelines.commands()
+    words = [word for word in argv[:1] if not word.startswith("-")]
+    if words and words[0] not in {*stages, *OWN_COMMANDS} and pipelines.outside_names():
+        stages = {**stages, **pipelines.outside_commands()}
+    return build_parser(stages).parse_args(argv)
+
+
 def _dispatch(arguments: argparse.Namespace) -> int:
     command = arguments.command
     if command == "init":
-        return _init(arguments.path)
+        return _init(arguments.words)
     if command == "doctor":
         return _doctor()
     if command == "status":
@@ -184,10 +186,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     return _run(arguments, only)
 
 
-def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
-    """Return the run directory and the resolved configuration."""
-    from astro_dist.radio.pipeline import configure
-
+def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
+    """Return the runner of the configuration that a command names, with what its options change."""
     assignments = list(arguments.assignments)
     for key, value in (
         ("executor", getattr(arguments, "on", None)),
@@ -195,9 +195,8 @@ def _configure(arguments: argparse.Namespace) -> tuple[Path, Any]:
     ):
         if value is not None:
             assignments.append(f"machine.{key}={value}")
-    asked = {getattr(arguments, "stage", arguments.command), getattr(arguments, "to", None)}
-    config = configure(arguments.config, assignments, asked)
-    return arguments.out or Path("runs") / config.name, config
+    to = getattr(arguments, "to", None)
+    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only)
 
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
@@ -205,22 +204,19 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
     from astro_dist.engine.stopping import stop_on_signals
-    from astro_dist.radio import pipeline as stages
-    from astro_dist.runner import Runner
     from astro_dist.train.ranks import launched_rank
 
-    rank = launched_rank() if only in TRAINED_STAGES else None
+    rank = launched_rank() if arguments.command == "train" else None
     if rank is not None:
         arguments.on = "serial"
-    root, config = _configure(arguments)
-    runner = Runner(root, config, stages.pipeline(config, getattr(arguments, "to", None)), only)
+    runner = _open(arguments, only)
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import submit_run
 
         return submit_run(runner, arguments.cluster, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
-    refuse_while_queued(root)
+    refuse_while_queued(runner.root)
     with stop_on_signals():
         if rank:
             runner.follow(arguments.redo)
@@ -239,19 +235,16 @@ def _slurm(command: str, arguments: argparse.Namespace) -> int:
         return commands.show_logs(arguments.run, arguments.stage, arguments.lines)
     if command == "cancel":
         return commands.cancel(arguments.run)
-    return commands.run_job(_open_run(arguments.run, arguments.stage), arguments)
+    return commands.run_job(pipelines.reopen(arguments.run, arguments.stage), arguments)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from astro_dist.engine.progress import plan_lines
-    from astro_dist.radio import pipeline as stages
-    from astro_dist.runner import Runner
     from astro_dist.workers.machine import choose_machine
 
-    root, config = _configure(arguments)
-    choose_machine(config.machine)
-    print(f"{config.name} in {root}")
-    runner = Runner(root, config, stages.pipeline(config, arguments.to))
+    runner = _open(arguments)
+    choose_machine(runner.config.machine)
+    print(f"{runner.config.name} in {arguments.out or Path('runs') / runner.config.name}")
     print("\n".join(plan_lines(runner.estimates())))
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import plan_on_cluster
@@ -260,28 +253,10 @@ def _plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _open_run(root: Path, only: str | None = None) -> Any:
-    """Return the pipeline of an existing run directory."""
-    from astro_dist.engine.config import load_yaml
-    from astro_dist.engine.errors import ConfigError
-    from astro_dist.radio import pipeline as stages
-    from astro_dist.runner import Runner
-
-    if not (root / "config.yaml").exists():
-        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
-    try:
-        config = stages.resolve(load_yaml(root / "config.yaml"))
-    except ConfigError as error:
-        raise ConfigError(
-            f"{root / 'config.yaml'}, which a run wrote, cannot be used by astro-dist {__version__}: {error}"
-        ) from None
-    return Runner(root, config, stages.pipeline(config), only)
-
-
 def _status(root: Path) -> int:
     from astro_dist.cluster.status import status_lines
 
-    print("\n".join(status_lines(_open_run(root))))
+    print("\n".join(status_lines(pipelines.reopen(root))))
     return 0
 
 
@@ -291,7 +266,7 @@ def _verify(path: Path) -> int:
     if (path / "ledger").is_dir():
         from astro_dist.engine.integrity import verify_run
 
-        faults = [fault for found in verify_run(path).values() for fault in found]
+        faults = [fault for found in verify_run(path, _checks(path)).values() for fault in found]
     elif (path / "zarr.json").is_file():
         from astro_dist.store.verify import verify_store
 
@@ -312,12 +287,23 @@ def _verify(path: Path) -> int:
     return 0
 
 
+def _checks(root: Path) -> dict[str, Any]:
+    """Return what looks inside products, by stage; nothing where the configuration of the run is damaged."""
+    from astro_dist.engine.errors import ConfigError
+
+    try:
+        return {stage.name: stage.check for stage in pipelines.reopen(root).known}
+    except ConfigError as error:
+        print(f"note: products are compared with their records only: {error}", file=sys.stderr)
+        return {}
+
+
 def _repair(root: Path) -> int:
     from astro_dist.cluster.submit import refuse_while_queued
     from astro_dist.engine.integrity import repair_run
 
     refuse_while_queued(root)
-    repair_run(root, print)
+    repair_run(root, print, _checks(root))
     print(f"{root}: all that is still published is as it was published")
     return 0
 
@@ -325,8 +311,7 @@ def _repair(root: Path) -> int:
 def _regenerate(root: Path, stamp: int) -> int:
     from astro_dist.generate.regenerate import regenerate_stamp
 
-    runner = _open_run(root)
-    path = regenerate_stamp(runner.run, stamp)
+    path = regenerate_stamp(pipelines.reopen(root).run, stamp)
     print(f"stamp {stamp}: the same bytes as in the store; written to {path}")
     return 0
 
@@ -340,18 +325,22 @@ def _doctor() -> int:
     return 0
 
 
-def _init(path: Path) -> int:
+def _init(words: Sequence[str]) -> int:
     from astro_dist.engine.config import describe
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.files import publish_bytes
-    from astro_dist.radio.pipeline import Config
 
+    named = [word for word in words[:1] if word in {*pipelines.PIPELINES, *pipelines.outside_names()}]
+    rest = list(words[len(named) :]) or ["astro_dist.yaml"]
+    if len(rest) > 1:
+        raise ConfigError(f"init takes a pipeline and one file, not {' '.join(words)!r}")
+    pipeline, path = pipelines.load(named[0] if named else pipelines.DEFAULT), Path(rest[0])
     if path.exists():
         raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")
     try:
-        publish_bytes(path, describe(Config()).encode())
+        publish_bytes(path, describe(pipeline.config()).encode())
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror}); name another file") from None
     print(f"{path}: every setting with its default; run it with `astro-dist run {path}`")

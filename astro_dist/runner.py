@@ -1,4 +1,4 @@
-"""An ordered list of stages over one run directory: run, plan, resume, status.
+"""The stages of one pipeline over one run directory: run, plan, resume, status.
 
 A stage is done when its publication carries the fingerprint that its settings, inputs and schema
 have now. Whatever is not done is run; running the same command again is how anything is resumed.
@@ -6,7 +6,7 @@ have now. Whatever is not done is run; running the same command again is how any
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from astro_dist.engine.config import differences, fingerprint
-from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError, RecomputeError
+from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError
 from astro_dist.engine.files import (
     lock_folder,
     publish_bytes,
@@ -23,15 +23,16 @@ from astro_dist.engine.files import (
     require_space,
     stop_when_storage_fails,
     sweep,
-    tree_digests,
     tree_files,
 )
 from astro_dist.engine.journal import Journal
-from astro_dist.engine.ledger import Ledger, Published
+from astro_dist.engine.ledger import Finished, Ledger, Published
 from astro_dist.engine.manifest import digest_source, source_name, write_manifest
+from astro_dist.engine.outputs import Reading
 from astro_dist.engine.progress import Display
+from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.stopping import check_stop
-from astro_dist.engine.work import Crew, Estimate, Executor, Failure, Run, Stage, for_stage
+from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.machine import Machine, choose_machine
 from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
@@ -56,22 +57,25 @@ class StageState:
 class Runner:
     """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them.
 
-    ``closing`` marks the job that ends a stage after the workers of an array; ``kind`` is who does tasks.
+    ``shown`` names what a user wants to see at the end. ``closing`` marks the job that ends a stage after
+    the workers of an array; ``kind`` is the executor that does the tasks.
     """
 
-    def __init__(self, root: Path, config: Any, stages: Sequence[Stage], only: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: Any,
+        stages: Sequence[Stage],
+        only: str | None = None,
+        shown: Mapping[str, str] | None = None,
+    ) -> None:
         self.root, self.config = root.resolve(), config
-        self.run = Run(self.root, config)
+        self.run = Run.of(self.root, config)
         self.ledger = Ledger(self.root)
-        self.known, self.only = list(stages), only
+        self.known, self.only, self.shown = list(stages), only, dict(shown or {})
         self.redo: set[str] = set()
         self.closing, self.kind = False, config.machine.executor
         self.stages = [s for s in self.known if only in (None, s.name)]
-        if not self.stages:
-            raise ConfigError(
-                f"{only or 'that stage'} is not part of this run: with map files no sky is simulated, and "
-                "evaluation and masks are only trained where evaluate.enabled and generate.masks.model say so"
-            )
 
     def basis(self, stage: Stage) -> dict[str, Any]:
         """Return what a stage's bytes follow from; its inputs must be published."""
@@ -80,10 +84,9 @@ class Runner:
         for given in (s for s in self.known if s.name in stage.inputs):
             name, published = given.name, self.ledger.published(given.name)
             if published is None:
-                command = f"train {name}" if given.product.startswith("models/") else name
                 raise ConfigError(
                     f"{stage.name} needs what {name} publishes and {self.root} does not have it; "
-                    f"run `astro-dist {command}` or `astro-dist run` with this configuration first"
+                    f"run `astro-dist {given.words}` or `astro-dist run` with this configuration first"
                 )
             inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
         return {
@@ -158,11 +161,15 @@ class Runner:
         state = self._state(stage)
         if state.status == "done":
             return
-        run = for_stage(self.run, stage, state.fingerprint)
-        self._tidy(run, state.status)
-        stage.prepare(run)
+        rounds = self.rounds(state)
+        self._tidy(rounds, state.status)
+        stage.prepare(rounds.run)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         self.ledger.begin(stage.name, state.fingerprint)
+
+    def rounds(self, state: StageState) -> Rounds:
+        """Return the tasks of a stage in the version that its settings and inputs ask for."""
+        return Rounds(self.run, state.stage, state.fingerprint)
 
     def follow(self, redo: Sequence[str] = ()) -> None:
         """Do a second rank's part of a training that a launcher started, while the first executes it.
@@ -172,19 +179,21 @@ class Runner:
         self.redo = set(redo)
         for stage in self.stages:
             state = self._state(stage)
-            run = for_stage(self.run, stage, state.fingerprint)
-            # In this order: the first rank forgets stale records before it makes the output.
+            if state.status == "done":
+                continue
+            rounds = self.rounds(state)
+            run = rounds.run
+            # The first rank forgets stale records before it makes the output: records are valid only where
+            # the output, or the renamed product, is already there.
             kept = run.output.exists() or (state.status == "todo" and (self.root / run.target).exists())
-            results = self.ledger.results(stage.name, run.fingerprint) if kept else {}
-            for task in stage.plan(run, results) if state.status != "done" else ():
-                if task.name not in results:
-                    stage.run(stage.open(run), task)
+            tasks = rounds.look().missing if kept else stage.plan(run, {})
+            for task in tasks:
+                stage.run(stage.open(run), task)
 
     def results(self) -> dict[str, Path]:
         """Return the paths a user wants to see at the end, by what they are."""
-        wanted = {"map": "field/map.fits", "truth": "field/truth.fits"}
-        wanted |= {"figures": "evaluation/metrics.json", "report": "report.html"}
-        return {name: self.root / path for name, path in wanted.items() if (self.root / path).exists()}
+        paths = {name: self.root / path for name, path in self.shown.items()}
+        return {name: path for name, path in paths.items() if path.exists()}
 
     def _inputs(self, stage: Stage) -> list[str]:
         return [s.name for s in self.known if s.name in stage.inputs]
@@ -286,35 +295,43 @@ class Runner:
             display.skipped(stage)
             return
         self._refuse_losing(state, allowed)
-        run = for_stage(self.run, stage, state.fingerprint)
-        self._tidy(run, state.status)
+        rounds = self.rounds(state)
+        run = rounds.run
+        self._tidy(rounds, state.status)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
-            facts = self._finish(stage, run, executor, display)
+            finished = self._finish(rounds, executor, display)
             final = self.root / stage.product
             if run.output.exists():
                 # What was published stays until what replaces it is whole.
                 self.ledger.retract(stage.name, keep=state.fingerprint)
                 remove(final)
             publish_folder(run.output, final)
-            files = tree_digests(final)
         self.ledger.publish(
             stage.name,
-            Published(state.fingerprint, self.basis(stage), stage.product, files, facts, stage.stable),
+            Published(
+                state.fingerprint,
+                self.basis(stage),
+                stage.product,
+                finished.files,
+                finished.facts,
+                stage.stable,
+            ),
         )
         self.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
 
-    def _tidy(self, run: Run, status: str) -> None:
+    def _tidy(self, rounds: Rounds, status: str) -> None:
         """Drop what killed workers left behind; records whose data are gone are forgotten.
 
         What workers of an array gave up stays given up for the job that closes after them.
         """
+        run, records = rounds.run, rounds.records
         final = self.root / run.target
         if not self.closing:
-            remove(self.ledger.given_up_folder(run.stage, run.fingerprint))
+            records.try_again()
         final.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (self.root, self.ledger.root, self.ledger.task_folder(run.stage, run.fingerprint)):
+        for folder in (self.root, self.ledger.root, records.folder):
             sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
         stale = [p for p in final.parent.glob(f".{final.name}.*.part") if p != run.output]
         for path in stale:
@@ -323,46 +340,59 @@ class Runner:
             for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
                 sweep(folder, keep=set())
         elif not run.output.exists():
-            finished = self.ledger.finished(run.stage, run.fingerprint) is not None
-            renamed = status == "todo" and finished and final.exists()
+            renamed = status == "todo" and records.finished() is not None and final.exists()
             if not renamed:
-                self.ledger.forget(run.stage, run.fingerprint)
+                records.forget_all()
 
-    def _finish(self, stage: Stage, run: Run, executor: Executor, display: Display) -> dict[str, Any]:
-        """Run the tasks until the plan names none without a result, then finish the product."""
-        facts = self.ledger.finished(stage.name, run.fingerprint)
-        if facts is not None and not run.output.exists() and (self.root / run.target).exists():
-            return facts
+    def _finish(self, rounds: Rounds, executor: Executor, display: Display) -> Finished:
+        """Run the tasks until the plan names none without a result, compare their files, and finish."""
+        stage, run, records = rounds.stage, rounds.run, rounds.records
+        # A kill after this record costs nothing: the product only has to be renamed and published.
+        if (finished := records.finished()) is not None:
+            self._drop_scratch(rounds)
+            return finished
         with executor.crew(stage, run) as crew:
             for _ in range(MAX_REPAIRS):
-                self._run_tasks(stage, run, crew, display)
-                try:
-                    facts = stage.finish(run, self.ledger.results(stage.name, run.fingerprint))
-                    self.ledger.record_finish(stage.name, run.fingerprint, facts)
-                    return facts
-                except RecomputeError as error:
-                    display.note(f"{stage.name}: {error}; {len(error.names)} tasks run again")
-                    self.ledger.forget(stage.name, run.fingerprint, error.names)
+                results = self._run_tasks(rounds, crew, display)
+                stage.seal(run, results)
+                reading = Reading(run.output)
+                if damaged := reading.find_damage(results):
+                    again = rounds.forget(damaged)
+                    display.note(f"{stage.name}: {_damage_text(damaged)}; {len(again)} tasks run again")
+                    continue
+                facts = stage.finish(run, results)
+                finished = Finished(facts, reading.digests(without=stage.scratch))
+                records.record_finish(finished)
+                self._drop_scratch(rounds)
+                return finished
         raise IntegrityError(f"{stage.name}: its data are damaged again and again; check the disk")
 
-    def _run_tasks(self, stage: Stage, run: Run, crew: Crew, display: Display) -> None:
+    def _drop_scratch(self, rounds: Rounds) -> None:
+        for name in rounds.stage.scratch:
+            remove(rounds.run.output / name)
+
+    def _run_tasks(self, rounds: Rounds, crew: Crew, display: Display) -> Results:
+        """Do what is missing, round by round; return the results of all tasks, by name."""
+        stage = rounds.stage
         while True:
             check_stop()
-            results = self.ledger.results(stage.name, run.fingerprint)
             self.anchor.check()
-            tasks = stage.plan(run, results)
-            missing = [task for task in tasks if task.name not in results]
-            if not missing:
-                return
-            marks = self.ledger.given_up(stage.name, run.fingerprint)
-            failures = [Failure(task.name, marks[task.name]) for task in missing if task.name in marks]
-            stage.prepare(run)
-            display.tasks(stage, len(tasks) - len(missing), len(tasks))
-            failures += crew.execute([task for task in missing if task.name not in marks], display.done)
+            now = rounds.look()
+            if not now.missing and not now.failures:
+                names = {task.name for task in now.tasks}
+                return {name: result for name, result in now.results.items() if name in names}
+            stage.prepare(rounds.run)
+            display.tasks(stage, now.done, len(now.tasks))
+            failures = now.failures + crew.execute(now.missing, display.done)
             if failures:
                 lines = "; ".join(f"{f.task}: {f.reason}" for f in failures[:5])
                 more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
                 raise QuarantinedError(
-                    f"{stage.name}: {len(failures)} of {len(tasks)} tasks are quarantined ({lines}{more}); "
-                    "the others are done: mend the cause and run the same command again"
+                    f"{stage.name}: {len(failures)} of {len(now.tasks)} tasks are quarantined ({lines}"
+                    f"{more}); the others are done: mend the cause and run the same command again"
                 )
+
+
+def _damage_text(tasks: Collection[str]) -> str:
+    shown = ", ".join(sorted(tasks)[:3]) + (" and others" if len(tasks) > 3 else "")
+    return f"the files of {shown} are not what was written"

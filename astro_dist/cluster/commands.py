@@ -13,14 +13,13 @@ from astro_dist.cluster.submit import Chain, cancel_run, log_folder
 from astro_dist.engine.errors import ConfigError, TimeUpError
 from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import stop_on_signals
+from astro_dist.pipelines import load
 from astro_dist.runner import Runner
 
 
 def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int:
     """Queue a run as a cluster file says, or with ``dry`` only print the sbatch files."""
-    from astro_dist.radio.pipeline import STAGES
-
-    chain = Chain(runner, load_site(cluster, set(STAGES)), redo)
+    chain = Chain(runner, load_site(cluster, _stage_names(runner)), redo)
     if dry:
         for job in chain.preview():
             print(f"==> {job.script} <==\n{sbatch_text(chain.site, job, chain.logs)}")
@@ -31,11 +30,14 @@ def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int
     return 0
 
 
+def _stage_names(runner: Runner) -> set[str]:
+    """Return all that a cluster file may name: every stage of the pipeline, also those not in this run."""
+    return {stage.name for stage in load(runner.config.pipeline).stages}
+
+
 def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
     """Return what a run would cost on a cluster; `ConfigError` when that is more than its limits allow."""
-    from astro_dist.radio.pipeline import STAGES
-
-    site = load_site(cluster, set(STAGES))
+    site = load_site(cluster, _stage_names(runner))
     check_limits(site, [stage.name for stage in runner.stages])
     costs = estimate_costs(runner, site)
     check_costs(costs, site)

@@ -123,20 +123,16 @@ def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, a
         each_s = pace.seconds * (each_s / pace.estimated_s if each_s and pace.estimated_s else 1.0)
     wall_s = each_s * math.ceil(estimate.tasks / at_once)
     # The ranks of a training are one task on all nodes of its job.
-    busy = jobs if _ranks(stage, run) > 1 else math.ceil(estimate.tasks / on_each)
+    busy = jobs if stage.ranks(run) > 1 else math.ceil(estimate.tasks / on_each)
     running = min(jobs, busy, asked.at_once or jobs)
     gpu_hours = wall_s / 3600 * running * asked.gpus
     bound = wants_gpu and not on_gpu
     return Cost(stage.name, jobs, wall_s, gpu_hours, estimate.files, estimate.bytes, pace is not None, bound)
 
 
-def _ranks(stage: Stage, run: Run) -> int:
-    return int(getattr(getattr(run.config, stage.name, None), "ranks", 1))
-
-
 def _estimate_each(stage: Stage, run: Run, estimate: Estimate, on_gpu: bool) -> float:
     """Return the seconds of one task that would use its ranks, and its cores, to the full."""
-    at_work = _ranks(stage, run) * (1 if on_gpu else stage.threads(run))
+    at_work = stage.ranks(run) * (1 if on_gpu else stage.threads(run))
     return estimate.cpu_s / max(1, estimate.tasks) / at_work
 
 
@@ -150,7 +146,7 @@ def _open_calibration(runner: Runner, site: Site) -> Run | None:
             return None
         raise ConfigError(f"calibration: {root} is not a run directory: it holds no config.yaml")
     with contextlib.suppress(ConfigError) if own else contextlib.nullcontext():
-        return Run(root, validate(type(runner.config), load_yaml(path)))
+        return Run.of(root, validate(type(runner.config), load_yaml(path)))
     return None
 
 

@@ -5,21 +5,20 @@ workers may come, go and come back. A claim says that a task is being done; it o
 """
 
 import contextlib
-import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from astro_dist.engine.files import lock_folder
 from astro_dist.engine.journal import read_journal
-from astro_dist.engine.ledger import Result
 from astro_dist.engine.progress import Display
+from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.stopping import check_stop
-from astro_dist.engine.work import Crew, Run, Stage, Task, for_stage
+from astro_dist.engine.work import Crew, Run, Stage, Task
 from astro_dist.runner import Runner
 from astro_dist.workers.allocation import find_allocation
 from astro_dist.workers.attempts import MAX_LOSSES
@@ -41,7 +40,8 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
     mark = _find_begun(runner, stage)
     if mark is None:
         return
-    run = for_stage(runner.run, stage, mark)
+    rounds = Rounds(runner.run, stage, mark)
+    run = rounds.run
     machine = choose_machine(runner.config.machine)
     size = machine.workers_for(stage, run)
     machine = replace(machine, first_worker=number * size)
@@ -52,7 +52,7 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
         display.stage(stage, run),
         Claims(run, who) as claims,
     ):
-        _share(stage, run, crew, claims, Portion(number, parts, size), display)
+        _share(rounds, crew, claims, Portion(number, parts, size), display)
 
 
 def _find_begun(runner: Runner, stage: Stage) -> str | None:
@@ -75,11 +75,10 @@ def close_stage(runner: Runner, redo: Sequence[str], following: str | None, disp
     runner.closing = True
     if find_allocation() is not None:
         # The ranks of a training spread themselves; all else needs Ray to reach the other nodes.
-        training = runner.stages[0].product.startswith("models/")
-        runner.kind = "serial" if training else "ray"
+        runner.kind = "serial" if runner.stages[0].gang else "ray"
     runner.execute(display, redo)
     if following is not None:
-        after = Runner(runner.root, runner.config, runner.known, following)
+        after = Runner(runner.root, runner.config, runner.known, following, runner.shown)
         with lock_folder(runner.root):
             after.redo = set(redo)
             after.begin(after.stages[0])
@@ -101,44 +100,24 @@ class Portion:
         return max(self.size, missing // (2 * self.parts))
 
 
-def _share(stage: Stage, run: Run, crew: Crew, claims: "Claims", mine: Portion, display: Display) -> None:
-    records = Records(run)
-    stage.prepare(run)
+def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display: Display) -> None:
+    rounds.stage.prepare(rounds.run)
     while True:
         check_stop()
-        results = records.read()
-        tasks = stage.plan(run, results)
-        marks = run.ledger.given_up(stage.name, run.fingerprint)
-        missing = [task for task in tasks if task.name not in results and task.name not in marks]
-        display.tasks(stage, len(tasks) - len(missing), len(tasks))
-        if not missing:
+        now = rounds.look()
+        display.tasks(rounds.stage, len(now.tasks) - len(now.missing), len(now.tasks))
+        if not now.missing:
             return
-        batch = claims.take(mine.order(missing), mine.batch(len(missing)))
+        batch = claims.take(mine.order(now.missing), mine.batch(len(now.missing)))
         # A claim is given back after its result is written, so what another worker has ended between
-        # the reading above and the claim shows here.
-        ended = records.read().keys() | run.ledger.given_up(stage.name, run.fingerprint)
+        # the look above and the claim shows here.
+        ended = rounds.ended()
         todo = [task for task in batch if task.name not in ended]
         if todo:
             crew.execute(todo, lambda task, result: display.done(task, result))
         claims.release()
         if not batch:
             time.sleep(POLL_S)
-
-
-class Records:
-    """The results of a stage as they come: each is read once, since it never changes."""
-
-    def __init__(self, run: Run) -> None:
-        self.folder = run.ledger.task_folder(run.stage, run.fingerprint)
-        self.known: dict[str, Result] = {}
-
-    def read(self) -> Mapping[str, Result]:
-        """Return ``{task name: result}`` of every finished task."""
-        there = {p.name for p in self.folder.glob("[!.]*.json")} if self.folder.exists() else set()
-        for name in sorted(there - {f"{task}.json" for task in self.known}):
-            record = json.loads((self.folder / name).read_text())
-            self.known[record["task"]] = record["result"]
-        return dict(sorted(self.known.items()))
 
 
 class Claims:
@@ -150,7 +129,7 @@ class Claims:
 
     def __init__(self, run: Run, who: str) -> None:
         self.run, self.who = run, who
-        self.folder = run.ledger.task_folder(run.stage, run.fingerprint) / ".claims"
+        self.folder = run.records.claims
         self.held: list[Path] = []
         self.seen: dict[str, tuple[int, float]] = {}
         self.ended = threading.Event()
@@ -207,7 +186,7 @@ class Claims:
             return False
         if len(owners) >= MAX_LOSSES and self._times_begun(task) >= MAX_LOSSES:
             reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
-            self.run.ledger.give_up(self.run.stage, self.run.fingerprint, task.name, reason)
+            self.run.records.give_up(task.name, reason)
             return False
         with path.open("a") as file:
             file.write(f"{self.who}\n")

@@ -11,7 +11,6 @@ from astro_dist.engine.errors import AstroDistError, ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import read_progress
-from astro_dist.engine.work import for_stage
 from astro_dist.runner import Runner, StageState
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
@@ -101,12 +100,12 @@ def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]
 
 def _count_tasks(runner: Runner, state: StageState) -> tuple[int, int]:
     """Return how many tasks of a stage are done, and how many there are; 0 where nobody can tell yet."""
-    run = for_stage(runner.run, state.stage, state.fingerprint)
-    results = runner.ledger.results(state.stage.name, state.fingerprint)
+    rounds = runner.rounds(state)
     try:
-        return len(results), len(state.stage.plan(run, results))
+        now = rounds.look()
+        return len(now.results), len(now.tasks)
     except AstroDistError:
-        return len(results), 0
+        return len(rounds.records.results()), 0
 
 
 def _stage_lines(runner: Runner, state: StageState, events: list[dict[str, Any]], running: bool) -> list[str]:

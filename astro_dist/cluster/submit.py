@@ -23,11 +23,11 @@ from astro_dist.cluster.slurm import (
     submit,
     try_submission,
 )
-from astro_dist.engine.config import differences, load_yaml
+from astro_dist.engine.config import differences, load_yaml, validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import lock_folder
 from astro_dist.engine.progress import Display
-from astro_dist.engine.work import Stage
+from astro_dist.engine.work import Stage, for_stage
 from astro_dist.runner import Runner
 
 Queue = dict[str, list[Queued]]
@@ -103,23 +103,23 @@ class Chain:
         check_limits(self.site, names)
         check_costs(estimate_costs(self.runner, self.site), self.site)
         for stage in self.runner.stages:
-            self._check_ranks(stage.name)
+            self._check_ranks(stage)
             self._check_machine(stage)
         check_cluster({name: self.site.of(name) for name in names})
         for asked in dict.fromkeys(self.site.of(name) for name in names):
             array = asked.workers if asked.workers > 1 else None
             try_submission(self.site, Job("test", "test", (), asked, array), self.root)
 
-    def _check_ranks(self, stage: str) -> None:
+    def _check_ranks(self, stage: Stage) -> None:
         """Refuse a training whose ranks do not fit the nodes and GPUs of its job."""
-        asked, ranks = self.site.of(stage), getattr(getattr(self.runner.config, stage, None), "ranks", None)
-        if ranks is None:
+        if not stage.gang:
             return
+        asked, ranks = self.site.of(stage.name), stage.ranks(for_stage(self.runner.run, stage, ""))
         gpus = asked.nodes * asked.gpus
         if ranks % asked.nodes or (gpus and ranks > gpus):
             raise ConfigError(
-                f"{stage}: {stage}.ranks is {ranks} and its job has {asked.nodes} nodes with {asked.gpus} "
-                "GPUs each; give as many ranks as there are GPUs, or one on each node"
+                f"{stage.name}: {stage.own}.ranks is {ranks} and its job has {asked.nodes} nodes with "
+                f"{asked.gpus} GPUs each; give as many ranks as there are GPUs, or one on each node"
             )
 
     def _check_machine(self, stage: Stage) -> None:
@@ -166,8 +166,8 @@ class Chain:
                 f"jobs of this run for {', '.join(others)} are in the queue; wait for them, ask for all "
                 f"stages together (run --to), or take them out first: astro-dist cancel {self.root}"
             )
-        there = load_yaml(self.root / "config.yaml")
-        changes = differences(there, self.runner.config.model_dump(mode="json"))
+        there = validate(type(self.runner.config), load_yaml(self.root / "config.yaml"))
+        changes = differences(there.model_dump(mode="json"), self.runner.config.model_dump(mode="json"))
         if changes or self.redo:
             what = f"other settings ({'; '.join(changes[:3])})" if changes else "--redo"
             raise ConfigError(

@@ -33,21 +33,6 @@ class IntegrityError(AstroDistError):
     exit_code = 3
 
 
-class RecomputeError(IntegrityError):
-    """Records whose data were found damaged before publication: ``RecomputeError(message, names)``.
-
-    The engine forgets those records and runs their tasks again.
-    """
-
-    def __init__(self, message: str, names: tuple[str, ...]) -> None:
-        super().__init__(message, names)
-        self.message, self.names = message, names
-
-    def __str__(self) -> str:
-        """Leave the names out: the message already speaks of them."""
-        return self.message
-
-
 class QuarantinedError(AstroDistError):
     """Some tasks failed for good, the others are done; the message names them."""
 

@@ -1,16 +1,21 @@
 """Whether what a run published is still there byte for byte, and what to do when it is not."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import fsync_folder, lock_folder, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
 
+Checks = Mapping[str, Callable[[Path], list[str]]]
+"""What looks inside a product for faults by checksums of its own, by stage."""
 
-def verify_run(root: Path) -> dict[str, list[str]]:
+
+def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]:
     """Read every published product again and return what is wrong by stage, one line per fault.
+
+    A product whose files are all as published is looked into as well, where there is a check for it.
 
     Raises
     ------
@@ -23,10 +28,13 @@ def verify_run(root: Path) -> dict[str, list[str]]:
     if not published:
         raise ConfigError(f"{root} holds no published product; is it a run directory?")
     found = {name: _compare(root, record) for name, record in published.items()}
+    for name, check in (checks or {}).items():
+        if name in published and not found[name]:
+            found[name] = check(root / published[name].product)
     return {name: faults for name, faults in found.items() if faults}
 
 
-def repair_run(root: Path, tell: Callable[[str], None]) -> None:
+def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = None) -> None:
     """Set every damaged product aside and take its publication back, so that the next run makes it anew.
 
     Nothing is deleted. A product that is made from the same settings has the same bytes again, and
@@ -34,12 +42,12 @@ def repair_run(root: Path, tell: Callable[[str], None]) -> None:
     """
     with lock_folder(root):
         ledger = Ledger(root)
-        for stage, faults in verify_run(root).items():
+        for stage, faults in verify_run(root, checks).items():
             for fault in faults:
-                tell(fault)
+                show(fault)
             record = ledger.published(stage)
             assert record is not None
-            tell(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
+            show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
             ledger.retract(stage)
 
 

@@ -9,6 +9,7 @@ workers that do one task publish the same result.
 import contextlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,70 +49,26 @@ class Published:
     stable: bool = True
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a finished product before its publication: its figures and its digests."""
+
+    facts: dict[str, Any]
+    files: dict[str, str]
+
+
 class Ledger:
     """The records of one run directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "ledger"
 
-    def task_folder(self, stage: str, fingerprint: str) -> Path:
-        """Return the folder that holds the task records of one version of a stage."""
-        return self.root / stage / fingerprint[:16]
-
-    def results(self, stage: str, fingerprint: str) -> dict[str, Result]:
-        """Return ``{task name: result}`` of every finished task."""
-        folder = self.task_folder(stage, fingerprint)
-        records = (_load(path) for path in sorted(folder.glob("[!.]*.json")))
-        return {record["task"]: record["result"] for record in records}
-
-    def result(self, stage: str, fingerprint: str, task: str) -> Result | None:
-        """Return the result of one task, None when it is not done."""
-        path = self.task_folder(stage, fingerprint) / f"{task}.json"
-        return _load(path)["result"] if path.exists() else None
-
-    def record(self, stage: str, fingerprint: str, task: str, result: Result, log: Result) -> None:
-        """Say that a task is done; ``log`` (host, seconds) is for people, never for results."""
-        path = self.task_folder(stage, fingerprint) / f"{task}.json"
-        publish_json(path, {"task": task, "result": result, "log": log})
-
-    def logs(self, stage: str, fingerprint: str) -> list[Result]:
-        """Return the log parts of all task records."""
-        folder = self.task_folder(stage, fingerprint)
-        return [_load(path)["log"] for path in sorted(folder.glob("[!.]*.json"))]
-
-    def record_finish(self, stage: str, fingerprint: str, facts: Result) -> None:
-        """Keep what ``finish`` returned, so that a kill before the publication loses nothing."""
-        publish_json(self.task_folder(stage, fingerprint) / ".finished.json", facts)
-
-    def finished(self, stage: str, fingerprint: str) -> Result | None:
-        """Return what ``finish`` returned, None when it has not ended."""
-        path = self.task_folder(stage, fingerprint) / ".finished.json"
-        return _load(path) if path.exists() else None
-
-    def forget(self, stage: str, fingerprint: str, tasks: tuple[str, ...] | None = None) -> None:
-        """Drop the records of some tasks (of all of them by default): they will run again."""
-        folder = self.task_folder(stage, fingerprint)
-        if tasks is None:
-            remove(folder)
-        else:
-            for task in tasks:
-                (folder / f"{task}.json").unlink(missing_ok=True)
-
-    def give_up(self, stage: str, fingerprint: str, task: str, reason: str) -> None:
-        """Say that a task failed for good, so that nobody tries it again before the next command."""
-        publish_json(self.given_up_folder(stage, fingerprint) / f"{task}.json", {"reason": reason})
-
-    def given_up(self, stage: str, fingerprint: str) -> dict[str, str]:
-        """Return ``{task name: reason}`` of the tasks that were given up."""
-        paths = sorted(self.given_up_folder(stage, fingerprint).glob("[!.]*.json"))
-        return {path.stem: _load(path)["reason"] for path in paths}
-
-    def given_up_folder(self, stage: str, fingerprint: str) -> Path:
-        """Return the folder with the marks of the tasks that were given up."""
-        return self.task_folder(stage, fingerprint) / ".given-up"
+    def records(self, stage: str, fingerprint: str) -> "Records":
+        """Return the task records of one version of a stage."""
+        return Records(self.root / stage, stage, fingerprint)
 
     def begin(self, stage: str, fingerprint: str) -> None:
-        """Say which version of a stage the workers of an array are to work on."""
+        """Record which version of a stage the workers of an array are to work on."""
         publish_json(self.root / stage / "begun.json", {"fingerprint": fingerprint})
 
     def begun(self, stage: str) -> str | None:
@@ -130,22 +87,98 @@ class Ledger:
         return {name: found for name in names if (found := self.published(name)) is not None}
 
     def publish(self, stage: str, published: Published) -> None:
-        """Say that the whole product of a stage is visible."""
+        """Record that the whole product of a stage is visible."""
         publish_json(self.root / f"{stage}.json", asdict(published))
 
     def retract(self, stage: str, keep: str = "") -> None:
         """Take the publication of a stage back, with all task records but those of one fingerprint."""
         (self.root / f"{stage}.json").unlink(missing_ok=True)
         for folder in (self.root / stage).glob("[!.]*"):
-            if folder != self.task_folder(stage, keep):
+            if folder != self.records(stage, keep).folder:
                 remove(folder)
 
-    def settle_numerics(self, stage: str, fingerprint: str, numerics: Result, afresh: str) -> None:
+
+class Records:
+    """The task records of one version of a stage: results, tasks given up, the kind of machine.
+
+    Results never change once they are there, so each is read from the disk once.
+    """
+
+    def __init__(self, parent: Path, stage: str, fingerprint: str) -> None:
+        self.stage, self.fingerprint = stage, fingerprint
+        self.folder = parent / fingerprint[:16]
+        self._known: dict[str, Result] = {}
+
+    def results(self) -> dict[str, Result]:
+        """Return ``{task name: result}`` of every finished task."""
+        names = {path.stem for path in self.folder.glob("[!.]*.json")}
+        self._known = {task: result for task, result in self._known.items() if task in names}
+        for name in names - self._known.keys():
+            # Another process may forget a record between the listing and the reading.
+            with contextlib.suppress(FileNotFoundError):
+                record = _load(self.folder / f"{name}.json")
+                self._known[record["task"]] = record["result"]
+        return dict(sorted(self._known.items()))
+
+    def result(self, task: str) -> Result | None:
+        """Return the result of one task, None when it is not done."""
+        path = self.folder / f"{task}.json"
+        return _load(path)["result"] if path.exists() else None
+
+    def record(self, task: str, result: Result, log: Result) -> None:
+        """Record that a task is done; ``log`` (host, seconds) is for people, never for results."""
+        publish_json(self.folder / f"{task}.json", {"task": task, "result": result, "log": log})
+
+    def logs(self) -> list[Result]:
+        """Return the log parts of all task records."""
+        return [_load(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
+
+    def record_finish(self, finished: Finished) -> None:
+        """Keep what is to be published, so that a kill before the publication loses nothing."""
+        publish_json(self._finished, {"finished": asdict(finished)})
+
+    def finished(self) -> Finished | None:
+        """Return what was recorded when ``finish`` had ended; None when it has not."""
+        # Version 0.1.0 kept the facts alone here; its finish is run again.
+        found = _load(self._finished).get("finished") if self._finished.exists() else None
+        return Finished(**found) if isinstance(found, dict) else None
+
+    def forget(self, tasks: Iterable[str]) -> None:
+        """Drop the records of some tasks: they will run again, and so will ``finish``."""
+        self._finished.unlink(missing_ok=True)
+        for task in tasks:
+            (self.folder / f"{task}.json").unlink(missing_ok=True)
+            self._known.pop(task, None)
+
+    def forget_all(self) -> None:
+        """Drop all records of this version."""
+        remove(self.folder)
+        self._known.clear()
+
+    def give_up(self, task: str, reason: str) -> None:
+        """Record that a task failed for good, so that nobody tries it again before the next command."""
+        publish_json(self.folder / GIVEN_UP / f"{task}.json", {"reason": reason})
+
+    def given_up(self) -> dict[str, str]:
+        """Return ``{task name: reason}`` of the tasks that were given up."""
+        paths = sorted((self.folder / GIVEN_UP).glob("[!.]*.json"))
+        return {path.stem: _load(path)["reason"] for path in paths}
+
+    def try_again(self) -> None:
+        """Drop the marks of tasks that were given up."""
+        remove(self.folder / GIVEN_UP)
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims of workers that share the tasks."""
+        return self.folder / ".claims"
+
+    def settle_numerics(self, numerics: Result, afresh: str) -> None:
         """Record on what kind of machine the first worker computes; refuse another kind later.
 
         ``afresh`` says how to start the stage anew.
         """
-        path = self.task_folder(stage, fingerprint) / ".numerics.json"
+        path = self.folder / ".numerics.json"
         if not path.exists():
             own = path.with_name(f".numerics-{uuid4().hex}{PART}")
             publish_json(own, numerics)
@@ -160,14 +193,23 @@ class Ledger:
                 if known.get(key) != numerics.get(key)
             )
             raise ConfigError(
-                f"{stage} was begun on another kind of machine and its bytes would mix ({pairs}); "
+                f"{self.stage} was begun on another kind of machine and its bytes would mix ({pairs}); "
                 f"go on there, or start the stage afresh: {afresh}"
             )
+
+    @property
+    def _finished(self) -> Path:
+        return self.folder / ".finished.json"
+
+
+GIVEN_UP = ".given-up"
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise IntegrityError(
             f"the record {path} cannot be read ({error}); delete it to redo the task"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.work import Run
+from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.masks import Masks
 from astro_dist.evaluate.rows import ROWS, SKY_EDGES, TRAIN, U_EDGES, Arrays
 from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
@@ -127,7 +128,7 @@ class Figures:
         return {"snr": ((SKY_EDGES[1:] + SKY_EDGES[:-1]) / 2).tolist(), **shares}
 
     def _add(self, row: str, name: str, statistic: Callable[[Counts], float], n: int | None = None) -> None:
-        rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.config.evaluate
+        rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.section(EvaluateConfig)
         figures = bootstrap(statistic, self.masks.n, rng, settings.resamples)
         self.found.append(Figure(row, name, *figures, self.masks.n if n is None else n))
 

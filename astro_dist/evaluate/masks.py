@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
+from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.store.reader import StoreReader
 
@@ -40,7 +41,7 @@ class Masks:
     """
 
     def __init__(self, run: Run) -> None:
-        settings = run.config.evaluate
+        settings = run.section(EvaluateConfig)
         self.run, self.reader = run, StoreReader(run.product("cutouts.zarr"))
         self.pool = np.sort(np.concatenate([self.reader.select(split) for split in settings.splits]))
         self.train = self.reader.select("train")

@@ -64,7 +64,7 @@ class Judge:
     def __init__(self, masks: Masks, networks: Networks, drawn: Path, target: str) -> None:
         self.masks, self.reader, self.networks = masks, masks.reader, networks
         self.drawn, self.target = drawn, target
-        self.seed = int(masks.run.config.seed)
+        self.seed = int(masks.run.seed)
 
     def judge(self, name: str) -> Arrays:
         """Return the arrays of one row, see `_measure`; of all training images, what tells copies."""

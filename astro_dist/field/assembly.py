@@ -6,7 +6,7 @@ that each band of rows adds its part of the objects in the order of placing and 
 placed later, which is the smaller one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
@@ -34,8 +34,9 @@ from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, sum
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
+from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_file import create_banded, finish_banded, write_rows
+from astro_dist.sky.fits_file import BandedImage, create_banded, seal_banded, write_rows
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import Window, bands
 from astro_dist.store.reader import StoreReader
@@ -57,7 +58,7 @@ class Assembly:
 
     def __init__(self, run: Run) -> None:
         self.run, self.folder = run, run.output
-        self.config: AssembleConfig = run.config.assemble
+        self.config = run.section(AssembleConfig)
 
     @cached_property
     def cutouts(self) -> StoreReader:
@@ -82,7 +83,7 @@ class Assembly:
 
     def background(self) -> Background:
         """Return what the objects are added to."""
-        seed = self.run.config.seed
+        seed = self.run.seed
         if self.real is not None:
             keep = self.config.background.islands == "keep"
             return MapBackground.load(self.real, self.folder, keep, seed)
@@ -97,18 +98,18 @@ class Assembly:
 
 def open_background(run: Run) -> SkyMap | None:
     """Return the real map the field is made on, or None when its noise is simulated."""
-    path = run.config.assemble.background.path
-    return None if path is None else SkyMap.open(Path(path), run.config.maps, verify=False)
+    path = run.section(AssembleConfig).background.path
+    return None if path is None else SkyMap.open(Path(path), run.section(MapsConfig), verify=False)
 
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
     """Name the analysis of a real background, then the layout, then one task per band."""
-    tasks = [Task("background")] if run.config.assemble.background.kind == "map" else []
+    tasks = [Task("background")] if run.section(AssembleConfig).background.kind == "map" else []
     tasks.append(Task("layout"))
     for i, task in enumerate(tasks):
         if task.name not in results:
             return tasks[: i + 1]
-    shape, rows = results["layout"]["shape"], run.config.assemble.band_rows
+    shape, rows = results["layout"]["shape"], run.section(AssembleConfig).band_rows
     slabs = bands(shape, rows)
     digits = len(str(len(slabs) - 1))
     return [*tasks, *(Task(f"band-{i:0{digits}d}", {"y0": w.y0, "y1": w.y1}) for i, w in enumerate(slabs))]
@@ -118,15 +119,28 @@ def prepare(run: Run) -> None:
     """Create the three images, empty, with their headers."""
     instrument = find_instrument(run)
     run.output.mkdir(parents=True, exist_ok=True)
+    for name, image in _images(run, instrument):
+        create_banded(run.output / name, image)
+
+
+def _images(run: Run, instrument: Instrument) -> Iterator[tuple[str, BandedImage]]:
+    """Yield file name and layout of the three images."""
     for name, layer in LAYERS.items():
         header = make_header(run, instrument, layer)
-        create_banded(run.output / name, header, instrument.shape, layer.dtype)
+        yield name, BandedImage(header, instrument.shape, layer.dtype)
+
+
+def seal(run: Run, results: Results) -> None:
+    """Write the headers of the three images with the sums of their bands."""
+    bands = {task: result["ranges"] for task, result in results.items() if "ranges" in result}
+    for name, image in _images(run, find_instrument(run)):
+        seal_banded(run.output / name, image, {task: rows[name] for task, rows in bands.items()})
 
 
 def find_instrument(run: Run) -> Instrument:
     """Return the field's size, WCS and beam; `ConfigError` when the objects do not fit it."""
     surveys = Survey.of_store(StoreReader(run.product("cutouts.zarr")).attrs)
-    return design_instrument(run.config.assemble, surveys, open_background(run))
+    return design_instrument(run.section(AssembleConfig), surveys, open_background(run))
 
 
 def run_task(state: Assembly, task: Task) -> Result:
@@ -143,8 +157,8 @@ def analyse_background(state: Assembly) -> Result:
     assert state.real is not None
     state.real.verify()
     seed = state.config.background.min_snr
-    merge = min(state.run.config.annotate.merge_sigma, 0.9 * seed)
-    rules = state.run.config.annotate.model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
+    merge = min(state.run.section(AnnotateConfig).merge_sigma, 0.9 * seed)
+    rules = state.run.section(AnnotateConfig).model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
     facts = analyse_map(state.real, state.folder, rules)
     return facts | {"sha256": _digests(state, BACKGROUND_FILES)}
 
@@ -169,7 +183,7 @@ def lay_out(state: Assembly) -> Result:
 def make_band(state: Assembly, window: Window) -> Result:
     """Make and write one band of rows of all three images."""
     layers = state.make(window)
-    return {name: write_rows(state.folder / name, window.y0, rows) for name, rows in layers.items()}
+    return {"ranges": {name: write_rows(state.folder / name, window.y0, r) for name, r in layers.items()}}
 
 
 def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
@@ -177,12 +191,8 @@ def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
-    """Seal the images, write the truth and the pictures, and return the figures of the field."""
+    """Write the truth and the pictures, and return the figures of the field."""
     state = Assembly(run)
-    _check_files(state, results)
-    made = {task: result for task, result in results.items() if task.startswith("band-")}
-    for name in LAYERS:
-        finish_banded(state.folder / name, {task: result[name] for task, result in made.items()})
     placements = read_parquet(state.folder / PLACEMENTS)
     truth = select_truth(placements)
     write_truth(state.folder, truth, provenance(run), history(run))
@@ -205,14 +215,6 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "map": statistics,
         "zooms": zooms,
     }
-
-
-def _check_files(state: Assembly, results: Results) -> None:
-    """Ask for everything again when the files the bands were made from have changed."""
-    for task in ("background", "layout"):
-        for name, wanted in results.get(task, {}).get("sha256", {}).items():
-            if sha256_file(state.folder / name) != wanted:
-                raise RecomputeError(f"{name} is not what its task wrote", tuple(results))
 
 
 def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
@@ -238,7 +240,7 @@ def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
 
 def sources(run: Run) -> list[Path]:
     """Return the user's files: background map, catalogue, density."""
-    config: AssembleConfig = run.config.assemble
+    config = run.section(AssembleConfig)
     named = {
         "background.path": config.background.path,
         "flux.catalogue": config.flux.catalogue,
@@ -253,7 +255,7 @@ def sources(run: Run) -> list[Path]:
 
 def estimate(run: Run) -> Estimate:
     """Return what the field will cost, from the config alone; refuse what could not be made."""
-    config: AssembleConfig = run.config.assemble
+    config = run.section(AssembleConfig)
     real = open_background(run)
     check_field(run, real)
     shape = config.shape if real is None else real.shape
@@ -278,10 +280,13 @@ ASSEMBLE = Stage(
     run=run_task,
     prepare=prepare,
     open=Assembly,
+    seal=seal,
     finish=finish,
     sources=sources,
     estimate=estimate,
     sections=("assemble", "maps", "annotate"),
+    reads=("cutouts", "generate", "simulate"),
+    own="assemble",
     inputs=("cutouts", "generate"),
     schema=2,
 )

@@ -5,9 +5,11 @@ configuration, the headers of the maps, and the user's small files.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
@@ -15,8 +17,10 @@ from astro_dist.field.flux import FluxCatalogue
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.layout import by_density
 from astro_dist.field.objects import AcceptConfig, least_footprint_pix
-from astro_dist.sky.maps import SkyMap, open_maps
+from astro_dist.sky.maps import MapsConfig, SkyMap, open_maps
+from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.user_files import read_plane
+from astro_dist.store.config import CutoutsConfig
 
 
 def check_field(run: Run, real: SkyMap | None) -> None:
@@ -33,11 +37,14 @@ def check_field(run: Run, real: SkyMap | None) -> None:
         When pixels or beam are not the survey's, the field is smaller than a stamp or much too small
         for its objects, or a catalogue or density cannot be used.
     """
-    config: AssembleConfig = run.config.assemble
+    config = run.section(AssembleConfig)
+    # The room that draws objects is above this one; of its settings only what it accepts matters here.
+    generate: Any = run.section(Section, "generate")
     field = design_instrument(config, find_surveys(run), real)
-    _check_size(field, run.config.cutouts.size_pix, "assemble.shape" if real is None else str(real.path))
+    origin = "assemble.shape" if real is None else str(real.path)
+    _check_size(field, run.section(CutoutsConfig).size_pix, origin)
     if config.max_overlap == 0 and config.flux.mode != "radiff_stretched":
-        _check_room(field, config.objects, run.config.generate.accept)
+        _check_room(field, config.objects, generate.accept)
     if config.flux.catalogue is not None:
         catalogue = FluxCatalogue.read(Path(config.flux.catalogue))
         catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
@@ -47,9 +54,9 @@ def check_field(run: Run, real: SkyMap | None) -> None:
 
 def find_surveys(run: Run) -> list[Survey]:
     """Return the maps the objects will be learned from, by their headers or by the settings of `simulate`."""
-    if run.config.maps.files:
+    if run.section(MapsConfig).files:
         return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in open_maps(run)]
-    sky = run.config.simulate
+    sky = run.section(SimulateConfig)
     return [Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)]
 
 

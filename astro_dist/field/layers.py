@@ -44,7 +44,7 @@ def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
         instrument.beam,
         instrument.frequency_hz,
         unit=layer.unit,
-        object_name=run.config.name,
+        object_name=run.name,
         dtype=layer.dtype,
         cards=provenance(run) | _class_cards(layer),
         history=history(run),
@@ -56,7 +56,7 @@ def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
 
 def provenance(run: Run) -> dict[str, Any]:
     """Return the header cards that say from which seed and model a field was made."""
-    cards: dict[str, Any] = {"SEED": (run.config.seed, "of all randomness")}
+    cards: dict[str, Any] = {"SEED": (run.seed, "of all randomness")}
     if (model := run.ledger.published("diffusion")) is not None:
         cards["GENERATR"] = ("latent diffusion", "what the objects were drawn from")
         cards["MODELSHA"] = fingerprint(model.files)
@@ -70,11 +70,11 @@ def history(run: Run) -> list[str]:
         for name in UPSTREAM
         if (published := run.ledger.published(name)) is not None
     ]
-    config: AssembleConfig = run.config.assemble
+    config = run.section(AssembleConfig)
     flux = config.flux
     law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}" if flux.catalogue is None else "fluxes"
     lines.append(f"assemble: {config.objects} objects, {flux.mode} {law}")
-    lines.append(f"assemble: background {config.background.kind}, seed {run.config.seed}")
+    lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
     return lines
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Image, Stream
+from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, resolve_precision
@@ -114,7 +115,7 @@ def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:
     folder = run.product("models/masks")
     if not folder.is_dir():
         raise ConfigError(f"{run.root} has no model of masks; `astro-dist train masks` makes one")
-    settings, device = run.config.generate, choose_device(run)
+    settings, device = run.section(GenerateConfig), choose_device(run)
     precision = resolve_precision(settings.precision, device)
     drawer = MaskDrawer(folder, settings.masks.steps, device, precision)
     facts = describe_cutouts(reader.attrs, reader.columns)

@@ -10,12 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from astro_dist.engine.errors import ConfigError, RecomputeError
-from astro_dist.engine.files import sha256_file
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.device import numerics
 from astro_dist.models.presets import PRESETS
+from astro_dist.store.config import CutoutsConfig
+from astro_dist.store.verify import verify_store
+from astro_dist.train.config import TrainingConfig
 
 FIRST_GUESS = 2.5
 """Objects per stamp that the first round counts on; too high a guess costs a round, too low a one stamps."""
@@ -33,7 +35,7 @@ def plan(run: Run, results: Results) -> list[Task]:
     ConfigError
         When so few objects are accepted that the promise is out of reach.
     """
-    settings: GenerateConfig = run.config.generate
+    settings = run.section(GenerateConfig)
     wanted = promised(run)
     shards = max(1, math.ceil(wanted / FIRST_GUESS / settings.per_shard))
     most = max(FEWEST_SHARDS, math.ceil(wanted * settings.max_stamps_per_object / settings.per_shard))
@@ -52,7 +54,7 @@ def plan(run: Run, results: Results) -> list[Task]:
 
 def promised(run: Run) -> int:
     """Return the number of distinct objects that is promised."""
-    objects = run.config.generate.objects
+    objects = run.section(GenerateConfig).objects
     if objects is None:
         raise ConfigError("generate.objects is not set; say how many distinct objects are wanted")
     return int(objects)
@@ -60,7 +62,7 @@ def promised(run: Run) -> int:
 
 def sources(run: Run) -> list[Path]:
     """Return the user's files that masks and backgrounds come from."""
-    return list(source_files(run.config.generate).values())
+    return list(source_files(run.section(GenerateConfig)).values())
 
 
 def estimate(run: Run) -> Estimate:
@@ -71,13 +73,13 @@ def estimate(run: Run) -> Estimate:
     ConfigError
         A file of the user's cannot be used.
     """
-    settings, wanted = run.config.generate, promised(run)
-    size_pix = int(getattr(getattr(run.config, "cutouts", None), "size_pix", 128))
+    settings, wanted = run.section(GenerateConfig), promised(run)
+    size_pix = run.section(CutoutsConfig).size_pix
     if source_files(settings):
         from astro_dist.generate.sources import open_planes
 
         open_planes(settings, size_pix)
-    parameters, cost_s = PRESETS[run.config.diffusion.preset].costs["diffusion"]
+    parameters, cost_s = PRESETS[run.section(TrainingConfig, "diffusion").preset].costs["diffusion"]
     shards = math.ceil(wanted / settings.per_shard)
     stamps = shards * settings.per_shard
     # A step is a third of what training on the same pixels costs.
@@ -135,8 +137,7 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
     from astro_dist.store.stamps import publish_stamps
 
     tasks = plan(run, results)
-    _check_shards(run, results, tasks)
-    settings, cutouts = run.config.generate, StoreReader(run.product("cutouts.zarr"))
+    settings, cutouts = run.section(GenerateConfig), StoreReader(run.product("cutouts.zarr"))
     rows = [row for task in tasks for row in results[task.name]["choices"]]
     donor, background_donor, symmetry = np.array(rows, dtype=np.int64).T
     inherited = ("rms_jy_beam", "beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
@@ -165,18 +166,6 @@ def _sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
     }
 
 
-def _check_shards(run: Run, results: Results, tasks: list[Task]) -> None:
-    bad = []
-    for task in tasks:
-        for name, digest in results[task.name]["sha256"].items():
-            path = run.output / name
-            if not path.exists() or sha256_file(path) != digest:
-                bad.append(task.name)
-                break
-    if bad:
-        raise RecomputeError(f"{len(bad)} shards of stamps were damaged after they were written", tuple(bad))
-
-
 def _explain(settings: GenerateConfig, wanted: int, shards: int, results: Results, tasks: list[Task]) -> str:
     figures = _sum_up(results, tasks)
     reasons = ", ".join(f"{n} {reason}" for reason, n in figures["rejected"].items())
@@ -195,9 +184,12 @@ GENERATE = Stage(
     prepare=_prepare,
     open=_open,
     finish=_finish,
+    check=verify_store,
     sources=sources,
     estimate=estimate,
     sections=("generate",),
+    reads=("cutouts", "diffusion"),
+    own="generate",
     inputs=("cutouts", "autoencoder", "diffusion", "masks"),
     schema=3,
     numerics=numerics,

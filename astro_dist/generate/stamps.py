@@ -69,7 +69,7 @@ class StampMaker:
     """Models, donors and settings of a run, open for drawing any stamp of it."""
 
     def __init__(self, run: Run, splits: Sequence[str] = ("train",)) -> None:
-        settings: GenerateConfig = run.config.generate
+        settings = run.section(GenerateConfig)
         pin(settings.threads)
         device = choose_device(run)
         self.run, self.settings = run, settings
@@ -174,7 +174,7 @@ def check_weights(run: Run) -> None:
     IntegrityError
         A file was changed, added or lost since.
     """
-    for stage in ("autoencoder", "diffusion", *["masks"] * run.config.generate.masks.model):
+    for stage in ("autoencoder", "diffusion", *["masks"] * run.section(GenerateConfig).masks.model):
         published = run.ledger.published(stage)
         folder = run.product(f"models/{stage}")
         if published is not None and tree_digests(folder) != published.files:

@@ -73,12 +73,12 @@ def choose_device(run: Run) -> str:
     """
     import torch
 
-    machine = getattr(run.config, "machine", None)
-    if machine is not None and (machine.fake_gpus or machine.gpus == 0):
+    machine = run.machine
+    if machine.fake_gpus or machine.gpus == 0:
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
-    if (machine is not None and machine.gpus) or _is_pinned():
+    if machine.gpus or _is_pinned():
         raise ConfigError(
             f"there is a GPU, but torch {torch.__version__} has no working CUDA; install a CUDA build "
             "of torch from its wheel index (https://pytorch.org), or use the cores: --set machine.gpus=0"
@@ -126,7 +126,7 @@ def numerics(run: Run) -> dict[str, Any]:
     import torch
 
     device = choose_device(run)
-    section = getattr(run.config, run.stage, None)
+    section = run.own
     return {
         "device": f"cuda: {torch.cuda.get_device_name()}" if device == "cuda" else _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),

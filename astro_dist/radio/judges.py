@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from astro_dist.engine.seeds import stream
 from astro_dist.models.encoder import Byol, build_byol
 from astro_dist.models.segmenter import build_segmenter
 from astro_dist.radio.cards import write_encoder_card, write_segmenter_card
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
-from astro_dist.radio.samples import Cutout, Image, TrainingData
+from astro_dist.radio.samples import Cutout, CutoutSamples, Image
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
-
-Figures = dict[str, Tensor]
+from astro_dist.train.recipe import Figures
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Views:
     second_BSS: Image
 
 
-class ViewData(TrainingData):
+class ViewData(CutoutSamples):
     """Pairs of views that differ in what should not matter: place, turn, brightness, noise.
 
     Turns and flips are those that keep the beam; any other would teach the encoder to overlook a beam
@@ -45,9 +43,9 @@ class ViewData(TrainingData):
 
     config: ByolConfig
 
-    def batch(self, first: int, count: int) -> Views:  # type: ignore[override]
+    def batch(self, first: int, count: int) -> Views:
         """Return samples ``first`` to ``first + count - 1``."""
-        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        streams = self.streams(first, count)
         indices = [int(rng.choice(self.chosen)) for rng in streams]
         cutouts = self._read(indices)
         pairs = [self._pair(cutouts[i], rng) for i, rng in zip(indices, streams, strict=True)]
@@ -78,12 +76,12 @@ class Labelled:
     mask_BSS: NDArray[np.uint8]
 
 
-class LabelledData(TrainingData):
+class LabelledData(CutoutSamples):
     """Crops of real cutouts with their masks."""
 
-    def batch(self, first: int, count: int) -> Labelled:  # type: ignore[override]
+    def batch(self, first: int, count: int) -> Labelled:
         """Return samples ``first`` to ``first + count - 1``."""
-        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        streams = self.streams(first, count)
         indices = [int(rng.choice(self.chosen)) for rng in streams]
         cutouts = self._read(indices)
         images, masks = [], []

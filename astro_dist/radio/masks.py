@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from astro_dist.engine.seeds import stream
 from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.masks import (
     build_mask_denoiser,
@@ -29,9 +28,10 @@ from astro_dist.models.masks import (
 from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.radio.cards import write_masks_card
 from astro_dist.radio.config import MasksTrainingConfig
-from astro_dist.radio.samples import GOLDEN_RATIO, Image, TrainingData
+from astro_dist.radio.samples import GOLDEN_RATIO, CutoutSamples, Image
 from astro_dist.sky.beams import apply_symmetry
-from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
+from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
+from astro_dist.train.recipe import Figures
 
 LEAST_VARIANCE = 0.05
 READ_AT_ONCE = 256
@@ -47,7 +47,7 @@ class MaskBatch:
     time_B: Image
 
 
-class MaskData(TrainingData):
+class MaskData(CutoutSamples):
     """Masks of real cutouts, turned; the classes take turns, each with cutouts that have an object of it.
 
     Told how many objects there are, the network learns each mixture by itself, so that the mixture it is
@@ -62,9 +62,9 @@ class MaskData(TrainingData):
         has = np.array([np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:] > 0 for mask in masks])
         return [self.chosen[each] for each in has.T if each.any()] or [self.chosen]
 
-    def batch(self, first: int, count: int) -> MaskBatch:  # type: ignore[override]
+    def batch(self, first: int, count: int) -> MaskBatch:
         """Return samples ``first`` to ``first + count - 1``."""
-        streams = [stream(*self.key, n) for n in range(first, first + count)]
+        streams = self.streams(first, count)
         numbered = enumerate(streams, start=first)
         indices = [int(rng.choice(self.pools[n % len(self.pools)])) for n, rng in numbered]
         cutouts = self._read(indices)
@@ -101,7 +101,7 @@ class MasksObjective:
     def loss(self, network: nn.Module, batch: MaskBatch, device: str) -> tuple[torch.Tensor, Figures]:
         tensors = to_tensors(batch, device)
         clean_BChw = fold(tensors["planes_BKSS"])
-        noisy_BChw, timestep_B, wanted = add_noise(
+        noisy_BChw, timestep_B, wanted = diffuse(
             self.scheduler, self.alpha_bar_T, clean_BChw, tensors["noise_BChw"], tensors["time_B"]
         )
         # An error of the velocity is one of the planes over the noise: eq. 9 of Salimans & Ho 2022.

@@ -1,18 +1,17 @@
-"""The map of the system: every stage, in order, and the configuration that holds all their sections.
+"""The radio pipeline: from survey maps to a synthetic field with an exact truth.
 
-This is the only module that knows all stages. Importing it does not import torch or ray.
+Importing it imports neither torch nor ray.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import model_validator
 
-from astro_dist.engine.config import Section, apply_set, load_yaml, validate
+from astro_dist.engine.config import apply_set
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.work import MachineConfig, Stage
+from astro_dist.engine.pipeline import Pipeline, PipelineConfig, Tree
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.field.assembly import ASSEMBLE
@@ -26,40 +25,38 @@ from astro_dist.radio.config import (
     MasksTrainingConfig,
     SegmenterConfig,
 )
-from astro_dist.report.stage import REPORT, ReportConfig
+from astro_dist.radio.trainings import AUTOENCODER, BYOL, DIFFUSION, MASKS, SEGMENTER
+from astro_dist.report.config import ReportConfig
+from astro_dist.report.stage import report_on
 from astro_dist.sky.annotate import ANNOTATE, AnnotateConfig
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig
-from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig
-from astro_dist.train.stage import AUTOENCODER, BYOL, DIFFUSION, MASKS, SEGMENTER
+from astro_dist.store.config import CutoutsConfig
+from astro_dist.store.cutouts import CUTOUTS
+from astro_dist.train.config import TrainingConfig
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        SIMULATE,
-        ANNOTATE,
-        CUTOUTS,
-        AUTOENCODER,
-        DIFFUSION,
-        MASKS,
-        GENERATE,
-        ASSEMBLE,
-        BYOL,
-        SEGMENTER,
-        EVALUATE,
-        REPORT,
-    )
-}
 EVALUATION = ("byol", "segmenter", "evaluate")
+TRAININGS = ("autoencoder", "diffusion", "masks", "byol", "segmenter")
+STAGES = (
+    SIMULATE,
+    ANNOTATE,
+    CUTOUTS,
+    AUTOENCODER,
+    DIFFUSION,
+    MASKS,
+    GENERATE,
+    ASSEMBLE,
+    BYOL,
+    SEGMENTER,
+    EVALUATE,
+)
 
 
-class Config(Section):
-    """Everything a run depends on."""
+class RadioConfig(PipelineConfig):
+    """Everything a run of the radio pipeline depends on."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the run; also of its directory below runs/ unless --out names another."""
-    seed: int = Field(1, ge=0, lt=2**63)
-    """From which all randomness follows."""
+    pipeline: Literal["radio"] = "radio"
+    """Which pipeline this configuration is for."""
     maps: MapsConfig = MapsConfig()
     """The survey maps to learn from; without files a sky is simulated."""
     simulate: SimulateConfig = SimulateConfig()
@@ -86,28 +83,46 @@ class Config(Section):
     """The measurement of the model on held-out cutouts."""
     report: ReportConfig = ReportConfig()
     """The report page."""
-    machine: MachineConfig = MachineConfig()
-    """Where the run executes; changes no byte of any product."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_trackers(cls, tree: Any) -> Any:
+        """Accept `machine.trackers` of version 0.1.0: trackers are settings of the trainings now."""
+        machine = tree.get("machine") if isinstance(tree, dict) else None
+        if not isinstance(machine, dict) or "trackers" not in machine:
+            return tree
+        kept = {name: value for name, value in machine.items() if name != "trackers"}
+        if not machine["trackers"]:
+            return {**tree, "machine": kept}
+        given = {name: tree.get(name) or {} for name in TRAININGS}
+        sections = {name: own for name, own in given.items() if isinstance(own, dict)}
+        moved = {name: {"trackers": machine["trackers"], **own} for name, own in sections.items()}
+        return {**tree, "machine": kept, **moved}
 
 
-def configure(path: Path, assignments: Sequence[str] = (), asked: Collection[str] = ()) -> Config:
-    """Read a configuration, change what ``--set`` says, and let it hold the stages that are asked for.
-
-    Stages that a run leaves out unless they are wanted are wanted when they are named.
-    """
-    tree = {"name": path.stem, **load_yaml(path)}
-    for assignment in assignments:
-        tree = apply_set(tree, assignment)
-    if set(asked) & set(EVALUATION):
+def include(tree: Tree, names: Collection[str]) -> Tree:
+    """Switch on the stages that a run leaves out unless they are asked for, where one is named."""
+    if set(names) & set(EVALUATION):
         tree = apply_set(tree, "evaluate.enabled=true")
-    if "masks" in asked:
+    if "masks" in names:
         tree = apply_set(tree, "generate.masks.model=true")
-    return resolve(tree)
+    return tree
 
 
-def resolve(tree: Mapping[str, Any]) -> Config:
-    """Check a configuration and settle the defaults that depend on other sections."""
-    config = validate(Config, tree)
+def leave_out(config: RadioConfig) -> Mapping[str, str]:
+    """Return the stages that a configuration leaves out, with the reason."""
+    absent = {}
+    if config.maps.files:
+        absent["simulate"] = "with map files no sky is simulated"
+    if not config.generate.masks.model:
+        absent["masks"] = "masks are learnt only where generate.masks.model says so"
+    if not config.evaluate.enabled:
+        absent |= dict.fromkeys(EVALUATION, "the model is evaluated only where evaluate.enabled says so")
+    return absent
+
+
+def settle(config: RadioConfig) -> RadioConfig:
+    """Set how many objects are drawn, and refuse weights and numbers that cannot go together."""
     _check_start(config)
     needed = math.ceil(config.assemble.objects / config.assemble.reuse)
     if config.generate.objects is None:
@@ -122,10 +137,11 @@ def resolve(tree: Mapping[str, Any]) -> Config:
     return config
 
 
-def _check_start(config: Config) -> None:
+def _check_start(config: RadioConfig) -> None:
     """Refuse weights that could not be begun with, before anything runs."""
-    for name in ("byol", "segmenter"):
-        if getattr(config, name).start_from is not None:
+    judges: dict[str, TrainingConfig] = {"byol": config.byol, "segmenter": config.segmenter}
+    for name, section in judges.items():
+        if section.start_from is not None:
             raise ConfigError(
                 f"{name}.start_from: only the autoencoder, the diffusion model and the model of masks can "
                 "begin with weights; leave it out"
@@ -144,22 +160,18 @@ def _check_start(config: Config) -> None:
         )
 
 
-def pipeline(config: Config, to: str | None = None) -> list[Stage]:
-    """Return the stages of a run in order; with ``to`` that stage and those it stands on, no others.
-
-    A sky is simulated only where no maps are given; masks are learnt, and the model evaluated, only where
-    that is asked for.
-    """
-    left_out = {"simulate"} if config.maps.files else set()
-    if not config.generate.masks.model:
-        left_out.add("masks")
-    if not config.evaluate.enabled:
-        left_out |= set(EVALUATION)
-    stages = [stage for name, stage in STAGES.items() if name not in left_out]
-    if to is None:
-        return stages
-    wanted = {to}
-    for stage in reversed(stages):
-        if stage.name in wanted:
-            wanted |= set(stage.inputs)
-    return [stage for stage in stages if stage.name in wanted]
+RADIO = Pipeline(
+    name="radio",
+    help="from survey maps to a synthetic field with an exact truth",
+    config=RadioConfig,
+    stages=(*STAGES, report_on(STAGES, reads=("maps", "assemble", "diffusion"))),
+    left_out=leave_out,
+    settle=settle,
+    include=include,
+    shown={
+        "map": "field/map.fits",
+        "truth": "field/truth.fits",
+        "figures": "evaluation/metrics.json",
+        "report": "report.html",
+    },
+)

@@ -139,8 +139,8 @@ class Cutout:
 _symmetries = functools.lru_cache(symmetries)
 
 
-class TrainingData:
-    """Samples of one split of a store of cutouts.
+class CutoutSamples:
+    """The cutouts of one split of a store, read and kept, and crops of them; kinds of samples derive from it.
 
     Parameters
     ----------
@@ -150,10 +150,6 @@ class TrainingData:
         Crop size and how many crops must show an object.
     key : tuple
         Seed and name of the training; with the split and the index it makes a sample.
-    latent_channels : int
-        C of the noise.
-    own_background : float
-        Fraction of the backgrounds that are the crop's own sky.
 
     Raises
     ------
@@ -161,21 +157,20 @@ class TrainingData:
         When the split is empty or the crops are larger than the cutouts.
     """
 
+    step_pix = 1
+    """Crops begin at multiples of this."""
+
     def __init__(
         self,
         reader: Reader,
         config: TrainingConfig,
-        key: tuple[int, str],
-        latent_channels: int,
+        key: tuple[int | str, ...],
         split: str = "train",
-        own_background: float = 0.5,
     ) -> None:
         self.reader, self.config, self.key = reader, config, (*key, split)
-        self.latent_channels, self.own_background = latent_channels, own_background
         self.chosen = reader.select(split)
         self.kind = str(reader.attrs.get("stretch", "asinh"))
         size_pix = int(reader.attrs["size_pix"])
-        self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
         self.kept: dict[int, Cutout] = {}
         self.room = KEPT_BYTES // (BYTES_PER_PIXEL * size_pix**2)
         if config.crop_pix > size_pix:
@@ -187,65 +182,15 @@ class TrainingData:
                 f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; "
                 "cut more of them, or give maps with more sky"
             )
-        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
         self.facts = describe_cutouts(reader.attrs, reader.columns)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "kept": {}}
 
-    def batch(self, first: int, count: int) -> Batch:
-        """Return samples ``first`` to ``first + count - 1``."""
-        streams = [stream(*self.key, n) for n in range(first, first + count)]
-        own = [int(rng.choice(self.chosen)) for rng in streams]
-        other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
-        donors = [
-            a if rng.random() < self.own_background else b
-            for a, b, rng in zip(own, other, streams, strict=True)
-        ]
-        cutouts = self._read([*own, *donors])
-        rows = [
-            self._sample(cutouts[i], cutouts[j], i == j, rng)
-            for i, j, rng in zip(own, donors, streams, strict=True)
-        ]
-        *columns, origin_B3 = (np.stack(column) for column in zip(*rows, strict=True))
-        # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
-        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        batch = Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
-        if not self.step_pix > 1:
-            return batch
-        whole = [
-            self._turn_whole(cutouts[i], int(turn)) for i, turn in zip(own, origin_B3[:, 0], strict=True)
-        ]
-        return replace(batch, whole_BSS=np.stack(whole), origin_B4=np.column_stack([own, origin_B3]))
-
-    def _turn_whole(self, cutout: Cutout, turn: int) -> Image:
-        target = getattr(self.config, "target", "stamp")
-        return apply_symmetry(cutout.u if target == "stamp" else cutout.paint()[0], turn)
-
-    def _find_origin(self, crop: tuple[slice, slice], turn: int) -> tuple[int, int, int]:
-        """Return the turn, and row and column of a crop in the latent of the cutout so turned."""
-        side = int(self.reader.attrs["size_pix"]) // LATENT_FACTOR
-        inside = np.zeros((side, side), np.bool_)
-        inside[tuple(slice(s.start // LATENT_FACTOR, s.stop // LATENT_FACTOR) for s in crop)] = True
-        y, x = np.argwhere(apply_symmetry(inside, turn))[0]
-        return turn, int(y), int(x)
-
-    def _sample(self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator) -> tuple[Any, ...]:
-        side = self.config.crop_pix
-        crop = self._choose_crop(own, rng)
-        source, peaks = own.paint()
-        planes = np.stack([own.u[crop], source[crop], peaks[crop]])
-        elsewhere = crop if same else self._place_crop(rng)
-        turn = int(rng.choice(own.symmetries))
-        other_turn = turn if same else int(rng.choice(donor.symmetries))
-        planes = apply_symmetry(planes, turn)
-        mask = apply_symmetry(own.mask[crop], turn)
-        latent = side // LATENT_FACTOR
-        noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
-        sky = background_planes(donor.u[elsewhere], donor.mask[elsewhere], donor.valid[elsewhere])
-        background = apply_symmetry(sky, other_turn)
-        origin = self._find_origin(crop, turn)
-        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32), origin
+    def streams(self, first: int, count: int) -> list[np.random.Generator]:
+        """Return the random generators of some samples; one belongs to its sample's number alone."""
+        seed, *key = self.key
+        return [stream(int(seed), *key, n) for n in range(first, first + count)]
 
     def _place_crop(self, rng: np.random.Generator) -> tuple[slice, slice]:
         room = int(self.reader.attrs["size_pix"]) - self.config.crop_pix
@@ -296,3 +241,83 @@ class TrainingData:
         beam = Beam(*(float(columns[name][index]) for name in names))
         known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))
         return Cutout(snr.astype(np.float32), mask, instances, known, self.kind)
+
+
+class TrainingData(CutoutSamples):
+    """Samples for the generator's two networks.
+
+    Parameters
+    ----------
+    latent_channels : int
+        C of the noise.
+    own_background : float
+        Fraction of the backgrounds that are the crop's own sky.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        config: TrainingConfig,
+        key: tuple[int | str, ...],
+        latent_channels: int,
+        split: str = "train",
+        own_background: float = 0.5,
+    ) -> None:
+        super().__init__(reader, config, key, split)
+        self.latent_channels, self.own_background = latent_channels, own_background
+        self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
+        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
+
+    def batch(self, first: int, count: int) -> Batch:
+        """Return samples ``first`` to ``first + count - 1``."""
+        streams = self.streams(first, count)
+        own = [int(rng.choice(self.chosen)) for rng in streams]
+        other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
+        donors = [
+            a if rng.random() < self.own_background else b
+            for a, b, rng in zip(own, other, streams, strict=True)
+        ]
+        cutouts = self._read([*own, *donors])
+        rows = [
+            self._sample(cutouts[i], cutouts[j], i == j, rng)
+            for i, j, rng in zip(own, donors, streams, strict=True)
+        ]
+        *columns, origin_B3 = (np.stack(column) for column in zip(*rows, strict=True))
+        # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
+        time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
+        batch = Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
+        if not self.step_pix > 1:
+            return batch
+        whole = [
+            self._turn_whole(cutouts[i], int(turn)) for i, turn in zip(own, origin_B3[:, 0], strict=True)
+        ]
+        return replace(batch, whole_BSS=np.stack(whole), origin_B4=np.column_stack([own, origin_B3]))
+
+    def _turn_whole(self, cutout: Cutout, turn: int) -> Image:
+        target = getattr(self.config, "target", "stamp")
+        return apply_symmetry(cutout.u if target == "stamp" else cutout.paint()[0], turn)
+
+    def _find_origin(self, crop: tuple[slice, slice], turn: int) -> tuple[int, int, int]:
+        """Return the turn, and row and column of a crop in the latent of the cutout so turned."""
+        side = int(self.reader.attrs["size_pix"]) // LATENT_FACTOR
+        inside = np.zeros((side, side), np.bool_)
+        inside[tuple(slice(s.start // LATENT_FACTOR, s.stop // LATENT_FACTOR) for s in crop)] = True
+        y, x = np.argwhere(apply_symmetry(inside, turn))[0]
+        return turn, int(y), int(x)
+
+    def _sample(self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator) -> tuple[Any, ...]:
+        side = self.config.crop_pix
+        crop = self._choose_crop(own, rng)
+        source, peaks = own.paint()
+        planes = np.stack([own.u[crop], source[crop], peaks[crop]])
+        elsewhere = crop if same else self._place_crop(rng)
+        turn = int(rng.choice(own.symmetries))
+        other_turn = turn if same else int(rng.choice(donor.symmetries))
+        planes = apply_symmetry(planes, turn)
+        mask = apply_symmetry(own.mask[crop], turn)
+        latent = side // LATENT_FACTOR
+        noise = rng.standard_normal((self.latent_channels, latent, latent), np.float32)
+        sky = background_planes(donor.u[elsewhere], donor.mask[elsewhere], donor.valid[elsewhere])
+        background = apply_symmetry(sky, other_turn)
+        origin = self._find_origin(crop, turn)
+        return planes[0], planes[1], mask, planes[2], background, noise, rng.random(4, np.float32), origin

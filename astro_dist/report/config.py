@@ -6,11 +6,6 @@ from pydantic import Field
 
 from astro_dist.engine.config import Section
 
-EARLIER = (
-    *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "masks", "generate", "assemble"),
-    *("byol", "segmenter", "evaluate"),
-)
-
 
 class ReportConfig(Section):
     """The report page."""

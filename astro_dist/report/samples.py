@@ -66,7 +66,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
     stamps, cutouts = _open_stores(run)
     candidates = spread_evenly(len(stamps), MAX_CANDIDATES)
     masks = stamps.read("mask", candidates)
-    empty_sky = run.config.diffusion.target == "source"
+    empty_sky = run.facts("diffusion").get("target", "source") == "source"
     found = {}
     for source_class in (SourceClass.COMPACT, SourceClass.EXTENDED, SourceClass.SPURIOUS):
         chosen = choose_examples(masks, source_class, n)
@@ -136,7 +136,7 @@ def _noise(run: Run, cutouts: StoreReader, stamp: int, donor: int) -> Image:
     """Return noise of unit rms with the beam of a cutout."""
     size_pix = cutouts.attrs["size_pix"]
     beam, pixel = _optics(cutouts, donor)
-    return beam_noise(Window(0, size_pix, 0, size_pix), beam, pixel, run.config.seed, ("report", stamp))
+    return beam_noise(Window(0, size_pix, 0, size_pix), beam, pixel, run.seed, ("report", stamp))
 
 
 def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:

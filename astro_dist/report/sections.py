@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import yaml
 
 from astro_dist.engine.work import Run
+from astro_dist.field.config import AssembleConfig
 from astro_dist.report import evaluation, figures, gather, images, samples, tables
-from astro_dist.report.config import EARLIER
+from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
 from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
+from astro_dist.sky.maps import MapsConfig
 
 HALF_IN = 6.3
 OVERVIEW_SIDE_PIX, ZOOM_SIDE_PIX = 1500, 760
@@ -40,7 +41,7 @@ class Chapter:
 def build_page(run: Run) -> Page:
     """Return the report of a run, whichever of its stages are published."""
     sections = [Section(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
-    return Page(run.config.name, _summarise(run), _headline(run), sections)
+    return Page(run.name, _summarise(run), _headline(run), sections)
 
 
 def _build_blocks(run: Run, chapter: Chapter) -> list[Block]:
@@ -56,12 +57,12 @@ def _published(run: Run, stage: str) -> bool:
 
 def _summarise(run: Run) -> str:
     if not _published(run, "assemble"):
-        done = [name for name in EARLIER if _published(run, name)]
+        done = [name for name in run.inputs if _published(run, name)]
         return f"A run without a field yet; published: {', '.join(done) or 'nothing'}."
     field = FieldFiles(run.product("field"))
     ny, nx = field.map.shape
     n = f"{len(field.truth['id']):,} sources" if field.truth is not None else "sources"
-    survey = run.config.maps.name if run.config.maps.files else "a simulated survey"
+    survey = run.section(MapsConfig).name if run.section(MapsConfig).files else "a simulated survey"
     return (
         f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model that learnt "
         f"from {survey}. Where each one lies and how bright it is, the truth catalogue says exactly."
@@ -103,7 +104,7 @@ def _say_beam(beam: Beam) -> str:
 def _field_blocks(run: Run) -> list[Block]:
     field = FieldFiles(run.product("field"))
     beam, pixel = field.map.beam, field.map.pixel
-    windows = field.zoom_windows(run.config.report.zooms)
+    windows = field.zoom_windows(run.section(ReportConfig).zooms)
     whole = field.view(field.whole, OVERVIEW_SIDE_PIX)
     picture = to_webp(images.draw_view(whole, beam, pixel, width_in=images.WIDE_IN, boxes=windows))
     caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
@@ -127,7 +128,7 @@ def _field_blocks(run: Run) -> list[Block]:
 
 def _stamp_blocks(run: Run) -> list[Block]:
     blocks: list[Block] = []
-    for name, example in samples.read_examples(run, run.config.report.examples).items():
+    for name, example in samples.read_examples(run, run.section(ReportConfig).examples).items():
         figure = images.draw_grid(example.masks, example.rows, top_snr=example.top_snr)
         caption = f"Stamps with {name} objects, in units of the local noise."
         blocks.append(
@@ -156,7 +157,7 @@ def _truth_blocks(run: Run) -> list[Block]:
     truth = field.truth
     if truth is None or not len(truth["id"]):
         return [Note("The truth catalogue is empty.")]
-    names, flux = truth["class_name"], run.config.assemble.flux
+    names, flux = truth["class_name"], run.section(AssembleConfig).flux
     asked = flux if flux.mode != "catalogue" else None
     beam_arcsec = field.map.beam.major_arcsec
     n_clipped = int((truth["k"] >= flux.cap * (1 - 1e-6)).sum())
@@ -201,7 +202,8 @@ def _rejected_blocks(run: Run) -> list[Block]:
             "The isophotes of the accepted objects agree with their masks to an intersection over union"
         )
         blocks.append(Note(f"{agreement} of {facts['accepted_iou']:.3g} on average."))
-    refused = samples.read_refused(run, run.config.report.examples) if _published(run, "cutouts") else None
+    shown = run.section(ReportConfig).examples
+    refused = samples.read_refused(run, shown) if _published(run, "cutouts") else None
     if refused is not None:
         figure = images.draw_strip(
             refused.image_snr, refused.outlines, refused.reasons, top_snr=STRIP_TOP_SNR
@@ -212,14 +214,14 @@ def _rejected_blocks(run: Run) -> list[Block]:
 
 
 def _run_blocks(run: Run) -> list[Block]:
-    blocks: list[Block] = [tables.tabulate_stages(run.ledger, run.root, EARLIER)]
-    blocks += tables.tabulate_files(run.ledger, run.root, EARLIER)
-    for stage in EARLIER:
+    blocks: list[Block] = [tables.tabulate_stages(run.ledger, run.root, run.inputs)]
+    blocks += tables.tabulate_files(run.ledger, run.root, run.inputs)
+    for stage in run.inputs:
         if facts := run.facts(stage):
             blocks.append(tables.tabulate_facts(facts, stage))
-    blocks.append(tables.tabulate_versions(run.config.seed))
-    text = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
-    blocks.append(Listing(text, "Configuration, every default included", folded=True))
+    blocks.append(tables.tabulate_versions(run.seed))
+    if (path := run.root / "config.yaml").exists():
+        blocks.append(Listing(path.read_text(), "Configuration, every default included", folded=True))
     return blocks
 
 
@@ -227,7 +229,7 @@ def _next_blocks(run: Run) -> list[Block]:
     here = os.path.relpath(run.root)
     root = str(run.root) if here.startswith(os.pardir) else here
     folder = f"{root}/field"
-    scale = 2 * run.config.assemble.flux.scale
+    scale = 2 * run.section(AssembleConfig).flux.scale
     steps = {
         "Check that every file still has the bytes it was published with.": f"astro-dist verify {root}",
         "Look at the map in CARTA, or in DS9 with an ellipse per source, and at the truth in TOPCAT.": (

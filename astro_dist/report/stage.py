@@ -1,7 +1,12 @@
 """The last stage: one HTML file that shows what the run made and needs nothing else to be read."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
-from astro_dist.report.config import EARLIER, ReportConfig
+from astro_dist.report.config import ReportConfig
 
 __all__ = ["REPORT", "ReportConfig"]
 
@@ -14,14 +19,13 @@ def plan(run: Run, results: Results) -> list[Task]:
     return [TASK]
 
 
-def write_page(run: Run, task: Task) -> dict[str, int]:
+def write_page(run: Run, task: Task) -> Result:
     """Write the page; drawing libraries are loaded here, so that naming the stage costs nothing."""
     from astro_dist.report.page import render
     from astro_dist.report.sections import build_page
 
     content = render(build_page(run)).encode()
-    run.output.write_bytes(content)
-    return {"bytes": len(content)}
+    return {"sha256": {".": publish_bytes(run.output, content)}, "bytes": len(content)}
 
 
 def estimate(run: Run) -> Estimate:
@@ -31,7 +35,7 @@ def estimate(run: Run) -> Estimate:
 
 def finish(run: Run, results: Results) -> dict[str, int]:
     """Return the size of the page."""
-    return dict(results[TASK.name])
+    return {"bytes": results[TASK.name]["bytes"]}
 
 
 REPORT = Stage(
@@ -42,6 +46,11 @@ REPORT = Stage(
     finish=finish,
     estimate=estimate,
     sections=("report",),
-    inputs=EARLIER,
+    own="report",
     stable=False,
 )
+
+
+def report_on(stages: Sequence[Stage], reads: Sequence[str]) -> Stage:
+    """Return the stage that reports on earlier ones, in their order, and shows the sections ``reads``."""
+    return replace(REPORT, inputs=tuple(stage.name for stage in stages), reads=tuple(reads))

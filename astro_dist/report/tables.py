@@ -73,7 +73,7 @@ def tabulate_stages(ledger: Ledger, root: Path, stages: Sequence[str]) -> Table:
         published = ledger.published(name)
         if published is None:
             continue
-        logs = ledger.logs(name, published.fingerprint)
+        logs = ledger.records(name, published.fingerprint).logs()
         busy = sum(float(log["seconds"]) for log in logs)
         size = sum(_size(path) for _, path, _ in _files(published, root))
         row = [name, published.product, show(len(logs)), show_seconds(_elapsed(logs)), show_seconds(busy)]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.engine.errors import ConfigError, RecomputeError
-from astro_dist.engine.files import publish_file, remove, sha256_file
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
@@ -27,8 +27,9 @@ from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, rea
 from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_file import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
-from astro_dist.sky.maps import SkyMap, map_sources, open_maps
+from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.simulate import SimulateConfig
 
 PARTS = "parts"
 Piece = tuple[int, int, int]
@@ -54,13 +55,12 @@ class Survey:
     def open(cls, run: Run) -> "Survey":
         """Open the maps of a run."""
         maps = open_maps(run)
-        return cls(run, maps, cut_maps(maps, run.config.annotate))
+        return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)))
 
     @property
     def config(self) -> AnnotateConfig:
         """The settings of the stage."""
-        config: AnnotateConfig = self.run.config.annotate
-        return config
+        return self.run.section(AnnotateConfig)
 
     def tasks(self, kind: str) -> list[Task]:
         """Return the tasks of one round: ``mesh`` or ``pixels``."""
@@ -137,7 +137,12 @@ def _run(survey: Survey, task: Task) -> Result:
     path = survey.part(task.name)
     write_parquet(path, columns)
     snr = columns.get("snr", np.zeros(0))
-    return {"sha256": sha256_file(path), "rows": len(columns["map"]), "max_snr": float(snr.max(initial=0))}
+    name = path.relative_to(survey.run.output).as_posix()
+    return {
+        "sha256": {name: sha256_file(path)},
+        "rows": len(columns["map"]),
+        "max_snr": float(snr.max(initial=0)),
+    }
 
 
 def _measure(survey: Survey, pieces: Sequence[Piece]) -> Columns:
@@ -168,25 +173,8 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 
 
 def _finish(run: Run, results: Results) -> Result:
-    # A finish that was killed after its last write finds the products and no parts.
-    if (run.output / PARTS).exists():
-        survey = Survey.open(run)
-        _check_parts(survey, results)
-        _write_products(survey, results)
-        remove(run.output / PARTS)
+    _write_products(Survey.open(run), results)
     return _facts(Annotations.load(run.output))
-
-
-def _check_parts(survey: Survey, results: Results) -> None:
-    names = [task.name for kind in ("mesh", "pixels") for task in survey.tasks(kind)]
-    paths = {name: survey.part(name) for name in names}
-    damaged = [
-        name
-        for name, path in paths.items()
-        if not path.exists() or sha256_file(path) != results[name]["sha256"]
-    ]
-    if damaged:
-        raise RecomputeError(f"annotate: the tables of {', '.join(damaged)} are damaged", tuple(damaged))
 
 
 def _write_products(survey: Survey, results: Results) -> None:
@@ -254,12 +242,12 @@ def _facts(annotations: Annotations) -> Result:
 
 
 def _estimate(run: Run) -> Estimate:
-    if run.config.maps.files:
+    if run.section(MapsConfig).files:
         maps = open_maps(run)
-        cuts, n_pix = len(cut_maps(maps, run.config.annotate)), sum(math.prod(m.shape) for m in maps)
+        cuts, n_pix = len(cut_maps(maps, run.section(AnnotateConfig))), sum(math.prod(m.shape) for m in maps)
     else:
-        n_pix = math.prod(run.config.simulate.shape) * run.config.simulate.maps
-        cuts = math.ceil(n_pix / (run.config.annotate.task_mpix * 1e6))
+        n_pix = math.prod(run.section(SimulateConfig).shape) * run.section(SimulateConfig).maps
+        cuts = math.ceil(n_pix / (run.section(AnnotateConfig).task_mpix * 1e6))
     # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
     return Estimate(
         tasks=2 * cuts,
@@ -267,7 +255,7 @@ def _estimate(run: Run) -> Estimate:
         files=2 * cuts + 4,
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
-        exact=bool(run.config.maps.files),
+        exact=bool(run.section(MapsConfig).files),
     )
 
 
@@ -279,8 +267,11 @@ ANNOTATE = Stage(
     open=Survey.open,
     run=_run,
     finish=_finish,
+    scratch=(PARTS,),
     sources=map_sources,
     estimate=_estimate,
     sections=("annotate", "maps"),
+    reads=("simulate",),
+    own="annotate",
     inputs=("simulate",),
 )

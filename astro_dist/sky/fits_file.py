@@ -1,7 +1,7 @@
 """FITS files as this system writes them: equal byte for byte when made again, checksums included.
 
 A large image is created empty and filled by row bands, each of which writes its own byte range and
-returns its crc32 and its share of the checksum; `finish_banded` reads the file once, refuses bands
+returns its crc32 and its share of the checksum; `seal_banded` reads the file once, refuses bands
 whose bytes changed and seals the header in place. Images are two-dimensional, big-endian and unscaled.
 """
 
@@ -10,7 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from io import BufferedIOBase
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from astropy.wcs import WCS
 from numpy.typing import DTypeLike, NDArray
 
 from astro_dist import __version__
-from astro_dist.engine.errors import IntegrityError, RecomputeError
+from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.checksum import Extent, encode_checksum, fold32, read_pieces, sum32
+from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
 from astro_dist.sky.fits_reader import DTYPES, explained, open_hdus, open_raw
 
 BLOCK = 2880
@@ -128,20 +128,44 @@ def radio_header(
     return header
 
 
-def create_banded(path: Path, header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> None:
-    """Create an image of zeros for `write_rows` to fill; the file that is already there is kept if it fits.
+@dataclass(frozen=True)
+class BandedImage:
+    """An image that many tasks fill row band by row band.
 
-    Parameters
+    Attributes
     ----------
     header
-        Cards of the image, as from `radio_header`; its size and BITPIX are set from the other arguments.
+        Its cards, as from `radio_header`; size and BITPIX are set from the other attributes.
     shape, dtype
         ``(ny, nx)`` and the type of a pixel: u1, i2, i4, i8, f4 or f8.
     """
-    header = _sealed(_image_header(header, shape, dtype), 0, "0" * 16)
-    head = header.tostring().encode("ascii")
-    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    size = len(head) + n_bytes + -n_bytes % BLOCK
+
+    header: fits.Header
+    shape: Sequence[int]
+    dtype: DTypeLike
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of the pixels, without the padding at the end."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def padding(self) -> bytes:
+        """Zeros that fill the last block."""
+        return bytes(-self.data_bytes % BLOCK)
+
+    def head(self, datasum: int | None = None) -> bytes:
+        """Return the header with both checksums for the sum of the pixels; without one, with none yet."""
+        cards = _image_header(self.header, self.shape, self.dtype)
+        if datasum is None:
+            return _sealed(cards, 0, "0" * 16).tostring().encode("ascii")
+        return _seal(cards, datasum)
+
+
+def create_banded(path: Path, image: BandedImage) -> None:
+    """Create an image of zeros for `write_rows` to fill; a file that is already there is kept if it fits."""
+    head = image.head()
+    size = len(head) + image.data_bytes + len(image.padding)
     if path.exists() and path.stat().st_size == size:
         with path.open("rb") as handle:
             if _lasting_cards(handle.read(len(head))) == _lasting_cards(head):
@@ -165,7 +189,8 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
     Returns
     -------
     dict
-        The record that `finish_banded` wants: ``y0``, ``rows``, ``crc32`` and ``datasum`` of these bytes.
+        ``offset``, ``bytes`` and ``crc32`` of these bytes in the file, as `astro_dist.engine.outputs`
+        compares them; ``y0``, ``rows`` and ``datasum``, which `seal_banded` wants.
     """
     start, shape, dtype = _layout(_read_header(path))
     if rows.dtype.newbyteorder(">") != dtype or rows.shape[1] != shape[1] or y0 + len(rows) > shape[0]:
@@ -180,11 +205,17 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
         os.fsync(handle)
     finally:
         os.close(handle)
-    return {"y0": y0, "rows": len(rows), "crc32": zlib.crc32(data), "datasum": sum32(data, offset % 4)}
+    return {
+        **{"offset": start + offset, "bytes": len(data), "crc32": zlib.crc32(data)},
+        **{"y0": y0, "rows": len(rows), "datasum": sum32(data, offset % 4)},
+    }
 
 
-def finish_banded(path: Path, bands: Mapping[str, Mapping[str, int]]) -> None:
-    """Check every band against its record and write DATASUM and CHECKSUM into the header, in place.
+def seal_banded(path: Path, image: BandedImage, bands: Mapping[str, Mapping[str, int]]) -> None:
+    """Write the header with DATASUM and CHECKSUM, and the zeros at the end; no pixel is read.
+
+    Both sums follow from the records of the bands: DATASUM is a sum of 32-bit words, so that of the whole
+    is the sum of the parts (FITS standard 4.0, appendix J).
 
     Parameters
     ----------
@@ -193,34 +224,27 @@ def finish_banded(path: Path, bands: Mapping[str, Mapping[str, int]]) -> None:
 
     Raises
     ------
-    RecomputeError
-        When the bytes of some bands are not those their tasks wrote; names the tasks.
     IntegrityError
-        When rows are missing or doubled, or the file is damaged outside the bands.
+        When rows are missing or doubled.
     """
-    header = _read_header(path)
-    start, (ny, nx), dtype = _layout(header)
     tasks = sorted(bands, key=lambda task: bands[task]["y0"])
     edges = [0, *(bands[task]["y0"] + bands[task]["rows"] for task in tasks)]
-    if [bands[task]["y0"] for task in tasks] != edges[:-1] or edges[-1] != ny:
-        raise IntegrityError(f"{path.name}: the bands do not cover its {ny} rows once; run the stage again")
-    total, damaged = 0, []
-    with path.open("rb") as handle:
-        handle.seek(start)
-        for task in tasks:
-            band = bands[task]
-            if _crc32(handle, band["rows"] * nx * dtype.itemsize) != band["crc32"]:
-                damaged.append(task)
-            total = fold32(total + band["datasum"])
-        padding = handle.read()
-    if damaged:
-        names = ", ".join(damaged)
-        raise RecomputeError(f"{path.name}: the rows of {names} are not what was written", tuple(damaged))
-    if padding != bytes(-ny * nx * dtype.itemsize % BLOCK):
-        raise IntegrityError(f"{path.name}: the end of the file is damaged; remove it and run again")
-    head = _seal(header, total)
+    if [bands[task]["y0"] for task in tasks] != edges[:-1] or edges[-1] != image.shape[0]:
+        raise IntegrityError(
+            f"{path.name}: the bands do not cover its {image.shape[0]} rows once; run the stage again"
+        )
+    total = 0
+    for task in tasks:
+        total = fold32(total + bands[task]["datasum"])
+    head = image.head(total)
+    size = len(head) + image.data_bytes + len(image.padding)
+    if not path.exists() or path.stat().st_size != size:
+        create_banded(path, image)
     with path.open("rb+") as handle:
         handle.write(head)
+        handle.seek(size - len(image.padding))
+        handle.write(image.padding)
+        handle.flush()
         os.fsync(handle.fileno())
 
 
@@ -288,13 +312,6 @@ def verify_fits(path: Path) -> list[str]:
     return faults
 
 
-def _crc32(handle: BufferedIOBase, n_bytes: int) -> int:
-    crc = 0
-    for piece in read_pieces(handle, n_bytes):
-        crc = zlib.crc32(piece, crc)
-    return crc
-
-
 def _image_header(header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> fits.Header:
     """Return a copy that begins with the mandatory cards of a primary image."""
     header = header.copy()
@@ -316,7 +333,7 @@ def _sealed(header: fits.Header, datasum: int, checksum: str) -> fits.Header:
 
 
 def _lasting_cards(head: bytes) -> list[bytes]:
-    """Return the cards of a header but the two that `finish_banded` changes."""
+    """Return the cards of a header but the two that `seal_banded` changes."""
     cards = [head[i : i + 80] for i in range(0, len(head), 80)]
     return [card for card in cards if not card.startswith((b"CHECKSUM", b"DATASUM"))]
 

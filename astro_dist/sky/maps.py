@@ -250,8 +250,9 @@ def open_maps(run: Run) -> list[SkyMap]:
     ConfigError
         See `SkyMap.open`; also when a pattern matches nothing or two maps have one name.
     """
-    if run.config.maps.files:
-        maps = [_open_once(path, survey, *_age(path)) for path, survey in _find_files(run.config.maps)]
+    config = run.section(MapsConfig)
+    if config.files:
+        maps = [_open_once(path, survey, *_age(path)) for path, survey in _find_files(config)]
     else:
         folder = run.product("maps")
         maps = [
@@ -283,7 +284,7 @@ def _age(path: Path) -> tuple[int, int]:
 
 def map_sources(run: Run) -> list[Path]:
     """Return the user's files that ``maps`` names, survey by survey, sorted, each once."""
-    return [path for path, _ in _find_files(run.config.maps)]
+    return [path for path, _ in _find_files(run.section(MapsConfig))]
 
 
 def _find_files(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:

@@ -7,7 +7,9 @@ frequent than in nature, so that a small map teaches a network; all else follows
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,14 @@ from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.artefacts import Artefact, draw_artefact
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_file import create_banded, finish_banded, radio_header, write_rows, write_table
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    radio_header,
+    seal_banded,
+    write_rows,
+    write_table,
+)
 from astro_dist.sky.morphology import Morphology, draw_galaxy
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
@@ -136,12 +145,12 @@ class SimulatedMaps:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.map = functools.lru_cache(maxsize=2)(
-            lambda number: SimulatedMap.draw(run.config.simulate, run.config.seed, number)
+            lambda number: SimulatedMap.draw(run.section(SimulateConfig), run.seed, number)
         )
 
 
 def _plan(run: Run, results: Results) -> list[Task]:
-    config: SimulateConfig = run.config.simulate
+    config = run.section(SimulateConfig)
     return [
         Task(f"{name}-band-{i:04d}", {"map": number, "y0": band.y0, "y1": band.y1})
         for number, name in enumerate(config.names)
@@ -150,11 +159,17 @@ def _plan(run: Run, results: Results) -> list[Task]:
 
 
 def _prepare(run: Run) -> None:
-    config: SimulateConfig = run.config.simulate
+    for name, image in _images(run):
+        create_banded(run.output / name, image)
+
+
+def _images(run: Run) -> Iterator[tuple[str, BandedImage]]:
+    """Yield file name and layout of every image: the map and the mask of each simulated map."""
+    config = run.section(SimulateConfig)
     for number, name in enumerate(config.names):
         wcs = config.wcs(number)
-        history = (f"simulate: noise, sources and artefacts of seed {run.config.seed}, map {number}",)
-        cards = {"SEED": run.config.seed, "RMS": (config.rms_jy_beam, "[Jy/beam] noise")}
+        history = (f"simulate: noise, sources and artefacts of seed {run.seed}, map {number}",)
+        cards = {"SEED": run.seed, "RMS": (config.rms_jy_beam, "[Jy/beam] noise")}
         header = radio_header(
             config.shape,
             wcs,
@@ -164,36 +179,38 @@ def _prepare(run: Run) -> None:
             cards=cards,
             history=history,
         )
-        create_banded(run.output / f"{name}.fits", header, config.shape, np.float32)
+        yield f"{name}.fits", BandedImage(header, config.shape, np.float32)
         classes = {f"CLASS{kind}": CLASS_NAMES[kind] for kind in SourceClass}
         header = radio_header(
             config.shape, wcs, unit="", object_name=name, dtype=np.uint8, cards=classes, history=history
         )
-        create_banded(run.output / f"{name}.mask.fits", header, config.shape, np.uint8)
+        yield f"{name}.mask.fits", BandedImage(header, config.shape, np.uint8)
 
 
 def _run(maps: SimulatedMaps, task: Task) -> Result:
-    number, name = task.args["map"], maps.run.config.simulate.names[task.args["map"]]
-    window = Window(task.args["y0"], task.args["y1"], 0, maps.run.config.simulate.shape[1])
+    number, name = task.args["map"], maps.run.section(SimulateConfig).names[task.args["map"]]
+    window = Window(task.args["y0"], task.args["y1"], 0, maps.run.section(SimulateConfig).shape[1])
     image, mask, measured = maps.map(number).draw_band(window)
+    rows: dict[str, NDArray[Any]] = {f"{name}.fits": image, f"{name}.mask.fits": mask}
     return {
-        "image": write_rows(maps.run.output / f"{name}.fits", window.y0, image),
-        "mask": write_rows(maps.run.output / f"{name}.mask.fits", window.y0, mask),
+        "ranges": {file: write_rows(maps.run.output / file, window.y0, data) for file, data in rows.items()},
         "measured": {str(i): values for i, values in measured.items()},
     }
 
 
+def _seal(run: Run, results: Results) -> None:
+    for name, image in _images(run):
+        bands = {t: result["ranges"][name] for t, result in results.items() if name in result.get("ranges", {})}
+        seal_banded(run.output / name, image, bands)
+
+
 def _finish(run: Run, results: Results) -> Result:
-    config: SimulateConfig = run.config.simulate
+    config = run.section(SimulateConfig)
     sources = extended = 0
-    for number, name in enumerate(config.names):
+    for number in range(config.maps):
         done = {t.name: results[t.name] for t in _plan(run, results) if t.args["map"] == number}
-        finish_banded(run.output / f"{name}.fits", {task: result["image"] for task, result in done.items()})
-        finish_banded(
-            run.output / f"{name}.mask.fits", {task: result["mask"] for task, result in done.items()}
-        )
         measured = {int(i): v for result in done.values() for i, v in result["measured"].items()}
-        population = draw_population(config, run.config.seed, ("simulate", number))
+        population = draw_population(config, run.seed, ("simulate", number))
         _write_truth(run, number, population, measured)
         sources, extended = sources + len(population), extended + len(measured)
     return {"maps": [f"{name}.fits" for name in config.names], "sources": sources, "extended": extended}
@@ -201,7 +218,7 @@ def _finish(run: Run, results: Results) -> Result:
 
 def _write_truth(run: Run, number: int, population: Population, measured: dict[int, list[float]]) -> None:
     """Publish the catalogue of one map; the flux of an extended source is that of its pixels."""
-    config: SimulateConfig = run.config.simulate
+    config = run.section(SimulateConfig)
     flux, y, x = population.flux_jy.copy(), population.y.copy(), population.x.copy()
     rows = sorted(measured)
     if rows:
@@ -227,10 +244,10 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
 
 
 def _estimate(run: Run) -> Estimate:
-    config: SimulateConfig = run.config.simulate
+    config = run.section(SimulateConfig)
     pixels = math.prod(config.shape) * config.maps
     band = min(BAND_ROWS, config.shape[0]) * config.shape[1]
-    rows = 1.1 * config.maps * len(draw_population(config, run.config.seed, ("simulate", 0)))
+    rows = 1.1 * config.maps * len(draw_population(config, run.seed, ("simulate", 0)))
     return Estimate(
         tasks=len(_plan(run, {})),
         bytes=5 * pixels + int(TRUTH_ROW_BYTES * rows) + 20_000 * config.maps,
@@ -286,7 +303,9 @@ SIMULATE = Stage(
     prepare=_prepare,
     open=SimulatedMaps,
     run=_run,
+    seal=_seal,
     finish=_finish,
     estimate=_estimate,
     sections=("simulate",),
+    own="simulate",
 )

@@ -12,7 +12,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.maps import SkyMap, open_maps
+from astro_dist.sky.maps import MapsConfig, SkyMap, open_maps
+from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.windows import Window, tile_map
 from astro_dist.store.centring import centre_windows, empty_windows, find_cut
 from astro_dist.store.config import CutoutsConfig
@@ -61,7 +62,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     ConfigError
         A map is smaller than a window, a beam is wider than a third of one, or there is no window.
     """
-    config: CutoutsConfig = run.config.cutouts
+    config = run.section(CutoutsConfig)
     chosen = [np.zeros((0, 4), np.int64)]
     oversized: list[tuple[int, int]] = []
     for i, sky_map in enumerate(maps):
@@ -84,15 +85,15 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
 
 def most_windows(run: Run) -> int:
     """Return the number of tiles or, round islands, what crowded maps have: six on the area of one."""
-    config: CutoutsConfig = run.config.cutouts
-    if run.config.maps.files:
+    config = run.section(CutoutsConfig)
+    if run.section(MapsConfig).files:
         maps = open_maps(run)
         # A plan already refuses maps that cannot be cut, before anything runs.
         for sky_map in maps:
             _check_map(sky_map, config.size_pix)
         shapes: list[tuple[int, ...]] = [sky_map.shape for sky_map in maps]
     else:
-        shapes = [tuple(run.config.simulate.shape)] * run.config.simulate.maps
+        shapes = [tuple(run.section(SimulateConfig).shape)] * run.section(SimulateConfig).maps
     tiles = config.mode == "tiles"
     stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
     return sum(len(tile_map(shape, config.size_pix, stride)) for shape in shapes)

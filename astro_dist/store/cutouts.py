@@ -4,7 +4,7 @@ All windows follow from the configuration and the annotations, so that planning 
 are sorted by map and row; a task writes one shard and reads each row it needs once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import wcs_cards
-from astro_dist.sky.maps import SkyMap, map_sources, open_maps
+from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import Choice, Integers, choose_windows, most_windows
-from astro_dist.store.config import CutoutsConfig as CutoutsConfig
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
+from astro_dist.store.verify import verify_store
 
 # Rows of a map that are held at once, and as much again while more are read.
 BUFFER_BYTES = 16_000_000
@@ -84,7 +85,7 @@ def number_locally(instances: NDArray[np.int32], mask: NDArray[np.uint8]) -> tup
 
 
 def _plan(run: Run, results: Results) -> list[Task]:
-    shards = count_shards(len(_open(run).choice), run.config.cutouts.shard)
+    shards = count_shards(len(_open(run).choice), run.section(CutoutsConfig).shard)
     return [Task(f"shard-{i:05d}", {"shard": i}) for i in range(shards)]
 
 
@@ -103,7 +104,7 @@ def _open(run: Run) -> _State:
 
 def _cut_shard(state: _State, task: Task) -> Result:
     """Write one shard of every array; return digests and the facts of each cutout."""
-    config, choice, shard = state.run.config.cutouts, state.choice, task.args["shard"]
+    config, choice, shard = state.run.section(CutoutsConfig), state.choice, task.args["shard"]
     members = np.arange(shard * config.shard, min((shard + 1) * config.shard, len(choice)))
     shape = (len(members), config.size_pix, config.size_pix)
     stacks = {spec.name: np.empty(shape, spec.dtype) for spec in STACKS["cutouts"]}
@@ -118,9 +119,9 @@ def _cut_shard(state: _State, task: Task) -> Result:
     for spec in STACKS["cutouts"]:
         # The others compress to nearly nothing so fast that threads only hinder.
         threads = config.threads if spec is IMAGE else 1
-        digests[spec.name] = write_shard(
-            state.run.output, spec, shard, stacks[spec.name], config.shard, threads
-        )
+        name = shard_path(Path(), spec.name, shard).as_posix()
+        images = stacks[spec.name]
+        digests[name] = write_shard(state.run.output, spec, shard, images, config.shard, threads)
     little = stacks["valid"].mean(axis=(1, 2)) < config.min_valid_fraction
     flags = Flag.CUTS_EXTENDED * choice.cuts_extended[members] + Flag.LITTLE_DATA * little
     return {"sha256": digests, "flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}
@@ -147,9 +148,8 @@ def _local_sky(state: _State, members: Integers) -> dict[str, list[float]]:
 
 
 def _finish(run: Run, results: Results) -> dict[str, Any]:
-    state, config = _open(run), run.config.cutouts
+    state, config = _open(run), run.section(CutoutsConfig)
     order = sorted(results, key=lambda name: int(name.split("-")[1]))
-    _check_shards(run, order)
     columns = {
         name: np.concatenate([np.asarray(results[task][name]) for task in order])
         for name in ("flags", "n_objects", "background_jy_beam", "rms_jy_beam")
@@ -172,22 +172,13 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
     }
 
 
-def _check_shards(run: Run, tasks: Sequence[str]) -> None:
-    files = {
-        task: [shard_path(run.output, s.name, i) for s in STACKS["cutouts"]] for i, task in enumerate(tasks)
-    }
-    lost = tuple(task for task, paths in files.items() if not all(path.is_file() for path in paths))
-    if lost:
-        raise RecomputeError(f"{len(lost)} shards of cutouts have vanished; they are cut again", lost)
-
-
 def _count_flags(flags: NDArray[Any]) -> dict[str, int]:
     return {flag.name.lower(): int((flags.astype(int) & flag > 0).sum()) for flag in Flag if flag.name}
 
 
 def _columns(state: _State) -> dict[str, NDArray[Any]]:
     """Return the columns that follow from where the windows are."""
-    config, choice, maps = state.run.config.cutouts, state.choice, state.maps
+    config, choice, maps = state.run.section(CutoutsConfig), state.choice, state.maps
     centres, footprints = _outline(state)
     train = 1 - config.validation_fraction - config.test_fraction
     split = assign_splits(
@@ -210,7 +201,7 @@ def _columns(state: _State) -> dict[str, NDArray[Any]]:
 
 def _outline(state: _State) -> tuple[NDArray[np.float64], Footprints]:
     """Return centres (2, n) in degrees and outlines of all windows on the sky."""
-    choice, size_pix = state.choice, state.run.config.cutouts.size_pix
+    choice, size_pix = state.choice, state.run.section(CutoutsConfig).size_pix
     # The centre and the four outer corners, going round.
     dy = np.array([0.5, 0, 0, 1, 1]) * size_pix - 0.5
     dx = np.array([0.5, 0, 1, 1, 0]) * size_pix - 0.5
@@ -222,7 +213,7 @@ def _outline(state: _State) -> tuple[NDArray[np.float64], Footprints]:
 
 
 def _attributes(state: _State) -> dict[str, Any]:
-    config = state.run.config
+    run = state.run
     maps = [
         {
             "name": sky_map.name,
@@ -236,8 +227,8 @@ def _attributes(state: _State) -> dict[str, Any]:
         for sky_map in state.maps
     ]
     return {
-        "survey": config.maps.name,
-        "stretch": config.cutouts.stretch,
+        "survey": run.section(MapsConfig).name,
+        "stretch": run.section(CutoutsConfig).stretch,
         "splits": list(SPLIT_NAMES),
         "flags": {flag.name.lower(): int(flag) for flag in Flag if flag.name},
         "maps": maps,
@@ -246,7 +237,7 @@ def _attributes(state: _State) -> dict[str, Any]:
 
 
 def _estimate(run: Run) -> Estimate:
-    config: CutoutsConfig = run.config.cutouts
+    config = run.section(CutoutsConfig)
     known = run.ledger.published("annotate") is not None
     n = len(_open(run).choice) if known else most_windows(run)
     tasks, pixels = count_shards(n, config.shard), config.size_pix**2
@@ -267,8 +258,11 @@ CUTOUTS = Stage(
     run=_cut_shard,
     open=_open,
     finish=_finish,
+    check=verify_store,
     sources=map_sources,
     estimate=_estimate,
     sections=("cutouts", "maps"),
+    reads=("simulate",),
+    own="cutouts",
     inputs=("simulate", "annotate"),
 )

@@ -6,7 +6,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from astro_dist.engine.files import PART, publish_bytes, publish_folder, remove, sweep, tree_digests
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.files import (
+    PART,
+    publish_bytes,
+    publish_folder,
+    remove,
+    sha256_file,
+    sweep,
+    tree_digests,
+)
+from astro_dist.train.config import LAYOUT
+from astro_dist.train.recipe import Cell
+from astro_dist.train.start import start_files
 
 MANIFEST = "manifest.json"
 KEPT = 2
@@ -66,6 +78,19 @@ class Checkpoints:
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def checkpoint_folder(cell: Cell) -> Path:
+    """Return where a training keeps its checkpoints: the same under every layout, so that any goes on."""
+    run, recipe = cell.run, cell.recipe
+    settings = cell.config.model_dump(mode="json", exclude=set(LAYOUT))
+    published = [run.ledger.published(name) for name in recipe.inputs]
+    start_from = cell.config.start_from
+    start = [] if start_from is None else [sha256_file(path) for path in start_files(recipe, start_from)]
+    mark = [run.seed, settings, [p and p.files for p in published], start]
+    if cell.task:
+        mark += [list(cell.key), cell.rows]
+    return run.root / "checkpoints" / f"{cell.name}-{fingerprint(mark)[:12]}"
 
 
 def _manifest(step: int, folder: Path) -> bytes:

@@ -11,12 +11,16 @@ from astro_dist.models.presets import PresetName
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=0)]
+LAYOUT = frozenset(
+    {"ranks", "strategy", "offload", "accumulate", "threads", "checkpoint_every_s", "trackers"}
+)
+"""Settings that change the last bits of a training, or nothing, and not what it learns."""
 
 
 class TrainingConfig(Section):
     """What all trainings share."""
 
-    unmarked = frozenset({"checkpoint_every_s"})
+    unmarked = frozenset({"checkpoint_every_s", "trackers"})
     preset: PresetName = "tiny"
     """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
     start_from: str | None = None
@@ -53,6 +57,8 @@ class TrainingConfig(Section):
     """Parts that a rank takes its share of a batch in, one after the other, to fit its memory."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds between checkpoints; a killed training loses at most this much."""
+    trackers: tuple[str, ...] = ()
+    """Trackers of Accelerate that get the curves too, such as wandb; most of them use the network."""
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:

@@ -1,7 +1,7 @@
 """Learning curves: JSON lines for the report and TensorBoard events, both cut back on resume.
 
-Other trackers are those of Accelerate, and off unless `machine.trackers` names them: most speak to a
-server on the network.
+Other trackers are those of Accelerate, and off unless the `trackers` of a training name them: most of them
+use the network.
 """
 
 import json
@@ -23,7 +23,7 @@ class Curves:
 
     A line holds ``step`` and the figures that were measured then, all floats. Lines after
     ``start`` belong to a training that was killed after its last checkpoint and are dropped. Of
-    several ranks only the one that ``leads`` writes. ``trackers`` hear the same figures.
+    several ranks only the one that ``leads`` writes. ``trackers`` get the same figures.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def start_trackers(
     known = sorted(str(name) for name in get_available_trackers())
     if absent := [name for name in names if name not in known]:
         raise ConfigError(
-            f"machine.trackers: {absent[0]} is not installed or no tracker of Accelerate's; "
+            f"trackers: {absent[0]} is not installed or no tracker of Accelerate's; "
             f"install its package or name others ({', '.join(known)})"
         )
     if names:

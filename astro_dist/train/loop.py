@@ -11,37 +11,25 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from astro_dist.engine import work
 from astro_dist.engine.config import differences
 from astro_dist.engine.errors import ConfigError, StoppedError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.stopping import check_stop
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.radio.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
-from astro_dist.radio.masks import MaskData, MasksObjective
-from astro_dist.radio.samples import TrainingData
-from astro_dist.store.reader import StoreReader
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
-from astro_dist.train.checkpoint import Checkpoints
-from astro_dist.train.config import TrainingConfig
+from astro_dist.train.checkpoint import Checkpoints, checkpoint_folder
+from astro_dist.train.config import LAYOUT, TrainingConfig
 from astro_dist.train.curves import Curves, start_trackers
-from astro_dist.train.objectives import (
-    SCALE_SAMPLES,
-    AutoencoderObjective,
-    DiffusionObjective,
-    Objective,
-    latent_channels,
-)
+from astro_dist.train.recipe import SCALE_SAMPLES, Cell, Objective, Samples
 from astro_dist.train.sharing import shared_layers
-from astro_dist.train.stage import LAYOUT, checkpoint_folder
+from astro_dist.train.stage import TASK
 from astro_dist.train.start import begin_from
 from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
@@ -58,26 +46,19 @@ class Training:
 
     Parameters
     ----------
-    run : work.Run
-        Where logs, checkpoints and the product go.
-    config : TrainingConfig
-        Its settings.
+    cell : Cell
+        Which one: its settings, its randomness, its folders.
     objective : Objective
         What is trained.
-    data, validation : TrainingData
+    data, validation : Samples
         The samples of both splits.
     """
 
-    def __init__(
-        self,
-        run: work.Run,
-        config: TrainingConfig,
-        objective: Objective,
-        data: TrainingData,
-        validation: TrainingData | None,
-    ) -> None:
-        self.run, self.config, self.objective = run, config, objective
+    def __init__(self, cell: Cell, objective: Objective, data: Samples, validation: Samples | None) -> None:
+        self.cell, self.objective = cell, objective
         self.data, self.validation = data, validation
+        run, config = cell.run, cell.config
+        self.run, self.config = run, config
         self.device = choose_device(run)
         self.precision = resolve_precision(config.precision, self.device)
         self.accelerator: Accelerator = make_accelerator(config, self.device, self.precision)
@@ -87,17 +68,18 @@ class Training:
         network = objective.network.to(memory_format=order)
         # ZeRO-3 takes the weights out of the network for good; what is published needs another.
         self.published = copy.deepcopy(network) if config.strategy == "zero3" else network
-        trained = [p for p in network.parameters() if p.requires_grad]
+        trained = _groups(cell, network)
         optimiser = torch.optim.AdamW(trained, lr=config.lr, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = self.accelerator.prepare(network, optimiser)
-        self.state = State(self.accelerator, network, self.optimiser, config.ema_decay)
-        layout = config.model_dump(mode="json", include=LAYOUT - {"checkpoint_every_s"})
+        self.state = State(self.accelerator, network, self.optimiser, config.ema_decay, cell.recipe.averaged)
+        layout = config.model_dump(mode="json", include=LAYOUT - config.unmarked)
         self.layouts = [{"from": 0, **layout}]
-        names = getattr(run.config.machine, "trackers", ())
-        project, settings = f"{run.root.name}-{run.stage}", config.model_dump()
-        self.trackers = start_trackers(self.accelerator, names, project, run.root / "logs", settings)
+        project, settings = f"{run.root.name}-{cell.name}", config.model_dump()
+        self.trackers = start_trackers(
+            self.accelerator, config.trackers, project, run.root / "logs", settings
+        )
         self.checkpoints = Checkpoints(
-            checkpoint_folder(run), self.accelerator.is_main_process, self.accelerator.wait_for_everyone
+            checkpoint_folder(cell), self.accelerator.is_main_process, self.accelerator.wait_for_everyone
         )
 
     def fit(self) -> dict[str, float]:
@@ -111,7 +93,7 @@ class Training:
         saved_s = time.monotonic()
         with (
             shared_layers(self.objective.network, self.rank, self.config.ranks),
-            Curves(self.run.root / "logs", self.run.stage, start, self.rank == 0, self.trackers) as curves,
+            Curves(self.run.root / "logs", self.cell.name, start, self.rank == 0, self.trackers) as curves,
         ):
             for step, batches in self._batches(start):
                 done = step + 1
@@ -172,9 +154,9 @@ class Training:
     def _step(self, step: int, batches: list[Any]) -> list[dict[str, torch.Tensor]]:
         """Take one optimiser step over the parts of a batch; return the figures of each part."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, step)
+            group["lr"] = learning_rate(self.config, step) * group.get("rate", 1.0)
         # What a network draws by itself, as dropout does, belongs to the step like all else.
-        torch.manual_seed(int(self.run.stream(self.run.stage, "step", step).integers(2**63)))
+        torch.manual_seed(int(self.run.stream(*self.cell.key, "step", step).integers(2**63)))
         figures = []
         for batch in batches:
             with self.accelerator.accumulate(self.network):
@@ -215,7 +197,7 @@ class Training:
     def _report(self, done: int, figures: dict[str, float]) -> None:
         if self.rank == 0:
             shown = {name: round(value, 4) for name, value in figures.items()}
-            self.run.progress("train", done, self.config.steps, **shown)
+            self.run.progress(self.cell.task or TASK, done, self.config.steps, **shown)
 
     def _any_rank(self, *wishes: bool) -> list[bool]:
         """Return which wishes any rank has: collective calls must come from all ranks or none."""
@@ -243,58 +225,45 @@ class Training:
             if before[-1] | {"from": 0} != self.layouts[0]:
                 self.layouts = [*before, {**self.layouts[0], "from": step}]
                 if self.rank == 0:
-                    print(_change_text(self.run.stage, self.layouts), file=sys.stderr)
+                    print(_change_text(self.cell.name, self.layouts), file=sys.stderr)
             else:
                 self.layouts = before
         return step
 
 
-def train(run: work.Run) -> dict[str, Any]:
-    """Do the one task of a training stage (its share of it, on one of several ranks).
+def train(cell: Cell) -> dict[str, Any]:
+    """Do one training (its share of it, on one of several ranks).
 
-    Returns the last figures, facts about the network and the sha256 of the published files.
+    Returns the last figures, facts about the network and the sha256 of the written files.
     """
-    config = getattr(run.config, run.stage)
+    config, recipe, run = cell.config, cell.recipe, cell.run
     pin(config.threads)
-    torch.manual_seed(int(run.stream(run.stage, "weights").integers(2**63)))
-    reader = StoreReader(run.product("cutouts.zarr"))
-    objective, samples = _build(run, config, reader)
+    torch.manual_seed(int(run.stream(*cell.key, "weights").integers(2**63)))
+    objective, samples, validation = recipe.build(cell, choose_device(run))
     if config.start_from is not None:
-        begin_from(objective, config.start_from, run.stage)
-    validation = samples("validation") if len(reader.select("validation")) else None
-    training = Training(run, config, objective, samples("train"), validation)
+        begin_from(recipe, objective, config.start_from)
+    training = Training(cell, objective, samples, validation)
     with flushed_denormals():
         figures = training.fit()
-    facts = training.publish(run.output)
+    facts = training.publish(cell.output)
     if training.rank != 0:
         return {}
-    for path in run.output.rglob("*"):
+    for path in cell.output.rglob("*"):
         # safetensors makes its files unreadable to the group.
         path.chmod(0o755 if path.is_dir() else 0o644)
     size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}
     if len(training.layouts) > 1:
         facts["layouts"] = training.layouts
-    return {"steps": config.steps, "parameters": size, **figures, **facts, "files": tree_digests(run.output)}
+    digests = tree_digests(cell.output)
+    return {"steps": config.steps, "parameters": size, **figures, **facts, "sha256": digests}
 
 
-def _build(
-    run: work.Run, config: Any, reader: StoreReader
-) -> tuple[Objective, Callable[[str], TrainingData]]:
-    """Return what the stage at hand trains, and its samples by the name of their split."""
-    store = (reader, config, (run.config.seed, run.stage))
-    if run.stage == "byol":
-        return ByolObjective(config), partial(ViewData, *store, 0)
-    if run.stage == "segmenter":
-        return SegmenterObjective(config), partial(LabelledData, *store, 0)
-    if run.stage == "masks":
-        return MasksObjective(config, choose_device(run)), partial(MaskData, *store, 0)
-    channels = latent_channels(config.preset)
-    if run.stage == "autoencoder":
-        return AutoencoderObjective(config), partial(TrainingData, *store, channels, own_background=1.0)
-    stretch = str(reader.attrs.get("stretch", "asinh"))
-    objective = DiffusionObjective(config, run.product("models/autoencoder"), stretch, choose_device(run))
-    return objective, partial(TrainingData, *store, channels, own_background=config.own_background)
+def _groups(cell: Cell, network: torch.nn.Module) -> list[dict[str, Any]]:
+    """Return the parameter groups of the optimiser: one of all that is trained, or those of the recipe."""
+    if cell.recipe.groups is not None:
+        return cell.recipe.groups(network, cell.config)
+    return [{"params": [p for p in network.parameters() if p.requires_grad]}]
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -22,14 +22,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from astro_dist.engine import errors, work
+from astro_dist.engine import errors
 from astro_dist.engine.stopping import check_stop, stop_on_signals
+from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
 from astro_dist.workers.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Names the task of `srun` that is the first rank: one on the node of the process that started them."""
-GRACE_S = 60.0
+SAVE_S = 60.0
 """How long ranks may take over the checkpoint that a stop asks for."""
 
 
@@ -38,7 +39,7 @@ def launched_rank() -> int | None:
     return int(os.environ["RANK"]) if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else None
 
 
-def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
+def train_on_ranks(cell: Cell) -> dict[str, Any]:
     """Train on several processes and return the first rank's result.
 
     Raises
@@ -46,15 +47,15 @@ def train_on_ranks(run: work.Run, ranks: int) -> dict[str, Any]:
     AstroDistError
         What a rank raised, of the same class. The other ranks are ended.
     """
-    allocation = find_allocation()
-    logs = run.root / "logs"
+    allocation, ranks = find_allocation(), cell.config.ranks
+    logs = cell.run.root / "logs"
     logs.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=logs if allocation else None) as name:
         folder, port = Path(name), free_port()
         if allocation is None:
-            children = [_start(run, rank, ranks, port, folder) for rank in range(ranks)]
+            children = [_start(cell, rank, ranks, port, folder) for rank in range(ranks)]
         else:
-            children = [_start_on_nodes(run, allocation, ranks, port, folder)]
+            children = [_start_on_nodes(cell, allocation, ranks, port, folder)]
         try:
             asked = _watch(children)
         finally:
@@ -77,7 +78,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | Non
             check_stop()
         except errors.StoppedError as stop:
             if asked is None:
-                asked, deadline_s = stop, time.monotonic() + GRACE_S
+                asked, deadline_s = stop, time.monotonic() + SAVE_S
                 for child in children:
                     _ask_to_stop(child)
         time.sleep(0.1)
@@ -92,51 +93,51 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
         child.stdin.flush()
 
 
-def _start(run: work.Run, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
-    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(run, "127.0.0.1", port, ranks, ranks)}
+def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
     if ALL_GPUS in os.environ:
         # The worker that starts them may be pinned to one; each rank takes the one of its number.
         own["CUDA_VISIBLE_DEVICES"] = os.environ[ALL_GPUS]
-    return _tell([], {**os.environ, **own}, folder, run)
+    return _launch([], {**os.environ, **own}, folder, cell)
 
 
 def _start_on_nodes(
-    run: work.Run, allocation: Allocation, ranks: int, port: int, folder: Path
+    cell: Cell, allocation: Allocation, ranks: int, port: int, folder: Path
 ) -> subprocess.Popen[bytes]:
     """Start all ranks with one `srun`, which ends them all when one fails."""
     nodes = len(allocation.nodes)
     if ranks % nodes:
         raise errors.ConfigError(
-            f"{run.stage}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this job; "
-            f"make it a multiple of {nodes}, best one per GPU"
+            f"{cell.run.stage}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this "
+            f"job; make it a multiple of {nodes}, best one per GPU"
         )
     on_each = ranks // nodes
     call = [*allocation.srun(allocation.nodes, on_each), "--kill-on-bad-exit=1"]
-    meeting = _meeting(run, allocation.address(), port, ranks, on_each)
+    meeting = _meeting(cell, allocation.address(), port, ranks, on_each)
     environment = {**allocation.environment(), **meeting, FIRST_TASK: str(allocation.here * on_each)}
-    return _tell(call, environment, folder, run)
+    return _launch(call, environment, folder, cell)
 
 
-def _meeting(run: work.Run, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
+def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
     """Return what all ranks must know to find each other."""
     return {
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": str(getattr(run.config, run.stage).threads),
+        "OMP_NUM_THREADS": str(cell.config.threads),
     }
 
 
-def _tell(
-    call: list[str], environment: dict[str, str], folder: Path, run: work.Run
+def _launch(
+    call: list[str], environment: dict[str, str], folder: Path, cell: Cell
 ) -> subprocess.Popen[bytes]:
-    """Start a process and hand it the run; the pipe stays open, and its end is the rank's end."""
+    """Start a process and send it the training; the pipe stays open, and its end is the rank's end."""
     command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
     with deaf_to_ctrl_c():
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
-    message = pickle.dumps(run)
+    message = pickle.dumps(cell)
     # One that has died already is noticed by `_watch`.
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(len(message).to_bytes(8, "big") + message)
@@ -197,10 +198,10 @@ def _end_with_pipe() -> None:
 
 
 def main(folder: Path) -> int:
-    """Live as one rank: read the run from standard input, train, leave the outcome in a file."""
+    """Live as one rank: read the training from standard input, train, leave the outcome in a file."""
     die_with_parent()
     pipe = sys.stdin.buffer
-    run = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))
+    cell = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))
     threading.Thread(target=_end_with_pipe, daemon=True).start()
     try:
         if FIRST_TASK in os.environ:
@@ -208,7 +209,7 @@ def main(folder: Path) -> int:
         from astro_dist.train.loop import train
 
         with stop_on_signals():
-            answer: dict[str, Any] = {"result": train(run)}
+            answer: dict[str, Any] = {"result": train(cell)}
     except Exception as error:
         answer = {"error": type(error).__name__, "message": str(error)}
     (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(answer))

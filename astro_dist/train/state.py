@@ -39,12 +39,17 @@ class State:
         The prepared AdamW.
     decay : float
         Of the average.
+    averaged : str
+        How the names of the parameters begin that are averaged.
     """
 
-    def __init__(self, accelerator: Accelerator, network: nn.Module, optimiser: Any, decay: float) -> None:
+    def __init__(
+        self, accelerator: Accelerator, network: nn.Module, optimiser: Any, decay: float, averaged: str = ""
+    ) -> None:
         self.accelerator, self.network, self.optimiser = accelerator, network, optimiser
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self.average = Average(list(self.parameters.values()), decay)
+        self.averaged = [name for name in self.parameters if name.startswith(averaged)]
+        self.average = Average([self.parameters[name] for name in self.averaged], decay)
 
     def save(self, folder: Path) -> None:
         """Write the whole state below ``folder``; the first rank writes."""
@@ -62,22 +67,23 @@ class State:
         for name, buffer in self._unaveraged():
             buffer.copy_(whole[f"weight/{name}"])
         self._begin_moments(step)
-        for (name, parameter), average in zip(self.parameters.items(), self.average.values, strict=True):
-            average.copy_(self._cut(parameter, whole[f"average/{name}"]))
+        for name, average in zip(self.averaged, self.average.values, strict=True):
+            average.copy_(self._cut(self.parameters[name], whole[f"average/{name}"]))
+        for name, parameter in self.parameters.items():
             self._set_weight(parameter, whole[f"weight/{name}"])
             for key in MOMENTS:
                 self._set_moment(parameter, key, whole[f"{key}/{name}"])
 
     def averages(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the full average of every trained parameter by its name."""
-        for (name, parameter), value in zip(self.parameters.items(), self.average.values, strict=True):
-            yield name, self._join(parameter, value)
+        """Yield the full average of every averaged parameter by its name."""
+        for name, value in zip(self.averaged, self.average.values, strict=True):
+            yield name, self._join(self.parameters[name], value)
 
     def publish_into(self, network: nn.Module) -> None:
-        """Give ``network``, a whole copy of this one or itself, the averaged weights."""
+        """Give ``network``, a whole copy of this one or itself, the averaged weights and all other ones."""
         targets = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
-            for name, tensor in [*self.averages(), *self._unaveraged()]:
+            for name, tensor in [*self.averages(), *self._others(), *self._unaveraged()]:
                 targets[name].copy_(tensor)
 
     def check_equal(self) -> None:
@@ -106,6 +112,11 @@ class State:
         """Yield buffers and parameters without gradient; every rank has them whole."""
         yield from ((name, p.data) for name, p in self.network.named_parameters() if not p.requires_grad)
         yield from self.network.named_buffers()
+
+    def _others(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the full weights of trained parameters that are not averaged."""
+        for name in (name for name in self.parameters if name not in self.averaged):
+            yield name, self._join(self.parameters[name], part(self.parameters[name]))
 
     def _stage(self) -> int:
         plugin = self.accelerator.state.deepspeed_plugin

@@ -12,6 +12,7 @@ from astro_dist.engine.errors import ConfigError, DataError, IntegrityError, Sto
 from astro_dist.engine.files import Anchor, is_disk_full
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Result
+from astro_dist.engine.outputs import states_output
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Failure, Run, Stage, Task
 
@@ -29,7 +30,7 @@ class Worker:
         self.journal.note("open", stage=stage.name, fingerprint=run.fingerprint, **facts)
         if stage.numerics is not None:
             afresh = f"delete {run.output} and run the same command"
-            run.ledger.settle_numerics(stage.name, run.fingerprint, stage.numerics(run), afresh)
+            run.records.settle_numerics(stage.numerics(run), afresh)
         self.state = stage.open(run)
 
     def do(self, task: Task) -> Result:
@@ -41,7 +42,9 @@ class Worker:
         result = self.stage.run(self.state, task)
         log = {**self.facts, "start": round(start, 3), "seconds": round(time.time() - start, 4)}
         self.anchor.check()
-        self.run.ledger.record(self.stage.name, self.run.fingerprint, task.name, result, log)
+        if not states_output(result):
+            raise TypeError(f"the result of {self.stage.name} {task.name} does not state what it wrote")
+        self.run.records.record(task.name, result, log)
         self.journal.note("done", seconds=log["seconds"], **what)
         return result
 
@@ -68,7 +71,7 @@ class Attempts:
             return True
         kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
         self.failures.append(Failure(task.name, f"{kind}{error}"))
-        self.run.ledger.give_up(self.run.stage, self.run.fingerprint, task.name, f"{kind}{error}")
+        self.run.records.give_up(task.name, f"{kind}{error}")
         return False
 
 

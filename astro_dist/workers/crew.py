@@ -15,7 +15,7 @@ from astro_dist.engine.errors import StoppedError, TimeUpError
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.stopping import check_stop, seconds_left
-from astro_dist.engine.work import Failure, MachineConfig, Run, Stage, Task
+from astro_dist.engine.work import Failure, Run, Stage, Task
 from astro_dist.workers.attempts import Attempts, WorkerHungError, WorkerLostError
 
 MAX_FALSE_STARTS = 5
@@ -95,7 +95,7 @@ class WatchedCrew(ABC):
     def __init__(self, stage: Stage, run: Run, size: int, check: Callable[[], None] = wait_no_longer) -> None:
         self.stage, self.run, self.size, self.check = stage, run, size, check
         self.seats: list[Seat] = []
-        self.patience = Patience(getattr(run.config, "machine", MachineConfig()).task_limit_s)
+        self.patience = Patience(run.machine.task_limit_s)
         self.journal = Journal(run.root, "crew")
         self.false_starts = 0
 
@@ -191,7 +191,7 @@ class WatchedCrew(ABC):
             raise error
         if task is not None:
             # One that died after its record and before its word has lost nothing.
-            result = self.run.ledger.result(self.stage.name, self.run.fingerprint, task.name)
+            result = self.run.records.result(task.name)
             if result is not None:
                 self.on_done(task, result)
             elif attempts.retry(task, error):

@@ -169,7 +169,6 @@ class DistantCrew:
 
     def _pass_on_recorded(self, left: dict[str, Task], on_done: Callable[[Task, Result], None]) -> None:
         """Take out of ``left`` what was recorded although its word was lost with the cluster."""
-        stage, run = self.args
-        recorded = run.ledger.results(stage.name, run.fingerprint)
+        recorded = self.args[1].records.results()
         for name in left.keys() & recorded.keys():
             on_done(left.pop(name), recorded[name])

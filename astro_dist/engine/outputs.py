@@ -1,0 +1,122 @@
+"""What the tasks of a stage wrote, compared with what lies there, in one reading of every file.
+
+A result states what its task wrote below the stage's output in one of two forms, or both:
+
+* ``sha256``: ``{relative name: sha256}`` of whole files (``.`` where the output is a single file),
+* ``ranges``: ``{relative name: {"offset": o, "bytes": n, "crc32": c}}`` of a byte range of a file that many
+  tasks fill, such as rows of an image.
+
+The digests of the reading go into the publication, so that what was compared is what is published; a file
+that `finish` changes or adds after the comparison is read once more.
+"""
+
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from astro_dist.engine.files import tree_files
+from astro_dist.engine.ledger import Result
+
+PIECE_BYTES = 1 << 20
+Identity = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A byte range that a task wrote."""
+
+    task: str
+    offset: int
+    bytes: int
+    crc32: int
+
+
+def states_output(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result states what its task wrote."""
+    forms = [result[name] for name in ("sha256", "ranges") if name in result]
+    return bool(forms) and all(isinstance(form, Mapping) for form in forms)
+
+
+class Reading:
+    """The digests of the files below an output; each file is read once, and again when it has changed."""
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.seen: dict[str, tuple[Identity, str]] = {}
+
+    def find_damage(self, results: Mapping[str, Result]) -> set[str]:
+        """Read every file once and return the tasks whose files or rows are not what they wrote.
+
+        A task whose result states nothing counts as damaged: nobody could say what belongs to it.
+        """
+        damaged = {task for task, result in results.items() if not states_output(result)}
+        wholes: dict[str, dict[str, str]] = defaultdict(dict)
+        ranges: dict[str, list[_Range]] = defaultdict(list)
+        for task in results.keys() - damaged:
+            for name, digest in results[task].get("sha256", {}).items():
+                wholes[name][task] = digest
+            for name, part in results[task].get("ranges", {}).items():
+                ranges[name].append(_Range(task, part["offset"], part["bytes"], part["crc32"]))
+        there = self._names()
+        for name in wholes.keys() | ranges.keys() | there:
+            if name not in there:
+                damaged |= wholes[name].keys() | {part.task for part in ranges[name]}
+                continue
+            digest, broken = self._read(name, sorted(ranges[name], key=lambda part: part.offset))
+            damaged |= broken | {task for task, wanted in wholes[name].items() if wanted != digest}
+        return damaged
+
+    def digests(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return ``{relative name: sha256}`` of all files that are there now, but those below ``without``."""
+        found = {}
+        for name in sorted(self._names()):
+            if name.partition("/")[0] in without:
+                continue
+            identity, digest = self.seen.get(name, (None, ""))
+            if identity != _identify(self.output / name):
+                digest, _ = self._read(name, [])
+            found[name] = digest
+        return found
+
+    def _names(self) -> set[str]:
+        return {path.relative_to(self.output).as_posix() for path in tree_files(self.output)}
+
+    def _read(self, name: str, ranges: list[_Range]) -> tuple[str, set[str]]:
+        """Return the sha256 of a file and the tasks whose ranges differ; ranges ascend and do not overlap."""
+        path = self.output / name
+        digest, broken, place = hashlib.sha256(), set(), 0
+        with path.open("rb", buffering=0) as handle:
+            identity = _identify(path)
+            for part in ranges:
+                place += _hash(handle, part.offset - place, digest)[0]
+                length, crc = _hash(handle, part.bytes, digest)
+                place += length
+                if (length, crc) != (part.bytes, part.crc32):
+                    broken.add(part.task)
+            _hash(handle, None, digest)
+        self.seen[name] = identity, digest.hexdigest()
+        return digest.hexdigest(), broken
+
+
+def _hash(handle: BinaryIO | Any, length: int | None, digest: Any) -> tuple[int, int]:
+    """Add the next bytes of a file to a digest, all that are left for None; return their number and crc32."""
+    done, crc = 0, 0
+    while length is None or done < length:
+        piece = handle.read(PIECE_BYTES if length is None else min(PIECE_BYTES, length - done))
+        if not piece:
+            break
+        digest.update(piece)
+        if length is not None:
+            crc = zlib.crc32(piece, crc)
+        done += len(piece)
+    return done, crc
+
+
+def _identify(path: Path) -> Identity:
+    """Return what changes when a file is written again: inode, size and both times."""
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

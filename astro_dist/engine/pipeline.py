@@ -1,0 +1,151 @@
+"""What a pipeline is: stages in order, the configuration that holds their sections, and what depends on it.
+
+A pipeline is a declaration; `astro_dist.runner.Runner` executes it over a run directory. What contradicts
+itself is refused when it is declared, not when it is run.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from astro_dist.engine.config import Section, apply_set, load_yaml, nearest, validate
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import MachineConfig, Stage
+
+Tree = dict[str, Any]
+RESERVED = frozenset(
+    {"run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate", "doctor"}
+    | {"init", "clean", "export", "challenge"}
+)
+"""Commands, present and to come, that no stage and no pipeline may be called."""
+
+
+class PipelineConfig(Section):
+    """What every configuration holds beside the sections of its pipeline."""
+
+    pipeline: str = "radio"
+    """Which pipeline this configuration is for."""
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; also of its directory below runs/ unless --out names another."""
+    seed: int = Field(1, ge=0, lt=2**63)
+    """From which all randomness follows."""
+    machine: MachineConfig = MachineConfig()
+    """Where the run executes; changes no byte of any product."""
+
+
+def _nothing_left_out(config: Any) -> Mapping[str, str]:
+    return {}
+
+
+def _settled(config: Any) -> Any:
+    return config
+
+
+def _as_it_is(tree: Tree, names: Collection[str]) -> Tree:
+    return tree
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A declared list of stages with its configuration.
+
+    Attributes
+    ----------
+    name, help
+        What a YAML calls it, and one line on what it is for.
+    config
+        Class of its configuration: a `PipelineConfig` with a section for each setting of its stages.
+    stages
+        All its stages; the inputs of each come before it.
+    left_out
+        ``(config) -> {stage: why}``: the stages that a configuration leaves out, each with the sentence that
+        says so.
+    settle
+        ``(config) -> config``: settles defaults that depend on other sections, refuses what cannot be.
+    include
+        ``(tree, stages) -> tree``: changes a configuration, before it is checked, so that it holds stages
+        that are asked for by name and that it would leave out.
+    shown
+        ``{name: path in the run directory}`` of what a user wants to see at the end.
+
+    Raises
+    ------
+    ValueError
+        The declaration contradicts itself.
+    """
+
+    name: str
+    help: str
+    config: type[PipelineConfig]
+    stages: tuple[Stage, ...]
+    left_out: Callable[[Any], Mapping[str, str]] = _nothing_left_out
+    settle: Callable[[Any], Any] = _settled
+    include: Callable[[Tree, Collection[str]], Tree] = _as_it_is
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        fields, earlier = set(self.config.model_fields), set[str]()
+        products: dict[str, str] = {}
+        faults = [] if {"name", "seed", "machine"} <= fields else ["its configuration is no PipelineConfig"]
+        for stage in self.stages:
+            if unknown := sorted(set(stage.inputs) - earlier):
+                faults.append(f"{stage.name} reads {', '.join(unknown)}, which no earlier stage is called")
+            if unknown := sorted({*stage.sections, *stage.reads} - fields):
+                faults.append(f"{stage.name} names {', '.join(unknown)}, which no section is called")
+            if stage.own and stage.own not in stage.sections:
+                faults.append(f"{stage.name} has {stage.own} for its own section and does not depend on it")
+            if (other := products.setdefault(stage.product, stage.name)) != stage.name:
+                faults.append(f"{other} and {stage.name} both publish {stage.product}")
+            if stage.name in earlier:
+                faults.append(f"two stages are called {stage.name}")
+            if stage.name in RESERVED:
+                faults.append(f"{stage.name} is a command and cannot be a stage")
+            earlier.add(stage.name)
+        if self.name in RESERVED | earlier:
+            faults.append(f"{self.name} is a command or a stage and cannot be a pipeline")
+        if faults:
+            raise ValueError(f"pipeline {self.name}: {'; '.join(faults)}")
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by its name; `ConfigError` with the nearest one where there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = [stage.name for stage in self.stages]
+        raise ConfigError(f"the pipeline {self.name} has no stage {name!r}: {nearest(name, names)}")
+
+    def resolve(self, tree: Mapping[str, Any]) -> Any:
+        """Check a configuration and settle the defaults that depend on other sections."""
+        return self.settle(validate(self.config, {"pipeline": self.name, **tree}))
+
+    def choose(self, config: Any, to: str | None = None, only: str | None = None) -> list[Stage]:
+        """Return the stages of a run in order; with ``to`` that stage and those it stands on, no others.
+
+        Raises
+        ------
+        ConfigError
+            ``to`` or ``only`` names no stage, or one that the configuration leaves out.
+        """
+        absent = self.left_out(config)
+        for name in (to, only):
+            if name is not None and self.stage(name).name in absent:
+                raise ConfigError(f"{name} is not part of this run: {absent[name]}")
+        stages = [stage for stage in self.stages if stage.name not in absent]
+        if to is None:
+            return stages
+        wanted = {to}
+        for stage in reversed(stages):
+            if stage.name in wanted:
+                wanted |= set(stage.inputs)
+        return [stage for stage in stages if stage.name in wanted]
+
+
+def read_tree(path: Path, assignments: Sequence[str] = ()) -> Tree:
+    """Return a configuration file as a mapping, with what ``--set`` changes; its name is that of the file."""
+    tree = {"name": path.stem, **load_yaml(path)}
+    for assignment in assignments:
+        tree = apply_set(tree, assignment)
+    return tree

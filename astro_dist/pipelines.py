@@ -1,0 +1,195 @@
+"""The map of the system: every pipeline, what its stages are called on the command line, and how to load it.
+
+Names and one-line helps are plain data, so that ``astro-dist --help`` imports no pipeline; a test compares
+them with the declarations. Pipelines from outside the package come by the entry-point group `GROUP`, as
+``NAME = "module:PIPELINE"``, and are loaded when a configuration or a command names them.
+"""
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from astro_dist.engine.pipeline import Pipeline
+    from astro_dist.runner import Runner
+
+GROUP = "astro_dist.pipelines"
+DEFAULT = "radio"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A pipeline as the command line shows it.
+
+    Attributes
+    ----------
+    where
+        ``module:name`` of the declaration.
+    help
+        One line on what it is for.
+    stages
+        ``{words: help}`` of its stages in order; the words are those of the command line.
+    """
+
+    where: str
+    help: str
+    stages: Mapping[str, str]
+
+
+PIPELINES = {
+    "radio": Listing(
+        "astro_dist.radio.pipeline:RADIO",
+        "from survey maps to a synthetic field with an exact truth",
+        {
+            "simulate": "make a survey map with its truth",
+            "annotate": "find islands in the maps and class them",
+            "cutouts": "cut the maps into a sharded store",
+            "train autoencoder": "train the KL autoencoder",
+            "train diffusion": "train the latent diffusion model",
+            "train masks": "train the model that draws masks",
+            "generate": "draw stamps from the trained model",
+            "assemble": "place the objects in a large field",
+            "train byol": "train the features that evaluation measures distances in",
+            "train segmenter": "train the segmenter that evaluation judges stamps with",
+            "evaluate": "measure the model on cutouts it never saw",
+            "report": "write the page that shows it all",
+        },
+    ),
+}
+
+
+def outside_names() -> dict[str, str]:
+    """Return ``{name: module:PIPELINE}`` of the pipelines that installed packages add."""
+    found = importlib.metadata.entry_points(group=GROUP)
+    return {entry.name: entry.value for entry in found if entry.name not in PIPELINES}
+
+
+def load(name: str) -> "Pipeline":
+    """Import one pipeline and check that its names fit those of the others.
+
+    Raises
+    ------
+    ConfigError
+        No pipeline has this name, or its package cannot be imported or contradicts itself.
+    """
+    from astro_dist.engine.config import nearest
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.pipeline import Pipeline
+
+    outside = {} if name in PIPELINES else outside_names()
+    if name not in PIPELINES and name not in outside:
+        raise ConfigError(f"pipeline: there is no pipeline {name!r}: {nearest(name, {*PIPELINES, *outside})}")
+    where = PIPELINES[name].where if name in PIPELINES else outside[name]
+    module, _, attribute = where.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, Pipeline) or found.name != name:
+            raise ValueError(f"{where} is not a pipeline called {name}")
+        check_names(found)
+    except (ImportError, AttributeError, ValueError) as error:
+        if name in PIPELINES:
+            raise
+        raise ConfigError(f"the pipeline {name} of {where} cannot be used: {error}") from None
+    return found
+
+
+def check_names(pipeline: "Pipeline") -> None:
+    """Refuse a stage whose name means another kind of stage in a pipeline of the package.
+
+    Raises
+    ------
+    ValueError
+        Names the stage and both pipelines.
+    """
+    from astro_dist.engine.work import Stage
+
+    def kind(stage: Stage) -> tuple[Any, ...]:
+        return stage.words, stage.product, getattr(stage.run, "func", stage.run)
+
+    own = {stage.words: stage for stage in pipeline.stages}
+    for name, listing in PIPELINES.items():
+        if name == pipeline.name:
+            continue
+        if name in own or pipeline.name in listing.stages:
+            raise ValueError(f"{name} is both a pipeline and a stage")
+        if shared := own.keys() & listing.stages.keys():
+            theirs = {stage.words: stage for stage in load(name).stages}
+            for words in sorted(shared):
+                if kind(own[words]) != kind(theirs[words]):
+                    raise ValueError(f"{words} is another kind of stage in the pipeline {name}; rename it")
+
+
+def commands() -> dict[str, str]:
+    """Return ``{words: help}`` of all stages of the package; a name that several pipelines have, once."""
+    return {words: text for listing in PIPELINES.values() for words, text in listing.stages.items()}
+
+
+def outside_commands() -> dict[str, str]:
+    """Return ``{words: help}`` of the stages of pipelines from outside; imports them."""
+    found = (load(name) for name in outside_names())
+    return {stage.words: f"a stage of the pipeline {p.name}" for p in found for stage in p.stages}
+
+
+def configure(
+    path: Path, assignments: Sequence[str] = (), asked: Sequence[str] = ()
+) -> "tuple[Pipeline, Any]":
+    """Read a configuration file; return its pipeline and the resolved configuration.
+
+    Parameters
+    ----------
+    assignments
+        What ``--set`` changes, as ``a.b=value``.
+    asked
+        Names of stages that the run must hold although it would leave them out.
+    """
+    from astro_dist.engine.pipeline import read_tree
+
+    tree = read_tree(path, assignments)
+    pipeline = load(str(tree.get("pipeline", DEFAULT)))
+    names = [pipeline.stage(name).name for name in asked]
+    return pipeline, pipeline.resolve(pipeline.include(tree, names))
+
+
+def open_runner(
+    path: Path,
+    root: Path | None = None,
+    assignments: Sequence[str] = (),
+    to: str | None = None,
+    only: str | None = None,
+) -> "Runner":
+    """Return the runner of a configuration file; its run directory is ``root``, runs/NAME by default."""
+    from astro_dist.runner import Runner
+
+    pipeline, config = configure(path, assignments, [name for name in (to, only) if name is not None])
+    root = root or Path("runs") / config.name
+    return Runner(root, config, pipeline.choose(config, to, only), only, pipeline.shown)
+
+
+def reopen(root: Path, only: str | None = None) -> "Runner":
+    """Return the runner of an existing run directory, as its ``config.yaml`` says.
+
+    Raises
+    ------
+    ConfigError
+        There is no run directory, or another version wrote what this one cannot use.
+    """
+    from astro_dist import __version__
+    from astro_dist.engine.config import load_yaml
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.runner import Runner
+
+    path = root / "config.yaml"
+    if not path.exists():
+        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+    try:
+        tree = load_yaml(path)
+        pipeline = load(str(tree.get("pipeline", DEFAULT)))
+        config = pipeline.resolve(tree)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path}, which a run wrote, cannot be used by astro-dist {__version__}: {error}"
+        ) from None
+    return Runner(root, config, pipeline.choose(config, only=only), only, pipeline.shown)

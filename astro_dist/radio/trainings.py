@@ -1,0 +1,169 @@
+"""The five recipes of the radio pipeline: the generator's networks, the model of masks, the two judges."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.models.judges import JUDGES
+from astro_dist.models.presets import PRESETS
+from astro_dist.radio.config import (
+    AutoencoderConfig,
+    ByolConfig,
+    DiffusionConfig,
+    MasksTrainingConfig,
+    SegmenterConfig,
+)
+from astro_dist.store.reader import StoreReader
+from astro_dist.train.recipe import Built, Cell, Objective, Recipe, Samples
+from astro_dist.train.stage import training_stage
+
+
+def _build_autoencoder(cell: Cell, device: str) -> Built:
+    from astro_dist.radio.generator import AutoencoderObjective, latent_channels
+    from astro_dist.radio.samples import TrainingData
+
+    config = cell.config
+    assert isinstance(config, AutoencoderConfig)
+    kind = partial(TrainingData, latent_channels=latent_channels(config.preset), own_background=1.0)
+    return _with_samples(cell, lambda _: AutoencoderObjective(config), kind)
+
+
+def _build_diffusion(cell: Cell, device: str) -> Built:
+    from astro_dist.radio.generator import DiffusionObjective, latent_channels
+    from astro_dist.radio.samples import TrainingData
+
+    config = cell.config
+    assert isinstance(config, DiffusionConfig)
+    channels, own = latent_channels(config.preset), config.own_background
+    kind = partial(TrainingData, latent_channels=channels, own_background=own)
+
+    def make(reader: StoreReader) -> Objective:
+        stretch = str(reader.attrs.get("stretch", "asinh"))
+        return DiffusionObjective(config, cell.run.product("models/autoencoder"), stretch, device)
+
+    return _with_samples(cell, make, kind)
+
+
+def _build_masks(cell: Cell, device: str) -> Built:
+    from astro_dist.radio.masks import MaskData, MasksObjective
+
+    config = cell.config
+    assert isinstance(config, MasksTrainingConfig)
+    return _with_samples(cell, lambda _: MasksObjective(config, device), MaskData)
+
+
+def _build_byol(cell: Cell, device: str) -> Built:
+    from astro_dist.radio.judges import ByolObjective, ViewData
+
+    config = cell.config
+    assert isinstance(config, ByolConfig)
+    return _with_samples(cell, lambda _: ByolObjective(config), ViewData)
+
+
+def _build_segmenter(cell: Cell, device: str) -> Built:
+    from astro_dist.radio.judges import LabelledData, SegmenterObjective
+
+    config = cell.config
+    assert isinstance(config, SegmenterConfig)
+    return _with_samples(cell, lambda _: SegmenterObjective(config), LabelledData)
+
+
+def _with_samples(
+    cell: Cell, make: Callable[[StoreReader], Objective], kind: Callable[..., Samples]
+) -> Built:
+    """Return an objective and its samples of the train split, and of validation where there are cutouts."""
+    reader = StoreReader(cell.run.product("cutouts.zarr"))
+    objective = make(reader)
+    key = (cell.run.seed, *cell.key)
+    make_split = partial(kind, reader, cell.config, key)
+    held_out = make_split(split="validation") if len(reader.select("validation")) else None
+    return objective, make_split(split="train"), held_out
+
+
+def _load_autoencoder(objective: Any, folder: Path) -> None:
+    from astro_dist.models.autoencoder import load_autoencoder
+
+    loaded, target = load_autoencoder(folder), objective.network.autoencoder
+    target.load_state_dict(loaded.float().state_dict())
+    target.register_to_config(scaling_factor=loaded.config.scaling_factor)
+
+
+def _load_diffusion(objective: Any, folder: Path) -> None:
+    from astro_dist.models.denoiser import load_denoiser
+    from astro_dist.radio.generator import LATENTS
+
+    note = folder / LATENTS
+    if note.is_file() and json.loads(note.read_text()) != objective.latents_of:
+        raise ConfigError(
+            f"diffusion.start_from: {folder} was trained on the latents of another autoencoder than that of "
+            "this run; take both models from one run directory"
+        )
+    loaded = load_denoiser(folder)
+    for name in ("target", "stretch"):
+        theirs, ours = loaded.config[name], objective.network.config[name]
+        if theirs != ours:
+            raise ConfigError(
+                f"diffusion.start_from: {folder} has the {name} {theirs!r}, the settings say {ours!r}; "
+                "make them agree"
+            )
+    _adopt(objective, loaded, folder)
+
+
+def _load_masks(objective: Any, folder: Path) -> None:
+    from astro_dist.models.masks import load_mask_denoiser
+
+    _adopt(objective, load_mask_denoiser(folder), folder)
+
+
+def _adopt(objective: Any, loaded: Any, folder: Path) -> None:
+    """Put the weights of a diffusion model into an objective, as float32, and take over its schedule."""
+    from astro_dist.models.denoiser import load_scheduler
+
+    objective.network.load_state_dict(loaded.float().state_dict())
+    objective.scheduler = load_scheduler(folder)
+    objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
+
+
+def _cost(presets: Any, name: str, config: Any) -> tuple[float, float]:
+    size, seconds = presets[config.preset].costs[name]
+    return size, seconds
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "autoencoder",
+            AutoencoderConfig,
+            ("cutouts",),
+            _build_autoencoder,
+            partial(_cost, PRESETS, "autoencoder"),
+            _load_autoencoder,
+        ),
+        Recipe(
+            "diffusion",
+            DiffusionConfig,
+            ("cutouts", "autoencoder"),
+            _build_diffusion,
+            partial(_cost, PRESETS, "diffusion"),
+            _load_diffusion,
+            "unet/config.json",
+        ),
+        Recipe(
+            "masks",
+            MasksTrainingConfig,
+            ("cutouts",),
+            _build_masks,
+            partial(_cost, PRESETS, "masks"),
+            _load_masks,
+        ),
+        Recipe("byol", ByolConfig, ("cutouts",), _build_byol, partial(_cost, JUDGES, "byol")),
+        Recipe(
+            "segmenter", SegmenterConfig, ("cutouts",), _build_segmenter, partial(_cost, JUDGES, "segmenter")
+        ),
+    )
+}
+AUTOENCODER, DIFFUSION, MASKS, BYOL, SEGMENTER = (training_stage(recipe) for recipe in RECIPES.values())

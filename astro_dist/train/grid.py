@@ -1,0 +1,125 @@
+"""Many trainings inside one stage: each is a cell, each cell a task with its own key, rows and checkpoints.
+
+A grid is what an experiment needs that compares arms: the same recipe with other settings, other rows or
+other randomness, one folder each in the product, done by as many workers as there are, in any order.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import remove
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
+from astro_dist.models.device import numerics
+from astro_dist.train.checkpoint import checkpoint_folder
+from astro_dist.train.config import LAYOUT
+from astro_dist.train.recipe import Cell, Recipe
+from astro_dist.train.stage import do_cell, estimate_training, find_sources
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one cell of a grid differs from the others.
+
+    Attributes
+    ----------
+    name
+        Of its task and of its folder: letters, digits, ``-`` and ``_``.
+    settings
+        Settings that are not those of the section.
+    rows
+        What the recipe chooses its samples by, JSON-able.
+    key
+        What its randomness belongs to; its name by default. Arms of one key begin with the same weights and
+        see the same noise, so that they can be compared in pairs.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Any = None
+    key: tuple[int | str, ...] = ()
+
+
+def grid_stage(
+    recipe: Recipe,
+    name: str,
+    product: str,
+    arms: Callable[[Run], Sequence[Arm]],
+    sections: tuple[str, ...],
+    inputs: tuple[str, ...],
+) -> Stage:
+    """Return a stage that trains every arm; its product has a folder for each.
+
+    Parameters
+    ----------
+    arms
+        ``(run) -> arms``; pure, and the same as long as the settings and inputs are. A module function.
+    sections
+        The first one is that of the recipe.
+    """
+    return Stage(
+        name=name,
+        product=product,
+        plan=partial(_plan, recipe, arms),
+        run=partial(_run, recipe),
+        prepare=_prepare,
+        finish=partial(_finish, recipe, arms),
+        sources=partial(find_sources, recipe),
+        estimate=partial(_estimate, recipe, arms),
+        sections=sections,
+        own=sections[0],
+        inputs=inputs,
+        numerics=numerics,
+        gpu=True,
+        gang=True,
+    )
+
+
+def _plan(recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run, results: Results) -> list[Task]:
+    tasks = []
+    for arm in arms(run):
+        if changed := sorted(LAYOUT & arm.settings.keys()):
+            raise ConfigError(f"{run.stage}: {', '.join(changed)} cannot differ between the cells of a grid")
+        key = list(arm.key or (arm.name,))
+        tasks.append(Task(arm.name, {"settings": dict(arm.settings), "rows": arm.rows, "key": key}))
+    return tasks
+
+
+def _cell(recipe: Recipe, run: Run, task: Task) -> Cell:
+    section = run.section(recipe.section)
+    config = validate(recipe.section, {**section.model_dump(), **task.args["settings"]})
+    key = (run.stage, *task.args["key"])
+    return Cell(recipe, run, config, task.name, key, task.args["rows"])
+
+
+def _prepare(run: Run) -> None:
+    run.output.mkdir(parents=True, exist_ok=True)
+
+
+def _run(recipe: Recipe, run: Run, task: Task) -> Result:
+    cell = _cell(recipe, run, task)
+    cell.output.mkdir(parents=True, exist_ok=True)
+    result = do_cell(cell)
+    files = {f"{task.name}/{name}": digest for name, digest in result.get("sha256", {}).items()}
+    return {**result, "sha256": files}
+
+
+def _finish(
+    recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run, results: Results
+) -> dict[str, Any]:
+    tasks = _plan(recipe, arms, run, results)
+    for task in tasks:
+        remove(checkpoint_folder(_cell(recipe, run, task)))
+    cells = {t.name: {k: v for k, v in results[t.name].items() if k != "sha256"} for t in tasks}
+    return {"cells": cells}
+
+
+def _estimate(recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run) -> Estimate:
+    one, count = estimate_training(recipe, run), len(arms(run))
+    return replace(
+        one, tasks=count, bytes=one.bytes * count, files=one.files * count, cpu_s=one.cpu_s * count
+    )
