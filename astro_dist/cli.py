@@ -291,6 +291,8 @@ def _checks(root: Path) -> dict[str, Any]:
     """Return what looks inside products, by stage; nothing where the configuration of the run is damaged."""
     from astro_dist.engine.errors import ConfigError
 
+    if not (root / "config.yaml").exists():
+        return {}
     try:
         return {stage.name: stage.check for stage in pipelines.reopen(root).known}
     except ConfigError as error:

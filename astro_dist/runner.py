@@ -354,12 +354,13 @@ class Runner:
         with executor.crew(stage, run) as crew:
             for _ in range(MAX_REPAIRS):
                 results = self._run_tasks(rounds, crew, display)
-                stage.seal(run, results)
+                sealed = stage.seal(run, results)
                 reading = Reading(run.output)
-                if damaged := reading.find_damage(results):
+                if damaged := reading.find_damage({**results, **sealed}):
                     again = rounds.forget(damaged)
                     display.note(f"{stage.name}: {_damage_text(damaged)}; {len(again)} tasks run again")
                     continue
+                reading.drop_unstated()
                 facts = stage.finish(run, results)
                 finished = Finished(facts, reading.digests(without=stage.scratch))
                 records.record_finish(finished)

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from astro_dist.engine.config import load_yaml
 from astro_dist.engine.errors import told_in_one_line
-from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import find_donors
+from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.masks import open_masks
 from astro_dist.models.device import pin
-from astro_dist.radio.pipeline import resolve
+from astro_dist.pipelines import reopen
 from astro_dist.store.reader import StoreReader
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,8 +26,8 @@ for name, kind in {"run": Path, "masks": int, "target": Path}.items():
     parser.add_argument(name, type=kind)
 own, drawn = parser.parse_args(), []
 with told_in_one_line():
-    run = Run(own.run, resolve(load_yaml(own.run / "config.yaml")))
-    settings, reader = run.config.generate, StoreReader(run.product("cutouts.zarr"))
+    run = reopen(own.run).run
+    settings, reader = run.section(GenerateConfig), StoreReader(run.product("cutouts.zarr"))
     pin(settings.threads)
     weights, stream = settings.masks.weights, partial(run.stream, "generate")
     donors = find_donors(reader, settings.accept, weights=weights)

@@ -12,7 +12,7 @@ from pathlib import Path
 import submitit
 
 from astro_dist.engine.errors import told_in_one_line
-from astro_dist.radio.pipeline import configure
+from astro_dist.pipelines import configure
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("config")

@@ -12,11 +12,10 @@ from astro_dist.cluster.submit import Chain
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import told_in_one_line
 from astro_dist.engine.progress import Display
-from astro_dist.radio.pipeline import STAGES, configure, pipeline
-from astro_dist.runner import Runner
+from astro_dist.pipelines import configure, open_runner
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("stage", choices=STAGES)
+parser.add_argument("stage")
 parser.add_argument("config", type=Path)
 parser.add_argument("--out", type=Path)
 parser.add_argument("--partition")
@@ -26,14 +25,12 @@ for name, default in numbers.items():
 options = parser.parse_args()
 
 with told_in_one_line():
-    settings = []
-    if options.nodes > 1 and STAGES[options.stage].product.startswith("models/"):
-        settings.append(f"{options.stage}.ranks={options.nodes * max(1, options.gpus)}")
-    config = configure(options.config, settings, {options.stage})
+    stage, settings = configure(options.config)[0].stage(options.stage), []
+    if options.nodes > 1 and stage.gang:
+        settings.append(f"{stage.own}.ranks={options.nodes * max(1, options.gpus)}")
     asked = {
         key: getattr(options, key) for key in ("partition", "workers", "nodes", "gpus", "cpus", "minutes")
     }
     site = validate(Site, {"resources": asked})
-    root = options.out or Path("runs") / config.name
-    chain = Chain(Runner(root, config, pipeline(config), options.stage), site)
-    print("\n".join(chain.submit(Display())))
+    runner = open_runner(options.config, options.out, settings, only=stage.name)
+    print("\n".join(Chain(runner, site).submit(Display())))

@@ -8,13 +8,12 @@ import time
 
 import pytest
 
-from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.integrity import verify_run
 from astro_dist.engine.progress import Display
 from astro_dist.runner import Runner
-from tests.toys import SHARDS, TOTAL, ToyConfig, execute, toy_runner
+from tests.toys import TOY, execute, toy_runner
 
 SERIAL = {"machine": {"executor": "serial"}}
 
@@ -40,7 +39,7 @@ def test_processes_publish_the_same_bytes_as_serial(tmp_path, reference, workers
 def test_rounds_keep_the_promise(tmp_path):
     execute(tmp_path, SERIAL)
     runner = toy_runner(tmp_path, SERIAL)
-    assert len(runner.ledger.results("shards", runner.states()[0].fingerprint)) > 12
+    assert len(runner.rounds(runner.states()[0]).records.results()) > 12
     assert [state.status for state in runner.states()] == ["done", "done"]
 
 
@@ -61,7 +60,7 @@ def test_a_poisonous_task_is_quarantined_and_the_rest_is_done(tmp_path, referenc
     with pytest.raises(QuarantinedError, match=r"1 of 12 tasks .*shard-005: this shard is poisonous"):
         execute(tmp_path, {"machine": {"workers": 2}, "shards": {"poison": 5}})
     runner = toy_runner(tmp_path, {"shards": {"poison": 5}})
-    assert len(runner.ledger.results("shards", runner.states()[0].fingerprint)) == 11
+    assert len(runner.rounds(runner.states()[0]).records.results()) == 11
 
 
 def test_changed_section_redoes_only_what_depends_on_it(tmp_path):
@@ -240,7 +239,7 @@ def test_going_back_to_old_settings_makes_the_old_bytes(tmp_path):
 def test_one_stage_alone_does_not_mix_settings(tmp_path):
     execute(tmp_path, SERIAL)
     before = (tmp_path / "config.yaml").read_bytes()
-    other = validate(ToyConfig, {**SERIAL, "seed": 8})
+    other = TOY.resolve({**SERIAL, "seed": 8})
     with pytest.raises(ConfigError, match=r"shards was made from other settings \(seed: 7 -> 8\)"):
-        Runner(tmp_path, other, [SHARDS, TOTAL], "total").execute(Display(live=False), ["total"])
+        Runner(tmp_path, other, TOY.stages, "total").execute(Display(live=False), ["total"])
     assert (tmp_path / "config.yaml").read_bytes() == before

@@ -9,13 +9,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
-from astro_dist.engine.config import Section, validate
+from astro_dist.engine.config import Section
 from astro_dist.engine.errors import AstroDistError, DataError
 from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.pipeline import Pipeline, PipelineConfig
 from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import check_stop, stop_on_signals
-from astro_dist.engine.work import MachineConfig, Stage, Task
+from astro_dist.engine.work import Stage, Task
 from astro_dist.runner import Runner
 
 
@@ -38,20 +40,20 @@ class TotalConfig(Section):
     factor: int = 1
 
 
-class ToyConfig(Section):
+class ToyConfig(PipelineConfig):
+    pipeline: Literal["toy"] = "toy"
     name: str = "toy"
     seed: int = 7
     shards: ShardsConfig = ShardsConfig()
     total: TotalConfig = TotalConfig()
-    machine: MachineConfig = MachineConfig()
 
 
 def plan_shards(run, results):
     """Twelve shards, then as many more as the promised sum of small numbers needs."""
-    first = [Task(f"shard-{i:03}", {"index": i}) for i in range(run.config.shards.count)]
+    first = [Task(f"shard-{i:03}", {"index": i}) for i in range(run.section(ShardsConfig).count)]
     if any(task.name not in results for task in first):
         return first
-    missing = run.config.shards.wanted - sum(results[task.name]["small"] for task in first)
+    missing = run.section(ShardsConfig).wanted - sum(results[task.name]["small"] for task in first)
     extra = range(len(first), len(first) + max(0, missing))
     return first + [Task(f"shard-{i:03}", {"index": i}) for i in extra]
 
@@ -70,7 +72,7 @@ def first_time(mark, shared=None):
 
 
 def run_shard(run, task):
-    settings, index = run.config.shards, task.args["index"]
+    settings, index = run.section(ShardsConfig), task.args["index"]
     time.sleep(settings.pause_s)
     cured = (run.root / "cured").exists()
     if index == settings.poison or (index in settings.poisons and not cured):
@@ -90,7 +92,7 @@ def run_shard(run, task):
         time.sleep(settings.slow_first_s)
     data = run.stream("shards", index).bytes(1000)
     digest = publish_bytes(run.output / f"{task.name}.bin", data)
-    return {"sha256": digest, "small": int(data[0] % 4)}
+    return {"sha256": {f"{task.name}.bin": digest}, "small": int(data[0] % 4)}
 
 
 def finish_shards(run, results):
@@ -100,9 +102,8 @@ def finish_shards(run, results):
 
 def run_total(run, task):
     files = sorted(run.product("shards").glob("*.bin"))
-    value = sum(sum(path.read_bytes()) for path in files) * run.config.total.factor
-    publish_bytes(run.output, str(value).encode())
-    return {"value": value}
+    value = sum(sum(path.read_bytes()) for path in files) * run.section(TotalConfig).factor
+    return {"sha256": {".": publish_bytes(run.output, str(value).encode())}, "value": value}
 
 
 SHARDS = Stage(
@@ -113,12 +114,13 @@ SHARDS = Stage(
     prepare=prepare_shards,
     finish=finish_shards,
     sections=("shards",),
+    own="shards",
     gpu=True,
 )
 
 
 def total_of(run, results):
-    return results["total"]
+    return {"value": results["total"]["value"]}
 
 
 def plan_total(run, results):
@@ -128,10 +130,12 @@ def plan_total(run, results):
 TOTAL = Stage(
     "total", "out/total.txt", plan_total, run_total, finish=total_of, sections=("total",), inputs=("shards",)
 )
+TOY = Pipeline("toy", "shards and their sum", ToyConfig, (SHARDS, TOTAL), shown={"sum": "out/total.txt"})
 
 
-def toy_runner(root, tree=None):
-    return Runner(Path(root), validate(ToyConfig, tree or {}), [SHARDS, TOTAL])
+def toy_runner(root, tree=None, only=None):
+    config = TOY.resolve(tree or {})
+    return Runner(Path(root), config, TOY.choose(config, only=only), only, TOY.shown)
 
 
 def execute(root, tree=None, redo=()):

@@ -33,6 +33,10 @@ class IntegrityError(AstroDistError):
     exit_code = 3
 
 
+class StageError(AstroDistError):
+    """A stage does what it has not declared. A fault of ours that no other attempt mends: never retried."""
+
+
 class QuarantinedError(AstroDistError):
     """Some tasks failed for good, the others are done; the message names them."""
 

@@ -9,7 +9,7 @@ workers that do one task publish the same result.
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import PART, publish_json, remove
 
 Result = dict[str, Any]
+
+
+def states_output(result: Mapping[str, Any]) -> bool:
+    """Tell whether a result states what its task wrote, in a form of `astro_dist.engine.outputs`."""
+    forms = [result[name] for name in ("sha256", "ranges") if name in result]
+    return bool(forms) and all(isinstance(form, Mapping) for form in forms)
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ class Ledger:
 class Records:
     """The task records of one version of a stage: results, tasks given up, the kind of machine.
 
-    Results never change once they are there, so each is read from the disk once.
+    Results never change once they are there, so each is read from the disk once. A result that does not
+    state what its task wrote, as those of version 0.1.0, counts for nothing: its task is done again.
     """
 
     def __init__(self, parent: Path, stage: str, fingerprint: str) -> None:
@@ -118,12 +125,13 @@ class Records:
             with contextlib.suppress(FileNotFoundError):
                 record = _load(self.folder / f"{name}.json")
                 self._known[record["task"]] = record["result"]
-        return dict(sorted(self._known.items()))
+        return {task: result for task, result in sorted(self._known.items()) if states_output(result)}
 
     def result(self, task: str) -> Result | None:
         """Return the result of one task, None when it is not done."""
         path = self.folder / f"{task}.json"
-        return _load(path)["result"] if path.exists() else None
+        result = _load(path)["result"] if path.exists() else {}
+        return result if states_output(result) else None
 
     def record(self, task: str, result: Result, log: Result) -> None:
         """Record that a task is done; ``log`` (host, seconds) is for people, never for results."""

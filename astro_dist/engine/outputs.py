@@ -35,28 +35,20 @@ class _Range:
     crc32: int
 
 
-def states_output(result: Mapping[str, Any]) -> bool:
-    """Tell whether a result states what its task wrote."""
-    forms = [result[name] for name in ("sha256", "ranges") if name in result]
-    return bool(forms) and all(isinstance(form, Mapping) for form in forms)
-
-
 class Reading:
     """The digests of the files below an output; each file is read once, and again when it has changed."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
         self.seen: dict[str, tuple[Identity, str]] = {}
+        self.unstated: set[str] = set()
 
     def find_damage(self, results: Mapping[str, Result]) -> set[str]:
-        """Read every file once and return the tasks whose files or rows are not what they wrote.
-
-        A task whose result states nothing counts as damaged: nobody could say what belongs to it.
-        """
-        damaged = {task for task, result in results.items() if not states_output(result)}
+        """Read every file once and return the tasks whose files or byte ranges are not what they wrote."""
+        damaged = set[str]()
         wholes: dict[str, dict[str, str]] = defaultdict(dict)
         ranges: dict[str, list[_Range]] = defaultdict(list)
-        for task in results.keys() - damaged:
+        for task in results:
             for name, digest in results[task].get("sha256", {}).items():
                 wholes[name][task] = digest
             for name, part in results[task].get("ranges", {}).items():
@@ -68,7 +60,13 @@ class Reading:
                 continue
             digest, broken = self._read(name, sorted(ranges[name], key=lambda part: part.offset))
             damaged |= broken | {task for task, wanted in wholes[name].items() if wanted != digest}
+        self.unstated = there - wholes.keys() - ranges.keys()
         return damaged
+
+    def drop_unstated(self) -> None:
+        """Remove the files that no result states: what a killed `finish` left, which will write them again."""
+        for name in self.unstated:
+            (self.output / name).unlink()
 
     def digests(self, without: Collection[str] = ()) -> dict[str, str]:
         """Return ``{relative name: sha256}`` of all files that are there now, but those below ``without``."""

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from astro_dist.engine.config import AnySection, Section
+from astro_dist.engine.errors import StageError
 from astro_dist.engine.files import PART, replace_bytes
 from astro_dist.engine.ledger import Ledger, Records, Result
 from astro_dist.engine.seeds import stream
@@ -81,14 +82,14 @@ class Settings:
 
         Raises
         ------
-        LookupError
+        StageError
             The stage has not declared that it reads such a section.
         """
         for key, section in self.sections.items():
             if isinstance(section, kind) and name in (None, key):
                 return section
         declared = ", ".join(self.sections) or "no section"
-        raise LookupError(
+        raise StageError(
             f"{name or kind.__name__} was asked for and {declared} is all that is declared: name the section "
             "in the stage's `sections` or `reads`"
         )
@@ -137,6 +138,8 @@ class Run:
     def having(self, section: Section) -> "Run":
         """Return the same run with another section in the place of that of its class."""
         names = [name for name, value in self.settings.sections.items() if type(value) is type(section)]
+        if not names:
+            raise StageError(f"{self.stage} has not declared that it reads a {type(section).__name__}")
         sections = {**self.settings.sections, **dict.fromkeys(names, section)}
         return replace(self, settings=replace(self.settings, sections=sections))
 
@@ -206,8 +209,8 @@ def _no_sources(run: Run) -> list[Path]:
     return []
 
 
-def _sealed(run: Run, results: Results) -> None:
-    return None
+def _nothing_sealed(run: Run, results: Results) -> Results:
+    return {}
 
 
 def _no_faults(path: Path) -> list[str]:
@@ -236,8 +239,9 @@ class Stage:
     open
         Once per worker: weights, file handles. Its value is the ``state`` of ``run``.
     seal
-        ``(run, results)``: writes what follows from the results alone into files of the tasks (headers
-        with sums), before all of them are read once and compared; idempotent.
+        ``(run, results) -> results``: writes what follows from the results alone into files of the tasks
+        (headers with sums) and states that as a task does, before all files are read once and compared;
+        idempotent.
     finish
         ``(run, results) -> facts``: columns, catalogues, pictures below ``run.output``; idempotent. What
         the tasks wrote was compared with their results just before.
@@ -278,7 +282,7 @@ class Stage:
     run: Callable[[Any, Task], Result]
     prepare: Callable[[Run], None] = _nothing
     open: Callable[[Run], Any] = _itself
-    seal: Callable[[Run, Results], None] = _sealed
+    seal: Callable[[Run, Results], Results] = _nothing_sealed
     finish: Callable[[Run, Results], dict[str, Any]] = _no_facts
     scratch: tuple[str, ...] = ()
     check: Callable[[Path], list[str]] = _no_faults

@@ -36,7 +36,7 @@ from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_file import BandedImage, create_banded, seal_banded, write_rows
+from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import Window, bands
 from astro_dist.store.reader import StoreReader
@@ -130,11 +130,9 @@ def _images(run: Run, instrument: Instrument) -> Iterator[tuple[str, BandedImage
         yield name, BandedImage(header, instrument.shape, layer.dtype)
 
 
-def seal(run: Run, results: Results) -> None:
+def seal(run: Run, results: Results) -> Results:
     """Write the headers of the three images with the sums of their bands."""
-    bands = {task: result["ranges"] for task, result in results.items() if "ranges" in result}
-    for name, image in _images(run, find_instrument(run)):
-        seal_banded(run.output / name, image, {task: rows[name] for task, rows in bands.items()})
+    return seal_all(run.output, _images(run, find_instrument(run)), results)
 
 
 def find_instrument(run: Run) -> Instrument:

@@ -5,11 +5,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from astro_dist.models.judges import JudgeName
-from astro_dist.models.presets import PRESETS
+from astro_dist.models.presets import PRESETS, PresetName
 from astro_dist.train.config import Fraction, Positive, Steps, TrainingConfig
 
 
-class AutoencoderConfig(TrainingConfig):
+class GeneratorTrainingConfig(TrainingConfig):
+    """What the trainings of the generator's networks share."""
+
+    preset: PresetName = "tiny"
+    """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
+
+
+class AutoencoderConfig(GeneratorTrainingConfig):
     """Training of the KL autoencoder."""
 
     steps: Steps = 1000
@@ -26,7 +33,7 @@ class AutoencoderConfig(TrainingConfig):
     """Fraction of the crops shown with their noise taken away, as the source target has it."""
 
 
-class DiffusionConfig(TrainingConfig):
+class DiffusionConfig(GeneratorTrainingConfig):
     """Training of the latent diffusion model."""
 
     steps: Steps = 700
@@ -62,7 +69,7 @@ class DiffusionConfig(TrainingConfig):
         return {"own_background": 1.0, **tree} if whole else tree
 
 
-class MasksTrainingConfig(TrainingConfig):
+class MasksTrainingConfig(GeneratorTrainingConfig):
     """Training of the model that draws masks."""
 
     steps: Steps = 4000

@@ -164,7 +164,7 @@ RADIO = Pipeline(
     name="radio",
     help="from survey maps to a synthetic field with an exact truth",
     config=RadioConfig,
-    stages=(*STAGES, report_on(STAGES, reads=("maps", "assemble", "diffusion"))),
+    stages=(*STAGES, report_on(STAGES, reads=("maps", "assemble"))),
     left_out=leave_out,
     settle=settle,
     include=include,

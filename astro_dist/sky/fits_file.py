@@ -211,7 +211,9 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
     }
 
 
-def seal_banded(path: Path, image: BandedImage, bands: Mapping[str, Mapping[str, int]]) -> None:
+def seal_banded(
+    path: Path, image: BandedImage, bands: Mapping[str, Mapping[str, int]]
+) -> list[dict[str, int]]:
     """Write the header with DATASUM and CHECKSUM, and the zeros at the end; no pixel is read.
 
     Both sums follow from the records of the bands: DATASUM is a sum of 32-bit words, so that of the whole
@@ -221,6 +223,11 @@ def seal_banded(path: Path, image: BandedImage, bands: Mapping[str, Mapping[str,
     ----------
     bands
         The records of `write_rows` by task name; together they are every row once.
+
+    Returns
+    -------
+    list of dict
+        ``offset``, ``bytes`` and ``crc32`` of the header and of the zeros.
 
     Raises
     ------
@@ -240,12 +247,31 @@ def seal_banded(path: Path, image: BandedImage, bands: Mapping[str, Mapping[str,
     size = len(head) + image.data_bytes + len(image.padding)
     if not path.exists() or path.stat().st_size != size:
         create_banded(path, image)
+    parts = {0: head, size - len(image.padding): image.padding}
     with path.open("rb+") as handle:
-        handle.write(head)
-        handle.seek(size - len(image.padding))
-        handle.write(image.padding)
+        for offset, data in parts.items():
+            handle.seek(offset)
+            handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
+    return [{"offset": at, "bytes": len(data), "crc32": zlib.crc32(data)} for at, data in parts.items()]
+
+
+def seal_all(
+    folder: Path, images: Iterable[tuple[str, BandedImage]], results: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Seal every banded image of a stage; return what was written in the form of results."""
+    stated = {}
+    for name, image in images:
+        bands = {
+            task: result["ranges"][name]
+            for task, result in results.items()
+            if name in result.get("ranges", {})
+        }
+        head, end = seal_banded(folder / name, image, bands)
+        stated[f"head of {name}"] = {"ranges": {name: head}}
+        stated[f"end of {name}"] = {"ranges": {name: end}}
+    return stated
 
 
 def write_table(

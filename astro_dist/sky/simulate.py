@@ -23,7 +23,7 @@ from astro_dist.sky.fits_file import (
     BandedImage,
     create_banded,
     radio_header,
-    seal_banded,
+    seal_all,
     write_rows,
     write_table,
 )
@@ -198,10 +198,8 @@ def _run(maps: SimulatedMaps, task: Task) -> Result:
     }
 
 
-def _seal(run: Run, results: Results) -> None:
-    for name, image in _images(run):
-        bands = {t: result["ranges"][name] for t, result in results.items() if name in result.get("ranges", {})}
-        seal_banded(run.output / name, image, bands)
+def _seal(run: Run, results: Results) -> Results:
+    return seal_all(run.output, _images(run), results)
 
 
 def _finish(run: Run, results: Results) -> Result:

@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
 from astro_dist.models.device import Precision
-from astro_dist.models.presets import PresetName
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -21,8 +20,8 @@ class TrainingConfig(Section):
     """What all trainings share."""
 
     unmarked = frozenset({"checkpoint_every_s", "trackers"})
-    preset: PresetName = "tiny"
-    """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
+    preset: str = "tiny"
+    """Which networks, by the name that the pipeline gives to their size."""
     start_from: str | None = None
     """Weights to begin with: ``small``, which come with the package, or the folder of a published model."""
     steps: Steps = 1000

@@ -187,10 +187,10 @@ class Training:
         means = {name: torch.stack([each[name].float() for each in losses]).mean() for name in losses[0]}
         figures = {name: float(self.accelerator.reduce(mean, "mean")) for name, mean in means.items()}
         if not math.isfinite(figures["loss"]):
-            stage, rate = self.run.stage, learning_rate(self.config, done - 1)
+            section, rate = self.run.settings.own, learning_rate(self.config, done - 1)
             raise ConfigError(
-                f"{stage}: the loss is not a number by step {done} (learning rate {rate:.2g}); "
-                f"lower {stage}.lr, now {self.config.lr:g}, or set {stage}.precision to 'no'"
+                f"{self.cell.name}: the loss is not a number by step {done} (learning rate {rate:.2g}); "
+                f"lower {section}.lr, now {self.config.lr:g}, or set {section}.precision to 'no'"
             )
         return figures
 

@@ -108,7 +108,7 @@ def _start_on_nodes(
     nodes = len(allocation.nodes)
     if ranks % nodes:
         raise errors.ConfigError(
-            f"{cell.run.stage}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this "
+            f"{cell.run.settings.own}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this "
             f"job; make it a multiple of {nodes}, best one per GPU"
         )
     on_each = ranks // nodes

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from astro_dist.engine.errors import ConfigError, DataError, IntegrityError, StoppedError
+from astro_dist.engine.errors import ConfigError, DataError, IntegrityError, StageError, StoppedError
 from astro_dist.engine.files import Anchor, is_disk_full
 from astro_dist.engine.journal import Journal
-from astro_dist.engine.ledger import Result
-from astro_dist.engine.outputs import states_output
+from astro_dist.engine.ledger import Result, states_output
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Failure, Run, Stage, Task
 
@@ -43,7 +42,7 @@ class Worker:
         log = {**self.facts, "start": round(start, 3), "seconds": round(time.time() - start, 4)}
         self.anchor.check()
         if not states_output(result):
-            raise TypeError(f"the result of {self.stage.name} {task.name} does not state what it wrote")
+            raise StageError(f"the result of {self.stage.name} {task.name} does not state what it wrote")
         self.run.records.record(task.name, result, log)
         self.journal.note("done", seconds=log["seconds"], **what)
         return result
@@ -62,7 +61,7 @@ class Attempts:
         self.anchor.check()
         if is_disk_full(error):
             raise error
-        if isinstance(error, ConfigError | IntegrityError | StoppedError):
+        if isinstance(error, ConfigError | IntegrityError | StageError | StoppedError):
             raise error
         lost = isinstance(error, WorkerLostError) and not isinstance(error, WorkerHungError)
         allowed = MAX_LOSSES if lost else MAX_ATTEMPTS

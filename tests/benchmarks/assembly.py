@@ -5,8 +5,9 @@
 A background map of noise and a store of Gaussian stamps are made once in a temporary folder; then each
 round runs the real functions of the stage and copies the three images it made, both with fsync. Timed
 apart: background (noise mesh and islands of the map), layout (objects gathered and placed), bands
-(objects added, images written), seal (read back and checksums), truth (catalogues, statistics, pictures),
-hash (the engine's manifest). Nothing is synthesised. The placement of 100,000 objects that fill 39 % of
+(objects added, images written), seal (checksums, and the engine's reading, which compares and digests every
+file), truth (catalogues, statistics, pictures), hash (digests of what came with the truth). Nothing is
+synthesised. The placement of 100,000 objects that fill 39 % of
 the field is timed on its own. Ratios are printed and none is asserted: the page cache and other users
 make wall times vary. CPU times, seen with one worker only, are steadier.
 """
@@ -19,23 +20,30 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
 
 import numpy as np
 
-from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import Reading
+from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.seeds import stream
-from astro_dist.engine.work import Run, for_stage
 from astro_dist.field.assembly import ASSEMBLE, LAYERS
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.layout import Footprint, place, uniform
 from astro_dist.field.library import Library
 from astro_dist.sky.annotate import AnnotateConfig
-from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    plane_wcs,
+    radio_header,
+    seal_banded,
+    write_rows,
+)
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.windows import bands
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.processes import ProcessExecutor
+from tests import settings
 from tests.field.small_sky import BEAM, PIXEL, RMS, write_cutouts, write_stamp_store
 
 BACKGROUND, LAYOUT, BANDS, SEAL, TRUTH = "background", "layout", "bands", "seal", "truth"
@@ -52,12 +60,14 @@ def timed(times, name):
 
 def write_background(path, shape):
     """White noise: the bytes of a map are what counts here, not its spectrum."""
-    create_banded(path, radio_header(shape, plane_wcs(shape, PIXEL, 180.0, -30.0), BEAM, 1.4e9), shape, "f4")
+    header = radio_header(shape, plane_wcs(shape, PIXEL, 180.0, -30.0), BEAM, 1.4e9)
+    image = BandedImage(header, shape, "f4")
+    create_banded(path, image)
     records = {}
     for number, window in enumerate(bands(shape, 512)):
         noise = stream(1, "benchmark", number).standard_normal(window.shape, dtype=np.float32)
         records[str(number)] = write_rows(path, window.y0, noise * np.float32(RMS))
-    finish_banded(path, records)
+    seal_banded(path, image, records)
 
 
 def make_run(root, shape, objects):
@@ -66,10 +76,8 @@ def make_run(root, shape, objects):
     write_background(root / "background.fits", shape)
     background = {"kind": "map", "path": str(root / "background.fits"), "islands": "keep"}
     assemble = AssembleConfig.model_validate({"objects": objects, "background": background})
-    config = SimpleNamespace(
-        name="benchmark", seed=1, maps=MapsConfig(), annotate=AnnotateConfig(), assemble=assemble
-    )
-    return for_stage(Run(root, config), ASSEMBLE, "b" * 64)
+    sections = {"maps": MapsConfig(), "annotate": AnnotateConfig(), "assemble": assemble}
+    return settings.make_run(root, ASSEMBLE, "b" * 64, seed=1, name="benchmark", **sections)
 
 
 def measure_round(run, workers, times):
@@ -78,23 +86,20 @@ def measure_round(run, workers, times):
     # Both are gone before either is written: who writes into memory just freed is several times faster.
     for folder in (run.output, copies):
         shutil.rmtree(folder, ignore_errors=True)
-    run.ledger.forget("assemble", run.fingerprint)
+    rounds = Rounds(run, ASSEMBLE, run.fingerprint)
+    rounds.records.forget_all()
     with executor.crew(ASSEMBLE, run) as crew:
         for name in (BACKGROUND, LAYOUT, BANDS):
-            results = run.ledger.results("assemble", run.fingerprint)
-            todo = [task for task in ASSEMBLE.plan(run, results) if task.name not in results]
+            todo = rounds.look().missing
             with timed(times, name):
                 ASSEMBLE.prepare(run)
                 assert not crew.execute(todo, lambda task, result: None)
-    results = run.ledger.results("assemble", run.fingerprint)
+    results, reading = rounds.look().results, Reading(run.output)
     with timed(times, SEAL):
-        for name in LAYERS:
-            records = {task: result[name] for task, result in results.items() if name in result}
-            finish_banded(run.output / name, records)
+        ASSEMBLE.seal(run, results)
+        assert not reading.find_damage(results)
     with timed(times, TRUTH):
         ASSEMBLE.finish(run, results)
-    # Sealing is part of finish too: what remains is truth, pictures and statistics.
-    times[TRUTH][-1] = tuple(a - b for a, b in zip(times[TRUTH][-1], times[SEAL][-1], strict=True))
     copies.mkdir()
     with timed(times, COPY):
         for name in LAYERS:
@@ -102,7 +107,7 @@ def measure_round(run, workers, times):
                 shutil.copyfileobj(source, target, 1 << 24)
                 os.fsync(target.fileno())
     with timed(times, HASH):
-        tree_digests(run.output)
+        reading.digests(without=ASSEMBLE.scratch)
 
 
 def measure_placement(shape, n=100_000, fill=0.39):

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from astro_dist.engine.config import load_yaml
-from astro_dist.engine.work import Run, for_stage
+from astro_dist.engine.work import for_stage
 from astro_dist.generate.conditions import sky_of
 from astro_dist.generate.config import GuidanceConfig
 from astro_dist.generate.stage import GENERATE
@@ -27,7 +26,7 @@ from astro_dist.metrics.segmentation import overlap_many
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.planes import source_taper
 from astro_dist.models.solvers import Solver
-from astro_dist.radio.pipeline import resolve
+from astro_dist.pipelines import reopen
 from astro_dist.sky.stretch import stretch, unstretch
 from tests.benchmarks.mask_iou import SPLITS, choose_held_out, differ, put_in_noise, read_real, weigh
 
@@ -111,7 +110,7 @@ def peak_scatter(snr, told, instances):
 
 
 def main(root, n=64):
-    run = for_stage(Run(root, resolve(load_yaml(root / "config.yaml"))), GENERATE, "0" * 64)
+    run = for_stage(reopen(root).run, GENERATE, "0" * 64)
     maker = StampMaker(run, SPLITS)
     choices, size = choose_held_out(maker, n), maker.settings.micro_batch
 

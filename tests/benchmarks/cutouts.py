@@ -25,14 +25,24 @@ import zarr
 from astropy.io import fits
 
 from astro_dist.engine.files import remove, tree_files
-from astro_dist.engine.work import Run, for_stage
+from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
-from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    plane_wcs,
+    radio_header,
+    seal_banded,
+    write_rows,
+)
+from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import bands, tile_map
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.cutouts import CUTOUTS, number_locally, read_windows
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import IMAGE, STACKS
 from astro_dist.store.shards import write_shard
+from tests import settings
 from tests.store import small_survey
 
 SIZE, SHARD = 128, 256
@@ -45,10 +55,9 @@ def make_map(root: Path, shape) -> None:
     sky = small_survey.scatter("large", shape, int(np.prod(shape) // 9000), largest=20)
     path = root / "maps" / "large.fits"
     path.parent.mkdir(parents=True)
-    header = small_survey.radio_header(
-        shape, small_survey.plane_wcs(shape, sky.pixel, *sky.centre_deg), sky.beam, 1.4e9
-    )
-    small_survey.create_banded(path, header, shape, np.float32)
+    header = radio_header(shape, plane_wcs(shape, sky.pixel, *sky.centre_deg), sky.beam, 1.4e9)
+    image = BandedImage(header, shape, np.float32)
+    create_banded(path, image)
     tops = np.array([island[1] for island in sky.islands])
     records = {}
     for band in bands(shape, 500):
@@ -56,23 +65,23 @@ def make_map(root: Path, shape) -> None:
         for i in range(*np.searchsorted(tops, [band.y0 - 20, band.y1])):
             _, y0, y1, x0, x1 = sky.islands[i]
             rows[max(0, y0 - band.y0) : max(0, y1 - band.y0), x0:x1] += 20 * small_survey.RMS
-        records[str(band.y0)] = small_survey.write_rows(path, band.y0, rows)
-    small_survey.finish_banded(path, records)
+        records[str(band.y0)] = write_rows(path, band.y0, rows)
+    seal_banded(path, image, records)
     small_survey.write_annotations(root / "annotations", [sky])
 
 
 def make_run(root: Path, threads: int = 1) -> Run:
-    config = small_survey.SmallConfig(
-        maps=small_survey.MapsConfig(files=(str(root / "maps" / "large.fits"),)),
-        cutouts=small_survey.CutoutsConfig(mode="tiles", size_pix=SIZE, shard=SHARD, threads=threads),
-    )
-    return for_stage(Run(root, config), CUTOUTS, FINGERPRINT)
+    sections = {
+        "maps": MapsConfig(files=(str(root / "maps" / "large.fits"),)),
+        "cutouts": CutoutsConfig(mode="tiles", size_pix=SIZE, shard=SHARD, threads=threads),
+    }
+    return settings.make_run(root, CUTOUTS, FINGERPRINT, seed=4, name="small", **sections)
 
 
 def write_images(root: Path, threads: int) -> None:
     """Cut and store the images with our reader of rows and our writer of shards."""
     run = make_run(root)
-    sky_map = SkyMap.open(root / "maps" / "large.fits", run.config.maps, verify=False)
+    sky_map = SkyMap.open(root / "maps" / "large.fits", run.section(MapsConfig), verify=False)
     tiles = tile_map(sky_map.shape, SIZE, SIZE)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles]).T
     for shard, first in enumerate(range(0, len(tiles), SHARD)):

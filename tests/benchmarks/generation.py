@@ -27,12 +27,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from astro_dist.engine.config import load_yaml
 from astro_dist.engine.work import Run, Task, for_stage
+from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.autoencoder import build_autoencoder, decode
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.radio.pipeline import resolve
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.workers.processes import ProcessExecutor
 
 TILES = 10_881
@@ -50,7 +52,7 @@ def make_run(source, root, preset, **generate):
     else:
         build_autoencoder(preset).save_pretrained(root / "models" / "autoencoder")
         save_denoiser(build_denoiser(preset), build_scheduler(preset), root / "models" / "diffusion")
-    run = for_stage(Run(root, resolve(tree)), GENERATE, "0" * 64)
+    run = for_stage(Run.of(root, RADIO.resolve(tree)), GENERATE, "0" * 64)
     GENERATE.prepare(run)
     return run
 
@@ -62,7 +64,7 @@ class Bare:
     run: Run
 
     def __post_init__(self):
-        settings = self.run.config.generate
+        settings = self.run.section(GenerateConfig)
         pin(settings.threads)
         self.device = choose_device(self.run)
         self.precision = resolve_precision(settings.precision, self.device)
@@ -71,7 +73,7 @@ class Bare:
             models / "autoencoder", models / "diffusion", settings, self.device, self.precision
         )
         self.batch = settings.micro_batch
-        side = self.run.config.cutouts.size_pix
+        side = self.run.section(CutoutsConfig).size_pix
         self.latent = (self.batch, *self.networks.noise_shape(side))
         self.conditions = (
             torch.zeros(self.batch, side, side, dtype=torch.uint8, device=self.device),
@@ -134,7 +136,7 @@ class Crew:
         start = time.perf_counter()
         if failures := self.crew.execute(tasks, lambda task, result: None):
             raise SystemExit(failures[0].reason)
-        return shards * self.run.config.generate.per_shard / (time.perf_counter() - start)
+        return shards * self.run.section(GenerateConfig).per_shard / (time.perf_counter() - start)
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def open_crew(run, workers):
 
 def compare(run, rounds, shards):
     """Time the bare loop and one worker in turn; return the medians of both and of their ratios."""
-    bare, stamps = Bare(run), shards * run.config.generate.per_shard
+    bare, stamps = Bare(run), shards * run.section(GenerateConfig).per_shard
     bare.draw()
     with open_crew(run, 1) as crew:
         pairs = [(bare.rate(stamps), crew.rate(shards)) for _ in range(rounds)]
@@ -179,7 +181,7 @@ def main():
             run = make_run(options.source.resolve(), Path(folder) / str(number), options.preset, **changes)
             bare, stage, ratio, share = compare(run, options.rounds, options.shards)
             print(
-                f"{run.config.generate.steps:4d} steps: bare loop {bare:.4g} stamps/s "
+                f"{run.section(GenerateConfig).steps:4d} steps: bare loop {bare:.4g} stamps/s "
                 f"({100 * share:.0f} % of the device's matrix products), stage {stage:.4g} stamps/s, "
                 f"ratio {ratio:.3f}; {TILES:,} stamps in {TILES / stage / 60:.1f} min",
                 flush=True,

@@ -26,7 +26,7 @@ from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.photometry import flux_ratios
 from astro_dist.metrics.segmentation import add_noise, overlap_many
 from astro_dist.models.planes import source_taper
-from astro_dist.radio.pipeline import resolve
+from astro_dist.radio.pipeline import RADIO
 from astro_dist.sky.classes import SourceClass
 
 SPLITS = ("validation", "test")
@@ -61,7 +61,7 @@ def put_in_noise(maker, choices, snr, tapers):
     noisy = []
     for i, (choice, taper) in enumerate(zip(choices, tapers, strict=True)):
         beam, pixel = sky_of(maker.reader, choice.donor)
-        noisy.append(add_noise(snr[i], taper, beam, pixel, maker.run.config.seed, ("mask_iou", i)))
+        noisy.append(add_noise(snr[i], taper, beam, pixel, maker.run.seed, ("mask_iou", i)))
     return np.stack(noisy)
 
 
@@ -120,8 +120,8 @@ def main(root, n=96, *settings):
         tree = load_yaml(root / "config.yaml")
         for assignment in setting.split(",") if setting else ():
             tree = apply_set(tree, assignment)
-        config = resolve(tree)
-        rows, apart, fluxes, drawn = compare(for_stage(Run(root, config), GENERATE, "0" * 64), int(n))
+        run = Run.of(root, RADIO.resolve(tree))
+        rows, apart, fluxes, drawn = compare(for_stage(run, GENERATE, "0" * 64), int(n))
         print(f"{drawn} masks of the {' and '.join(SPLITS)} split of {root}, {setting or 'as set'}")
         print(f"{'IoU':<28}" + "".join(f"{name:>10}" for name in names))
         for row, overlaps in rows.items():

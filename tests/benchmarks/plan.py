@@ -18,8 +18,7 @@ from pathlib import Path
 from astro_dist.cluster.costs import estimate_costs
 from astro_dist.cluster.sites import Site
 from astro_dist.engine.config import validate
-from astro_dist.radio.pipeline import configure, pipeline
-from astro_dist.runner import Runner
+from astro_dist.pipelines import open_runner
 
 WORKERS = 2
 SHORT = {
@@ -47,9 +46,9 @@ def words(settings):
 
 def plan(config, out, calibration):
     """Return ``{stage: Cost}`` of the long run."""
-    full = configure(Path(config), [*words(LONG), f"machine.workers={WORKERS}"])
+    runner = open_runner(Path(config), out, [*words(LONG), f"machine.workers={WORKERS}"])
     site = {"resources": {"cpus": os.cpu_count()}, "calibration": str(calibration)}
-    costs = estimate_costs(Runner(out, full, pipeline(full)), validate(Site, site))
+    costs = estimate_costs(runner, validate(Site, site))
     return {cost.stage: cost for cost in costs}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from astro_dist.engine.config import apply_set, load_yaml
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.evaluate import images
+from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.figures import BANDS
 from astro_dist.evaluate.masks import Masks
 from astro_dist.evaluate.networks import Networks
@@ -23,12 +24,12 @@ from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.metrics.noise import count_stray, describe_noise, measure_stripes, sum_noise
 from astro_dist.metrics.similarity import power_spectra
-from astro_dist.radio.pipeline import resolve
+from astro_dist.radio.pipeline import RADIO
 
 
 def draw(run, masks):
     """Return stamps (N, S, S) in units of the noise, or None of a model that draws sources only."""
-    maker = StampMaker(run, run.config.evaluate.splits)
+    maker = StampMaker(run, run.section(EvaluateConfig).splits)
     if maker.sampler.denoiser.config.target == "source":
         return None
     size, parts = maker.settings.micro_batch, []
@@ -57,7 +58,7 @@ def compare(root, n, settings):
         tree = apply_set(load_yaml(root / "config.yaml"), f"evaluate.stamps={n}")
         for assignment in setting.split(",") if setting else ():
             tree = apply_set(tree, assignment)
-        run = for_stage(Run(root, resolve(tree)), EVALUATE, "0" * 64)
+        run = for_stage(Run.of(root, RADIO.resolve(tree)), EVALUATE, "0" * 64)
         masks = Masks(run)
         if not rows:
             real = images.read_snr(masks.reader, masks.held_out)

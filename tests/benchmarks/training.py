@@ -13,16 +13,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
-from astro_dist.engine import work
-from astro_dist.models.device import autocast, flushed_denormals, pin
+from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin
 from astro_dist.radio.config import AutoencoderConfig
-from astro_dist.store.reader import StoreReader
+from astro_dist.radio.trainings import AUTOENCODER, RECIPES
 from astro_dist.train import ahead, loop
-from astro_dist.train import stage as stages
+from astro_dist.train.recipe import Cell
+from tests.settings import make_run
 
 
 def time_bare(training, steps):
@@ -75,12 +74,14 @@ def make(cutouts, folder, steps, threads):
     """Return a training of the real size."""
     sizes = {"preset": "small", "batch_size": 32, "crop_pix": 64, "threads": threads}
     config = AutoencoderConfig(steps=steps, lr=1e-4, **sizes)
-    whole = SimpleNamespace(seed=1, machine=None, autoencoder=config)
-    run = work.for_stage(work.Run(Path(folder), whole), stages.AUTOENCODER, "f" * 64)
+    run, recipe = make_run(folder, AUTOENCODER, seed=1, autoencoder=config), RECIPES["autoencoder"]
+    if not run.product("cutouts.zarr").exists():
+        run.product("cutouts.zarr").symlink_to(Path(cutouts).resolve())
+    cell = Cell(recipe, run, config, key=(recipe.name,))
     pin(config.threads)
     torch.manual_seed(1)
-    objective, samples = loop._build(run, config, StoreReader(Path(cutouts)))
-    return loop.Training(run, config, objective, samples("train"), None)
+    objective, samples, _ = recipe.build(cell, choose_device(run))
+    return loop.Training(cell, objective, samples, None)
 
 
 def main(cutouts, steps=120, rounds=3, threads=1):

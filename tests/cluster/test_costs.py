@@ -9,14 +9,14 @@ from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
 from astro_dist.cluster.sites import Site
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError, QuarantinedError
-from astro_dist.radio.pipeline import pipeline, resolve
+from astro_dist.radio.pipeline import RADIO
 from astro_dist.runner import Runner
 from tests.toys import execute, toy_runner
 
 
 def test_a_tenth_of_the_time_on_ten_times_the_workers(tmp_path):
-    config = resolve({"machine": {"workers": 1}, "generate": {"objects": 1280, "per_shard": 64}})
-    run = Runner(tmp_path / "run", config, pipeline(config))
+    config = RADIO.resolve({"machine": {"workers": 1}, "generate": {"objects": 1280, "per_shard": 64}})
+    run = Runner(tmp_path / "run", config, RADIO.choose(config))
 
     def cost(stages):
         return {c.stage: c for c in estimate_costs(run, validate(Site, {"stages": stages}))}
@@ -34,17 +34,17 @@ def test_a_tenth_of_the_time_on_ten_times_the_workers(tmp_path):
     ("limit", "said"), [("files", "files"), ("disk_gb", "GB of disk"), ("gpu_hours", "GPU-hours")]
 )
 def test_what_is_beyond_the_limits_is_refused_with_both_numbers(tmp_path, limit, said):
-    config = resolve({})
+    config = RADIO.resolve({})
     site = validate(Site, {"resources": {"gpus": 1}, "limits": {limit: 1 if limit == "files" else 0.0001}})
-    costs = estimate_costs(Runner(tmp_path / "run", config, pipeline(config)), site)
+    costs = estimate_costs(Runner(tmp_path / "run", config, RADIO.choose(config)), site)
     with pytest.raises(ConfigError, match=rf"needs up to \S+ {said} and the site's limits allow"):
         check_costs(costs, site)
 
 
 def test_what_cores_would_take_is_not_held_against_gpu_hours(tmp_path):
-    config = resolve({})
+    config = RADIO.resolve({})
     site = validate(Site, {"stages": {"diffusion": {"gpus": 1}}, "limits": {"gpu_hours": 1e-6}})
-    costs = estimate_costs(Runner(tmp_path / "run", config, pipeline(config)), site)
+    costs = estimate_costs(Runner(tmp_path / "run", config, RADIO.choose(config)), site)
     check_costs(costs, site)
     *_, together, note = cost_lines(costs, site)
     assert "<=" in next(line for line in cost_lines(costs, site) if "diffusion" in line)
@@ -71,10 +71,10 @@ def calibrated(tmp_path, device, gpus):
     (short / "ledger/autoencoder/f/train.json").write_text(json.dumps(record))
     (short / "ledger/autoencoder/f/.numerics.json").write_text(json.dumps({"device": device}))
     tree = {"autoencoder": {"steps": 40}}
-    (short / "config.yaml").write_text(yaml.safe_dump(resolve(tree).model_dump(mode="json")))
-    config = resolve({"autoencoder": {"steps": 4000}})
+    (short / "config.yaml").write_text(yaml.safe_dump(RADIO.resolve(tree).model_dump(mode="json")))
+    config = RADIO.resolve({"autoencoder": {"steps": 4000}})
     site = validate(Site, {"calibration": str(short), "resources": {"gpus": gpus}})
-    costs = estimate_costs(Runner(out, config, pipeline(config, "autoencoder")), site)
+    costs = estimate_costs(Runner(out, config, RADIO.choose(config, "autoencoder")), site)
     return next(cost for cost in costs if cost.stage == "autoencoder")
 
 

@@ -112,7 +112,7 @@ def test_a_worker_that_comes_back_takes_its_own_claims_and_a_deadly_task_is_give
         assert dead.take([deadly, innocent], 2) == [deadly, innocent], life
         Journal(tmp_path, "0").note("start", stage="shards", fingerprint=mark, task=deadly.name)
     assert claims(runner, "one").take([deadly, innocent], 2) == [innocent]
-    assert runner.ledger.given_up("shards", mark) == {
+    assert runner.ledger.records("shards", mark).given_up() == {
         deadly.name: f"{MAX_LOSSES} jobs ended while they did it, the last one"
     }
     assert sorted(os.listdir(dead.folder)) == [deadly.name, innocent.name]

@@ -1,23 +1,26 @@
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
 from astro_dist.cluster.sites import Resources, Site
 from astro_dist.cluster.submit import Chain
 from astro_dist.engine.errors import ConfigError
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.runner import Runner
 
 
 def chain(ranks, **asked):
-    config = SimpleNamespace(diffusion=SimpleNamespace(ranks=ranks), generate=SimpleNamespace())
-    return Chain(SimpleNamespace(config=config, root=None), Site(resources=Resources(**asked)))
+    config = RADIO.resolve({"diffusion": {"ranks": ranks, "batch_size": 24}})
+    runner = Runner(Path("absent"), config, RADIO.choose(config))
+    return Chain(runner, Site(resources=Resources(**asked)))
 
 
 @pytest.mark.parametrize(
     ("ranks", "asked"), [(1, {}), (2, {"nodes": 2}), (8, {"nodes": 2, "gpus": 4}), (1, {"gpus": 4})]
 )
 def test_ranks_that_fit_their_job_are_taken(ranks, asked):
-    chain(ranks, **asked)._check_ranks("diffusion")
-    chain(ranks, **asked)._check_ranks("generate")
+    chain(ranks, **asked)._check_ranks(RADIO.stage("diffusion"))
+    chain(ranks, **asked)._check_ranks(RADIO.stage("generate"))
 
 
 @pytest.mark.parametrize(
@@ -25,4 +28,4 @@ def test_ranks_that_fit_their_job_are_taken(ranks, asked):
 )
 def test_ranks_that_do_not_fit_are_refused_before_anything_is_queued(ranks, asked):
     with pytest.raises(ConfigError, match=rf"diffusion\.ranks is {ranks} and its job has \d nodes with"):
-        chain(ranks, **asked)._check_ranks("diffusion")
+        chain(ranks, **asked)._check_ranks(RADIO.stage("diffusion"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from astro_dist.engine.config import load_yaml
 from astro_dist.engine.progress import Display
-from astro_dist.radio import pipeline as stages
+from astro_dist.radio.pipeline import RADIO
 from astro_dist.runner import Runner
 
 
@@ -24,5 +24,5 @@ def shuffle(stage):
 
 
 if __name__ == "__main__":
-    config = stages.resolve({**load_yaml(Path(sys.argv[1])), "machine": {"executor": "serial"}})
-    Runner(Path(sys.argv[2]), config, [shuffle(s) for s in stages.pipeline(config)]).execute(Display())
+    config = RADIO.resolve({**load_yaml(Path(sys.argv[1])), "machine": {"executor": "serial"}})
+    Runner(Path(sys.argv[2]), config, [shuffle(s) for s in RADIO.choose(config)]).execute(Display())

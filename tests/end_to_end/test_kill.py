@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from astro_dist.engine.journal import read_journal
-from astro_dist.radio.pipeline import STAGES, pipeline, resolve
+from astro_dist.radio.pipeline import RADIO
 from tests.end_to_end.conftest import ROOT, call, stable_digests
 
 MANY_SHARDS = {"generate.objects": 320, "generate.per_shard": 2, "generate.micro_batch": 2}
@@ -157,7 +157,7 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
 
 def is_whole(driver, out, stage):
     """Whether a driver that ended left nothing to go on with: a hidden product, the old one beside it."""
-    product = out / STAGES[stage].product
+    product = out / RADIO.stage(stage).product
     return driver.returncode == 0 or not any(product.parent.glob(f".{product.name}.*.part"))
 
 
@@ -200,7 +200,7 @@ def test_two_hundred_kills_of_generate(many_shards, tmp_path, executor):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("executor", ["processes", "ray"])
 @pytest.mark.parametrize(
-    "stage", [s.name for s in pipeline(resolve({})) if s.stable and s.name != "generate"]
+    "stage", [s.name for s in RADIO.choose(RADIO.resolve({})) if s.stable and s.name != "generate"]
 )
 def test_fifty_kills_of_every_other_stage(toy_run, tmp_path, stage, executor):
     shutil.copytree(toy_run[0], tmp_path / "run")

@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from astro_dist import cli
 from astro_dist.engine.config import load_yaml
-from astro_dist.radio import pipeline as stages
+from astro_dist.radio.pipeline import RADIO
 from tests.end_to_end.conftest import ROOT, run, stable_digests
 
 PRODUCTS = {
@@ -25,7 +25,7 @@ PRODUCTS = {
     "field",
 }
 
-DEFAULT_STAGES = [stage.name for stage in stages.pipeline(stages.resolve({}))]
+DEFAULT_STAGES = [stage.name for stage in RADIO.choose(RADIO.resolve({}))]
 
 
 def test_the_last_lines_are_the_paths_and_they_exist(toy_run):
@@ -147,6 +147,6 @@ def test_models_load_with_the_network_off(toy_run, monkeypatch):
 
 def test_config_in_the_run_directory_is_the_resolved_one(toy_run):
     out, _ = toy_run
-    config = stages.resolve(load_yaml(out / "config.yaml"))
+    config = RADIO.resolve(load_yaml(out / "config.yaml"))
     assert config.generate.objects == 5
     assert config.simulate.shape == (640, 704)

@@ -2,11 +2,12 @@ import pickle
 
 import pytest
 
-from astro_dist.engine import errors, work
+from astro_dist.engine import errors
+from astro_dist.workers import attempts
 
 KINDS = [
     kind
-    for module in (errors, work)
+    for module in (errors, attempts)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == module.__name__
 ]
@@ -14,7 +15,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_errors_survive_pickling(kind):
-    error = kind("one line", ("a", "b")) if kind is errors.RecomputeError else kind("one line")
+    error = kind("one line")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert str(again) == str(error) == "one line"
@@ -28,8 +29,8 @@ def test_exit_codes():
         "ConfigError": 2,
         "DataError": 2,
         "IntegrityError": 3,
-        "RecomputeError": 3,
         "QuarantinedError": 4,
+        "StageError": 1,
         "StoppedError": 75,
         "TimeUpError": 75,
     }

@@ -15,7 +15,7 @@ ROWS = [
 
 @pytest.fixture
 def run(tmp_path):
-    return for_stage(Run(tmp_path, ToyConfig()), SHARDS, "f" * 64)
+    return for_stage(Run.of(tmp_path, ToyConfig()), SHARDS, "f" * 64)
 
 
 def show(display, run, task):

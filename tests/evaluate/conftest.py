@@ -12,6 +12,7 @@ from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.models.encoder import build_byol
 from astro_dist.models.segmenter import build_segmenter
+from astro_dist.radio.config import ByolConfig, SegmenterConfig
 from astro_dist.runner import Runner
 from tests.generate import small_run
 
@@ -19,6 +20,8 @@ N = 4
 
 
 class SmallConfig(small_run.SmallConfig):
+    byol: ByolConfig = ByolConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
 

@@ -5,9 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import Reading
 from astro_dist.engine.progress import Display
+from astro_dist.engine.rounds import Rounds
 from astro_dist.evaluate.figures import MEANINGS
 from astro_dist.evaluate.stage import EVALUATE, estimate, plan
 from tests.evaluate.conftest import N
@@ -73,17 +75,27 @@ def test_the_same_settings_give_the_same_bytes(evaluated, make_runner):
     assert tree_digests(runner.root / "evaluation") == tree_digests(evaluated.root / "evaluation")
 
 
-def test_damaged_stamps_are_drawn_again_and_all_that_follows_from_them(stage_run):
+def test_damaged_stamps_are_drawn_again_and_all_that_follows_from_them(stage_run, make_runner):
     evaluator, results = EVALUATE.open(stage_run), {}
     while missing := [task for task in plan(stage_run, results) if task.name not in results]:
         results |= {task.name: EVALUATE.run(evaluator, task) for task in missing}
     assert EVALUATE.finish(stage_run, results)["images_per_set"] == N
+    for name, result in results.items():
+        stage_run.records.record(name, result, {})
+    assert not Reading(stage_run.output).find_damage(results)
+    good = tree_digests(stage_run.output)
     victim = stage_run.output / "drawn" / "own-000000.npy"
     np.save(victim, np.zeros(3))
-    with pytest.raises(RecomputeError) as caught:
-        EVALUATE.finish(stage_run, results)
-    assert {"draw-own-0000", "judge-generated_own", "measure"} <= set(caught.value.names)
-    assert "draw-blind-0000" not in caught.value.names
+    damaged = Reading(stage_run.output).find_damage(results)
+    assert damaged == {"draw-own-0000"}
+    dropped = Rounds(stage_run, EVALUATE, stage_run.fingerprint).forget(damaged)
+    assert {"draw-own-0000", "judge-generated_own", "measure"} <= dropped
+    assert dropped == damaged | {name for name in results if not name.startswith("draw-")}
+    assert set(stage_run.records.results()) == results.keys() - dropped
+    for name in dropped:
+        stage_run.records.record(name, results[name], {})
+    make_runner().execute(Display(live=False))
+    assert tree_digests(stage_run.root / "evaluation") == good
 
 
 def test_the_sky_of_whole_stamps_is_their_own(make_runner):

@@ -1,13 +1,13 @@
 """A run directory with tiny stores of Gaussian stamps, and a driver that brings `assemble` to its end."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from astro_dist.engine.config import fingerprint
-from astro_dist.engine.errors import RecomputeError
 from astro_dist.engine.files import publish_folder, tree_digests
+from astro_dist.engine.outputs import Reading
+from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.field.assembly import ASSEMBLE
@@ -26,6 +26,7 @@ from astro_dist.store.shards import write_shard
 from astro_dist.store.stamps import objects_path, publish_stamps, write_stamps
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.processes import ProcessExecutor
+from tests import settings
 
 BEAM, PIXEL, RMS = Beam(8.0, 8.0, 0.0), Pixel(2.0, 2.0), 1e-4
 SKY = SimulateConfig(beam_major_arcsec=8, beam_minor_arcsec=8, pixel_arcsec=2, rms_jy_beam=RMS)
@@ -38,27 +39,23 @@ def make_run(
 ):
     """Write both stores below ``root`` and return the run with these settings of `assemble`."""
     root.mkdir(parents=True, exist_ok=True)
-    config = SimpleNamespace(
-        name=name,
-        seed=seed,
-        maps=MapsConfig(),
-        simulate=SKY,
-        annotate=AnnotateConfig(),
-        cutouts=CutoutsConfig(size_pix=SIZE),
-        generate=GenerateConfig(),
-        assemble=AssembleConfig.model_validate(assemble),
-    )
+    sections = {
+        "maps": MapsConfig(),
+        "simulate": SKY,
+        "annotate": AnnotateConfig(),
+        "cutouts": CutoutsConfig(size_pix=SIZE),
+        "generate": GenerateConfig(),
+        "assemble": AssembleConfig.model_validate(assemble),
+    }
     if not (root / "cutouts.zarr").exists():
         write_cutouts(root / "cutouts.zarr", beams)
         write_stamp_store(root / "stamps.zarr", n_stamps, stamp_beam or beams[0][0], beams[0][1], len(beams))
-    return for_stage(Run(root, config), ASSEMBLE, "f" * 64)
+    return settings.make_run(root, ASSEMBLE, seed=seed, name=name, **sections)
 
 
 def again(run: Run, **assemble) -> Run:
     """Return the run with other settings of `assemble`."""
-    config = SimpleNamespace(**vars(run.config))
-    config.assemble = AssembleConfig.model_validate(assemble)
-    return for_stage(Run(run.root, config), ASSEMBLE, fingerprint(assemble))
+    return for_stage(run.having(AssembleConfig.model_validate(assemble)), ASSEMBLE, fingerprint(assemble))
 
 
 def write_cutouts(path: Path, beams) -> None:
@@ -135,27 +132,22 @@ def make_stamp(index: int, beam: Beam, pixel: Pixel):
 def assemble(run: Run, workers: int = 0) -> dict:
     """Do all of `assemble` serially, or with worker processes, and publish the field; return its facts."""
     executor = ProcessExecutor(lambda stage, run: workers) if workers else SerialExecutor()
+    rounds = Rounds(run, ASSEMBLE, run.fingerprint)
     with executor.crew(ASSEMBLE, run) as crew:
-        for _ in range(3):
-            run_tasks(run, crew)
-            try:
-                facts = ASSEMBLE.finish(run, run.ledger.results("assemble", run.fingerprint))
-                break
-            except RecomputeError as error:
-                run.ledger.forget("assemble", run.fingerprint, error.names)
+        results = run_tasks(rounds, crew)
+    ASSEMBLE.seal(run, results)
+    assert Reading(run.output).find_damage(results) == set()
+    facts = ASSEMBLE.finish(run, results)
     publish_folder(run.output, run.root / "field")
     return facts
 
 
-def run_tasks(run: Run, crew) -> None:
-    while True:
-        results = run.ledger.results("assemble", run.fingerprint)
-        missing = [task for task in ASSEMBLE.plan(run, results) if task.name not in results]
-        if not missing:
-            return
-        ASSEMBLE.prepare(run)
-        failures = crew.execute(missing, lambda task, result: None)
+def run_tasks(rounds: Rounds, crew) -> dict:
+    while (now := rounds.look()).missing:
+        ASSEMBLE.prepare(rounds.run)
+        failures = crew.execute(now.missing, lambda task, result: None)
         assert not failures, failures
+    return now.results
 
 
 def digests(run: Run) -> dict[str, str]:

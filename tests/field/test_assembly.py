@@ -1,6 +1,7 @@
 """The field: pixels, mask, instances and truth agree, whoever made it and in whatever bands."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ from astropy.io import fits
 from radio_beam import Beam as RadioBeam
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.outputs import Reading
+from astro_dist.engine.rounds import Rounds
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.truth import read_parquet
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
-from tests.field.small_sky import BEAM, PIXEL, RMS, again, assemble, digests, make_run
+from astro_dist.workers.attempts import SerialExecutor
+from tests.field.small_sky import BEAM, PIXEL, RMS, again, assemble, digests, make_run, run_tasks
+from tests.sky.repairs import bring_damaged
 
 SHAPE = (300, 340)
 
@@ -48,7 +53,7 @@ def added_pixels(run, table, shape):
 def test_map_is_background_plus_objects_bit_for_bit(made):
     run, _ = made
     image, _ = read(run, "map.fits")
-    background = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, run.config.seed, ("assemble", "noise"))
+    background = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, run.seed, ("assemble", "noise"))
     expected = background * np.float32(RMS)
     truth = read_parquet(run.root / "field" / "truth.parquet")
     cover = np.zeros(SHAPE, int)
@@ -147,31 +152,59 @@ def test_estimate_is_an_upper_bound(made):
     assert estimate.bytes + 3_000_000 >= sum(sizes)
 
 
-def test_damaged_pieces_are_made_again(made, tmp_path, monkeypatch):
+def spoil(name):
+    """Return a damage to one file of the layout or of the images, 3500 bytes before its end."""
+
+    def damage(folder):
+        with (folder / name).open("rb+") as handle:
+            handle.seek(-3500, 2)
+            handle.write(b"\x7f" * 40)
+
+    return damage
+
+
+def test_damage_is_found_and_named_for_its_task(made, tmp_path):
     run = make_run(tmp_path, shape=SHAPE, objects=45, band_rows=128)
-    spoil = iter(["map.fits", "shapes.npy", None, None])
-    finish = ASSEMBLE.finish
+    rounds = Rounds(run, ASSEMBLE, run.fingerprint)
+    with SerialExecutor().crew(ASSEMBLE, run) as crew:
+        results = run_tasks(rounds, crew)
+    assert set(results) == {"layout", "band-0", "band-1", "band-2"}
+    ASSEMBLE.seal(run, results)
+    assert Reading(run.output).find_damage(results) == set()
+    for name, task in (("map.fits", "band-2"), ("shapes.npy", "layout"), ("placements.parquet", "layout")):
+        before = (run.output / name).read_bytes()
+        spoil(name)(run.output)
+        assert Reading(run.output).find_damage(results) == {task}
+        (run.output / name).write_bytes(before)
+        assert Reading(run.output).find_damage(results) == set()
+    for name in ("map.fits", "mask.fits", "instances.fits"):
+        before = (run.output / name).read_bytes()
+        row = results["band-1"]["ranges"][name]["offset"]
+        (run.output / name).write_bytes(before[:row] + bytes([before[row] ^ 1]) + before[row + 1 :])
+        assert Reading(run.output).find_damage(results) == {"band-1"}
+        (run.output / name).write_bytes(before)
+    # What the bands were made from is gone, so that all of them are made again; a band stands alone.
+    assert rounds.forget({"band-1"}) == {"band-1"}
+    rounds.records.record("band-1", results["band-1"], {})
+    assert rounds.forget({"layout"}) == set(results)
+    assert rounds.records.results() == {}
 
-    def damage_then_finish(run, results):
-        name = next(spoil)
-        if name is not None:
-            with (run.output / name).open("rb+") as handle:
-                handle.seek(-3500, 2)
-                handle.write(b"\x7f" * 40)
-        return finish(run, results)
 
-    monkeypatch.setattr(
-        "tests.field.small_sky.ASSEMBLE", type(ASSEMBLE)(**{**vars(ASSEMBLE), "finish": damage_then_finish})
-    )
-    assemble(run)
-    assert digests(run) == digests(made[0])
+def test_damaged_pieces_are_made_again(made, tmp_path):
+    run = make_run(tmp_path, shape=SHAPE, objects=45, band_rows=128)
+    published, done = bring_damaged(run, ASSEMBLE, spoil("map.fits"), spoil("shapes.npy"))
+    everything = ["layout", "band-0", "band-1", "band-2"]
+    assert done == [*everything, "band-2", *everything]
+    assert published.facts == made[1]
+    assert published.files == digests(run) == digests(made[0])
 
 
 def test_finish_may_run_twice(made, tmp_path):
     run = make_run(tmp_path, shape=SHAPE, objects=45)
-    finish = ASSEMBLE.finish
-    assemble_stage = type(ASSEMBLE)(
-        **{**vars(ASSEMBLE), "finish": lambda r, q: (finish(r, q), finish(r, q))[1]}
+    assemble_stage = replace(
+        ASSEMBLE,
+        seal=lambda r, q: (ASSEMBLE.seal(r, q), ASSEMBLE.seal(r, q))[1],
+        finish=lambda r, q: (ASSEMBLE.finish(r, q), ASSEMBLE.finish(r, q))[1],
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.field.small_sky.ASSEMBLE", assemble_stage)

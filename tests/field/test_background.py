@@ -7,13 +7,16 @@ from scipy.ndimage import gaussian_filter
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
-from astro_dist.field.background import MapBackground, NoiseBackground
+from astro_dist.field.assembly import ASSEMBLE
+from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
+from astro_dist.field.config import AssembleConfig
 from astro_dist.field.truth import read_parquet
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
-from tests.field.small_sky import BEAM, PIXEL, RMS, assemble, make_run
+from tests.field.small_sky import BEAM, PIXEL, RMS, assemble, digests, make_run
+from tests.sky.repairs import bring_damaged
 
 SHAPE = (420, 384)
 SOURCES = ((60, 70, 40.0), (210, 300, 200.0), (330, 120, 15.0))
@@ -52,6 +55,26 @@ def test_the_field_is_the_maps(made):
     assert pixels.shape == SHAPE
     assert (header["CRVAL1"], header["CRVAL2"]) == (30.0, -45.0)
     assert np.array_equal(np.isnan(pixels), np.isnan(image))
+
+
+def test_a_damaged_analysis_is_made_again_with_all_that_follows_from_it(made, tmp_path):
+    how, _, first, _ = made
+    background = first.section(AssembleConfig).background.model_dump()
+    run = make_run(tmp_path, objects=30, background=background, band_rows=100, shape=[7, 7])
+    assert background["islands"] == how
+
+    def spoil(folder):
+        content = bytearray((folder / MESH_FILE).read_bytes())
+        content[-5] ^= 1
+        (folder / MESH_FILE).write_bytes(content)
+
+    def lose(folder):
+        (folder / ISLANDS_FILE).unlink()
+
+    published, done = bring_damaged(run, ASSEMBLE, spoil, lose)
+    everything = ["background", "layout", *(f"band-{i}" for i in range(5))]
+    assert done == 3 * everything
+    assert published.files == digests(run) == digests(first)
 
 
 def test_nothing_lies_on_blank_pixels(made):

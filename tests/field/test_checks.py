@@ -7,6 +7,7 @@ from astropy.io import fits
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.checks import find_surveys
+from astro_dist.field.config import AssembleConfig
 from astro_dist.field.objects import AcceptConfig, footprint_weights, least_footprint_pix
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs, radio_header
@@ -49,11 +50,11 @@ def test_overlap_makes_room(run):
 
 def test_the_headers_of_given_maps_count(run, tmp_path):
     run = again(run, shape=SHAPE, objects=10)
-    run.config.maps = MapsConfig(files=(write_map(tmp_path / "fine.fits"),))
+    run = run.having(MapsConfig(files=(write_map(tmp_path / "fine.fits"),)))
     assert find_surveys(run)[0].name == "fine"
     ASSEMBLE.estimate(run)
-    run.config.maps = MapsConfig(files=(write_map(tmp_path / "coarse.fits", Pixel(3.0, 3.0)),))
-    run.config.assemble = run.config.assemble.model_copy(update={"pixel_arcsec": SKY.pixel_arcsec})
+    run = run.having(MapsConfig(files=(write_map(tmp_path / "coarse.fits", Pixel(3.0, 3.0)),)))
+    run = run.having(run.section(AssembleConfig).model_copy(update={"pixel_arcsec": SKY.pixel_arcsec}))
     with pytest.raises(ConfigError, match="coarse"):
         ASSEMBLE.estimate(run)
 

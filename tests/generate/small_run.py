@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from astro_dist.engine.config import Section, validate
+from astro_dist.engine.config import validate
+from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.engine.progress import Display
 from astro_dist.engine.seeds import stream
-from astro_dist.engine.work import MachineConfig
 from astro_dist.generate import sources
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.config import GenerateConfig
@@ -21,6 +21,7 @@ from astro_dist.radio.config import DiffusionConfig
 from astro_dist.runner import Runner
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
 
@@ -31,11 +32,11 @@ ANYTHING |= {"grow_beams": 0.0, "taper_beams": 0.05}
 """Settings of acceptance that untrained networks can meet."""
 
 
-class SmallConfig(Section):
+class SmallConfig(PipelineConfig):
     seed: int = 11
+    cutouts: CutoutsConfig = CutoutsConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     generate: GenerateConfig = GenerateConfig()
-    machine: MachineConfig = MachineConfig()
 
 
 def draw_cutout(rng, extended):

@@ -17,7 +17,7 @@ from astro_dist.generate.config import MasksConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler, count_objects
-from astro_dist.radio.pipeline import Config, pipeline
+from astro_dist.radio.pipeline import RADIO, RadioConfig
 from tests.generate import small_run
 from tests.generate.test_determinism import STAMPS, regroup
 
@@ -74,8 +74,8 @@ def test_the_numbers_that_are_wanted_are_told(maker, monkeypatch):
 
 def test_masks_are_learnt_only_where_they_are_asked_for():
     for model in (False, True):
-        config = Config.model_validate({"generate": {"masks": {"model": model}}})
-        assert ("masks" in [stage.name for stage in pipeline(config)]) == model
+        config = RadioConfig.model_validate({"generate": {"masks": {"model": model}}})
+        assert ("masks" in [stage.name for stage in RADIO.choose(config)]) == model
 
 
 def test_labels_and_a_model_are_too_much():

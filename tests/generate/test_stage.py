@@ -5,6 +5,7 @@ import pytest
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.stage import GENERATE, estimate, plan, promised
 from astro_dist.store.reader import StoreReader
@@ -14,7 +15,7 @@ from tests.generate import small_run
 
 
 def fake_run(**generate):
-    return Run(root=None, config=small_run.make_config(**generate))
+    return Run.of(None, small_run.make_config(**generate))
 
 
 def shards(n, accepted, **more):
@@ -123,8 +124,9 @@ def test_a_damaged_shard_is_drawn_again(root):
     results, _ = draw_rounds(stage_run)
     victim = stage_run.output / "mask" / "c.0.0.0"
     victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    assert Reading(stage_run.output).find_damage(results) == {"shard-00000"}
     for name, result in results.items():
-        stage_run.ledger.record("generate", stage_run.fingerprint, name, result, {})
+        stage_run.records.record(name, result, {})
     small_run.execute(root)
     assert tree_digests(root / "stamps.zarr") == good
 

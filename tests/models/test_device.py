@@ -1,22 +1,30 @@
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.work import Run
+from astro_dist.engine.work import MachineConfig, Run, Settings
 from astro_dist.models import device
 
 
-def make_run(**machine):
-    config = SimpleNamespace(
-        machine=SimpleNamespace(**{"fake_gpus": False, "gpus": None, **machine}),
-        autoencoder=SimpleNamespace(threads=1, precision="no"),
-    )
-    return Run(Path("."), config, stage="autoencoder")
+class Training(Section):
+    threads: int
+    precision: str
+
+
+SECTIONS = {
+    "diffusion": Training(threads=7, precision="bf16"),
+    "autoencoder": Training(threads=1, precision="no"),
+}
+
+
+def make_run(own="autoencoder", **machine):
+    settings = Settings("toy", 3, MachineConfig(**machine), SECTIONS, own)
+    return Run(Path("."), settings, stage="autoencoder")
 
 
 def test_importing_it_does_not_import_torch():
@@ -77,4 +85,6 @@ def test_numerics_name_what_the_bits_depend_on():
     assert facts["precision"] == "no"
     assert facts["threads"] == 1
     assert facts["torch"] == torch.__version__
+    other = device.numerics(make_run("diffusion", gpus=0))
+    assert (other["precision"], other["threads"]) == ("bf16", 7)
     assert set(facts) == {"device", "capability", "precision", "threads", "torch", "diffusers", "numpy"}

@@ -7,18 +7,18 @@ from astro_dist.models.encoder import load_encoder
 from astro_dist.models.segmenter import load_segmenter
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
 from astro_dist.radio.judges import LabelledData, SegmenterObjective, ViewData, settle_norms
+from astro_dist.radio.trainings import BYOL, SEGMENTER
 from astro_dist.train import loop
-from astro_dist.train import stage as stages
 
 
 @pytest.fixture
 def views(reader):
-    return ViewData(reader, ByolConfig(crop_pix=32), (1, "byol"), 0)
+    return ViewData(reader, ByolConfig(crop_pix=32), (1, "byol"))
 
 
 @pytest.fixture
 def labelled(reader):
-    return LabelledData(reader, SegmenterConfig(crop_pix=32), (1, "segmenter"), 0)
+    return LabelledData(reader, SegmenterConfig(crop_pix=32), (1, "segmenter"))
 
 
 def test_a_sample_belongs_to_its_index(views, labelled):
@@ -39,7 +39,7 @@ def test_views_of_a_crop_differ_but_show_the_same_objects(views):
 
 def test_without_augmentation_only_the_turn_is_left(reader):
     config = ByolConfig(crop_pix=48, shift_pix=0, brightness_dex=0, noise_snr=0)
-    batch = ViewData(reader, config, (1, "byol"), 0).batch(0, 6)
+    batch = ViewData(reader, config, (1, "byol")).batch(0, 6)
     for a, b in zip(batch.first_BSS, batch.second_BSS, strict=True):
         np.testing.assert_allclose(np.sort(a, axis=None), np.sort(b, axis=None))
 
@@ -78,23 +78,23 @@ def test_norms_take_the_statistics_of_what_they_are_shown():
 @pytest.mark.parametrize(
     ("stage", "load"), [("byol", load_encoder), ("segmenter", load_segmenter)], ids=["byol", "segmenter"]
 )
-def test_a_judge_is_trained_and_loads(toy_run, stage, load):
-    run = toy_run(stage, preset="tiny")
-    result = loop.train(run)
-    network = load(run.output)
+def test_a_judge_is_trained_and_loads(toy_cell, stage, load):
+    cell = toy_cell(stage, preset="tiny")
+    result = loop.train(cell)
+    network = load(cell.output)
     answer = network(torch.zeros(1, 1, 48, 48))
     assert torch.isfinite(answer).all()
     assert not network.training
     assert {"loss", "validation_loss", "steps"} <= set(result)
-    assert "preset tiny, 6 steps of 4 crops" in (run.output / "README.md").read_text()
+    assert "preset tiny, 6 steps of 4 crops" in (cell.output / "README.md").read_text()
 
 
 @pytest.mark.parametrize("stage", ["byol", "segmenter"])
-def test_a_resumed_training_ends_in_the_same_bits(toy_run, tmp_path, monkeypatch, stage):
+def test_a_resumed_training_ends_in_the_same_bits(toy_cell, tmp_path, monkeypatch, stage):
     """The target, the norms and the state of the dropout are in the checkpoint."""
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
     settings = {"preset": "tiny", "checkpoint_every_s": 1e-6}
-    whole, broken = (toy_run(stage, root=tmp_path / name, **settings) for name in ("a", "b"))
+    whole, broken = (toy_cell(stage, root=tmp_path / name, **settings) for name in ("a", "b"))
     expected = loop.train(whole)
     with monkeypatch.context() as patch:
         stops = iter([None, StoppedError("stopped")])
@@ -104,9 +104,9 @@ def test_a_resumed_training_ends_in_the_same_bits(toy_run, tmp_path, monkeypatch
     assert loop.train(broken) == expected
 
 
-def test_byol_tells_images_apart(toy_run):
-    assert loop.train(toy_run("byol", preset="tiny"))["feature_std"] > 0
+def test_byol_tells_images_apart(toy_cell):
+    assert loop.train(toy_cell("byol", preset="tiny"))["feature_std"] > 0
 
 
 def test_neither_is_an_input_of_the_other():
-    assert stages.BYOL.inputs == stages.SEGMENTER.inputs == ("cutouts",)
+    assert BYOL.inputs == SEGMENTER.inputs == ("cutouts",)

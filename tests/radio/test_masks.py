@@ -17,8 +17,8 @@ from astro_dist.models.masks import (
 )
 from astro_dist.radio.config import MasksTrainingConfig
 from astro_dist.radio.masks import MaskData, MasksObjective
+from astro_dist.radio.trainings import MASKS
 from astro_dist.train import loop
-from astro_dist.train import stage as stages
 
 CONFIG = MasksTrainingConfig(crop_pix=32)
 WHOLE = MasksTrainingConfig(crop_pix=48)
@@ -41,7 +41,7 @@ def paint_rare_classes(reader):
 
 @pytest.fixture
 def data(reader):
-    return MaskData(reader, CONFIG, (1, "masks"), 0)
+    return MaskData(reader, CONFIG, (1, "masks"))
 
 
 def test_a_sample_belongs_to_its_index(data):
@@ -60,7 +60,7 @@ def test_what_is_told_is_true(data):
 
 def test_rare_classes_are_shown_as_often_as_others(reader):
     paint_rare_classes(reader)
-    told = MaskData(reader, WHOLE, (1, "masks"), 0).batch(0, 30).told_BT
+    told = MaskData(reader, WHOLE, (1, "masks")).batch(0, 30).told_BT
     assert ((told[:, :3] > 0).sum(0) >= 10).all()
 
 
@@ -76,27 +76,27 @@ def test_the_loss_is_zero_for_the_true_planes_and_counts_most_where_there_is_lit
     assert losses[0] == pytest.approx(20 * losses[-1], rel=1e-3)
 
 
-def test_the_stage_trains_and_publishes(toy_run):
-    run = toy_run("masks", steps=40, lr=3e-3)
-    facts = loop.train(run)
-    curve = (run.root / "logs/masks.curve.jsonl").read_text().splitlines()
+def test_the_stage_trains_and_publishes(toy_cell):
+    cell = toy_cell("masks", steps=40, lr=3e-3)
+    facts = loop.train(cell)
+    curve = (cell.run.root / "logs/masks.curve.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in curve]
     assert losses[-1] < losses[0]
-    assert stages.MASKS.finish(run, {"train": facts})["steps"] == 40
-    assert load_mask_denoiser(run.output).config.unet["block_out_channels"]
-    assert load_scheduler(run.output).config.prediction_type == "sample"
-    assert "load_mask_denoiser" in (run.output / "README.md").read_text()
+    assert MASKS.finish(cell.run, {"train": facts})["steps"] == 40
+    assert load_mask_denoiser(cell.output).config.unet["block_out_channels"]
+    assert load_scheduler(cell.output).config.prediction_type == "sample"
+    assert "load_mask_denoiser" in (cell.output / "README.md").read_text()
 
 
-def test_what_is_told_is_drawn(toy_run, reader, monkeypatch):
+def test_what_is_told_is_drawn(toy_cell, reader, monkeypatch):
     monkeypatch.setattr(loop, "VALIDATION_SAMPLES", 8)
     paint_rare_classes(reader)
-    run = toy_run("masks", steps=100, batch_size=8, lr=4e-3, crop_pix=48, ema_decay=0.9)
-    loop.train(run)
+    cell = toy_cell("masks", steps=100, batch_size=8, lr=4e-3, crop_pix=48, ema_decay=0.9)
+    loop.train(cell)
     wanted = np.repeat([[0, 2, 0], [1, 2, 0], [0, 2, 1]], 8, axis=0)
-    facts = MaskData(reader, WHOLE, (1, "masks"), 0).facts[:1]
+    facts = MaskData(reader, WHOLE, (1, "masks")).facts[:1]
     noise = np.random.default_rng(1).standard_normal((len(wanted), *mask_noise_shape(48)), np.float32)
-    drawer = MaskDrawer(run.output, 10, "cpu", "no")
+    drawer = MaskDrawer(cell.output, 10, "cpu", "no")
     planes = drawer.draw(tell(wanted, np.repeat(facts, len(wanted), axis=0)), noise)
     drawn = np.array([count_objects(*from_planes(one)) for one in planes])
     assert ((drawn > 0) == (wanted > 0)).mean(0).min() > 0.8, drawn

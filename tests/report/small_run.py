@@ -4,59 +4,68 @@ import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy.ndimage import gaussian_filter
 
-from astro_dist.engine.config import Section
 from astro_dist.engine.files import publish_bytes, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.truth import COLUMNS, select_truth, write_truth
-from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.report.config import ReportConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    plane_wcs,
+    radio_header,
+    seal_banded,
+    write_rows,
+)
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.sky.windows import bands
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
 from astro_dist.store.stamps import publish_stamps, write_stamps
+from tests import settings
 
 BEAM, PIXEL, RMS = Beam(6.4, 5.2, 30.0), Pixel(1.5, 1.5), 1.4e-4
 STAMP = 64
 
 
-class SmallConfig(Section):
-    """The sections the report reads."""
-
-    name: str = "small-<run> & co"
-    seed: int = 7
-    maps: MapsConfig = MapsConfig(survey="Testing Sky Survey")
-    autoencoder: AutoencoderConfig = AutoencoderConfig()
-    diffusion: DiffusionConfig = DiffusionConfig()
-    assemble: AssembleConfig = AssembleConfig()
-    report: ReportConfig = ReportConfig(zooms=(2, 5), examples=3)
+def make_run(root: Path) -> Run:
+    """Return a run with the sections the report reads."""
+    sections = {
+        "maps": MapsConfig(survey="Testing Sky Survey"),
+        "assemble": AssembleConfig(),
+        "report": ReportConfig(zooms=(2, 5), examples=3),
+    }
+    return settings.make_run(root, seed=7, name="small-<run> & co", **sections)
 
 
-def make_run(root: Path, **sections) -> Run:
-    return Run(root, SmallConfig(**sections))
+def add_config(run: Run) -> None:
+    """Write the configuration as the engine keeps it in the run directory."""
+    sections = {name: section.model_dump(mode="json") for name, section in run.settings.sections.items()}
+    text = yaml.safe_dump({"name": run.name, "seed": run.seed, **sections}, sort_keys=False)
+    publish_bytes(run.root / "config.yaml", text.encode())
 
 
 def publish(run: Run, stage: str, product: str, facts: dict, stable: bool = True) -> None:
     path = run.root / product
     files = tree_digests(path) if path.exists() else {}
     fingerprint = f"{sum(map(ord, stage)):064x}"
-    run.ledger.record(stage, fingerprint, "task-0", {}, {"start": 1000.0, "seconds": 61.5, "host": "h"})
-    run.ledger.record(stage, fingerprint, "task-1", {}, {"start": 1030.0, "seconds": 60.0, "host": "h"})
+    records = run.ledger.records(stage, fingerprint)
+    records.record("task-0", {}, {"start": 1000.0, "seconds": 61.5, "host": "h"})
+    records.record("task-1", {}, {"start": 1030.0, "seconds": 60.0, "host": "h"})
     Ledger(run.root).publish(stage, Published(fingerprint, {}, product, files, facts, stable))
 
 
 def add_field(run: Run, shape=(300, 375), n=60, band_rows=512) -> None:
     """Publish field/ with a map, a mask and a truth."""
     folder = run.root / "field"
-    rng = stream(run.config.seed, "small field")
+    rng = stream(run.seed, "small field")
     table = _place(shape, n, rng)
     _write_images(folder, shape, table, rng, band_rows)
     write_truth(folder, select_truth(table), {}, [])
@@ -104,8 +113,12 @@ def _write_images(folder, shape, table, rng, band_rows):
     wcs = plane_wcs(shape, PIXEL, 180.0, -30.0)
     header = radio_header(shape, wcs, BEAM, 1.4e9, object_name="small")
     mask_header = radio_header(shape, wcs, unit="", dtype=np.uint8)
-    create_banded(folder / "map.fits", header, shape, np.float32)
-    create_banded(folder / "mask.fits", mask_header, shape, np.uint8)
+    layers = {
+        "map.fits": BandedImage(header, shape, np.float32),
+        "mask.fits": BandedImage(mask_header, shape, np.uint8),
+    }
+    for name, layer in layers.items():
+        create_banded(folder / name, layer)
     records = {"map.fits": {}, "mask.fits": {}}
     for band in bands(shape, band_rows):
         image = RMS * _noise(rng, band.shape)
@@ -122,7 +135,7 @@ def _write_images(folder, shape, table, rng, band_rows):
         records["map.fits"][f"b{band.y0}"] = write_rows(folder / "map.fits", band.y0, image)
         records["mask.fits"][f"b{band.y0}"] = write_rows(folder / "mask.fits", band.y0, mask)
     for name, bands_of in records.items():
-        finish_banded(folder / name, bands_of)
+        seal_banded(folder / name, layers[name], bands_of)
 
 
 def _noise(rng, shape):
@@ -132,7 +145,7 @@ def _noise(rng, shape):
 
 def add_stores(run: Run, n=24, size=STAMP, rejected=None, accepted=40) -> None:
     """Publish cutouts.zarr and stamps.zarr; stamp i was drawn for cutout n - 1 - i, turned i % 8."""
-    rng = stream(run.config.seed, "small stores")
+    rng = stream(run.seed, "small stores")
     clean, masks, instances = zip(*(_scene(rng, i, size) for i in range(n)), strict=True)
     clean, masks, instances = np.stack(clean), np.stack(masks), np.stack(instances)
     real = RMS * (clean + np.stack([_noise(rng, (size, size)) for _ in range(n)]))
@@ -199,7 +212,7 @@ def _scene(rng, i, size):
 
 
 def add_curves(run: Run, steps=200) -> None:
-    rng = stream(run.config.seed, "small curves")
+    rng = stream(run.seed, "small curves")
     for stage, product in (("autoencoder", "models/autoencoder"), ("diffusion", "models/diffusion")):
         lines = []
         for step in range(0, steps, 2):

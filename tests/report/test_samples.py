@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 
-from astro_dist.radio.config import DiffusionConfig
 from astro_dist.report import samples
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader
-from tests.report.small_run import RMS, STAMP, add_stores, make_run
+from tests.report.small_run import RMS, STAMP, add_stores, make_run, publish
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,18 @@ def test_a_real_cutout_is_turned_as_its_mask_was(run):
     )
 
 
-def test_noise_is_added_only_where_the_network_draws_on_an_empty_sky(run):
+def test_noise_is_added_only_where_the_network_draws_on_an_empty_sky(run, tmp_path):
     rows = samples.read_examples(run, 2)["compact"].rows
     noise = rows["generated\nwith noise"] - rows["generated"]
     assert noise.std() == pytest.approx(1, abs=0.1)
     assert not np.array_equal(noise[0], noise[1])
-    whole = make_run(run.root, diffusion=DiffusionConfig(target="stamp"))
-    assert list(samples.read_examples(whole, 2)["compact"].rows) == ["real", "generated"]
+    told = make_run(tmp_path)
+    for name in ("cutouts.zarr", "stamps.zarr"):
+        (tmp_path / name).symlink_to(run.product(name))
+    publish(told, "diffusion", "models/diffusion", {"target": "source"})
+    assert list(samples.read_examples(told, 2)["compact"].rows) == list(rows)
+    publish(told, "diffusion", "models/diffusion", {"target": "stamp"})
+    assert list(samples.read_examples(told, 2)["compact"].rows) == ["real", "generated"]
 
 
 @pytest.mark.parametrize(("n", "expected"), [(1, [1]), (2, [1, 4]), (3, [1, 3, 4]), (9, [1, 3, 4])])

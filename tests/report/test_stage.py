@@ -7,28 +7,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import for_stage
 from astro_dist.field.truth import read_parquet
+from astro_dist.radio.pipeline import RADIO
 from astro_dist.report import stage
-from astro_dist.report.config import EARLIER
-from tests.report.small_run import add_curves, add_field, add_stores, make_run, publish
+from tests.report.small_run import add_config, add_curves, add_field, add_stores, make_run, publish
 from tests.report.test_page import Outline
 
 REFUSED = {"faint": 12, "edge": 3}
+REPORT = RADIO.stage("report")
+EARLIER = (
+    *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "masks", "generate", "assemble"),
+    *("byol", "segmenter", "evaluate"),
+)
 
 
 def write(run):
     """Make the report as the engine does and return it."""
-    own = for_stage(run, stage.REPORT, "0" * 64)
-    state = stage.REPORT.open(own)
-    results = {task.name: stage.REPORT.run(state, task) for task in stage.REPORT.plan(own, {})}
-    assert stage.REPORT.finish(own, results) == {"bytes": own.output.stat().st_size}
+    own = for_stage(run, REPORT, "0" * 64)
+    state = REPORT.open(own)
+    results = {task.name: REPORT.run(state, task) for task in REPORT.plan(own, {})}
+    assert not Reading(own.output).find_damage(results)
+    assert REPORT.finish(own, results) == {"bytes": own.output.stat().st_size}
     return own.output.read_text()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("report"))
+    add_config(run)
     publish(run, "simulate", "maps", {"maps": ["m"]})
     publish(run, "annotate", "annotations", {"islands": 4321})
     add_stores(run, rejected=REFUSED, accepted=85)
@@ -136,9 +144,9 @@ def test_whatever_is_missing_is_named(tmp_path, run, present):
 
 
 def test_the_stage_fits_the_engine():
-    assert stage.REPORT.inputs == EARLIER
-    assert not stage.REPORT.stable
-    assert stage.REPORT.product == "report.html"
+    assert REPORT.inputs == EARLIER == tuple(other.name for other in RADIO.stages if other is not REPORT)
+    assert not REPORT.stable
+    assert REPORT.product == "report.html"
     code = (
         "import astro_dist.report.stage, sys; print({'matplotlib', 'jinja2', 'astropy'} & set(sys.modules))"
     )

@@ -1,15 +1,17 @@
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from astro_dist.engine.config import validate
-from astro_dist.engine.errors import ConfigError, RecomputeError
-from astro_dist.engine.files import publish_folder, tree_digests
-from astro_dist.engine.work import Run, for_stage
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import publish_folder, remove, tree_digests
+from astro_dist.engine.ledger import Finished, Published
+from astro_dist.engine.outputs import Reading
+from astro_dist.engine.rounds import Rounds
+from astro_dist.engine.work import for_stage
 from astro_dist.sky import finder
 from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Survey, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
@@ -17,17 +19,12 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig
 from astro_dist.sky.windows import Window
+from tests.settings import make_run
+from tests.sky.repairs import Listener, bring_damaged, make_runner
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real maps are not in {REAL}")
 SKY = SimulateConfig(shape=(620, 520), maps=2, extended_per_1000_beams=0.3)
-
-
-class Simulated(Run):
-    """A run whose first stage is done."""
-
-    def facts(self, stage):
-        return {"maps": [f"{name}.fits" for name in self.config.simulate.names]}
 
 
 def bring(stage, run):
@@ -35,8 +32,14 @@ def bring(stage, run):
     run.root.mkdir(parents=True, exist_ok=True)
     run = for_stage(run, stage, "f" * 64)
     stage.prepare(run)
-    facts = stage.finish(run, do_tasks(stage, run))
+    results = do_tasks(stage, run)
+    stage.seal(run, results)
+    assert Reading(run.output).find_damage(results) == set()
+    facts = stage.finish(run, results)
+    for name in stage.scratch:
+        remove(run.output / name)
     publish_folder(run.output, run.root / stage.product)
+    run.ledger.publish(stage.name, Published(run.fingerprint, {}, stage.product, {}, facts))
     return facts
 
 
@@ -52,19 +55,15 @@ def do_tasks(stage, run):
 def sky(tmp_path_factory):
     """Return a simulated sky of two maps and its annotation with default settings."""
     root = tmp_path_factory.mktemp("sky")
-    run = Simulated(
-        root,
-        SimpleNamespace(seed=11, maps=MapsConfig(), simulate=SKY, annotate=AnnotateConfig(task_mpix=0.05)),
-    )
+    run = make_run(root, seed=11, maps=MapsConfig(), simulate=SKY, annotate=AnnotateConfig(task_mpix=0.05))
     bring(SIMULATE, run)
     return run, bring(ANNOTATE, run)
 
 
 def run_on(root, *files, **settings):
-    config = SimpleNamespace(
-        seed=1, maps=MapsConfig(files=[str(path) for path in files]), annotate=AnnotateConfig(**settings)
-    )
-    return Run(root / "run", config)
+    maps = MapsConfig(files=[str(path) for path in files])
+    sections = {"maps": maps, "annotate": AnnotateConfig(**settings), "simulate": SimulateConfig()}
+    return make_run(root / "run", seed=1, **sections)
 
 
 def noise(shape=(200, 180), seed=3):
@@ -75,8 +74,10 @@ def noise(shape=(200, 180), seed=3):
 def test_tables_do_not_know_the_height_of_bands(sky, tmp_path, task_mpix):
     run, _ = sky
     expected = tree_digests(run.root / "annotations")
-    other = Simulated(tmp_path, SimpleNamespace(**vars(run.config)))
-    other.config.annotate = AnnotateConfig(task_mpix=task_mpix)
+    other = make_run(
+        tmp_path, seed=11, maps=MapsConfig(), simulate=SKY, annotate=AnnotateConfig(task_mpix=task_mpix)
+    )
+    other.ledger.publish("simulate", run.ledger.published("simulate"))
     (tmp_path / "maps").symlink_to(run.root / "maps")
     bring(ANNOTATE, other)
     assert tree_digests(tmp_path / "annotations") == expected
@@ -142,27 +143,90 @@ def test_the_measured_catalogue_names_maps_and_classes(sky):
 
 def test_finish_may_run_twice(sky, tmp_path):
     run, facts = sky
-    again = for_stage(Run(tmp_path, run.config), ANNOTATE, "f" * 64)
-    again.output.parent.mkdir(exist_ok=True)
-    again.output.symlink_to(run.root / "annotations")
-    assert ANNOTATE.finish(again, {}) == facts
+    again = make_run(tmp_path, ANNOTATE, seed=11, **run.settings.sections)
+    again.ledger.publish("simulate", run.ledger.published("simulate"))
+    (tmp_path / "maps").symlink_to(run.root / "maps")
+    ANNOTATE.prepare(again)
+    results = do_tasks(ANNOTATE, again)
+    for _ in range(2):
+        assert ANNOTATE.finish(again, results) == facts
+        assert Reading(again.output).find_damage(results) == set()
+        found = Reading(again.output).digests(without=ANNOTATE.scratch)
+        assert found == tree_digests(run.root / "annotations")
+
+
+def with_source(make_map):
+    image = noise()
+    image[90:94, 80:84] += 0.01
+    return make_map(image).path
+
+
+def spoil(folder):
+    (folder / PARTS / "mesh-0001.parquet").write_bytes(b"?")
+    (folder / PARTS / "pixels-0000.parquet").unlink()
+
+
+def test_a_kill_before_the_publication_loses_nothing_though_the_parts_are_gone(make_map, tmp_path):
+    run = run_on(tmp_path, with_source(make_map), task_mpix=0.01)
+    runner = make_runner(run, ANNOTATE)
+    rounds = runner.rounds(runner.states()[0])
+    ANNOTATE.prepare(rounds.run)
+    results = do_tasks(ANNOTATE, rounds.run)
+    for name, result in results.items():
+        rounds.records.record(name, result, {})
+    facts = ANNOTATE.finish(rounds.run, results)
+    files = Reading(rounds.run.output).digests(without=ANNOTATE.scratch)
+    rounds.records.record_finish(Finished(facts, files))
+    (rounds.run.output / PARTS / "mesh-0000.parquet").unlink()
+    listener = Listener()
+    runner.execute(listener)
+    assert listener.names == []
+    published = runner.ledger.published("annotate")
+    assert (published.facts, published.files) == (facts, files)
+    assert tree_digests(run.root / "annotations") == files
+    assert set(files) == {"islands.parquet", "mesh.parquet", "pixels.parquet", "measured.fits"}
 
 
 def test_damaged_parts_are_computed_again(make_map, tmp_path):
-    image = noise()
-    image[90:94, 80:84] += 0.01
-    run = for_stage(run_on(tmp_path, make_map(image).path, task_mpix=0.01), ANNOTATE, "f" * 64)
-    run.output.parent.mkdir()
+    run = for_stage(run_on(tmp_path, with_source(make_map), task_mpix=0.01), ANNOTATE, "f" * 64)
     ANNOTATE.prepare(run)
     survey, results = Survey.open(run), do_tasks(ANNOTATE, run)
-    (run.output / PARTS / "mesh-0001.parquet").write_bytes(b"?")
-    (run.output / PARTS / "pixels-0000.parquet").unlink()
-    with pytest.raises(RecomputeError) as caught:
-        ANNOTATE.finish(run, results)
-    assert caught.value.names == ("mesh-0001", "pixels-0000")
+    assert Reading(run.output).find_damage(results) == set()
+    spoil(run.output)
+    assert Reading(run.output).find_damage(results) == {"mesh-0001", "pixels-0000"}
     for task in ANNOTATE.plan(run, results):
         assert ANNOTATE.run(survey, task) == results[task.name]
+    assert Reading(run.output).find_damage(results) == set()
     assert ANNOTATE.finish(run, results)["islands"] == 1
+
+
+def test_a_damaged_mesh_takes_the_pixels_with_it_that_were_found_with_it(make_map, tmp_path):
+    run = for_stage(run_on(tmp_path, with_source(make_map), task_mpix=0.01), ANNOTATE, "f" * 64)
+    ANNOTATE.prepare(run)
+    rounds, results = Rounds(run, ANNOTATE, run.fingerprint), do_tasks(ANNOTATE, run)
+    second = {name for name in results if name.startswith("pixels")}
+    assert len(results) == 2 * len(second) >= 4
+    for damaged, dropped in (
+        ({"pixels-0001"}, {"pixels-0001"}),
+        ({"mesh-0001"}, {"mesh-0001", *second}),
+        ({"mesh-0001", "pixels-0000"}, {"mesh-0001", *second}),
+    ):
+        for name, result in results.items():
+            rounds.records.record(name, result, {})
+        assert rounds.forget(damaged) == dropped
+        assert set(rounds.records.results()) == set(results) - dropped
+
+
+def test_the_runner_mends_damaged_parts(make_map, tmp_path):
+    path = with_source(make_map)
+    undisturbed = run_on(tmp_path / "a", path, task_mpix=0.01)
+    expected, names = bring_damaged(undisturbed, ANNOTATE)
+    run = run_on(tmp_path / "b", path, task_mpix=0.01)
+    published, done = bring_damaged(run, ANNOTATE, spoil)
+    again = ["mesh-0001", *(name for name in names if name.startswith("pixels"))]
+    assert done == [*names, *again]
+    assert (published.facts, published.files) == (expected.facts, expected.files)
+    assert tree_digests(run.root / "annotations") == expected.files
 
 
 def test_maps_share_tasks_and_large_ones_are_cut(make_map, tmp_path):
@@ -243,7 +307,7 @@ def test_a_real_map_with_borders(tmp_path):
 def test_real_cutouts_share_a_task(tmp_path):
     files = sorted((REAL / "first").glob("*.fits.fz"))[:6]
     run = run_on(tmp_path, *files)
-    run.config.maps = run.config.maps.model_copy(update={"beam_major_arcsec": 5.4})
+    run = run.having(run.section(MapsConfig).model_copy(update={"beam_major_arcsec": 5.4}))
     facts = bring(ANNOTATE, run)
     assert facts["maps"] == 6
     assert facts["classes"]["extended"] >= 6

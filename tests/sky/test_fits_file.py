@@ -1,3 +1,4 @@
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -8,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_dist import __version__
-from astro_dist.engine.errors import IntegrityError, RecomputeError
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.outputs import Reading
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import (
+    BandedImage,
     create_banded,
-    finish_banded,
     plane_wcs,
     radio_header,
+    seal_banded,
     verify_fits,
     wcs_cards,
     write_rows,
@@ -37,14 +40,23 @@ def image_of(shape, dtype, seed=1):
     return image
 
 
-def write_banded(path, image, cuts=(), header=None, finish=True):
-    create_banded(path, header or header_of(image.shape), image.shape, image.dtype)
+def banded(shape=SHAPE, dtype="f4", **more):
+    return BandedImage(header_of(shape, **more), shape, dtype)
+
+
+def write_banded(path, image, cuts=(), seal=True):
+    create_banded(path, banded(image.shape, image.dtype))
     edges = sorted({0, len(image), *(c for c in cuts if c < len(image))})
     pairs = list(pairwise(edges))
     bands = {f"band-{i}": write_rows(path, a, image[a:b]) for i, (a, b) in reversed(list(enumerate(pairs)))}
-    if finish:
-        finish_banded(path, bands)
+    if seal:
+        seal_banded(path, banded(image.shape, image.dtype), bands)
     return bands
+
+
+def find_damage(path, bands):
+    """Return the bands whose rows are not what was written, as the engine finds them."""
+    return Reading(path.parent).find_damage({t: {"ranges": {path.name: band}} for t, band in bands.items()})
 
 
 def read_verified(path):
@@ -73,13 +85,13 @@ def test_any_split_into_bands_gives_the_same_verified_bytes(tmp_path_factory, ny
     assert (folder / "cut.fits").read_bytes() == (folder / "whole.fits").read_bytes()
 
 
-def test_finishing_twice_changes_nothing_and_the_header_keeps_its_length(tmp_path):
+def test_sealing_twice_changes_nothing_and_the_header_keeps_its_length(tmp_path):
     path = tmp_path / "map.fits"
-    bands = write_banded(path, image_of(SHAPE, "f4"), (7, 20), finish=False)
+    bands = write_banded(path, image_of(SHAPE, "f4"), (7, 20), seal=False)
     size = path.stat().st_size
-    finish_banded(path, bands)
+    seal_banded(path, banded(), bands)
     first = path.read_bytes()
-    finish_banded(path, bands)
+    seal_banded(path, banded(), bands)
     assert path.read_bytes() == first
     assert len(first) == size
 
@@ -88,51 +100,95 @@ def test_an_existing_file_is_kept_when_it_fits_and_made_anew_when_not(tmp_path):
     path, image = tmp_path / "map.fits", image_of(SHAPE, "f4")
     write_banded(path, image, (9,))
     before = path.read_bytes()
-    create_banded(path, header_of(), SHAPE, "f4")
+    create_banded(path, banded())
     assert path.read_bytes() == before
-    create_banded(path, header_of(object_name="other"), SHAPE, "f4")
+    create_banded(path, banded(object_name="other"))
     assert not fits.getdata(path).any()
     path.write_bytes(before[:-100])
-    create_banded(path, header_of(), SHAPE, "f4")
+    create_banded(path, banded())
     assert path.stat().st_size == len(before)
 
 
-def test_damaged_bands_are_named_for_their_tasks(tmp_path):
+@pytest.mark.parametrize("when", ["before it is sealed", "after"])
+def test_damaged_bands_are_named_for_their_tasks(tmp_path, when):
     path = tmp_path / "map.fits"
-    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20, 30), finish=False)
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20, 30), seal=when == "after")
+    assert find_damage(path, bands) == set()
     with path.open("rb+") as handle:
         for row in (12, 35):
             handle.seek(len(fits.getheader(path).tostring()) + row * SHAPE[1] * 4 + 5)
             handle.write(b"\x55")
-    with pytest.raises(RecomputeError, match="are not what was written") as caught:
-        finish_banded(path, bands)
-    assert caught.value.names == ("band-1", "band-3")
-    write_rows(path, 10, image_of(SHAPE, "f4")[10:20])
+    if when != "after":
+        seal_banded(path, banded(), bands)
+    assert find_damage(path, bands) == {"band-1", "band-3"}
+    assert write_rows(path, 10, image_of(SHAPE, "f4")[10:20]) == bands["band-1"]
+    assert find_damage(path, bands) == {"band-3"}
     write_rows(path, 30, image_of(SHAPE, "f4")[30:])
-    finish_banded(path, bands)
-    read_verified(path)
+    assert find_damage(path, bands) == set()
+    data, _ = read_verified(path)
+    np.testing.assert_array_equal(data, image_of(SHAPE, "f4"))
 
 
-def test_missing_or_doubled_rows_and_a_damaged_end_are_refused(tmp_path):
+def test_a_band_says_which_bytes_of_the_file_it_is(tmp_path):
     path = tmp_path / "map.fits"
-    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20), finish=False)
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20))
+    content, start = path.read_bytes(), len(fits.getheader(path).tostring())
+    for task, (y0, y1) in {"band-0": (0, 10), "band-1": (10, 20), "band-2": (20, 40)}.items():
+        one, row = bands[task], SHAPE[1] * 4
+        assert (one["offset"], one["bytes"]) == (start + y0 * row, (y1 - y0) * row)
+        rows = content[one["offset"] : one["offset"] + one["bytes"]]
+        assert rows == image_of(SHAPE, ">f4")[y0:y1].tobytes()
+        assert one["crc32"] == zlib.crc32(rows)
+
+
+def test_missing_or_doubled_rows_are_refused(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20), seal=False)
+    before = path.read_bytes()
     with pytest.raises(IntegrityError, match="40 rows"):
-        finish_banded(path, {"band-0": bands["band-0"], "band-2": bands["band-2"]})
+        seal_banded(path, banded(), {"band-0": bands["band-0"], "band-2": bands["band-2"]})
     with pytest.raises(IntegrityError, match="40 rows"):
-        finish_banded(path, {**bands, "again": bands["band-0"]})
+        seal_banded(path, banded(), {**bands, "again": bands["band-0"]})
+    with pytest.raises(IntegrityError, match="40 rows"):
+        seal_banded(path, banded(), {})
+    assert path.read_bytes() == before
+
+
+def test_damage_beside_the_rows_is_mended_by_sealing(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20))
     content = path.read_bytes()
-    path.write_bytes(content[:-1] + b"x")
-    with pytest.raises(IntegrityError, match="the end"):
-        finish_banded(path, bands)
+    head = len(fits.getheader(path).tostring())
+    for place in (100, head - 1, len(content) - 1):
+        path.write_bytes(content[:place] + b"x" + content[place + 1 :])
+        seal_banded(path, banded(), bands)
+        assert path.read_bytes() == content
+
+
+def test_the_rows_of_a_file_that_is_cut_short_or_gone_are_damaged(tmp_path):
+    path = tmp_path / "map.fits"
+    bands = write_banded(path, image_of(SHAPE, "f4"), (10, 20))
+    content = path.read_bytes()
+    # 2760 bytes of pixels are left: 22 rows.
     path.write_bytes(content[:-3000])
-    with pytest.raises(RecomputeError):
-        finish_banded(path, bands)
+    assert find_damage(path, bands) == {"band-2"}
+    path.unlink()
+    assert find_damage(path, bands) == set(bands)
+    for left in (content[:-3000], None):
+        path.unlink(missing_ok=True)
+        if left is not None:
+            path.write_bytes(left)
+        seal_banded(path, banded(), bands)
+        assert path.stat().st_size == len(content)
+        assert find_damage(path, bands) == set(bands)
+        write_banded(path, image_of(SHAPE, "f4"), (10, 20), seal=False)
+        assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(("y0", "rows"), [(38, (3, 31)), (0, (3, 30))])
 def test_rows_that_do_not_fit_are_a_fault(tmp_path, y0, rows):
     path = tmp_path / "map.fits"
-    create_banded(path, header_of(), SHAPE, "f4")
+    create_banded(path, banded())
     with pytest.raises(ValueError, match="do not fit"):
         write_rows(path, y0, np.zeros(rows, "f4"))
     with pytest.raises(ValueError, match="do not fit"):

@@ -3,7 +3,6 @@ import os
 import pickle
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +13,19 @@ from hypothesis import strategies as st
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
+from astro_dist.engine.ledger import Published
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    plane_wcs,
+    radio_header,
+    seal_banded,
+    write_rows,
+)
 from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps, unit_factor
 from astro_dist.sky.windows import Window
+from tests.settings import make_run
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real maps are not in {REAL}")
@@ -58,8 +66,9 @@ def expect(error, path, match, config=CONFIG):
 
 def test_a_map_as_simulate_writes_it(tmp_path):
     path, image = tmp_path / "survey.fits", image_of()
-    create_banded(path, header_of(), SHAPE, "f4")
-    finish_banded(path, {"a": write_rows(path, 0, image)})
+    banded = BandedImage(header_of(), SHAPE, "f4")
+    create_banded(path, banded)
+    seal_banded(path, banded, {"a": write_rows(path, 0, image)})
     sky_map = SkyMap.open(path, CONFIG)
     assert (sky_map.name, sky_map.shape, sky_map.frequency_hz) == ("survey", SHAPE, 1.4e9)
     assert sky_map.beam.major_arcsec == pytest.approx(6)
@@ -113,7 +122,7 @@ def test_every_coding_gives_the_values_and_the_gaps(codings):
 
 def test_only_the_rows_asked_for_are_read(tmp_path):
     shape = (2000, 15_000)
-    create_banded(tmp_path / "big.fits", header_of(shape), shape, "f4")
+    create_banded(tmp_path / "big.fits", BandedImage(header_of(shape), shape, "f4"))
     sky_map = SkyMap.open(tmp_path / "big.fits", CONFIG, verify=False)
     tracemalloc.start()
     assert sky_map.read(Window(1000, 1064, 0, 15_000)).shape == (64, 15_000)
@@ -326,11 +335,10 @@ def test_a_read_outside_the_map_is_a_fault(tmp_path):
 
 
 def run_of(root, *files, facts=None):
-    return SimpleNamespace(
-        config=SimpleNamespace(maps=MapsConfig(files=files)),
-        product=lambda name: root / name,
-        facts=lambda stage: facts or {},
-    )
+    run = make_run(root, maps=MapsConfig(files=files))
+    if facts:
+        run.ledger.publish("simulate", Published("f" * 64, {}, "maps", {}, facts))
+    return run
 
 
 def test_patterns_are_expanded_sorted_and_each_file_taken_once(tmp_path):
@@ -350,7 +358,7 @@ def test_several_surveys_keep_their_own_settings(tmp_path):
     other = write_map(tmp_path / "other.fits")
     one = {"survey": "A", "files": (str(first),), "beam_major_arcsec": 7.0, "frequency_hz": 1e9}
     config = MapsConfig(**one, more=({"survey": "B", "files": (str(other),)},))
-    run = SimpleNamespace(config=SimpleNamespace(maps=config))
+    run = make_run(tmp_path, maps=config)
     a, b = open_maps(run)
     assert (a.survey, a.beam.major_arcsec, a.frequency_hz) == ("A", 7.0, 1e9)
     assert b.survey == "B"
@@ -375,7 +383,7 @@ def test_a_file_of_two_surveys_is_refused(tmp_path):
     path = write_map(tmp_path / "m.fits")
     config = MapsConfig(survey="A", files=(str(path),), more=({"survey": "B", "files": (str(path),)},))
     with pytest.raises(ConfigError, match="belongs to A and to B; name it once"):
-        map_sources(SimpleNamespace(config=SimpleNamespace(maps=config)))
+        map_sources(make_run(tmp_path, maps=config))
 
 
 def test_two_maps_of_one_name_are_refused_naming_both(tmp_path):

@@ -1,17 +1,16 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from astro_dist.engine.files import tree_digests
-from astro_dist.engine.work import Run, for_stage
+from astro_dist.engine.outputs import Reading
 from astro_dist.sky import simulate
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import verify_fits
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SIMULATE, SimulateConfig, SimulatedMap
 from astro_dist.sky.windows import Window, bands
+from tests.settings import make_run
 
 CONFIG = SimulateConfig(shape=(420, 512), maps=2)
 SEED = 5
@@ -29,11 +28,13 @@ def whole(sky):
 
 def simulate_into(folder, order=1):
     """Run the stage; return its folder and facts."""
-    run = for_stage(Run(folder, SimpleNamespace(simulate=CONFIG, seed=SEED)), SIMULATE, "f" * 64)
+    run = make_run(folder, SIMULATE, seed=SEED, simulate=CONFIG)
     SIMULATE.prepare(run)
     state = SIMULATE.open(run)
     tasks = SIMULATE.plan(run, {})
     results = {task.name: SIMULATE.run(state, task) for task in tasks[::order]}
+    SIMULATE.seal(run, results)
+    assert Reading(run.output).find_damage(results) == set()
     return run.output, SIMULATE.finish(run, results)
 
 
@@ -151,7 +152,7 @@ def test_an_empty_sky_is_allowed(tmp_path):
 
 
 def test_the_plan_announces_what_will_be_written(product, tmp_path):
-    run = for_stage(Run(tmp_path, SimpleNamespace(simulate=CONFIG, seed=SEED)), SIMULATE, "f" * 64)
+    run = make_run(tmp_path, SIMULATE, seed=SEED, simulate=CONFIG)
     estimate = SIMULATE.estimate(run)
     written = sum(path.stat().st_size for path in product[0].iterdir())
     assert estimate.files == len(list(product[0].iterdir())) == 6

@@ -5,25 +5,26 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.engine.config import Section
+from astro_dist.engine.outputs import Reading
 from astro_dist.engine.seeds import stream
-from astro_dist.engine.work import Run, for_stage
+from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, write_parquet
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.fits_file import create_banded, finish_banded, plane_wcs, radio_header, write_rows
+from astro_dist.sky.fits_file import (
+    BandedImage,
+    create_banded,
+    plane_wcs,
+    radio_header,
+    seal_banded,
+    write_rows,
+)
 from astro_dist.sky.maps import MapsConfig
 from astro_dist.store.config import CutoutsConfig
+from tests import settings
 
 BEAM, PIXEL = Beam(6.0, 5.0, 30.0), Pixel(1.5, 1.5)
 RMS, BACKGROUND, CELL = np.float32(2e-4), np.float32(1e-5), 64
-
-
-class SmallConfig(Section):
-    name: str = "small"
-    seed: int = 4
-    maps: MapsConfig = MapsConfig()
-    cutouts: CutoutsConfig = CutoutsConfig()
 
 
 @dataclass
@@ -65,8 +66,9 @@ def scatter(name, shape, n, seed=1, largest=30, **settings):
 def write_fits(path: Path, image, centre_deg=(180.0, -30.0), pixel=PIXEL, beam=BEAM) -> None:
     header = radio_header(image.shape, plane_wcs(image.shape, pixel, *centre_deg), beam, 1.4e9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    create_banded(path, header, image.shape, np.float32)
-    finish_banded(path, {"all": write_rows(path, 0, image)})
+    banded = BandedImage(header, image.shape, np.float32)
+    create_banded(path, banded)
+    seal_banded(path, banded, {"all": write_rows(path, 0, image)})
 
 
 def write_annotations(folder: Path, maps: list[SmallMap]) -> None:
@@ -100,8 +102,8 @@ def make_run(root: Path, maps: list[SmallMap], stage, seed=4, images=None, **cut
         write_fits(root / "maps" / f"{one.name}.fits", image, one.centre_deg, one.pixel, one.beam)
     write_annotations(root / "annotations", maps)
     files = MapsConfig(files=(str(root / "maps" / "*.fits"),), survey="small")
-    config = SmallConfig(seed=seed, maps=files, cutouts=CutoutsConfig(**cutouts))
-    return for_stage(Run(root, config), stage, "f" * 64)
+    sections = {"maps": files, "cutouts": CutoutsConfig(**cutouts)}
+    return settings.make_run(root, stage, seed=seed, name="small", **sections)
 
 
 def execute(stage, run: Run, order=None):
@@ -110,4 +112,6 @@ def execute(stage, run: Run, order=None):
     stage.prepare(run)
     state = stage.open(run)
     results = {task.name: stage.run(state, task) for task in (tasks if order is None else order(tasks))}
+    stage.seal(run, results)
+    assert Reading(run.output).find_damage(results) == set()
     return results, stage.finish(run, results)

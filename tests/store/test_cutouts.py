@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_dist.engine.config import validate
-from astro_dist.engine.errors import ConfigError, RecomputeError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import Reading
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.windows import Window
@@ -17,6 +18,7 @@ from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig, Flag, number_locall
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.splits import GUARD
 from astro_dist.store.verify import verify_store
+from tests.sky.repairs import bring_damaged
 from tests.store.small_survey import BACKGROUND, RMS, SmallMap, execute, make_run, scatter
 
 SURVEY = [scatter("a", (300, 340), 60), scatter("b", (200, 220), 20, centre_deg=(180.12, -30.05))]
@@ -120,7 +122,10 @@ def test_the_bytes_do_not_depend_on_order_repetition_threads_or_buffer(cut, tmp_
     assert digests == tree_digests(cut[0].output)
     for task, result in results.items():
         shard = int(task.split("-")[1])
-        assert result["sha256"] == {name: digests[f"{name}/c.{shard}.0.0"] for name in result["sha256"]}
+        assert set(result["sha256"]) == {
+            f"{array}/c.{shard}.0.0" for array in ("image", "mask", "instances", "valid")
+        }
+        assert result["sha256"] == {name: digests[name] for name in result["sha256"]}
 
 
 def test_results_are_small_and_json(cut):
@@ -153,13 +158,28 @@ def test_nothing_usable_is_refused(tmp_path):
         execute(CUTOUTS, run)
 
 
-def test_a_vanished_shard_is_cut_again(tmp_path):
-    run = make_run(tmp_path, [SURVEY[1]], CUTOUTS, size_pix=48, shard=4)
-    results, _ = execute(CUTOUTS, run)
-    (run.output / "mask" / "c.1.0.0").unlink()
-    with pytest.raises(RecomputeError) as caught:
-        CUTOUTS.finish(run, results)
-    assert caught.value.names == ("shard-00001",)
+def vanish(folder):
+    (folder / "mask" / "c.1.0.0").unlink()
+
+
+def flip(folder):
+    content = bytearray((folder / "image" / "c.1.0.0").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "image" / "c.1.0.0").write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [vanish, flip])
+def test_a_vanished_or_damaged_shard_is_cut_again(tmp_path, damage):
+    run = make_run(tmp_path / "a", [SURVEY[1]], CUTOUTS, size_pix=48, shard=4)
+    results, facts = execute(CUTOUTS, run)
+    expected = tree_digests(run.output)
+    damage(run.output)
+    assert Reading(run.output).find_damage(results) == {"shard-00001"}
+    other = make_run(tmp_path / "b", [SURVEY[1]], CUTOUTS, size_pix=48, shard=4)
+    published, done = bring_damaged(other, CUTOUTS, damage)
+    assert done == [*results, "shard-00001"]
+    assert (published.facts, published.files) == (facts, expected)
+    assert tree_digests(other.root / "cutouts.zarr") == expected
 
 
 def test_spurious_islands_stay_in_the_mask_but_are_no_objects():

@@ -1,32 +1,20 @@
 """Toy cutouts, in memory and in a store, and a run that trains on them in a second."""
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from astro_dist.engine import work
 from astro_dist.models import device
-from astro_dist.radio.config import (
-    AutoencoderConfig,
-    ByolConfig,
-    DiffusionConfig,
-    MasksTrainingConfig,
-    SegmenterConfig,
-)
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.radio.trainings import RECIPES
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import write_shard
-from astro_dist.train import stage as stages
+from astro_dist.train.recipe import Cell
+from tests.settings import make_run
 
 SIDE, RMS = 48, 2e-4
 SPLITS = ("train", "validation", "test", "guard")
-SECTIONS = {
-    "diffusion": DiffusionConfig,
-    "masks": MasksTrainingConfig,
-    "byol": ByolConfig,
-    "segmenter": SegmenterConfig,
-}
 
 
 @dataclass
@@ -87,24 +75,24 @@ def write_store(path, reader):
     publish_store(path, "cutouts", SIDE, reader.count, columns, reader.attrs)
 
 
+def make_cell(name, root, **settings):
+    """Return the one training of a stage of the pipeline, as the stage makes it of its section."""
+    recipe = RECIPES[name]
+    run = make_run(root, RADIO.stage(name), **{name: recipe.section(**settings)})
+    return Cell(recipe, run, run.section(recipe.section), key=(name,))
+
+
 @pytest.fixture
-def toy_run(tmp_path, reader):
-    """Return a function that gives the run of a stage with some settings, its cutouts in place."""
+def toy_cell(tmp_path, reader):
+    """Return a function that gives the training of a stage with some settings, its cutouts in place."""
     device.pin(1)
     common = {"steps": 6, "batch_size": 4, "crop_pix": 32, "threads": 1, "precision": "no"}
 
     def make(stage="autoencoder", root=tmp_path, **settings):
-        config = SimpleNamespace(
-            seed=3,
-            machine=None,
-            autoencoder=AutoencoderConfig(**{**common, **settings}),
-        )
-        if stage != "autoencoder":
-            setattr(config, stage, SECTIONS[stage](**{**common, **settings}))
-        run = work.for_stage(work.Run(root, config), getattr(stages, stage.upper()), "f" * 64)
-        run.output.mkdir(parents=True, exist_ok=True)
-        if not run.product("cutouts.zarr").exists():
-            write_store(run.product("cutouts.zarr"), reader)
-        return run
+        cell = make_cell(stage, root, **{**common, **settings})
+        cell.output.mkdir(parents=True, exist_ok=True)
+        if not cell.run.product("cutouts.zarr").exists():
+            write_store(cell.run.product("cutouts.zarr"), reader)
+        return cell
 
     return make

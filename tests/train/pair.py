@@ -11,23 +11,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
 import torch
 from torch import nn
 
-from astro_dist.engine import work
 from astro_dist.engine.errors import StoppedError
 from astro_dist.engine.seeds import stream
 from astro_dist.models import device
 from astro_dist.models.autoencoder import build_autoencoder
-from astro_dist.radio.config import AutoencoderConfig, SegmenterConfig
+from astro_dist.radio.trainings import RECIPES
 from astro_dist.train import loop
-from astro_dist.train import stage as stages
 from astro_dist.train.ranks import free_port
-from tests.train.conftest import SECTIONS, ToyReader, write_store
+from tests.train.conftest import ToyReader, make_cell, write_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,13 +93,11 @@ class ToyObjective:
         return {}
 
 
-def toy_run(root, **settings):
-    """Return the run of a toy training."""
+def toy_cell(root, **settings):
+    """Return a toy training."""
     common = {"steps": 20, "batch_size": 8, "crop_pix": 16, "threads": 1, "precision": "no", "lr": 1e-2}
-    config = SegmenterConfig(**{**common, "warmup_steps": 3, "checkpoint_every_s": 1e9, **settings})
-    return work.Run(
-        Path(root), SimpleNamespace(seed=3, machine=None, segmenter=config), "segmenter", "f" * 64
-    )
+    common |= {"warmup_steps": 3, "checkpoint_every_s": 1e9}
+    return make_cell("segmenter", root, **{**common, **settings})
 
 
 def fit(root, until=None, norm=False, validate=False, **settings):
@@ -126,10 +121,10 @@ def fit_as_rank(root, rank, port, **settings):
 
 def _fit(root, until, norm, validate, settings):
     device.pin(1)
-    run = toy_run(root, **settings)
+    cell = toy_cell(root, **settings)
     torch.manual_seed(1)
     data = ToyData()
-    training = loop.Training(run, run.config.segmenter, ToyObjective(norm), data, data if validate else None)
+    training = loop.Training(cell, ToyObjective(norm), data, data if validate else None)
     if until is not None:
         report, reached = training._report, [0]
 
@@ -165,11 +160,8 @@ def train_stage(root, stage, **settings):
     """Train a real network of the tiny preset on toy cutouts; return the losses of its steps."""
     device.pin(1)
     common = {"preset": "tiny", "steps": 5, "batch_size": 4, "crop_pix": 32, "threads": 1, "precision": "no"}
-    section = {"autoencoder": AutoencoderConfig, **SECTIONS}[stage](**{**common, **settings})
-    config = SimpleNamespace(seed=3, machine=None, **{stage: section})
-    run = work.for_stage(work.Run(Path(root), config), getattr(stages, stage.upper()), "f" * 64)
     with mock.patch.object(loop, "LOG_EVERY", 1):
-        loop.train(run)
+        loop.train(make_cell(stage, root, **{**common, **settings}))
     lines = (Path(root) / "logs" / f"{stage}.curve.jsonl").read_text().splitlines()
     return [json.loads(line)["loss"] for line in lines]
 
@@ -177,7 +169,7 @@ def train_stage(root, stage, **settings):
 def prepare_stage(root):
     """Make what `train_stage` needs: toy cutouts, and an autoencoder for the diffusion."""
     reader = ToyReader()
-    for stage in ("autoencoder", *SECTIONS):
+    for stage in RECIPES:
         (Path(root) / "models" / f".{stage}.ffffffffffff.part").mkdir(parents=True)
     write_store(Path(root) / "cutouts.zarr", reader)
     torch.manual_seed(1)

@@ -2,8 +2,7 @@ import shutil
 
 import pytest
 
-from astro_dist.train.checkpoint import Checkpoints
-from astro_dist.train.stage import checkpoint_folder
+from astro_dist.train.checkpoint import Checkpoints, checkpoint_folder
 from tests.train import pair
 
 
@@ -73,7 +72,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("torn")
     for step in (10, 20):
         pair.fit(root, until=step, steps=30)
-    return checkpoint_folder(pair.toy_run(root, steps=30))
+    return checkpoint_folder(pair.toy_cell(root, steps=30))
 
 
 def test_there_are_sixty_ways_to_be_torn():

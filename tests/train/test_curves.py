@@ -41,7 +41,7 @@ def test_a_following_rank_writes_nothing(tmp_path):
 
 def test_other_trackers_hear_the_same(tmp_path):
     accelerator = Accelerator(cpu=True)
-    with pytest.raises(ConfigError, match=r"machine.trackers: horses is not installed .*tensorboard"):
+    with pytest.raises(ConfigError, match=r"^trackers: horses is not installed .*tensorboard"):
         start_trackers(accelerator, ["horses"], "run", tmp_path, {})
     assert start_trackers(accelerator, [], "run", tmp_path, {}) == ()
     trackers = start_trackers(accelerator, ["tensorboard"], "run-byol", tmp_path, {"lr": 0.1})

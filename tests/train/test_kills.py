@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from astro_dist.train.checkpoint import checkpoint_folder
 from astro_dist.train.ranks import free_port
-from astro_dist.train.stage import checkpoint_folder
 from tests.train import pair
 
 SOAK = pytest.mark.soak
@@ -70,7 +70,7 @@ def test_kills_at_random_moments_change_nothing(processes, tmp_path, kills, sett
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     finish(start(processes, whole, settings))
     rng, inside = random.Random(kills), 0
-    folder = checkpoint_folder(pair.toy_run(broken, steps=STEPS, **settings))
+    folder = checkpoint_folder(pair.toy_cell(broken, steps=STEPS, **settings))
     for kill in range(kills):
         at = (kill + rng.random()) * (STEPS - 2) / kills
         inside += kill_at(start(processes, broken, settings), folder, at, rng)

@@ -10,8 +10,8 @@ from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoen
 from astro_dist.models.denoiser import load_denoiser
 from astro_dist.models.presets import FACTS, PRESETS, find_skips
 from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
+from astro_dist.radio.generator import AutoencoderObjective, DiffusionObjective, latent_channels
 from astro_dist.radio.samples import TrainingData
-from astro_dist.train.objectives import AutoencoderObjective, DiffusionObjective, latent_channels
 
 
 @pytest.fixture

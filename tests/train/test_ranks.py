@@ -8,16 +8,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from astro_dist.engine import errors, work
+from astro_dist.engine import errors
 from astro_dist.engine.stopping import END_AT, STOP_AT
+from astro_dist.radio.trainings import RECIPES
 from astro_dist.train import loop, ranks
+from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation
 from astro_dist.workers.processes import ALL_GPUS
+from tests.settings import make_run
+from tests.train.conftest import make_cell
 
 
 def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
-    run = work.Run(tmp_path, SimpleNamespace(), stage="autoencoder")
-    message = pickle.dumps(run)
+    cell = Cell(RECIPES["autoencoder"], make_run(tmp_path), config=None)
+    message = pickle.dumps(cell)
     pipe = io.BytesIO(len(message).to_bytes(8, "big") + message)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=pipe))
     monkeypatch.setattr(ranks, "die_with_parent", lambda: None)
@@ -26,22 +30,22 @@ def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
     assert ranks.main(tmp_path) == 1
     outcome = json.loads((tmp_path / "0.json").read_text())
     assert outcome["error"] == "AttributeError"
-    assert "autoencoder" in outcome["message"]
+    assert "threads" in outcome["message"]
 
 
-def test_two_ranks_share_a_batch(toy_run, tmp_path):
+def test_two_ranks_share_a_batch(toy_cell, tmp_path):
     """The sum over ranks is taken in another order, so the losses agree, not the bits."""
-    alone = loop.train(toy_run(root=tmp_path / "one"))
-    shared = ranks.train_on_ranks(toy_run(root=tmp_path / "two", ranks=2), 2)
+    alone = loop.train(toy_cell(root=tmp_path / "one"))
+    shared = ranks.train_on_ranks(toy_cell(root=tmp_path / "two", ranks=2))
     assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
-    assert shared["files"].keys() == alone["files"].keys()
+    assert shared["sha256"].keys() == alone["sha256"].keys()
 
 
-def test_ranks_whose_time_is_up_say_so_and_not_that_they_were_stopped(toy_run, monkeypatch):
+def test_ranks_whose_time_is_up_say_so_and_not_that_they_were_stopped(toy_cell, monkeypatch):
     monkeypatch.setenv(STOP_AT, str(time.time() - 1))
     monkeypatch.setenv(END_AT, str(time.time() + 600))
     with pytest.raises(errors.TimeUpError):
-        ranks.train_on_ranks(toy_run(ranks=2, steps=500), 2)
+        ranks.train_on_ranks(toy_cell(ranks=2, steps=500))
 
 
 def test_errors_of_ours_keep_their_class(tmp_path):
@@ -55,11 +59,11 @@ def test_a_rank_that_died_without_a_word_is_named(tmp_path):
         ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
 
 
-def test_ranks_that_the_nodes_cannot_share_are_refused(toy_run, tmp_path, monkeypatch):
+def test_ranks_that_the_nodes_cannot_share_are_refused(toy_cell, tmp_path, monkeypatch):
     allocation = Allocation(("n1", "n2"), 0)
     monkeypatch.setattr(ranks, "find_allocation", lambda: allocation)
     with pytest.raises(errors.ConfigError, match="3 ranks cannot be spread evenly over the 2 nodes"):
-        ranks.train_on_ranks(toy_run(root=tmp_path), 3)
+        ranks.train_on_ranks(toy_cell(root=tmp_path, ranks=3, batch_size=6))
 
 
 @pytest.mark.parametrize(("here", "order"), [(0, [0, 1, 2, 3]), (1, [2, 3, 0, 1])])
@@ -78,10 +82,10 @@ def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, orde
 
 def test_ranks_of_a_pinned_worker_see_all_gpus(monkeypatch, tmp_path):
     told = []
-    monkeypatch.setattr(ranks, "_tell", lambda call, environment, folder, run: told.append(environment))
+    monkeypatch.setattr(ranks, "_launch", lambda call, environment, folder, cell: told.append(environment))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     monkeypatch.setenv(ALL_GPUS, "5,7")
-    config = SimpleNamespace(autoencoder=SimpleNamespace(threads=1))
+    cell = make_cell("autoencoder", tmp_path, threads=1, ranks=2)
     for rank in range(2):
-        ranks._start(work.Run(tmp_path, config, stage="autoencoder"), rank, 2, 1, tmp_path)
+        ranks._start(cell, rank, 2, 1, tmp_path)
     assert [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in told] == [("0", "5,7"), ("1", "5,7")]

@@ -11,7 +11,8 @@ from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
 from astro_dist.models.masks import from_planes, mask_noise_shape, tell
-from astro_dist.radio.pipeline import resolve
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.radio.trainings import RECIPES
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch, unstretch
 from astro_dist.train.start import SHIPPED, find_start
@@ -29,7 +30,7 @@ HEADLINES = {
 
 
 def test_the_quick_start_uses_them():
-    config = resolve(load_yaml(ROOT / "configs" / "quickstart.yaml"))
+    config = RADIO.resolve(load_yaml(ROOT / "configs" / "quickstart.yaml"))
     for section in (config.autoencoder, config.diffusion):
         assert section.start_from in NAMES
         assert section.steps == 0
@@ -54,7 +55,7 @@ def test_the_card_has_the_measured_figures_and_the_terms(name):
 
 
 def test_a_source_keeps_its_flux_through_the_autoencoder():
-    autoencoder = load_autoencoder(find_start("small", "autoencoder"))
+    autoencoder = load_autoencoder(find_start(RECIPES["autoencoder"], "small"))
     y, x = np.mgrid[:128, :128]
     noise = np.random.default_rng(2).normal(0, 0.3, (128, 128))
     snr = sum(60 * np.exp(-((y - c) ** 2 + (x - c - 4) ** 2) / (2 * 1.6**2)) for c in (30, 64, 96)) + noise
@@ -69,7 +70,7 @@ def test_a_source_keeps_its_flux_through_the_autoencoder():
 
 
 def test_the_denoiser_is_that_of_the_preset():
-    loaded, fresh = load_denoiser(find_start("small", "diffusion")), build_denoiser("small")
+    loaded, fresh = load_denoiser(find_start(RECIPES["diffusion"], "small")), build_denoiser("small")
     fresh.load_state_dict(loaded.float().state_dict())
     assert loaded.config.target == "source"
 
@@ -77,7 +78,7 @@ def test_the_denoiser_is_that_of_the_preset():
 @pytest.mark.parametrize("wanted", ["SPURIOUS", "COMPACT", "EXTENDED"])
 def test_masks_of_a_class_are_drawn_when_told(wanted):
     """In the beam and noise of FIRST."""
-    drawer = MaskDrawer(find_start("small", "masks"), 10, "cpu", "no")
+    drawer = MaskDrawer(find_start(RECIPES["masks"], "small"), 10, "cpu", "no")
     counts = np.zeros((8, len(SourceClass) - 1), int)
     counts[:, SourceClass[wanted] - 1] = 3
     facts = np.tile(np.float32([-0.415, 0, 0, -0.81, -0.27, 0]), (8, 1))

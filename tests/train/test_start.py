@@ -3,7 +3,8 @@ from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.models.autoencoder import load_autoencoder
-from astro_dist.radio.pipeline import resolve
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.radio.trainings import RECIPES
 from astro_dist.train.loop import train
 from astro_dist.train.start import find_start, start_files
 
@@ -11,45 +12,43 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
-def autoencoder(toy_run, tmp_path):
-    run = toy_run(root=tmp_path / "first")
-    train(run)
-    return run.output
+def autoencoder(toy_cell, tmp_path):
+    cell = toy_cell(root=tmp_path / "first")
+    train(cell)
+    return cell.output
 
 
-def test_no_steps_publish_the_given_weights(toy_run, tmp_path, autoencoder):
-    run = toy_run(root=tmp_path / "second", start_from=str(autoencoder), steps=0)
-    facts = train(run)
+def test_no_steps_publish_the_given_weights(toy_cell, tmp_path, autoencoder):
+    cell = toy_cell(root=tmp_path / "second", start_from=str(autoencoder), steps=0)
+    facts = train(cell)
     assert facts["steps"] == 0
-    assert (run.output / WEIGHTS).read_bytes() == (autoencoder / WEIGHTS).read_bytes()
-    scales = [load_autoencoder(folder).config.scaling_factor for folder in (run.output, autoencoder)]
+    assert (cell.output / WEIGHTS).read_bytes() == (autoencoder / WEIGHTS).read_bytes()
+    scales = [load_autoencoder(folder).config.scaling_factor for folder in (cell.output, autoencoder)]
     assert scales[0] == scales[1] != 1.0
-    assert "as they are" in (run.output / "README.md").read_text()
+    assert "as they are" in (cell.output / "README.md").read_text()
 
 
-def test_steps_go_on_from_the_given_weights(toy_run, tmp_path, autoencoder):
+def test_steps_go_on_from_the_given_weights(toy_cell, tmp_path, autoencoder):
     def distance(**settings):
-        run = toy_run(root=tmp_path / str(len(settings)), steps=1, lr=1e-6, **settings)
-        train(run)
-        ours, theirs = (load_file(folder / WEIGHTS) for folder in (run.output, autoencoder))
+        cell = toy_cell(root=tmp_path / str(len(settings)), steps=1, lr=1e-6, **settings)
+        train(cell)
+        ours, theirs = (load_file(folder / WEIGHTS) for folder in (cell.output, autoencoder))
         return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
     assert 0 < distance(start_from=str(autoencoder)) < 1e-4
     assert distance() > 1e-3
 
 
-def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run, tmp_path, autoencoder):
-    first = toy_run("diffusion", root=tmp_path / "first")
+def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_cell, tmp_path, autoencoder):
+    first = toy_cell("diffusion", root=tmp_path / "first")
     autoencoder.parent.mkdir(exist_ok=True)
-    autoencoder.rename(first.product("models/autoencoder"))
+    autoencoder.rename(first.run.product("models/autoencoder"))
     train(first)
     for path in first.output.rglob("*.safetensors"):
         save_file({name: value.half() for name, value in load_file(path).items()}, path)
-    second = toy_run("diffusion", root=tmp_path / "first", start_from=str(first.output), steps=0)
-    taken = second.output.with_name("taken")
+    taken = first.output.with_name("taken")
     first.output.rename(taken)
-    second.output.mkdir()
-    second.config.diffusion = second.config.diffusion.model_copy(update={"start_from": str(taken)})
+    second = toy_cell("diffusion", root=tmp_path / "first", start_from=str(taken), steps=0)
     train(second)
     assert (second.output / "latents.json").read_text() == (taken / "latents.json").read_text()
     for part in ("unet", "conditioner"):
@@ -62,30 +61,30 @@ def test_a_diffusion_model_in_half_precision_is_taken_with_its_schedule(toy_run,
     assert schedules[0] == schedules[1]
 
 
-def test_a_model_of_masks_is_taken(toy_run, tmp_path):
-    first = toy_run("masks", root=tmp_path / "first", steps=1)
+def test_a_model_of_masks_is_taken(toy_cell, tmp_path):
+    first = toy_cell("masks", root=tmp_path / "first", steps=1)
     train(first)
-    second = toy_run("masks", root=tmp_path / "second", start_from=str(first.output), steps=0)
+    second = toy_cell("masks", root=tmp_path / "second", start_from=str(first.output), steps=0)
     train(second)
     assert (second.output / WEIGHTS).read_bytes() == (first.output / WEIGHTS).read_bytes()
 
 
-def test_weights_that_do_not_fit_are_refused_by_name(toy_run, tmp_path, autoencoder):
-    run = toy_run(root=tmp_path / "other", start_from=str(autoencoder), steps=0, preset="small")
+def test_weights_that_do_not_fit_are_refused_by_name(toy_cell, tmp_path, autoencoder):
+    cell = toy_cell(root=tmp_path / "other", start_from=str(autoencoder), steps=0, preset="small")
     with pytest.raises(ConfigError, match=r"autoencoder\.start_from: .*preset"):
-        train(run)
+        train(cell)
     with pytest.raises(ConfigError, match="neither a folder with a published diffusion"):
-        find_start("nothing", "diffusion")
+        find_start(RECIPES["diffusion"], "nothing")
     with pytest.raises(ConfigError, match="neither"):
-        find_start(str(tmp_path / "absent"), "autoencoder")
-    assert [path.name for path in start_files(str(autoencoder), "autoencoder")][-1] == WEIGHTS
+        find_start(RECIPES["autoencoder"], str(tmp_path / "absent"))
+    assert [path.name for path in start_files(RECIPES["autoencoder"], str(autoencoder))][-1] == WEIGHTS
 
 
 def test_a_diffusion_model_comes_with_its_autoencoder():
     with pytest.raises(ConfigError, match=r"autoencoder\.start_from"):
-        resolve({"diffusion": {"start_from": "small", "steps": 0}})
+        RADIO.resolve({"diffusion": {"start_from": "small", "steps": 0}})
     with pytest.raises(ConfigError, match="publish noise"):
-        resolve({"autoencoder": {"steps": 0}})
+        RADIO.resolve({"autoencoder": {"steps": 0}})
 
 
 def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencoder):
@@ -94,9 +93,9 @@ def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencode
     (run / "maps").mkdir()
     (run / "maps" / "config.json").write_text("{}")
     autoencoder.rename(run / "models" / "autoencoder")
-    assert find_start(str(run), "autoencoder") == run / "models" / "autoencoder"
+    assert find_start(RECIPES["autoencoder"], str(run)) == run / "models" / "autoencoder"
     with pytest.raises(ConfigError, match="neither"):
-        find_start(str(run), "diffusion")
+        find_start(RECIPES["diffusion"], str(run))
 
 
 @pytest.mark.parametrize(
@@ -118,17 +117,17 @@ def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencode
 )
 def test_weights_that_cannot_go_together_are_refused_before_anything_runs(tree, match):
     with pytest.raises(ConfigError, match=match):
-        resolve(tree)
+        RADIO.resolve(tree)
 
 
-def test_a_diffusion_model_of_another_autoencoder_is_refused(toy_run, tmp_path, autoencoder):
-    run = toy_run("diffusion", root=tmp_path / "first")
+def test_a_diffusion_model_of_another_autoencoder_is_refused(toy_cell, tmp_path, autoencoder):
+    cell = toy_cell("diffusion", root=tmp_path / "first")
     autoencoder.parent.mkdir(exist_ok=True)
-    autoencoder.rename(run.product("models/autoencoder"))
-    train(run)
-    other = toy_run(root=tmp_path / "second", lr=1e-4)
+    autoencoder.rename(cell.run.product("models/autoencoder"))
+    train(cell)
+    other = toy_cell(root=tmp_path / "second", lr=1e-4)
     train(other)
-    changed = toy_run("diffusion", root=tmp_path / "second", steps=0, start_from=str(run.output))
-    other.output.rename(changed.product("models/autoencoder"))
-    with pytest.raises(ConfigError, match="knows the latents of another autoencoder"):
+    changed = toy_cell("diffusion", root=tmp_path / "second", steps=0, start_from=str(cell.output))
+    other.output.rename(changed.run.product("models/autoencoder"))
+    with pytest.raises(ConfigError, match=r"^diffusion\.start_from: .*the latents of another autoencoder"):
         train(changed)

@@ -108,10 +108,10 @@ def test_launchers_that_start_copies_are_refused(tmp_path, monkeypatch):
     """What `accelerate launch` can leave in the environment: one process, or another way to share."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    config = pair.toy_run(tmp_path, ranks=2).config.segmenter
+    config = pair.toy_cell(tmp_path, ranks=2).config
     with pytest.raises(ConfigError, match="ask for 2 ranks under ddp, and 1 were started"):
         strategy.make_accelerator(config, "cpu", "no")
-    alone = pair.toy_run(tmp_path).config.segmenter
+    alone = pair.toy_cell(tmp_path).config
     with monkeypatch.context() as patch:
         patch.setattr(strategy, "_kind", lambda config, device: strategy.DistributedType.FSDP)
         with pytest.raises(ConfigError, match=r"Accelerate sees \(1, 'NO', 'cpu'\) in place of"):
@@ -130,4 +130,4 @@ def test_launchers_that_start_copies_are_refused(tmp_path, monkeypatch):
 )
 def test_layouts_that_cannot_be_are_refused(tmp_path, settings, words):
     with pytest.raises(ValueError, match=words):
-        pair.toy_run(tmp_path, **settings)
+        pair.toy_cell(tmp_path, **settings)

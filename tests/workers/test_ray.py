@@ -73,7 +73,7 @@ def test_two_fake_gpus_give_two_actors_with_one_gpu_each_and_the_serial_bytes(tm
     execute(tmp_path, {"machine": machine, "shards": {"pause_s": 0.05}})
     assert tree_digests(tmp_path / "shards") == reference
     runner = toy_runner(tmp_path)
-    logs = runner.ledger.logs("shards", next((tmp_path / "ledger/shards").iterdir()).name)
+    logs = runner.ledger.records("shards", next((tmp_path / "ledger/shards").iterdir()).name).logs()
     assert {tuple(log["gpus"]) for log in logs} == {(0,), (1,)}
     assert len({log["pid"] for log in logs}) == 2
     assert not folders_of(os.getpid())
