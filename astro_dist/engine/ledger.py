@@ -124,8 +124,9 @@ class Records:
             # Another process may forget a record between the listing and the reading.
             with contextlib.suppress(FileNotFoundError):
                 record = _load(self.folder / f"{name}.json")
-                self._known[record["task"]] = record["result"]
-        return {task: result for task, result in sorted(self._known.items()) if states_output(result)}
+                if states_output(record["result"]):
+                    self._known[record["task"]] = record["result"]
+        return dict(sorted(self._known.items()))
 
     def result(self, task: str) -> Result | None:
         """Return the result of one task, None when it is not done."""

@@ -54,17 +54,17 @@ class Reading:
             for name, part in results[task].get("ranges", {}).items():
                 ranges[name].append(_Range(task, part["offset"], part["bytes"], part["crc32"]))
         there = self._names()
+        self.unstated = there - wholes.keys() - ranges.keys()
         for name in wholes.keys() | ranges.keys() | there:
             if name not in there:
                 damaged |= wholes[name].keys() | {part.task for part in ranges[name]}
                 continue
             digest, broken = self._read(name, sorted(ranges[name], key=lambda part: part.offset))
             damaged |= broken | {task for task, wanted in wholes[name].items() if wanted != digest}
-        self.unstated = there - wholes.keys() - ranges.keys()
         return damaged
 
     def drop_unstated(self) -> None:
-        """Remove the files that no result states: what a killed `finish` left, which will write them again."""
+        """Remove files that no result states: a killed `finish` left them, and will write them again."""
         for name in self.unstated:
             (self.output / name).unlink()
 

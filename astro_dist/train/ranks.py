@@ -108,8 +108,8 @@ def _start_on_nodes(
     nodes = len(allocation.nodes)
     if ranks % nodes:
         raise errors.ConfigError(
-            f"{cell.run.settings.own}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of this "
-            f"job; make it a multiple of {nodes}, best one per GPU"
+            f"{cell.run.settings.own}.ranks: {ranks} ranks cannot be spread evenly over the {nodes} nodes of "
+            f"this job; make it a multiple of {nodes}, best one per GPU"
         )
     on_each = ranks // nodes
     call = [*allocation.srun(allocation.nodes, on_each), "--kill-on-bad-exit=1"]
