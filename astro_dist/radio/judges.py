@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.seeds import stream
 from astro_dist.models.encoder import Byol, build_byol
 from astro_dist.models.segmenter import build_segmenter
 from astro_dist.radio.cards import write_encoder_card, write_segmenter_card
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
-from astro_dist.radio.samples import Cutout, Image, TrainingData
+from astro_dist.radio.samples import Cutout, TrainingData
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
 

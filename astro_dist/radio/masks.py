@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.seeds import stream
 from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.masks import (
@@ -29,7 +30,7 @@ from astro_dist.models.masks import (
 from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.radio.cards import write_masks_card
 from astro_dist.radio.config import MasksTrainingConfig
-from astro_dist.radio.samples import GOLDEN_RATIO, Image, TrainingData
+from astro_dist.radio.samples import GOLDEN_RATIO, TrainingData
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.train.objectives import Figures, add_noise, mean_inside, to_tensors
 

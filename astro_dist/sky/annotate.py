@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError, RecomputeError
 from astro_dist.engine.files import publish_file, remove, sha256_file
 from astro_dist.engine.ledger import Result
@@ -20,7 +21,7 @@ from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
-from astro_dist.sky.catalogue import UCDS, UNITS, Columns
+from astro_dist.sky.catalogue import UCDS, UNITS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.finder import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
@@ -36,7 +37,7 @@ Piece = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Survey:
+class Annotator:
     """The maps of a run and how they are cut into tasks.
 
     Attributes
@@ -51,7 +52,7 @@ class Survey:
     cuts: list[list[Piece]]
 
     @classmethod
-    def open(cls, run: Run) -> "Survey":
+    def open(cls, run: Run) -> "Annotator":
         """Open the maps of a run."""
         maps = open_maps(run)
         return cls(run, maps, cut_maps(maps, run.config.annotate))
@@ -121,44 +122,44 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
 
 
 def _plan(run: Run, results: Results) -> list[Task]:
-    survey = Survey.open(run)
-    first = survey.tasks("mesh")
+    annotator = Annotator.open(run)
+    first = annotator.tasks("mesh")
     ready = all(task.name in results for task in first)
-    return [*first, *survey.tasks("pixels")] if ready else first
+    return [*first, *annotator.tasks("pixels")] if ready else first
 
 
 def _prepare(run: Run) -> None:
     (run.output / PARTS).mkdir(parents=True, exist_ok=True)
 
 
-def _run(survey: Survey, task: Task) -> Result:
+def _run(annotator: Annotator, task: Task) -> Result:
     pieces = [(index, y0, y1) for index, y0, y1 in task.args["pieces"]]
-    columns = _measure(survey, pieces) if task.args["kind"] == "mesh" else _detect(survey, pieces)
-    path = survey.part(task.name)
+    columns = _measure(annotator, pieces) if task.args["kind"] == "mesh" else _detect(annotator, pieces)
+    path = annotator.part(task.name)
     write_parquet(path, columns)
     snr = columns.get("snr", np.zeros(0))
     return {"sha256": sha256_file(path), "rows": len(columns["map"]), "max_snr": float(snr.max(initial=0))}
 
 
-def _measure(survey: Survey, pieces: Sequence[Piece]) -> Columns:
+def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     """Measure the mesh cells of some pieces; those of a map follow each other row by row."""
     tables = []
     for index, y0, y1 in pieces:
-        sky_map, cell_pix = survey.maps[index], mesh_cell(survey.maps[index], survey.config)
-        for block in read_blocks(sky_map, survey.config, y0, y1):
+        sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
+        for block in read_blocks(sky_map, annotator.config, y0, y1):
             for background, rms in measure_block(sky_map.read(block), cell_pix):
                 owner = np.full(len(rms), index, np.int32)
                 tables.append({"map": owner, "background": background, "rms": rms})
     return _stacked(tables)
 
 
-def _detect(survey: Survey, pieces: Sequence[Piece]) -> Columns:
+def _detect(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     """Find the pixels of some pieces beyond the merge threshold, in raster order."""
-    meshes, tables = survey.meshes(pieces), []
+    meshes, tables = annotator.meshes(pieces), []
     for index, y0, y1 in pieces:
-        sky_map = survey.maps[index]
-        for block in read_blocks(sky_map, survey.config, y0, y1):
-            found = find_pixels(sky_map.read(block), meshes[index], block, survey.config.merge_sigma)
+        sky_map = annotator.maps[index]
+        for block in read_blocks(sky_map, annotator.config, y0, y1):
+            found = find_pixels(sky_map.read(block), meshes[index], block, annotator.config.merge_sigma)
             tables.append({"map": np.full(len(found), index, np.int32), **vars(found)})
     return _stacked(tables)
 
@@ -170,16 +171,16 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 def _finish(run: Run, results: Results) -> Result:
     # A finish that was killed after its last write finds the products and no parts.
     if (run.output / PARTS).exists():
-        survey = Survey.open(run)
-        _check_parts(survey, results)
-        _write_products(survey, results)
+        annotator = Annotator.open(run)
+        _check_parts(annotator, results)
+        _write_products(annotator, results)
         remove(run.output / PARTS)
     return _facts(Annotations.load(run.output))
 
 
-def _check_parts(survey: Survey, results: Results) -> None:
-    names = [task.name for kind in ("mesh", "pixels") for task in survey.tasks(kind)]
-    paths = {name: survey.part(name) for name in names}
+def _check_parts(annotator: Annotator, results: Results) -> None:
+    names = [task.name for kind in ("mesh", "pixels") for task in annotator.tasks(kind)]
+    paths = {name: annotator.part(name) for name in names}
     damaged = [
         name
         for name, path in paths.items()
@@ -189,14 +190,14 @@ def _check_parts(survey: Survey, results: Results) -> None:
         raise RecomputeError(f"annotate: the tables of {', '.join(damaged)} are damaged", tuple(damaged))
 
 
-def _write_products(survey: Survey, results: Results) -> None:
+def _write_products(annotator: Annotator, results: Results) -> None:
     catalogues, nodes, about = [], [], []
-    meshes = survey.meshes(piece for cut in survey.cuts for piece in cut)
-    with publish_file(survey.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
-        for index, pixels in survey.pixels():
-            sky_map = survey.maps[index]
+    meshes = annotator.meshes(piece for cut in annotator.cuts for piece in cut)
+    with publish_file(annotator.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
+        for index, pixels in annotator.pixels():
+            sky_map = annotator.maps[index]
             mesh = meshes[index]
-            found = annotate_pixels(pixels, mesh, sky_map, survey.config)
+            found = annotate_pixels(pixels, mesh, sky_map, annotator.config)
             if len(found.islands):
                 kept = found.islands.pixels
                 writer.write(index, kept.y, kept.x, found.islands.owner + 1)
@@ -206,20 +207,20 @@ def _write_products(survey: Survey, results: Results) -> None:
             about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
         islands = _stacked(catalogues)
         if not len(islands["map"]):
-            raise ConfigError(_nothing_found(survey, results))
-    write_parquet(survey.run.output / ISLANDS, islands, about)
-    write_parquet(survey.run.output / MESH, _stacked(nodes))
-    names = np.array([sky_map.name for sky_map in survey.maps])
+            raise ConfigError(_nothing_found(annotator, results))
+    write_parquet(annotator.run.output / ISLANDS, islands, about)
+    write_parquet(annotator.run.output / MESH, _stacked(nodes))
+    names = np.array([sky_map.name for sky_map in annotator.maps])
     measured = islands | {"map": names[islands["map"]], "class": np.array(CLASS_NAMES)[islands["class"]]}
     write_table(
-        survey.run.output / "measured.fits",
+        annotator.run.output / "measured.fits",
         measured,
         name="MEASURED",
         units=UNITS,
         ucds=UCDS,
         cards={
-            "SEEDSNR": (survey.config.seed_sigma, "snr of a peak"),
-            "MERGESNR": (survey.config.merge_sigma, "snr of a pixel"),
+            "SEEDSNR": (annotator.config.seed_sigma, "snr of a peak"),
+            "MERGESNR": (annotator.config.merge_sigma, "snr of a pixel"),
         },
     )
 
@@ -229,13 +230,13 @@ def _nodes(index: int, mesh: Mesh) -> Columns:
     return {"map": owner, "background_jy_beam": mesh.background.ravel(), "rms_jy_beam": mesh.rms.ravel()}
 
 
-def _nothing_found(survey: Survey, results: Results) -> str:
-    tasks = [results[task.name] for task in survey.tasks("pixels")]
+def _nothing_found(annotator: Annotator, results: Results) -> str:
+    tasks = [results[task.name] for task in annotator.tasks("pixels")]
     count, highest = sum(t["rows"] for t in tasks), max(t["max_snr"] for t in tasks)
-    config = survey.config
+    config = annotator.config
     return (
-        f"no island in {len(survey.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times the "
-        f"noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
+        f"no island in {len(annotator.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times "
+        f"the noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
         f"{config.min_beam} beam areas; lower annotate.seed_sigma or annotate.min_beam"
     )
 
@@ -276,7 +277,7 @@ ANNOTATE = Stage(
     product="annotations",
     plan=_plan,
     prepare=_prepare,
-    open=Survey.open,
+    open=Annotator.open,
     run=_run,
     finish=_finish,
     sources=map_sources,

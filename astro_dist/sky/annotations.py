@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
-from astro_dist.sky.catalogue import Columns
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 

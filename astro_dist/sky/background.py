@@ -13,8 +13,9 @@ from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import distance_transform_edt, median_filter
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 
 MIN_FILLED = 1 / 3
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")

@@ -1,17 +1,16 @@
 """The measured catalogue: one row per island, from its own pixels above the local background."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.islands import Islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 
-Columns = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]
 
 UNITS = {

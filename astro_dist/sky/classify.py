@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.beams import Pixel as PixelSize
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.islands import Islands, Points, count_peaks, in_beams, trim_islands
-from astro_dist.sky.mesh import Image
 
 Flags = NDArray[np.bool_]
 RULES = {

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field, model_validator
 
+from astro_dist.engine.arrays import Columns, Image
 from astro_dist.engine.config import Section
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
-from astro_dist.sky.catalogue import Columns, measure
+from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim
 from astro_dist.sky.islands import Islands, Pixels, find_pixels, join_islands
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 READ_PIX = 4_000_000

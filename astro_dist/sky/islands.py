@@ -16,8 +16,9 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.arrays import Image
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 Flags = NDArray[np.bool_]

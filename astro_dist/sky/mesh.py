@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.sky.windows import Window
 
-Image = NDArray[np.float32]
 Weights = tuple[NDArray[np.intp], NDArray[np.intp], Image]
 
 

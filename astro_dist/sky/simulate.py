@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
@@ -23,8 +24,6 @@ from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.windows import Window, bands
-
-Image = NDArray[np.float32]
 
 BAND_ROWS = 512
 ARTEFACT_SNR = 50.0

@@ -6,22 +6,20 @@ peaks beyond it cannot be recovered.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 
 STRETCHES = ("asinh", "tanh")
-Image = NDArray[np.float32]
 # A network may answer anything: 6 stands for 160,000 sigma and keeps sinh far from overflow.
 ASINH_LIMIT = 6.0
 TANH_LIMIT = 0.9999
 TANH_LOW_SNR, TANH_HIGH_SNR = -3.3, 10.2
 
 
-def stretch(
-    image: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh"
-) -> NDArray[np.float32]:
+def stretch(image: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh") -> Image:
     """Bring brightness into the range of a network.
 
     With ``snr = (image - background) / rms``: asinh gives ``asinh(snr / 2) / 2`` (1 sigma is 0.24,
@@ -48,9 +46,7 @@ def stretch(
     return np.asarray(np.tanh((snr - TANH_LOW_SNR) / (TANH_HIGH_SNR - TANH_LOW_SNR)), np.float32)
 
 
-def unstretch(
-    u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh"
-) -> NDArray[np.float32]:
+def unstretch(u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh") -> Image:
     """Invert `stretch`; returns Jy/beam in float32.
 
     Values no brightness maps to are clipped first: asinh to +-6 (160,000 sigma), tanh to +-0.9999.

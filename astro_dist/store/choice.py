@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class ChosenWindows:
     """The windows of a run, sorted by map, row and column.
 
     Attributes
@@ -53,7 +53,7 @@ class Choice:
         return int(self.map_index[i]), Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix)
 
 
-def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -> Choice:
+def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -> ChosenWindows:
     """Choose all windows of a run.
 
     Raises
@@ -79,7 +79,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
             "there is no compact or extended island that fits a window; lower annotate's thresholds, "
             "give maps with sources, or set cutouts.mode to tiles"
         )
-    return Choice(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
+    return ChosenWindows(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
 
 
 def most_windows(run: Run) -> int:

@@ -21,7 +21,7 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import wcs_cards
 from astro_dist.sky.maps import SkyMap, map_sources, open_maps
 from astro_dist.sky.windows import Window
-from astro_dist.store.choice import Choice, Integers, choose_windows, most_windows
+from astro_dist.store.choice import ChosenWindows, Integers, choose_windows, most_windows
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
 from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
@@ -48,7 +48,7 @@ class _State:
     run: Run
     maps: list[SkyMap]
     annotations: Annotations
-    choice: Choice
+    choice: ChosenWindows
 
 
 def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> Iterator[NDArray[np.float32]]:

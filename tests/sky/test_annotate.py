@@ -11,7 +11,7 @@ from astro_dist.engine.errors import ConfigError, RecomputeError
 from astro_dist.engine.files import publish_folder, tree_digests
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.sky import finder
-from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Survey, find_islands
+from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Annotator, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
@@ -154,21 +154,21 @@ def test_damaged_parts_are_computed_again(make_map, tmp_path):
     run = for_stage(run_on(tmp_path, make_map(image).path, task_mpix=0.01), ANNOTATE, "f" * 64)
     run.output.parent.mkdir()
     ANNOTATE.prepare(run)
-    survey, results = Survey.open(run), do_tasks(ANNOTATE, run)
+    annotator, results = Annotator.open(run), do_tasks(ANNOTATE, run)
     (run.output / PARTS / "mesh-0001.parquet").write_bytes(b"?")
     (run.output / PARTS / "pixels-0000.parquet").unlink()
     with pytest.raises(RecomputeError) as caught:
         ANNOTATE.finish(run, results)
     assert caught.value.names == ("mesh-0001", "pixels-0000")
     for task in ANNOTATE.plan(run, results):
-        assert ANNOTATE.run(survey, task) == results[task.name]
+        assert ANNOTATE.run(annotator, task) == results[task.name]
     assert ANNOTATE.finish(run, results)["islands"] == 1
 
 
 def test_maps_share_tasks_and_large_ones_are_cut(make_map, tmp_path):
     paths = [make_map(noise((100, 100)), name=f"m{i}").path for i in range(9)]
     paths.append(make_map(noise((700, 100)), name="n").path)
-    cuts = Survey.open(run_on(tmp_path, *paths, task_mpix=0.03)).cuts
+    cuts = Annotator.open(run_on(tmp_path, *paths, task_mpix=0.03)).cuts
     assert cuts[0] == [(0, 0, 100), (1, 0, 100), (2, 0, 100)]
     assert len(cuts) == 6
     assert [piece for cut in cuts for piece in cut][9:] == [(9, 0, 320), (9, 320, 640), (9, 640, 700)]
