@@ -1,8 +1,8 @@
 """The stage `annotate`: islands, their classes and a measured catalogue of every map, by row bands.
 
 Two rounds of tasks read the maps: the first measures background and noise, the second keeps the pixels
-beyond the merge threshold. `finish` joins these map by map, so nothing depends on how maps were cut into
-tasks, and no process holds more than a band of a map and the bright pixels of one.
+beyond the merge threshold. `finish` joins the kept pixels map by map, so that the result does not depend
+on how maps were cut into tasks. A process holds at most a band of one map and the bright pixels of one map.
 """
 
 import math
@@ -38,13 +38,13 @@ Piece = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Annotator:
-    """The maps of a run and how they are cut into tasks.
+    """The maps of a run and the pieces of them that each task reads.
 
     Attributes
     ----------
     cuts
-        The pieces of each task, all in the order of maps and rows; pieces begin where a row of mesh
-        cells does.
+        The pieces of each task, in the order of maps and rows. A piece begins where a row of mesh cells
+        begins.
     """
 
     run: Run
@@ -68,7 +68,7 @@ class Annotator:
         return [Task(f"{kind}-{i:04d}", {"kind": kind, "pieces": cut}) for i, cut in enumerate(self.cuts)]
 
     def part(self, task: str) -> Path:
-        """Return where a task leaves its table."""
+        """Return the path of the table that a task writes."""
         return self.run.output / PARTS / f"{task}.parquet"
 
     def meshes(self, pieces: Iterable[Piece]) -> dict[int, Mesh]:
@@ -80,6 +80,7 @@ class Annotator:
         return {index: self._mesh(index, rows) for index in sorted(wanted)}
 
     def _mesh(self, index: int, rows: Columns) -> Mesh:
+        # Tasks wrote the cells of a map row by row, so that their values in order are the grid.
         sky_map, cell_pix = self.maps[index], mesh_cell(self.maps[index], self.config)
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
@@ -95,6 +96,7 @@ class Annotator:
             for index, _, y1 in task.args["pieces"]:
                 rows = slice(*np.searchsorted(table["map"], [index, index + 1]))
                 parts.append(Pixels(*(column[rows] for column in columns)))
+                # The last piece of a map ends it: its pixels go out before the next map's are read.
                 if y1 == self.maps[index].shape[0]:
                     yield index, Pixels.join(parts)
                     parts = []
@@ -114,6 +116,8 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
             if room <= 0:
                 cuts.append([])
                 room = budget
+            # Whole rows of cells, so that one task alone measures a cell; a task may exceed its room by less
+            # than one row of them.
             y1 = min(y0 + cell_pix * math.ceil(room / (cell_pix * nx)), ny)
             cuts[-1].append((index, y0, y1))
             room -= (y1 - y0) * nx
@@ -124,6 +128,7 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
 def _plan(run: Run, results: Results) -> list[Task]:
     annotator = Annotator.open(run)
     first = annotator.tasks("mesh")
+    # The second round reads the whole mesh of a map, so that its tasks wait for all of the first round.
     ready = all(task.name in results for task in first)
     return [*first, *annotator.tasks("pixels")] if ready else first
 
@@ -142,7 +147,7 @@ def _run(annotator: Annotator, task: Task) -> Result:
 
 
 def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
-    """Measure the mesh cells of some pieces; those of a map follow each other row by row."""
+    """Measure the mesh cells of some pieces; the cells of a map follow each other row by row."""
     tables = []
     for index, y0, y1 in pieces:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
@@ -169,7 +174,7 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 
 
 def _finish(run: Run, results: Results) -> Result:
-    # A finish that was killed after its last write finds the products and no parts.
+    # The parts are removed last: without them, an earlier finish has written every product already.
     if (run.output / PARTS).exists():
         annotator = Annotator.open(run)
         _check_parts(annotator, results)
@@ -206,6 +211,7 @@ def _write_products(annotator: Annotator, results: Results) -> None:
             nodes.append(_nodes(index, mesh))
             about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
         islands = _stacked(catalogues)
+        # Refused inside the block, so that no table of pixels is published for a run without islands.
         if not len(islands["map"]):
             raise ConfigError(_nothing_found(annotator, results))
     write_parquet(annotator.run.output / ISLANDS, islands, about)

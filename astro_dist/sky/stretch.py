@@ -1,6 +1,6 @@
-"""From brightness to the range of a network and back.
+"""The stretch of brightness to the range of a network, and its inverse.
 
-``asinh`` is linear in the noise and logarithmic above it, and inverts to 2e-6 from -5 to 10,000 sigma.
+``asinh`` is linear in the noise, logarithmic above it, and can be inverted to 2e-6 from -5 to 10,000 sigma.
 ``tanh`` is the stretch of RADiff (Sortino et al. 2024): it saturates above about 10 sigma, so that
 peaks beyond it cannot be recovered.
 """
@@ -13,7 +13,7 @@ from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 
 STRETCHES = ("asinh", "tanh")
-# A network may answer anything: 6 stands for 160,000 sigma and keeps sinh far from overflow.
+# The output of a network has no bound: 6 stands for 160,000 sigma and keeps sinh far from overflow.
 ASINH_LIMIT = 6.0
 TANH_LIMIT = 0.9999
 TANH_LOW_SNR, TANH_HIGH_SNR = -3.3, 10.2
@@ -49,7 +49,7 @@ def stretch(image: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str =
 def unstretch(u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh") -> Image:
     """Invert `stretch`; returns Jy/beam in float32.
 
-    Values no brightness maps to are clipped first: asinh to +-6 (160,000 sigma), tanh to +-0.9999.
+    Values that no brightness maps to are clipped first: asinh to +-6 (160,000 sigma), tanh to +-0.9999.
     Parameters and errors are those of `stretch`.
     """
     check_stretch(kind)
@@ -63,6 +63,6 @@ def unstretch(u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "
 
 
 def check_stretch(kind: str) -> None:
-    """Refuse a stretch that does not exist, naming the nearest that does."""
+    """Raise `ConfigError` for an unknown stretch, naming the nearest known one."""
     if kind not in STRETCHES:
         raise ConfigError(f"unknown stretch {kind!r}: {nearest(kind, STRETCHES)}")

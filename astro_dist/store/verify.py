@@ -1,4 +1,4 @@
-"""Checks a whole store byte for byte: every shard index, every image, every column."""
+"""The check of a whole store, byte for byte: every shard index, every image, every column."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_in
 
 
 def verify_store(path: Path) -> list[str]:
-    """Return what is wrong with a store, one line for each fault and shard; nothing when it is sound.
+    """Return the faults of a store, one line for each fault and shard; an empty list for a sound store.
 
-    All shard files are there and no others, their indices and images pass their checksums, decode to the
-    right size and fill the shard in order, the columns can be read and have one length, and schema
-    version and class names are those of this version.
+    In a sound store all shard files are there and no others; indices and images pass their checksums,
+    decode to the right size and fill the shard in order; the columns can be read and have one length; schema
+    version and class names are those of this package.
 
     Raises
     ------
