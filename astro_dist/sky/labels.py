@@ -140,6 +140,7 @@ class Labels:
 
         Objects are numbered from 1 in the window; the index counts all objects of the image from 0.
         """
+        # Bounds of the column's own type: for any other type numpy converts the whole column first.
         rows = slice(*np.searchsorted(self.y, np.array([window.y0, window.y1], np.int32)))
         inside = np.flatnonzero((self.x[rows] >= window.x0) & (self.x[rows] < window.x1)) + rows.start
         place = self.y[inside] - window.y0, self.x[inside] - window.x0

@@ -30,6 +30,7 @@ from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30
+# Largest turn of north from +y, as a tangent: positions of windows and angles of beams assume aligned axes.
 MAX_TURN = 0.05
 FRAMES = ("icrs", "fk5", "fk4", "galactic")
 UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
@@ -220,6 +221,7 @@ class SkyMap:
         image = read_pixels(self.path, self.layout, window)
         if self.to_jy_beam != 1:
             image *= np.float32(self.to_jy_beam)
+        # One mark for missing data: code that leaves out NaN would let infinities through.
         image[np.isinf(image)] = np.nan
         return image
 
@@ -279,6 +281,7 @@ def _age(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
+        # `SkyMap.open` reports the missing file, with its remedy.
         return 0, 0
     return status.st_mtime_ns, status.st_size
 
@@ -319,6 +322,7 @@ def unit_factor(unit: str) -> float:
         When the unit is empty or not Jy, mJy or uJy per beam.
     """
     known = "Jy/beam, mJy/beam or uJy/beam"
+    # Two code points stand for the micro sign.
     text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
     if not text:
         raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
@@ -372,6 +376,7 @@ def _header_beam(header: fits.Header) -> Beam:
 
 def _header_frequency_hz(header: fits.Header) -> float | None:
     values = [header.get(key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ")]
+    # A frequency axis comes before the cards, and axis 3 before axis 4.
     for number in (4, 3):
         if str(header.get(f"CTYPE{number}", "")).startswith("FREQ"):
             factor = HERTZ.get(str(header.get(f"CUNIT{number}", "")).strip().lower(), 1.0)

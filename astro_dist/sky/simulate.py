@@ -206,6 +206,7 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
     flux, y, x = population.flux_jy.copy(), population.y.copy(), population.x.copy()
     rows = sorted(measured)
     if rows:
+        # An extended source is drawn to a peak: its flux and centroid are known from its pixels only.
         flux[rows], y[rows], x[rows] = np.array([measured[i] for i in rows]).T
     ra, dec = config.wcs(number).all_pix2world(x, y, 0)
     columns = {

@@ -96,6 +96,7 @@ def most_windows(run: Run) -> int:
     else:
         shapes = [tuple(run.config.simulate.shape)] * run.config.simulate.maps
     tiles = config.mode == "tiles"
+    # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
     stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
     return sum(len(tile_map(shape, config.size_pix, stride)) for shape in shapes)
 

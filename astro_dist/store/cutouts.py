@@ -67,6 +67,7 @@ def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> 
     for y, x, end in zip(y0.tolist(), x0.tolist(), ends.tolist(), strict=True):
         if y + size_pix > bottom:
             kept = max(0, bottom - y)
+            # Rows shared with the last window move to the top of the buffer; numpy allows for the overlap.
             buffer[:kept] = buffer[y - top : y - top + kept]
             top, start, bottom = y, y + kept, min(end, y + height)
             buffer[kept : bottom - top] = sky_map.read(Window(start, bottom, 0, nx))
@@ -100,6 +101,7 @@ def _open(run: Run) -> _State:
     key = run.root, run.fingerprint
     if key not in _opened or not run.fingerprint:
         maps, annotations = open_maps(run), Annotations.load(run.product("annotations"))
+        # One version at a time, since the annotations of a large run take much memory.
         _opened.clear()
         _opened[key] = _State(run, maps, annotations, choose_windows(run, maps, annotations))
     return _opened[key]

@@ -189,6 +189,7 @@ def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, pe
         name=spec.name,
         shape=(n, size_pix, size_pix),
         dtype=np.dtype(spec.dtype),
+        # Random batches read single images; tasks write whole shards.
         chunks=(1, size_pix, size_pix),
         shards=(per_shard, size_pix, size_pix),
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
@@ -205,6 +206,7 @@ def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) ->
         name=spec.name,
         shape=values.shape,
         dtype=values.dtype,
+        # A column is always read whole.
         chunks=values.shape,
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value=spec.fill,
