@@ -27,7 +27,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The bright pixels of a map, or some of them, as columns in raster order.
+    """Pixels of one map beyond the merge threshold, of either sign, as columns in raster order.
 
     Attributes
     ----------
