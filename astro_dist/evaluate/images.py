@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.generate.conditions import sky_of
 from astro_dist.metrics.segmentation import add_noise
 from astro_dist.models.planes import source_taper
 from astro_dist.sky.stretch import stretch, unstretch
 from astro_dist.store.reader import StoreReader
 
-Image = NDArray[np.float32]
 Indices = Sequence[int] | NDArray[np.integer]
 
 

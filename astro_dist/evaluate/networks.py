@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Run
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
@@ -23,7 +24,6 @@ from astro_dist.models.segmenter import load_segmenter
 
 # Of a dense network on a CPU larger batches cost twice the time: their maps are too large to be reused.
 BATCH = {"cpu": 4, "cuda": 64}
-Image = NDArray[np.float32]
 
 
 class Networks:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.evaluate import images
 from astro_dist.evaluate.examples import choose_examples
 from astro_dist.evaluate.masks import Indices, Masks
@@ -75,7 +76,7 @@ class Judge:
         shown = np.where(np.isfinite(real), self._make(name, donors, real), 0).astype(np.float32)
         return self._measure(donors, shown, real)
 
-    def _make(self, name: str, donors: Indices, real: images.Image) -> images.Image:
+    def _make(self, name: str, donors: Indices, real: Image) -> Image:
         """Return the images of a row in units of the noise."""
         if name == "real":
             return real
@@ -91,7 +92,7 @@ class Judge:
             return drawn
         return images.set_in_sky(self.reader, drawn, donors, self.masks.skies(DRAWN[name]), self.seed)
 
-    def _measure(self, donors: Indices, snr: images.Image, real: images.Image) -> Arrays:
+    def _measure(self, donors: Indices, snr: Image, real: Image) -> Arrays:
         u, real_u = (images.to_network_range(self.reader, x) for x in (snr, real))
         mask, instances = (self.reader.read(array, donors) for array in ("mask", "instances"))
         low, high = float(real_u.min()), float(real_u.max())
@@ -112,7 +113,7 @@ class Judge:
             **_pick_examples(snr, mask),
         }
 
-    def _fingerprint(self, u: images.Image) -> Arrays:
+    def _fingerprint(self, u: Image) -> Arrays:
         """Return features, and pixels averaged to 16 x 16: noise must not hide that two skies are one."""
         block = u.shape[-1] // COARSE_PIX
         side = block * COARSE_PIX
@@ -127,7 +128,7 @@ class Judge:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _pick_examples(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
+def _pick_examples(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
     """Return some images of each class of sources to look at, for every row those of the same masks."""
     classes = (SourceClass.COMPACT, SourceClass.EXTENDED)
     chosen = {c: choose_examples(mask, c, EXAMPLES) for c in classes}
@@ -136,7 +137,7 @@ def _pick_examples(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
     return {"shown": snr[places], "shown_mask": mask[places], "shown_class": names.astype(np.uint8)}
 
 
-def _describe_sky(snr: images.Image, mask: NDArray[np.uint8], sky: NDArray[np.bool_]) -> Arrays:
+def _describe_sky(snr: Image, mask: NDArray[np.uint8], sky: NDArray[np.bool_]) -> Arrays:
     """Return noise, spectra, stripes and stray islands of what lies between the objects of each image."""
     edges = np.clip(snr, SKY_EDGES[0], SKY_EDGES[-1])
     return {
@@ -148,7 +149,7 @@ def _describe_sky(snr: images.Image, mask: NDArray[np.uint8], sky: NDArray[np.bo
     }
 
 
-def _describe_islands(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
+def _describe_islands(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
     """Return the overlap of islands and mask in each image, and flux and size of every island."""
     overlaps, image, flux, size = [], [], [], []
     for index, (one, classes) in enumerate(zip(snr, mask, strict=True)):

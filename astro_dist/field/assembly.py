@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
@@ -33,7 +34,7 @@ from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_l
 from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, summarise, zoom_windows
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
-from astro_dist.field.truth import Table, read_parquet, select_truth, write_parquet, write_truth
+from astro_dist.field.truth import read_columns_file, select_truth, write_columns_file, write_truth
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
@@ -92,7 +93,7 @@ class Assembly:
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
         """Return the pixels of a window of all three images by file name."""
         image = self.background().read(window)
-        placements = read_parquet(self.folder / PLACEMENTS, PAINT_COLUMNS)
+        placements = read_columns_file(self.folder / PLACEMENTS, PAINT_COLUMNS)
         return add_objects(image, window, placements, Library(self.folder))
 
 
@@ -169,7 +170,7 @@ def lay_out(state: Assembly) -> Result:
         state.folder, objects_files(stamps.path), spurious=config.spurious, stretched=stretched
     )
     table = draw_placements(state.field, state.background(), Library(state.folder), config, state.run.stream)
-    write_parquet(state.folder / PLACEMENTS, table)
+    write_columns_file(state.folder / PLACEMENTS, table)
     return {
         "shape": list(state.field.shape),
         "accepted": accepted,
@@ -191,7 +192,7 @@ def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write the truth and the pictures, and return the figures of the field."""
     state = Assembly(run)
-    placements = read_parquet(state.folder / PLACEMENTS)
+    placements = read_columns_file(state.folder / PLACEMENTS)
     truth = select_truth(placements)
     write_truth(state.folder, truth, provenance(run), history(run))
     statistics, blocks = summarise(state.field)
@@ -215,7 +216,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     }
 
 
-def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
+def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
     """Draw the surroundings of the brightest and the median extended source and the brightest compact one."""
     chosen = []
     for kind, quantile in (

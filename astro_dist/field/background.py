@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.files import publish_file
 from astro_dist.field.layout import CLOSED, TAKEN, Ground
 from astro_dist.sky.annotate import AnnotateConfig, find_islands
@@ -27,8 +28,6 @@ READ_ROWS = 512
 NOISE_KEY = ("assemble", "noise")
 MESH_FILE, PIXELS_FILE, ISLANDS_FILE = "background_mesh.npy", "background_islands.npy", "existing.fits"
 BACKGROUND_FILES = (MESH_FILE, PIXELS_FILE, ISLANDS_FILE)
-
-Image = NDArray[np.float32]
 
 
 class Background(Protocol):

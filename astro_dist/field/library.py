@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field.flux import stretch_shape
 from astro_dist.field.objects import SkyObject
-from astro_dist.field.truth import Table, moments_of, read_parquet, write_parquet
+from astro_dist.field.truth import moments_of, read_columns_file, write_columns_file
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader
@@ -53,13 +54,13 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pixels = np.asarray(np.load(folder / SHAPES_FILE, mmap_mode="r"))
-        places = read_parquet(folder / OBJECTS_FILE, ("offset", "height", "width"))
+        places = read_columns_file(folder / OBJECTS_FILE, ("offset", "height", "width"))
         self._offset, self._height, self._width = places.values()
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> Columns:
         """A row per object: the columns of `TYPES`, the moments of `MOMENT_TYPES`, and ``offset``."""
-        return read_parquet(self.folder / OBJECTS_FILE)
+        return read_columns_file(self.folder / OBJECTS_FILE)
 
     def __len__(self) -> int:
         return len(self._offset)
@@ -116,11 +117,11 @@ def build_library(
     sizes = _sizes(table)
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, pixels)
-    write_parquet(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes})
+    write_columns_file(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes})
     return len(sizes)
 
 
-def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
+def _gather(parts: Sequence[Path]) -> tuple[Columns, Pixels]:
     tables = [pq.ParquetFile(path).read() for path in parts]
     columns = [name for name in tables[0].column_names if name != PIXELS]
     table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
@@ -128,18 +129,18 @@ def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
     return table, np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
-def _keep(table: Table, pixels: Pixels, kept: NDArray[np.bool_]) -> tuple[Table, Pixels]:
+def _keep(table: Columns, pixels: Pixels, kept: NDArray[np.bool_]) -> tuple[Columns, Pixels]:
     if kept.all():
         return table, pixels
     inside = np.repeat(kept, _sizes(table))
     return {name: values[kept] for name, values in table.items()}, pixels[inside]
 
 
-def _sizes(table: Table) -> NDArray[np.int64]:
+def _sizes(table: Columns) -> NDArray[np.int64]:
     return table["height"].astype(np.int64) * table["width"]
 
 
-def _moments(shapes: Sequence[Pixels]) -> Table:
+def _moments(shapes: Sequence[Pixels]) -> Columns:
     rows = [moments_of(shape) for shape in shapes]
     return {name: np.array([row[name] for row in rows], kind) for name, kind in MOMENT_TYPES.items()}
 
@@ -148,7 +149,7 @@ def _flat(shapes: Sequence[Pixels]) -> Pixels:
     return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
 
 
-def _stretched_shapes(stamps: StoreReader, table: Table) -> Iterator[Pixels]:
+def _stretched_shapes(stamps: StoreReader, table: Columns) -> Iterator[Pixels]:
     """Yield each object's stretched pixels in its box, 0 outside its own mask."""
     rms = stamps.columns["rms_jy_beam"]
     boxes = np.stack([table[name] for name in ("stamp_y0", "stamp_x0", "height", "width")], axis=1)

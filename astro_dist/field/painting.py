@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.field.layers import INSTANCES, MAP, MASK
 from astro_dist.field.library import Library
-from astro_dist.field.truth import Table
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window
 
@@ -18,7 +18,7 @@ Edges = NDArray[np.int64]
 
 
 def add_objects(
-    image: NDArray[np.float32], window: Window, placements: Table, library: Library
+    image: NDArray[np.float32], window: Window, placements: Columns, library: Library
 ) -> dict[str, NDArray[Any]]:
     """Add what lies in a window of every placement, in order, and paint mask and instances.
 
@@ -50,7 +50,7 @@ def add_objects(
     return {MAP: image, MASK: mask, INSTANCES: instances}
 
 
-def clip_boxes(placements: Table, window: Window) -> tuple[NDArray[np.intp], Edges, Edges]:
+def clip_boxes(placements: Columns, window: Window) -> tuple[NDArray[np.intp], Edges, Edges]:
     """Return which boxes reach into a window, and what part of each.
 
     It is `Window.__and__` for all boxes at once: of the 30,000 of a field a band sees a thousand.

@@ -11,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field import layout
@@ -18,7 +19,7 @@ from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k, nearest_pixels
 from astro_dist.field.library import Library
-from astro_dist.field.truth import Table, size_columns, turn_moments
+from astro_dist.field.truth import size_columns, turn_moments
 from astro_dist.sky.beams import symmetries
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap
@@ -30,7 +31,7 @@ Integers = NDArray[np.int64]
 
 def draw_placements(
     field: SkyMap, background: Background, library: Library, config: AssembleConfig, stream: Stream
-) -> Table:
+) -> Columns:
     """Draw all placements of a field.
 
     Parameters
@@ -111,7 +112,7 @@ class _Draw:
         share = self.stream("assemble", "turns").random(int(slots.max()) + 1)[slots]
         return np.asarray(self.turns[(share * len(self.turns)).astype(np.int64)])
 
-    def moments(self, objects: Integers, slots: Integers) -> Table:
+    def moments(self, objects: Integers, slots: Integers) -> Columns:
         """Return the moments of the turned shapes, and their heights and widths."""
         return turn_moments({n: v[objects] for n, v in self.library.table.items()}, self.turn(slots))
 
@@ -181,7 +182,7 @@ def _refuse(drawn: _Draw, n: int) -> NoReturn:
     )
 
 
-def _measure(drawn: _Draw, n: int, places: layout.Places) -> Table:
+def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
     """Give every placement its brightness and measure what it adds to the field."""
     field, library = drawn.field, drawn.library
     objects, slots = drawn.slots(n)

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist import __version__
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import write_table
 
-Table = dict[str, NDArray[Any]]
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 
@@ -102,7 +102,7 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def turn_moments(rows: Table, turns: NDArray[np.integer[Any]]) -> Table:
+def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
     """Return rows of `moments_of` and box sizes as those of the turned images.
 
     Parameters
@@ -146,9 +146,9 @@ def ellipses(
     return widths[:, 1], widths[:, 0], np.where(widths[:, 1] > 0, angle, 0.0)
 
 
-def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Table:
+def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Columns:
     """Return the observed and the intrinsic size columns of objects with these second moments."""
-    table: Table = {}
+    table: Columns = {}
     without_beam = moments_pix - beam.covariance_pix(pixel)
     for prefix, moments in (("", moments_pix), ("intrinsic_", without_beam)):
         major, minor, angle = ellipses(moments, pixel)
@@ -158,7 +158,7 @@ def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> 
     return table
 
 
-def select_truth(placements: Table) -> Table:
+def select_truth(placements: Columns) -> Columns:
     """Return the truth: the placements but the spurious ones, by id, with the columns of `COLUMNS`."""
     real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
     real = real[np.argsort(placements["id"][real], kind="stable")]
@@ -167,9 +167,9 @@ def select_truth(placements: Table) -> Table:
     return {name: table[name] for name in COLUMNS}
 
 
-def write_truth(folder: Path, truth: Table, cards: Mapping[str, Any], history: Iterable[str]) -> None:
+def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history: Iterable[str]) -> None:
     """Write ``truth.parquet``, ``.fits``, ``.vot``, ``.reg`` and ``truth_sdc1.txt`` into a folder."""
-    write_parquet(folder / "truth.parquet", truth)
+    write_columns_file(folder / "truth.parquet", truth)
     write_table(
         folder / "truth.fits",
         truth,
@@ -185,7 +185,7 @@ def write_truth(folder: Path, truth: Table, cards: Mapping[str, Any], history: I
     publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth)).encode())
 
 
-def write_parquet(path: Path, table: Table) -> None:
+def write_columns_file(path: Path, table: Columns) -> None:
     """Publish a table with units and meanings of the columns in the fields' metadata."""
     fields = []
     for name, values in table.items():
@@ -197,13 +197,13 @@ def write_parquet(path: Path, table: Table) -> None:
         pq.write_table(pa.table(list(table.values()), schema=pa.schema(fields)), hidden)
 
 
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Table:
+def read_columns_file(path: Path, columns: Sequence[str] | None = None) -> Columns:
     """Return the columns of a table as arrays, by default all of them."""
     table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def votable_lines(truth: Table) -> Iterable[str]:
+def votable_lines(truth: Columns) -> Iterable[str]:
     """Yield the text of a VOTable 1.4 with UCDs."""
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -229,7 +229,7 @@ def votable_lines(truth: Table) -> Iterable[str]:
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"
 
 
-def region_lines(truth: Table) -> Iterable[str]:
+def region_lines(truth: Columns) -> Iterable[str]:
     """Yield a DS9 region file: an ellipse of the observed full widths per source, coloured by class."""
     yield "# Region file format: DS9 version 4.1\n"
     yield "global color=cyan width=1 select=1 edit=0 move=0 delete=1\nicrs\n"
@@ -243,7 +243,7 @@ def region_lines(truth: Table) -> Iterable[str]:
         )
 
 
-def sdc1_lines(truth: Table) -> Iterable[str]:
+def sdc1_lines(truth: Columns) -> Iterable[str]:
     """Yield the rows of an SDC1 catalogue: numbers only, in the order of `SDC1_COLUMNS`, no header.
 
     Degrees, Jy and arcsec; ``core`` is the brightest pixel and ``core_frac`` the share of the flux in

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.objects import AcceptConfig, reach_pix
 from astro_dist.generate.config import MasksConfig
@@ -26,7 +27,6 @@ READ_AT_ONCE = 256
 ALIKE = 8
 """How many objects on either side, ordered by size, lend their brightness to one that has none."""
 HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS)
-Image = NDArray[np.float32]
 Stream = Callable[..., np.random.Generator]
 _symmetries = lru_cache(symmetries)
 

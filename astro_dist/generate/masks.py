@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
-from astro_dist.generate.conditions import Choice, Donors, Image, Stream
+from astro_dist.generate.conditions import Choice, Donors, Stream
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler

@@ -15,17 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.objects import reach_pix
-from astro_dist.generate.conditions import (
-    HIGHEST_FIRST,
-    Choice,
-    Donors,
-    Image,
-    Stream,
-    deal,
-    sky_of,
-)
+from astro_dist.generate.conditions import HIGHEST_FIRST, Choice, Donors, Stream, deal, sky_of
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.planes import background_planes, paint_peaks
 from astro_dist.sky.beams import apply_symmetry

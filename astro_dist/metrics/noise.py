@@ -8,10 +8,10 @@ Shape letters: N images, S side in pixels.
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import AnyImage
 from astro_dist.metrics.segmentation import find_islands
 from astro_dist.metrics.similarity import RINGS, power_of, ring_of
 
-Image = NDArray[np.floating]
 Sky = NDArray[np.bool_]
 
 LEVELS = (3, 4, 5)
@@ -21,7 +21,7 @@ STRIPE_RINGS = slice(2, 12)
 """Rings of `similarity.power_spectra` from 0.04 to 0.25 cycles per pixel: finer there is but white noise."""
 
 
-def sum_noise(snr_NSS: Image, sky_NSS: Sky) -> NDArray[np.float64]:
+def sum_noise(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
     """Return the sums `SUMS` over the sky pixels of each image.
 
     Parameters
@@ -70,7 +70,7 @@ def describe_noise(sums: NDArray[np.floating]) -> dict[str, float]:
     return dict(zip(names, (variance**0.5, fourth / max(variance**2, 1e-300), *shares), strict=True))
 
 
-def measure_stripes(snr_NSS: Image, sky_NSS: Sky) -> NDArray[np.float64]:
+def measure_stripes(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
     """Return how much the power of each image prefers a direction.
 
     The power of the sky is averaged in 12 sectors of direction, each ring of frequency from 0.04 to 0.25
@@ -105,7 +105,7 @@ def measure_stripes(snr_NSS: Image, sky_NSS: Sky) -> NDArray[np.float64]:
     return np.array(highest)
 
 
-def count_stray(snr_NSS: Image, mask_NSS: NDArray[np.integer]) -> NDArray[np.int64]:
+def count_stray(snr_NSS: AnyImage, mask_NSS: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return how many islands (5 sigma seeds, 3 sigma edges) of each image touch no pixel of an object."""
     counts = []
     for image, mask in zip(snr_NSS, mask_NSS, strict=True):

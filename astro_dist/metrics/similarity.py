@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-Image = NDArray[np.floating]
+from astro_dist.engine.arrays import AnyImage
 
 SSIM_SIGMA_PIX, SSIM_RADIUS_PIX = 1.5, 5
 K1, K2 = 0.01, 0.03
 
 
-def ssim(a: Image, b: Image, data_range: float) -> float:
+def ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
     """Return the mean structural similarity of two images (Wang et al. 2004, eq. 13).
 
     Local means, variances and covariance are those of a Gaussian of 1.5 pixels cut off to 11 x 11, with
@@ -52,7 +52,7 @@ def ring_frequencies(bins: int = RINGS) -> NDArray[np.float64]:
     return (np.arange(bins) + 0.5) / (2 * bins)
 
 
-def power_spectra(images_NSS: Image, bins: int = RINGS) -> NDArray[np.float64]:
+def power_spectra(images_NSS: AnyImage, bins: int = RINGS) -> NDArray[np.float64]:
     """Return the mean power of each image in rings of radial frequency.
 
     Each image less its mean is multiplied by a Hann window along both axes, so that its borders leave no
@@ -88,7 +88,7 @@ def ring_of(side: int, bins: int = RINGS) -> NDArray[np.int64]:
     return np.where(inside, np.minimum(2 * bins * frequency, bins - 1).astype(int), -1)
 
 
-def power_of(image: Image) -> NDArray[np.float64]:
+def power_of(image: AnyImage) -> NDArray[np.float64]:
     """Return the two-dimensional power spectrum (S, S) of an image, see `power_spectra`."""
     side = image.shape[-1]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)

@@ -24,13 +24,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.engine.arrays import Image
 from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.presets import FACTS, LATENT_FACTOR, PRESETS
 
 REACH_PIX = 4.0
 TOLD = NUM_CLASSES - 1 + FACTS
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
-Image = NDArray[np.float32]
 
 
 def to_planes(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> Image:

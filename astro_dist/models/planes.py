@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Image = NDArray[np.float32]
+from astro_dist.engine.arrays import Image
 
 
 def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArray[np.float32]:

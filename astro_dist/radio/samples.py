@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
 from astro_dist.models.planes import background_planes, paint_peaks, source_taper
@@ -25,7 +26,6 @@ from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import group_by_survey
 from astro_dist.train.config import TrainingConfig
 
-Image = NDArray[np.float32]
 GOLDEN_RATIO = 0.6180339887498949
 KEPT_BYTES = 10**9
 """Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.field.truth import Table, read_parquet
+from astro_dist.engine.arrays import Columns
+from astro_dist.field.truth import read_columns_file
 from astro_dist.report.images import View
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
@@ -41,10 +42,10 @@ class FieldFiles:
         return SkyMap.open(path, config, verify=False) if path.exists() else None
 
     @cached_property
-    def truth(self) -> Table | None:
+    def truth(self) -> Columns | None:
         """The columns of the truth catalogue."""
         path = self.folder / "truth.parquet"
-        return read_parquet(path) if path.exists() else None
+        return read_columns_file(path) if path.exists() else None
 
     @property
     def whole(self) -> Window:
@@ -125,7 +126,7 @@ def read_curve(path: Path) -> Curve:
     return curve
 
 
-def count_classes(truth: Table) -> dict[str, int]:
+def count_classes(truth: Columns) -> dict[str, int]:
     """Return how many sources of each class the truth has."""
     return {
         name: int((truth["class"] == number).sum()) for number, name in enumerate(CLASS_NAMES) if number > 1

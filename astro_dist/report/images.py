@@ -18,12 +18,12 @@ from matplotlib.patches import Ellipse, Rectangle
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.report.style import CLASS_COLOURS, INK, NO_DATA, PAPER_COLOURS, SKY_COLOURS, in_style
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.windows import Window
 
-Image = NDArray[np.float32]
 MARK, OUTLINE = "#ffffff", "#7fe0ff"
 LOW_SNR = -3.0
 ZSCALE_CONTRAST, ZSCALE_SAMPLES, ZSCALE_ROUNDS, ZSCALE_CLIP = 0.25, 10_000, 5, 2.5

@@ -6,10 +6,10 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.work import Run
 from astro_dist.evaluate.examples import choose_examples, spread_evenly
 from astro_dist.field.objects import AcceptConfig, extract_objects
-from astro_dist.report.images import Image
 from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.noise import beam_noise

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist import __version__
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.report.page import Block, Table
 
@@ -31,7 +32,6 @@ FILES_SHOWN, FILES_LISTED = 20, 400
 HEX_SHOWN = 12
 VISIBLE_SNR = 5.0
 QUANTILES = (0.05, 0.5, 0.95)
-Columns = Mapping[str, NDArray[Any]]
 
 
 def show(value: Any) -> str:

@@ -1,1 +1,1 @@
-"""Maps, beams, windows, noise, islands: what radio astronomers know."""
+"""Maps, beams, windows, noise and islands: the radio astronomy that other rooms build on."""

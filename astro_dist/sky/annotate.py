@@ -1,8 +1,8 @@
 """The stage `annotate`: islands, their classes and a measured catalogue of every map, by row bands.
 
 Two rounds of tasks read the maps: the first measures background and noise, the second keeps the pixels
-beyond the merge threshold. `finish` joins these map by map, so nothing depends on how maps were cut into
-tasks, and no process holds more than a band of a map and the bright pixels of one.
+beyond the merge threshold. `finish` joins the kept pixels map by map, so that the result does not depend
+on how maps were cut into tasks. A process holds at most a band of one map and the bright pixels of one map.
 """
 
 import math
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.ledger import Result
@@ -20,7 +21,7 @@ from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
-from astro_dist.sky.catalogue import UCDS, UNITS, Columns
+from astro_dist.sky.catalogue import UCDS, UNITS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.finder import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
@@ -37,14 +38,14 @@ Piece = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Survey:
-    """The maps of a run and how they are cut into tasks.
+class Annotator:
+    """The maps of a run and the pieces of them that each task reads.
 
     Attributes
     ----------
     cuts
-        The pieces of each task, all in the order of maps and rows; pieces begin where a row of mesh
-        cells does.
+        The pieces of each task, in the order of maps and rows. A piece begins where a row of mesh cells
+        begins.
     """
 
     run: Run
@@ -52,7 +53,7 @@ class Survey:
     cuts: list[list[Piece]]
 
     @classmethod
-    def open(cls, run: Run) -> "Survey":
+    def open(cls, run: Run) -> "Annotator":
         """Open the maps of a run."""
         maps = open_maps(run)
         return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)))
@@ -67,7 +68,7 @@ class Survey:
         return [Task(f"{kind}-{i:04d}", {"kind": kind, "pieces": cut}) for i, cut in enumerate(self.cuts)]
 
     def part(self, task: str) -> Path:
-        """Return where a task leaves its table."""
+        """Return the path of the table that a task writes."""
         return self.run.output / PARTS / f"{task}.parquet"
 
     def meshes(self, pieces: Iterable[Piece]) -> dict[int, Mesh]:
@@ -79,6 +80,7 @@ class Survey:
         return {index: self._mesh(index, rows) for index in sorted(wanted)}
 
     def _mesh(self, index: int, rows: Columns) -> Mesh:
+        # Tasks wrote the cells of a map row by row, so that their values in order are the grid.
         sky_map, cell_pix = self.maps[index], mesh_cell(self.maps[index], self.config)
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
@@ -94,6 +96,7 @@ class Survey:
             for index, _, y1 in task.args["pieces"]:
                 rows = slice(*np.searchsorted(table["map"], [index, index + 1]))
                 parts.append(Pixels(*(column[rows] for column in columns)))
+                # The last piece of a map ends it: its pixels go out before the next map's are read.
                 if y1 == self.maps[index].shape[0]:
                     yield index, Pixels.join(parts)
                     parts = []
@@ -113,6 +116,8 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
             if room <= 0:
                 cuts.append([])
                 room = budget
+            # Whole rows of cells, so that one task alone measures a cell; a task may exceed its room by less
+            # than one row of them.
             y1 = min(y0 + cell_pix * math.ceil(room / (cell_pix * nx)), ny)
             cuts[-1].append((index, y0, y1))
             room -= (y1 - y0) * nx
@@ -121,23 +126,24 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
 
 
 def _plan(run: Run, results: Results) -> list[Task]:
-    survey = Survey.open(run)
-    first = survey.tasks("mesh")
+    annotator = Annotator.open(run)
+    first = annotator.tasks("mesh")
+    # The second round reads the whole mesh of a map, so that its tasks wait for all of the first round.
     ready = all(task.name in results for task in first)
-    return [*first, *survey.tasks("pixels")] if ready else first
+    return [*first, *annotator.tasks("pixels")] if ready else first
 
 
 def _prepare(run: Run) -> None:
     (run.output / PARTS).mkdir(parents=True, exist_ok=True)
 
 
-def _run(survey: Survey, task: Task) -> Result:
+def _run(annotator: Annotator, task: Task) -> Result:
     pieces = [(index, y0, y1) for index, y0, y1 in task.args["pieces"]]
-    columns = _measure(survey, pieces) if task.args["kind"] == "mesh" else _detect(survey, pieces)
-    path = survey.part(task.name)
+    columns = _measure(annotator, pieces) if task.args["kind"] == "mesh" else _detect(annotator, pieces)
+    path = annotator.part(task.name)
     write_parquet(path, columns)
     snr = columns.get("snr", np.zeros(0))
-    name = path.relative_to(survey.run.output).as_posix()
+    name = path.relative_to(annotator.run.output).as_posix()
     return {
         "sha256": {name: sha256_file(path)},
         "rows": len(columns["map"]),
@@ -145,25 +151,25 @@ def _run(survey: Survey, task: Task) -> Result:
     }
 
 
-def _measure(survey: Survey, pieces: Sequence[Piece]) -> Columns:
-    """Measure the mesh cells of some pieces; those of a map follow each other row by row."""
+def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
+    """Measure the mesh cells of some pieces; the cells of a map follow each other row by row."""
     tables = []
     for index, y0, y1 in pieces:
-        sky_map, cell_pix = survey.maps[index], mesh_cell(survey.maps[index], survey.config)
-        for block in read_blocks(sky_map, survey.config, y0, y1):
+        sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
+        for block in read_blocks(sky_map, annotator.config, y0, y1):
             for background, rms in measure_block(sky_map.read(block), cell_pix):
                 owner = np.full(len(rms), index, np.int32)
                 tables.append({"map": owner, "background": background, "rms": rms})
     return _stacked(tables)
 
 
-def _detect(survey: Survey, pieces: Sequence[Piece]) -> Columns:
+def _detect(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     """Find the pixels of some pieces beyond the merge threshold, in raster order."""
-    meshes, tables = survey.meshes(pieces), []
+    meshes, tables = annotator.meshes(pieces), []
     for index, y0, y1 in pieces:
-        sky_map = survey.maps[index]
-        for block in read_blocks(sky_map, survey.config, y0, y1):
-            found = find_pixels(sky_map.read(block), meshes[index], block, survey.config.merge_sigma)
+        sky_map = annotator.maps[index]
+        for block in read_blocks(sky_map, annotator.config, y0, y1):
+            found = find_pixels(sky_map.read(block), meshes[index], block, annotator.config.merge_sigma)
             tables.append({"map": np.full(len(found), index, np.int32), **vars(found)})
     return _stacked(tables)
 
@@ -173,18 +179,18 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 
 
 def _finish(run: Run, results: Results) -> Result:
-    _write_products(Survey.open(run), results)
+    _write_products(Annotator.open(run), results)
     return _facts(Annotations.load(run.output))
 
 
-def _write_products(survey: Survey, results: Results) -> None:
+def _write_products(annotator: Annotator, results: Results) -> None:
     catalogues, nodes, about = [], [], []
-    meshes = survey.meshes(piece for cut in survey.cuts for piece in cut)
-    with publish_file(survey.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
-        for index, pixels in survey.pixels():
-            sky_map = survey.maps[index]
+    meshes = annotator.meshes(piece for cut in annotator.cuts for piece in cut)
+    with publish_file(annotator.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
+        for index, pixels in annotator.pixels():
+            sky_map = annotator.maps[index]
             mesh = meshes[index]
-            found = annotate_pixels(pixels, mesh, sky_map, survey.config)
+            found = annotate_pixels(pixels, mesh, sky_map, annotator.config)
             if len(found.islands):
                 kept = found.islands.pixels
                 writer.write(index, kept.y, kept.x, found.islands.owner + 1)
@@ -193,21 +199,22 @@ def _write_products(survey: Survey, results: Results) -> None:
             nodes.append(_nodes(index, mesh))
             about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
         islands = _stacked(catalogues)
+        # Refused inside the block, so that no table of pixels is published for a run without islands.
         if not len(islands["map"]):
-            raise ConfigError(_nothing_found(survey, results))
-    write_parquet(survey.run.output / ISLANDS, islands, about)
-    write_parquet(survey.run.output / MESH, _stacked(nodes))
-    names = np.array([sky_map.name for sky_map in survey.maps])
+            raise ConfigError(_nothing_found(annotator, results))
+    write_parquet(annotator.run.output / ISLANDS, islands, about)
+    write_parquet(annotator.run.output / MESH, _stacked(nodes))
+    names = np.array([sky_map.name for sky_map in annotator.maps])
     measured = islands | {"map": names[islands["map"]], "class": np.array(CLASS_NAMES)[islands["class"]]}
     write_table(
-        survey.run.output / "measured.fits",
+        annotator.run.output / "measured.fits",
         measured,
         name="MEASURED",
         units=UNITS,
         ucds=UCDS,
         cards={
-            "SEEDSNR": (survey.config.seed_sigma, "snr of a peak"),
-            "MERGESNR": (survey.config.merge_sigma, "snr of a pixel"),
+            "SEEDSNR": (annotator.config.seed_sigma, "snr of a peak"),
+            "MERGESNR": (annotator.config.merge_sigma, "snr of a pixel"),
         },
     )
 
@@ -217,13 +224,13 @@ def _nodes(index: int, mesh: Mesh) -> Columns:
     return {"map": owner, "background_jy_beam": mesh.background.ravel(), "rms_jy_beam": mesh.rms.ravel()}
 
 
-def _nothing_found(survey: Survey, results: Results) -> str:
-    tasks = [results[task.name] for task in survey.tasks("pixels")]
+def _nothing_found(annotator: Annotator, results: Results) -> str:
+    tasks = [results[task.name] for task in annotator.tasks("pixels")]
     count, highest = sum(t["rows"] for t in tasks), max(t["max_snr"] for t in tasks)
-    config = survey.config
+    config = annotator.config
     return (
-        f"no island in {len(survey.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times the "
-        f"noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
+        f"no island in {len(annotator.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times "
+        f"the noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
         f"{config.min_beam} beam areas; lower annotate.seed_sigma or annotate.min_beam"
     )
 
@@ -264,7 +271,7 @@ ANNOTATE = Stage(
     product="annotations",
     plan=_plan,
     prepare=_prepare,
-    open=Survey.open,
+    open=Annotator.open,
     run=_run,
     finish=_finish,
     scratch=(PARTS,),

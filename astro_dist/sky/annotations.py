@@ -1,7 +1,7 @@
 """The product of `annotate` on disk: parquet tables equal byte for byte when made again.
 
 ``islands.parquet`` and ``mesh.parquet`` are small; ``pixels.parquet`` has one row group per map that has
-islands, so that a reader holds the pixels of one map at a time.
+islands, so that `Annotations` holds the pixels of one map at a time.
 """
 
 import json
@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
-from astro_dist.sky.catalogue import Columns
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
@@ -26,7 +26,7 @@ Painting = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
 def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], about: Any = None) -> None:
-    """Publish columns of one length as a parquet file; ``about`` (JSON-able) is kept beside them."""
+    """Publish columns of one length as a parquet file, with ``about`` (JSON-able) in its metadata."""
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     if about is not None:
         table = table.replace_schema_metadata({"about": json.dumps(about, sort_keys=True)})
@@ -35,7 +35,7 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], about: Any = 
 
 
 def read_parquet(path: Path) -> tuple[Columns, Any]:
-    """Return the columns of a parquet file and what was kept beside them.
+    """Return the columns of a parquet file and the ``about`` it was written with, or None.
 
     Raises
     ------
@@ -43,6 +43,7 @@ def read_parquet(path: Path) -> tuple[Columns, Any]:
         When the file is missing or damaged.
     """
     try:
+        # No partitioning: pyarrow would turn a folder named `key=value` on the path into a column.
         table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(
@@ -69,6 +70,7 @@ class PixelWriter:
 
     def write(self, map_index: int, y: NDArray[np.int32], x: NDArray[np.int32], island: NDArray[Any]) -> None:
         """Append the pixels of the islands of one map, in any order."""
+        # Raster order, since `Annotations.paint` finds the rows of a window by bisection.
         order = np.lexsort((x, y))
         columns = [np.full(len(y), map_index), y[order], x[order], island[order]]
         arrays = [pa.array(column.astype(np.int32)) for column in columns]
@@ -98,12 +100,12 @@ class Annotations:
 
     @classmethod
     def load(cls, folder: Path) -> "Annotations":
-        """Open the product of `annotate`; pixels are read when they are painted.
+        """Open the product of `annotate`; the pixels of a map are read when `paint` first needs them.
 
         Raises
         ------
         IntegrityError
-            When one of its files is missing or damaged.
+            When a file of the product is missing or damaged.
         """
         islands, about = read_parquet(folder / ISLANDS)
         mesh, _ = read_parquet(folder / MESH)
@@ -127,17 +129,19 @@ class Annotations:
         """
         mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
         pixels = self._pixels(map_index)
-        # Bounds of the column's own type: others would have the whole column converted.
+        # Bounds of the column's own type: for any other type numpy converts the whole column first.
         rows = slice(*np.searchsorted(pixels["y"], np.array([window.y0, window.y1], np.int32)))
         x = pixels["x"][rows]
         inside = (x >= window.x0) & (x < window.x1)
         place = pixels["y"][rows][inside] - window.y0, x[inside] - window.x0
         island = pixels["island"][rows][inside]
+        # Island numbers count from 1 in each map, rows of the catalogue run on over all maps.
         first = np.searchsorted(self.islands["map"], map_index)
         mask[place], instances[place] = self.islands["class"][first + island - 1], island
         return mask, instances
 
     def _pixels(self, map_index: int) -> Columns:
+        # Windows are painted map by map, so that the latest map's pixels are all that is worth keeping.
         if self._recent is None or self._recent[0] != map_index:
             self._recent = map_index, self._read_pixels(map_index)
         return self._recent[1]

@@ -1,7 +1,7 @@
 """Spurious structure round bright sources: spokes, rings and fine rays, a small part of the peak.
 
-What a snapshot with three arms leaves (lines in six directions), what errors of phase leave (rays that
-differ in every direction), and the rings of a sharp edge in the uv plane; all positive and negative.
+Spokes are the lines in six directions of a snapshot with three arms. Rays differ in every direction, as
+errors of phase make them. Rings come from a sharp edge in the uv plane. All are positive and negative.
 """
 
 import math
@@ -10,19 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Floats
 from astro_dist.sky.windows import Window, bands
 
-Floats = NDArray[np.float64]
-
 FAINTEST_SNR, LOWEST_SNR = 1.0, 0.15
-"""Artefacts that begin below the first are left out; the others are drawn down to the second."""
+"""An artefact whose level at the source is below the first is left out; others reach down to the second."""
 LARGEST_BEAMS = 100.0
+"""No artefact reaches farther from its source."""
 DECAY = 0.8
+"""An artefact falls with the distance r in beams as (1 + r/2) to minus this power."""
 SLAB_ROWS = 64
-"""Height of the pieces computed at once: the same ones always, as last bits of a sine may depend on them."""
+"""Rows computed at once. Slabs belong to the artefact, not to the window that is asked for, because the last
+bits of a sine may depend on the length of the array."""
 RAY_ORDERS = (20, 45, 100)
 RAY_BINS = 8192
-"""Directions in which rays are tabulated: a beam at the largest distance is a dozen of them."""
+"""Number of directions in which rays are tabulated: at the largest distance a beam spans a dozen of them."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Artefact:
     fwhm_pix
         The beam.
     amplitude_jy_beam
-        Of the pattern as a whole; it falls with the distance r in beams as (1 + r/2)^-0.8.
+        Level of the pattern, which falls with the distance r in beams as (1 + r/2)^-0.8.
     radius_beams
-        Where it ends.
+        Distance from the source at which the pattern ends.
     spokes
         Rows (direction, weight, width, wavelength, phase), one per line through the source.
     rings
@@ -58,7 +60,7 @@ class Artefact:
 
     @property
     def window(self) -> Window:
-        """The pixels it may touch, also beyond the map's edge."""
+        """The pixels that the pattern may touch, also beyond the map's edge."""
         reach = math.ceil(self.radius_beams * self.fwhm_pix)
         y, x = round(self.y), round(self.x)
         return Window(y - reach, y + reach + 1, x - reach, x + reach + 1)
@@ -85,12 +87,13 @@ class Artefact:
             pattern += line * np.cos(2 * np.pi * t / wavelength + phase)
         weight, wavelength, phase = self.rings
         pattern += weight * np.cos(2 * np.pi * r / wavelength + phase) * np.exp(-r / (3 * wavelength))
-        # Negative bins count from the end, which is where negative angles belong.
+        # Negative bins count from the end of the table, where a table from 0 to 2 pi has negative angles.
         theta = (np.arctan2(y, x) * ((RAY_BINS - 1) / (2 * np.pi))).astype(np.intp)
         for order, ray in zip(RAY_ORDERS, rays, strict=True):
-            # Finer rays than the beam cannot be seen: each begins where it is about a beam wide.
+            # Rays finer than the beam are invisible: each order begins where its rays are about a beam wide.
             begin = 1 - np.exp(-((2 * np.pi * r / (1.5 * order)) ** 2))
             pattern += begin * ray[theta]
+        # Zero at the radius, and zero at the source, whose peak stays as it was drawn.
         fade = np.clip(1 - (r / self.radius_beams) ** 2, 0, None) * (1 - np.exp(-((r / 1.5) ** 2)))
         return np.asarray(self.amplitude_jy_beam * fade * (1 + r / 2) ** -DECAY * pattern)
 
@@ -105,18 +108,19 @@ def draw_artefact(
     fwhm_pix: float,
     first_direction: float,
 ) -> Artefact | None:
-    """Draw what a source leaves, or None when it is too faint to leave anything.
+    """Draw the artefact of one source; return None when the source is too faint to have one.
 
     Parameters
     ----------
     snr
-        The source's peak over the noise; the pattern is a few per mille of it, less for brighter ones,
-        as they are calibrated on.
+        The source's peak over the noise. The pattern is a few per mille of the peak, and less for brighter
+        sources, because calibration is done on them.
     size_beams
         The source's length: extended sources leave broader spokes.
     first_direction
-        Of the spokes of this map, rad from +x towards +y; the others follow at 60 degrees.
+        Direction of the first spoke in this map, rad from +x towards +y; the other two follow at 60 degrees.
     """
+    # 0.4 % of the peak at snr 1000, less in brighter sources as 1 / sqrt(snr), at most 2 %, with scatter.
     level = float(snr) * min(0.004 * (snr / 1000) ** -0.5, 0.02) * rng.lognormal(0, 0.5)
     if level < FAINTEST_SNR:
         return None
@@ -139,5 +143,7 @@ def draw_artefact(
 def _draw_ray(rng: np.random.Generator, order: int) -> NDArray[np.complex128]:
     """Return `irfft` coefficients of a random function of direction, unit variance, details of 1/order."""
     m = np.arange(2 * order)
+    # Power at angular frequencies about `order`, none at 0: a ray adds no flux when averaged over directions.
     spectrum = m * np.exp(-((m / order) ** 2)) * (rng.normal(size=len(m)) + 1j * rng.normal(size=len(m)))
+    # `irfft` divides by RAY_BINS and each coefficient stands for two of a real function (Parseval).
     return np.asarray(spectrum * RAY_BINS / np.sqrt(2 * np.sum(np.abs(spectrum) ** 2)))

@@ -1,7 +1,7 @@
-"""The local background and noise of a map: robust figures on a fixed grid of cells, linear in between.
+"""The local background and noise of a map: robust estimates on a fixed grid of cells, linear in between.
 
-A cell is measured from its own pixels only and a pixel's background from the nodes round it only, so
-that neither depends on the rows a worker happened to read. The grid begins at pixel (0, 0) of the map.
+A cell is measured from its own pixels only, and a pixel's background follows from the nodes round the pixel
+only. Neither depends on the rows that a worker reads. The grid begins at pixel (0, 0) of the map.
 """
 
 import math
@@ -13,8 +13,9 @@ from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import distance_transform_edt, median_filter
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 
 MIN_FILLED = 1 / 3
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")
@@ -36,15 +37,17 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
     Returns
     -------
     background, rms
-        One value per cell, Jy/beam: the mode (2.5 median - 1.5 mean) and the scaled median absolute
-        deviation of the pixels that survive 3-sigma clipping. NaN where less than a third of the
-        cell has data or all of them are equal (padding).
+        One value per cell, Jy/beam: the mode (2.5 median - 1.5 mean, as in SExtractor, Bertin & Arnouts
+        1996) and the scaled median absolute deviation of the pixels that survive 3-sigma clipping. NaN
+        where less than a third of the cell has data or all pixels are equal (padding).
     """
-    # Imported by who measures: every worker of every stage imports this module.
+    # Imported here and not above: photutils is slow to import, and every worker of every stage imports this
+    # module.
     from photutils.background import MADStdBackgroundRMS, SExtractorBackground
 
     height, width = rows.shape
     n_cells = math.ceil(width / cell_pix)
+    # The last row and column of cells reach over the edge of the map; NaN there counts as no data.
     padded = np.full((cell_pix, n_cells * cell_pix), np.nan, np.float32)
     padded[:height, :width] = rows
     cells = padded.reshape(cell_pix, n_cells, cell_pix).swapaxes(0, 1).reshape(n_cells, -1)
@@ -52,11 +55,12 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
     usable = np.isfinite(cells).mean(axis=1) >= MIN_FILLED
     if usable.any():
         with warnings.catch_warnings():
-            # Astropy warns of the NaN that mean "no data" here.
+            # NaN means "no data" here; astropy would warn of it in every cell.
             warnings.simplefilter("ignore", AstropyUserWarning)
             clipped = CLIP(cells[usable], axis=1, masked=False)
         background[usable] = SExtractorBackground(sigma_clip=None)(clipped, axis=1)
         rms[usable] = MADStdBackgroundRMS(sigma_clip=None)(clipped, axis=1)
+    # Not `rms <= 0`, which is false for NaN.
     empty = ~(rms > 0)
     background[empty], rms[empty] = np.nan, np.nan
     return background, rms
@@ -72,7 +76,7 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
     background, rms
         ``(rows, columns)`` from `measure_cells`, NaN = not measured.
     name
-        Of the map, for the error.
+        Name of the map, for the error message.
 
     Raises
     ------

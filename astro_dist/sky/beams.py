@@ -47,6 +47,7 @@ class Beam:
 
     def area_pix(self, pixel: Pixel) -> float:
         """Return the beam's solid angle in pixels: a source's sum in Jy/beam over this is its flux in Jy."""
+        # The integral of a Gaussian of unit peak: pi / (4 ln 2) times the product of its full widths.
         solid_angle = math.pi / (4 * math.log(2)) * self.major_arcsec * self.minor_arcsec
         return solid_angle / (pixel.dy_arcsec * pixel.dx_arcsec)
 
@@ -61,7 +62,7 @@ class Beam:
         axes = np.array([[math.cos(pa), -math.sin(pa)], [-math.sin(pa), -math.cos(pa)]])
         axes *= np.array([self.major_arcsec, self.minor_arcsec]) / math.sqrt(8 * math.log(2))
         axes /= np.array([[pixel.dy_arcsec], [pixel.dx_arcsec]])
-        return axes @ axes.T
+        return np.asarray(axes @ axes.T)
 
     def profile(self, y: ArrayLike, x: ArrayLike, pixel: Pixel) -> NDArray[np.float64]:
         """Return the unit-peak Gaussian at pixel offsets from its centre, broadcast over ``y`` and ``x``.
@@ -83,6 +84,7 @@ def symmetries(beam: Beam, pixel: Pixel) -> tuple[int, ...]:
     """
     pixel_moments = np.diag([pixel.dy_arcsec**2, pixel.dx_arcsec**2])
     shapes = (beam.covariance_pix(pixel), pixel_moments)
+    # Only these eight move whole pixels onto whole pixels; any other angle would resample them.
     return tuple(k for k in range(8) if all(_keeps(shape, k) for shape in shapes))
 
 
@@ -100,5 +102,6 @@ def _keeps(moments: NDArray[np.float64], k: int) -> bool:
     quarter, mirror = np.array([[0, -1], [1, 0]]), np.diag([1, -1])
     matrix = np.linalg.matrix_power(quarter, k % 4)
     matrix = mirror @ matrix if k >= 4 else matrix
+    # Second moments turn as R M R^T.
     change = matrix @ moments @ matrix.T - moments
     return bool(np.linalg.norm(change) <= SYMMETRY_TOLERANCE * np.linalg.norm(moments))

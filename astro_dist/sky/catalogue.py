@@ -1,17 +1,16 @@
 """The measured catalogue: one row per island, from its own pixels above the local background."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.islands import Islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 
-Columns = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]
 
 UNITS = {
@@ -44,23 +43,23 @@ def measure(
     classes
         `SourceClass` of each island.
     merge
-        The snr above which pixels were taken.
+        The snr above which pixels belong to islands.
 
     Returns
     -------
     dict
-        One value per island: ``island`` (from 1); ``y0 y1 x0 x1``, the window it just fits into;
+        One value per island: ``island`` (from 1); ``y0 y1 x0 x1``, the smallest window that holds it;
         ``n_pix``; ``peak_y peak_x peak_jy_beam snr``, of the pixel of the highest snr;
         ``background_jy_beam rms_jy_beam`` there; ``flux_jy``, the sum over the beam area;
         ``y x ra_deg dec_deg``, the centroid of brightness; ``major_arcsec minor_arcsec pa_deg``, full
         widths of the Gaussian of the same second moments, angle east of north, not deconvolved.
-        Brightness is that above the background.
+        Brightness is counted from the background.
 
     Notes
     -----
-    Of a Gaussian of peak P the pixels above t hold the part 1 - t/P of the flux and the part
-    1 + (t/P) ln(t/P) / (1 - t/P) of the second moments. Compact sources are corrected for both, others
-    are left as summed.
+    The pixels above t of a Gaussian of peak P hold the part 1 - t/P of its flux and the part
+    1 + (t/P) ln(t/P) / (1 - t/P) of its second moments. Compact sources are corrected for both. Other
+    islands are no Gaussians and stay as summed.
     """
     pixels, pixel = islands.pixels, sky_map.pixel
     top = pixels[islands.brightest]
@@ -69,11 +68,14 @@ def measure(
     total = _sum(islands, value)
     y, x = (_sum(islands, value * axis) / total for axis in (pixels.y, pixels.x))
     ra, dec = sky_map.sky_of(y, x)
+    # t/P of the notes; 0 leaves flux and moments as they are summed.
     cut = np.where(classes == SourceClass.COMPACT, merge / top.snr.astype(np.float64), 0.0)
     north = (pixels.y - y[islands.owner]) * pixel.dy_arcsec
     east = (x[islands.owner] - pixels.x) * pixel.dx_arcsec
     nn, ee, ne = (_sum(islands, value * m) / total for m in (north**2, east**2, north * east))
+    # The part of the second moments in the pixels, see the notes; 1e-9 keeps the unused branch finite.
     kept = 1 + np.where(cut > 0, cut * np.log(np.maximum(cut, 1e-9)) / (1 - cut), 0.0)
+    # The second moment of a single pixel, side^2 / 12: an island of one row is not of zero width.
     floor = min(pixel.dy_arcsec, pixel.dx_arcsec) ** 2 / 12
     major, minor, pa = _ellipse(nn / kept, ee / kept, ne / kept, floor)
     columns = {
@@ -111,6 +113,7 @@ def _boxes(islands: Islands) -> Columns:
 
 def _ellipse(nn: Values, ee: Values, ne: Values, floor: float) -> tuple[Values, Values, Values]:
     """Return the full widths and the angle (0 to 180 deg, north to east) of second moments."""
+    # Eigenvalues and direction of the symmetric matrix [[nn, ne], [ne, ee]].
     mean, half = (nn + ee) / 2, np.hypot((nn - ee) / 2, ne)
     width = math.sqrt(8 * math.log(2))
     pa = np.degrees(np.arctan2(2 * ne, nn - ee)) / 2 % 180

@@ -13,7 +13,7 @@ SUM_WORDS = 1 << 20
 
 @dataclass(frozen=True)
 class Extent:
-    """The bytes of one HDU of a FITS file and the sums its header claims, where it claims any."""
+    """The bytes of one HDU of a FITS file and the sums in its header, where there are any."""
 
     header_start: int
     data_start: int
@@ -23,7 +23,7 @@ class Extent:
 
     @classmethod
     def of(cls, hdu: Any) -> "Extent":
-        """Return the extent of an HDU that astropy opened without hiding tile compression."""
+        """Return the extent of an HDU, which astropy must have opened with tile compression left visible."""
         place, datasum = hdu.fileinfo(), str(hdu.header.get("DATASUM", "")).strip()
         return cls(
             header_start=place["hdrLoc"],
@@ -39,7 +39,10 @@ class Extent:
         return self.data_start + self.data_bytes
 
     def wrong_card(self, handle: BufferedIOBase) -> str:
-        """Read the HDU once; return the name of a wrong card, DATASUM or CHECKSUM, or empty text."""
+        """Return the name of the card, DATASUM or CHECKSUM, that the bytes contradict, or empty text.
+
+        The HDU is read once, in pieces.
+        """
         if self.datasum is None and not self.has_checksum:
             return ""
         handle.seek(self.header_start)
@@ -47,7 +50,7 @@ class Extent:
         data = 0
         for piece in read_pieces(handle, self.data_bytes):
             data = fold32(data + sum32(piece))
-        # In this arithmetic 0 and 0xFFFFFFFF are the same number.
+        # In ones-complement arithmetic 0 and 0xFFFFFFFF are the same number.
         if self.datasum is not None and (data - self.datasum) % 0xFFFFFFFF:
             return "DATASUM"
         return "CHECKSUM" if self.has_checksum and (head + data) % 0xFFFFFFFF else ""
@@ -59,12 +62,14 @@ def sum32(data: bytes | memoryview, phase: int = 0) -> int:
     ``phase`` is the offset of the first byte within its word (0 to 3): sums of adjoining pieces, each
     taken with its own phase, add up with `fold32` to the sum of the whole.
     """
+    # Zeros complete the first and the last word: zeros add nothing to the sum.
     head = bytes(phase) + bytes(data[: 4 - phase])
     body = data[4 - phase :]
     whole = len(body) - len(body) % 4
     tail = bytes(body[whole:])
     ends = np.frombuffer(head + bytes(-len(head) % 4) + tail + bytes(-len(tail) % 4), ">u4")
     words = np.frombuffer(body[:whole], ">u4")
+    # Native copies of a few MB at a time: numpy sums them faster than big-endian views.
     pieces = (
         words[i : i + SUM_WORDS].astype("<u4").sum(dtype=np.uint64) for i in range(0, len(words), SUM_WORDS)
     )
@@ -89,6 +94,7 @@ def encode_checksum(total: int) -> str:
     for i, byte in enumerate((~total & 0xFFFFFFFF).to_bytes(4, "big")):
         quarter = [byte // 4 + 0x30 + (byte % 4 if j == 0 else 0) for j in range(4)]
         while excluded & set(quarter):
+            # Moving 1 from one character of a pair to the other keeps the sum of the four.
             for j in (0, 2):
                 if {quarter[j], quarter[j + 1]} & excluded:
                     quarter[j] += 1

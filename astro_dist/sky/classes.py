@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class SourceClass(IntEnum):
-    """What a pixel or an object is; the value is what masks hold (uint8)."""
+    """Class of a pixel or an object; masks hold the value as uint8."""
 
     BACKGROUND = 0
     """No object."""

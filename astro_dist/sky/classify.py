@@ -1,17 +1,17 @@
-"""What an island is, by the first of a list of stated rules that holds; the name of the rule is kept.
+"""The class of an island: the first rule of a fixed list that holds decides, and its name is kept.
 
 A point source of peak P (in units of the noise) seen above a threshold t covers the area
-``A = Omega ln(P / t)``, Omega being the beam's: a Gaussian falls to t/P where its exponent says so. Bright
-point sources are therefore large, and an area means nothing without its peak. Artefacts of imaging are
-about as often negative as positive, while no source is negative; they gather round bright sources, along
-rays and rings, and lie well below them. In this order:
+``A = Omega ln(P / t)``, where Omega is the beam's area: a Gaussian of area Omega has fallen to t/P on the
+edge of A. Bright point sources are therefore large, and an area means nothing without its peak. Artefacts of
+imaging are about as often negative as positive, while no source is negative. Artefacts gather round bright
+sources, along rays and rings, and are much fainter than those sources. The rules in their order:
 
 ======== ======== ====================================================================================
 rule     class    holds when
 ======== ======== ====================================================================================
 narrow   spurious the island covers less than ``narrow`` A: nothing real is narrower than the beam.
 negative spurious a negative pixel within ``near_beams`` of the island is at least ``depth`` as strong
-                  as the island's peak: here the image cannot be believed at this level.
+                  as the island's peak: errors of the image are as large as the island there.
 mirror   spurious a negative island of comparable strength (a factor 2) lies within a beam width of the
                   point opposite to it about a source ``mirror_ratio`` times brighter within
                   ``reach_beams``: phase errors make antisymmetric pairs.
@@ -23,9 +23,9 @@ peaks    extended two peaks or more, a beam width apart, and an area above 2 Ome
 beam     compact  none of these: one peak of about the beam's shape.
 ======== ======== ====================================================================================
 
-Before that, islands are trimmed: the sidelobes of a bright source hang on it, so pixels of an island
-``trim_ratio`` times brighter than the negative ones beside it, but themselves fainter than those, become
-islands of their own.
+Islands are trimmed before the rules are applied, because the sidelobes of a bright source are connected to
+it. Where an island is ``trim_ratio`` times brighter than the negative pixels beside it, its pixels that are
+fainter than those negative ones become islands of their own.
 
 Distances are in beam widths in a plane where the beam is round, so that the elliptical rings of an
 elliptical beam are circles.
@@ -39,14 +39,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.beams import Pixel as PixelSize
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.islands import Islands, Points, count_peaks, in_beams, trim_islands
-from astro_dist.sky.mesh import Image
+from astro_dist.sky.islands import Flags, Islands, Points, count_peaks, in_beams, trim_islands
 
-Flags = NDArray[np.bool_]
 RULES = {
     "narrow": SourceClass.SPURIOUS,
     "negative": SourceClass.SPURIOUS,
@@ -57,25 +56,26 @@ RULES = {
     "peaks": SourceClass.EXTENDED,
     "beam": SourceClass.COMPACT,
 }
-# Rms length and breadth of a ray or a ring, beam widths: shorter ones cannot be told from a noisy point
-# source, and broader ones are diffuse emission.
+# Rms length and breadth of a ray or a ring, beam widths: shorter islands look like a noisy point source, and
+# broader ones are diffuse emission.
 LEAST_LENGTH, MOST_BREADTH = 0.7, 0.6
+# Bounds the memory of the list of neighbours in a map with much negative structure.
 PIXELS_AT_ONCE = 10_000
 
 
 class RulesConfig(Section):
-    """The figures in the rules that class islands."""
+    """The numbers in the rules that class islands."""
 
     narrow: float = Field(default=0.4, ge=0, le=1)
     """Islands below this part of a point source's area are spurious; 0 turns the rule off."""
     depth: float = Field(default=0.8, gt=0)
     """Islands are spurious beside negative pixels this many times as strong."""
     near_beams: float = Field(default=3.0, gt=0)
-    """How near those negative pixels are, beam widths."""
+    """Largest distance of those negative pixels, beam widths."""
     trim_ratio: float = Field(default=5.0, gt=1)
-    """Islands this many times brighter than negative pixels beside them lose what is fainter than those."""
+    """Islands so many times brighter than negative pixels nearby lose their pixels fainter than those."""
     reach_beams: float = Field(default=60.0, gt=0)
-    """How far from a bright source its sidelobes are looked for, beam widths."""
+    """Largest distance between a bright source and its sidelobes, beam widths."""
     mirror_ratio: float = Field(default=20.0, gt=1)
     """How much brighter the source in the middle of an antisymmetric pair is."""
     ratio: float = Field(default=50.0, gt=1)
@@ -90,14 +90,14 @@ class RulesConfig(Section):
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """The islands of one map and what they are judged by.
+    """The islands of one map and everything that the rules compare them with.
 
     Attributes
     ----------
     islands, negatives
-        The positive islands, and those of the negated map.
+        The positive islands, and the islands of the negated map.
     beam, pixel
-        Of the map.
+        Beam and size of a pixel of the map.
     seed, merge
         The thresholds the islands were found with, snr.
     """
@@ -142,6 +142,7 @@ def trim(scene: Scene, rules: RulesConfig, least_pix: float) -> Scene:
     """Return the scene with the sidelobes that hang on bright islands cut off as islands of their own."""
     islands, depth = scene.islands, scene.pixel_depth(rules.near_beams)
     bright = islands.peak_snr >= rules.trim_ratio * _island_depth(islands, depth)
+    # A pixel fainter than a negative one nearby is as likely an error of the image as the negative one.
     doubted = bright[islands.owner] & (islands.pixels.snr < depth)
     trimmed = trim_islands(islands, doubted, scene.points, scene.seed, least_pix)
     return Scene(trimmed, scene.negatives, scene.beam, scene.pixel, scene.seed, scene.merge)
@@ -153,6 +154,7 @@ def classify(scene: Scene, rules: RulesConfig) -> NDArray[np.str_]:
     point_pix = scene.beam_area_pix * np.log(islands.peak_snr / scene.merge)
     depth = _island_depth(islands, scene.pixel_depth(rules.near_beams))
     mirror, ray, ring = sidelobes(scene, rules)
+    # Rule `area`: the margin keeps faint islands, of few pixels, from being extended by chance.
     large = islands.sizes > rules.extended_area * point_pix + rules.extended_margin * scene.beam_area_pix
     holds = {
         "narrow": islands.sizes < rules.narrow * point_pix,
@@ -169,6 +171,7 @@ def classify(scene: Scene, rules: RulesConfig) -> NDArray[np.str_]:
 def sidelobes(scene: Scene, rules: RulesConfig) -> tuple[Flags, Flags, Flags]:
     """Return which islands are the mirror of a negative one, a ray or a ring about a brighter source."""
     snr, peaks = scene.islands.peak_snr, scene.points[scene.islands.brightest]
+    # Pairs of the lower ratio serve all three rules; each rule then keeps its own.
     bright, faint = _bright_neighbours(snr, peaks, min(rules.ratio, rules.mirror_ratio), rules.reach_beams)
     flags = [np.zeros(len(snr), np.bool_) for _ in range(3)]
     far = snr[bright] >= rules.mirror_ratio * snr[faint]
@@ -200,7 +203,7 @@ def _bright_neighbours(snr: Image, peaks: Points, ratio: float, reach_beams: flo
 
 
 def _has_mirror(scene: Scene, peaks: Points, bright: Index, faint: Index) -> Flags:
-    """Tell for each pair whether a negative island of comparable strength is opposite to the faint one."""
+    """Return, for each pair, whether a negative island of like strength is opposite to the faint one."""
     negatives = scene.negatives
     if not len(negatives) or not len(bright):
         return np.zeros(len(bright), np.bool_)
@@ -208,7 +211,7 @@ def _has_mirror(scene: Scene, peaks: Points, bright: Index, faint: Index) -> Fla
     opposite = 2 * peaks[bright] - peaks[faint]
     distance, nearest = cKDTree(in_beams(top.y, top.x, scene.beam, scene.pixel)).query(opposite)
     strength = top.snr[nearest] / scene.islands.peak_snr[faint]
-    return (distance <= 1) & (strength >= 0.5) & (strength <= 2)
+    return np.asarray((distance <= 1) & (strength >= 0.5) & (strength <= 2))
 
 
 def _polar_lengths(scene: Scene, centres: Points, faint: Index) -> tuple[Points, Points]:
@@ -217,6 +220,8 @@ def _polar_lengths(scene: Scene, centres: Points, faint: Index) -> tuple[Points,
     pair = np.repeat(np.arange(len(faint)), sizes)
     within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     member = scene.islands.starts[faint][pair] + within
+    # Positions as complex numbers: multiplying by the conjugate of `towards` turns angles to be near 0, where
+    # they do not wrap.
     offset = (scene.points[member] - centres[pair]) @ np.array([1, 1j])
     towards = (scene.points[scene.islands.brightest[faint]] - centres) @ np.array([1, 1j])
     radius, turn = np.abs(offset), np.angle(offset * np.conj(towards)[pair])
@@ -224,6 +229,8 @@ def _polar_lengths(scene: Scene, centres: Points, faint: Index) -> tuple[Points,
     def mean(values: Points) -> Points:
         return np.bincount(pair, values, len(faint)) / sizes
 
+    # Standard deviations of the distance, and of the angle times the mean distance; rounding may make a
+    # variance negative.
     along = np.sqrt(np.maximum(mean(radius**2) - mean(radius) ** 2, 0))
     across = mean(radius) * np.sqrt(np.maximum(mean(turn**2) - mean(turn) ** 2, 0))
     return along, across

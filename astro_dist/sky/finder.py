@@ -6,20 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field, model_validator
 
+from astro_dist.engine.arrays import Columns, Image
 from astro_dist.engine.config import Section
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
-from astro_dist.sky.catalogue import Columns, measure
+from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim
 from astro_dist.sky.islands import Islands, Pixels, find_pixels, join_islands
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
+# Pixels of a map that are read at once: 16 MB as float32.
 READ_PIX = 4_000_000
 
 
 class AnnotateConfig(Section):
-    """How sources are found in the maps and told apart."""
+    """How islands are found in the maps and classed."""
 
     seed_sigma: float = Field(default=5.0, gt=0)
     """An island has at least one pixel this many times above the local noise."""
@@ -32,7 +34,7 @@ class AnnotateConfig(Section):
     mesh_least_pix: int = Field(default=64, ge=8)
     """The cells are at least this wide."""
     rules: RulesConfig = RulesConfig()
-    """The figures in the rules that class islands."""
+    """The numbers in the rules that class islands."""
     task_mpix: float = Field(default=8.0, gt=0)
     """Million pixels per task; no result depends on it."""
 
@@ -47,14 +49,14 @@ class AnnotateConfig(Section):
 
 @dataclass(frozen=True, eq=False)
 class MapIslands:
-    """What one map holds.
+    """The mesh, the islands and the catalogue of one map.
 
     Attributes
     ----------
     mesh
         Background and rms.
     islands
-        Their pixels.
+        The islands with their pixels.
     columns
         The catalogue, see `catalogue.measure`, with ``class`` and ``rule``.
     """
@@ -65,7 +67,7 @@ class MapIslands:
 
 
 def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
-    """Find, class and measure the islands of one map, reading it twice by bands.
+    """Find, class and measure the islands of one map, which is read twice by bands.
 
     Raises
     ------
@@ -91,8 +93,10 @@ def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: Annotat
     seed, merge = config.seed_sigma, config.merge_sigma
     least_pix = config.min_beam * sky_map.beam.area_pix(sky_map.pixel)
     positive = join_islands(pixels[pixels.snr > 0], seed, least_pix)
+    # The same thresholds: no source is negative, so that negative islands show the errors of the image.
     negative = join_islands(-pixels[pixels.snr < 0], seed, least_pix)
     scene = Scene(positive, negative, sky_map.beam, sky_map.pixel, seed, merge)
+    # Trimmed before classing: the area of a source would count its sidelobes too.
     scene = trim(scene, config.rules, least_pix)
     rule = classify(scene, config.rules)
     classes = np.array([RULES[name] for name in rule.tolist()], np.uint8)
@@ -108,7 +112,7 @@ def mesh_cell(sky_map: SkyMap, config: AnnotateConfig) -> int:
 
 
 def read_blocks(sky_map: SkyMap, config: AnnotateConfig, y0: int, y1: int) -> Iterator[Window]:
-    """Cut rows of a map into windows of whole rows of cells that are read at once."""
+    """Yield windows of about ``READ_PIX`` pixels, in whole rows of cells, that cover the rows of a map."""
     cell_pix, nx = mesh_cell(sky_map, config), sky_map.shape[1]
     step = cell_pix * max(1, READ_PIX // (cell_pix * nx))
     for y in range(y0, y1, step):
@@ -116,5 +120,5 @@ def read_blocks(sky_map: SkyMap, config: AnnotateConfig, y0: int, y1: int) -> It
 
 
 def measure_block(image: Image, cell_pix: int) -> list[tuple[Image, Image]]:
-    """Return background and rms of each row of cells that ``image``, whole rows of a map, begins with."""
+    """Return background and rms of each row of cells in ``image``, which begins with a cell's first row."""
     return [measure_cells(image[y : y + cell_pix], cell_pix) for y in range(0, len(image), cell_pix)]

@@ -27,9 +27,10 @@ from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
 from astro_dist.sky.fits_reader import DTYPES, explained, open_hdus, open_raw
 
 BLOCK = 2880
-# A fixed comment: astropy's own holds the time of day.
+# A fixed comment, since astropy's own holds the time of day and no two files would be equal.
 CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
 BITPIX = {np.dtype(code): bitpix for bitpix, code in DTYPES.items()}
+# FITS tables have no unsigned integers of 2 or 4 bytes: the next larger signed type (J, K) holds them.
 COLUMN_FORMATS = {
     **{"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"},
     **{"u2": "J", "u4": "K"},
@@ -42,6 +43,7 @@ def plane_wcs(shape: Sequence[int], pixel: Pixel, ra_deg: float, dec_deg: float)
     wcs.wcs.ctype = ["RA---SIN", "DEC--SIN"]
     wcs.wcs.cunit = ["deg", "deg"]
     wcs.wcs.crval = [ra_deg, dec_deg]
+    # FITS counts pixels from 1.
     wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
     wcs.wcs.cdelt = [-pixel.dx_arcsec / 3600, pixel.dy_arcsec / 3600]
     wcs.wcs.radesys = "ICRS"
@@ -50,7 +52,7 @@ def plane_wcs(shape: Sequence[int], pixel: Pixel, ra_deg: float, dec_deg: float)
 
 
 def wcs_cards(wcs: WCS) -> dict[str, str | float]:
-    """Return the FITS cards of a celestial WCS as plain values, degrees, ready for a header or JSON."""
+    """Return the FITS cards of a celestial WCS as plain values, in degrees, for a header or JSON."""
     w = wcs.wcs
     scale = wcs.pixel_scale_matrix
     cards: dict[str, str | float] = {}
@@ -67,6 +69,7 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
         cards["LONPOLE"] = float(w.lonpole)
     equinox = float(w.equinox)
     if str(w.ctype[0]).startswith("RA"):
+        # FITS standard 4.0, RADESYSa: without the card the equinox decides, and without both it is ICRS.
         old = "FK5" if equinox >= 1984 else "FK4"
         cards["RADESYS"] = str(w.radesys) or ("ICRS" if math.isnan(equinox) else old)
         if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
@@ -99,7 +102,7 @@ def radio_header(
 
     Notes
     -----
-    DATE is written only when SOURCE_DATE_EPOCH is set, so that a header is the same tomorrow.
+    DATE is written only when SOURCE_DATE_EPOCH is set, so that the header is the same on any day.
     """
     header = _image_header(fits.Header(), shape, dtype)
     header["EXTEND"] = True
@@ -173,6 +176,7 @@ def create_banded(path: Path, image: BandedImage) -> None:
     with publish_file(path) as hidden, hidden.open("wb") as handle:
         handle.write(head)
         handle.flush()
+        # Allocated and not sparse: a full disk is found here, before any band is computed.
         os.posix_fallocate(handle.fileno(), 0, size)
 
 
@@ -182,7 +186,7 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
     Parameters
     ----------
     y0
-        Row of the map that ``rows[0]`` is.
+        Row of the image where ``rows[0]`` belongs.
     rows
         ``(h, nx)``, of the image's type.
 
@@ -200,8 +204,10 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
     handle = os.open(path, os.O_WRONLY)
     try:
         done = 0
+        # `pwrite` and no memory map: bands of two nodes may share a page. A call may write a part only.
         while done < len(data):
             done += os.pwrite(handle, data[done:], start + offset + done)
+        # The record is only returned for bytes that survive a crash of the node.
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -222,7 +228,7 @@ def seal_banded(
     Parameters
     ----------
     bands
-        The records of `write_rows` by task name; together they are every row once.
+        The records of `write_rows` by task name; together they cover every row once.
 
     Returns
     -------
@@ -316,7 +322,7 @@ def write_table(
 
 
 def verify_fits(path: Path) -> list[str]:
-    """Return what is wrong with a FITS file by its own checksums, one line per fault.
+    """Return the faults of a FITS file that its own checksums show, one line per fault.
 
     Raises
     ------
@@ -330,7 +336,7 @@ def verify_fits(path: Path) -> list[str]:
         size = handle.seek(0, os.SEEK_END)
         for number, extent in enumerate(extents):
             if not extent.has_checksum:
-                faults.append(f"{path}: HDU {number} has no CHECKSUM, so that nothing can be said of it")
+                faults.append(f"{path}: HDU {number} has no CHECKSUM, so that its bytes cannot be checked")
             elif size < extent.end:
                 faults.append(f"{path}: HDU {number} is cut short, {size} of {extent.end} bytes are there")
             elif card := extent.wrong_card(handle):
@@ -365,10 +371,12 @@ def _lasting_cards(head: bytes) -> list[bytes]:
 
 
 def _seal(header: fits.Header, datasum: int) -> bytes:
-    """Return the bytes of the header with both sums in it; its length does not change."""
+    """Return the bytes of a header with both sums in place, of the same length as before."""
     blank = _sealed(header, datasum, "0" * 16).tostring().encode("ascii")
+    # CHECKSUM is chosen so that the whole HDU, this card included, sums to zero.
     checksum = encode_checksum(fold32(sum32(blank) + datasum))
-    return _sealed(header, datasum, checksum).tostring().encode("ascii")
+    text: str = _sealed(header, datasum, checksum).tostring()
+    return text.encode("ascii")
 
 
 def _read_header(path: Path) -> fits.Header:

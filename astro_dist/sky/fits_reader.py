@@ -1,7 +1,7 @@
-"""Where the pixels of a FITS image are, and reading some of them without the rest.
+"""The place of the pixels in a FITS image, and reading some of them without the rest.
 
-Plain images of any type are read with seeks of our own, tile-compressed ones through astropy's
-sections. Whatever astropy raises on a strange file leaves here as one of our errors, in one line.
+Plain images of any type are read by seeking in the file, tile-compressed ones through astropy's sections.
+An exception of astropy on a malformed file becomes an error of this package with one line of text.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one image is in its file and how its numbers are coded; ``axes`` in numpy's order."""
+    """Place of one image in its file, and coding of its numbers; ``axes`` in numpy's order."""
 
     hdu: int
     extent: Extent
@@ -43,7 +43,10 @@ class Layout:
 
 @contextlib.contextmanager
 def explained(path: Path, kind: type[AstroDistError]) -> Iterator[None]:
-    """Turn whatever is raised inside into one line that names the file; silence astropy's warnings."""
+    """Turn any exception raised inside into an error of one line that names the file.
+
+    An `AstroDistError` keeps its type, others become ``kind``. Astropy's warnings are silenced.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -57,7 +60,10 @@ def explained(path: Path, kind: type[AstroDistError]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_hdus(path: Path, **options: Any) -> Iterator[fits.HDUList]:
-    """Open a FITS file from a handle of our own: astropy leaves its own open when a header is garbled."""
+    """Open a FITS file through a handle that is always closed.
+
+    Astropy leaves the handle of a file that it opened itself open when a header is garbled.
+    """
     with open_raw(path) as handle, fits.open(handle, memmap=False, **options) as hdus:
         yield hdus
 
@@ -71,7 +77,7 @@ def find_image(path: Path) -> tuple[fits.Header, Layout]:
         When the file is missing, not FITS, cut short or holds no image.
     """
     _check_is_fits(path)
-    # The first view hides tile compression, the second shows the table it is made of.
+    # The first view hides tile compression; the second shows the table that holds the tiles.
     with open_hdus(path) as images, open_hdus(path, disable_image_compression=True) as tables:
         index, image = _first_image(images)
         header, extent = image.header.copy(), Extent.of(tables[index])
@@ -90,7 +96,7 @@ def find_image(path: Path) -> tuple[fits.Header, Layout]:
 
 
 def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float32]:
-    """Return the pixels of a window in the unit of the file, float32, with NaN where there are none.
+    """Return the pixels of a window in the unit of the file, float32, with NaN where there are no data.
 
     Axes before the last two are taken at their first (and only) plane.
 
@@ -107,6 +113,7 @@ def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float3
     if (layout.scale, layout.zero) != (1, 0):
         values = (raw.astype(np.float64) * layout.scale + layout.zero).astype(np.float32)
     elif layout.bitpix == -32:
+        # In place: the rows of a band are the largest array of a worker.
         values = raw.byteswap(inplace=True).view(raw.dtype.newbyteorder())
     else:
         values = raw.astype(np.float32)
@@ -116,7 +123,7 @@ def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float3
 
 
 def open_raw(path: Path) -> BufferedIOBase:
-    """Open a file for reading its bytes, through gzip where it is packed."""
+    """Open a file for reading its bytes, through gzip where the file is packed."""
     return gzip.open(path) if _is_gzip(path) else path.open("rb")
 
 
@@ -126,7 +133,7 @@ def verify_checksum(path: Path, layout: Layout) -> None:
     Raises
     ------
     IntegrityError
-        When one of them is wrong.
+        When DATASUM or CHECKSUM is wrong.
     """
     with explained(path, IntegrityError), open_raw(path) as handle:
         if card := layout.extent.wrong_card(handle):
@@ -139,6 +146,7 @@ def verify_checksum(path: Path, layout: Layout) -> None:
 def _read_plain(path: Path, layout: Layout, window: Window) -> NDArray[Any]:
     nx = layout.axes[-1]
     raw = np.empty(window.shape, DTYPES[layout.bitpix])
+    # Rows of full width follow each other in the file: one read for all instead of one each.
     runs = [raw] if window.width == nx else list(raw)
     try:
         with open_raw(path) as handle:
@@ -168,6 +176,7 @@ def _check_is_fits(path: Path) -> None:
 
 
 def _check_layout(path: Path, layout: Layout) -> None:
+    # The size of a packed file says nothing of its contents; a cut is found when it is read.
     size, end = path.stat().st_size, layout.extent.end
     if size < end and not _is_gzip(path):
         raise ConfigError(f"the file is cut short, {size} of {end} bytes are there; fetch it again")

@@ -1,8 +1,8 @@
 """Islands: connected pixels that rise above the noise, found without ever holding a map.
 
-Row bands keep only the few pixels beyond the merge threshold, of either sign; everything that joins
-pixels works on those of a whole map at once, so that an island does not know where bands were cut.
-Two pixels are connected when they touch by a side or a corner.
+Row bands keep only the few pixels beyond the merge threshold, of either sign. Pixels are joined for a whole
+map at once, so that an island does not depend on where the bands were cut. Two pixels are connected when they
+touch by a side or a corner.
 """
 
 import math
@@ -16,18 +16,18 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.arrays import Image
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.mesh import Image, Mesh
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
 
 Flags = NDArray[np.bool_]
-Integers = NDArray[np.integer]
 Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Some pixels of a map, in raster order.
+    """Pixels of one map beyond the merge threshold, of either sign, as columns in raster order.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Pixels:
     value_jy_beam
         Brightness above the local background, float32.
     snr
-        The same over the local rms, float32.
+        ``value_jy_beam`` over the local rms, float32.
     """
 
     y: NDArray[np.int32]
@@ -47,7 +47,7 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.y)
 
-    def __getitem__(self, index: Flags | Integers | slice) -> "Pixels":
+    def __getitem__(self, index: Flags | NDArray[np.integer] | slice) -> "Pixels":
         return Pixels(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def __neg__(self) -> "Pixels":
@@ -68,6 +68,7 @@ def find_pixels(image: Image, mesh: Mesh, window: Window, threshold: float) -> P
         The pixels of ``window``, Jy/beam; NaN is never an island.
     """
     background, rms = mesh.evaluate(window)
+    # Both planes are written over: a band is the largest array that a task holds.
     value = np.subtract(image, background, out=background)
     snr = np.divide(value, rms, out=rms)
     y, x = np.nonzero(np.abs(snr) >= threshold)
@@ -82,9 +83,9 @@ class Islands:
     Attributes
     ----------
     pixels
-        Of all islands.
+        The pixels of all islands.
     starts
-        Index of the first pixel of each island; islands are in the order of their first pixels.
+        Index of the first pixel of each island. Islands are in the order of their first pixels.
     is_peak
         Whether a pixel is brighter than all its neighbours (of equal ones, the first in raster order).
     """
@@ -112,6 +113,7 @@ class Islands:
         if not len(self):
             return np.zeros(0, np.intp)
         highest = np.maximum.reduceat(self.pixels.snr, self.starts)
+        # Several pixels may be equally bright; `np.unique` keeps the first of each island.
         tops = np.flatnonzero(self.pixels.snr == highest[self.owner])
         return tops[np.unique(self.owner[tops], return_index=True)[1]]
 
@@ -146,8 +148,10 @@ def join_islands(pixels: Pixels, seed: float, least_pix: float) -> Islands:
     a, b = touching(pixels.y, pixels.x)
     graph = coo_matrix((np.ones(len(a), np.bool_), (a, b)), shape=(n, n))
     _, label = connected_components(graph, directed=False)
+    # Of two pixels that touch the fainter is no peak, and of equal ones the later in raster order.
     is_peak = np.ones(n, np.bool_)
     is_peak[np.where(pixels.snr[b] > pixels.snr[a], a, b)] = False
+    # Stable, so that raster order survives within an island.
     order = np.argsort(label, kind="stable")
     found = _ordered(pixels[order], np.bincount(label), is_peak[order])
     return found[(found.peak_snr >= seed) & (found.sizes >= least_pix)]
@@ -156,17 +160,17 @@ def join_islands(pixels: Pixels, seed: float, least_pix: float) -> Islands:
 def trim_islands(islands: Islands, doubted: Flags, points: Points, seed: float, least_pix: float) -> Islands:
     """Cut doubtful pixels off islands and join them to islands of their own.
 
-    Half a beam width round the pixels that are believed stays: there the wings of a source fall to the
-    noise.
+    Pixels within half a beam width of a pixel that is not doubted stay, because the wings of a source fall to
+    the noise there.
 
     Parameters
     ----------
     doubted
-        Which of the pixels of all islands do not belong to the source.
+        Whether each pixel of the islands is doubtful.
     points
         Positions of all pixels, see `in_beams`.
     seed, least_pix
-        What the pieces must have to be islands, see `join_islands`.
+        The thresholds that a piece must reach to be an island, see `join_islands`.
     """
     hurt = np.bincount(islands.owner, doubted, len(islands)) > 0
     if not hurt.any():
@@ -198,13 +202,14 @@ def count_peaks(islands: Islands, seed: float, points: Points) -> NDArray[np.int
 
 def in_beams(y: NDArray[Any], x: NDArray[Any], beam: Beam, pixel: Pixel) -> Points:
     """Return pixel positions as (n, 2) points of a plane where the beam is round and its width is 1."""
+    # With L L^T the matrix of the squared full widths, L^-1 maps the beam's half-maximum ellipse to a circle.
     lower = np.linalg.cholesky(beam.covariance_pix(pixel) * (8 * math.log(2)))
     first = y / lower[0, 0]
     return np.column_stack([first, (x - lower[1, 0] * first) / lower[1, 1]])
 
 
 def touching(y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the indices ``(a, b)``, a < b, of all pairs of pixels that touch; they are in raster order."""
+    """Return the indices ``(a, b)``, a < b, of all pairs that touch among pixels given in raster order."""
     # The stride leaves an empty column between the end of a row and the start of the next.
     stride = int(x.max(initial=0)) + 2
     key = y.astype(np.int64) * stride + x
@@ -212,6 +217,7 @@ def touching(y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[NDArray[np
     second = [first[0] + 1]
     for step in (stride - 1, stride, stride + 1):
         place = np.searchsorted(key, key + step)
+        # Beyond the last key there is no neighbour, and key[0] is below every key looked for.
         place[place == len(key)] = 0
         hit = np.flatnonzero(key[place] == key + step)
         first.append(hit)

@@ -1,6 +1,6 @@
-"""Images without a sky of their own that users hand over: planes read by windows, and labels of classes.
+"""Images without celestial coordinates that users hand over: planes read by windows, and labels of classes.
 
-Labels are kept as the few pixels that carry one, so that a label image of a whole survey fits in any memory.
+A `Labels` keeps only the pixels that carry a label, so that the label image of a whole survey fits in memory.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Plane:
     path
         The file.
     layout
-        Where its pixels are.
+        Place and coding of the pixels in the file.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Plane:
         Raises
         ------
         ConfigError
-            It is missing, not a FITS image, a cube, or has fewer than ``least_pix`` rows or columns.
+            The file is missing, not a FITS image, a cube, or has fewer than ``least_pix`` rows or columns.
         """
         if not path.is_file():
             raise ConfigError(f"there is no image {path}")
@@ -64,13 +64,13 @@ class Plane:
         return self.layout.axes[-2], self.layout.axes[-1]
 
     def read(self, window: Window) -> NDArray[np.float32]:
-        """Return the pixels of a window inside the image, float32, NaN where there are none."""
+        """Return the pixels of a window inside the image, float32, NaN where there are no data."""
         return read_pixels(self.path, self.layout, window)
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labelled pixels of an image in raster order, and the objects that they belong to.
+    """The labelled pixels of an image in raster order, and the objects of these pixels.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Labels:
 
     @classmethod
     def read(cls, mask: Plane, instances: Plane | None = None) -> "Labels":
-        """Read an image of class numbers, and one of object numbers where there is one.
+        """Read an image of class numbers and, where given, an image of object numbers.
 
         Labelled pixels without an object number are connected, by sides or corners and within a class, to
         objects of their own.
@@ -107,7 +107,8 @@ class Labels:
         Raises
         ------
         ConfigError
-            The two differ in shape, or hold other values than class numbers and whole numbers.
+            The images differ in shape, the mask holds other values than class numbers, or the instances
+            other values than whole numbers from 0.
         """
         if instances is not None and instances.shape != mask.shape:
             sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (mask.shape, instances.shape))
@@ -116,6 +117,7 @@ class Labels:
         y, x, class_of_pixel, number = (np.concatenate(column) for column in zip(*parts, strict=True))
         owner = _join(y, x, class_of_pixel, number)
         n = int(owner.max(initial=-1)) + 1
+        # `ufunc.at` and not `reduceat`: the pixels of an object need not follow each other.
         boxes = np.empty((n, 4), np.int64)
         for column, values in ((0, y), (2, x)):
             boxes[:, column], boxes[:, column + 1] = np.iinfo(np.int64).max, 0
@@ -128,13 +130,17 @@ class Labels:
     def corners(self, size_pix: int) -> NDArray[np.int64]:
         """Return the first row and column of a square window for each object, shape (n, 2).
 
-        The object is as near to the window's middle as the image, which holds it, allows.
+        Each object is as near to the middle of its window as the edges of the image allow.
         """
         middle = (self.boxes[:, [0, 2]] + self.boxes[:, [1, 3]] - size_pix) // 2
-        return np.clip(middle, 0, np.array(self.shape) - size_pix)
+        return np.asarray(np.clip(middle, 0, np.array(self.shape) - size_pix))
 
     def paint(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.intp]]:
-        """Return the classes of a window, its objects numbered from 1, and which of all objects those are."""
+        """Return the classes of a window's pixels, their objects, and the index of each of these objects.
+
+        Objects are numbered from 1 in the window; the index counts all objects of the image from 0.
+        """
+        # Bounds of the column's own type: for any other type numpy converts the whole column first.
         rows = slice(*np.searchsorted(self.y, np.array([window.y0, window.y1], np.int32)))
         inside = np.flatnonzero((self.x[rows] >= window.x0) & (self.x[rows] < window.x1)) + rows.start
         place = self.y[inside] - window.y0, self.x[inside] - window.x0
@@ -155,7 +161,7 @@ def _read_band(mask: Plane, instances: Plane | None, window: Window) -> tuple[ND
     if instances is not None:
         found = np.nan_to_num(instances.read(window)[y, x], nan=0.0)
         if (found < 0).any() or (found != np.floor(found)).any():
-            raise ConfigError(f"{instances.path} holds numbers of objects that are negative or broken")
+            raise ConfigError(f"{instances.path} holds numbers of objects that are negative or not whole")
         number = found.astype(np.int64)
     return (y + window.y0).astype(np.int32), x.astype(np.int32), values[y, x].astype(np.uint8), number
 
@@ -166,9 +172,11 @@ def _join(
     """Return the object of each pixel, counted from 0 in the order of their first pixels."""
     n = len(y)
     a, b = touching(y, x)
+    # Only pixels without a number are joined: a number from the user may hold pieces that do not touch.
     alike = (class_of_pixel[a] == class_of_pixel[b]) & (number[a] == 0) & (number[b] == 0)
     graph = coo_matrix((np.ones(alike.sum(), np.bool_), (a[alike], b[alike])), shape=(n, n))
     piece = connected_components(graph, directed=False)[1] if n else np.zeros(0, np.intp)
+    # Numbers of the user are positive and those of joined pieces negative, so that none are mixed up.
     key = np.where(number > 0, number, -1 - piece)
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+    return np.asarray(np.argsort(np.argsort(first))[inverse])

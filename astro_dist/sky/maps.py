@@ -1,8 +1,8 @@
 """Radio maps of users and of `simulate`, read through windows and never whole.
 
-`SkyMap.open` settles everything that can be wrong with a file and says so in one line; afterwards a map
-is a small picklable description that holds no file handle, and `SkyMap.read` returns Jy/beam whatever
-the file holds. Two axes must be celestial, north up and east left; further axes must have length 1.
+`SkyMap.open` checks everything that can be wrong with a file and reports a fault in one line. An opened map
+is a small picklable description without a file handle. `SkyMap.read` returns Jy/beam, whatever the unit of
+the file. Two axes must be celestial, north up and east left; further axes must have length 1.
 """
 
 import glob
@@ -30,6 +30,7 @@ from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30
+# Largest turn of north from +y, as a tangent: positions of windows and angles of beams assume aligned axes.
 MAX_TURN = 0.05
 FRAMES = ("icrs", "fk5", "fk4", "galactic")
 UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
@@ -39,7 +40,7 @@ Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class SurveyConfig(Section):
-    """The maps of one survey, and what their headers leave out."""
+    """The maps of one survey, and facts that their headers leave out."""
 
     files: tuple[str, ...] = ()
     """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
@@ -117,13 +118,13 @@ class SkyMap:
     beam, pixel
         The restoring beam, and the size of a pixel at the reference point.
     frequency_hz
-        None when neither the settings nor the header say.
+        None when neither the settings nor the header give one.
     to_jy_beam
-        What the file's values are multiplied by.
+        Factor from the file's values to Jy/beam.
     cards
         The header, as text.
     layout
-        Where the pixels are in the file.
+        Place and coding of the pixels in the file.
     survey
         The name of its survey.
     """
@@ -148,14 +149,14 @@ class SkyMap:
         config
             Unit, beam and frequency, where given, take the place of the header's.
         verify
-            Check CHECKSUM and DATASUM where the file has them and is not above 1 GiB.
+            Check CHECKSUM and DATASUM of a file that has them and is not above 1 GiB.
 
         Raises
         ------
         ConfigError
-            With the file's name: it is missing, cut short, no FITS image, a cube, without a celestial
-            WCS, without a known unit, not north-up and east-left, or its beam is missing, narrower than
-            a pixel or wider than a third of the map.
+            The file is missing, cut short, no FITS image, a cube, without a celestial WCS, without a known
+            unit, not north-up and east-left, or its beam is missing, narrower than a pixel or wider than a
+            third of the map. The message names the file.
         IntegrityError
             When a checksum is wrong.
         """
@@ -202,28 +203,30 @@ class SkyMap:
             return _celestial(fits.Header.fromstring(self.cards))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the WCS out: astropy rounds it when it is pickled, and it is made again from the cards."""
+        """Leave the WCS out: astropy rounds a pickled WCS, and `wcs` makes it again from the cards."""
         return {key: value for key, value in self.__dict__.items() if key != "wcs"}
 
     def read(self, window: Window) -> NDArray[np.float32]:
         """Return the pixels of a window inside the map, Jy/beam, NaN where there are no data.
 
-        Only these rows are read. The array is native float32, contiguous and the caller's own.
+        Only the rows of the window are read. The array is native float32, contiguous and the caller's own.
 
         Raises
         ------
         DataError
             When the file ends too early or cannot be decoded.
         """
+        # Raises ValueError for a window that reaches over the edge.
         window.within(Window.of_shape(self.shape))
         image = read_pixels(self.path, self.layout, window)
         if self.to_jy_beam != 1:
             image *= np.float32(self.to_jy_beam)
+        # One mark for missing data: code that leaves out NaN would let infinities through.
         image[np.isinf(image)] = np.nan
         return image
 
     def verify(self) -> None:
-        """Compare the file with its checksums, where it has them; `IntegrityError` when they are wrong."""
+        """Compare the file with its checksums, where present; raise `IntegrityError` when one is wrong."""
         verify_checksum(self.path, self.layout)
 
     def sky_of(self, y: ArrayLike, x: ArrayLike) -> Coordinates:
@@ -258,6 +261,7 @@ def open_maps(run: Run) -> list[SkyMap]:
         maps = [
             SkyMap.open(folder / name, MapsConfig(), verify=False) for name in run.facts("simulate")["maps"]
         ]
+    # Tables, stores and random streams address a map by its name.
     by_name: dict[str, Path] = {}
     for sky_map in maps:
         other = by_name.setdefault(sky_map.name, sky_map.path)
@@ -270,7 +274,7 @@ def open_maps(run: Run) -> list[SkyMap]:
 
 @lru_cache(maxsize=4096)
 def _open_once(path: Path, config: SurveyConfig, mtime_ns: int, size: int) -> SkyMap:
-    """Open a user's map once per process and version of the file: checksums are not free."""
+    """Open a user's map once per process and version of the file, since a checksum reads the whole file."""
     return SkyMap.open(path, config)
 
 
@@ -278,6 +282,7 @@ def _age(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
+        # `SkyMap.open` reports the missing file, with its remedy.
         return 0, 0
     return status.st_mtime_ns, status.st_size
 
@@ -310,7 +315,7 @@ def _expand(pattern: str) -> list[Path]:
 
 
 def unit_factor(unit: str) -> float:
-    """Return what values in ``unit`` are multiplied by to be Jy/beam; M stands for milli, not mega.
+    """Return the factor from ``unit`` to Jy/beam; M stands for milli, not mega.
 
     Raises
     ------
@@ -318,6 +323,7 @@ def unit_factor(unit: str) -> float:
         When the unit is empty or not Jy, mJy or uJy per beam.
     """
     known = "Jy/beam, mJy/beam or uJy/beam"
+    # Two code points stand for the micro sign.
     text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
     if not text:
         raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
@@ -341,6 +347,7 @@ def _celestial(header: fits.Header) -> WCS:
     if (lon, lat) != (0, 1):
         raise ConfigError("its first two axes are not longitude and latitude; reorder them first")
     scale = wcs.celestial.pixel_scale_matrix
+    # Off-diagonal over diagonal terms: the tangent of the turn of each axis.
     turn = (
         max(abs(scale[0, 1] / scale[0, 0]), abs(scale[1, 0] / scale[1, 1])) if scale.diagonal().all() else 1
     )
@@ -356,7 +363,7 @@ def _header_beam(header: fits.Header) -> Beam:
     if "BMAJ" in header:
         values = [header["BMAJ"], header.get("BMIN", header["BMAJ"]), header.get("BPA", 0.0)]
     else:
-        # Each cleaning appends a line; the last one made the image.
+        # AIPS appends a HISTORY line with each cleaning; the last line has the beam of this image.
         found = AIPS_BEAM.findall("\n".join(header.get("HISTORY", [])))
         if not found:
             raise ConfigError(
@@ -370,6 +377,7 @@ def _header_beam(header: fits.Header) -> Beam:
 
 def _header_frequency_hz(header: fits.Header) -> float | None:
     values = [header.get(key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ")]
+    # A frequency axis comes before the cards, and axis 3 before axis 4.
     for number in (4, 3):
         if str(header.get(f"CTYPE{number}", "")).startswith("FREQ"):
             factor = HERTZ.get(str(header.get(f"CUNIT{number}", "")).strip().lower(), 1.0)

@@ -1,6 +1,6 @@
 """Background and rms of a map between the centres of its cells.
 
-It needs numpy alone, so that a worker that only reads annotations starts without the estimators.
+This module needs numpy alone: a worker that only reads annotations starts without importing the estimators.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.sky.windows import Window
 
-Image = NDArray[np.float32]
 Weights = tuple[NDArray[np.intp], NDArray[np.intp], Image]
 
 
@@ -37,8 +37,8 @@ class Mesh:
     def evaluate(self, window: Window) -> tuple[Image, Image]:
         """Return ``(background, rms)`` of the pixels of a window inside the map, Jy/beam.
 
-        Linear along each axis between the centres of cells, constant outside the outermost ones. The
-        value of a pixel is the same bit for bit in every window that holds it.
+        Both are linear along each axis between the centres of cells and constant outside the outermost
+        centres. The value of a pixel is the same bit for bit in every window that holds the pixel.
         """
         y, x = np.arange(window.y0, window.y1), np.arange(window.x0, window.x1)
         rows, columns = self._weights(y, 0), self._weights(x, 1)
@@ -52,6 +52,7 @@ class Mesh:
     def _weights(self, pixel: NDArray[np.integer], axis: int) -> Weights:
         """Return, for positions along one axis, the two nodes beside each and the weight of the second."""
         n_cells = self.rms.shape[axis]
+        # In units of cells from the centre of the first; a map one cell wide has that node alone.
         position = np.clip((pixel + 0.5) / self.cell_pix - 0.5, 0, n_cells - 1)
         low = np.minimum(position.astype(np.intp), max(n_cells - 2, 0))
         return low, np.minimum(low + 1, n_cells - 1), (position - low).astype(np.float32)
@@ -62,6 +63,7 @@ class Mesh:
         return float(np.median(self.rms))
 
 
+# Both functions do the same operations in the same order, rows first, and so agree bit for bit.
 def _between_grid(nodes: Image, rows: Weights, columns: Weights) -> Image:
     low, high, weight = rows
     lines = nodes[low] + weight[:, None] * (nodes[high] - nodes[low])

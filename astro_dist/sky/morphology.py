@@ -12,19 +12,21 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Floats
+
 Complexes = NDArray[np.complexfloating]
-Floats = NDArray[np.float64]
 
 PATH_STEPS = 64
 SHARP, FINE, COARSE = range(3)
-"""How much a particle is smoothed before the beam: a hot spot, a jet, a lobe."""
+"""Indices into `SMOOTHING_BEAMS`: a hot spot, a jet, a lobe."""
 SMOOTHING_BEAMS = (0.0, 0.35, 0.8)
+"""Width of the Gaussian that smooths a particle beside the beam, beam widths."""
 MARGIN_SIGMAS = 6.0
-"""Particles nearer than this to the edge are left out: the Fourier transform would wrap their skirts."""
+"""Particles nearer to the edge than this are left out: the Fourier transform would wrap their wings."""
 
 
 class Morphology(IntEnum):
-    """What a source of the simulated sky looks like; the first two are compact."""
+    """Form of a source of the simulated sky; the first two are compact."""
 
     POINT = 0
     RESOLVED = 1
@@ -43,7 +45,7 @@ class Morphology(IntEnum):
 
 @dataclass(frozen=True)
 class Particles:
-    """Bits of emission: where, how much, and which of the smoothings."""
+    """Points of emission: positions, weights, and one index into `SMOOTHING_BEAMS` for all."""
 
     z: Complexes
     weight: Floats
@@ -71,7 +73,7 @@ class Habit:
     core
         Flux of the core over that of both arms.
     half_width
-        Of an arm, over its length.
+        Half width of an arm over its length.
     ratio, tilt
         Length of the second arm over the first, and log-odds of the first arm's flux.
     stretch
@@ -122,7 +124,7 @@ def draw_galaxy(
     length_pix
         Length from end to end along the jets; bent sources span less.
     axis_rad
-        Direction of the axis from +x towards +y; of the tail in a narrow tail.
+        Direction of the axis from +x towards +y; in a narrow tail, direction of the tail.
     covariance
         Second moments of the beam (y, x), pix^2, shape (2, 2).
     offset
@@ -135,13 +137,15 @@ def draw_galaxy(
     numpy.ndarray
         float32 brightness with a peak of one, zero or positive everywhere.
     """
+    # sqrt(8 ln 2) sigma; the fourth root of the determinant is the geometric mean of both sigmas.
     fwhm = 2.3548 * float(np.linalg.det(covariance)) ** 0.25
     clouds = _galaxy(rng, kind, length_pix, axis_rad, fwhm)
     z = np.concatenate([cloud.z for cloud in clouds])
+    # Centred on the extent of the emission and not on the core, which may be at one end.
     middle = complex(z.real.min() + z.real.max(), z.imag.min() + z.imag.max()) / 2
     moved = [Particles(cloud.z - middle + offset, cloud.weight, cloud.level) for cloud in clouds]
     image = _smooth(moved, covariance, reach)
-    return (np.maximum(image, 0) / image.max()).astype(np.float32)
+    return np.asarray(np.maximum(image, 0) / image.max()).astype(np.float32)
 
 
 def _galaxy(
@@ -158,6 +162,7 @@ def _galaxy(
 
 def _arms(rng: np.random.Generator, habit: Habit, length: float, axis: float, fwhm: float) -> list[Arm]:
     """Draw how the two sides of a source lie and differ."""
+    # A logistic function of normal log-odds: `tilt` moves the flux to the first arm.
     share = 1 / (1 + np.exp(rng.normal(0, 0.6) - habit.tilt))
     ratio = rng.uniform(*habit.ratio)
     lengths = habit.stretch * length * np.array([1.0, ratio]) / (1 + ratio)
@@ -177,6 +182,7 @@ def _lobe(rng: np.random.Generator, arm: Arm) -> list[Particles]:
     path = _path(rng, arm)
     hot, jet = 0.5 * rng.beta(0.6, 1.8), 0.08 * rng.beta(0.6, 2.0)
     n = 1500
+    # How far each particle has flowed back, from 0 at the end of the arm to 1.
     back = rng.beta(1.2, 1.8, n)
     half = arm.half_width * np.sqrt(back + 0.06) * (1.35 - back)
     z = _beside(path, 1 - back * rng.uniform(0.35, 1.0), half * (2 * rng.beta(2, 2, n) - 1))
@@ -202,6 +208,7 @@ def _plume(rng: np.random.Generator, arm: Arm) -> list[Particles]:
     z = _beside(path, s, 0.45 * half * rng.normal(size=n))
     z += 0.5 * half * (_waves(rng, z, 3 * arm.half_width) + 1j * _waves(rng, z, 3 * arm.half_width))
     weight = arm.flux * np.exp(0.8 * _waves(rng, z, 2 * arm.half_width) + 0.5 * _waves(rng, s + 0j, 0.4))
+    # By the number and not by the sum: the flux of a plume fluctuates with its waves.
     weight /= n
     near = s < 0.4
     return [Particles(z[near], weight[near], FINE), Particles(z[~near], weight[~near], COARSE)]
@@ -212,6 +219,7 @@ def _path(rng: np.random.Generator, arm: Arm) -> Complexes:
     s = np.linspace(0, 1, PATH_STEPS)
     phase = rng.uniform(0, 2 * np.pi)
     swing = arm.wiggle * np.sin(2 * np.pi * rng.uniform(0.6, 1.6) * s + phase)
+    # The direction turns with the distance from the core, so that every arm leaves the core straight.
     angle = arm.heading + (arm.bend + swing) * s
     steps = np.exp(1j * angle) * (arm.length / PATH_STEPS)
     return np.concatenate([np.zeros(1), np.cumsum(steps)])
@@ -227,10 +235,12 @@ def _beside(path: Complexes, s: Floats, across: Floats) -> Complexes:
 
 def _waves(rng: np.random.Generator, z: Complexes, scale: float) -> Floats:
     """Return a smooth random function of position with unit variance, wavelengths about ``scale``."""
+    # A sum of n cosines with random wave vectors and phases has the variance n / 2.
     n = 6
     k = 2 * np.pi / (scale * rng.uniform(0.6, 2.0, n)) * np.exp(2j * np.pi * rng.random(n))
     phase = 2 * np.pi * rng.random(n)
-    return np.cos(np.outer(z.real, k.real) + np.outer(z.imag, k.imag) + phase).sum(axis=1) * np.sqrt(2 / n)
+    waves = np.cos(np.outer(z.real, k.real) + np.outer(z.imag, k.imag) + phase).sum(axis=1)
+    return np.asarray(waves * np.sqrt(2 / n))
 
 
 def _smooth(clouds: list[Particles], covariance: Floats, reach: int) -> Floats:
@@ -246,13 +256,14 @@ def _smooth(clouds: list[Particles], covariance: Floats, reach: int) -> Floats:
         weight = np.concatenate([cloud.weight for cloud in chosen])
         inside = np.maximum(np.abs(z.real), np.abs(z.imag)) < reach - largest
         grid = _lay(z[inside] + complex(reach, reach), weight[inside], side)
+        # A Gaussian of variance s^2 has the Fourier transform exp(-2 pi^2 s^2 k^2); variances add.
         spectrum += scipy.fft.rfft2(grid) * np.exp(-2 * np.pi**2 * (1 + beams**2) * square)
     image = scipy.fft.irfft2(spectrum, s=(side, side))
     return np.asarray(image[: 2 * reach + 1, : 2 * reach + 1])
 
 
 def _lay(z: Complexes, weight: Floats, side: int) -> Floats:
-    """Share each particle among the four pixels around it."""
+    """Share each particle among the four pixels around it, with bilinear weights."""
     y, x = z.imag.astype(int), z.real.astype(int)
     fy, fx = z.imag - y, z.real - x
     grid = np.zeros(side * side)

@@ -1,6 +1,6 @@
-"""Noise as interferometers make it: correlated by the beam, the same value at a pixel however it is read.
+"""Noise of an interferometer: correlated by the beam, with a value at each pixel that no window changes.
 
-The noise lives on an unbounded plane. White normals belong to fixed cells of it and are filtered block
+The noise covers an unbounded plane. White normals belong to fixed cells of it and are filtered block
 by block of a fixed grid, each with the same halo, so that a window's values never depend on its shape.
 """
 
@@ -38,9 +38,9 @@ def beam_noise(
     window
         The pixels wanted; may lie anywhere, negative coordinates included.
     beam, pixel
-        They set the correlation, see the module's text.
+        Beam and pixel set the correlation, see the comment on `LONG_WAVE_SCALE`.
     seed, key
-        Name the plane: another key is independent noise.
+        Seed and key name the plane: another key gives independent noise.
 
     Returns
     -------
@@ -53,6 +53,7 @@ def beam_noise(
     side = len(transfer)
     for by in range(window.y0 // BLOCK, (window.y1 - 1) // BLOCK + 1):
         top, left = by * BLOCK - halo, columns[0] * BLOCK - halo
+        # One strip of white noise serves all blocks of a row: neighbours share the cells of their halos.
         white = _white(Window(top, top + side, left, left + len(columns) * BLOCK + side - BLOCK), seed, key)
         for i, bx in enumerate(columns):
             spectrum = scipy.fft.rfft2(white[:, i * BLOCK : i * BLOCK + side])
@@ -70,9 +71,12 @@ def _design_filter(beam: Beam, pixel: Pixel) -> tuple[int, NDArray[np.float32]]:
     covariance = beam.covariance_pix(pixel)
     widest = LONG_WAVE_SCALE * math.sqrt(covariance.diagonal().max() / 2)
     side = scipy.fft.next_fast_len(BLOCK + 2 * math.ceil(HALO_SIGMAS * widest), real=True)
+    # An even side leaves the same halo on both sides of a block.
     side += side % 2
     ky, kx = np.meshgrid(scipy.fft.fftfreq(side), scipy.fft.fftfreq(side), indexing="ij", sparse=True)
     square = covariance[0, 0] * ky**2 + 2 * covariance[0, 1] * ky * kx + covariance[1, 1] * kx**2
+    # Fourier transforms of Gaussians of covariance C / 2 and of LONG_WAVE_SCALE^2 times that, equal at k = 0;
+    # then unit rms by Parseval's theorem.
     transfer = np.exp(-(np.pi**2) * square) + np.exp(-((np.pi * LONG_WAVE_SCALE) ** 2) * square)
     transfer /= np.sqrt(np.mean(transfer**2))
     return (side - BLOCK) // 2, transfer[:, : side // 2 + 1].astype(np.float32)

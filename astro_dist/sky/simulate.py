@@ -1,8 +1,8 @@
 """A deterministic radio survey to start from: noise, compact and extended sources, and artefacts.
 
-The maps are drawn by row bands; a source belongs to its number and a noise value to its pixel, so that
-the bytes depend on neither the bands nor who draws them. The extended sources are several times more
-frequent than in nature, so that a small map teaches a network; all else follows the 1.4 GHz sky.
+Maps are drawn by row bands. The random stream of a source belongs to its number and that of a noise value to
+its pixel, so that the bytes depend on neither the bands nor the worker. Extended sources are several times
+more frequent than in nature, so that a small map is enough to train on; all else follows the 1.4 GHz sky.
 """
 
 import functools
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
@@ -33,13 +34,11 @@ from astro_dist.sky.sources import Population, draw_population
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.windows import Window, bands
 
-Image = NDArray[np.float32]
-
 BAND_ROWS = 512
 ARTEFACT_SNR = 50.0
-"""Sources below this leave nothing worth drawing."""
+"""Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
-"""A pixel is in the truth mask where the sources of a class, without noise, are above this."""
+"""A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
 TRUTH_ROW_BYTES = 100
 UNITS = {
     **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
@@ -61,7 +60,7 @@ UCDS = {
 
 @dataclass(frozen=True)
 class SimulatedMap:
-    """One map's sky, ready to be drawn anywhere."""
+    """The sources and artefacts of one map, from which any band of the map can be drawn."""
 
     config: SimulateConfig
     seed: int
@@ -72,7 +71,7 @@ class SimulatedMap:
 
     @classmethod
     def draw(cls, config: SimulateConfig, seed: int, number: int) -> "SimulatedMap":
-        """Draw what the map holds, but none of its pixels."""
+        """Draw the sources and artefacts of a map, but none of its pixels."""
         population = draw_population(config, seed, ("simulate", number))
         moments = population.moments_pix(config.beam, config.pixel)
         artefacts = _draw_artefacts(config, population, seed, number) if config.spurious else []
@@ -96,14 +95,16 @@ class SimulatedMap:
             )
             return window, stamp * np.float32(p.peak_jy_beam[i])
         shape = _gaussian(self.moments_pix[i], dy, dx, reach)
+        # Scaled by the sum of the pixels and not by the peak: the flux in the truth is exact after sampling.
         scale = p.flux_jy[i] * config.beam.area_pix(config.pixel) / shape.sum()
         return window, (shape * scale).astype(np.float32)
 
     def draw_layers(self, window: Window) -> tuple[dict[SourceClass, Image], dict[int, list[float]]]:
-        """Return the pixels of each class without noise, Jy/beam, and what was measured on the way.
+        """Return the pixels of each class without noise, Jy/beam, and measurements of extended sources.
 
-        The measurements are of the extended sources whose centre row lies in the window: by the
-        source's number its flux_jy and the centroid y, x of its brightness, pix.
+        Measurements are ``{number of the source: [flux_jy, y, x]}`` with the centroid of brightness in
+        pix. Only sources whose centre row lies in the window are measured, so that every source is
+        measured by one band.
         """
         compact, extended, spurious = (np.zeros(window.shape, np.float32) for _ in range(3))
         measured: dict[int, list[float]] = {}
@@ -126,13 +127,13 @@ class SimulatedMap:
         return layers, measured
 
     def draw_band(self, window: Window) -> tuple[Image, NDArray[np.uint8], dict[int, list[float]]]:
-        """Return a full-width band of the map (Jy/beam) and of its mask, and see `draw_layers`."""
+        """Return a full-width band of the map (Jy/beam) and of its mask, and what `draw_layers` measures."""
         layers, measured = self.draw_layers(window)
         config = self.config
         image = beam_noise(window, config.beam, config.pixel, self.seed, ("simulate", self.number, "noise"))
         image *= np.float32(config.rms_jy_beam)
         mask = np.zeros(window.shape, np.uint8)
-        # Ascending classes: an extended source covers a compact one, and that an artefact.
+        # Ascending classes: extended pixels overwrite compact ones, and these overwrite artefacts.
         for kind in sorted(layers):
             image += layers[kind]
             mask[layers[kind] > MASK_SNR * config.rms_jy_beam] = kind
@@ -140,7 +141,7 @@ class SimulatedMap:
 
 
 class SimulatedMaps:
-    """The maps of a run; the sources of one are drawn when its first band is."""
+    """The maps of a run; the sources of a map are drawn with its first band, and two maps are kept."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -220,6 +221,7 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
     flux, y, x = population.flux_jy.copy(), population.y.copy(), population.x.copy()
     rows = sorted(measured)
     if rows:
+        # An extended source is drawn to a peak: its flux and centroid are known from its pixels only.
         flux[rows], y[rows], x[rows] = np.array([measured[i] for i in rows]).T
     ra, dec = config.wcs(number).all_pix2world(x, y, 0)
     columns = {
@@ -256,8 +258,9 @@ def _estimate(run: Run) -> Estimate:
 
 
 def _draw_artefacts(config: SimulateConfig, population: Population, seed: int, number: int) -> list[Artefact]:
-    """Return what the sources of a map leave round them, in the order of the sources."""
+    """Return the artefacts of a map, in the order of their sources."""
     fwhm_pix = config.beam.fwhm_pix(config.pixel)
+    # The arms of the array have one direction for all sources of a map.
     first = stream(seed, "simulate", number, "artefacts").uniform(0, math.pi)
     snr = population.peak_jy_beam / config.rms_jy_beam
     found = (
@@ -282,11 +285,13 @@ def _gaussian(moments: NDArray[np.float64], dy: float, dx: float, reach: int) ->
     inverse = np.linalg.inv(moments)
     y = np.arange(-reach, reach + 1)[:, None] - dy
     x = np.arange(-reach, reach + 1)[None] - dx
-    return np.exp(-0.5 * (inverse[0, 0] * y**2 + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x**2))
+    square = inverse[0, 0] * y**2 + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x**2
+    return np.asarray(np.exp(-0.5 * square))
 
 
 def _measure(window: Window, stamp: Image, beam_area_pix: float) -> list[float]:
     """Return flux_jy and the centroid y, x in the map."""
+    # Sums in float64: the truth must not carry the rounding errors of float32.
     rows, columns = stamp.sum(axis=1, dtype=np.float64), stamp.sum(axis=0, dtype=np.float64)
     total = rows.sum()
     y = rows @ np.arange(window.y0, window.y1) / total

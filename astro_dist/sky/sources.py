@@ -1,7 +1,7 @@
-"""Which sources a simulated map holds: compact ones from published counts, extended ones on top of them.
+"""The sources of a simulated map: compact ones from published counts, and extended ones in addition.
 
-Everything about a map's population is drawn at once from streams that belong to the map, so that source
-i is the same whoever draws it; only the shape of an extended source has a stream of its own.
+The population of a map is drawn at once from streams that belong to the map, so that source i is the same in
+every task. Only the shape of an extended source has a stream of its own.
 """
 
 import math
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Floats
 from astro_dist.engine.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.morphology import Morphology
 from astro_dist.sky.survey import SimulateConfig
 
-Floats = NDArray[np.float64]
 Column = NDArray[Any]
 
 # Hopkins et al. 2003, AJ 125, 465, eq. 7: log10 of the Euclidean-normalised counts at 1.4 GHz
@@ -37,6 +37,7 @@ LARGE_FRACTION = 0.04
 FAINTEST = 1 / 200
 """Gaussians are drawn down to this fraction of the rms, and to at least four sigma."""
 TRIES = 50
+"""Positions tried for an extended source before it may overlap another."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Population:
     peak_jy_beam
         Brightest pixel.
     major_arcsec, minor_arcsec, pa_deg
-        Full widths of a compact source without the beam (zero: a point), major axis east of north;
-        of an extended one the length along the jets, zero, and the direction of its axis.
+        Compact sources: full widths without the beam (zero: a point), and the major axis east of north.
+        Extended sources: length along the jets, zero, and direction of the axis.
     reach_pix
         Half side of the square of pixels that a source touches.
     """
@@ -75,7 +76,7 @@ class Population:
 
     @property
     def is_extended(self) -> NDArray[np.bool_]:
-        """Whether each source is one that a beam resolves well."""
+        """Whether the beam resolves each source well."""
         return self.kind >= Morphology.DOUBLE
 
     def touching(self, y0: int, y1: int) -> NDArray[np.int64]:
@@ -91,7 +92,7 @@ class Population:
 
 
 def count_density(flux_jy: Floats, frequency_hz: float) -> Floats:
-    """Return the number of sources per steradian and jansky; beyond the fitted range a power law goes on.
+    """Return the number of sources per steradian and jansky; a power law continues the fit on either side.
 
     Other frequencies than 1.4 GHz assume one spectrum for all sources, S ~ frequency^-0.7.
     """
@@ -101,6 +102,8 @@ def count_density(flux_jy: Floats, frequency_hz: float) -> Floats:
     polynomial = np.polynomial.Polynomial(HOPKINS)
     inside = np.clip(log_mjy, *np.log10(FITTED_MJY))
     log_counts = polynomial(inside) + polynomial.deriv()(inside) * (log_mjy - inside)
+    # Euclidean-normalised counts are S^2.5 dN/dS; dividing by `ratio` turns dN/dS at 1.4 GHz into that at the
+    # other frequency, since fluxes scale by it.
     return np.asarray(at_1400**-2.5 * 10.0**log_counts / ratio)
 
 
@@ -121,6 +124,7 @@ def _draw_compact(config: SimulateConfig, rng: np.random.Generator) -> dict[str,
     pa = np.where(resolved, rng.uniform(0, 180, n), 0)
     beam_moments = config.beam.covariance_pix(config.pixel)
     moments = beam_moments + _moments_pix(major, minor, pa, config.pixel)
+    # A convolved Gaussian keeps its flux: its peak falls as the area, the root of the determinant, grows.
     peak = flux * np.sqrt(np.linalg.det(beam_moments) / np.linalg.det(moments))
     sigmas = np.sqrt(2 * np.log(np.maximum(peak / (FAINTEST * config.rms_jy_beam), math.e)))
     widest = np.sqrt(np.maximum(moments[:, 0, 0], moments[:, 1, 1]))
@@ -143,10 +147,11 @@ def _draw_fluxes(config: SimulateConfig, rng: np.random.Generator) -> Floats:
     """Draw fluxes from one rms to the limit by the inverse of the cumulative counts."""
     grid = np.geomspace(config.rms_jy_beam, config.flux_limit_jy, 2000)
     density = count_density(grid, config.frequency_hz)
+    # The trapezoid rule; the number of sources is Poisson, each flux the inverse of a uniform share of it.
     cumulative = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))])
     solid_angle = math.prod(config.shape) * config.pixel.dy_arcsec * config.pixel.dx_arcsec / 206264.806**2
     n = rng.poisson(cumulative[-1] * solid_angle)
-    return np.exp(np.interp(rng.random(n) * cumulative[-1], cumulative, np.log(grid)))
+    return np.asarray(np.exp(np.interp(rng.random(n) * cumulative[-1], cumulative, np.log(grid))))
 
 
 def _draw_extended(config: SimulateConfig, rng: np.random.Generator) -> dict[str, Column]:
@@ -184,7 +189,10 @@ def _draw_positions(rng: np.random.Generator, size: int, reach: NDArray[np.int64
 def _draw_apart(
     rng: np.random.Generator, shape: tuple[int, int], reach: NDArray[np.int64], radius: Floats
 ) -> tuple[Floats, Floats]:
-    """Place sources one after the other where they do not run into each other, as long as there is room."""
+    """Place sources one after the other, apart from the earlier ones; return y and x.
+
+    A source that overlaps an earlier one in all of `TRIES` positions stays at the last position.
+    """
     placed = np.zeros(len(reach), complex)
     for i in range(len(reach)):
         for _ in range(TRIES):
@@ -198,6 +206,7 @@ def _draw_apart(
 def _moments_pix(major: Floats, minor: Floats, pa_deg: Floats, pixel: Pixel) -> NDArray[np.float64]:
     """Return the second moments (n, 2, 2), pix^2, of Gaussians; `Beam.covariance_pix` for many at once."""
     pa = np.radians(pa_deg)
+    # The two axes as (y, x) steps: north is +y and east is -x, as in `Beam`.
     first = np.stack([np.cos(pa) / pixel.dy_arcsec, -np.sin(pa) / pixel.dx_arcsec], axis=-1)
     second = np.stack([-np.sin(pa) / pixel.dy_arcsec, -np.cos(pa) / pixel.dx_arcsec], axis=-1)
     axes = np.stack([first * major[:, None], second * minor[:, None]], axis=-1) / math.sqrt(8 * math.log(2))

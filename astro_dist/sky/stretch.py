@@ -1,27 +1,25 @@
-"""From brightness to the range of a network and back.
+"""The stretch of brightness to the range of a network, and its inverse.
 
-``asinh`` is linear in the noise and logarithmic above it, and inverts to 2e-6 from -5 to 10,000 sigma.
+``asinh`` is linear in the noise, logarithmic above it, and can be inverted to 2e-6 from -5 to 10,000 sigma.
 ``tanh`` is the stretch of RADiff (Sortino et al. 2024): it saturates above about 10 sigma, so that
 peaks beyond it cannot be recovered.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from astro_dist.engine.arrays import Image
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 
 STRETCHES = ("asinh", "tanh")
-Image = NDArray[np.float32]
-# A network may answer anything: 6 stands for 160,000 sigma and keeps sinh far from overflow.
+# The output of a network has no bound: 6 stands for 160,000 sigma and keeps sinh far from overflow.
 ASINH_LIMIT = 6.0
 TANH_LIMIT = 0.9999
 TANH_LOW_SNR, TANH_HIGH_SNR = -3.3, 10.2
 
 
-def stretch(
-    image: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh"
-) -> NDArray[np.float32]:
+def stretch(image: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh") -> Image:
     """Bring brightness into the range of a network.
 
     With ``snr = (image - background) / rms``: asinh gives ``asinh(snr / 2) / 2`` (1 sigma is 0.24,
@@ -48,12 +46,10 @@ def stretch(
     return np.asarray(np.tanh((snr - TANH_LOW_SNR) / (TANH_HIGH_SNR - TANH_LOW_SNR)), np.float32)
 
 
-def unstretch(
-    u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh"
-) -> NDArray[np.float32]:
+def unstretch(u: ArrayLike, background: ArrayLike, rms: ArrayLike, kind: str = "asinh") -> Image:
     """Invert `stretch`; returns Jy/beam in float32.
 
-    Values no brightness maps to are clipped first: asinh to +-6 (160,000 sigma), tanh to +-0.9999.
+    Values that no brightness maps to are clipped first: asinh to +-6 (160,000 sigma), tanh to +-0.9999.
     Parameters and errors are those of `stretch`.
     """
     check_stretch(kind)
@@ -67,6 +63,6 @@ def unstretch(
 
 
 def check_stretch(kind: str) -> None:
-    """Refuse a stretch that does not exist, naming the nearest that does."""
+    """Raise `ConfigError` for an unknown stretch, naming the nearest known one."""
     if kind not in STRETCHES:
         raise ConfigError(f"unknown stretch {kind!r}: {nearest(kind, STRETCHES)}")

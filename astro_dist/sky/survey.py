@@ -11,36 +11,36 @@ from astro_dist.sky.fits_file import plane_wcs
 
 
 class SimulateConfig(Section):
-    """The sky that is made when no maps are given."""
+    """The simulated sky, which is made when no maps are given."""
 
     shape: tuple[int, int] = (4096, 4096)
     """Rows and columns of each map."""
-    maps: int = Field(1, ge=1)
+    maps: int = Field(default=1, ge=1)
     """How many maps to make, side by side in right ascension without touching."""
-    pixel_arcsec: float = Field(1.5, gt=0)
+    pixel_arcsec: float = Field(default=1.5, gt=0)
     """Side of a pixel."""
-    beam_major_arcsec: float = Field(6.0, gt=0)
+    beam_major_arcsec: float = Field(default=6.0, gt=0)
     """Full width at half maximum of the beam's long axis."""
-    beam_minor_arcsec: float = Field(6.0, gt=0)
+    beam_minor_arcsec: float = Field(default=6.0, gt=0)
     """Full width at half maximum of the beam's short axis."""
     beam_pa_deg: float = 0.0
     """Position angle of the beam's long axis, east of north."""
-    rms_jy_beam: float = Field(25e-6, gt=0)
+    rms_jy_beam: float = Field(default=25e-6, gt=0)
     """Noise of the maps."""
-    frequency_hz: float = Field(1.4e9, gt=0)
+    frequency_hz: float = Field(default=1.4e9, gt=0)
     """Observing frequency; the 1.4 GHz counts are scaled to it with a spectral index of -0.7."""
-    ra_deg: float = Field(15.0, ge=0, lt=360)
+    ra_deg: float = Field(default=15.0, ge=0, lt=360)
     """Right ascension of the centre of the first map."""
-    dec_deg: float = Field(-30.0, ge=-80, le=80)
+    dec_deg: float = Field(default=-30.0, ge=-80, le=80)
     """Declination of the centre of the maps."""
     flux_limit_jy: float = 1.0
     """Compact sources are drawn from published counts between one rms and this flux."""
-    resolved_fraction: float = Field(0.3, ge=0, le=1)
+    resolved_fraction: float = Field(default=0.3, ge=0, le=1)
     """The part of the compact sources that is slightly wider than the beam."""
-    extended_per_1000_beams: float = Field(0.5, ge=0)
+    extended_per_1000_beams: float = Field(default=0.5, ge=0)
     """Extended sources per 1,000 beam areas; 0.5 is one in two windows of 128 pixels, ten times nature."""
     extended_size_beams: tuple[float, float] = (4.0, 20.0)
-    """Lengths of most extended sources; one in 25 is up to 1.8 times longer than the second."""
+    """Range of lengths of extended sources; one source in 25 is then lengthened by up to 1.8 times."""
     spurious: bool = True
     """Whether bright sources leave spokes, rings and rays."""
 
@@ -74,7 +74,8 @@ class SimulateConfig(Section):
 
     @property
     def step_deg(self) -> float:
-        """From one map's centre to the next one's, in right ascension."""
+        """Step in right ascension from the centre of one map to the centre of the next."""
+        # Meridians are closest at the edge nearer to the pole; 1.1 leaves a gap of a tenth of a map.
         half_height_deg = self.shape[0] * self.pixel_arcsec / 7200
         nearest_pole = min(abs(self.dec_deg) + half_height_deg, 89.0)
         return 1.1 * self.shape[1] * self.pixel_arcsec / 3600 / math.cos(math.radians(nearest_pole))

@@ -1,6 +1,6 @@
-"""Small files that a user hands over beside maps: tables of sources and images without a sky.
+"""Small files that a user hands over beside maps: tables of sources, and images of any unit and sky.
 
-They are read whole, and whatever is wrong with them is said in one line.
+Files are read whole. A fault is reported in one line that names the file.
 """
 
 import math
@@ -78,7 +78,7 @@ def read_plane(path: Path) -> NDArray[np.float64]:
     if not path.is_file():
         raise ConfigError(f"there is no image {path}")
     try:
-        # Of a truncated file astropy warns before it fails.
+        # Astropy warns of a truncated file before it raises; the error alone is reported.
         with warnings.catch_warnings(action="ignore"), fits.open(path, memmap=False) as hdus:
             for hdu in hdus:
                 data = hdu.data if hdu.is_image else None
@@ -91,11 +91,12 @@ def read_plane(path: Path) -> NDArray[np.float64]:
 
 
 class _FitsTable:
-    """A FITS binary table with the two members of a pyarrow table that are used here, and units."""
+    """A FITS table with the two members of a pyarrow table that `read_columns` uses, and units."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
         self.units = {column.name.lower(): column.unit for column in data.columns}
+        # Lower case, since FITS names have no case and catalogues are often in capitals.
         self.column_names = [name.lower() for name in data.names]
 
     def column(self, name: str) -> NDArray[Any]:

@@ -41,7 +41,7 @@ class Window:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(height, width)``, as of the array it selects."""
+        """``(height, width)``, as of the array that the window selects."""
         return self.height, self.width
 
     @property
@@ -118,5 +118,6 @@ def bands(shape: Sequence[int], height: int) -> list[Window]:
 
 
 def _starts(length: int, size: int, stride: int) -> list[int]:
+    # The last window ends at the edge; it overlaps its neighbour where the step does not divide the length.
     last = length - size
     return [*range(0, last, stride), last]

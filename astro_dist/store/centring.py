@@ -1,7 +1,7 @@
-"""Where windows go that are centred on islands: whole islands, not always in the same place, no twins.
+"""Windows centred on islands: each island whole, randomly off the centre, and in one window where possible.
 
-Pure geometry on integer boxes ``(y0, y1, x0, x1)``, half-open as windows are. A window cuts a box when
-it holds some but not all of it; windows are moved aside so that they cut no extended island.
+The module is geometry on integer boxes ``(y0, y1, x0, x1)``, half-open as windows are. A window cuts a box
+when it holds some pixels of the box but not all. Windows are moved aside so that they cut no extended island.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.int64]
+# Random positions tried for each empty window.
 EMPTY_TRIES = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Centred:
-    """Origins of the windows of one map, and what could not be had.
+    """Origins of the windows of one map, and the islands that do not fit.
 
     Attributes
     ----------
     y0, x0
         First row and column of each window, shape (n,).
     cuts_extended
-        Whether a window cuts an extended island, shape (n,).
+        Whether each window cuts an extended island, shape (n,).
     oversized
-        Which of the boxes are larger than a window.
+        Indices of the boxes that are larger than a window.
     """
 
     y0: NDArray[np.int64]
@@ -35,7 +36,7 @@ class Centred:
 
 
 class SortedBoxes:
-    """Boxes that can be asked which of them are near some rows and columns."""
+    """Boxes sorted by their first row, to find those in a rectangle fast."""
 
     def __init__(self, boxes: Boxes) -> None:
         self.boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
@@ -43,12 +44,13 @@ class SortedBoxes:
 
     def meeting(self, y0: int, y1: int, x0: int, x1: int) -> Boxes:
         """Return the boxes that have pixels in the rectangle."""
+        # A box that reaches into the rectangle begins at most the tallest height above it.
         rows = self.boxes[slice(*np.searchsorted(self.boxes[:, 0], [y0 - self.tallest, y1]))]
         return rows[(rows[:, 1] > y0) & (rows[:, 2] < x1) & (rows[:, 3] > x0)]
 
 
 def find_cut(y0: NDArray[np.int64], x0: NDArray[np.int64], size_pix: int, boxes: Boxes) -> NDArray[np.bool_]:
-    """Tell which windows, given by their origins, cut any of the boxes.
+    """Return which windows, given by their origins, cut any of the boxes.
 
     The origins may have any shapes that broadcast with each other; the result has their common shape.
     """
@@ -56,7 +58,7 @@ def find_cut(y0: NDArray[np.int64], x0: NDArray[np.int64], size_pix: int, boxes:
     b = boxes.T
     meets = (y0 < b[1]) & (y0 + size_pix > b[0]) & (x0 < b[3]) & (x0 + size_pix > b[2])
     holds = (y0 <= b[0]) & (y0 + size_pix >= b[1]) & (x0 <= b[2]) & (x0 + size_pix >= b[3])
-    return np.any(meets & ~holds, axis=-1)
+    return np.asarray(np.any(meets & ~holds, axis=-1))
 
 
 def centre_windows(
@@ -69,11 +71,11 @@ def centre_windows(
 ) -> Centred:
     """Place windows so that every island that fits is whole in one of them.
 
-    Each window is centred on its island but for a random shift of at most ``jitter_pix``, moved back
-    until the island and the map's edge allow it, then by the least distance that keeps it from cutting
-    an extended island; where no position does, it is marked. Extended islands come first; an island
-    that is whole in the middle half of an earlier unmarked window gets none of its own. Islands larger
-    than a window get none and are listed.
+    Each window is centred on its island but for a random shift of at most ``jitter_pix``. The shift is cut
+    where the window would cut the island or leave the map. The window is then moved by the least distance
+    that keeps it from cutting an extended island; where no position does, the window is marked. Extended
+    islands come first. An island that is whole in the middle half of an earlier unmarked window gets no
+    window of its own. Islands larger than a window get none and are listed.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def centre_windows(
     boxes, is_extended
         The islands, shapes (n, 4) and (n,).
     rng
-        Draws one shift per island, whether or not it gets a window.
+        Source of one shift per island, whether or not the island gets a window.
     """
     jitter = rng.integers(-jitter_pix, jitter_pix, (len(boxes), 2), endpoint=True)
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
@@ -107,7 +109,7 @@ def empty_windows(
 ) -> NDArray[np.int64]:
     """Return origins (y0, x0), shape (n, 2), of up to ``count`` random windows that meet none of the boxes.
 
-    Fewer where 20 tries for each window do not find more.
+    The windows are fewer when 20 tries for each do not find ``count``.
     """
     occupied = SortedBoxes(boxes)
     highest = np.array(shape) - size_pix
@@ -122,7 +124,7 @@ def empty_windows(
 
 
 class _Cores:
-    """The middle halves of accepted windows."""
+    """The middle halves of accepted windows, in a grid of cells as large as one of them."""
 
     def __init__(self, size_pix: int) -> None:
         self.side, self.margin = size_pix // 2, size_pix // 4
@@ -134,7 +136,7 @@ class _Cores:
 
     def holds(self, box: Boxes) -> bool:
         y0, y1, x0, x1 = box.tolist()
-        # A core that holds the box's first pixel begins in the same cell or in the one before.
+        # A core that holds the box's first pixel begins in the cell of that pixel or in the one before.
         cells = [(y0 // self.side - i, x0 // self.side - j) for i in (0, 1) for j in (0, 1)]
         cores = (core for cell in cells for core in self.cells.get(cell, ()))
         return any(y <= y0 and y1 <= y + self.side and x <= x0 and x1 <= x + self.side for y, x in cores)
@@ -151,7 +153,7 @@ def _place(
     near = obstacles.meeting(int(low[0]), int(reach[0]), int(low[1]), int(reach[1]))
     if not find_cut(wanted[0], wanted[1], size_pix, near):
         return int(wanted[0]), int(wanted[1]), False
-    # The nearest free position has each coordinate where it was wanted or at an edge of an obstacle.
+    # Each coordinate of the nearest free position is the wanted one or touches an edge of an obstacle.
     ys, xs = (
         _candidates(int(wanted[axis]), int(low[axis]), int(high[axis]), near[:, 2 * axis :][:, :2], size_pix)
         for axis in (0, 1)
@@ -165,6 +167,6 @@ def _place(
 
 
 def _candidates(wanted: int, low: int, high: int, edges: Boxes, size_pix: int) -> NDArray[np.int64]:
-    """Return the origins along one axis, from ``low`` to ``high``, at which an obstacle begins to be free."""
+    """Return the wanted origin along one axis, and those at which a window just holds or misses a box."""
     positions = np.concatenate([[wanted], edges.ravel(), edges.ravel() - size_pix])
     return np.unique(positions[(positions >= low) & (positions <= high)])

@@ -1,4 +1,7 @@
-"""Which windows are cut out of the maps: round islands or as tiles. Reads annotations, never pixels."""
+"""The choice of the windows to cut out of the maps: round islands, or as tiles.
+
+The choice reads annotations and never pixels, so that a plan costs little.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
@@ -18,12 +22,10 @@ from astro_dist.sky.windows import Window, tile_map
 from astro_dist.store.centring import centre_windows, empty_windows, find_cut
 from astro_dist.store.config import CutoutsConfig
 
-Integers = NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """The windows of a run, sorted by map, row and column.
+class ChosenWindows:
+    """All windows of a run, sorted by map, row and column.
 
     Attributes
     ----------
@@ -32,7 +34,7 @@ class Choice:
     size_pix
         Side of the windows.
     cuts_extended
-        Whether it cuts an extended island, shape (n,).
+        Whether each window cuts an extended island, shape (n,).
     oversized
         ``(map index, island number)`` of each island larger than a window.
     """
@@ -54,7 +56,7 @@ class Choice:
         return int(self.map_index[i]), Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix)
 
 
-def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -> Choice:
+def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -> ChosenWindows:
     """Choose all windows of a run.
 
     Raises
@@ -80,7 +82,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
             "there is no compact or extended island that fits a window; lower annotate's thresholds, "
             "give maps with sources, or set cutouts.mode to tiles"
         )
-    return Choice(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
+    return ChosenWindows(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
 
 
 def most_windows(run: Run) -> int:
@@ -88,19 +90,20 @@ def most_windows(run: Run) -> int:
     config = run.section(CutoutsConfig)
     if run.section(MapsConfig).files:
         maps = open_maps(run)
-        # A plan already refuses maps that cannot be cut, before anything runs.
+        # Refused here too, since a run is planned with this estimate before any stage has run.
         for sky_map in maps:
             _check_map(sky_map, config.size_pix)
         shapes: list[tuple[int, ...]] = [sky_map.shape for sky_map in maps]
     else:
         shapes = [tuple(run.section(SimulateConfig).shape)] * run.section(SimulateConfig).maps
     tiles = config.mode == "tiles"
+    # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
     stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
     return sum(len(tile_map(shape, config.size_pix, stride)) for shape in shapes)
 
 
 def _islands_of(annotations: Annotations, map_index: int) -> dict[str, NDArray[Any]]:
-    """Return boxes (n, 4), classes and numbers of the compact and extended islands of a map."""
+    """Return ``box`` (n, 4), ``class`` and ``island`` of the compact and extended islands of a map."""
     columns = annotations.islands
     here = slice(*np.searchsorted(columns["map"], [map_index, map_index + 1]))
     one = {name: columns[name][here] for name in ("y0", "y1", "x0", "x1", "class", "island")}
@@ -136,6 +139,7 @@ def _tiles(config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[An
     tiles = tile_map(sky_map.shape, size_pix, config.stride_pix or size_pix)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
     cut = np.zeros(len(tiles), np.bool_)
+    # Tiles are sorted by row, so that only those near the island's rows are compared with it.
     for one in box[islands["class"] == SourceClass.EXTENDED]:
         near = slice(*np.searchsorted(y0, [one[0] - size_pix, one[1]]))
         cut[near] |= find_cut(y0[near], x0[near], size_pix, one[None])
@@ -144,9 +148,9 @@ def _tiles(config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[An
 
 
 def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[Any]]) -> Rows:
-    """Return the same of windows round the islands of a map, and of some without a source.
+    """Return rows and oversized islands, as `_tiles`, of windows round islands and of some without a source.
 
-    To be whole an island needs a beam's width round it, since its faint rim belongs to it.
+    An island counts as whole with a beam's width round it, since its faint rim belongs to the island.
     """
     size_pix, margin = config.size_pix, math.ceil(_beam_pix(sky_map))
     box = islands["box"] + np.array([-margin, margin, -margin, margin])
@@ -156,7 +160,7 @@ def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, islands: dict[str
     found = centre_windows(sky_map.shape, box, is_extended, size_pix, config.jitter_pix, rng)
     rng = run.stream("cutouts", "empty", sky_map.name)
     share = config.empty_fraction / (1 - config.empty_fraction)
-    # Rounded up or down by chance, so that many maps of few islands get their share too.
+    # Rounded up or down by chance: rounding to the nearest would give none to maps of few islands.
     count = math.floor(share * len(found.y0) + rng.random())
     empty = empty_windows(sky_map.shape, box, size_pix, count, rng)
     centred = np.column_stack([found.y0, found.x0, found.cuts_extended])

@@ -10,30 +10,30 @@ from astro_dist.engine.config import Section
 class CutoutsConfig(Section):
     """Which windows are cut out of the maps, and how they are divided and stored."""
 
-    size_pix: int = Field(128, ge=16, le=1024, multiple_of=4)
+    size_pix: int = Field(default=128, ge=16, le=1024, multiple_of=4)
     """Side of a cutout."""
     mode: Literal["islands", "tiles"] = "islands"
     """Windows round islands, or tiles that cover the maps."""
-    stride_pix: int | None = Field(None, ge=1)
+    stride_pix: int | None = Field(default=None, ge=1)
     """Step between tiles; by default their side."""
-    jitter_pix: int = Field(16, ge=0)
+    jitter_pix: int = Field(default=16, ge=0)
     """Largest random shift of a window from the centre of its island, along each axis."""
-    empty_fraction: float = Field(0.1, ge=0, lt=1)
-    """Share of windows without a source, beside those round islands."""
-    min_valid_fraction: float = Field(0.5, ge=0, le=1)
+    empty_fraction: float = Field(default=0.1, ge=0, lt=1)
+    """Share of windows without a source among all windows; only in mode islands."""
+    min_valid_fraction: float = Field(default=0.5, ge=0, le=1)
     """A cutout with fewer valid pixels is flagged and left out of training."""
     stretch: Literal["asinh", "tanh"] = "asinh"
     """How brightness becomes network range: asinh loses nothing, tanh (RADiff) saturates bright sources."""
-    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of windows to validate on, before those that touch another split are taken out."""
-    test_fraction: float = Field(0.1, ge=0, lt=1)
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
     """Share of windows to test on."""
-    split_block_pix: int = Field(1024, ge=1)
-    """Side of the blocks of a map that are dealt to the splits whole; halved where there are few."""
-    shard: int = Field(256, ge=1)
+    split_block_pix: int = Field(default=1024, ge=1)
+    """Side of the blocks of a map that are dealt to the splits whole; halved where a run has few blocks."""
+    shard: int = Field(default=256, ge=1)
     """Cutouts per shard file and task."""
-    threads: int = Field(1, ge=1)
-    """Threads of a worker that compress."""
+    threads: int = Field(default=1, ge=1)
+    """Threads that compress in each worker."""
 
     @model_validator(mode="after")
     def _check(self) -> "CutoutsConfig":

@@ -1,7 +1,7 @@
 """The stage that cuts windows out of maps into a sharded store: image, mask and instances together.
 
-All windows follow from the configuration and the annotations, so that planning reads no pixels. They
-are sorted by map and row; a task writes one shard and reads each row it needs once.
+All windows follow from the configuration and the annotations, so that planning reads no pixels. Windows are
+sorted by map and row. A task writes one shard and reads each row of a map once.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
@@ -21,20 +22,20 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import wcs_cards
 from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps
 from astro_dist.sky.windows import Window
-from astro_dist.store.choice import Choice, Integers, choose_windows, most_windows
+from astro_dist.store.choice import ChosenWindows, choose_windows, most_windows
 from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
 from astro_dist.store.verify import verify_store
 
-# Rows of a map that are held at once, and as much again while more are read.
+# Rows of a map that are held at once; reading further rows takes as much again.
 BUFFER_BYTES = 16_000_000
 COLUMN_FILES = 32
 
 
 class Flag(IntFlag):
-    """Why a cutout is left out of training."""
+    """Reason why a cutout is left out of training."""
 
     CUTS_EXTENDED = 1
     """An extended island lies in the window only in part."""
@@ -44,29 +45,30 @@ class Flag(IntFlag):
 
 @dataclass(frozen=True)
 class _State:
-    """What a worker keeps open."""
+    """The maps, annotations and windows that a worker keeps open."""
 
     run: Run
     maps: list[SkyMap]
     annotations: Annotations
-    choice: Choice
+    choice: ChosenWindows
 
 
 def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> Iterator[NDArray[np.float32]]:
     """Yield the pixels (s, s) of windows whose first rows ascend; every row of the map is read at most once.
 
-    What is yielded is a view that the next step overwrites.
+    Each image is a view of a buffer that the next step overwrites.
     """
     nx = sky_map.shape[1]
     height = max(size_pix, min(BUFFER_BYTES // (4 * nx), sky_map.shape[0]))
     buffer = np.empty((height, nx), np.float32)
-    # The end of the rows that are wanted without a gap, seen from each window.
+    # For each window, the end of the run of windows without a gap in their rows: rows in a gap are not read.
     gaps = np.append(np.diff(y0) > size_pix, True)
     ends = y0[gaps][np.searchsorted(np.flatnonzero(gaps), np.arange(len(y0)))] + size_pix
     top = bottom = 0
     for y, x, end in zip(y0.tolist(), x0.tolist(), ends.tolist(), strict=True):
         if y + size_pix > bottom:
             kept = max(0, bottom - y)
+            # Rows shared with the last window move to the top of the buffer; numpy allows for the overlap.
             buffer[:kept] = buffer[y - top : y - top + kept]
             top, start, bottom = y, y + kept, min(end, y + height)
             buffer[kept : bottom - top] = sky_map.read(Window(start, bottom, 0, nx))
@@ -74,7 +76,10 @@ def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> 
 
 
 def number_locally(instances: NDArray[np.int32], mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint16], int]:
-    """Renumber the islands of a cutout 1..n in the order of their numbers; count those that are sources."""
+    """Renumber the islands of a cutout 1..n in the order of their numbers; count those that are sources.
+
+    An island is a source when any of its pixels in the cutout is compact or extended.
+    """
     inside = np.flatnonzero(instances != 0)
     local = np.zeros(instances.shape, np.uint16)
     numbers, place = np.unique(instances.ravel()[inside], return_inverse=True)
@@ -93,10 +98,11 @@ _opened: dict[tuple[Path, str], _State] = {}
 
 
 def _open(run: Run) -> _State:
-    """Open maps and annotations; once for all that a driver asks of one version of the stage."""
+    """Open maps and annotations and choose the windows, once per process and version of the stage."""
     key = run.root, run.fingerprint
     if key not in _opened or not run.fingerprint:
         maps, annotations = open_maps(run), Annotations.load(run.product("annotations"))
+        # One version at a time, since the annotations of a large run take much memory.
         _opened.clear()
         _opened[key] = _State(run, maps, annotations, choose_windows(run, maps, annotations))
     return _opened[key]
@@ -117,7 +123,7 @@ def _cut_shard(state: _State, task: Task) -> Result:
     np.isfinite(stacks["image"], out=stacks["valid"])
     digests = {}
     for spec in STACKS["cutouts"]:
-        # The others compress to nearly nothing so fast that threads only hinder.
+        # Masks compress so fast that threads cost more than they save.
         threads = config.threads if spec is IMAGE else 1
         name = shard_path(Path(), spec.name, shard).as_posix()
         images = stacks[spec.name]
@@ -135,7 +141,7 @@ def _read_members(state: _State, members: Integers) -> Iterator[NDArray[np.float
 
 
 def _local_sky(state: _State, members: Integers) -> dict[str, list[float]]:
-    """Return background and rms at the central pixel of windows: the mesh varies little across one."""
+    """Return background and rms at the central pixel of windows: the mesh varies little across a window."""
     meshes = {i: state.annotations.mesh(i) for i in np.unique(state.choice.map_index[members]).tolist()}
     sky: dict[str, list[float]] = {"background_jy_beam": [], "rms_jy_beam": []}
     for member in members:

@@ -1,8 +1,8 @@
 """Reading stores in random batches, every checksum verified.
 
 tensorstore reads and decodes the images of a batch in parallel in C++, some sixteen times as fast as
-zarr-python for single cutouts. Neither of them calls a missing shard file an error (it reads as fill
-value), so the files are counted when a store is opened.
+zarr-python for single cutouts. Both libraries read a missing shard file as fill value without an error, so
+that `StoreReader` looks for every file when it opens a store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,22 @@ from astro_dist.store.shards import count_shards, shard_path
 class StoreReader:
     """A store of cutouts or stamps, open for reading.
 
-    It pickles as its path. Threads may share it; forked processes may not (tensorstore has threads
-    of its own): start them with ``spawn``.
+    A reader pickles as its path. Threads may share a reader. Forked processes may not, because tensorstore
+    has threads of its own: start processes with ``spawn``.
 
     Attributes
     ----------
     path
         Folder of the store.
     attrs
-        Its attributes, among them ``kind``, ``size_pix``, ``classes``, ``per_shard``.
+        Attributes of the store, among them ``kind``, ``size_pix``, ``classes``, ``per_shard``.
     columns
         ``{name: values of shape (N,)}``.
 
     Raises
     ------
     IntegrityError
-        Not a store of this schema version, a shard file is missing, or a column is damaged.
+        The path is no store of this schema version, a shard file is missing, or a column is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,9 +115,10 @@ class StoreReader:
 def group_by_survey(
     attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]
 ) -> dict[int, NDArray[np.int64]]:
-    """Return, for each of some cutouts, those among them that are of its survey.
+    """Return, for each of some cutouts, the cutouts among them that belong to the same survey.
 
-    Sky of another survey has another beam and other noise; what is drawn before it could not be true.
+    A background must come from the same survey: the sky of another survey has another beam and other noise,
+    which would contradict the sources drawn over it.
     """
     names = [str(one.get("survey", "")) for one in attrs["maps"]]
     surveys = np.array([names[i] for i in columns["map"][indices]], dtype=np.str_)
@@ -126,10 +127,11 @@ def group_by_survey(
 
 
 def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
-    """Return the names, relative to the store, of the shard files that are not there."""
+    """Return the names, relative to the store, of the shard files that are missing."""
     missing = []
     for spec in STACKS[attrs["kind"]]:
         folder = path / spec.name
+        # One listing per array: a look at each of many files is slow on a shared file system.
         present = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
         wanted = (shard_path(path, spec.name, i) for i in range(count_shards(n, attrs["per_shard"])))
         missing += [f"{spec.name}/{file.name}" for file in wanted if file.name not in present]

@@ -1,8 +1,8 @@
-"""What the stores hold: arrays, columns, attributes, and how their Zarr v3 metadata come to the disk.
+"""The contents of the stores: arrays, columns and attributes, and writing their Zarr v3 metadata.
 
 A store is a stack of N square images in sharded arrays (see `astro_dist.store.shards`), beside one
 single-chunk column per fact. Tasks write shard files without any metadata; `publish_store` adds the
-metadata and the columns when N is known. No data are ever touched by it, so it may be repeated.
+metadata and the columns when N is known. `publish_store` touches no shard and may be repeated.
 """
 
 import warnings
@@ -87,7 +87,7 @@ def publish_store(
     path
         Folder of the store; may already hold shards, and metadata of an earlier call.
     kind
-        ``cutouts`` or ``stamps``: which arrays and columns there are.
+        ``cutouts`` or ``stamps``, which decides on the arrays and columns.
     size_pix, per_shard
         Side of an image, and how many of them a shard file holds.
     columns
@@ -99,7 +99,7 @@ def publish_store(
     Raises
     ------
     ValueError
-        Columns that miss, are unknown or differ in length.
+        Columns are missing, unknown or of different lengths.
     """
     specs = COLUMNS[kind]
     lengths = {name: len(values) for name, values in columns.items()}
@@ -114,6 +114,7 @@ def publish_store(
         "classes": list(CLASS_NAMES),
         "units": IMAGE.units,
     }
+    # Zarr writes to memory first: each file then appears on the disk whole, by one rename.
     files: dict[str, Buffer] = {}
     memory = MemoryStore(files)
     zarr.create_group(memory, attributes={**attrs, **own})
@@ -121,10 +122,11 @@ def publish_store(
         _create_stack(memory, spec, n, size_pix, per_shard)
     for spec in specs:
         _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
+    # zarr-python warns that consolidated metadata are no part of the Zarr v3 specification yet.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(memory)
-    # The root comes last: a store that can be opened is whole.
+    # The root metadata come last, so that a store that can be opened is whole.
     for key in sorted(files, key=lambda key: (key == "zarr.json", key)):
         publish_bytes(path / key, files[key].to_bytes())
 
@@ -135,7 +137,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
     Raises
     ------
     IntegrityError
-        Not a store of ours, of another schema version, or with other classes.
+        The path is no store of this package, or one of another schema version or with other classes.
     """
     try:
         attrs = dict(zarr.open_group(path, mode="r").attrs)
@@ -187,6 +189,7 @@ def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, pe
         name=spec.name,
         shape=(n, size_pix, size_pix),
         dtype=np.dtype(spec.dtype),
+        # Random batches read single images; tasks write whole shards.
         chunks=(1, size_pix, size_pix),
         shards=(per_shard, size_pix, size_pix),
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
@@ -203,12 +206,14 @@ def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) ->
         name=spec.name,
         shape=values.shape,
         dtype=values.dtype,
+        # A column is always read whole.
         chunks=values.shape,
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value=spec.fill,
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=("cutout",),
         attributes=_attributes(spec),
+        # A column that is all fill value gets its file too: `read_columns` takes a missing file for damage.
         config={"write_empty_chunks": True},
     )
     column[:] = values

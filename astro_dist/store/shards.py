@@ -1,9 +1,9 @@
 """The writer of shard files: Zarr's ``sharding_indexed`` with one image per inner chunk.
 
-An image becomes little-endian bytes -> zstd -> crc32c; behind the images stands their index of
-(offset, length) pairs with its own crc32c. Every image is written, also one that is all fill value,
-so an empty entry can only be the padding of the last shard. One shard file has one writer, and its
-bytes depend on nothing but the images. ``zarr-python`` needs five times the CPU time for the same.
+An image becomes little-endian bytes -> zstd -> crc32c. The index of (offset, length) pairs follows the images
+and has a crc32c of its own. Every image is written, also one that is all fill value, so that an empty entry
+can only be the padding of the last shard. One shard file has one writer, and its bytes depend on nothing but
+the images. ``zarr-python`` needs five times the CPU time for the same.
 """
 
 import struct
@@ -23,6 +23,7 @@ from astro_dist.store.schema import ZSTD_LEVEL, ArraySpec
 
 CRC_BYTES = 4
 ENTRY_BYTES = 16
+# Offset and length of an absent chunk in the index, by the specification of the codec.
 EMPTY = 2**64 - 1
 
 
@@ -54,7 +55,7 @@ def write_shard(
     per_shard
         Images in a full shard.
     threads
-        Threads that compress; they never change a byte.
+        Threads that compress. Their number never changes a byte.
     """
     if images.dtype != np.dtype(spec.dtype):
         raise ValueError(f"{spec.name} holds {np.dtype(spec.dtype)}, not {images.dtype}")
@@ -71,6 +72,7 @@ def encode_shard(images: NDArray[Any], per_shard: int, threads: int = 1) -> byte
     offset = 0
     for i, body in enumerate(_compressed(images, threads)):
         parts += (body, _crc(body))
+        # The length of a chunk counts its own crc32c.
         index[i] = offset, len(body) + CRC_BYTES
         offset += len(body) + CRC_BYTES
     entries = index.tobytes()
@@ -90,6 +92,7 @@ def decode_index(data: bytes, per_shard: int) -> NDArray[np.uint64]:
     if start < 0 or _crc(data[start:end]) != data[end:]:
         raise IntegrityError("the index of the shard is damaged")
     index = np.frombuffer(data, dtype="<u8", count=2 * per_shard, offset=start).reshape(per_shard, 2)
+    # Padding has no place in the file, so that its entries are not checked.
     filled = index[index[:, 0] != EMPTY]
     if np.any(filled > start) or np.any(filled.sum(axis=1) > start):
         raise IntegrityError("the index of the shard points outside of it")
@@ -116,11 +119,13 @@ def decode_image(data: bytes, offset: int, length: int, spec: ArraySpec, size_pi
 
 def _compressed(images: NDArray[Any], threads: int) -> Iterator[bytes]:
     def compress(image: NDArray[Any]) -> bytes:
-        return zstd.compress(image.view(np.uint8), ZSTD_LEVEL)
+        body: bytes = zstd.compress(image.view(np.uint8), ZSTD_LEVEL)
+        return body
 
     if threads == 1:
         yield from map(compress, images)
         return
+    # `map` keeps the order of the images; zstd runs without Python's lock.
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(compress, images)
 

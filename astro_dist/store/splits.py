@@ -1,8 +1,8 @@
 """Splits that share no sky: windows whose footprints touch, in whatever maps, are never in two splits.
 
-Every window belongs to a block of its own map (that of its centre), and whole blocks are dealt to the
-splits. Windows of two splits that touch across the border of their blocks, or because maps overlap, are
-then parted: the one of the lower split (train < validation < test) leaves all splits and guards the rest.
+Every window belongs to the block of its map that holds its centre, and whole blocks are dealt to the splits.
+Windows of two splits may still touch, across the border of their blocks or because maps overlap. Of such a
+pair the window of the lower split (train < validation < test) leaves all splits and becomes a guard.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.arrays import Floats
 from astro_dist.store.schema import SPLIT_NAMES
 
 TRAIN, VALIDATION, TEST, GUARD = range(len(SPLIT_NAMES))
 MIN_BLOCKS = 8
-# Of the two windows' radii. A window's edge on the sky is not quite straight; closer is touching.
+# Windows closer than this part of the sum of their radii count as touching, because the edge of a window is
+# treated as a great circle, which is not quite true.
 TOLERANCE = 0.01
-CHUNK = 4096
-
-Floats = NDArray[np.float64]
+# Bounds the memory of the lists of neighbours.
+WINDOWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Footprints:
     Attributes
     ----------
     corners
-        Unit vectors, shape (n, 4, 3), in the order of the outline; NaN where off the sky.
+        Unit vectors, shape (n, 4, 3), in the order of the outline; NaN for a corner off the sky.
     centres
         Unit vectors, shape (n, 3).
     radii
@@ -43,7 +44,7 @@ class Footprints:
 
     @classmethod
     def of_corners(cls, ra_deg: Floats, dec_deg: Floats) -> "Footprints":
-        """Make outlines of the positions of their corners, each of shape (n, 4)."""
+        """Return the outlines of windows whose corners are at positions of shape (n, 4)."""
         ra, dec = np.radians(ra_deg), np.radians(dec_deg)
         corners = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
         middle = corners.mean(axis=1)
@@ -73,14 +74,14 @@ def assign_splits(
     footprints
         The outlines on the sky; a window that reaches off the sky becomes a guard.
     fractions
-        Of train, validation and test.
+        Shares of train, validation and test.
     block_pix, least_block_pix
         Side of a block. It is halved, not below ``least_block_pix``, while fewer than 8 blocks hold
         windows. With at least three blocks every split of a positive fraction gets one; two blocks
-        are train and validation, and a single one is all train. Should so few windows be left that
-        none is train, those of the other splits become train.
+        are train and validation, and a single one is all train. Where no window of train is left, the
+        windows of the other splits become train.
     rng
-        Deals the blocks.
+        Source of the order in which blocks are dealt.
     """
     owners = _find_blocks(map_index, centres_pix, block_pix)
     while owners.max() + 1 < MIN_BLOCKS and block_pix // 2 >= least_block_pix:
@@ -88,6 +89,7 @@ def assign_splits(
         owners = _find_blocks(map_index, centres_pix, block_pix)
     split = _deal(np.bincount(owners), fractions, rng)[owners]
     split[~np.isfinite(footprints.radii)] = GUARD
+    # Validation gives way to test first: a window that has left its split displaces none of train.
     for low, high in ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION)):
         lower, higher = np.flatnonzero(split == low), np.flatnonzero(split == high)
         split[lower[touches_any(footprints[lower], footprints[higher])]] = GUARD
@@ -97,13 +99,14 @@ def assign_splits(
 
 
 def touches_any(these: Footprints, those: Footprints) -> NDArray[np.bool_]:
-    """Tell for each of ``these`` outlines whether it touches any of ``those``."""
+    """Return, for each of ``these`` outlines, whether it touches any of ``those``."""
     found = np.zeros(len(these.radii), np.bool_)
     if not len(those.radii):
         return found
     tree = cKDTree(those.centres)
-    for start in range(0, len(found), CHUNK):
-        some = these[np.arange(start, min(start + CHUNK, len(found)))]
+    for start in range(0, len(found), WINDOWS_AT_ONCE):
+        some = these[np.arange(start, min(start + WINDOWS_AT_ONCE, len(found)))]
+        # Circles round the outlines find the candidates; `touch` then decides exactly.
         reach = (1 + TOLERANCE) * (some.radii + those.radii.max())
         near = tree.query_ball_point(some.centres, reach, return_sorted=True)
         a = np.repeat(np.arange(len(near)), [len(hits) for hits in near])
@@ -113,9 +116,9 @@ def touches_any(these: Footprints, those: Footprints) -> NDArray[np.bool_]:
 
 
 def touch(these: Footprints, those: Footprints) -> NDArray[np.bool_]:
-    """Tell for each pair of convex outlines whether they touch, by separating axes on the tangent plane.
+    """Return, for each pair of convex outlines, whether they touch, by separating axes on the tangent plane.
 
-    In the gnomonic projection about the middle of a pair great circles are straight lines.
+    The gnomonic projection about the middle of a pair makes great circles straight lines.
     """
     middle = these.centres + those.centres
     middle /= np.linalg.norm(middle, axis=-1, keepdims=True)
@@ -135,7 +138,7 @@ def _project(corners: Floats, basis: Floats) -> Floats:
 
 
 def _is_parted(quads: Floats, others: Floats, tolerance: Floats) -> NDArray[np.bool_]:
-    """Tell whether an edge of a quad has the other quad wholly on its far side."""
+    """Return whether an edge of each quad has the other quad wholly on its far side."""
     edges = np.roll(quads, -1, axis=1) - quads
     normals = np.stack([edges[..., 1], -edges[..., 0]], axis=-1)
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
@@ -147,7 +150,7 @@ def _is_parted(quads: Floats, others: Floats, tolerance: Floats) -> NDArray[np.b
 def _find_blocks(
     map_index: NDArray[np.integer], centres_pix: NDArray[np.integer], block_pix: int
 ) -> NDArray[np.int64]:
-    """Return the number of each window's block; those that hold windows are counted from 0."""
+    """Return the number of each window's block; the blocks that hold windows are counted from 0."""
     keys = np.column_stack([map_index, centres_pix // block_pix])
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
@@ -155,13 +158,13 @@ def _find_blocks(
 def _deal(
     sizes: NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return the split of each block: each in turn goes where most windows are still missing."""
+    """Return the split of each block: a block goes to the split that still misses most windows."""
     wanted = np.asarray(fractions) * sizes.sum()
     have, split = np.zeros(len(fractions)), np.zeros(len(sizes), np.uint8)
     for block in rng.permutation(len(sizes)):
         split[block] = np.argmax(wanted - have)
         have[split[block]] += sizes[block]
-    # Few blocks: a split that got none takes the smallest block of the one that has most.
+    # A split without any block takes the smallest block of the split that has most.
     for empty in np.flatnonzero((wanted > 0) & (have == 0)):
         counts = np.bincount(split, minlength=len(fractions))
         if counts.max() > 1:

@@ -1,8 +1,8 @@
-"""The store of generated stamps: who generates hands over whole shards, and the columns at the end.
+"""The store of generated stamps: `write_stamps` adds whole shards, `publish_stamps` the columns at the end.
 
-How many stamps there will be need not be known while they are written, since generation tops up until
-enough objects are accepted: shard files carry no total, and `publish_stamps` sets it. Beside the arrays
-lies one file per shard with its accepted objects (`astro_dist.field.library.write_objects`).
+The number of stamps is open while shards are written, since generation tops up until enough objects are
+accepted. Shard files carry no total; `publish_stamps` sets it. Beside the arrays lies one file per shard with
+its accepted objects (`astro_dist.field.library.write_objects`).
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def write_stamps(
     Parameters
     ----------
     path
-        Folder of the store; it is made when absent.
+        Folder of the store, which is made when absent.
     shard
         Number of the shard: it holds the stamps from ``shard * per_shard`` on.
     image_jy_beam
@@ -49,7 +49,7 @@ def write_stamps(
 
 
 def objects_path(path: Path, shard: int) -> Path:
-    """Return where the accepted objects of a shard belong."""
+    """Return the path of the file of accepted objects of a shard."""
     return path / OBJECTS / f"{shard:05}.parquet"
 
 
@@ -61,7 +61,7 @@ def objects_files(path: Path) -> list[Path]:
 def publish_stamps(
     path: Path, size_pix: int, per_shard: int, columns: Mapping[str, Any], attrs: Mapping[str, Any]
 ) -> None:
-    """Add columns, attributes and metadata, after which `astro_dist.store.reader.StoreReader` opens it.
+    """Add columns, attributes and metadata: `astro_dist.store.reader.StoreReader` then opens the store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Checks a whole store byte for byte: every shard index, every image, every column."""
+"""The check of a whole store, byte for byte: every shard index, every image, every column."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_in
 
 
 def verify_store(path: Path) -> list[str]:
-    """Return what is wrong with a store, one line for each fault and shard; nothing when it is sound.
+    """Return the faults of a store, one line for each fault and shard; an empty list for a sound store.
 
-    All shard files are there and no others, their indices and images pass their checksums, decode to the
-    right size and fill the shard in order, the columns can be read and have one length, and schema
-    version and class names are those of this version.
+    In a sound store all shard files are there and no others; indices and images pass their checksums,
+    decode to the right size and fill the shard in order; the columns can be read and have one length; schema
+    version and class names are those of this package.
 
     Raises
     ------
@@ -49,6 +49,7 @@ def _verify_array(path: Path, spec: ArraySpec, attrs: dict[str, Any], n: int) ->
     per_shard = attrs["per_shard"]
     known = [shard_path(path, spec.name, i) for i in range(count_shards(n, per_shard))]
     folder = path / spec.name
+    # Files of other names are Zarr's metadata.
     present = {file for file in folder.iterdir() if file.name.startswith("c.")} if folder.is_dir() else set()
     faults = [f"{file}: a shard beyond the end of the store" for file in sorted(present - set(known))]
     for i, file in enumerate(known):
@@ -64,6 +65,7 @@ def _verify_shard(file: Path, spec: ArraySpec, per_shard: int, size_pix: int, co
         index = decode_index(data, per_shard)
     except IntegrityError as error:
         return [f"{file}: {error}"]
+    # Images fill a shard from its start, images of fill value included: a gap is a fault.
     is_filled = index[:, 0] != EMPTY
     if not np.array_equal(is_filled, np.arange(per_shard) < count):
         return [f"{file}: holds {int(is_filled.sum())} images instead of the first {count}"]

@@ -12,7 +12,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.field.assembly import ASSEMBLE
-from astro_dist.field.truth import read_parquet
+from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from astro_dist.workers.attempts import SerialExecutor
@@ -35,7 +35,7 @@ def read(run, name):
 
 def added_pixels(run, table, shape):
     """Recompute what every placement adds from the published tables, with none of the code under test."""
-    objects = read_parquet(run.root / "field" / "objects.parquet")
+    objects = read_columns_file(run.root / "field" / "objects.parquet")
     pixels = np.load(run.root / "field" / "shapes.npy")
     for values in zip(*(column.tolist() for column in table.values()), strict=True):
         row = dict(zip(table, values, strict=True))
@@ -55,7 +55,7 @@ def test_map_is_background_plus_objects_bit_for_bit(made):
     image, _ = read(run, "map.fits")
     background = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, run.seed, ("assemble", "noise"))
     expected = background * np.float32(RMS)
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     cover = np.zeros(SHAPE, int)
     for row, whole in added_pixels(run, truth, SHAPE):
         expected += whole
@@ -71,7 +71,7 @@ def test_map_is_background_plus_objects_bit_for_bit(made):
 def test_every_row_has_its_pixels_and_every_pixel_its_row(made):
     run, _ = made
     mask, instances = read(run, "mask.fits")[0], read(run, "instances.fits")[0]
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     expected = np.zeros(SHAPE, np.int32)
     for row, whole in added_pixels(run, truth, SHAPE):
         expected[whole >= np.float32(min(3 * row["sigma_jy_beam"], 0.5 * row["peak_jy_beam"]))] = row["id"]
@@ -138,7 +138,7 @@ def test_facts_tell_the_field(made):
     assert facts["brightened"] == 0
     assert facts["map"]["n_blank"] == 0
     assert facts["map"]["rms_jy_beam"] == pytest.approx(RMS, rel=0.1)
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     assert facts["fill"] == pytest.approx(truth["n_pix"].sum() / (SHAPE[0] * SHAPE[1]))
     assert facts["snr_quantiles"][4] <= 10 * (1 + 1e-6)
 
@@ -216,7 +216,7 @@ def test_overlapping_objects_show_the_later_one(tmp_path):
     run = make_run(tmp_path, shape=[160, 160], objects=60, reuse=4, max_overlap=0.4)
     assemble(run)
     image, instances = read(run, "map.fits")[0], read(run, "instances.fits")[0]
-    truth = read_parquet(run.root / "field" / "placements.parquet")
+    truth = read_columns_file(run.root / "field" / "placements.parquet")
     expected = beam_noise(Window.of_shape((160, 160)), BEAM, PIXEL, 3, ("assemble", "noise")) * np.float32(
         RMS
     )
@@ -235,8 +235,8 @@ def test_overlapping_objects_show_the_later_one(tmp_path):
 def test_spurious_objects_are_in_the_map_and_never_in_the_truth(tmp_path):
     run = make_run(tmp_path, shape=SHAPE, objects=40, spurious=True)
     facts = assemble(run)
-    placements = read_parquet(run.root / "field" / "placements.parquet")
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    placements = read_columns_file(run.root / "field" / "placements.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     mask, instances = read(run, "mask.fits")[0], read(run, "instances.fits")[0]
     # Six streaks were accepted beside 48 sources.
     assert facts["spurious"] == (placements["class"] == 1).sum() == 5

@@ -10,7 +10,7 @@ from astro_dist.engine.seeds import stream
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.truth import read_parquet
+from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise
@@ -82,7 +82,7 @@ def test_nothing_lies_on_blank_pixels(made):
     instances = read(run, "instances.fits")
     assert len(np.unique(instances)) == 31
     assert (instances[np.isnan(image)] == 0).all()
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     for y, x, h, w in zip(*(truth[n] for n in ("y0", "x0", "height", "width")), strict=True):
         assert y >= 0
         assert x >= 0
@@ -93,7 +93,7 @@ def test_nothing_lies_on_blank_pixels(made):
 
 def test_brightness_follows_the_local_noise(made):
     _, _, run, _ = made
-    truth = read_parquet(run.root / "field" / "truth.parquet")
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
     right = truth["x_peak_pix"] > SHAPE[1] * 0.75
     left = truth["x_peak_pix"] < SHAPE[1] * 0.25
     assert truth["sigma_jy_beam"][left] == pytest.approx(RMS, rel=0.25)

@@ -9,7 +9,7 @@ from astropy.io import fits
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.library import Library
-from astro_dist.field.truth import read_parquet
+from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from tests.field.small_sky import BEAM, PIXEL, RMS, again, assemble, make_run
@@ -29,7 +29,7 @@ def lay_out(run):
     state = ASSEMBLE.open(run)
     for task in ASSEMBLE.plan(run, {}):
         ASSEMBLE.run(state, task)
-    return read_parquet(run.output / "placements.parquet"), Library(run.output)
+    return read_columns_file(run.output / "placements.parquet"), Library(run.output)
 
 
 def test_radiff_peaks_are_k_times_the_rms(stores):

@@ -16,7 +16,7 @@ from astro_dist.field.truth import (
     SDC1_COLUMNS,
     ellipses,
     moments_of,
-    read_parquet,
+    read_columns_file,
     select_truth,
     size_columns,
     turn_moments,
@@ -97,7 +97,7 @@ def test_spurious_objects_are_left_out(written):
 
 def test_all_tables_agree(written):
     folder, truth = written
-    parquet = read_parquet(folder / "truth.parquet")
+    parquet = read_columns_file(folder / "truth.parquet")
     with fits.open(folder / "truth.fits", checksum=True) as hdus:
         hdus.verify("exception")
         table, header = hdus["TRUTH"].data, hdus["TRUTH"].header

@@ -9,7 +9,7 @@ import pytest
 
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import for_stage
-from astro_dist.field.truth import read_parquet
+from astro_dist.field.truth import read_columns_file
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.report import stage
 from tests.report.small_run import add_config, add_curves, add_field, add_stores, make_run, publish
@@ -88,7 +88,7 @@ def test_the_chapters_stand_in_order(html):
 
 def test_the_numbers_are_those_of_the_run(run, html):
     text = " ".join(Outline(html).text.split())
-    truth = read_parquet(run.product("field") / "truth.parquet")
+    truth = read_columns_file(run.product("field") / "truth.parquet")
     n_compact = int((truth["class"] == 2).sum())
     expected = [
         "small-<run> & co",

@@ -13,7 +13,7 @@ from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.work import for_stage
 from astro_dist.sky import finder
-from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Survey, find_islands
+from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Annotator, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
@@ -190,12 +190,12 @@ def test_a_kill_before_the_publication_loses_nothing_though_the_parts_are_gone(m
 def test_damaged_parts_are_computed_again(make_map, tmp_path):
     run = for_stage(run_on(tmp_path, with_source(make_map), task_mpix=0.01), ANNOTATE, "f" * 64)
     ANNOTATE.prepare(run)
-    survey, results = Survey.open(run), do_tasks(ANNOTATE, run)
+    annotator, results = Annotator.open(run), do_tasks(ANNOTATE, run)
     assert Reading(run.output).find_damage(results) == set()
     spoil(run.output)
     assert Reading(run.output).find_damage(results) == {"mesh-0001", "pixels-0000"}
     for task in ANNOTATE.plan(run, results):
-        assert ANNOTATE.run(survey, task) == results[task.name]
+        assert ANNOTATE.run(annotator, task) == results[task.name]
     assert Reading(run.output).find_damage(results) == set()
     assert ANNOTATE.finish(run, results)["islands"] == 1
 
@@ -232,7 +232,7 @@ def test_the_runner_mends_damaged_parts(make_map, tmp_path):
 def test_maps_share_tasks_and_large_ones_are_cut(make_map, tmp_path):
     paths = [make_map(noise((100, 100)), name=f"m{i}").path for i in range(9)]
     paths.append(make_map(noise((700, 100)), name="n").path)
-    cuts = Survey.open(run_on(tmp_path, *paths, task_mpix=0.03)).cuts
+    cuts = Annotator.open(run_on(tmp_path, *paths, task_mpix=0.03)).cuts
     assert cuts[0] == [(0, 0, 100), (1, 0, 100), (2, 0, 100)]
     assert len(cuts) == 6
     assert [piece for cut in cuts for piece in cut][9:] == [(9, 0, 320), (9, 320, 640), (9, 640, 700)]

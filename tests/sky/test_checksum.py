@@ -29,7 +29,7 @@ def test_the_code_brings_any_sum_to_zero_without_punctuation(total):
     code = encode_checksum(total)
     assert len(code) == 16
     assert code.isalnum()
-    # In a header the text begins one byte before a word, after its quote; what it replaces are zeros.
+    # In a header the text begins one byte before a word, after the quote, and replaces sixteen zeros.
     added = fold32(sum32(code.encode(), 3) + (0xFFFFFFFF - sum32(b"0" * 16, 3)))
     assert fold32(total + added) in (0, 0xFFFFFFFF)
 

@@ -154,7 +154,7 @@ def test_an_arm_is_cut_off_as_an_island_of_its_own():
     assert len(trimmed) == 2
     assert arm[20, 35:60].all()
     assert source[20, 20]
-    # The wings round the core stay with it: what a point source alone would cover.
+    # The wings of the core stay with the source, on all pixels that a point source alone would cover.
     assert (source & (gaussian(image.shape, 20, 20, 100) >= 3)).sum() == (
         gaussian(image.shape, 20, 20, 100) >= 3
     ).sum()

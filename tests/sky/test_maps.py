@@ -57,7 +57,7 @@ def write_map(path, data=None, *, drop=(), kind=fits.PrimaryHDU, **cards):
 
 
 def expect(error, path, match, config=CONFIG):
-    """Opening refuses with one line that names the file."""
+    """Check that opening a file raises one line that begins with the file's name."""
     with pytest.raises(error, match=match) as caught:
         SkyMap.open(path, config)
     assert str(caught.value).startswith(f"{path}: ")
@@ -99,7 +99,7 @@ def codings(tmp_path_factory):
     write_map(folder / "rice.fits.fz", kind=fits.CompImageHDU)
     for name, kind in (("counts.fits", fits.PrimaryHDU), ("counts.fits.fz", fits.CompImageHDU)):
         write_map(folder / name, counts, kind=kind)
-        # Declared afterwards: given to astropy together with data these cards are dropped.
+        # These cards are added afterwards, because astropy drops them when it is given data with them.
         fits_cards = fits.open(folder / name, mode="update", disable_image_compression=True)
         fits_cards[-1].header.update(scaled)
         fits_cards.close()

@@ -1,4 +1,4 @@
-"""A run directory with small maps of noise and painted islands, as `annotate` leaves it."""
+"""A run directory with small maps of noise and painted islands, as after `annotate`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +96,7 @@ def write_annotations(folder: Path, maps: list[SmallMap]) -> None:
 
 
 def make_run(root: Path, maps: list[SmallMap], stage, seed=4, images=None, **cutouts) -> Run:
-    """Write the maps and their annotations below ``root`` and return the run as ``stage`` sees it."""
+    """Write the maps and their annotations below ``root`` and return the run as ``stage`` gets it."""
     for one in maps:
         image = one.image() if images is None else images[one.name]
         write_fits(root / "maps" / f"{one.name}.fits", image, one.centre_deg, one.pixel, one.beam)

@@ -67,7 +67,7 @@ def test_a_marked_window_could_not_be_moved_anywhere_better(drawn):
 
 
 def test_the_move_is_the_least_that_helps():
-    """An extended island below and right of a compact one: the window goes up by two, not left by ten."""
+    """An extended island is below and right of a compact one: the window moves up by two, not left by ten."""
     boxes = np.array([[50, 54, 50, 54], [65, 80, 45, 75]])
     found = centre(boxes, np.array([False, True]), jitter=0)
     windows = set(zip(found.y0.tolist(), found.x0.tolist(), strict=True))
@@ -88,7 +88,7 @@ def test_islands_larger_than_a_window_are_listed_and_what_meets_them_is_marked()
     windows = dict(
         zip(zip(found.y0.tolist(), found.x0.tolist(), strict=True), found.cuts_extended, strict=True)
     )
-    # The first can stand right beside the large island, the other is far from it.
+    # The first window ends right beside the large island; the second is far from that island.
     assert windows == {(6, 50): False, (86, 86): False}
     boxes[1] = 20, 24, 42, 46
     assert centre(boxes, np.array([True, False, False]), jitter=0).cuts_extended.tolist() == [True, False]

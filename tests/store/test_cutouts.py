@@ -194,7 +194,7 @@ def test_spurious_islands_stay_in_the_mask_but_are_no_objects():
 
 
 class CountingMap:
-    """Stands for a map: remembers which rows were read."""
+    """A stand-in for a map that counts the reads of each row."""
 
     def __init__(self, shape):
         self.shape, self.image = shape, np.arange(np.prod(shape), dtype=np.float32).reshape(shape)

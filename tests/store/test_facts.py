@@ -23,7 +23,7 @@ def test_the_beam_is_described_as_the_pixels_show_it():
     assert describe(8.0, 4.0)[1] == pytest.approx(0.6)
     assert describe(8.0, 4.0, pa=90.0)[1] == pytest.approx(-0.6)
     assert describe(8.0, 4.0, pa=45.0)[1:3] == pytest.approx([0, -0.6], abs=1e-6)
-    # SUMSS: beam and pixels grow together towards the equator, so that the beam looks round.
+    # In SUMSS beam and pixels grow together towards the equator, so that the beam is round in pixels.
     assert describe(90.0, 45.0, pixel=(22.0, 11.0))[:3] == pytest.approx([np.log2(45 / 44), 0, 0], abs=1e-6)
 
 

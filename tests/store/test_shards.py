@@ -58,7 +58,7 @@ def test_zarr_and_tensorstore_read_every_bit_of_it(store, name):
 
 @pytest.mark.parametrize("name", ["image", "mask", "instances", "valid"])
 def test_shards_of_zarr_itself_decode_too(store, tmp_path, name):
-    """From the same metadata zarr-python's writer makes shards that we can read, but for images of fill."""
+    """Shards that zarr-python writes for the same metadata can be read, except images that are all fill."""
     path, stacks = store
     declared = json.loads((path / name / "zarr.json").read_text())
     sharding = declared["codecs"][0]["configuration"]

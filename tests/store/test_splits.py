@@ -61,7 +61,7 @@ def plane(shape, ra=40.0, dec=-70.0, dy=4.0, dx=4.0):
     jitter=st.booleans(),
 )
 def test_no_sky_position_is_in_two_splits(seed, shift, scale, dec, jitter):
-    """Brute force: random positions of the sky, all windows of all maps that hold them."""
+    """Brute force: each of many random positions is compared with all windows of all maps."""
     rng = np.random.default_rng(seed)
     shape = (400, 480)
     wcss = [plane(shape, dec=dec)]
@@ -77,7 +77,7 @@ def test_no_sky_position_is_in_two_splits(seed, shift, scale, dec, jitter):
 
 
 def assert_parted(maps, split, ra, dec):
-    """Look up in which windows of which splits each position of the sky is."""
+    """Check that each position of the sky is in windows of one split at most."""
     held = np.zeros((3, len(ra)), bool)
     parts = np.split(split, np.cumsum([len(origins) for _, origins in maps])[:-1])
     for (wcs, origins), of_map in zip(maps, parts, strict=True):
@@ -131,7 +131,7 @@ def test_fractions_come_close_where_there_are_many_blocks():
 
 
 def test_the_lower_split_gives_way():
-    """Of windows that touch test ones none is left in training, and test loses none."""
+    """No window of train touches one of test, and test keeps all its windows."""
     maps = [(plane((1024, 1024)), tiles(1024, 1024))]
     parted = split_of(maps, seed=3)
     free = outline(*maps[0])
