@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Image, Stream
-from astro_dist.generate.sources import Masks
+from astro_dist.generate.sources import MaskStacks
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, resolve_precision
 from astro_dist.models.masks import (
     count_objects,
+    encode_mask_condition,
     from_planes,
     load_mask_denoiser,
     mask_noise_shape,
-    tell,
     unfold,
 )
 from astro_dist.models.solvers import Solver
@@ -56,12 +56,12 @@ class MaskDrawer:
         self.device, self.precision = device, precision
 
     @torch.inference_mode()
-    def draw(self, told_BT: Image, noise_BChw: Image) -> Image:
+    def draw(self, condition_BT: Image, noise_BChw: Image) -> Image:
         """Return the planes (B, K, S, S) of masks."""
-        told = torch.from_numpy(told_BT).to(self.device)
+        condition = torch.from_numpy(condition_BT).to(self.device)
         with flushed_denormals(), autocast(self.device, self.precision):
             folded_BChw = self.solver.solve(
-                torch.from_numpy(noise_BChw).to(self.device), lambda x, t: self.network(x, t, told)
+                torch.from_numpy(noise_BChw).to(self.device), lambda x, t: self.network(x, t, condition)
             )
         return unfold(folded_BChw.float()).cpu().numpy()
 
@@ -86,15 +86,17 @@ class ModelMasks:
     facts: Image
     stream: Stream
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
         """See `MaskSource`."""
         donors = [choice.donor for choice in choices]
         pairs = zip(*(self.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
-        told = tell(np.array([count_objects(*pair) for pair in pairs]), self.facts[donors])
+        condition = encode_mask_condition(
+            np.array([count_objects(*pair) for pair in pairs]), self.facts[donors]
+        )
         streams = [self.stream("masks", stamp) for stamp in stamps]
         shape = mask_noise_shape(int(self.reader.attrs["size_pix"]))
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
-        drawn = [from_planes(planes) for planes in self.drawer.draw(told, noise)]
+        drawn = [from_planes(planes) for planes in self.drawer.draw(condition, noise)]
         peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
         masks, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))
         return masks, instances, np.stack(peaks)

@@ -37,7 +37,7 @@ from astro_dist.store.reader import StoreReader
 
 TRIES = 100
 SOURCE_SNR = 3.0
-Masks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
+MaskStacks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
 """Classes, instances and every object's brightest pixel in network range."""
 
 
@@ -70,7 +70,7 @@ class Conditions:
 class MaskSource(Protocol):
     """Gives the masks of stamps, before they are turned."""
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
         """Return classes, instances and peaks (B, S, S) of some stamps."""
         ...
 
@@ -81,7 +81,7 @@ class StoreMasks:
 
     reader: StoreReader
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
         """See `MaskSource`."""
         donors = [choice.donor for choice in choices]
         mask, instances = (self.reader.read(name, donors) for name in ("mask", "instances"))
@@ -117,7 +117,7 @@ class LabelMasks:
     size_pix: int
     stretch: str
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
         """See `MaskSource`."""
         mask, instances, peak = zip(*(self._read_one(stamp) for stamp in stamps), strict=True)
         return np.stack(mask), np.stack(instances), np.stack(peak)

@@ -51,7 +51,7 @@ class Stamps:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class MicroBatch:
     """What a micro-batch is drawn from: the stamps it is for, and what the networks get, padded."""
 
     stamps: Sequence[int]
@@ -117,7 +117,7 @@ class StampMaker:
         batch = self.read(stamps, choices)
         return self._to_stamps(batch, self._sample(batch))
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> Batch:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> MicroBatch:
         """Return what a micro-batch is drawn from; a short one is padded with its last stamp."""
         chosen = [self.source.choose(i) for i in stamps] if choices is None else choices
         padding = [len(stamps) - 1] * (self.settings.micro_batch - len(stamps))
@@ -127,7 +127,7 @@ class StampMaker:
         shape = self.sampler.noise_shape(self.reader.attrs["size_pix"])
         streams = [self.run.stream("generate", i) for i in padded]
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
-        return Batch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
+        return MicroBatch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
 
     def extract(self, stamps: Stamps, first: int) -> Extracted:
         """Return the accepted objects of consecutive stamps, and how many were refused by reason.
@@ -151,17 +151,17 @@ class StampMaker:
             rejected += refused
         return objects, rejected
 
-    def _sample(self, batch: Batch) -> NDArray[np.float32]:
+    def _sample(self, batch: MicroBatch) -> NDArray[np.float32]:
         with flushed_denormals():
             return self.sampler.draw(batch.conditions, batch.noise_BChw, batch.seeds)
 
-    def _to_stamps(self, batch: Batch, u_BSS: NDArray[np.float32]) -> Stamps:
+    def _to_stamps(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> Stamps:
         given, n = batch.conditions, len(batch.stamps)
         rms = given.rms_jy_beam_B[:n]
         image = unstretch(u_BSS[:n], 0.0, rms[:, None, None], self.sampler.stretch)
         return Stamps(image, given.mask_BSS[:n], given.instances_BSS[:n], tuple(batch.choices), rms)
 
-    def _finish(self, batch: Batch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
+    def _finish(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
         stamps = self._to_stamps(batch, u_BSS)
         return stamps, self.extract(stamps, batch.stamps[0])
 

@@ -8,7 +8,7 @@ Shape letters: N images, S side in pixels.
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.metrics.segmentation import find_islands
+from astro_dist.metrics.segmentation import label_islands
 from astro_dist.metrics.similarity import RINGS, power_of, ring_of
 
 Image = NDArray[np.floating]
@@ -109,7 +109,7 @@ def count_stray(snr_NSS: Image, mask_NSS: NDArray[np.integer]) -> NDArray[np.int
     """Return how many islands (5 sigma seeds, 3 sigma edges) of each image touch no pixel of an object."""
     counts = []
     for image, mask in zip(snr_NSS, mask_NSS, strict=True):
-        islands = find_islands(np.asarray(image, np.float32))
+        islands = label_islands(np.asarray(image, np.float32))
         on_objects = np.setdiff1d(islands[mask > 0], 0)
         counts.append(int(islands.max()) - len(on_objects))
     return np.array(counts, np.int64)

@@ -35,7 +35,7 @@ class Overlap:
         return self.intersection / self.union if self.union else float("nan")
 
 
-def find_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.0) -> NDArray[np.int32]:
+def label_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.0) -> NDArray[np.int32]:
     """Return islands numbered from 1: pixels above ``merge`` joined to one above ``seed``; 0 elsewhere.
 
     Parameters
@@ -60,7 +60,7 @@ def overlap_masks(
     Parameters
     ----------
     snr
-        As for `find_islands`.
+        As for `label_islands`.
     mask
         (s, s) class per pixel.
     seed, merge
@@ -72,7 +72,7 @@ def overlap_masks(
         ``all``: every island against every object pixel. Per class name: the pixels of the class against
         the islands that lie mostly on it, so that an island on nothing counts in ``all`` only.
     """
-    islands = find_islands(snr, seed, merge)
+    islands = label_islands(snr, seed, merge)
     under = np.zeros((int(islands.max()) + 1, len(CLASS_NAMES)), np.int64)
     np.add.at(under, (islands.ravel(), mask.ravel()), 1)
     found_class = np.where(under[:, 1:].any(axis=1), 1 + under[:, 1:].argmax(axis=1), 0)

@@ -167,7 +167,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         if self.sky_in is not None:
             sky_B2hw = self._average_sky(mask_BHW, background_B2HW, keep_background_B)
             mask_BMhw = mask_BMhw + self.sky_in(sky_B2hw)
-        facts_BF = self._tell_facts(len(mask_BHW), facts_BF, keep_facts_B)
+        facts_BF = self._fill_facts(len(mask_BHW), facts_BF, keep_facts_B)
         skips = self.injector(folded_BChw, keep_mask_B) if self.injector is not None else ()
         return Encoded(mask_BMhw, tokens_BTD, facts_BF, skips)
 
@@ -188,7 +188,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         sky_B1hw = functional.avg_pool2d(background_B2HW[:, :1], LATENT_FACTOR)
         return torch.cat([sky_B1hw * known_B1hw, known_B1hw], 1)
 
-    def _tell_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
+    def _fill_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
         if self.facts_null is None:
             return None
         null_BF = self.facts_null.expand(count, -1)

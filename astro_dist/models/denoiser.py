@@ -86,7 +86,7 @@ class Denoiser(nn.Module):
 def build_denoiser(preset: str, target: str = "source", stretch: str = "asinh") -> Denoiser:
     """Return an untrained denoiser of a preset."""
     sizes = PRESETS[preset]
-    arguments = sizes.conditioner | ({"sky_in_place": True} if sizes.tells_sky(target) else {})
+    arguments = sizes.conditioner | ({"sky_in_place": True} if sizes.places_sky(target) else {})
     conditioner = CONDITIONERS[sizes.conditioner_class](**arguments, target=target, stretch=stretch)
     return Denoiser(UNet2DConditionModel(**sizes.unet), conditioner)
 

@@ -28,7 +28,7 @@ from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.presets import FACTS, LATENT_FACTOR, PRESETS
 
 REACH_PIX = 4.0
-TOLD = NUM_CLASSES - 1 + FACTS
+CONDITION_SIZE = NUM_CLASSES - 1 + FACTS
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 Image = NDArray[np.float32]
 
@@ -80,7 +80,7 @@ def count_objects(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> ND
     return np.bincount(classes[1:], minlength=NUM_CLASSES)[1:]
 
 
-def tell(counts_BK: NDArray[np.integer], facts_BF: Image) -> Image:
+def encode_mask_condition(counts_BK: NDArray[np.integer], facts_BF: Image) -> Image:
     """Return what the network is told, (B, T): how many objects of each class, and the facts of its sky."""
     return np.concatenate([np.log2(1 + counts_BK), facts_BF], axis=1, dtype=np.float32)
 
@@ -115,11 +115,11 @@ class MaskDenoiser(ModelMixin, ConfigMixin):
         self.drawer = UNet2DModel(
             **unet, in_channels=channels, out_channels=channels, class_embed_type="identity"
         )
-        self.told_in = nn.Linear(TOLD, 4 * unet["block_out_channels"][0])
+        self.told_in = nn.Linear(CONDITION_SIZE, 4 * unet["block_out_channels"][0])
 
-    def forward(self, noisy_BChw: Tensor, timestep: Tensor, told_BT: Tensor) -> Tensor:
+    def forward(self, noisy_BChw: Tensor, timestep: Tensor, condition_BT: Tensor) -> Tensor:
         """Return the planes without their noise, (B, C, h, w) float32."""
-        return self.drawer(noisy_BChw, timestep, self.told_in(told_BT)).sample.float()
+        return self.drawer(noisy_BChw, timestep, self.told_in(condition_BT)).sample.float()
 
 
 def mask_noise_shape(size_pix: int) -> tuple[int, int, int]:

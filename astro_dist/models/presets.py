@@ -49,7 +49,7 @@ class Preset:
     sky_in_place: bool = True
     """Whether a model that draws the sky is told where its background is how bright."""
 
-    def tells_sky(self, target: str) -> bool:
+    def places_sky(self, target: str) -> bool:
         """Tell whether a model of a target is told its background in place."""
         return self.sky_in_place and target == "stamp"
 

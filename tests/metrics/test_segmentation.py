@@ -7,8 +7,8 @@ from astro_dist.metrics.segmentation import (
     Overlap,
     add_noise,
     count_classes,
-    find_islands,
     image_scores,
+    label_islands,
     overlap_many,
     overlap_masks,
 )
@@ -25,7 +25,7 @@ def test_islands_need_a_seed_and_join_over_corners():
     snr[4:6, 4:6] = 4.0
     snr[10, 10], snr[11, 11], snr[12, 11] = 6.0, 3.5, 2.9
     snr[20, 20] = np.nan
-    islands = find_islands(snr)
+    islands = label_islands(snr)
     assert islands.max() == 1
     assert sorted(map(tuple, np.argwhere(islands))) == [(10, 10), (11, 11)]
 
