@@ -75,7 +75,9 @@ class Sampler:
             encoded = {shown: self._encode(inputs, *shown) for shown in self.terms}
 
             def predict(latent_BChw: Tensor, timestep: Tensor) -> Tensor:
-                parts = [self.denoiser.predict(latent_BChw, timestep, encoded[shown]) for shown in self.terms]
+                parts: list[Tensor] = [
+                    self.denoiser.predict(latent_BChw, timestep, encoded[shown]) for shown in self.terms
+                ]
                 if len(parts) == 1:
                     return parts[0]
                 weighted = zip(self.terms.values(), parts, strict=True)
@@ -92,4 +94,5 @@ class Sampler:
             for shown in (mask, background)
         ]
         *planes, facts_BF = inputs
-        return self.denoiser.conditioner(*planes, *keep, facts_BF)
+        encoded: Encoded = self.denoiser.conditioner(*planes, *keep, facts_BF)
+        return encoded

@@ -43,13 +43,14 @@ def _fit(features: Features, weights: Weights) -> tuple[NDArray[np.float64], NDA
     counts = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     mean = counts @ values / counts.sum()
     root = np.sqrt(counts / (counts.sum() - 1))[:, None] * (values - mean)
-    return mean, np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root
+    return mean, np.asarray(np.linalg.qr(root, mode="r")) if len(root) > root.shape[1] else root
 
 
 def polynomial_kernel(a_NF: Features, b_MF: Features) -> NDArray[np.float64]:
     """Return ``(a . b / F + 1)^3`` of every pair, (N, M): the kernel of Binkowski et al. 2018, section 4."""
     products = np.asarray(a_NF, np.float64) @ np.asarray(b_MF, np.float64).T
-    return (products / a_NF.shape[1] + 1) ** 3
+    kernel: NDArray[np.float64] = (products / a_NF.shape[1] + 1) ** 3
+    return kernel
 
 
 def kernel_distance(
@@ -85,5 +86,5 @@ def _within(kernel: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
 
 def kid(a_NF: Features, b_MF: Features) -> float:
     """Return the kernel inception distance (Binkowski et al. 2018) of two sets of features, all at once."""
-    pairs = ((a_NF, a_NF), (b_MF, b_MF), (a_NF, b_MF))
-    return kernel_distance(*(polynomial_kernel(x, y) for x, y in pairs))
+    aa_NN, bb_MM = polynomial_kernel(a_NF, a_NF), polynomial_kernel(b_MF, b_MF)
+    return kernel_distance(aa_NN, bb_MM, polynomial_kernel(a_NF, b_MF))

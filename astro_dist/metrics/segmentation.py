@@ -49,7 +49,8 @@ def label_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.
     kept = np.zeros(n + 1, np.int32)
     seeds = np.unique(labels[snr > seed])
     kept[seeds] = np.arange(1, len(seeds) + 1)
-    return kept[labels]
+    islands: NDArray[np.int32] = kept[labels]
+    return islands
 
 
 def overlap_masks(
@@ -153,4 +154,4 @@ def image_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     there = counts[..., 1] > 0
     iou = counts[..., 0] / np.maximum(counts[..., 1], 1)
     with np.errstate(invalid="ignore"):
-        return np.where(there, iou, 0).sum(1) / there.sum(1)
+        return np.asarray(np.where(there, iou, 0).sum(1) / there.sum(1))

@@ -1,9 +1,9 @@
-"""The sizes of the two networks that judge stamps: the BYOL encoder and the segmenter.
+"""The sizes of the two networks that evaluate stamps: the BYOL encoder and the segmenter.
 
 API: ``JUDGES[name]`` -> `JudgePreset`. ``small``, the default, has the paper's encoder (ResNet-18, 512
-features) under smaller heads, and FC-DenseNet56; ``paper`` has the heads of Grill et al. 2020 and
-FC-DenseNet103, the one hundred layers of the title. RADiff's text says "Tiramisu" and gives no size.
-``tiny`` is for tests: its figures mean nothing.
+features) with smaller heads, and FC-DenseNet56. ``paper`` has the heads of Grill et al. 2020 and
+FC-DenseNet103, the one hundred layers in the title of Jegou et al. 2017. RADiff's text says "Tiramisu" and
+gives no size. ``tiny`` is for tests: the figures it measures mean nothing.
 """
 
 from dataclasses import dataclass
