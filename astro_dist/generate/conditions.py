@@ -30,6 +30,7 @@ HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS
 """The classes by which cutouts are pooled; a cutout belongs to the first that it has."""
 Image = NDArray[np.float32]
 Stream = Callable[..., np.random.Generator]
+# A survey has few beams, and `choose` runs once per stamp.
 _symmetries = lru_cache(symmetries)
 
 
@@ -70,6 +71,7 @@ class Donors:
 
     def choose(self, reader: StoreReader, weights: Mapping[str, float], stream: Stream, stamp: int) -> Choice:
         """Draw the two donors, and a turn under which beam and pixels of the mask's donor stay the same."""
+        # The order of the donors is common to all stamps; all other draws are from the stamp's own stream.
         donor = deal(self.pools, weights, partial(stream, "donors"), stamp)
         rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds[donor]))
@@ -82,6 +84,7 @@ class Donors:
         """
         alike = self.objects[self.objects[:, 0] == source_class]
         alike = alike if len(alike) else self.objects
+        # Stable, so that objects of equal size stay in the order of the store on every machine.
         alike = alike[np.argsort(alike[:, 1], kind="stable")]
         place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
         return float(alike[min(max(place, 0), len(alike) - 1), 2])
@@ -97,7 +100,7 @@ def deal(
     the others.
     """
     kinds = [kind for kind in pools if len(pools[kind]) and weights.get(kind, 0) > 0]
-    # The pools are asked in turn. `rank` counts the earlier stamps that went to no pool asked so far.
+    # `rank` counts the earlier stamps that went to no pool before the current one of the loop.
     rank, left = stamp, sum(weights[kind] for kind in kinds)
     for kind in kinds:
         share = weights[kind] / left if kind != kinds[-1] else 1.0

@@ -56,6 +56,7 @@ def regenerate_stamp(run: Run, stamp: int) -> Path:
     store = StoreReader(run.product(GENERATE.product))
     if not 0 <= stamp < len(store):
         raise ConfigError(f"--stamp {stamp}: {run.root} holds the stamps 0 to {len(store) - 1}")
+    # Another kind of machine gives other bits, which would look like damage.
     run.ledger.settle_numerics(GENERATE.name, run.fingerprint, numerics(run), "--redo generate")
     arrays = regenerate(run, stamp)
     differing = [

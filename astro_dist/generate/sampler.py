@@ -85,6 +85,7 @@ class Sampler:
                 return torch.stack([weight * part for weight, part in weighted]).sum(0)
 
             latent_BChw = self.solver.solve(torch.from_numpy(noise_BChw).to(self.device), predict, seeds)
+            # The decoder is faster in channels-last layout, which the solver does not keep.
             latent_BChw = latent_BChw.contiguous(memory_format=torch.channels_last)
             return decode(self.autoencoder, latent_BChw)[:, 0].cpu().numpy()
 

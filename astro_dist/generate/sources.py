@@ -87,6 +87,7 @@ class StoreMasks:
         """Return classes, instances and peaks of some stamps, see `MaskSource`."""
         donors = [choice.donor for choice in choices]
         mask, instances = (self.reader.read(name, donors) for name in ("mask", "instances"))
+        # A NaN would become the maximum of its whole object.
         u = np.nan_to_num(_network_range(self.reader, donors))
         return mask, instances, np.stack([paint_peaks(*pair) for pair in zip(u, instances, strict=True)])
 
@@ -137,6 +138,7 @@ class LabelMasks:
         snr = [
             self.donors.draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items
         ]
+        # Instance 0 is the sky.
         return mask, instances, stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
 
 
@@ -278,12 +280,10 @@ def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
 def _find_items(
     labels: Labels, reader: StoreReader, donors: Donors, settings: GenerateConfig
 ) -> dict[str, NDArray[np.int64]]:
-    """Return, by class, the objects of a label image whose footprint fits into a stamp.
-
-    A footprint is as wide as the widest beam among the donors makes it.
-    """
+    """Return, by class, the objects of a label image whose footprint fits into a stamp."""
     size_pix, accept = int(reader.attrs["size_pix"]), settings.accept.with_spurious()
     skies = {sky_of(reader, int(i)) for pool in donors.pools.values() for i in pool}
+    # Donors are drawn independently of labels, so an object has to fit under the beam of any donor.
     margins = np.max([reach_pix(*sky, accept) for sky in skies], axis=0)
     starts, ends = (labels.boxes[:, edge] - labels.corners(size_pix) for edge in ([0, 2], [1, 3]))
     whole = ((starts > margins) & (ends + margins < size_pix)).all(axis=1)

@@ -99,7 +99,7 @@ class StampMaker:
     def make_shard(self, shard: int) -> tuple[Stamps, Extracted]:
         """Draw all stamps of a shard and extract their objects.
 
-        A request to stop is answered between two micro-batches.
+        A requested stop takes effect between two micro-batches.
         """
         size, first = self.settings.micro_batch, shard * self.settings.per_shard
         end = first + self.settings.per_shard
@@ -132,11 +132,13 @@ class StampMaker:
     def read(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> MicroBatch:
         """Read the inputs of a micro-batch, padded with its last stamp if it is short."""
         chosen = [self.source.choose(i) for i in stamps] if choices is None else choices
+        # Kernels, and so the last bits, depend on the shape of a batch: all batches have the same one.
         padding = [len(stamps) - 1] * (self.settings.micro_batch - len(stamps))
         places = [*range(len(stamps)), *padding]
         padded = [stamps[i] for i in places]
         conditions = self.source.read(padded, [chosen[i] for i in places])
         shape = self.sampler.noise_shape(self.reader.attrs["size_pix"])
+        # Each stamp has a stream, which gives its noise first and then the seed of the solver's noise.
         streams = [self.run.stream("generate", i) for i in padded]
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
         return MicroBatch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
@@ -171,6 +173,7 @@ class StampMaker:
     def _to_stamps(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> Stamps:
         given, n = batch.conditions, len(batch.stamps)
         rms = given.rms_jy_beam_B[:n]
+        # Stamps lie above a background of zero: the field has its own.
         image = unstretch(u_BSS[:n], 0.0, rms[:, None, None], self.sampler.stretch)
         return Stamps(image, given.mask_BSS[:n], given.instances_BSS[:n], tuple(batch.choices), rms)
 

@@ -61,6 +61,7 @@ def flux_ratios(
         classes = ndimage.maximum(mask[index], numbers, labels)
         peaks = ndimage.maximum(real, numbers, labels)
         fluxes, wanted = (ndimage.sum_labels(x, numbers, labels) for x in (np.nan_to_num(snr[index]), real))
+        # A sum below zero, for which there is no logarithm, counts as no flux.
         with np.errstate(divide="ignore", invalid="ignore"):
             dex = np.log10(np.maximum(fluxes, 0) / wanted)
         kept = (

@@ -80,6 +80,7 @@ def overlap_masks(
     # Pixels of each class (columns) under each island (rows; row 0 is the sky).
     under = np.zeros((int(islands.max()) + 1, len(CLASS_NAMES)), np.int64)
     np.add.at(under, (islands.ravel(), mask.ravel()), 1)
+    # Column 0 is sky, which gives an island no class.
     found_class = np.where(under[:, 1:].any(axis=1), 1 + under[:, 1:].argmax(axis=1), 0)
     found_class[0] = 0
     shown = found_class[islands]
