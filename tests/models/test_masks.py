@@ -77,7 +77,7 @@ def test_an_empty_mask_is_empty_sky_for_the_network():
 
 
 @torch.no_grad()
-def test_the_network_is_told_class_and_facts_and_comes_back_from_its_folder(tmp_path):
+def test_the_condition_matters_and_the_network_comes_back_from_its_folder(tmp_path):
     torch.manual_seed(0)
     network = build_mask_denoiser("tiny").eval()
     condition = torch.from_numpy(
