@@ -93,11 +93,13 @@ class ModelMasks:
         """Draw the masks of some stamps, see `MaskSource`."""
         donors = [choice.donor for choice in choices]
         pairs = zip(*(self.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
+        # The condition is that of the donor's mask, so the shares of the donors are those of the drawn masks.
         condition = encode_mask_condition(
             np.array([count_objects(*pair) for pair in pairs]), self.facts[donors]
         )
         streams = [self.stream("masks", stamp) for stamp in stamps]
         shape = mask_noise_shape(int(self.reader.attrs["size_pix"]))
+        # The noise first, then the brightness, both from the stamp's stream: this order fixes the bytes.
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
         drawn = [from_planes(planes) for planes in self.drawer.draw(condition, noise)]
         peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
@@ -115,6 +117,7 @@ class ModelMasks:
         classes = [int(mask[instances == number].max()) for number in range(1, len(sizes) + 1)]
         pairs = zip(classes, sizes, strict=True)
         snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]
+        # Instance 0 is the sky.
         return stretch(np.array([0.0, *snr]), 0.0, 1.0, str(self.reader.attrs["stretch"]))[instances]
 
 

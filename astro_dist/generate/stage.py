@@ -43,6 +43,7 @@ def plan(run: Run, results: Results) -> list[Task]:
     wanted = promised(run)
     shards = max(1, math.ceil(wanted / FIRST_GUESS / settings.per_shard))
     most = max(FEWEST_SHARDS, math.ceil(wanted * settings.max_stamps_per_object / settings.per_shard))
+    # `plan` is pure, so every call goes through all rounds from the first.
     while True:
         tasks = [Task(_name(index), {"index": index}) for index in range(shards)]
         if any(task.name not in results for task in tasks):
@@ -113,6 +114,7 @@ def _prepare(run: Run) -> None:
 
 
 def _open(run: Run) -> Any:
+    # Imported by workers only: a driver plans without torch.
     from astro_dist.generate.stamps import StampMaker
 
     return StampMaker(run)
@@ -178,6 +180,13 @@ def _sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
 
 
 def _check_shards(run: Run, results: Results, tasks: list[Task]) -> None:
+    """Compare the files of all shards with the digests in their records.
+
+    Raises
+    ------
+    RecomputeError
+        Names the shards that have to be drawn again.
+    """
     bad = []
     for task in tasks:
         for name, digest in results[task.name]["sha256"].items():

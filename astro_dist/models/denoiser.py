@@ -55,6 +55,7 @@ class Denoiser(nn.Module):
         joined = torch.cat([noisy_BChw.to(encoded.planes_BMhw.dtype), encoded.planes_BMhw], 1)
         # Concatenation loses the channels-last layout, in which the convolutions are faster.
         joined = joined.contiguous(memory_format=torch.channels_last)
+        # diffusers adds these to the skip connections, as the residuals of a ControlNet.
         *skips, middle = encoded.skips or (None,)
         output: Tensor = self.unet(
             joined,

@@ -70,6 +70,7 @@ class Encoder(ModelMixin, ConfigMixin):
             stages += [BasicBlock(outside, outside, 1) for _ in range(blocks - 1)]
             inside = outside
         self.stages = nn.Sequential(*stages)
+        # The initialisation of He et al. 2015 that keeps the variance of the gradient.
         nn.init.kaiming_normal_(first.weight, mode="fan_out")
 
     def forward(self, u_B1HW: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ def to_planes(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> Image:
     """
     planes = np.full((NUM_CLASSES - 1, *mask.shape), -1.0, np.float32)
     numbers = instances.astype(np.int32)
+    # A pixel is whole if the 3 x 3 pixels around it hold no other object's number.
     highest = ndimage.maximum_filter(numbers, footprint=_EIGHT_NEIGHBOURS)
     lowest = ndimage.minimum_filter(np.where(numbers, numbers, 1 << 30), footprint=_EIGHT_NEIGHBOURS)
     whole = (highest == numbers) & (lowest == numbers)
@@ -56,6 +57,7 @@ def to_planes(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> Image:
         inside = (mask == source_class) & (whole if numbers.any() else True)
         if not inside.any():
             continue
+        # Outside the box, within reach of no object, the plane stays at -1.
         box = tuple(
             slice(max(0, side.start - int(REACH_PIX) - 1), side.stop + int(REACH_PIX) + 1)
             for side in ndimage.find_objects(inside.view(np.uint8))[0]
@@ -75,6 +77,7 @@ def from_planes(planes_KSS: Image, least_pix: int = 4) -> tuple[NDArray[np.uint8
     Objects of fewer than ``least_pix`` pixels are left out.
     """
     classes = np.where(planes_KSS.max(0) > 0, planes_KSS.argmax(0) + 1, 0)
+    # All classes together: a few pixels of another class must not cut an object in two.
     labels, count = ndimage.label(classes > 0, structure=_EIGHT_NEIGHBOURS)
     votes = np.zeros((count + 1, NUM_CLASSES), np.int64)
     np.add.at(votes, (labels.ravel(), classes.ravel()), 1)
@@ -88,6 +91,7 @@ def from_planes(planes_KSS: Image, least_pix: int = 4) -> tuple[NDArray[np.uint8
 def count_objects(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return the number of objects of each class, (K,)."""
     classes = np.zeros(int(instances.max(initial=0)) + 1, np.uint8)
+    # An object whose pixels have several classes counts for the highest.
     np.maximum.at(classes, instances.ravel(), mask.ravel())
     return np.bincount(classes[1:], minlength=NUM_CLASSES)[1:]
 

@@ -54,6 +54,7 @@ def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
         return weights
     beam_pix = max(fwhm_pix, 1.0)
     reach_pix = math.ceil(1.25 * beam_pix)
+    # The distance transform is the costly part, so only pixels within reach of an object are computed.
     box = tuple(
         slice(max(0, side.start - reach_pix), side.stop + reach_pix)
         for side in ndimage.find_objects((mask > 0).view(np.uint8))[0]

@@ -74,6 +74,7 @@ class CodeConditionEncoder(ModelMixin, ConfigMixin):
         with torch.no_grad():
             posterior = self.mask_encoder.encode(mask_BHW[:, None].to(peak_BHW.dtype)).latent_dist
         planes_BMhw = posterior.mode()
+        # The mean over the pixels that are left gives one token for images of any size.
         tokens_BTD = self.background_in(background_B2HW[:, :1]).mean((2, 3))[:, None]
         if keep_mask_B is not None:
             null_M11 = self.mask_null[:, None, None].to(planes_BMhw.dtype)
