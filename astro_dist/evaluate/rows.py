@@ -18,7 +18,7 @@ from astro_dist.evaluate.masks import Indices, Masks
 from astro_dist.evaluate.networks import Networks
 from astro_dist.metrics.noise import count_stray, measure_stripes, sum_noise
 from astro_dist.metrics.photometry import flux_ratios
-from astro_dist.metrics.segmentation import ALL, count_classes, find_islands, overlap_masks
+from astro_dist.metrics.segmentation import ALL, count_classes, label_islands, overlap_masks
 from astro_dist.metrics.similarity import power_spectra, ssim
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 
@@ -155,7 +155,7 @@ def _describe_islands(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
     for index, (one, classes) in enumerate(zip(snr, mask, strict=True)):
         parts = overlap_masks(one, classes)
         overlaps.append([(parts[k].intersection, parts[k].union) for k in (ALL, *CLASS_NAMES[1:])])
-        islands = find_islands(one)
+        islands = label_islands(one)
         size += np.bincount(islands.ravel())[1:].tolist()
         flux += np.bincount(islands.ravel(), one.ravel())[1:].tolist()
         image += [index] * int(islands.max())

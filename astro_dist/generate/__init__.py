@@ -1,1 +1,1 @@
-"""Stamps drawn from the trained model."""
+"""Generation of stamps by the trained models."""

@@ -1,7 +1,7 @@
-"""What stamp i is drawn for: whose mask, turned how, before whose sky; a function of i and of nothing else.
+"""The donors of stamp i: the cutouts of its mask and of its background, and a turn, as a function of i alone.
 
-Donors are cutouts with at least one object that would itself be accepted as far as its mask, brightness
-and place go. Half of the work of acceptance is thus done before anything is drawn.
+A mask donor is a cutout with at least one object whose mask, brightness and place would be accepted. Half of
+the work of acceptance is thus done before a stamp is drawn.
 
 Shape letters: B batch, S side of a stamp in pixels.
 """
@@ -24,16 +24,27 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader, group_by_survey
 
 READ_AT_ONCE = 256
+"""Cutouts read at once, which bounds the memory."""
 ALIKE = 8
-"""How many objects on either side, ordered by size, lend their brightness to one that has none."""
+"""Number of objects of nearest size, on either side, from which the brightness of a drawn mask is chosen."""
 HIGHEST_FIRST = (SourceClass.EXTENDED, SourceClass.COMPACT, SourceClass.SPURIOUS)
+"""The classes by which cutouts are pooled; a cutout belongs to the first that it has."""
 Stream = Callable[..., np.random.Generator]
+# A survey has few beams, and `choose` runs once per stamp.
 _symmetries = lru_cache(symmetries)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Positions in the store of cutouts, and an element of the symmetries of a square."""
+    """The donors of one stamp, and its turn.
+
+    Attributes
+    ----------
+    donor, background_donor
+        Positions in the store of cutouts.
+    symmetry
+        Number of an element of the symmetries of a square, see `astro_dist.sky.beams.apply_symmetry`.
+    """
 
     donor: int
     background_donor: int
@@ -42,12 +53,12 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Donors:
-    """The cutouts of some splits that may give masks, and all that may give backgrounds.
+    """The cutouts of some splits that can give a mask, and those that can give a background.
 
     Attributes
     ----------
     pools
-        Positions of cutouts by the highest class among their usable objects.
+        Positions of cutouts, by the highest class among their usable objects.
     backgrounds
         For each good cutout of those splits, the positions of all of its survey.
     objects
@@ -59,16 +70,21 @@ class Donors:
     objects: NDArray[np.float64]
 
     def choose(self, reader: StoreReader, weights: Mapping[str, float], stream: Stream, stamp: int) -> Choice:
-        """Draw mask donor, background donor, and a turn that keeps the donor's beam and pixels."""
+        """Draw the two donors, and a turn under which beam and pixels of the mask's donor stay the same."""
+        # The order of the donors is common to all stamps; all other draws are from the stamp's own stream.
         donor = deal(self.pools, weights, partial(stream, "donors"), stamp)
         rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds[donor]))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
 
     def draw_snr(self, source_class: int, size: int, rng: np.random.Generator) -> float:
-        """Draw the peak over the noise of an object of a class and about a number of pixels."""
+        """Draw the peak over the noise of an object, from the objects of its class and nearest in size.
+
+        A class without objects takes the objects of all classes.
+        """
         alike = self.objects[self.objects[:, 0] == source_class]
         alike = alike if len(alike) else self.objects
+        # Stable, so that objects of equal size stay in the order of the store on every machine.
         alike = alike[np.argsort(alike[:, 1], kind="stable")]
         place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
         return float(alike[min(max(place, 0), len(alike) - 1), 2])
@@ -77,16 +93,19 @@ class Donors:
 def deal(
     pools: Mapping[str, NDArray[np.int64]], weights: Mapping[str, float], stream: Stream, stamp: int
 ) -> int:
-    """Return the member of some pools that a stamp gets.
+    """Return the member of some pools that belongs to a stamp.
 
-    The pools alternate evenly, in proportion to their weights, and each is gone through in a random order,
-    then in another: none of its members comes back before all others have been used.
+    The pools alternate evenly, in proportion to their weights. Each pool is used in laps, every lap in a new
+    random order, so no member comes back before all others have been used. An empty pool leaves its share to
+    the others.
     """
     kinds = [kind for kind in pools if len(pools[kind]) and weights.get(kind, 0) > 0]
+    # `rank` counts the earlier stamps that went to no pool before the current one of the loop.
     rank, left = stamp, sum(weights[kind] for kind in kinds)
     for kind in kinds:
         share = weights[kind] / left if kind != kinds[-1] else 1.0
-        # Among the stamps before this one that no earlier pool has taken, so many were of this one.
+        # `before` is the number of earlier stamps that went to this pool, `after` the same with this stamp
+        # included: the pool takes the stamp if the two differ.
         before, after = math.floor(rank * share), math.floor((rank + 1) * share)
         if after > before:
             lap, place = divmod(before, len(pools[kind]))
@@ -108,12 +127,12 @@ def find_donors(
     splits: Sequence[str] = ("train",),
     weights: Mapping[str, float] = MasksConfig().weights,
 ) -> Donors:
-    """Look through the good cutouts of some splits.
+    """Find the donors among the good cutouts of some splits.
 
     Raises
     ------
     ConfigError
-        When none has a usable object of a class with a weight.
+        No cutout has a usable object of a class with a weight above 0.
     """
     wanted = [name for name in accept.with_spurious().classes if weights.get(name, 0) > 0]
     candidates = np.concatenate([reader.select(split) for split in splits])
@@ -136,7 +155,7 @@ def find_donors(
 def _usable_objects(
     reader: StoreReader, indices: NDArray[np.int64], accept: AcceptConfig
 ) -> list[list[tuple[int, int, float]]]:
-    """Return class, number of pixels and peak over the noise of each cutout's usable objects."""
+    """Return class, number of pixels and peak over the noise of the usable objects of each cutout."""
     names = ("background_jy_beam", "rms_jy_beam")
     background, rms = (reader.columns[name][indices][:, None, None] for name in names)
     snr = (reader.read("image", indices) - background) / rms
@@ -154,7 +173,10 @@ def _examine(
     sky: tuple[Beam, Pixel],
     accept: AcceptConfig,
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield what `_usable_objects` wants of objects that are bright enough and whole, footprint included."""
+    """Yield class, number of pixels and peak of the objects that are bright enough and whole.
+
+    An object is whole if the stamp holds its footprint, which reaches beyond its mask.
+    """
     margins = reach_pix(*sky, accept)
     for number, box in enumerate(ndimage.find_objects(instances.astype(np.int32)), start=1):
         if box is None or not all(

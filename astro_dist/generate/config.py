@@ -9,7 +9,7 @@ from astro_dist.engine.config import Section
 from astro_dist.field.objects import AcceptConfig
 from astro_dist.models.device import Precision
 
-# Of `astro_dist.models.solvers`, which needs torch.
+# The same as `astro_dist.models.solvers.SolverName`, whose module imports torch.
 SamplerName = Literal["dpm++", "ddim", "ddpm", "heun"]
 
 Positive = Annotated[int, Field(ge=1)]
@@ -17,23 +17,23 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 
 class MasksConfig(Section):
-    """Where the masks of the stamps come from, and their mixture; of the three shares only ratios count."""
+    """The origin of the stamps' masks, and the shares of the classes, of which only the ratios count."""
 
     labels: str | None = None
     """FITS image of classes (0 background, 1 spurious, 2 compact, 3 extended) whose objects are drawn, with
-    brightness, noise and beam of the survey's; by default the masks of its cutouts."""
+    brightness, noise and beam of the survey's own objects; by default the masks of the survey's cutouts."""
     instances: str | None = None
-    """FITS image of object numbers that goes with the labels; by default connected pixels are an object."""
+    """FITS image of object numbers for the labels; by default connected pixels are an object."""
     model: bool = False
-    """Draw masks that nobody has seen, by the model of ``train masks``, which is then trained too."""
+    """Draw new masks with the mask model; `train masks` is then a stage of the run."""
     steps: Positive = 20
-    """Steps of the sampler that draws a mask."""
+    """Steps of the solver that draws a mask."""
     compact: NotNegative = 0.7
     """Share of the stamps whose mask holds a compact source as its highest class."""
     extended: NotNegative = 0.3
     """Share of the stamps whose mask holds an extended source."""
     spurious: NotNegative = 0.0
-    """Share of the stamps whose mask holds nothing but artefacts."""
+    """Share of the stamps whose mask holds spurious objects only."""
 
     @model_validator(mode="after")
     def _check(self) -> "MasksConfig":
@@ -47,25 +47,25 @@ class MasksConfig(Section):
 
     @property
     def weights(self) -> dict[str, float]:
-        """The shares by name of the class."""
+        """The shares by class name."""
         return {"extended": self.extended, "compact": self.compact, "spurious": self.spurious}
 
 
 class GuidanceConfig(Section):
-    """How far a stamp is pushed towards its conditions; 1 and 1 cost one call of the network per step."""
+    """Strength of the guidance by each condition; with 1 and 1 a step calls the network once."""
 
     mask: NotNegative = 1.0
-    """By mask and brightness: above 1 objects fit their masks better but come out too bright; 0 draws
+    """Guidance by mask and brightness. Above 1 objects fit their masks better but become too bright; 0 draws
     without a mask."""
     background: NotNegative = 1.0
-    """Guidance by the background; 0 draws without one, and both 0 draws unconditional stamps."""
+    """Guidance by the background. 0 draws without a background; both 0 draw unconditional stamps."""
 
     @property
     def terms(self) -> dict[tuple[bool, bool], float]:
-        """The weight of each prediction that is needed, by whether it is shown mask and background.
+        """The weight of each prediction that counts, by whether mask and background are given.
 
-        The sum is e(0, 0) + background (e(0, b) - e(0, 0)) + mask (e(m, b) - e(0, b)): eq. 3 of Brooks et
-        al. 2023 with its two conditions in this order.
+        The weighted sum is e(0, 0) + background (e(0, b) - e(0, 0)) + mask (e(m, b) - e(0, b)): eq. 3 of
+        Brooks et al. 2023, with the background as the first condition and the mask as the second.
         """
         weights = {
             (True, True): self.mask,
@@ -76,40 +76,41 @@ class GuidanceConfig(Section):
 
 
 class GenerateConfig(Section):
-    """How many objects are promised, how they are drawn, and what counts as one."""
+    """The promised number of objects, the way they are drawn, and the conditions of their acceptance."""
 
     objects: Positive | None = None
-    """Distinct accepted sources that are promised; by default as many as assemble needs."""
+    """Promised number of distinct accepted sources; by default as many as assemble needs."""
     steps: Positive = 10
-    """Steps of the sampler; 10 are enough for sources on an empty sky, whole stamps want 20, and fewer than 5
-    draw all sources of a mask alike."""
+    """Steps of the sampler. 10 are enough for sources on an empty sky, whole stamps need 20, and with fewer
+    than 5 all sources of a mask look alike."""
     sampler: SamplerName = "dpm++"
-    """How noise is taken away: dpm++ needs the fewest steps; ddim; ddpm and ddim with eta draw noise at every
-    step and want 50 to 1,000; heun, that of EDM, asks the network twice a step."""
+    """Method by which noise is removed: dpm++ needs the fewest steps; ddim; ddpm, which like ddim with eta
+    draws noise at every step and needs 50 to 1,000 steps; heun (of EDM) calls the network twice a step."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Noise that ddim draws at every step, from none (0) to as much as ddpm does (1)."""
+    """Noise that ddim draws at every step, from none (0) to that of ddpm (1)."""
     guidance: GuidanceConfig = GuidanceConfig()
     """Classifier-free guidance by each condition."""
     masks: MasksConfig = MasksConfig()
-    """Where the masks come from, and how often each class."""
+    """Origin of the masks, and share of each class."""
     background: str | None = None
-    """FITS image whose windows are shown to the network as background; by default other cutouts."""
+    """FITS image whose windows are the backgrounds of the stamps; by default other cutouts."""
     micro_batch: Positive = 16
-    """Stamps drawn at once; it changes the last bits of sums, so it is a setting."""
+    """Stamps drawn at once. The number changes the last bits of sums, so a result depends on this setting."""
     per_shard: Positive = 64
     """Stamps per task and file."""
     max_stamps_per_object: Annotated[float, Field(gt=0)] = 5.0
-    """Give up when so many stamps per promised object were drawn and still too few were accepted."""
+    """Most stamps drawn per promised object; generate fails if they hold too few accepted objects."""
     threads: Positive = 1
-    """CPU threads per worker; they change the last bits of sums, so they are a setting."""
+    """CPU threads per worker. They change the last bits of sums, so a result depends on this setting."""
     precision: Precision = "auto"
-    """bf16, no (float32), or auto: bf16 where the hardware computes in it."""
+    """bf16, no (float32), or auto: bf16 where the hardware computes in bfloat16."""
     accept: AcceptConfig = AcceptConfig()
-    """What makes a generated source an object that may be placed on a map."""
+    """Conditions under which a generated source is accepted and may be placed on a map."""
 
     @property
     def calls(self) -> int:
-        """How often a stamp asks the network."""
+        """Number of calls of the network per stamp."""
+        # The last step of heun ends at zero noise, where there is no second call.
         each = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
         return each * len(self.guidance.terms)
 
@@ -121,7 +122,7 @@ class GenerateConfig(Section):
 
 
 def source_files(settings: GenerateConfig) -> dict[str, Path]:
-    """Return the user's files that the conditions come from, by what they are."""
+    """Return the user's files from which conditions are read, by setting: labels, instances, background."""
     given = {
         "labels": settings.masks.labels,
         "instances": settings.masks.instances,

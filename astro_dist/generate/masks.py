@@ -1,7 +1,8 @@
-"""Masks that nobody has seen: drawn by the model of `train masks`, a function of the stamp's index.
+"""Masks drawn by the mask model, each a function of the stamp's index.
 
-Each is drawn for the numbers of objects, the beam and the noise of the stamp's donor, in the stamp's
-micro-batch, so that the mixture of classes is that of the settings, and objects are as large as their beam.
+The condition of a mask is the number of objects of each class, the beam and the noise of the stamp's donor.
+The mixture of classes is therefore that of the settings, and the sizes of objects fit the beam. Masks are
+drawn in the micro-batches of their stamps.
 
 Shape letters: as in `astro_dist.models.masks`.
 """
@@ -21,15 +22,14 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Stream
 from astro_dist.generate.config import GenerateConfig
-from astro_dist.generate.sources import Masks
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, resolve_precision
 from astro_dist.models.masks import (
     count_objects,
+    encode_mask_condition,
     from_planes,
     load_mask_denoiser,
     mask_noise_shape,
-    tell,
     unfold,
 )
 from astro_dist.models.solvers import Solver
@@ -39,14 +39,14 @@ from astro_dist.store.reader import StoreReader
 
 
 class MaskDrawer:
-    """The trained network on one device, ready to draw.
+    """The mask model and its solver on one device.
 
     Parameters
     ----------
     folder
-        Of the model.
+        Folder of the mask model.
     steps
-        Of DPM-Solver++.
+        Steps of DPM-Solver++.
     device, precision
         As `astro_dist.models.device` names them.
     """
@@ -58,28 +58,30 @@ class MaskDrawer:
         self.device, self.precision = device, precision
 
     @torch.inference_mode()
-    def draw(self, told_BT: Image, noise_BChw: Image) -> Image:
-        """Return the planes (B, K, S, S) of masks."""
-        told = torch.from_numpy(told_BT).to(self.device)
+    def draw(self, condition_BT: Image, noise_BChw: Image) -> Image:
+        """Return the planes (B, K, S, S) float32 of masks, from conditions and standard normal noise."""
+        condition = torch.from_numpy(condition_BT).to(self.device)
         with flushed_denormals(), autocast(self.device, self.precision):
             folded_BChw = self.solver.solve(
-                torch.from_numpy(noise_BChw).to(self.device), lambda x, t: self.network(x, t, told)
+                torch.from_numpy(noise_BChw).to(self.device), lambda x, t: self.network(x, t, condition)
             )
         return unfold(folded_BChw.float()).cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class ModelMasks:
-    """Masks of the model; brightness is that of donors' objects of their class and about their size.
+    """Masks of the mask model, with brightness from objects of donors of like class and size.
 
     Attributes
     ----------
     drawer
-        The model.
-    reader, donors, facts
-        What masks are drawn for: the store of cutouts, those of them that are used, and what is told of each.
+        The mask model.
+    reader, donors
+        The store of cutouts, and the donors among them.
+    facts
+        Beam, noise and survey of every cutout (n, F), see `astro_dist.store.facts`.
     stream
-        Gives the random generator of a key.
+        Function that returns the random generator of a key.
     """
 
     drawer: MaskDrawer
@@ -88,15 +90,19 @@ class ModelMasks:
     facts: Image
     stream: Stream
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
-        """See `MaskSource`."""
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
+        """Draw the masks of some stamps, see `MaskSource`."""
         donors = [choice.donor for choice in choices]
         pairs = zip(*(self.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
-        told = tell(np.array([count_objects(*pair) for pair in pairs]), self.facts[donors])
+        # The condition is that of the donor's mask, so the shares of the donors are those of the drawn masks.
+        condition = encode_mask_condition(
+            np.array([count_objects(*pair) for pair in pairs]), self.facts[donors]
+        )
         streams = [self.stream("masks", stamp) for stamp in stamps]
         shape = mask_noise_shape(int(self.reader.attrs["size_pix"]))
+        # The noise first, then the brightness, both from the stamp's stream: this order fixes the bytes.
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
-        drawn = [from_planes(planes) for planes in self.drawer.draw(told, noise)]
+        drawn = [from_planes(planes) for planes in self.drawer.draw(condition, noise)]
         peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
         masks, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))
         return masks, instances, np.stack(peaks)
@@ -104,15 +110,26 @@ class ModelMasks:
     def _peaks(
         self, mask: NDArray[np.uint8], instances: NDArray[np.uint16], rng: np.random.Generator
     ) -> Image:
+        """Return the peak of every object in network range at its pixels, 0 elsewhere.
+
+        ``rng`` is the stamp's stream, from which the noise of the mask was drawn before.
+        """
         sizes = np.bincount(instances.ravel())[1:]
         classes = [int(mask[instances == number].max()) for number in range(1, len(sizes) + 1)]
         pairs = zip(classes, sizes, strict=True)
         snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]
+        # Instance 0 is the sky.
         return stretch(np.array([0.0, *snr]), 0.0, 1.0, str(self.reader.attrs["stretch"]))[instances]
 
 
 def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:
-    """Return the masks that the model of a run draws for some donors."""
+    """Open the mask model of a run.
+
+    Raises
+    ------
+    ConfigError
+        The run has no mask model.
+    """
     folder = run.product("models/masks")
     if not folder.is_dir():
         raise ConfigError(f"{run.root} has no model of masks; `astro-dist train masks` makes one")

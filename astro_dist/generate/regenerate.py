@@ -1,4 +1,4 @@
-"""One stamp again, from its index alone, to be compared with what the store holds."""
+"""Regeneration of one stamp from its index, and its comparison with the store."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def regenerate(run: Run, stamp: int) -> dict[str, NDArray[Any]]:
     Parameters
     ----------
     run
-        A run that has published cutouts and both models.
+        A run that has published cutouts and models.
     stamp
         Index of the stamp.
 
@@ -40,14 +40,14 @@ def regenerate(run: Run, stamp: int) -> dict[str, NDArray[Any]]:
 
 
 def regenerate_stamp(run: Run, stamp: int) -> Path:
-    """Draw a published stamp again, compare it bit for bit, and write it to an npz file.
+    """Draw a published stamp again, compare it with the store bit for bit, and write it to an npz file.
 
     Raises
     ------
     ConfigError
-        There are no stamps, not so many, or they were drawn on another kind of machine.
+        The run has no stamps or not so many, or they were drawn on another kind of machine.
     IntegrityError
-        The stamp differs from the store's.
+        The stamp differs from that in the store.
     """
     published = run.ledger.published(GENERATE.name)
     if published is None:

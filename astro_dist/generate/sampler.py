@@ -1,7 +1,7 @@
-"""From noise and conditions to images in network range: the sampler's loop and one decoding.
+"""The drawing of images in network range from noise and conditions: the solver's loop and one decoding.
 
-The bits of an image depend on the models, its noise, the conditions of its micro-batch, the batch's
-shape and the numerics of the machine; `Sampler.draw` must therefore always get the same batches.
+The bits of an image depend on the models, its noise, the conditions and the shape of its micro-batch, and the
+numerics of the machine. The caller of `Sampler.draw` must therefore always pass the same batches.
 
 Shape letters: B batch, S side in pixels, C h w latent.
 """
@@ -26,7 +26,7 @@ from astro_dist.models.solvers import Solver
 
 
 class Sampler:
-    """The trained networks on one device, ready to draw.
+    """The trained networks and their solver on one device.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Sampler:
     def __init__(
         self, autoencoder: Path, diffusion: Path, settings: GenerateConfig, device: str, precision: str
     ) -> None:
-        # Channels last: a tenth faster on a CPU, and what tensor cores want.
+        # Channels last is a tenth faster on a CPU, and the layout of tensor cores.
         networks: Any = load_autoencoder(autoencoder), load_denoiser(diffusion)
         self.autoencoder, self.denoiser = (
             network.to(device, memory_format=torch.channels_last) for network in networks
@@ -53,11 +53,11 @@ class Sampler:
 
     @property
     def stretch(self) -> str:
-        """The stretch of the images that are drawn."""
+        """The stretch of the drawn images."""
         return str(self.denoiser.config.stretch)
 
     def noise_shape(self, size_pix: int) -> tuple[int, int, int]:
-        """Return (C, h, w) of the noise that a stamp begins as."""
+        """Return the shape (C, h, w) of the noise from which a stamp is drawn."""
         side = size_pix // LATENT_FACTOR
         return self.denoiser.latent_channels, side, side
 
@@ -65,9 +65,9 @@ class Sampler:
     def draw(
         self, conditions: Conditions, noise_BChw: NDArray[np.float32], seeds: Sequence[int] = ()
     ) -> NDArray[np.float32]:
-        """Return images (B, S, S) float32 in network range; NaN where the network failed.
+        """Return images (B, S, S) float32 in network range, with NaN where a network failed.
 
-        ``seeds``, one per stamp, are for samplers that draw noise at every step.
+        ``seeds``, one per stamp, are for solvers that draw noise at every step.
         """
         planes = (conditions.mask_BSS, conditions.peak_BSS, conditions.background_B2SS, conditions.facts_BF)
         inputs = [torch.from_numpy(plane).to(self.device) for plane in planes]
@@ -75,21 +75,26 @@ class Sampler:
             encoded = {shown: self._encode(inputs, *shown) for shown in self.terms}
 
             def predict(latent_BChw: Tensor, timestep: Tensor) -> Tensor:
-                parts = [self.denoiser.predict(latent_BChw, timestep, encoded[shown]) for shown in self.terms]
+                parts: list[Tensor] = [
+                    self.denoiser.predict(latent_BChw, timestep, encoded[shown]) for shown in self.terms
+                ]
+                # Classifier-free guidance, see `GuidanceConfig.terms` for its equation.
                 if len(parts) == 1:
                     return parts[0]
                 weighted = zip(self.terms.values(), parts, strict=True)
                 return torch.stack([weight * part for weight, part in weighted]).sum(0)
 
             latent_BChw = self.solver.solve(torch.from_numpy(noise_BChw).to(self.device), predict, seeds)
+            # The decoder is faster in channels-last layout, which the solver does not keep.
             latent_BChw = latent_BChw.contiguous(memory_format=torch.channels_last)
             return decode(self.autoencoder, latent_BChw)[:, 0].cpu().numpy()
 
     def _encode(self, inputs: list[Tensor], mask: bool, background: bool) -> Encoded:
-        """Return the encoded conditions, with the null of each one that is not to be shown."""
+        """Return the encoded conditions; a condition whose flag is False is replaced by its null."""
         keep = [
             None if shown else torch.zeros(len(inputs[0]), dtype=torch.bool, device=self.device)
             for shown in (mask, background)
         ]
         *planes, facts_BF = inputs
-        return self.denoiser.conditioner(*planes, *keep, facts_BF)
+        encoded: Encoded = self.denoiser.conditioner(*planes, *keep, facts_BF)
+        return encoded

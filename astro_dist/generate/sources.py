@@ -1,8 +1,8 @@
-"""Where masks and backgrounds come from: cutouts of the store, a label image, a map; and reading them.
+"""The sources of masks and backgrounds: cutouts of the store, a label image, a map, and the mask model.
 
-A stamp has the beam, the noise and the turn of its donor whatever its mask comes from. Brightness of
-labelled objects is that of donors' objects of their class and about their size: a faint peak in a large
-mask, or a bright one in a small mask, is nothing that the sky shows.
+A stamp has the beam, the noise and the turn of its donor, whatever the source of its mask. The brightness of
+a labelled object is that of a donors' object of the same class and about the same size, because the sky shows
+neither faint peaks in large masks nor bright peaks in small ones.
 
 Shape letters: B batch, S side of a stamp in pixels.
 """
@@ -29,23 +29,25 @@ from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
 
 TRIES = 100
+"""Random windows of a map that are tried before the map is refused."""
 SOURCE_SNR = 3.0
-Masks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
-"""Classes, instances and every object's brightest pixel in network range."""
+"""Pixels of a map that are brighter count as sources and are taken out of the background."""
+MaskStacks = tuple[NDArray[np.uint8], NDArray[np.uint16], Image]
+"""Classes, instances and peaks (B, S, S); a peak is an object's brightest pixel in network range."""
 
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """The conditions of a batch of stamps.
+    """The conditions of a micro-batch of stamps, as the sampler takes them.
 
     Attributes
     ----------
     mask_BSS, instances_BSS
-        uint8 and uint16, turned.
+        uint8 class per pixel and uint16 object per pixel, turned.
     peak_BSS
-        float32, every object's brightest pixel in network range.
+        float32, brightest pixel of the object at each pixel, in network range.
     background_B2SS
-        float32, see `astro_dist.models.conditions.background_planes`.
+        float32, see `astro_dist.models.planes.background_planes`.
     rms_jy_beam_B
         float32, noise of the mask's donor.
     facts_BF
@@ -61,45 +63,46 @@ class Conditions:
 
 
 class MaskSource(Protocol):
-    """Gives the masks of stamps, before they are turned."""
+    """A source of masks, which are not turned yet."""
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
         """Return classes, instances and peaks (B, S, S) of some stamps."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class StoreMasks:
-    """The masks of the donors."""
+    """The masks of the donors, read from the store of cutouts."""
 
     reader: StoreReader
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
-        """See `MaskSource`."""
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
+        """Return classes, instances and peaks of some stamps, see `MaskSource`."""
         donors = [choice.donor for choice in choices]
         mask, instances = (self.reader.read(name, donors) for name in ("mask", "instances"))
+        # A NaN would become the maximum of its whole object.
         u = np.nan_to_num(_network_range(self.reader, donors))
         return mask, instances, np.stack([paint_peaks(*pair) for pair in zip(u, instances, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMasks:
-    """Windows of a label image, each round one of its objects.
+    """Windows of a label image, each around one of its objects.
 
     Attributes
     ----------
     labels
-        The image.
+        The label image.
     pools
-        Its usable objects by class.
+        Numbers of the usable objects, by class.
     donors
-        Whose objects lend their brightness.
+        The donors from whose objects brightness is drawn.
     weights
         Share of each class among the stamps.
     stream
-        Gives the random generator of a key.
+        Function that returns the random generator of a key.
     size_pix, stretch
-        Of the store of cutouts.
+        Side of a cutout and stretch, of the store of cutouts.
     """
 
     labels: Labels
@@ -110,14 +113,14 @@ class LabelMasks:
     size_pix: int
     stretch: str
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Masks:
-        """See `MaskSource`."""
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> MaskStacks:
+        """Return classes, instances and peaks of some stamps, see `MaskSource`."""
         mask, instances, peak = zip(*(self._read_one(stamp) for stamp in stamps), strict=True)
         return np.stack(mask), np.stack(instances), np.stack(peak)
 
     @cached_property
     def corners(self) -> NDArray[np.int64]:
-        """First row and column of the window of each object."""
+        """First row and column (n, 2) of the window of each object."""
         return self.labels.corners(self.size_pix)
 
     def _read_one(self, stamp: int) -> tuple[NDArray[Any], ...]:
@@ -128,25 +131,26 @@ class LabelMasks:
         snr = [
             self.donors.draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items
         ]
+        # Instance 0 is the sky.
         return mask, instances, stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
 
 
 class SkySource(Protocol):
-    """Gives the backgrounds of stamps."""
+    """A source of backgrounds."""
 
     def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
-        """Return the planes (B, 2, S, S) of `astro_dist.models.conditions.background_planes`."""
+        """Return the planes (B, 2, S, S) of some stamps, see `astro_dist.models.planes.background_planes`."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class StoreSky:
-    """Other cutouts, without their objects."""
+    """The background donors without their objects, read from the store of cutouts."""
 
     reader: StoreReader
 
     def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
-        """See `SkySource`."""
+        """Return the background planes of some stamps, see `SkySource`."""
         skies = [choice.background_donor for choice in choices]
         planes = zip(_network_range(self.reader, skies), self.reader.read("mask", skies), strict=True)
         return np.stack([background_planes(u, mask, np.isfinite(u)) for u, mask in planes])
@@ -154,7 +158,7 @@ class StoreSky:
 
 @dataclass(frozen=True, eq=False)
 class MapSky:
-    """Windows of a map, each in units of its own noise and without what rises above it."""
+    """Random windows of a map, each in units of its own noise and without pixels above 3 sigma."""
 
     plane: Plane
     stream: Stream
@@ -162,13 +166,14 @@ class MapSky:
     stretch: str
 
     def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Image:
-        """See `SkySource`."""
+        """Return the background planes of some stamps, see `SkySource`."""
         return np.stack([self._read_one(stamp) for stamp in stamps])
 
     def _read_one(self, stamp: int) -> Image:
-        # Only who measures pays for loading photutils.
+        # Imported here, because photutils is slow to import and only this source needs it.
         from astro_dist.sky.background import measure_cells
 
+        # A window without data is drawn again from the stamp's own stream, so that stamps stay independent.
         rng = self.stream("sky", stamp)
         for _ in range(TRIES):
             y0, x0 = (int(rng.integers(length - self.size_pix + 1)) for length in self.plane.shape)
@@ -187,18 +192,18 @@ class MapSky:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What stamps are drawn for.
+    """The conditions of any stamp of a run: donors, source of masks and source of backgrounds.
 
     Attributes
     ----------
     reader, donors
-        The store of cutouts, and those of them that are used.
+        The store of cutouts, and the donors among them.
     weights
         Share of each class among the stamps.
     stream
-        Gives the random generator of a key.
+        Function that returns the random generator of a key.
     masks, sky
-        Where masks and backgrounds come from.
+        The sources of masks and of backgrounds.
     """
 
     reader: StoreReader
@@ -210,15 +215,15 @@ class Source:
 
     @cached_property
     def facts(self) -> Image:
-        """What is told of every cutout's beam, noise and survey."""
+        """Beam, noise and survey of every cutout (n, F) float32."""
         return describe_cutouts(self.reader.attrs, self.reader.columns)
 
     def choose(self, stamp: int) -> Choice:
-        """Return what a stamp is drawn for."""
+        """Return the donors and the turn of a stamp."""
         return self.donors.choose(self.reader, self.weights, self.stream, stamp)
 
     def read(self, stamps: Sequence[int], choices: Sequence[Choice]) -> Conditions:
-        """Read and turn the conditions of a batch."""
+        """Return the conditions of some stamps; masks are turned, backgrounds are not."""
         turns = [choice.symmetry for choice in choices]
         mask, instances, peak = (_turned(stack, turns) for stack in self.masks.read(stamps, choices))
         donors = [choice.donor for choice in choices]
@@ -233,12 +238,14 @@ class Source:
 
 
 def open_source(reader: StoreReader, donors: Donors, settings: GenerateConfig, stream: Stream) -> Source:
-    """Return the source that some settings ask for.
+    """Open the sources of masks and backgrounds that the settings name.
+
+    A source of the mask model takes the place of ``masks`` later, see `astro_dist.generate.masks.open_masks`.
 
     Raises
     ------
     ConfigError
-        A file cannot be used, see `open_planes` and `Labels.read`, or has no usable object.
+        A file cannot be used (see `open_planes` and `Labels.read`) or has no usable object.
     """
     size_pix, kind = int(reader.attrs["size_pix"]), str(reader.attrs["stretch"])
     weights = settings.masks.weights
@@ -253,12 +260,12 @@ def open_source(reader: StoreReader, donors: Donors, settings: GenerateConfig, s
 
 
 def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
-    """Open the user's files.
+    """Open the user's files and return them by setting.
 
     Raises
     ------
     ConfigError
-        One is missing, no FITS image, or smaller than a stamp.
+        A file is missing, is no FITS image, or is smaller than a stamp.
     """
     return {name: Plane.open(path, size_pix) for name, path in source_files(settings).items()}
 
@@ -266,9 +273,10 @@ def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
 def _find_items(
     labels: Labels, reader: StoreReader, donors: Donors, settings: GenerateConfig
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the objects of a label image that fit into a stamp with their footprint, by class."""
+    """Return, by class, the objects of a label image whose footprint fits into a stamp."""
     size_pix, accept = int(reader.attrs["size_pix"]), settings.accept.with_spurious()
     skies = {sky_of(reader, int(i)) for pool in donors.pools.values() for i in pool}
+    # Donors are drawn independently of labels, so an object has to fit under the beam of any donor.
     margins = np.max([reach_pix(*sky, accept) for sky in skies], axis=0)
     starts, ends = (labels.boxes[:, edge] - labels.corners(size_pix) for edge in ([0, 2], [1, 3]))
     whole = ((starts > margins) & (ends + margins < size_pix)).all(axis=1)
@@ -288,7 +296,7 @@ def _find_items(
 
 
 def _network_range(reader: StoreReader, indices: Sequence[int]) -> Image:
-    """Return cutouts as the network sees them, NaN kept."""
+    """Return cutouts in network range, with their NaN."""
     names = ("background_jy_beam", "rms_jy_beam")
     background, rms = (reader.columns[name][indices][:, None, None] for name in names)
     return stretch(reader.read("image", indices), background, rms, str(reader.attrs["stretch"]))

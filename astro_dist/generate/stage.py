@@ -1,8 +1,8 @@
-"""The stage that draws stamps until the promised number of objects is accepted.
+"""The stage `generate`, which draws stamps until the promised number of objects is accepted.
 
-It plans in rounds: a first guess, then as many shards more as the acceptance counted so far asks for.
-The rounds follow from the results of whole rounds alone, so that the number of stamps does not depend
-on who finished first.
+Shards are planned in rounds. The first round is a guess; each later round adds as many shards as the measured
+acceptance requires. A round is planned only from the results of complete rounds, so the number of stamps does
+not depend on the order in which shards finish.
 """
 
 import math
@@ -20,25 +20,32 @@ from astro_dist.store.verify import verify_store
 from astro_dist.train.config import TrainingConfig
 
 FIRST_GUESS = 2.5
-"""Objects per stamp that the first round counts on; too high a guess costs a round, too low a one stamps."""
+"""Accepted objects per stamp in the plan of the first round.
+
+Too high a number costs another round, too low a number superfluous stamps.
+"""
 SPARE = 1.1
+"""Factor on the number of missing objects, so that the next round is probably the last."""
 MOST_GROWTH = 4
+"""Most shards after a round over those before, since the acceptance of few stamps is uncertain."""
 FEWEST_SHARDS = 4
+"""Least value, in shards, of the limit that follows from `generate.max_stamps_per_object`."""
 _SOURCES = ("compact", "extended")
 
 
 def plan(run: Run, results: Results) -> list[Task]:
-    """Return the shards of all rounds so far; of one more when they are done and were not enough.
+    """Return the shards of all rounds so far, and those of the next round if the promise is not yet kept.
 
     Raises
     ------
     ConfigError
-        When so few objects are accepted that the promise is out of reach.
+        The largest allowed number of stamps holds too few accepted objects.
     """
     settings = run.section(GenerateConfig)
     wanted = promised(run)
     shards = max(1, math.ceil(wanted / FIRST_GUESS / settings.per_shard))
     most = max(FEWEST_SHARDS, math.ceil(wanted * settings.max_stamps_per_object / settings.per_shard))
+    # `plan` is pure, so every call goes through all rounds from the first.
     while True:
         tasks = [Task(_name(index), {"index": index}) for index in range(shards)]
         if any(task.name not in results for task in tasks):
@@ -53,7 +60,13 @@ def plan(run: Run, results: Results) -> list[Task]:
 
 
 def promised(run: Run) -> int:
-    """Return the number of distinct objects that is promised."""
+    """Return the promised number of distinct objects.
+
+    Raises
+    ------
+    ConfigError
+        ``generate.objects`` is not set.
+    """
     objects = run.section(GenerateConfig).objects
     if objects is None:
         raise ConfigError("generate.objects is not set; say how many distinct objects are wanted")
@@ -61,17 +74,17 @@ def promised(run: Run) -> int:
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's files that masks and backgrounds come from."""
+    """Return the user's files from which masks and backgrounds are read."""
     return list(source_files(run.section(GenerateConfig)).values())
 
 
 def estimate(run: Run) -> Estimate:
-    """Return the cost at one object per stamp, which a trained network does better than.
+    """Return the cost at one accepted object per stamp, an upper bound for a trained network.
 
     Raises
     ------
     ConfigError
-        A file of the user's cannot be used.
+        A file of the user cannot be used.
     """
     settings, wanted = run.section(GenerateConfig), promised(run)
     size_pix = run.section(CutoutsConfig).size_pix
@@ -82,7 +95,7 @@ def estimate(run: Run) -> Estimate:
     parameters, cost_s = PRESETS[run.section(TrainingConfig, "diffusion").preset].costs["diffusion"]
     shards = math.ceil(wanted / settings.per_shard)
     stamps = shards * settings.per_shard
-    # A step is a third of what training on the same pixels costs.
+    # A forward pass costs a third of a training step on the same pixels, and presets give 64 x 64 pixels.
     step_s = cost_s / 3 * (size_pix / 64) ** 2
     return Estimate(
         tasks=shards,
@@ -103,6 +116,7 @@ def _prepare(run: Run) -> None:
 
 
 def _open(run: Run) -> Any:
+    # Imported by workers only: a driver plans without torch.
     from astro_dist.generate.stamps import StampMaker
 
     return StampMaker(run)
@@ -151,7 +165,7 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
 
 
 def _sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
-    """Return the figures of all shards together; the sums run in the order of the shards."""
+    """Return the figures of all shards together, summed in the order of the shards."""
     classes: Counter[str] = Counter()
     rejected: Counter[str] = Counter()
     for task in tasks:

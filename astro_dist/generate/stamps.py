@@ -1,8 +1,8 @@
-"""Stamps by their index: whatever makes them, now or again, makes the same bytes.
+"""Stamps as functions of their index: any worker, at any time, makes the same bytes.
 
-A stamp is drawn in the micro-batch that its index belongs to; batches have a fixed shape and never
-cross a shard, so that no stamp depends on what else is drawn, where or in which order. While a batch is
-drawn, a second thread reads the conditions of the next and cuts the objects out of the one before.
+A stamp is drawn in the micro-batch of its index. Micro-batches have a fixed shape and never cross a shard, so
+a stamp does not depend on the other stamps, on the worker or on the order. While a micro-batch is drawn, a
+second thread reads the conditions of the next one and cuts the objects out of the one before.
 """
 
 from collections import Counter
@@ -38,9 +38,9 @@ class Stamps:
     image_jy_beam, mask, instances
         (n, s, s) float32 above a background of zero, uint8, uint16.
     choices
-        What each was drawn for.
+        The donors and the turn of each stamp.
     rms_jy_beam
-        (n,) float32, noise of the donors.
+        (n,) float32, noise of the masks' donors.
     """
 
     image_jy_beam: NDArray[np.float32]
@@ -51,8 +51,16 @@ class Stamps:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What a micro-batch is drawn from: the stamps it is for, and what the networks get, padded."""
+class MicroBatch:
+    """The inputs of one call of the sampler, padded to the size of a micro-batch.
+
+    Attributes
+    ----------
+    stamps, choices
+        Indices of the stamps, and donors and turn of each; not padded.
+    conditions, noise_BChw, seeds
+        Inputs of `Sampler.draw`; padded.
+    """
 
     stamps: Sequence[int]
     choices: Sequence[Choice]
@@ -62,11 +70,11 @@ class Batch:
 
 
 Extracted = tuple[list[SkyObject], Counter[str]]
-"""Accepted objects, and how many were refused by reason."""
+"""Accepted objects, and numbers of rejected objects by reason."""
 
 
 class StampMaker:
-    """Models, donors and settings of a run, open for drawing any stamp of it."""
+    """The models, donors and settings of a run, from which any of its stamps can be drawn."""
 
     def __init__(self, run: Run, splits: Sequence[str] = ("train",)) -> None:
         settings = run.section(GenerateConfig)
@@ -89,10 +97,14 @@ class StampMaker:
         )
 
     def make_shard(self, shard: int) -> tuple[Stamps, Extracted]:
-        """Draw all stamps of a shard and cut their objects out."""
+        """Draw all stamps of a shard and extract their objects.
+
+        A requested stop takes effect between two micro-batches.
+        """
         size, first = self.settings.micro_batch, shard * self.settings.per_shard
         end = first + self.settings.per_shard
         parts = [range(start, min(start + size, end)) for start in range(first, end, size)]
+        # A single thread runs its jobs in the order of submission, so two jobs never read the store at once.
         with ThreadPoolExecutor(1) as aside:
             ahead, finished = aside.submit(self.read, parts[0]), []
             for following in [*parts[1:], None]:
@@ -106,33 +118,36 @@ class StampMaker:
         return _join([stamps for stamps, _ in done]), (objects, sum((r for _, (_, r) in done), Counter()))
 
     def make_batch_of(self, stamp: int) -> tuple[Stamps, int]:
-        """Draw the micro-batch a stamp belongs to; also return its place in it."""
+        """Draw the micro-batch of a stamp, and return its stamps and the place of the stamp among them."""
         per_shard, size = self.settings.per_shard, self.settings.micro_batch
         start = stamp // per_shard * per_shard
         first = start + (stamp - start) // size * size
         return self.draw(range(first, min(first + size, start + per_shard))), stamp - first
 
     def draw(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> Stamps:
-        """Draw some stamps, at most a micro-batch: each for what its index says, or for something else."""
+        """Draw at most a micro-batch of stamps, from the donors of their indices or from given ones."""
         batch = self.read(stamps, choices)
         return self._to_stamps(batch, self._sample(batch))
 
-    def read(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> Batch:
-        """Return what a micro-batch is drawn from; a short one is padded with its last stamp."""
+    def read(self, stamps: Sequence[int], choices: Sequence[Choice] | None = None) -> MicroBatch:
+        """Read the inputs of a micro-batch, padded with its last stamp if it is short."""
         chosen = [self.source.choose(i) for i in stamps] if choices is None else choices
+        # Kernels, and so the last bits, depend on the shape of a batch: all batches have the same one.
         padding = [len(stamps) - 1] * (self.settings.micro_batch - len(stamps))
         places = [*range(len(stamps)), *padding]
         padded = [stamps[i] for i in places]
         conditions = self.source.read(padded, [chosen[i] for i in places])
         shape = self.sampler.noise_shape(self.reader.attrs["size_pix"])
+        # Each stamp has a stream, which gives its noise first and then the seed of the solver's noise.
         streams = [self.run.stream("generate", i) for i in padded]
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
-        return Batch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
+        return MicroBatch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
 
     def extract(self, stamps: Stamps, first: int) -> Extracted:
-        """Return the accepted objects of consecutive stamps, and how many were refused by reason.
+        """Return the accepted objects of consecutive stamps, and numbers of rejected objects by reason.
 
-        Spurious ones are always among the objects, for fields that want them.
+        ``first`` is the index of the first stamp. Spurious objects are always extracted, because some fields
+        contain them.
         """
         accept = self.settings.accept.with_spurious()
         objects: list[SkyObject] = []
@@ -151,35 +166,36 @@ class StampMaker:
             rejected += refused
         return objects, rejected
 
-    def _sample(self, batch: Batch) -> NDArray[np.float32]:
+    def _sample(self, batch: MicroBatch) -> NDArray[np.float32]:
         with flushed_denormals():
             return self.sampler.draw(batch.conditions, batch.noise_BChw, batch.seeds)
 
-    def _to_stamps(self, batch: Batch, u_BSS: NDArray[np.float32]) -> Stamps:
+    def _to_stamps(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> Stamps:
         given, n = batch.conditions, len(batch.stamps)
         rms = given.rms_jy_beam_B[:n]
+        # Stamps lie above a background of zero: the field has its own.
         image = unstretch(u_BSS[:n], 0.0, rms[:, None, None], self.sampler.stretch)
         return Stamps(image, given.mask_BSS[:n], given.instances_BSS[:n], tuple(batch.choices), rms)
 
-    def _finish(self, batch: Batch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
+    def _finish(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
         stamps = self._to_stamps(batch, u_BSS)
         return stamps, self.extract(stamps, batch.stamps[0])
 
 
 def check_weights(run: Run) -> None:
-    """Compare the models with what their training published.
+    """Compare the files of the models with the digests that their trainings published.
 
     Raises
     ------
     IntegrityError
-        A file was changed, added or lost since.
+        A file was changed, added or lost since then.
     """
     for stage in ("autoencoder", "diffusion", *["masks"] * run.section(GenerateConfig).masks.model):
         published = run.ledger.published(stage)
         folder = run.product(f"models/{stage}")
         if published is not None and tree_digests(folder) != published.files:
             raise IntegrityError(
-                f"{folder} is not what {stage} published, and stamps of it would not be what the run says; "
+                f"{folder} is not what {stage} published, so its stamps would not be those of the run; "
                 f"put the files back, or train it again with --redo {stage}"
             )
 

@@ -1,1 +1,1 @@
-"""Figures of merit, each with the name of its source."""
+"""Figures of merit, each with its source."""

@@ -1,8 +1,8 @@
 """Distances between two sets of images in a space of features: Frechet, and kernel (KID).
 
-The Frechet distance of finite sets of one and the same kind is above zero, the more so the fewer they
-are, and never falls below that floor; kernel distances have no such bias. Below some 2,000 images the
-kernel distance is the one to quote, and a Frechet distance only beside the floor of as many real ones.
+The Frechet distance of two finite sets of the same kind is above zero, and the higher the fewer images they
+hold. Kernel distances have no such bias. Below some 2,000 images, quote the kernel distance, and quote a
+Frechet distance only beside that of equally many real images.
 
 Shape letters: N M images, F features.
 """
@@ -28,28 +28,34 @@ def frechet_distance(
     a_NF, b_MF
         Features, one row per image, at least two each.
     a_weights, b_weights
-        How often each image counts, once by default.
+        How often each image counts, once by default; an image of weight 2 is the same as two copies.
     """
     a_mean, a_root = _fit(a_NF, a_weights)
     b_mean, b_root = _fit(b_MF, b_weights)
+    # tr (C_a C_b)^(1/2) is the nuclear norm of A B^T.
     cross = np.linalg.svd(a_root @ b_root.T, compute_uv=False).sum()
     spread = np.sum(a_root**2) + np.sum(b_root**2) - 2 * cross
     return float(np.sum((a_mean - b_mean) ** 2) + spread)
 
 
 def _fit(features: Features, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean, and a matrix A with as few rows as will do whose ``A^T A`` is the covariance."""
+    """Return the mean (F,) and a matrix A whose ``A^T A`` is the covariance (n - 1 in the denominator).
+
+    A has as few rows as possible: the smaller of the numbers of images and features.
+    """
     values = np.asarray(features, np.float64)
     counts = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     mean = counts @ values / counts.sum()
     root = np.sqrt(counts / (counts.sum() - 1))[:, None] * (values - mean)
-    return mean, np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root
+    # R of QR has the same R^T R, and the later products are the cheaper the fewer rows there are.
+    return mean, np.asarray(np.linalg.qr(root, mode="r")) if len(root) > root.shape[1] else root
 
 
 def polynomial_kernel(a_NF: Features, b_MF: Features) -> NDArray[np.float64]:
-    """Return ``(a . b / F + 1)^3`` of every pair, (N, M): the kernel of Binkowski et al. 2018, section 4."""
+    """Return the kernel ``(a . b / F + 1)^3`` of every pair, (N, M) (Binkowski et al. 2018, section 4)."""
     products = np.asarray(a_NF, np.float64) @ np.asarray(b_MF, np.float64).T
-    return (products / a_NF.shape[1] + 1) ** 3
+    kernel: NDArray[np.float64] = (products / a_NF.shape[1] + 1) ** 3
+    return kernel
 
 
 def kernel_distance(
@@ -61,15 +67,15 @@ def kernel_distance(
 ) -> float:
     """Return the unbiased squared maximum mean discrepancy of two sets from their kernels.
 
-    Gretton et al. 2012, eq. 3: no image is compared with itself. Its mean over sets of one kind is zero,
-    so single values may be negative.
+    The estimate is eq. 3 of Gretton et al. 2012, in which no image is compared with itself. The mean of the
+    estimate over sets of the same kind is zero, so single values may be negative.
 
     Parameters
     ----------
     aa_NN, bb_MM, ab_NM
         Kernels within and between the sets.
     a_weights, b_weights
-        How often each image counts, once by default; copies of one image are not compared either.
+        How often each image counts, once by default. Copies of one image are not compared with each other.
     """
     n, m = ab_NM.shape
     a = np.ones(n) if a_weights is None else np.asarray(a_weights, np.float64)
@@ -78,12 +84,13 @@ def kernel_distance(
 
 
 def _within(kernel: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the weighted mean of a kernel over the pairs of different images of one set."""
     squares = weights**2
     pairs = weights.sum() ** 2 - squares.sum()
     return float((weights @ kernel @ weights - squares @ np.diag(kernel)) / pairs)
 
 
 def kid(a_NF: Features, b_MF: Features) -> float:
-    """Return the kernel inception distance (Binkowski et al. 2018) of two sets of features, all at once."""
-    pairs = ((a_NF, a_NF), (b_MF, b_MF), (a_NF, b_MF))
-    return kernel_distance(*(polynomial_kernel(x, y) for x, y in pairs))
+    """Return the kernel inception distance (Binkowski et al. 2018) of two sets of features in one block."""
+    aa_NN, bb_MM = polynomial_kernel(a_NF, a_NF), polynomial_kernel(b_MF, b_MF)
+    return kernel_distance(aa_NN, bb_MM, polynomial_kernel(a_NF, b_MF))

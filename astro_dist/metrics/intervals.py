@@ -1,7 +1,7 @@
-"""How far a figure would move had other images been drawn: bootstrap intervals.
+"""Bootstrap intervals: how far a figure would differ for other images of the same kind.
 
-A resample is a count per image. A statistic takes those counts as weights, so that an image drawn
-twice weighs double and is never mistaken for two that agree.
+A resample is a count per image, which statistics take as weights. An image drawn twice weighs double, and a
+statistic that compares images can leave out comparisons of an image with its own copy.
 """
 
 from collections.abc import Callable
@@ -23,25 +23,27 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Return the value of a statistic and the ends of its bootstrap interval.
 
-    The quantiles are taken round the value, after the mean of the resamples: a resample holds fewer
-    distinct images than the sample, which alone raises a Frechet distance (bias correction of Efron &
-    Tibshirani 1993, section 10.2, applied to the whole distribution).
+    The distribution of the resamples is shifted until its mean is the value, and the ends are quantiles of
+    the shifted distribution. A resample holds fewer distinct images than the sample, which alone raises a
+    Frechet distance (bias correction of Efron & Tibshirani 1993, section 10.2, applied to the whole
+    distribution).
 
     Parameters
     ----------
     statistic
-        From counts of shape (n,), int64, of sum n, to a number. Resamples for which it gives NaN are
-        left out.
+        Function from counts of shape (n,), int64, of sum n, to a number. Resamples for which the statistic is
+        NaN are left out.
     n
         Number of images.
     rng
-        Draws the resamples.
+        The generator that draws the resamples.
     resamples
-        How many; with 0 the ends are NaN.
+        Number of resamples; with 0 the ends are NaN.
     level
-        Share of the resamples inside.
+        Share of the resamples inside the interval.
     """
     value = float(statistic(np.ones(n, np.int64)))
+    # Drawing n images with replacement is a multinomial draw of n counts.
     drawn = np.array([statistic(rng.multinomial(n, np.full(n, 1 / n))) for _ in range(resamples)], float)
     drawn = drawn[np.isfinite(drawn)]
     if not drawn.size:
@@ -51,6 +53,6 @@ def bootstrap(
 
 
 def weighted_median(values: NDArray[np.floating], weights: Counts) -> float:
-    """Return the median of values repeated as often as their weights; NaN of nothing."""
+    """Return the median of values repeated as often as their weights; NaN if all weights are 0."""
     repeated = np.repeat(values, weights)
     return float(np.median(repeated)) if repeated.size else float("nan")

@@ -1,6 +1,6 @@
-"""What the sky between the objects is like: how much noise, how far its tails reach, which way it is striped.
+"""The sky between the objects: rms, tails and stripes of its noise, and stray islands.
 
-Everything is kept per image, so that figures of many images can be resampled: sums, not moments.
+Figures are kept as sums per image, not as moments, so that the figures of many images can be resampled.
 
 Shape letters: N images, S side in pixels.
 """
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage
-from astro_dist.metrics.segmentation import find_islands
 from astro_dist.metrics.similarity import RINGS, power_of, ring_of
 
 Sky = NDArray[np.bool_]
@@ -18,7 +17,7 @@ LEVELS = (3, 4, 5)
 SUMS = ("pixels", "x", "x2", "x3", "x4", *(f"{side}_{k}" for side in ("below", "above") for k in LEVELS))
 SECTORS = 12
 STRIPE_RINGS = slice(2, 12)
-"""Rings of `similarity.power_spectra` from 0.04 to 0.25 cycles per pixel: finer there is but white noise."""
+"""Rings of `similarity.power_spectra` from 0.04 to 0.25 cycles per pixel; above there is only white noise."""
 
 
 def sum_noise(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
@@ -29,12 +28,12 @@ def sum_noise(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
     snr_NSS
         Brightness above the background in units of the noise.
     sky_NSS
-        True where no object is; values elsewhere are not looked at.
+        True where no object is. Other pixels are ignored.
 
     Returns
     -------
     float64
-        (N, len(SUMS)): number of pixels, sums of the first four powers, and how many are beyond 3, 4 and
+        (N, len(SUMS)): number of pixels, sums of the first four powers, and numbers of pixels beyond 3, 4 and
         5 sigma on either side.
     """
     rows = []
@@ -46,23 +45,24 @@ def sum_noise(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
 
 
 def describe_noise(sums: NDArray[np.floating]) -> dict[str, float]:
-    """Return what sky of given sums is like.
+    """Return the moments and the tails of sky with given sums.
 
     Parameters
     ----------
     sums
-        (len(SUMS),), of one image or of many together.
+        (len(SUMS),) from `sum_noise`, of one image or added over many.
 
     Returns
     -------
     dict
-        ``rms``; ``kurtosis`` (3 for a Gaussian); ``below_3`` to ``above_5``, the shares beyond so many sigma.
-        NaN of nothing.
+        ``rms``; ``kurtosis`` (3 for a Gaussian); ``below_3`` to ``above_5``, the shares of the pixels beyond
+        3 to 5 sigma. All are NaN if there are no pixels.
     """
     pixels, *powers = (float(v) for v in sums[:5])
     names = ("rms", "kurtosis", *SUMS[5:])
     if not pixels:
         return dict.fromkeys(names, float("nan"))
+    # Raw moments to central ones: E(x - a)^2 = b - a^2, and the fourth by its binomial expansion.
     a, b, c, d = (power / pixels for power in powers)
     variance = max(b - a**2, 0.0)
     fourth = d - 4 * a * c + 6 * a**2 * b - 3 * a**4
@@ -71,17 +71,17 @@ def describe_noise(sums: NDArray[np.floating]) -> dict[str, float]:
 
 
 def measure_stripes(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
-    """Return how much the power of each image prefers a direction.
+    """Return how unevenly the power of each image is spread over directions.
 
-    The power of the sky is averaged in 12 sectors of direction, each ring of frequency from 0.04 to 0.25
-    cycles per pixel over its mean, so that the colour of the noise is no matter; the highest sector over
-    the mean of all is the figure.
+    Each ring of frequency from 0.04 to 0.25 cycles per pixel is divided by its mean, which takes out the
+    colour of the noise. The power is then averaged in 12 sectors of direction. The figure is the highest
+    sector over the mean of all sectors.
 
     Parameters
     ----------
     snr_NSS, sky_NSS
-        As for `sum_noise`; other pixels are put to zero, which has no direction of its own if objects have
-        none: compare images of the same sky pixels.
+        As for `sum_noise`. Pixels that are not sky are set to zero, which adds a direction only if the
+        objects have one. Compare figures of images with the same sky pixels.
 
     Returns
     -------
@@ -92,6 +92,7 @@ def measure_stripes(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
     ring = ring_of(side, RINGS)
     used = (ring >= STRIPE_RINGS.start) & (ring < STRIPE_RINGS.stop)
     frequency = np.fft.fftfreq(side)
+    # A real image has equal power at opposite frequencies, so directions go over half a turn.
     angle = np.arctan2(frequency[:, None], frequency) % np.pi
     sector = np.minimum(angle / np.pi * SECTORS, SECTORS - 1).astype(int)[used]
     sizes = np.bincount(ring[used], minlength=RINGS)
@@ -106,10 +107,10 @@ def measure_stripes(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
 
 
 def count_stray(snr_NSS: AnyImage, mask_NSS: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return how many islands (5 sigma seeds, 3 sigma edges) of each image touch no pixel of an object."""
+    """Return the number (N,) of islands (5 sigma seeds, 3 sigma edges) that touch no pixel of an object."""
     counts = []
     for image, mask in zip(snr_NSS, mask_NSS, strict=True):
-        islands = find_islands(np.asarray(image, np.float32))
+        islands = label_islands(np.asarray(image, np.float32))
         on_objects = np.setdiff1d(islands[mask > 0], 0)
         counts.append(int(islands.max()) - len(on_objects))
     return np.array(counts, np.int64)

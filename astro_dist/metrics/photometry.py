@@ -1,4 +1,4 @@
-"""The brightness of objects beside the real ones whose masks they were drawn for."""
+"""The flux of generated objects over the flux of the real objects whose masks they were drawn for."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from astro_dist.sky.classes import SourceClass
 
 @dataclass(frozen=True, eq=False)
 class FluxRatios:
-    """Objects of one stack of images against the same objects of another.
+    """The objects of one stack of images, compared with the same objects of another stack.
 
     Attributes
     ----------
     image
-        (n,) index of the image each object is in.
+        (n,) index of the image that holds each object.
     source_class
-        (n,) its class.
+        (n,) class of the object.
     real_snr
-        (n,) its brightest real pixel in units of the noise.
+        (n,) brightest pixel of the real object in units of the noise.
     dex
-        (n,) ``log10`` of its flux over the real one; -inf where no flux is left.
+        (n,) ``log10`` of the object's flux over the real flux; -inf where the flux is not positive.
     """
 
     image: NDArray[np.int64]
@@ -38,10 +38,10 @@ def flux_ratios(
     instances: NDArray[np.integer],
     min_snr: float = 5.0,
 ) -> FluxRatios:
-    """Compare the flux of every compact and extended object over its own pixels.
+    """Compare the flux of every compact and extended object over the pixels of its instance.
 
-    An isophote holds a part of a source's flux only, but of both images it is the same part, so that the
-    ratio needs no correction for what lies outside.
+    An isophote holds only a part of a source's flux. Both images lose the same part, so the ratio needs no
+    correction for the flux outside.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def flux_ratios(
     mask, instances
         (N, S, S) class and object per pixel.
     min_snr
-        Objects whose real peak is fainter are left out: noise decides their ratio.
+        Objects whose real peak is fainter are left out, because noise dominates their ratio.
     """
     rows = []
     for index, numbers in enumerate(instances):
@@ -61,6 +61,7 @@ def flux_ratios(
         classes = ndimage.maximum(mask[index], numbers, labels)
         peaks = ndimage.maximum(real, numbers, labels)
         fluxes, wanted = (ndimage.sum_labels(x, numbers, labels) for x in (np.nan_to_num(snr[index]), real))
+        # A sum below zero, for which there is no logarithm, counts as no flux.
         with np.errstate(divide="ignore", invalid="ignore"):
             dex = np.log10(np.maximum(fluxes, 0) / wanted)
         kept = (

@@ -1,7 +1,7 @@
-"""Does an image show its objects where its mask has them: islands against masks, by intersection over union.
+"""Overlap of an image's islands with its mask, by intersection over union.
 
-Overlaps are counts of pixels, so that those of many images add up exactly and in any order; the figure of
-many images is that of all their pixels together.
+Overlaps are counts of pixels, which add up exactly and in any order. The figure of many images is that of all
+their pixels together.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 @dataclass(frozen=True)
 class Overlap:
-    """Pixels in both of two sets, and in either."""
+    """The numbers of pixels in both of two sets, and in at least one of them."""
 
     intersection: int = 0
     union: int = 0
@@ -35,21 +35,24 @@ class Overlap:
         return self.intersection / self.union if self.union else float("nan")
 
 
-def find_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.0) -> NDArray[np.int32]:
-    """Return islands numbered from 1: pixels above ``merge`` joined to one above ``seed``; 0 elsewhere.
+def label_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.0) -> NDArray[np.int32]:
+    """Return the island number of each pixel, from 1; 0 elsewhere.
+
+    An island is a set of connected pixels above ``merge``, at least one of them above ``seed``.
 
     Parameters
     ----------
     snr
-        (s, s) brightness above the background in units of the noise; NaN is never an island.
+        (s, s) brightness above the background in units of the noise; NaN pixels belong to no island.
     seed, merge
-        Thresholds; pixels that touch by a side or a corner are connected.
+        Thresholds. Pixels that touch by a side or a corner are connected.
     """
     labels, n = ndimage.label(snr > merge, structure=_EIGHT_NEIGHBOURS)
     kept = np.zeros(n + 1, np.int32)
     seeds = np.unique(labels[snr > seed])
     kept[seeds] = np.arange(1, len(seeds) + 1)
-    return kept[labels]
+    islands: NDArray[np.int32] = kept[labels]
+    return islands
 
 
 def overlap_masks(
@@ -60,7 +63,7 @@ def overlap_masks(
     Parameters
     ----------
     snr
-        As for `find_islands`.
+        As for `label_islands`.
     mask
         (s, s) class per pixel.
     seed, merge
@@ -69,12 +72,15 @@ def overlap_masks(
     Returns
     -------
     dict
-        ``all``: every island against every object pixel. Per class name: the pixels of the class against
-        the islands that lie mostly on it, so that an island on nothing counts in ``all`` only.
+        ``all``: the overlap of all islands with all object pixels. Per class name: the overlap of the pixels
+        of the class with the islands of the class. The class of an island is that of most of its object
+        pixels, so an island without object pixels counts in ``all`` only.
     """
-    islands = find_islands(snr, seed, merge)
+    islands = label_islands(snr, seed, merge)
+    # Pixels of each class (columns) under each island (rows; row 0 is the sky).
     under = np.zeros((int(islands.max()) + 1, len(CLASS_NAMES)), np.int64)
     np.add.at(under, (islands.ravel(), mask.ravel()), 1)
+    # Column 0 is sky, which gives an island no class.
     found_class = np.where(under[:, 1:].any(axis=1), 1 + under[:, 1:].argmax(axis=1), 0)
     found_class[0] = 0
     shown = found_class[islands]
@@ -103,20 +109,21 @@ def add_noise(
     seed: int,
     key: tuple[int | str, ...],
 ) -> NDArray[np.float32]:
-    """Put an image on an empty sky into beam noise of one sigma.
+    """Return an image of sources on an empty sky with beam noise of one sigma added.
 
     Parameters
     ----------
     snr
         (s, s) float32, brightness in units of the noise.
     taper
-        (s, s) float32, weight with which the image holds noise of its own: what is cut out of a noisy map
-        does, and a network that learnt from such cuts draws it too. The noise added makes it up to one
-        sigma; 0 adds it everywhere, on top of the sources, as on a map.
+        (s, s) float32, amplitude of the noise that the image already holds. Sources cut out of a noisy map
+        hold such noise, and so do the images of a network trained on them. The added noise fills up to one
+        sigma. Where the weight is 0 the full noise is added.
     beam, pixel, seed, key
         As for `astro_dist.sky.noise.beam_noise`.
     """
     noise = beam_noise(Window.of_shape(snr.shape), beam, pixel, seed, key)
+    # Variances of independent noise add: taper^2 + (1 - taper^2) = 1.
     return np.asarray(snr + np.sqrt(1 - taper**2) * noise, np.float32)
 
 
@@ -125,7 +132,7 @@ def _overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> Overlap:
 
 
 def count_classes(found: NDArray[np.integer], mask: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Count the pixels of each class that two stacks of masks agree on, and those of either.
+    """Count the pixels of each class that two stacks of masks share, and those that either has.
 
     Parameters
     ----------
@@ -145,12 +152,18 @@ def count_classes(found: NDArray[np.integer], mask: NDArray[np.integer]) -> NDAr
 
 
 def image_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the mean IoU over the classes of each image (N,): eq. 10 to 14 of Sortino et al. 2024.
+    """Return the mean IoU (N,) over the classes of each image: eq. 11 to 14 of Sortino et al. 2024 (RADiff).
 
-    Only classes that are in the image or were found in it count, and never the background, which is right
-    nearly everywhere; NaN where there are none.
+    A class counts if the mask of the image has it or the found mask has it. The background never counts,
+    because it is right nearly everywhere. An image without any class is NaN. The mean over images (their
+    eq. 10) is left to the caller.
+
+    Parameters
+    ----------
+    counts
+        (N, 3, 2) from `count_classes`.
     """
     there = counts[..., 1] > 0
     iou = counts[..., 0] / np.maximum(counts[..., 1], 1)
     with np.errstate(invalid="ignore"):
-        return np.where(there, iou, 0).sum(1) / there.sum(1)
+        return np.asarray(np.where(there, iou, 0).sum(1) / there.sum(1))

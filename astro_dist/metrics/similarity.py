@@ -1,4 +1,4 @@
-"""How alike two images, or two sets of images, are: SSIM, power spectra, distributions."""
+"""Similarity of two images (SSIM) and of two sets of images (power spectra, distributions)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,17 @@ K1, K2 = 0.01, 0.03
 def ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
     """Return the mean structural similarity of two images (Wang et al. 2004, eq. 13).
 
-    Local means, variances and covariance are those of a Gaussian of 1.5 pixels cut off to 11 x 11, with
-    K1 = 0.01 and K2 = 0.03; pixels whose window reaches over the border are left out of the mean.
+    Local means, variances and covariance are weighted by a Gaussian of 1.5 pixels, cut off to 11 x 11;
+    K1 = 0.01 and K2 = 0.03. Pixels whose window reaches over the border are left out of the mean.
 
     Parameters
     ----------
     a, b
-        (H, W), at least 11 x 11, finite and not negative: products of local means say nothing of others.
+        (H, W), at least 11 x 11, finite and not negative. The products of local means have no meaning for
+        negative values.
     data_range
-        The dynamic range L. It is of the whole data set: a range of its own for each image would make
-        the figures of faint and bright ones incomparable.
+        The dynamic range L of the whole data set. With a range per image the figures of faint and bright
+        images could not be compared.
 
     Returns
     -------
@@ -32,7 +33,9 @@ def ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    # E(xy) - E(x) E(y), likewise above: the windows are normalised.
     covariance = _blur(x * y) - mean_x * mean_y
+    # Eq. 13 with C3 = C2 / 2 folds contrast and structure into one factor.
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     bottom = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
@@ -45,6 +48,7 @@ def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 RINGS = 24
+"""Rings of radial frequency by default."""
 
 
 def ring_frequencies(bins: int = RINGS) -> NDArray[np.float64]:
@@ -55,16 +59,15 @@ def ring_frequencies(bins: int = RINGS) -> NDArray[np.float64]:
 def power_spectra(images_NSS: AnyImage, bins: int = RINGS) -> NDArray[np.float64]:
     """Return the mean power of each image in rings of radial frequency.
 
-    Each image less its mean is multiplied by a Hann window along both axes, so that its borders leave no
-    cross in the spectrum, and the power is normalised such that white noise has its variance at all
-    frequencies.
+    The mean of each image is subtracted, and a Hann window along both axes keeps the borders from leaving a
+    cross in the spectrum. The power is normalised such that white noise has its variance at all frequencies.
 
     Parameters
     ----------
     images_NSS
         (N, S, S), finite.
     bins
-        Rings between 0 (which is left out) and 0.5 cycles per pixel.
+        Number of rings between 0 and 0.5 cycles per pixel. Frequency 0 is left out.
 
     Returns
     -------
@@ -82,15 +85,16 @@ def power_spectra(images_NSS: AnyImage, bins: int = RINGS) -> NDArray[np.float64
 
 
 def ring_of(side: int, bins: int = RINGS) -> NDArray[np.int64]:
-    """Return the ring that each frequency of an image's Fourier transform is in; -1 for 0 and the corners."""
+    """Return the ring (S, S) of each frequency of an image's Fourier transform; -1 for 0 and the corners."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
     inside = (frequency > 0) & (frequency <= 0.5)
     return np.where(inside, np.minimum(2 * bins * frequency, bins - 1).astype(int), -1)
 
 
 def power_of(image: AnyImage) -> NDArray[np.float64]:
-    """Return the two-dimensional power spectrum (S, S) of an image, see `power_spectra`."""
+    """Return the two-dimensional power spectrum (S, S) of an image, normalised as in `power_spectra`."""
     side = image.shape[-1]
+    # Half a pixel off the border, so that the window is symmetric and no pixel is lost.
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
     window, values = np.outer(hann, hann), np.asarray(image, np.float64)
     transform = np.fft.fft2(window * (values - values.mean()))
@@ -98,7 +102,7 @@ def power_of(image: AnyImage) -> NDArray[np.float64]:
 
 
 def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """Return the rms over rings of ``log10(a / b)``, in dex, of two mean spectra; empty rings left out."""
+    """Return the rms over rings of ``log10(a / b)``, in dex, of two mean spectra, without empty rings."""
     ratios = np.log10(np.asarray(a, np.float64) / np.asarray(b, np.float64))
     return float(np.sqrt(np.nanmean(ratios**2)))
 
@@ -111,8 +115,8 @@ def distribution_distance(
 ) -> float:
     """Return the first Wasserstein distance of two samples, in their own unit; NaN if one is empty.
 
-    It is the mean distance by which the values of one must move to become those of the other: of
-    logarithms a distance in dex. Weights say how often each value counts, once by default.
+    The distance is the mean shift that turns the values of one sample into those of the other. For decimal
+    logarithms its unit is dex. Weights are how often each value counts, once by default.
     """
     for values, weights in ((a, a_weights), (b, b_weights)):
         if not (np.size(values) if weights is None else np.sum(weights)):

@@ -1,1 +1,1 @@
-"""Torch networks and what they need beside torch and diffusers; single-device."""
+"""Torch networks on a single device, and the NumPy code of their conditions."""

@@ -1,10 +1,10 @@
-"""The KL autoencoder: images in network range to latents of a quarter of the size, and back.
+"""The KL autoencoder: from images in network range to latents of a quarter of the side, and back.
 
-API: ``build_autoencoder(preset_name)``, ``load_autoencoder(folder)`` -> the network on the CPU, in
-evaluation mode, loaded from ``config.json`` and safetensors with the network off;
-``encode(autoencoder, u_B1HW)`` -> ``z_BChw`` (the posterior mean times ``config.scaling_factor``:
-what the U-Net sees) and ``decode(autoencoder, z_BChw)`` -> ``u_B1HW`` float32, its inverse.
-C is 4 (3 in the paper's preset), h = H / 4. Any H and W that are multiples of 4 will do.
+API: ``build_autoencoder(preset_name)``, ``load_autoencoder(folder)`` -> the autoencoder on the CPU, in
+evaluation mode, read from ``config.json`` and safetensors without any download;
+``encode(autoencoder, u_B1HW)`` -> ``z_BChw``, the posterior mean times ``config.scaling_factor``, on which
+the U-Net works; ``decode(autoencoder, z_BChw)`` -> ``u_B1HW`` float32, the inverse of ``encode``.
+C is 4 (3 in the presets ``paper`` and ``code``), h = H / 4. H and W are any multiples of 4.
 
 Shape letters: B batch, C channels, H W image pixels, h w latent pixels.
 """
@@ -14,21 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.models.diffusers_types import AutoencoderKL, ConfigMixin, ModelMixin, register_to_config
 from astro_dist.models.presets import PRESETS
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity.
+    """Two 3x3 convolutions beside an identity, without normalisation.
 
-    Without normalisation, on purpose: brightness is the signal here, and the statistics of a crop
-    full of source would not be those of a mostly empty stamp.
+    Normalisation would divide out brightness, which is the signal here. A crop full of source also has other
+    statistics than a mostly empty stamp.
     """
 
     def __init__(self, channels: int) -> None:
@@ -38,7 +37,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         h_BCHW = self.conv1(functional.silu(x_BCHW))
-        return x_BCHW + self.conv2(functional.silu(h_BCHW))
+        added_BCHW: Tensor = self.conv2(functional.silu(h_BCHW))
+        return x_BCHW + added_BCHW
 
 
 def _blocks(channels: int, count: int) -> list[nn.Module]:
@@ -48,8 +48,19 @@ def _blocks(channels: int, count: int) -> list[nn.Module]:
 class StampAutoencoder(ModelMixin, ConfigMixin):
     """A small fully convolutional KL autoencoder with the calls of `diffusers.AutoencoderKL`.
 
-    About five times faster on a CPU than the smallest useful `AutoencoderKL`: pixel-unshuffled
-    input, one strided convolution, no normalisation, no attention.
+    It is about five times faster on a CPU than the smallest useful `AutoencoderKL`, because its input is
+    pixel-unshuffled and it has one strided convolution, no normalisation and no attention.
+
+    Parameters
+    ----------
+    channels
+        Channels at half and at a quarter of the image's resolution.
+    num_blocks
+        Residual blocks at each of the two resolutions, in the encoder and again in the decoder.
+    latent_channels
+        Channels C of the latent.
+    scaling_factor
+        Factor from posterior mean to latent, which `encode` and `decode` apply.
     """
 
     @register_to_config
@@ -82,23 +93,23 @@ class StampAutoencoder(ModelMixin, ConfigMixin):
         self.conv_out = nn.Conv2d(fine, 4, 3, padding=1)
 
     def encode(self, x_B1HW: Tensor) -> AutoencoderKLOutput:
-        """Return the posterior over latents, ``.latent_dist``."""
+        """Return the posterior over unscaled latents in the attribute ``latent_dist``."""
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(self.encoder(x_B1HW).float()))
 
     def decode(self, z_BChw: Tensor) -> DecoderOutput:
-        """Return the image, ``.sample``, always in float32."""
+        """Return the image in the attribute ``sample``, in float32 even under autocast."""
         h_BCHW = self.decoder(z_BChw)
-        # bfloat16 has steps of 0.4 %: at u = 4 they would be 3 % of the flux.
+        # Rounding to bfloat16 is 0.4 % of u: at u = 4, after the unstretch, 3 % of the flux.
         with torch.autocast(h_BCHW.device.type, enabled=False):
             return DecoderOutput(sample=functional.pixel_shuffle(self.conv_out(h_BCHW.float()), 2))
 
     def forward(self, x_B1HW: Tensor) -> tuple[Tensor, DiagonalGaussianDistribution]:
-        """Return the reconstruction of a drawn latent, and the posterior."""
+        """Return the reconstruction of a latent drawn from the posterior, and the posterior."""
         posterior = self.encode(x_B1HW).latent_dist
         return self.decode(posterior.sample()).sample, posterior
 
 
-CLASSES: dict[str, Any] = {"StampAutoencoder": StampAutoencoder, "AutoencoderKL": AutoencoderKL}
+CLASSES: dict[str, type[ModelMixin]] = {"StampAutoencoder": StampAutoencoder, "AutoencoderKL": AutoencoderKL}
 
 
 def build_autoencoder(preset: str) -> ModelMixin:
@@ -108,16 +119,19 @@ def build_autoencoder(preset: str) -> ModelMixin:
 
 
 def load_autoencoder(folder: Path) -> ModelMixin:
-    """Load an autoencoder of either class from its folder, without any network."""
+    """Load an autoencoder of either class from its folder, without any download."""
     name = json.loads((folder / "config.json").read_text())["_class_name"]
     return CLASSES[name].from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
 
 
 def encode(autoencoder: Any, u_B1HW: Tensor) -> Tensor:
     """Return the latents (B, C, H/4, W/4) float32 that the U-Net works on."""
-    return autoencoder.encode(u_B1HW).latent_dist.mode().float() * autoencoder.config.scaling_factor
+    mean_BChw = autoencoder.encode(u_B1HW).latent_dist.mode().float()
+    z_BChw: Tensor = mean_BChw * autoencoder.config.scaling_factor
+    return z_BChw
 
 
 def decode(autoencoder: Any, z_BChw: Tensor) -> Tensor:
     """Return the image (B, 1, H, W) float32 in network range of latents made by `encode`."""
-    return autoencoder.decode(z_BChw / autoencoder.config.scaling_factor).sample.float()
+    u_B1HW: Tensor = autoencoder.decode(z_BChw / autoencoder.config.scaling_factor).sample
+    return u_B1HW.float()

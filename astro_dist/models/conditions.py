@@ -1,10 +1,10 @@
-"""What a stamp is told: class mask, brightness of each object, and the background to live in.
+"""The conditions of a stamp: class mask, brightness of each object, background, and facts of its sky.
 
-`astro_dist.models.planes` makes the conditions of one cutout; `ConditionEncoder` turns a batch of them
-into what the U-Net eats: ``conditioner(mask_BHW, peak_BHW, background_B2HW, keep_mask_B,
-keep_background_B, facts_BF, keep_facts_B)`` -> `Encoded` with h = H / 4 and T = (H / 16)(W / 16): 64
-tokens for a 128-pixel stamp. ``keep_* = None`` keeps every sample's condition; False puts the condition's
-own learned null in its place, and so does ``facts_BF = None``.
+`astro_dist.models.planes` makes the conditions of one cutout. `ConditionEncoder` turns a batch of them into
+the inputs of the U-Net: ``conditioner(mask_BHW, peak_BHW, background_B2HW, keep_mask_B, keep_background_B,
+facts_BF, keep_facts_B)`` -> `Encoded` with h = H / 4 and T = (H / 16)(W / 16): 64 tokens for a 128-pixel
+stamp. ``keep_* = None`` keeps the condition of every sample. False replaces the condition by its own learned
+null, and so does ``facts_BF = None``.
 
 Shape letters: B batch, H W image pixels, h w latent pixels, M mask channels, T tokens, D token size,
 F facts, K channels of a skip.
@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.models.diffusers_types import ConfigMixin, ModelMixin, register_to_config
 from astro_dist.models.presets import LATENT_FACTOR
 
 NUM_CLASSES = 4
@@ -26,31 +25,32 @@ TOKEN_STRIDE_PIX = 16
 
 
 class Encoded(NamedTuple):
-    """What the U-Net gets of the conditions; the same at every step of the sampler."""
+    """The encoded conditions of a batch, which are the same at every step of the sampler."""
 
     planes_BMhw: Tensor
-    """Concatenated to the latent."""
+    """Channels that are concatenated to the latent."""
     tokens_BTD: Tensor
-    """For cross-attention."""
+    """Tokens of the background, for cross-attention."""
     facts_BF: Tensor | None = None
-    """Joins the embedding of the time."""
+    """Beam, noise and survey, which are added to the embedding of the time."""
     skips: tuple[Tensor, ...] = ()
-    """Added to the skip connections (B, K, h, w) and, the last, to the middle."""
+    """Terms (B, K, h, w) that are added to the skip connections; the last is added to the middle."""
 
 
 class MaskInjector(nn.Module):
-    """Tells the decoder of the U-Net the mask once more, at every resolution.
+    """A second path of the mask into the U-Net: terms for the skip connections at every resolution.
 
-    The encoder has to carry the mask through all its layers while the latent is mostly noise; here it
-    arrives where the image takes shape, as the control of ControlNet does and for the cost of a few
-    convolutions per stamp, not per step. It begins as zero.
+    Concatenated to the latent, the mask has to pass through all layers of the U-Net's encoder while the
+    latent is mostly noise. The injector adds the mask where the decoder forms the image, as the control of
+    ControlNet does, for a few convolutions per stamp and none per step. The terms of an untrained injector
+    are zero.
 
     Parameters
     ----------
     channels
-        Of the input, which has the latent's size.
+        Channels of the input, which has the latent's size.
     width
-        Channels inside.
+        Channels of the hidden layers.
     skips
         Level (0 is the latent's size, 1 half of it, ...) and channels K of every skip connection.
     """
@@ -63,25 +63,26 @@ class MaskInjector(nn.Module):
             nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(max(self.levels))
         )
         self.heads = nn.ModuleList(nn.Conv2d(width, inside, 1) for _, inside in skips)
-        for head in self.heads:
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias)
+        # Zero convolutions, as in ControlNet: training begins with the U-Net undisturbed.
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x_BChw: Tensor, keep_B: Tensor | None) -> tuple[Tensor, ...]:
         features = [functional.silu(self.entry(x_BChw))]
         for shrink in self.shrink:
             features.append(functional.silu(shrink(features[-1])))
         if keep_B is not None:
+            # A sample without a mask gets the biases of the heads alone.
             features = [each * keep_B[:, None, None, None] for each in features]
         return tuple(head(features[level]) for head, level in zip(self.heads, self.levels, strict=True))
 
 
 class ConditionEncoder(ModelMixin, ConfigMixin):
-    """Encodes the conditions of a stamp; each has a null of its own for guidance and dropout.
+    """The encoder of a stamp's conditions, each of which has a learned null for guidance and dropout.
 
-    The mask goes in at full resolution: pixel-unshuffled one-hot classes lose nothing, where an
-    average-pooled mask loses the small sources. Tokens carry no position: they tell the kind of
-    background (beam, noise, stripes), and any number of them will do.
+    The mask enters at full resolution: pixel-unshuffled one-hot classes lose nothing, whereas an
+    average-pooled mask loses the small sources. Tokens carry no position. They encode the kind of background
+    (beam, noise, stripes), and their number is arbitrary.
 
     Parameters
     ----------
@@ -92,19 +93,20 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
     width : int
         Channels inside the background encoder.
     target : str
-        What the model draws: ``"source"`` (objects on an empty sky) or ``"stamp"`` (all of it).
+        The image that the model draws: ``"source"`` (objects on an empty sky) or ``"stamp"`` (objects and
+        sky).
     stretch : str
         The stretch that made the network range.
     brightness : bool
-        Whether it is told the peak of each object.
+        Whether the peak of each object is a condition.
     facts : int
-        Numbers F it is told of beam, noise and survey (`astro_dist.store.facts`); 0 for none.
+        Numbers F of beam, noise and survey (`astro_dist.store.facts`); 0 for none.
     skips : sequence of (level, channels)
-        For a `MaskInjector`; empty for none.
+        Argument of the `MaskInjector`; empty for no injector.
     sky_in_place : bool
-        Whether it is also told where the background is how bright, averaged over a pixel of the latent. A
-        stamp then continues that sky, long stripes and all, and draws what is finer; tokens alone say what
-        kind of sky it is, and of a stripe neither phase nor direction survives.
+        Whether the brightness of the background, averaged over each pixel of the latent, is a condition too.
+        A stamp then continues that sky, long stripes included, and adds the finer structure. Tokens alone
+        encode the kind of sky, but neither phase nor direction of a stripe.
     """
 
     @register_to_config
@@ -150,7 +152,21 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         facts_BF: Tensor | None = None,
         keep_facts_B: Tensor | None = None,
     ) -> Encoded:
-        """Return what the U-Net gets."""
+        """Return the encoded conditions.
+
+        Parameters
+        ----------
+        mask_BHW
+            Class per pixel.
+        peak_BHW
+            Brightest pixel of the object at each pixel, in network range; 0 where no brightness is given.
+        background_B2HW
+            The planes of `astro_dist.models.planes.background_planes`.
+        keep_mask_B, keep_background_B, keep_facts_B
+            bool; False replaces the condition of a sample by its null. None keeps all.
+        facts_BF
+            Beam, noise and survey; None is the null for all samples.
+        """
         onehot_BHWC = functional.one_hot(mask_BHW.long(), NUM_CLASSES)[..., 1:].to(peak_BHW.dtype)
         planes_BCHW = onehot_BHWC.permute(0, 3, 1, 2)
         if self.config.brightness:
@@ -167,28 +183,32 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         if self.sky_in is not None:
             sky_B2hw = self._average_sky(mask_BHW, background_B2HW, keep_background_B)
             mask_BMhw = mask_BMhw + self.sky_in(sky_B2hw)
-        facts_BF = self._tell_facts(len(mask_BHW), facts_BF, keep_facts_B)
+        facts_BF = self._fill_facts(len(mask_BHW), facts_BF, keep_facts_B)
         skips = self.injector(folded_BChw, keep_mask_B) if self.injector is not None else ()
         return Encoded(mask_BMhw, tokens_BTD, facts_BF, skips)
 
     def _average_sky(self, mask_BHW: Tensor, background_B2HW: Tensor, keep_B: Tensor | None) -> Tensor:
-        """Return the mean sky in each pixel of the latent, and 1 where it is known.
+        """Return two planes (B, 2, h, w): the mean sky of each pixel of the latent, and 1 where it is known.
 
-        It is unknown a pixel of the latent round objects, too: wings would ask for the source they are of.
+        The sky counts as unknown on objects and within one pixel of the latent round them, where the wings of
+        the background's own sources would make the model draw those sources.
         """
         hidden_BHW = (mask_BHW > 0) | (background_B2HW[:, 1] == 0)
         if self.training:
-            # Trained on its own sky, it would meet holes under objects only; another's has them elsewhere.
+            # In training mask and sky are of one cutout, so holes lie under objects only. In generation the
+            # sky is another cutout's, with holes anywhere. The mask turned by 180 degrees puts holes
+            # elsewhere too.
             hidden_BHW = hidden_BHW | hidden_BHW.flip(1, 2)
         hidden_B1hw = functional.max_pool2d(hidden_BHW[:, None].float(), LATENT_FACTOR)
         known_B1hw = 1.0 - functional.max_pool2d(hidden_B1hw, 3, stride=1, padding=1)
         if keep_B is not None:
-            # Nothing known is the null.
+            # A sky with no known pixel is the null.
             known_B1hw = known_B1hw * keep_B[:, None, None, None]
         sky_B1hw = functional.avg_pool2d(background_B2HW[:, :1], LATENT_FACTOR)
         return torch.cat([sky_B1hw * known_B1hw, known_B1hw], 1)
 
-    def _tell_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
+    def _fill_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:
+        """Return the facts (B, F) with the null where a sample has none; None for a model without facts."""
         if self.facts_null is None:
             return None
         null_BF = self.facts_null.expand(count, -1)

@@ -1,18 +1,18 @@
-"""The latent U-Net with its conditions: one call from a noisy latent to the network's prediction.
+"""The latent U-Net with its condition encoder: one call from a noisy latent to the prediction.
 
 API: ``build_denoiser(preset)``; ``load_denoiser(folder)`` -> `Denoiser` on the CPU in evaluation mode;
 ``denoiser(noisy_BChw, timestep_B, mask_BHW, peak_BHW, background_B2HW, keep_mask_B=None,
 keep_background_B=None, facts_BF=None, keep_facts_B=None)`` -> ``prediction_BChw`` float32 (conditions as in
 `conditions`; C = 4, h = H / 4);
 ``denoiser.config.target`` is ``"source"`` or ``"stamp"``, ``.stretch`` the stretch of network range.
-``load_scheduler(folder)`` -> a `DPMSolverMultistepScheduler` that knows what is predicted.
+``load_scheduler(folder)`` -> a `DPMSolverMultistepScheduler` with the prediction type of the training.
 
 To sample: ``z = normal(B, C, h, w)``; ``scheduler.set_timesteps(10)``; for each ``t``:
 ``z = scheduler.step(denoiser(z, t.expand(B), ...), t, z).prev_sample``; then `autoencoder.decode`.
-The conditions of all steps are equal: ``encoded = denoiser.conditioner(...)`` once, and
+The conditions are the same at all steps: call ``encoded = denoiser.conditioner(...)`` once, and
 ``denoiser.predict(z, t, encoded)`` in the loop. Run both under `device.autocast`.
 
-On the disk: ``unet/`` and ``scheduler/`` are plain diffusers, ``conditioner/`` is ours.
+On the disk, plain diffusers loads ``unet/`` and ``scheduler/``; ``conditioner/`` needs this package.
 """
 
 import json
@@ -20,21 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
 from astro_dist.models.conditions import ConditionEncoder, Encoded
+from astro_dist.models.diffusers_types import DPMSolverMultistepScheduler, ModelMixin, UNet2DConditionModel
 from astro_dist.models.presets import PRESETS
 from astro_dist.models.radiff_code import CodeConditionEncoder
 
-CONDITIONERS: dict[str, Any] = {
+CONDITIONERS: dict[str, type[ModelMixin]] = {
     "ConditionEncoder": ConditionEncoder,
     "CodeConditionEncoder": CodeConditionEncoder,
 }
 
 
 class Denoiser(nn.Module):
-    """A U-Net and the encoder of its conditions."""
+    """A latent U-Net together with the encoder of its conditions."""
 
     def __init__(self, unet: UNet2DConditionModel, conditioner: Any) -> None:
         super().__init__()
@@ -51,19 +51,21 @@ class Denoiser(nn.Module):
         return int(self.unet.config["out_channels"])
 
     def predict(self, noisy_BChw: Tensor, timestep: Tensor, encoded: Encoded) -> Tensor:
-        """Return the prediction from conditions that are encoded already."""
+        """Return the prediction (B, C, h, w) float32 from conditions that are already encoded."""
         joined = torch.cat([noisy_BChw.to(encoded.planes_BMhw.dtype), encoded.planes_BMhw], 1)
+        # Concatenation loses the channels-last layout, in which the convolutions are faster.
         joined = joined.contiguous(memory_format=torch.channels_last)
+        # diffusers adds these to the skip connections, as the residuals of a ControlNet.
         *skips, middle = encoded.skips or (None,)
-        output = self.unet(
+        output: Tensor = self.unet(
             joined,
             timestep,
             encoded.tokens_BTD,
             class_labels=encoded.facts_BF,
             down_block_additional_residuals=tuple(skips) or None,
             mid_block_additional_residual=middle,
-        )
-        return output.sample.float()
+        ).sample
+        return output.float()
 
     def forward(
         self,
@@ -77,7 +79,7 @@ class Denoiser(nn.Module):
         facts_BF: Tensor | None = None,
         keep_facts_B: Tensor | None = None,
     ) -> Tensor:
-        """Return the prediction (noise or velocity, as the scheduler says) of the noisy latent."""
+        """Return the prediction (B, C, h, w) float32: noise or velocity, by the config of the scheduler."""
         planes = (mask_BHW, peak_BHW, background_B2HW)
         encoded = self.conditioner(*planes, keep_mask_B, keep_background_B, facts_BF, keep_facts_B)
         return self.predict(noisy_BChw, timestep_B, encoded)
@@ -86,13 +88,13 @@ class Denoiser(nn.Module):
 def build_denoiser(preset: str, target: str = "source", stretch: str = "asinh") -> Denoiser:
     """Return an untrained denoiser of a preset."""
     sizes = PRESETS[preset]
-    arguments = sizes.conditioner | ({"sky_in_place": True} if sizes.tells_sky(target) else {})
+    arguments = sizes.conditioner | ({"sky_in_place": True} if sizes.places_sky(target) else {})
     conditioner = CONDITIONERS[sizes.conditioner_class](**arguments, target=target, stretch=stretch)
     return Denoiser(UNet2DConditionModel(**sizes.unet), conditioner)
 
 
 def build_scheduler(preset: str) -> DPMSolverMultistepScheduler:
-    """Return the noise schedule of a preset as the solver that samples with it."""
+    """Return the noise schedule of a preset, as a DPM-Solver++ scheduler."""
     return DPMSolverMultistepScheduler(
         **{"timestep_spacing": "trailing", **PRESETS[preset].schedule},
         num_train_timesteps=1000,
@@ -108,7 +110,7 @@ def save_denoiser(denoiser: Denoiser, scheduler: DPMSolverMultistepScheduler, fo
 
 
 def load_denoiser(folder: Path) -> Denoiser:
-    """Load a denoiser from its folder, without any network."""
+    """Load a denoiser from its folder, without any download."""
     only_local = {"use_safetensors": True, "local_files_only": True}
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", **only_local)
     name = json.loads((folder / "conditioner" / "config.json").read_text())["_class_name"]
@@ -117,5 +119,5 @@ def load_denoiser(folder: Path) -> Denoiser:
 
 
 def load_scheduler(folder: Path) -> DPMSolverMultistepScheduler:
-    """Load the sampler that belongs to a denoiser."""
+    """Load the scheduler of a denoiser from the denoiser's folder, without any download."""
     return DPMSolverMultistepScheduler.from_pretrained(folder / "scheduler", local_files_only=True)

@@ -1,9 +1,9 @@
-"""Where torch computes and in which precision; importing it does not import torch.
+"""The device and the precision of torch's computations. Importing this module does not import torch.
 
 API: ``pin(threads)`` first in every worker; ``choose_device(run)`` -> ``"cuda"`` or ``"cpu"``;
 ``resolve_precision(wish, device)`` -> ``"bf16"`` or ``"no"``; ``autocast(device, precision)`` is the
-context to run networks in, inside ``flushed_denormals()``; ``numerics(run)`` is what a stage gives as
-its ``Stage.numerics``. On one kind of machine with pinned threads and a fixed batch shape, a network
+context to run networks in, inside ``flushed_denormals()``; ``numerics(run)`` is the ``Stage.numerics`` of
+every stage that uses torch. On one kind of machine, with pinned threads and a fixed batch shape, a network
 gives the same bits each time.
 """
 
@@ -23,15 +23,22 @@ Precision = Literal["auto", "bf16", "no"]
 
 
 def pin(threads: int) -> None:
-    """Fix the number of threads and the deterministic kernels, and silence the libraries."""
+    """Fix torch's number of threads, choose deterministic kernels, and silence the libraries.
+
+    The settings hold for the whole process. ``HF_HUB_OFFLINE`` and ``CUBLAS_WORKSPACE_CONFIG`` are set in its
+    environment unless the user has set them.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
 
     torch.set_num_threads(threads)
-    # Only a warning: a GPU kernel without a deterministic form must not end a training.
+    # A GPU kernel without a deterministic form gives a warning: an error would end the training.
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # Filling new tensors with NaN is for debugging and costs time.
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False
+    # Benchmarking chooses kernels by their speed at the moment; TF32 keeps 10 bits of float32's 23.
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -40,9 +47,10 @@ def pin(threads: int) -> None:
 
 @contextlib.contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Treat denormal numbers as zero inside, and only inside: other stages may share the process.
+    """Treat denormal numbers as zero within the context.
 
-    oneDNN flushes them in some kernels only; without this their cost and bits depend on history.
+    The setting ends with the context, because other stages may share the process. Without it oneDNN flushes
+    denormals in some kernels only, and bits and speed depend on which kernels ran before.
     """
     import torch
 
@@ -54,7 +62,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Keep diffusers and its friends from printing advice that a user cannot act on."""
+    """Suppress advice from diffusers and the libraries it loads, on which a user cannot act."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import diffusers
@@ -69,7 +77,7 @@ def choose_device(run: Run) -> str:
     Raises
     ------
     ConfigError
-        When a GPU was promised, by the settings or by the executor, and this torch cannot use it.
+        The settings ask for a GPU, or the executor assigned one, and the installed torch cannot use it.
     """
     import torch
 
@@ -87,15 +95,18 @@ def choose_device(run: Run) -> str:
 
 
 def _is_pinned() -> bool:
-    """Tell whether this process was given a GPU; without a driver the variable is a leftover."""
+    """Return whether the executor assigned a GPU to this process.
+
+    Without a driver ``CUDA_VISIBLE_DEVICES`` is a leftover of the environment and counts as no GPU.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return visible not in ("", "-1", "NoDevFiles") and shutil.which("nvidia-smi") is not None
 
 
 def resolve_precision(wish: Precision, device: str) -> Literal["bf16", "no"]:
-    """Turn ``"auto"`` into bfloat16 where the hardware computes in it, else float32 (``"no"``).
+    """Resolve ``"auto"``: ``"bf16"`` where the hardware computes in bfloat16, else ``"no"`` (float32).
 
-    On a CPU without such instructions bfloat16 is emulated and slower than float32.
+    A CPU without bfloat16 instructions emulates them, more slowly than it computes in float32.
     """
     import torch
 
@@ -117,9 +128,10 @@ def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[A
 
 
 def numerics(run: Run) -> dict[str, Any]:
-    """Describe what the bits of this stage depend on beyond its settings.
+    """Describe the machine and the libraries on which the bits of the run's stage depend.
 
-    Two machines with equal descriptions give equal bits; a stage begun on one may go on there only.
+    Two machines with equal descriptions give equal bits. A stage that began under one description can only be
+    continued under the same one.
     """
     import diffusers
     import numpy
@@ -139,7 +151,10 @@ def numerics(run: Run) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the model of the CPU: kernels choose their blocks, and so the order of sums, by its caches."""
+    """Return the model name of the CPU.
+
+    Kernels choose their block sizes by the caches of the CPU, and block sizes decide the order of sums.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -1,9 +1,9 @@
-"""The feature encoder that judges stamps: a ResNet, and the BYOL heads it learns with.
+"""The feature encoder with which stamps are evaluated: a ResNet, and the BYOL heads of its training.
 
-`Encoder` is the ResNet-18 of He et al. 2016 (table 1) for one channel, without its classifier: 512
-numbers per image, in which Frechet and kernel distances are measured. `Byol` trains it without labels
-after Grill et al. 2020: an online network learns to predict how a slowly following copy of itself, the
-target, sees another view of the same sky. Only the encoder is published.
+`Encoder` is the ResNet-18 of He et al. 2016 (table 1) for one channel, without its classifier. Its output is
+512 numbers per image, between which Frechet and kernel distances are measured. `Byol` trains the encoder
+without labels after Grill et al. 2020: an online network predicts the output of a target network for another
+view of the same sky, and the target is a moving average of the online network. Only the encoder is published.
 
 API: ``build_byol(preset)``; ``load_encoder(folder)`` -> `Encoder` on the CPU in evaluation mode;
 ``encoder(u_B1HW)`` -> ``features_BF`` float32, F = 512 for all presets but ``tiny``.
@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.models.diffusers_types import ConfigMixin, ModelMixin, register_to_config
 from astro_dist.models.judges import JUDGES
 
 
@@ -50,16 +49,17 @@ class Encoder(ModelMixin, ConfigMixin):
     Parameters
     ----------
     channels
-        Of the four stages; the last is the number of features F.
+        Channels of the four stages. The last is the number of features F.
     blocks
-        Basic blocks per stage; two each make a ResNet-18.
+        Basic blocks per stage. Two per stage make a ResNet-18.
     """
 
     @register_to_config
     def __init__(self, channels: Sequence[int] = (64, 128, 256, 512), blocks: int = 2) -> None:
         super().__init__()
+        first = nn.Conv2d(1, channels[0], 7, 2, 3, bias=False)
         self.stem = nn.Sequential(
-            nn.Conv2d(1, channels[0], 7, 2, 3, bias=False),
+            first,
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),
@@ -70,11 +70,13 @@ class Encoder(ModelMixin, ConfigMixin):
             stages += [BasicBlock(outside, outside, 1) for _ in range(blocks - 1)]
             inside = outside
         self.stages = nn.Sequential(*stages)
-        nn.init.kaiming_normal_(self.stem[0].weight, mode="fan_out")
+        # The initialisation of He et al. 2015 that keeps the variance of the gradient.
+        nn.init.kaiming_normal_(first.weight, mode="fan_out")
 
     def forward(self, u_B1HW: Tensor) -> Tensor:
         """Return the features (B, F)."""
-        return self.stages(self.stem(u_B1HW)).mean((2, 3)).float()
+        maps_BFhw: Tensor = self.stages(self.stem(u_B1HW))
+        return maps_BFhw.mean((2, 3)).float()
 
 
 def _head(inside: int, hidden: int, outside: int) -> nn.Sequential:
@@ -84,16 +86,16 @@ def _head(inside: int, hidden: int, outside: int) -> nn.Sequential:
 
 
 class Byol(nn.Module):
-    """Online encoder, projector and predictor, and the target that the predictor is to meet.
+    """The online encoder, projector and predictor, and the target whose output the predictor predicts.
 
-    The target takes no gradient: `follow` moves it towards the online network.
+    The target takes no gradient. `follow` moves the target towards the online network.
 
     Parameters
     ----------
     encoder
-        What is to learn.
+        The encoder to be trained.
     hidden, projection
-        Sizes of the heads: of their hidden layer, and P.
+        Sizes of the heads: of the hidden layer, and of the output P.
     """
 
     def __init__(self, encoder: Encoder, hidden: int, projection: int) -> None:
@@ -105,14 +107,17 @@ class Byol(nn.Module):
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
-        """Move the target: decay * target + (1 - decay) * online (eq. 1 of Grill et al. 2020)."""
+        """Set the target to decay * target + (1 - decay) * online (eq. 1 of Grill et al. 2020)."""
         online = [*self.encoder.parameters(), *self.projector.parameters()]
         for slow, fast in zip(self.target.parameters(), online, strict=True):
             slow.lerp_(fast, 1.0 - decay)
 
     def forward(self, first_B1HW: Tensor, second_B1HW: Tensor) -> Tensor:
-        """Return the loss of each pair of views (B,), between 0 and 8: eq. 2, both ways round."""
-        # Each view in a batch of its own: the norms must not tell the two apart.
+        """Return the loss (B,) of each pair of views, from 0 to 8.
+
+        The loss is eq. 2 of Grill et al. 2020, summed over both assignments of the views to the two networks.
+        """
+        # Each view is a batch of its own, so that its batch norms do not mix statistics of both views.
         views = (first_B1HW, second_B1HW)
         predicted = [self.predictor(self.projector(self.encoder(view))).float() for view in views]
         with torch.no_grad():
@@ -122,11 +127,11 @@ class Byol(nn.Module):
 
 
 def build_byol(preset: str) -> Byol:
-    """Return an untrained encoder of a preset with its heads and its target."""
+    """Return an untrained encoder of a preset with heads and target."""
     sizes = JUDGES[preset]
     return Byol(Encoder(**sizes.encoder), **sizes.heads)
 
 
 def load_encoder(folder: Path) -> Encoder:
-    """Load an encoder from its folder, without any network."""
+    """Load an encoder from its folder, without any download."""
     return Encoder.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()

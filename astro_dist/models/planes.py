@@ -1,4 +1,4 @@
-"""The conditions of one cutout, in NumPy: the same for training and for generation."""
+"""The conditions of one cutout, in NumPy. Training and generation call the same functions."""
 
 import math
 
@@ -15,39 +15,46 @@ def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArr
     Parameters
     ----------
     u : 2-D float32
-        The image in network range; NaN must have been replaced.
+        The image in network range, without NaN.
     instances : 2-D int
         Object per pixel, 0 = none.
 
     Returns
     -------
-    2-D float32, 0 outside all instances. Within one, 0 would mean "brightness not given".
+    2-D float32, 0 outside all instances. A 0 within an instance means "brightness not given".
     """
     inside = instances > 0
     peaks = np.zeros(int(instances.max(initial=0)) + 1, np.float32)
     np.maximum.at(peaks, instances[inside], u[inside])
-    return peaks[instances]
+    painted: Image = peaks[instances]
+    return painted
 
 
 def background_planes(
     u: NDArray[np.float32], mask: NDArray[np.uint8], valid: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Return (2, H, W) float32: ``u`` with objects and unusable pixels 0, and 1 where it is usable."""
+    """Return the background planes (2, H, W) float32 of an image in network range.
+
+    The first plane is ``u`` with 0 on objects and unusable pixels. The second plane is 1 where ``u`` was kept
+    and 0 elsewhere.
+    """
     usable = valid & (mask == 0)
     return np.stack([np.where(usable, u, 0.0), usable]).astype(np.float32)
 
 
 def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
-    """Return weights (H, W) that are 1 on objects and fall as a cosine to 0 one beam outside them.
+    """Return weights (H, W) float32 that are 1 on objects and fall to 0 outside them.
 
-    An isophote cuts off the wings of a faint source; within half a beam of the mask they keep more
-    than half of their weight, beyond a beam nothing is left of the noise.
+    The weight is 1 up to a quarter of a beam outside the mask and falls as half a cosine to 0 at 1.25 beams.
+    An isophote cuts off the wings of a faint source: within half a beam of the mask the wings keep more than
+    half of their weight. Beyond 1.25 beams no noise is left.
     """
     weights = np.zeros(mask.shape, np.float32)
     if not mask.any():
         return weights
     beam_pix = max(fwhm_pix, 1.0)
     reach_pix = math.ceil(1.25 * beam_pix)
+    # The distance transform is the costly part, so only pixels within reach of an object are computed.
     box = tuple(
         slice(max(0, side.start - reach_pix), side.stop + reach_pix)
         for side in ndimage.find_objects((mask > 0).view(np.uint8))[0]

@@ -1,22 +1,24 @@
 """The sizes of the networks: ``tiny`` (quick start and tests), ``small``, ``improved``, ``paper``, ``code``.
 
-API: ``PRESETS[name]`` -> `Preset`, whose mappings are the arguments of the autoencoder, the
-condition encoder, the U-Net and the noise schedule. All have a latent of one quarter of the
-pixels per side, so a 128-pixel stamp is a 32 x 32 latent.
+API: ``PRESETS[name]`` -> `Preset`, whose mappings are the arguments of the autoencoder, the condition
+encoder, the U-Net and the noise schedule. The latents of all presets have one quarter of the pixels per side:
+a 128-pixel stamp is a 32 x 32 latent.
 
-``paper`` and ``code`` have the sizes of RADiff's public code: KL-f4 autoencoder of 55.3 M parameters with a
-3 x 32 x 32 latent, U-Net of 395.0 M with 6 channels in and 3 out, context of 512. ``paper`` follows the text
-and, where that is silent, what is sensible; ``code`` follows the code where the two differ:
+``paper`` and ``code`` have the sizes of RADiff's public code: a KL-f4 autoencoder of 55.3 M parameters with a
+3 x 32 x 32 latent, and a U-Net of 395.0 M with 6 channels in, 3 channels out and a context of 512. ``paper``
+follows the text of the paper, and common practice where the text is silent. ``code`` follows the public code.
+The two differ, in the order paper, code, in:
 
 * noise schedule: linear, or scaled-linear from 0.0015 to 0.0155;
 * mask: a learned embedding of the one-hot classes at full resolution in 3 channels, or the class numbers
-  0..3 through the image autoencoder, which never saw such values;
+  0..3 through the image autoencoder, which was not trained on such values;
 * background: 64 tokens of 512, or one token, with which cross-attention can only add a constant;
-* latents are scaled to unit standard deviation, or not at all.
+* latents: scaled to unit standard deviation, or not scaled.
 
-What else the two differ in (losses, dropout, sampler) are settings: ``configs/radiff``. Neither is told how
-bright an object is. ``improved`` is the better way for a GPU: the mask is told to the decoder as well, beam,
-noise and survey join the time, and the schedule ends in pure noise, as sampling begins.
+Their other differences (losses, dropout, sampler) are settings in ``configs/radiff``. Neither preset has the
+brightness of objects as a condition. ``improved`` is the recommended preset on a GPU: the mask also enters
+the decoder, beam, noise and survey are added to the embedding of the time, and the schedule ends in pure
+noise, with which sampling begins.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +27,14 @@ from typing import Any, Literal
 PresetName = Literal["tiny", "small", "improved", "paper", "code"]
 
 LATENT_FACTOR = 4
-# Numbers that `astro_dist.store.facts` gives of each cutout.
+"""Pixels of the image per pixel of the latent, along each side."""
 FACTS = 6
+"""Numbers in `astro_dist.store.facts` of each cutout."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Arguments of the four parts of a model, and of the network that draws masks."""
+    """The arguments of the four parts of a model and of the mask model."""
 
     autoencoder_class: str
     autoencoder: dict[str, Any]
@@ -47,15 +50,15 @@ class Preset:
     scale_latents: bool = True
     """Whether latents are brought to unit standard deviation."""
     sky_in_place: bool = True
-    """Whether a model that draws the sky is told where its background is how bright."""
+    """Whether a model that draws the sky has the background's brightness per latent pixel as a condition."""
 
-    def tells_sky(self, target: str) -> bool:
-        """Tell whether a model of a target is told its background in place."""
+    def places_sky(self, target: str) -> bool:
+        """Return whether a model of a target has ``sky_in_place``, see `ConditionEncoder`."""
         return self.sky_in_place and target == "stamp"
 
 
 def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
-    """Return level and channels of a U-Net's skip connections and, the last, of its middle."""
+    """Return level and channels of each of a U-Net's skip connections; the last entry is of its middle."""
     deepest = len(channels) - 1
     skips = [(0, channels[0])]
     for level, inside in enumerate(channels):
@@ -66,7 +69,10 @@ def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
 def _latent_unet(
     channels: tuple[int, int, int], heads: int, mask_channels: int, token_dim: int
 ) -> dict[str, Any]:
-    """Return a U-Net over a 4-channel latent that attends in its middle only, at 8 x 8 for a stamp."""
+    """Return the arguments of a U-Net over a 4-channel latent with attention in the middle only.
+
+    The middle of a 128-pixel stamp has 8 x 8 pixels.
+    """
     return {
         "sample_size": 32,
         "in_channels": 4 + mask_channels,
@@ -76,7 +82,7 @@ def _latent_unet(
         "down_block_types": ("DownBlock2D",) * 3,
         "up_block_types": ("UpBlock2D",) * 3,
         "cross_attention_dim": token_dim,
-        # diffusers gives the *number* of heads the name of their size.
+        # diffusers calls the *number* of heads by the name of their size.
         "attention_head_dim": heads,
         "norm_num_groups": 8,
         "resnet_time_scale_shift": "scale_shift",
@@ -84,7 +90,10 @@ def _latent_unet(
 
 
 def _mask_unet(channels: tuple[int, int, int], layers: int) -> dict[str, Any]:
-    """Return a U-Net over the folded planes of a mask that attends in its middle, at 8 x 8 for a stamp."""
+    """Return the arguments of a U-Net over the folded planes of a mask with attention in the middle only.
+
+    The middle of a 128-pixel mask has 8 x 8 pixels.
+    """
     return {
         "sample_size": 32,
         "block_out_channels": channels,
@@ -116,7 +125,7 @@ _RADIFF_UNET: dict[str, Any] = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3,
     "up_block_types": ("CrossAttnUpBlock2D",) * 3,
     "cross_attention_dim": 512,
-    # Heads of 32 channels each.
+    # Numbers of heads (see `_latent_unet`), each of 32 channels.
     "attention_head_dim": (8, 16, 32),
 }
 

@@ -1,9 +1,10 @@
-"""The conditions as RADiff's public code gives them, for the preset ``code``.
+"""The condition encoder of RADiff's public code, for the preset ``code``.
 
-The mask's class numbers go through the frozen image autoencoder, which never saw such values, and are
-concatenated as its latent; the background becomes a single token, with which cross-attention can only add
-a constant. Not copied: the image that is to be drawn as its own background (the training takes its objects
-out first), and zeros as the sign of an absent condition (each has a learned null).
+The class numbers of the mask go through the frozen image autoencoder, which was not trained on such values,
+and the latent is concatenated. The background becomes a single token, with which cross-attention can only
+add a constant. Two things of the public code are not copied. It gives each training image as its own
+background; here the objects are taken out of the background first. It marks an absent condition with zeros;
+here each condition has a learned null.
 
 Shape letters: as in `astro_dist.models.conditions`.
 """
@@ -11,22 +12,23 @@ Shape letters: as in `astro_dist.models.conditions`.
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from astro_dist.models.conditions import Encoded
+from astro_dist.models.diffusers_types import AutoencoderKL, ConfigMixin, ModelMixin, register_to_config
 
 _WIDTHS = (32, 64, 128, 256, 256, 512)
 
 
 class CodeConditionEncoder(ModelMixin, ConfigMixin):
-    """Mask through an autoencoder, background to one token; called like `ConditionEncoder`.
+    """An encoder of the mask by an autoencoder and of the background to one token.
+
+    The call has the arguments of `ConditionEncoder`.
 
     Parameters
     ----------
     autoencoder
-        Arguments of the `AutoencoderKL`, whose weights `adopt` copies.
+        Arguments of an `AutoencoderKL`, into which `adopt` copies the weights.
     token_dim
         Size D of the token.
     target, stretch
@@ -52,7 +54,7 @@ class CodeConditionEncoder(ModelMixin, ConfigMixin):
         self.background_null = nn.Parameter(torch.zeros(token_dim))
 
     def adopt(self, autoencoder: AutoencoderKL) -> None:
-        """Take over the weights of the autoencoder that the latents come from."""
+        """Copy the weights of the autoencoder that makes the latents of the images."""
         self.mask_encoder.load_state_dict(autoencoder.state_dict())
 
     def forward(
@@ -65,10 +67,14 @@ class CodeConditionEncoder(ModelMixin, ConfigMixin):
         facts_BF: Tensor | None = None,
         keep_facts_B: Tensor | None = None,
     ) -> Encoded:
-        """Return mask latent (B, M, h, w) and background token (B, 1, D); the rest is not looked at."""
+        """Return the mask latent (B, M, h, w) and the background token (B, 1, D).
+
+        Brightness, the usable pixels of the background and the facts are ignored.
+        """
         with torch.no_grad():
             posterior = self.mask_encoder.encode(mask_BHW[:, None].to(peak_BHW.dtype)).latent_dist
         planes_BMhw = posterior.mode()
+        # The mean over the pixels that are left gives one token for images of any size.
         tokens_BTD = self.background_in(background_B2HW[:, :1]).mean((2, 3))[:, None]
         if keep_mask_B is not None:
             null_M11 = self.mask_null[:, None, None].to(planes_BMhw.dtype)

@@ -1,12 +1,12 @@
-"""Tiramisu, the segmenter that judges stamps: an FC-DenseNet from an image to a class per pixel.
+"""Tiramisu, the segmenter with which stamps are evaluated: an FC-DenseNet from an image to a class per pixel.
 
-After Jegou et al. 2017 ("The One Hundred Layers Tiramisu"), with its layer order, growth and
-concatenations: a dense layer is norm, ReLU, 3x3 convolution, dropout; on the way up only what a dense
-block added is handed on. Judge sizes are in `astro_dist.models.judges`.
+Layer order, growth and concatenations are those of Jegou et al. 2017 ("The One Hundred Layers Tiramisu"): a
+dense layer is norm, ReLU, 3x3 convolution, dropout. On the way up a dense block passes on only the feature
+maps that it added. The sizes are in `astro_dist.models.judges`.
 
 API: ``build_segmenter(preset)``, ``load_segmenter(folder)`` -> the network on the CPU in evaluation
-mode; ``segmenter(u_B1HW)`` -> ``logits_BKHW`` float32 of the K = 4 classes. Any H and W of at least
-``2**levels`` will do.
+mode; ``segmenter(u_B1HW)`` -> ``logits_BKHW`` float32 of the K = 4 classes. H and W are at least
+``2**levels`` pixels.
 
 Shape letters: B batch, C channels, K classes, H W image pixels.
 """
@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from astro_dist.models.diffusers_types import ConfigMixin, ModelMixin, register_to_config
 from astro_dist.models.judges import JUDGES
 
 
@@ -32,7 +31,10 @@ def _layer(channels: int, growth: int, size: int, dropout: float) -> nn.Sequenti
 
 
 class DenseBlock(nn.Module):
-    """Layers that each see everything before them; returns what they added, and nothing else."""
+    """Dense layers, each applied to the block's input and the outputs of all earlier layers.
+
+    The output holds only the feature maps that the layers added, without the block's input.
+    """
 
     def __init__(self, channels: int, layers: int, growth: int, dropout: float) -> None:
         super().__init__()
@@ -55,13 +57,13 @@ class Segmenter(ModelMixin, ConfigMixin):
     growth
         Channels that each dense layer adds.
     layers
-        Dense layers of each block on the way down; the way up has the same in reverse.
+        Dense layers of each block on the way down. The blocks on the way up have the same numbers in reverse.
     bottleneck
         Dense layers of the block at the bottom.
     in_channels, classes
-        Channels of the image, classes K of a pixel.
+        Channels of the image, and number K of classes.
     dropout
-        Fraction of the feature maps that training leaves out after each convolution.
+        Fraction of the feature maps that training sets to zero after each convolution.
     """
 
     @register_to_config
@@ -103,10 +105,11 @@ class Segmenter(ModelMixin, ConfigMixin):
         added_BCHW = self.middle(x_BCHW)
         for grow, block, skip_BCHW in zip(self.grow, self.up, reversed(skips), strict=True):
             height, width = skip_BCHW.shape[-2:]
-            # 2n + 1 pixels cover both the 2n and the 2n + 1 that were halved to n.
+            # Pooling turns both 2n and 2n + 1 pixels into n. The transposed convolution returns 2n + 1: cut.
             joined_BCHW = torch.cat([grow(added_BCHW)[..., :height, :width], skip_BCHW], 1)
             added_BCHW = block(joined_BCHW)
-        return self.head(torch.cat([joined_BCHW, added_BCHW], 1)).float()
+        logits_BKHW: Tensor = self.head(torch.cat([joined_BCHW, added_BCHW], 1))
+        return logits_BKHW.float()
 
 
 def build_segmenter(preset: str) -> Segmenter:
@@ -115,5 +118,5 @@ def build_segmenter(preset: str) -> Segmenter:
 
 
 def load_segmenter(folder: Path) -> Segmenter:
-    """Load a segmenter from its folder, without any network."""
+    """Load a segmenter from its folder, without any download."""
     return Segmenter.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()

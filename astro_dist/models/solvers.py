@@ -1,12 +1,13 @@
-"""From a published noise schedule to samples: the four ways there are, all diffusers' own.
+"""Four solvers that turn noise into samples on a published noise schedule, all of them diffusers' own.
 
 API: ``Solver(scheduler, name, steps, eta, device)`` once; ``solver.solve(noise, predict, seeds)`` for every
-batch, where ``predict(x, timestep)`` asks the network. ``dpm++`` (Lu et al. 2022) is the scheduler as it was
-published; ``ddim`` (Song et al. 2020), ``ddpm`` (Ho et al. 2020) and ``heun`` (Karras et al. 2022: their
-second-order steps on their noise levels, two calls each but the last) take its betas and what it predicts.
+batch, where ``predict(x, timestep)`` calls the network. ``dpm++`` (Lu et al. 2022) is the scheduler as it was
+published. The others use its betas and its prediction type: ``ddim`` (Song et al. 2020), ``ddpm`` (Ho et al.
+2020), and ``heun`` (Karras et al. 2022: second-order steps on their noise levels, each of which calls the
+network twice except the last).
 
-``ddpm``, and ``ddim`` with ``eta`` above 0, draw noise at every step, for each sample from a generator of its
-own seed: a sample does not depend on its companions.
+``ddpm``, and ``ddim`` with ``eta`` above 0, draw noise at every step. Each sample has a generator with a seed
+of its own, so a sample does not depend on the other samples of its batch.
 """
 
 import copy
@@ -16,33 +17,43 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
+from astro_dist.models.diffusers_types import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    Scheduler,
+)
+
 SolverName = Literal["dpm++", "ddim", "ddpm", "heun"]
-# Table 1 of Karras et al. 2022: nothing of a sample is left above this noise level.
+# Table 1 of Karras et al. 2022. Above this noise level nothing of a sample is left.
 SIGMA_MAX, RHO = 80.0, 7.0
 
 
 class Solver:
-    """A noise schedule and a way through it.
+    """A noise schedule, and the method and number of steps by which samples are drawn on it.
 
     Parameters
     ----------
     scheduler
-        The `DPMSolverMultistepScheduler` that a model was published with; it is not changed.
+        The scheduler that a model was published with. The solver works on a copy.
     name, steps, eta
         As in `GenerateConfig`.
     device
-        Where the networks are.
+        Device of the networks, ``"cuda"`` or ``"cpu"``.
     """
 
-    def __init__(self, scheduler: Any, name: SolverName, steps: int, eta: float, device: str) -> None:
-        # With 1 itself, rounding can leave diffusers the root of a number just below zero.
+    def __init__(
+        self, scheduler: DPMSolverMultistepScheduler, name: SolverName, steps: int, eta: float, device: str
+    ) -> None:
+        # The noise of DDIM is eta times that of DDPM (Song et al. 2020, eq. 16). At eta = 1 rounding can make
+        # diffusers take the root of a number just below zero.
         self.extra = {"eta": min(eta, 0.9999)} if name == "ddim" else {}
         self.draws_noise = name == "ddpm" or bool(self.extra and eta > 0)
         with warnings.catch_warnings():
-            # diffusers hands a tensor to NumPy 2 in a way that torch has not learnt yet.
+            # diffusers passes a tensor to NumPy 2, whose `copy` argument torch does not support yet.
             warnings.filterwarnings("ignore", category=DeprecationWarning, message="__array__")
             self.scheduler = _convert(scheduler, name)
             if name == "heun":
@@ -54,22 +65,24 @@ class Solver:
     def solve(
         self, noise: Tensor, predict: Callable[[Tensor, Tensor], Tensor], seeds: Sequence[int] = ()
     ) -> Tensor:
-        """Return the samples that standard normal noise leads to, in its shape (B, ...).
+        """Return samples (B, ...) drawn from standard normal noise of the same shape.
 
-        ``seeds`` holds one number per sample; only a solver that draws noise wants them.
+        ``seeds`` holds one number per sample. Solvers that draw no noise ignore ``seeds``.
         """
-        # A copy, since a solver remembers the steps before.
-        scheduler, extra = copy.deepcopy(self.scheduler), dict(self.extra)
+        # A scheduler keeps the results of earlier steps (second order), so each batch gets a copy.
+        scheduler = copy.deepcopy(self.scheduler)
+        extra: dict[str, Any] = dict(self.extra)
         if self.draws_noise:
             extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
-        x = noise * scheduler.init_noise_sigma
+        x: Tensor = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             predicted = predict(scheduler.scale_model_input(x, timestep), timestep)
             x = scheduler.step(predicted, timestep, x, **extra).prev_sample
         return x
 
 
-def _convert(scheduler: Any, name: SolverName) -> Any:
+def _convert(scheduler: DPMSolverMultistepScheduler, name: SolverName) -> Scheduler:
+    """Return the scheduler of a method with the betas and the prediction type of the published one."""
     if name == "dpm++":
         return copy.deepcopy(scheduler)
     config = scheduler.config
@@ -81,7 +94,11 @@ def _convert(scheduler: Any, name: SolverName) -> Any:
 
 
 def _karras_timesteps(alpha_bar_T: np.ndarray, steps: int) -> list[float]:
-    """Return the times of the noise levels of eq. 5 of Karras et al. 2022, the highest first."""
+    """Return the timesteps whose noise levels are those of eq. 5 of Karras et al. 2022, the highest first.
+
+    Timesteps need not be whole numbers: they are interpolated in the logarithm of the noise level.
+    """
+    # In the variance-exploding form of x / sqrt(alpha_bar), sigma^2 = (1 - alpha_bar) / alpha_bar.
     log_sigma_T = 0.5 * np.log((1 - alpha_bar_T) / alpha_bar_T)
     high, low = min(SIGMA_MAX, float(np.exp(log_sigma_T[-1]))), float(np.exp(log_sigma_T[0]))
     sigma = (high ** (1 / RHO) + np.linspace(0, 1, steps) * (low ** (1 / RHO) - high ** (1 / RHO))) ** RHO

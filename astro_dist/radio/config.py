@@ -65,7 +65,7 @@ class DiffusionConfig(GeneratorTrainingConfig):
         if not isinstance(tree, dict):
             return tree
         preset = PRESETS.get(str(tree.get("preset", "tiny")))
-        whole = preset is not None and preset.tells_sky(str(tree.get("target")))
+        whole = preset is not None and preset.places_sky(str(tree.get("target")))
         return {"own_background": 1.0, **tree} if whole else tree
 
 

@@ -20,9 +20,9 @@ from astro_dist.models.masks import (
     build_mask_denoiser,
     build_mask_scheduler,
     count_objects,
+    encode_mask_condition,
     fold,
     mask_noise_shape,
-    tell,
     to_planes,
 )
 from astro_dist.models.presets import LATENT_FACTOR
@@ -42,7 +42,7 @@ class MaskBatch:
     """Planes of masks (B, K, S, S), what is told of them (B, T), noise and time as in `Batch`."""
 
     planes_BKSS: Image
-    told_BT: Image
+    condition_BT: Image
     noise_BChw: Image
     time_B: Image
 
@@ -76,8 +76,8 @@ class MaskData(CutoutSamples):
             counts.append(count_objects(mask, instances))
             noise.append(rng.standard_normal(shape, np.float32))
         time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        told = tell(np.array(counts), self.facts[indices])
-        return MaskBatch(np.stack(planes), told, np.stack(noise), time_B)
+        condition = encode_mask_condition(np.array(counts), self.facts[indices])
+        return MaskBatch(np.stack(planes), condition, np.stack(noise), time_B)
 
     def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
         crop, turn = self._choose_crop(cutout, rng), int(rng.choice(cutout.symmetries))
@@ -106,7 +106,7 @@ class MasksObjective:
         )
         # An error of the velocity is one of the planes over the noise: eq. 9 of Salimans & Ho 2022.
         variance_B11 = (1 - self.alpha_bar_T[timestep_B]).clamp(min=LEAST_VARIANCE)[:, None, None]
-        output_BChw = network(noisy_BChw, timestep_B, tensors["told_BT"])
+        output_BChw = network(noisy_BChw, timestep_B, tensors["condition_BT"])
         error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
         near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
         near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)

@@ -25,7 +25,7 @@ from scipy.stats import ks_2samp
 from astro_dist.engine.seeds import stream
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.device import pin, resolve_precision
-from astro_dist.models.masks import count_objects, from_planes, mask_noise_shape, tell
+from astro_dist.models.masks import count_objects, encode_mask_condition, from_planes, mask_noise_shape
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.store.facts import describe_cutouts
@@ -45,7 +45,7 @@ def count(masks):
 def draw(drawer, counts, facts, size_pix):
     masks = []
     for first in range(0, len(counts), BATCH):
-        told = tell(counts[first : first + BATCH], facts[first : first + BATCH])
+        told = encode_mask_condition(counts[first : first + BATCH], facts[first : first + BATCH])
         streams = [stream(1, "masks", first + i) for i in range(len(told))]
         noise = np.stack([rng.standard_normal(mask_noise_shape(size_pix), np.float32) for rng in streams])
         masks += [from_planes(planes) for planes in drawer.draw(told, noise)]

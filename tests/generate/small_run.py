@@ -29,7 +29,7 @@ SIZE, RMS, BEAM, PIXEL = 64, 2e-4, Beam(7.25, 7.25), Pixel(1.8, 1.8)
 Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
 ANYTHING = {"min_snr": 1e-6, "threshold_snr": 1e-6, "min_iou": 0.0, "min_beam_fraction": 0.0}
 ANYTHING |= {"grow_beams": 0.0, "taper_beams": 0.05}
-"""Settings of acceptance that untrained networks can meet."""
+"""Settings of acceptance that stamps of untrained networks meet."""
 
 
 class SmallConfig(PipelineConfig):
@@ -87,7 +87,7 @@ def make_config(executor="serial", workers=None, **generate):
 
 
 def open_source(reader, **generate):
-    """Return what stamps are drawn for, with the default conditions of acceptance."""
+    """Return the sources of conditions, with the default settings of acceptance."""
     settings = GenerateConfig(**generate)
     donors = find_donors(reader, settings.accept, weights=settings.masks.weights)
     return sources.open_source(reader, donors, settings, partial(stream, 1))

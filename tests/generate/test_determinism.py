@@ -1,4 +1,4 @@
-"""The bytes of a stamp: what changes them, and what must not."""
+"""The bytes of a stamp: settings and machines that change them, and groupings that must not."""
 
 import os
 import shutil
@@ -153,7 +153,7 @@ def test_weights_that_were_not_published_are_refused(inputs, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["read", "extract"])
-def test_what_fails_in_the_second_thread_fails_the_task(maker, monkeypatch, part):
+def test_a_failure_in_the_second_thread_fails_the_task(maker, monkeypatch, part):
     def fail(*args):
         raise IntegrityError("a damaged cutout")
 

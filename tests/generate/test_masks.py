@@ -1,4 +1,4 @@
-"""Masks that the model draws: each a function of its index."""
+"""Masks of the mask model, each a function of the stamp's index."""
 
 import json
 import runpy
@@ -30,7 +30,7 @@ def maker(root):
     torch.manual_seed(6)
     folder = root / "models" / "masks"
     network = build_mask_denoiser("tiny")
-    # Untrained, it draws empty masks: push its planes over the edge of objects here and there.
+    # An untrained model draws empty masks. Random biases lift some planes over the edge of an object.
     torch.nn.init.normal_(network.drawer.conv_out.bias, std=2)
     network.save_pretrained(folder)
     build_mask_scheduler().save_pretrained(folder / "scheduler")
@@ -46,7 +46,7 @@ def test_a_drawn_mask_belongs_to_its_stamp(maker):
     regroup(maker, [maker.draw([i]) for i in range(STAMPS)], np.random.default_rng(2))
 
 
-def test_objects_have_one_class_and_a_brightness_that_the_survey_shows(maker):
+def test_objects_have_one_class_and_one_brightness(maker):
     choices = [maker.source.choose(i) for i in range(4)]
     mask, instances, peak = maker.source.masks.read(range(4), choices)
     for one, numbers, bright in zip(mask, instances, peak, strict=True):
@@ -57,28 +57,28 @@ def test_objects_have_one_class_and_a_brightness_that_the_survey_shows(maker):
             assert len(np.unique(bright[numbers == number])) == 1
 
 
-def test_the_numbers_that_are_wanted_are_told(maker, monkeypatch):
-    told = []
+def test_the_condition_holds_the_donors_numbers_of_objects(maker, monkeypatch):
+    conditions = []
     source = maker.source.masks
-    shown = lambda given, noise: told.append(given) or -np.ones((len(given), 3, 64, 64), np.float32)  # noqa: E731
+    shown = lambda given, noise: conditions.append(given) or -np.ones((len(given), 3, 64, 64), np.float32)  # noqa: E731
     monkeypatch.setattr(source.drawer, "draw", shown)
     donors = [int(maker.donors.pools[name][0]) for name in ("compact", "extended")]
     mask, _, peak = source.read([0, 1], [Choice(donor, 0, 0) for donor in donors])
     pairs = zip(*(maker.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
     counts = [count_objects(*pair) for pair in pairs]
     assert counts[1][2] > counts[0][2] == 0
-    assert np.array_equal(told[0][:, :3], np.log2(1 + np.array(counts)).astype(np.float32))
+    assert np.array_equal(conditions[0][:, :3], np.log2(1 + np.array(counts)).astype(np.float32))
     assert not mask.any()
     assert not peak.any()
 
 
-def test_masks_are_learnt_only_where_they_are_asked_for():
+def test_the_mask_model_is_trained_only_if_it_draws_masks():
     for model in (False, True):
         config = RadioConfig.model_validate({"generate": {"masks": {"model": model}}})
         assert ("masks" in [stage.name for stage in RADIO.choose(config)]) == model
 
 
-def test_labels_and_a_model_are_too_much():
+def test_labels_and_a_model_exclude_each_other():
     with pytest.raises(ValueError, match="leave one of the two out"):
         MasksConfig(model=True, labels="labels.fits")
 

@@ -91,12 +91,12 @@ def test_without_conditions_none_of_them_matters(inputs, conditions, noise):
     assert np.array_equal(unled.draw(other, noise), unled.draw(conditions, noise))
 
 
-def test_the_improved_arm_draws_whole_stamps_and_is_told_beam_and_noise(tmp_path, monkeypatch, noise):
+def test_the_improved_preset_draws_whole_stamps_and_depends_on_beam_and_noise(tmp_path, monkeypatch, noise):
     tiny = PRESETS["tiny"]
-    told = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
+    conditioner = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
     unet = tiny.unet | {"class_embed_type": "projection", "projection_class_embeddings_input_dim": FACTS}
     schedule = tiny.schedule | {"rescale_betas_zero_snr": True}
-    arm = replace(tiny, conditioner=told, unet=unet, schedule=schedule)
+    arm = replace(tiny, conditioner=conditioner, unet=unet, schedule=schedule)
     monkeypatch.setitem(PRESETS, "tiny", arm)
     small_run.add_cutouts(tmp_path)
     small_run.add_models(tmp_path, target="stamp")
@@ -114,5 +114,5 @@ def test_eta_without_ddim_is_refused():
         GenerateConfig(eta=1.0)
 
 
-def test_the_settings_name_the_solvers_that_there_are():
+def test_the_settings_name_all_solvers():
     assert GenerateConfig.model_fields["sampler"].annotation == SolverName

@@ -77,7 +77,7 @@ def test_labelled_objects_take_their_turns_with_brightness_of_the_survey(reader,
     assert (given.rms_jy_beam_B == np.float32(small_run.RMS)).all()
 
 
-def test_a_background_map_is_seen_in_its_own_noise_without_its_sources(reader, labels):
+def test_a_background_map_is_read_in_units_of_its_noise_without_its_sources(reader, labels):
     source = small_run.open_source(reader, background=str(labels / "map.fits"))
     planes = read_all(source, range(6)).background_B2SS
     usable = planes[:, 1] > 0
@@ -162,7 +162,7 @@ def test_bad_files_are_refused_in_one_line(reader, labels, tmp_path, case):
             run.stages[0].estimate(run.run)
 
 
-def test_shares_and_numbers_need_something_to_go_with():
+def test_shares_are_not_all_zero_and_instances_need_labels():
     with pytest.raises(ConfigError, match="all 0"):
         small_run.make_config(masks={"compact": 0, "extended": 0})
     with pytest.raises(ConfigError, match="give labels too"):

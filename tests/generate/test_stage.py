@@ -41,7 +41,7 @@ def test_rounds_follow_the_acceptance_until_the_promise_is_kept():
     assert len(third) > 12
 
 
-def test_the_plan_does_not_depend_on_who_is_done_first():
+def test_the_plan_does_not_depend_on_the_order_of_results():
     run = fake_run(objects=1000, per_shard=64)
     results = shards(7, 90)
     backwards = dict(reversed(results.items()))
@@ -72,7 +72,7 @@ def test_the_estimate_grows_with_the_promise():
     assert large.tasks == 157
 
 
-def test_the_store_holds_what_was_promised_and_says_for_what(root):
+def test_the_store_holds_the_promised_objects_and_their_donors(root):
     run = small_run.execute(root)
     facts = run.facts("generate")
     store, cutouts = StoreReader(root / "stamps.zarr"), StoreReader(root / "cutouts.zarr")

@@ -6,7 +6,7 @@ from astro_dist.metrics.frechet import frechet_distance, kernel_distance, kid, p
 
 
 def gaussian(n, mean, covariance):
-    """n points whose sample mean and covariance are exactly those given."""
+    """Return n points with exactly the given sample mean and covariance."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((n, len(mean)))
     x -= x.mean(0)
@@ -31,7 +31,7 @@ def test_correlated_gaussians_as_by_a_matrix_root():
 
 
 def test_fewer_images_than_features():
-    """The same in the space the points span, where covariances are of full rank."""
+    """The distance equals that in the subspace of the points, where covariances have full rank."""
     rng = np.random.default_rng(4)
     low = rng.standard_normal((20, 5)), rng.standard_normal((30, 5)) + 1
     basis = np.linalg.qr(rng.standard_normal((64, 5)))[0]
@@ -59,7 +59,7 @@ def test_weights_are_repetitions():
     ones = np.ones(12, int)
     kernels = [polynomial_kernel(x, y) for x, y in ((a, a), (b, b), (a, b))]
     assert kernel_distance(*kernels, ones) == pytest.approx(kid(a, b))
-    # A copy is not compared with its original, so the two differ by those pairs.
+    # Repetition compares an image with its copies. Weights leave such pairs out.
     assert kernel_distance(*kernels, weights) < kid(repeated, b)
 
 

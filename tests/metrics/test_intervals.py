@@ -12,7 +12,7 @@ def test_the_interval_of_a_mean_is_that_of_the_central_limit():
     assert low < value < high
 
 
-def test_it_depends_on_the_stream_alone():
+def test_the_interval_depends_on_the_stream_alone():
     x = np.arange(20.0)
     first, again, other = (
         bootstrap(lambda w: w @ x, 20, np.random.default_rng(seed), 50) for seed in (1, 1, 2)

@@ -7,8 +7,8 @@ from astro_dist.metrics.segmentation import (
     Overlap,
     add_noise,
     count_classes,
-    find_islands,
     image_scores,
+    label_islands,
     overlap_many,
     overlap_masks,
 )
@@ -25,7 +25,7 @@ def test_islands_need_a_seed_and_join_over_corners():
     snr[4:6, 4:6] = 4.0
     snr[10, 10], snr[11, 11], snr[12, 11] = 6.0, 3.5, 2.9
     snr[20, 20] = np.nan
-    islands = find_islands(snr)
+    islands = label_islands(snr)
     assert islands.max() == 1
     assert sorted(map(tuple, np.argwhere(islands))) == [(10, 10), (11, 11)]
 
@@ -63,7 +63,7 @@ def test_noise_at_assembly_has_unit_rms_and_belongs_to_its_key():
     assert np.array_equal(one, add_noise(stamp, stamp, beam, pixel, 1, ("probe", 1)))
 
 
-def test_noise_makes_up_for_what_a_source_has_not():
+def test_added_noise_fills_up_to_one_sigma():
     taper = np.zeros((128, 128), np.float32)
     taper[:64] = 1
     noisy = add_noise(taper * 7, taper, Beam(7.2, 7.2), Pixel(1.8, 1.8), 1, ("probe",))
@@ -81,6 +81,6 @@ def test_counts_of_classes_are_of_the_pixels_of_each_image():
     assert np.array_equal(count_classes(mask, mask)[0, 1], [16, 16])
 
 
-def test_the_score_is_a_mean_over_classes_that_are_there():
+def test_the_score_is_a_mean_over_present_classes():
     counts = np.array([[[0, 0], [8, 16], [0, 4]], [[0, 0], [0, 0], [0, 0]], [[0, 0], [0, 0], [3, 3]]])
     np.testing.assert_array_equal(image_scores(counts), [0.25, np.nan, 1.0])

@@ -23,13 +23,13 @@ def test_equal_images_are_wholly_similar_and_unrelated_ones_hardly():
 
 
 def test_a_shift_of_brightness_has_its_closed_form():
-    """Flat images leave the luminance term alone (eq. 6 of Wang et al. 2004)."""
+    """For flat images only the luminance term is left (eq. 6 of Wang et al. 2004)."""
     a, b, c1 = np.full((32, 32), 3.0), np.full((32, 32), 1.0), (0.01 * 2.0) ** 2
     assert ssim(a, b, 2.0) == pytest.approx((2 * 3 + c1) / (9 + 1 + c1))
 
 
 def test_the_window_is_11_by_11():
-    """Outside the border the mean of a far pixel's window is untouched by it."""
+    """A single bright pixel changes the local means of 11 x 11 pixels and of no others."""
     a = np.zeros((31, 31))
     b = a.copy()
     b[15, 15] = 1
@@ -38,7 +38,7 @@ def test_the_window_is_11_by_11():
     assert y.sum() == pytest.approx(1)
 
 
-def test_ssim_does_not_care_about_order():
+def test_ssim_is_symmetric():
     a, b = noise(40, 40), noise(40, 40) + noise(40, 40, seed=3)
     assert ssim(a, b, 4.0) == pytest.approx(ssim(b, a, 4.0))
 

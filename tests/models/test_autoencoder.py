@@ -38,7 +38,7 @@ def test_the_image_is_decoded_in_float32_under_autocast(autoencoder):
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         image = decode(autoencoder, torch.randn(1, 4, 8, 8))
     assert image.dtype == torch.float32
-    # bfloat16 keeps 8 bits: values rounded to it would all survive a second rounding.
+    # bfloat16 has 8 significant bits. Values rounded to them would not change in a second rounding.
     assert (image.to(torch.bfloat16).float() != image).float().mean() > 0.9
 
 

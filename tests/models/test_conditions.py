@@ -24,7 +24,7 @@ def test_each_instance_is_painted_with_its_own_maximum(u, instances):
         assert (peak[inside] == u[inside].max()).all()
 
 
-def test_background_holds_no_object_and_says_where_it_is_known():
+def test_background_planes_hold_no_object_and_mark_usable_pixels():
     u = np.full((4, 4), 0.5, np.float32)
     u[0, 0] = np.nan
     mask, valid = np.zeros((4, 4), np.uint8), np.isfinite(u)
@@ -58,7 +58,7 @@ def test_shapes(encoder, side, tokens):
 
 
 def test_the_mask_arrives_at_full_resolution(encoder):
-    """Every pixel, class and brightness within a latent pixel makes different channels."""
+    """Each pixel, class and brightness within a latent pixel changes the channels in its own way."""
     mask, peak, background = conditions(1, 16)
     seen = set()
     for y, x in np.ndindex(4, 4):
@@ -100,44 +100,44 @@ def test_the_nulls_are_learnt(encoder):
 
 
 @pytest.fixture
-def told():
-    """An encoder of the improved kind: facts, and the mask for the decoder."""
+def improved():
+    """An encoder as in the preset `improved`: with facts, and with the mask for the decoder."""
     torch.manual_seed(0)
     sizes = PRESETS["tiny"].conditioner | {"facts": 6, "skips": find_skips((8, 16), 1)}
     return ConditionEncoder(**sizes).eval()
 
 
-def test_the_decoder_is_told_the_mask_at_every_resolution(told):
+def test_the_mask_reaches_the_decoder_at_every_resolution(improved):
     mask, peak, background = conditions(2, 32)
     mask[:, 8:12, 8:12] = 2
-    skips = told(mask, peak, background).skips
+    skips = improved(mask, peak, background).skips
     assert [tuple(s.shape[1:]) for s in skips] == [(8, 8, 8), (8, 8, 8), (8, 4, 4), (16, 4, 4), (16, 4, 4)]
     assert not any(skip.any() for skip in skips)
-    for head in told.injector.heads:
+    for head in improved.injector.heads:
         torch.nn.init.ones_(head.weight)
-    skips = told(mask, peak, background, torch.tensor([True, False])).skips
+    skips = improved(mask, peak, background, torch.tensor([True, False])).skips
     for skip in skips:
         assert skip[0].any()
         assert not skip[1].any()
 
 
-def test_facts_have_a_null_of_their_own(told):
-    torch.nn.init.ones_(told.facts_null)
+def test_facts_have_a_null_of_their_own(improved):
+    torch.nn.init.ones_(improved.facts_null)
     facts = torch.arange(12.0).reshape(2, 6)
     given_ = conditions(2, 16)
-    assert torch.equal(told(*given_, facts_BF=facts).facts_BF, facts)
-    assert torch.equal(told(*given_).facts_BF, torch.ones(2, 6))
-    some = told(*given_, facts_BF=facts, keep_facts_B=torch.tensor([True, False])).facts_BF
+    assert torch.equal(improved(*given_, facts_BF=facts).facts_BF, facts)
+    assert torch.equal(improved(*given_).facts_BF, torch.ones(2, 6))
+    some = improved(*given_, facts_BF=facts, keep_facts_B=torch.tensor([True, False])).facts_BF
     assert torch.equal(some, torch.stack([facts[0], torch.ones(6)]))
 
 
-def test_a_network_that_is_not_told_brightness_does_not_see_it():
+def test_without_brightness_as_a_condition_peaks_change_nothing():
     encoder = ConditionEncoder(brightness=False).eval()
     mask, peak, background = conditions(1, 16)
     assert torch.equal(encoder(mask, peak, background)[0], encoder(mask, peak + 1, background)[0])
 
 
-def test_the_sky_is_told_in_place_and_never_under_objects():
+def test_the_sky_is_a_condition_in_place_and_never_under_objects():
     torch.manual_seed(0)
     encoder = ConditionEncoder(**PRESETS["tiny"].conditioner, sky_in_place=True).eval()
     mask, peak, background = conditions(1, 32)
@@ -154,7 +154,7 @@ def test_the_sky_is_told_in_place_and_never_under_objects():
     assert change(20, 24).sum() == 9
     assert not change(8, 8).any()
     assert not change(12, 12).any()
-    # A null background, and one of which nothing is known, are the same.
+    # A null background and a background without usable pixels are the same.
     unknown = encoder(mask, peak, torch.zeros_like(background)).planes_BMhw
     assert torch.equal(encoder(mask, peak, background, None, torch.tensor([False])).planes_BMhw, unknown)
 

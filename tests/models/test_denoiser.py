@@ -91,13 +91,13 @@ def test_the_sampler_of_the_docstring_ends_in_finite_latents(denoiser, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("preset", "target", "told"),
+    ("preset", "target", "in_place"),
     [("tiny", "stamp", True), ("tiny", "source", False), ("code", "stamp", None)],
 )
-def test_only_what_draws_a_sky_is_told_it_in_place(preset, target, told, monkeypatch):
+def test_only_models_that_draw_the_sky_have_it_in_place(preset, target, in_place, monkeypatch):
     monkeypatch.setattr(
         "astro_dist.models.denoiser.UNet2DConditionModel", lambda **sizes: torch.nn.Identity()
     )
     monkeypatch.setitem(CONDITIONERS, "CodeConditionEncoder", lambda **arguments: torch.nn.Identity())
     conditioner = build_denoiser(preset, target).conditioner
-    assert (conditioner.config.sky_in_place if told is not None else None) is told
+    assert (conditioner.config.sky_in_place if in_place is not None else None) is in_place

@@ -27,7 +27,7 @@ def make_run(own="autoencoder", **machine):
     return Run(Path("."), settings, stage="autoencoder")
 
 
-def test_importing_it_does_not_import_torch():
+def test_importing_the_module_does_not_import_torch():
     code = "import sys, astro_dist.models.device; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

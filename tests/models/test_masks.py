@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.models.masks import (
-    TOLD,
+    CONDITION_SIZE,
     build_mask_denoiser,
     count_objects,
+    encode_mask_condition,
     fold,
     from_planes,
     load_mask_denoiser,
     mask_noise_shape,
-    tell,
     to_planes,
     unfold,
 )
@@ -77,17 +77,19 @@ def test_an_empty_mask_is_empty_sky_for_the_network():
 
 
 @torch.no_grad()
-def test_the_network_is_told_class_and_facts_and_comes_back_from_its_folder(tmp_path):
+def test_the_condition_matters_and_the_network_comes_back_from_its_folder(tmp_path):
     torch.manual_seed(0)
     network = build_mask_denoiser("tiny").eval()
-    told = torch.from_numpy(tell(np.array([[0, 3, 0], [1, 3, 0]]), np.zeros((2, 6), np.float32)))
-    assert told.shape == (2, TOLD)
+    condition = torch.from_numpy(
+        encode_mask_condition(np.array([[0, 3, 0], [1, 3, 0]]), np.zeros((2, 6), np.float32))
+    )
+    assert condition.shape == (2, CONDITION_SIZE)
     noisy, times = torch.randn(2, *mask_noise_shape(SIDE)), torch.tensor([3, 700])
-    output = network(noisy, times, told)
+    output = network(noisy, times, condition)
     assert output.shape == noisy.shape
-    assert not torch.equal(output, network(noisy, times, told.flip(0)))
+    assert not torch.equal(output, network(noisy, times, condition.flip(0)))
     network.save_pretrained(tmp_path)
-    assert torch.equal(load_mask_denoiser(tmp_path)(noisy, times, told), output)
+    assert torch.equal(load_mask_denoiser(tmp_path)(noisy, times, condition), output)
 
 
 @pytest.mark.parametrize("name", PRESETS)

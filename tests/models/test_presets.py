@@ -46,7 +46,7 @@ def test_paper_and_code_attend_at_every_level_in_heads_of_32_channels(radiff):
         assert attention.to_k.in_features == 512
 
 
-def test_improved_fits_a_gpu_and_is_told_everything():
+def test_improved_fits_a_gpu_and_has_the_facts_as_a_condition():
     with torch.device("meta"):
         denoiser = build_denoiser("improved").eval()
     assert 60e6 < count(denoiser) < 120e6
@@ -70,7 +70,7 @@ def test_paper_predicts_noise_on_a_linear_schedule():
 
 
 def test_code_predicts_noise_on_its_scaled_linear_schedule():
-    """Its last step keeps 2.6 % of the signal, which no sample begins with."""
+    """The last step of the schedule keeps 2.6 % of the signal, but sampling begins with pure noise."""
     scheduler = build_scheduler("code")
     assert scheduler.config.prediction_type == "epsilon"
     assert float(scheduler.betas[0]) == pytest.approx(1.5e-3)

@@ -22,7 +22,7 @@ def conditions(batch=2, side=32):
 
 
 @torch.no_grad()
-def test_the_mask_is_seen_as_an_image_of_class_numbers(encoder):
+def test_the_mask_is_encoded_as_an_image_of_class_numbers(encoder):
     mask, peak, background = conditions()
     encoder.adopt(AutoencoderKL(**AUTOENCODER))
     planes = encoder(mask, peak, background).planes_BMhw

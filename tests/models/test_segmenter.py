@@ -43,7 +43,7 @@ def test_every_pixel_gets_its_classes(shape):
     assert logits.dtype == torch.float32
 
 
-def test_it_learns_what_is_bright():
+def test_a_training_finds_bright_pixels():
     torch.manual_seed(1)
     network = build_segmenter("tiny")
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)

@@ -10,14 +10,14 @@ MEAN, STD = 0.7, 0.5
 
 
 def predictor(scheduler, mean=MEAN, std=STD):
-    """The exact answer for normally distributed samples of some mean and deviation."""
+    """The exact prediction for normally distributed samples of some mean and standard deviation."""
     alpha_bar = scheduler.alphas_cumprod.double()
 
     def predict(x, timestep):
         t = torch.as_tensor(timestep, dtype=torch.float64)
         low = alpha_bar[t.floor().long()]
         high = alpha_bar[t.ceil().long()]
-        # Log signal-to-noise is what the solvers interpolate.
+        # The solvers interpolate the logarithm of signal to noise.
         odds = torch.lerp((low / (1 - low)).log(), (high / (1 - high)).log(), t % 1).exp()
         a = odds / (1 + odds)
         clean = (a.sqrt() * std**2 * x + (1 - a) * mean) / (a * std**2 + 1 - a)
@@ -58,13 +58,13 @@ def test_noise_comes_from_the_seed_of_each_sample(name, eta, draws, noise):
 
 
 @pytest.mark.parametrize("steps", [2, 5, 40])
-def test_heun_asks_twice_per_step_but_the_last(steps, noise):
-    scheduler, asked = build_scheduler("tiny"), []
+def test_heun_calls_the_network_twice_per_step_but_the_last(steps, noise):
+    scheduler, called = build_scheduler("tiny"), []
     predict = predictor(scheduler)
     solver = Solver(scheduler, "heun", steps, 0.0, "cpu")
-    solver.solve(noise, lambda x, t: (asked.append(float(t)), predict(x, t))[1])
-    assert len(asked) == 2 * steps - 1
-    assert asked == sorted(asked, reverse=True)
+    solver.solve(noise, lambda x, t: (called.append(float(t)), predict(x, t))[1])
+    assert len(called) == 2 * steps - 1
+    assert called == sorted(called, reverse=True)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -9,11 +9,11 @@ from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.masks import (
     count_objects,
+    encode_mask_condition,
     fold,
     from_planes,
     load_mask_denoiser,
     mask_noise_shape,
-    tell,
 )
 from astro_dist.radio.config import MasksTrainingConfig
 from astro_dist.radio.masks import MaskData, MasksObjective
@@ -46,21 +46,21 @@ def data(reader):
 
 def test_a_sample_belongs_to_its_index(data):
     whole, part = data.batch(0, 8), data.batch(5, 3)
-    for name in ("planes_BKSS", "told_BT", "noise_BChw", "time_B"):
+    for name in ("planes_BKSS", "condition_BT", "noise_BChw", "time_B"):
         assert np.array_equal(getattr(whole, name)[5:], getattr(part, name))
 
 
 def test_what_is_told_is_true(data):
     batch = data.batch(0, 16)
     counts = np.array([count_objects(*from_planes(planes, 1)) for planes in batch.planes_BKSS])
-    assert np.array_equal(batch.told_BT[:, :3], np.log2(1 + counts).astype(np.float32))
+    assert np.array_equal(batch.condition_BT[:, :3], np.log2(1 + counts).astype(np.float32))
     assert {0, 1, 2} == set(counts[:, 1])
-    assert np.array_equal(batch.told_BT[:, 3:], np.tile(data.facts[0], (16, 1)))
+    assert np.array_equal(batch.condition_BT[:, 3:], np.tile(data.facts[0], (16, 1)))
 
 
 def test_rare_classes_are_shown_as_often_as_others(reader):
     paint_rare_classes(reader)
-    told = MaskData(reader, WHOLE, (1, "masks")).batch(0, 30).told_BT
+    told = MaskData(reader, WHOLE, (1, "masks")).batch(0, 30).condition_BT
     assert ((told[:, :3] > 0).sum(0) >= 10).all()
 
 
@@ -97,6 +97,6 @@ def test_what_is_told_is_drawn(toy_cell, reader, monkeypatch):
     facts = MaskData(reader, WHOLE, (1, "masks")).facts[:1]
     noise = np.random.default_rng(1).standard_normal((len(wanted), *mask_noise_shape(48)), np.float32)
     drawer = MaskDrawer(cell.output, 10, "cpu", "no")
-    planes = drawer.draw(tell(wanted, np.repeat(facts, len(wanted), axis=0)), noise)
+    planes = drawer.draw(encode_mask_condition(wanted, np.repeat(facts, len(wanted), axis=0)), noise)
     drawn = np.array([count_objects(*from_planes(one)) for one in planes])
     assert ((drawn > 0) == (wanted > 0)).mean(0).min() > 0.8, drawn

@@ -10,7 +10,7 @@ from astro_dist.engine.config import load_yaml
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
-from astro_dist.models.masks import from_planes, mask_noise_shape, tell
+from astro_dist.models.masks import encode_mask_condition, from_planes, mask_noise_shape
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.sky.classes import SourceClass
@@ -84,7 +84,7 @@ def test_masks_of_a_class_are_drawn_when_told(wanted):
     facts = np.tile(np.float32([-0.415, 0, 0, -0.81, -0.27, 0]), (8, 1))
     streams = [np.random.default_rng(i) for i in range(8)]
     noise = np.stack([rng.standard_normal(mask_noise_shape(128), np.float32) for rng in streams])
-    masks = [from_planes(planes)[0] for planes in drawer.draw(tell(counts, facts), noise)]
+    masks = [from_planes(planes)[0] for planes in drawer.draw(encode_mask_condition(counts, facts), noise)]
     assert sum(SourceClass[wanted] in mask for mask in masks) >= 5
     others = set(SourceClass) - {SourceClass[wanted], SourceClass.BACKGROUND}
     assert all(sum(other in mask for mask in masks) <= 4 for other in others)
