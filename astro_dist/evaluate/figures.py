@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.work import Run
-from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.masks import HeldOutMasks
 from astro_dist.evaluate.rows import ROWS, SKY_EDGES, TRAIN, U_EDGES, Arrays
 from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
 from astro_dist.metrics.intervals import Counts, bootstrap, weighted_median
@@ -79,7 +79,7 @@ class Figure:
     n: int
 
 
-class Figures:
+class FigureTable:
     """Collects the figures of all rows.
 
     Parameters
@@ -89,10 +89,10 @@ class Figures:
     masks
         The cutouts the rows are about.
     rows
-        What `astro_dist.evaluate.rows.Judge` gave, by name of the row; among them ``real`` and ``train``.
+        What `astro_dist.evaluate.rows.RowJudge` gave, by name of the row; among them ``real`` and ``train``.
     """
 
-    def __init__(self, run: Run, masks: Masks, rows: Mapping[str, Arrays]) -> None:
+    def __init__(self, run: Run, masks: HeldOutMasks, rows: Mapping[str, Arrays]) -> None:
         self.run, self.masks = run, masks
         self.rows = {name: {**row, "features": _directions(row["features"])} for name, row in rows.items()}
         self.real = self.rows["real"]

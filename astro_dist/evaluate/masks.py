@@ -21,7 +21,7 @@ SAME_BEAM = 0.1
 Indices = NDArray[np.int64]
 
 
-class Masks:
+class HeldOutMasks:
     """The cutouts an evaluation is about; a function of the settings, the seed and the store.
 
     Attributes

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from astro_dist.evaluate import images
 from astro_dist.evaluate.examples import choose_examples
-from astro_dist.evaluate.masks import Indices, Masks
+from astro_dist.evaluate.masks import HeldOutMasks, Indices
 from astro_dist.evaluate.networks import Networks
 from astro_dist.metrics.noise import count_stray, measure_stripes, sum_noise
 from astro_dist.metrics.photometry import flux_ratios
@@ -58,10 +58,10 @@ def rows_of(target: str) -> list[str]:
     return [name for name in ROWS if target == "source" or name != "reassembled"]
 
 
-class Judge:
+class RowJudge:
     """Makes the images of a row and keeps what the figures need of them."""
 
-    def __init__(self, masks: Masks, networks: Networks, drawn: Path, target: str) -> None:
+    def __init__(self, masks: HeldOutMasks, networks: Networks, drawn: Path, target: str) -> None:
         self.masks, self.reader, self.networks = masks, masks.reader, networks
         self.drawn, self.target = drawn, target
         self.seed = int(masks.run.config.seed)

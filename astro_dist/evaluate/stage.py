@@ -31,10 +31,10 @@ HEADLINES = (
 
 def plan(run: Run, results: Results) -> list[Task]:
     """Return the tasks of the rounds that can be planned yet."""
-    from astro_dist.evaluate.masks import SETS, Masks
+    from astro_dist.evaluate.masks import SETS, HeldOutMasks
     from astro_dist.evaluate.rows import TRAIN, rows_of
 
-    n, step = Masks(run).n, run.config.evaluate.per_task
+    n, step = HeldOutMasks(run).n, run.config.evaluate.per_task
     tasks = [
         Task(f"draw-{name}-{first // step:04}", {"name": name, "first": first, "end": min(first + step, n)})
         for name in SETS
@@ -71,12 +71,12 @@ class Evaluator:
     """What a worker has open: the model to draw with and the networks to judge with, each when needed."""
 
     def __init__(self, run: Run) -> None:
-        from astro_dist.evaluate.masks import Masks
+        from astro_dist.evaluate.masks import HeldOutMasks
         from astro_dist.evaluate.networks import Networks
-        from astro_dist.evaluate.rows import Judge
+        from astro_dist.evaluate.rows import RowJudge
 
-        self.run, self.masks = run, Masks(run)
-        self.judge = Judge(self.masks, Networks(run), run.output / "drawn", _target(run))
+        self.run, self.masks = run, HeldOutMasks(run)
+        self.judge = RowJudge(self.masks, Networks(run), run.output / "drawn", _target(run))
         self._maker: Any = None
 
     def do(self, task: Task) -> dict[str, Any]:
@@ -120,12 +120,12 @@ class Evaluator:
     def _measure(self) -> dict[str, Any]:
         import numpy as np
 
-        from astro_dist.evaluate.figures import FEW_IMAGES, MEANINGS, Figures, to_json
+        from astro_dist.evaluate.figures import FEW_IMAGES, MEANINGS, FigureTable, to_json
         from astro_dist.evaluate.rows import ROWS
 
         folder = self.run.output / "judged"
         rows = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
-        measured = Figures(self.run, self.masks, rows)
+        measured = FigureTable(self.run, self.masks, rows)
         figures = to_json(measured.measure())
         settings, n = self.run.config.evaluate, self.masks.n
         report = {

@@ -44,7 +44,7 @@ MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
     "peak_x": "i4",
     "n_pix": "i4",
 }
-Pixels = NDArray[np.float32]
+ObjectPixels = NDArray[np.float32]
 
 
 class Library:
@@ -64,7 +64,7 @@ class Library:
     def __len__(self) -> int:
         return len(self._offset)
 
-    def shape(self, number: int, turn: int = 0) -> Pixels:
+    def shape(self, number: int, turn: int = 0) -> ObjectPixels:
         """Return the shape of an object (h, w), turned and flipped; not to be written to."""
         height, width = self._height[number], self._width[number]
         first = self._offset[number]
@@ -120,7 +120,7 @@ def build_library(
     return len(sizes)
 
 
-def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
+def _gather(parts: Sequence[Path]) -> tuple[Table, ObjectPixels]:
     tables = [pq.ParquetFile(path).read() for path in parts]
     columns = [name for name in tables[0].column_names if name != PIXELS]
     table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
@@ -128,7 +128,7 @@ def _gather(parts: Sequence[Path]) -> tuple[Table, Pixels]:
     return table, np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
-def _keep(table: Table, pixels: Pixels, kept: NDArray[np.bool_]) -> tuple[Table, Pixels]:
+def _keep(table: Table, pixels: ObjectPixels, kept: NDArray[np.bool_]) -> tuple[Table, ObjectPixels]:
     if kept.all():
         return table, pixels
     inside = np.repeat(kept, _sizes(table))
@@ -139,16 +139,16 @@ def _sizes(table: Table) -> NDArray[np.int64]:
     return table["height"].astype(np.int64) * table["width"]
 
 
-def _moments(shapes: Sequence[Pixels]) -> Table:
+def _moments(shapes: Sequence[ObjectPixels]) -> Table:
     rows = [moments_of(shape) for shape in shapes]
     return {name: np.array([row[name] for row in rows], kind) for name, kind in MOMENT_TYPES.items()}
 
 
-def _flat(shapes: Sequence[Pixels]) -> Pixels:
+def _flat(shapes: Sequence[ObjectPixels]) -> ObjectPixels:
     return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
 
 
-def _stretched_shapes(stamps: StoreReader, table: Table) -> Iterator[Pixels]:
+def _stretched_shapes(stamps: StoreReader, table: Table) -> Iterator[ObjectPixels]:
     """Yield each object's stretched pixels in its box, 0 outside its own mask."""
     rms = stamps.columns["rms_jy_beam"]
     boxes = np.stack([table[name] for name in ("stamp_y0", "stamp_x0", "height", "width")], axis=1)

@@ -1,6 +1,6 @@
 """What the report page is made of, and how it becomes one HTML file that needs nothing else.
 
-A page is sections, a section is blocks, and the template knows how each kind of block looks. All text is
+A page is chapters, a section is blocks, and the template knows how each kind of block looks. All text is
 escaped by jinja2; pictures are data URIs, so the file can be mailed, archived and opened without a network.
 """
 
@@ -62,7 +62,7 @@ Block = Picture | Table | Listing | Note
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """A chapter of the page; ``key`` is its anchor."""
 
     key: str
@@ -73,12 +73,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: a title, one sentence, the headline figures as (label, value), the sections."""
+    """The whole report: a title, one sentence, the headline figures as (label, value), the chapters."""
 
     title: str
     summary: str
     headline: Sequence[tuple[str, str]]
-    sections: Sequence[Section] = field(default_factory=tuple)
+    chapters: Sequence[Chapter] = field(default_factory=tuple)
 
 
 def render(page: Page) -> str:

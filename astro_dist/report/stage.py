@@ -16,8 +16,8 @@ def plan(run: Run, results: Results) -> list[Task]:
 
 def write_page(run: Run, task: Task) -> dict[str, int]:
     """Write the page; drawing libraries are loaded here, so that naming the stage costs nothing."""
+    from astro_dist.report.chapters import build_page
     from astro_dist.report.page import render
-    from astro_dist.report.sections import build_page
 
     content = render(build_page(run)).encode()
     run.output.write_bytes(content)

@@ -12,7 +12,7 @@ from astro_dist.engine.work import Run
 from astro_dist.report import evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import EARLIER
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
+from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 
@@ -27,7 +27,7 @@ HOW_DRAWN = (
 
 
 @dataclass(frozen=True)
-class Chapter:
+class ChapterBuilder:
     """How a section comes about: the stages it cannot do without, and the function that makes its blocks."""
 
     key: str
@@ -39,11 +39,11 @@ class Chapter:
 
 def build_page(run: Run) -> Page:
     """Return the report of a run, whichever of its stages are published."""
-    sections = [Section(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
+    sections = [Chapter(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
     return Page(run.config.name, _summarise(run), _headline(run), sections)
 
 
-def _build_blocks(run: Run, chapter: Chapter) -> list[Block]:
+def _build_blocks(run: Run, chapter: ChapterBuilder) -> list[Block]:
     missing = [stage for stage in chapter.needs if not _published(run, stage)]
     if missing:
         return [Note(f"Nothing to show: {' and '.join(missing)} did not run in this directory.")]
@@ -250,14 +250,14 @@ def _next_blocks(run: Run) -> list[Block]:
 
 
 CHAPTERS = (
-    Chapter(
+    ChapterBuilder(
         "field",
         "The field",
         "The whole synthetic map, ever closer views of one place in it, and the truth drawn over them.",
         ("assemble",),
         _field_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "stamps",
         "Real and generated",
         "A column is one mask (blue compact, orange extended, green spurious), the survey's cutout it was "
@@ -265,42 +265,42 @@ CHAPTERS = (
         ("cutouts", "generate"),
         _stamp_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "evaluation",
         "How good the model is",
         "Stamps for masks that the network never saw, judged beside real cutouts.",
         ("evaluate",),
         evaluation.build_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "training",
         "Training",
         "Loss of both networks as they learnt: thin as measured, thick as a running mean.",
         (),
         _training_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "truth",
         "The truth in numbers",
         "Distributions over the truth catalogue: what was put in, not what a finder would measure.",
         ("assemble",),
         _truth_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "rejected",
         "Rejected objects",
         "Objects the network drew that did not pass the checks, and so were neither counted nor placed.",
         ("generate",),
         _rejected_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "run",
         "The run",
         "What each stage did, measured and published, and from what.",
         (),
         _run_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "next",
         "What to do next",
         "Commands for a terminal in the directory the run was started from.",
