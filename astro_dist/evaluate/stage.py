@@ -1,8 +1,8 @@
-"""The stage that measures the model on cutouts it never saw.
+"""The stage that measures the model on cutouts that it was not trained on.
 
-It plans in three rounds: stamps are drawn, then each row of images is judged, then the figures follow from
-what was kept of all rows. Everything stays in the product: ``drawn/`` (stamps in units of the noise),
-``judged/`` (arrays per image) and ``metrics.json``.
+The stage plans in three rounds: stamps are drawn, then each row of images is judged, then the figures are
+computed from the arrays of all rows. The product holds the results of all rounds: ``drawn/`` (stamps in units
+of the noise), ``judged/`` (arrays per image) and ``metrics.json``.
 """
 
 import io
@@ -30,7 +30,7 @@ HEADLINES = (
 
 
 def plan(run: Run, results: Results) -> list[Task]:
-    """Return the tasks of the rounds that can be planned yet."""
+    """Return the tasks of all rounds whose earlier rounds are done."""
     from astro_dist.evaluate.masks import SETS, HeldOutMasks
     from astro_dist.evaluate.rows import TRAIN, rows_of
 
@@ -53,7 +53,7 @@ def estimate(run: Run) -> Estimate:
     config, settings = run.config, run.config.evaluate
     size_pix = int(getattr(getattr(config, "cutouts", None), "size_pix", 128))
     area = (size_pix / 64) ** 2
-    # What a training step does forward and backward is three times what is done here.
+    # The presets give the cost of a training step; a forward pass alone is about a third of it.
     draw_s = (config.generate.calls + 2) * PRESETS[config.diffusion.preset].costs["diffusion"][1] / 3
     costs = {name: getattr(config, name, None) for name in ("byol", "segmenter")}
     judge_s = sum(JUDGES[c.preset].costs[name][1] / 3 for name, c in costs.items() if c is not None)
@@ -68,7 +68,7 @@ def estimate(run: Run) -> Estimate:
 
 
 class Evaluator:
-    """What a worker has open: the model to draw with and the networks to judge with, each when needed."""
+    """The open state of a worker: the model that draws and the networks that judge, loaded when needed."""
 
     def __init__(self, run: Run) -> None:
         from astro_dist.evaluate.masks import HeldOutMasks
@@ -104,7 +104,7 @@ class Evaluator:
         return self._keep(Path("drawn") / f"{name}-{first:06}.npy", np.concatenate(parts))
 
     def _open_maker(self) -> Any:
-        """Return what draws stamps, as `generate` is set to, but for masks and skies of cutouts."""
+        """Return a stamp maker with the settings of `generate`, but with masks and skies of cutouts."""
         from dataclasses import replace
 
         from astro_dist.generate.config import MasksConfig
@@ -149,7 +149,7 @@ class Evaluator:
         return {"sha256": {METRICS: digest}, "facts": {"images_per_set": n, **headlines}}
 
     def _keep(self, name: Path, value: Any) -> dict[str, Any]:
-        """Publish an array or a mapping of arrays; NumPy writes no time into either."""
+        """Publish an array or a mapping of arrays; NumPy writes no time, so the bytes are stable."""
         import numpy as np
 
         buffer = io.BytesIO()
@@ -167,7 +167,7 @@ def _round(curves: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _target(run: Run) -> str:
-    """Return what the published model draws; the settings may speak of one that is not trained yet."""
+    """Return the target of the published model; the settings may name that of a model still to be trained."""
     folder = run.product("models/diffusion") / "conditioner"
     return str(json.loads((folder / "config.json").read_text())["target"])
 
@@ -181,7 +181,13 @@ def _run(evaluator: Evaluator, task: Task) -> dict[str, Any]:
 
 
 def _finish(run: Run, results: Results) -> dict[str, Any]:
-    """Return the headline figures; of damaged files all that follows from them is made again too."""
+    """Return the headline figures.
+
+    Raises
+    ------
+    RecomputeError
+        When files were damaged after they were written; it names their tasks and all tasks that used them.
+    """
     tasks = plan(run, results)
     bad = {
         task.name
