@@ -1,9 +1,9 @@
-"""The stage that makes the field: background, layout, row bands, and the truth that follows from both.
+"""The stage that makes the field: background, layout, row bands, and the truth from the same placements.
 
-A real background is analysed first, then one task gathers the objects and draws all placements; after
-that each band of rows adds its part of the objects in the order of placing and writes its own bytes of
-``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the one
-placed later, which is the smaller one.
+One task analyses a real background, the next gathers the objects and draws all placements. After that each
+band of rows is a task, which adds its part of the objects in the order of placing and writes its own bytes of
+``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the object
+that was placed later, which is the smaller one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,10 +49,10 @@ CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
 
 
 class Assembly:
-    """A run as one worker sees it while it makes a field.
+    """The open state of a worker that makes a field.
 
-    Only what is published is kept; the files of the layout are read anew by each task, so that a worker
-    never goes on with a library that was found damaged and made again.
+    Only inputs that are published are cached. Each task reads the files of the layout again, because they are
+    written again after damage was found, and a worker must not go on with the damaged library.
     """
 
     def __init__(self, run: Run) -> None:
@@ -61,27 +61,27 @@ class Assembly:
 
     @cached_property
     def cutouts(self) -> StoreReader:
-        """The store the objects were learned from."""
+        """The store of real cutouts that the generating model was trained on."""
         return StoreReader(self.run.product("cutouts.zarr"))
 
     @cached_property
     def field(self) -> SkyMap:
-        """The map that is being made, as its header describes it."""
+        """The map that is being made, opened for its shape, WCS and beam; its pixels may still be missing."""
         return SkyMap.open(self.folder / MAP, MapsConfig(), verify=False)
 
     @cached_property
     def real(self) -> SkyMap | None:
-        """The real map the field is made on, if there is one."""
+        """The real map that the field is made on, or None."""
         return open_background(self.run)
 
     @cached_property
     def rms_jy_beam(self) -> float:
-        """Noise of a simulated background."""
+        """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
         measured = self.cutouts.columns["rms_jy_beam"]
         return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
 
     def background(self) -> Background:
-        """Return what the objects are added to."""
+        """Return the background that the objects are added to."""
         seed = self.run.config.seed
         if self.real is not None:
             keep = self.config.background.islands == "keep"
@@ -89,20 +89,23 @@ class Assembly:
         return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
-        """Return the pixels of a window of all three images by file name."""
+        """Return the pixels of a window of all three images, by file name."""
         image = self.background().read(window)
         placements = read_parquet(self.folder / PLACEMENTS, PAINT_COLUMNS)
         return add_objects(image, window, placements, Library(self.folder))
 
 
 def open_background(run: Run) -> SkyMap | None:
-    """Return the real map the field is made on, or None when its noise is simulated."""
+    """Return the real map that the field is made on, or None when the noise is simulated."""
     path = run.config.assemble.background.path
     return None if path is None else SkyMap.open(Path(path), run.config.maps, verify=False)
 
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
-    """Name the analysis of a real background, then the layout, then one task per band."""
+    """Return the analysis of a real background, then the layout, then one task per band.
+
+    A task is returned once those before it are done: the number of bands follows from the layout's result.
+    """
     tasks = [Task("background")] if run.config.assemble.background.kind == "map" else []
     tasks.append(Task("layout"))
     for i, task in enumerate(tasks):
@@ -115,7 +118,7 @@ def plan(run: Run, results: Results) -> Sequence[Task]:
 
 
 def prepare(run: Run) -> None:
-    """Create the three images, empty, with their headers."""
+    """Create the three images, empty but with their headers."""
     instrument = find_instrument(run)
     run.output.mkdir(parents=True, exist_ok=True)
     for name, layer in LAYERS.items():
@@ -124,7 +127,7 @@ def prepare(run: Run) -> None:
 
 
 def find_instrument(run: Run) -> Instrument:
-    """Return the field's size, WCS and beam; `ConfigError` when the objects do not fit it."""
+    """Return the field's size, WCS and beam; raise `ConfigError` when the objects do not fit them."""
     surveys = Survey.of_store(StoreReader(run.product("cutouts.zarr")).attrs)
     return design_instrument(run.config.assemble, surveys, open_background(run))
 
@@ -143,6 +146,7 @@ def analyse_background(state: Assembly) -> Result:
     assert state.real is not None
     state.real.verify()
     seed = state.config.background.min_snr
+    # The annotation's own merge level may lie above this seed level; islands need merge < seed.
     merge = min(state.run.config.annotate.merge_sigma, 0.9 * seed)
     rules = state.run.config.annotate.model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
     facts = analyse_map(state.real, state.folder, rules)
@@ -167,7 +171,7 @@ def lay_out(state: Assembly) -> Result:
 
 
 def make_band(state: Assembly, window: Window) -> Result:
-    """Make and write one band of rows of all three images."""
+    """Make one band of rows of all three images and write it to their files."""
     layers = state.make(window)
     return {name: write_rows(state.folder / name, window.y0, rows) for name, rows in layers.items()}
 
@@ -177,7 +181,13 @@ def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
-    """Seal the images, write the truth and the pictures, and return the figures of the field."""
+    """Complete the headers of the images, write truth and pictures, and return the figures of the field.
+
+    Raises
+    ------
+    RecomputeError
+        When a file of the background or the layout is not the one that its task wrote.
+    """
     state = Assembly(run)
     _check_files(state, results)
     made = {task: result for task, result in results.items() if task.startswith("band-")}
@@ -208,7 +218,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
 
 
 def _check_files(state: Assembly, results: Results) -> None:
-    """Ask for everything again when the files the bands were made from have changed."""
+    """Raise `RecomputeError` for all tasks when a file that the bands were made from has changed."""
     for task in ("background", "layout"):
         for name, wanted in results.get(task, {}).get("sha256", {}).items():
             if sha256_file(state.folder / name) != wanted:
@@ -216,7 +226,7 @@ def _check_files(state: Assembly, results: Results) -> None:
 
 
 def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
-    """Draw the surroundings of the brightest and the median extended source and the brightest compact one."""
+    """Draw zooms on the brightest extended, the brightest compact and the median extended source."""
     chosen = []
     for kind, quantile in (
         (SourceClass.EXTENDED, 1.0),
@@ -237,7 +247,7 @@ def _draw_zooms(state: Assembly, truth: Table) -> list[str]:
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's files: background map, catalogue, density."""
+    """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
     config: AssembleConfig = run.config.assemble
     named = {
         "background.path": config.background.path,
@@ -252,7 +262,7 @@ def sources(run: Run) -> list[Path]:
 
 
 def estimate(run: Run) -> Estimate:
-    """Return what the field will cost, from the config alone; refuse what could not be made."""
+    """Return the cost of the field from the config alone; refuse a field that could not be made."""
     config: AssembleConfig = run.config.assemble
     real = open_background(run)
     check_field(run, real)

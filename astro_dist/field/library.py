@@ -1,9 +1,9 @@
-"""The library of shapes: every accepted object of the stamps, as the bands of a field read it.
+"""The library of shapes: every accepted object of the stamps, in files that the bands of a field read.
 
-Who draws a shard of stamps leaves its accepted objects beside it, one file per shard; a field gathers
-them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32), ``objects.parquet``
-where each begins, what it is and its moments. Turned and multiplied by a placement's amplitude, a shape
-is what was added.
+A task that draws a shard of stamps writes its accepted objects beside that shard, one file per shard;
+`assemble` gathers them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32).
+``objects.parquet`` has a row per object: the offset of its pixels, its class and source, and its moments. The
+pixels that a placement adds are its shape, turned and multiplied by its amplitude.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ ObjectPixels = NDArray[np.float32]
 
 
 class Library:
-    """The shapes in a folder, memory-mapped."""
+    """The library in a folder, memory-mapped: a band reads only the shapes that reach into it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Library:
 
 
 def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
-    """Publish some objects, pixels included, as one parquet file, and return its sha256."""
+    """Publish objects with their pixels as one parquet file, and return its sha256."""
     rows = [
         (o.stamp, o.instance, int(o.source_class), o.box.y0, o.box.x0, *o.shape.shape, o.snr, o.iou)
         for o in objects
@@ -95,17 +95,17 @@ def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
 def build_library(
     folder: Path, parts: Sequence[Path], *, spurious: bool = False, stretched: StoreReader | None = None
 ) -> int:
-    """Gather the objects of all shards into a library, and return how many there are.
+    """Gather the objects of all shards into a library, and return their number.
 
     Parameters
     ----------
     parts
-        The files that `write_objects` left, in the order of the shards.
+        The files of `write_objects`, in the order of the shards.
     spurious
-        Keep the spurious objects among them.
+        Whether to keep the spurious objects.
     stretched
-        The stamps, if the library is to hold the stretched pixels of each object's own mask instead of
-        its unit-peak shape.
+        The store of stamps for mode ``radiff_stretched``: the library then holds the stretched pixels of each
+        object's own mask instead of its unit-peak shape. None for unit-peak shapes.
     """
     table, pixels = _gather(parts)
     if not spurious:
