@@ -77,7 +77,7 @@ class HeldOutMasks:
         return self.held_out if name == "own" else self._other_skies[name]
 
     def choose(self, name: str, i: int) -> Choice:
-        """Return the mask donor and the sky of stamp i of a set, without a turn."""
+        """Return the mask donor and the background donor of stamp i of a set, without a turn."""
         return Choice(int(self.donors(name)[i]), int(self.skies(name)[i]), 0)
 
     @cached_property

@@ -37,8 +37,7 @@ def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.flo
     distribution, and the number of draws does not depend on their values.
     """
     high = -np.expm1(-(flux.cap - flux.minimum) / flux.scale) if flux.above == "redraw" else 1.0
-    # In (0, 1], so that k is above the minimum; without truncation a share of 1 gives infinity, clipped
-    # below.
+    # In (0, 1], so that k is above the minimum. A share of 1 without truncation is infinite, hence the clip.
     share = 1 - rng.random(n)
     with np.errstate(divide="ignore"):
         k = flux.minimum - flux.scale * np.log1p(-share * high)

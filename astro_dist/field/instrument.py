@@ -1,8 +1,7 @@
 """The instrument of a field: size, WCS, beam and pixels, and the check that the objects fit them.
 
 Objects are pixels that already contain a beam, so a field must have the pixels and the beam of the survey
-that the model was trained on. Settings that the config leaves out come from that survey or from a real
-background.
+that the model was trained on. Settings left out come from that survey or from a real background.
 """
 
 from collections.abc import Iterable, Sequence

@@ -2,8 +2,7 @@
 
 The ground of a field has one byte per pixel: free, taken by an object, or closed to all. A footprint holds
 every pixel that an object adds to, taper included. Each object is tried at random places until one has room.
-With the largest objects first this fills 40 % of a field at about three tries per object, so no other search
-is needed.
+Largest first, this fills 40 % of a field at about three tries per object, so no other search is needed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,7 @@ from astro_dist.engine.errors import ConfigError
 
 # CLOSED includes the bit of TAKEN, so that one test of a footprint finds both.
 FREE, TAKEN, CLOSED = 0, 1, 3
-# Candidates are drawn in blocks: numpy then discards most of those whose peak is taken, without a Python
-# loop.
+# Candidates are drawn in blocks, so that numpy discards those whose peak is taken, not a loop in Python.
 BLOCK, BLOCKS = 16, 128
 
 Places = NDArray[np.int64]
@@ -141,8 +139,7 @@ def place(
 def most_that_fit(fits: Callable[[int], bool], wanted: int) -> int:
     """Return a number of objects below ``wanted`` that ``fits``, to within 2 % of ``wanted``.
 
-    ``fits(wanted)`` must be False already. The search halves the interval, so that it tries about six
-    numbers.
+    ``fits(wanted)`` must be False already. Halving the interval takes about six calls of ``fits``.
     """
     low, high = 0, wanted
     while high - low > max(1, wanted // 50):

@@ -45,6 +45,7 @@ MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
     "n_pix": "i4",
 }
 ObjectPixels = NDArray[np.float32]
+"""Pixels of one shape, (h, w), or of many one after the other, (n,)."""
 
 
 class Library:

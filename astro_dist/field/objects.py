@@ -126,8 +126,7 @@ def extract_objects(
     mask, instances
         (s, s) class and instance number per pixel, 0 where there is no source.
     rms_jy_beam, beam, pixel
-        Noise, beam and pixel of the donor. Thresholds are in units of the noise, distances in units of the
-        beam's width along each axis.
+        Of the donor. Thresholds are in units of the noise, distances in beam widths along each axis.
     config, stamp
         The conditions of acceptance; the stamp's index, copied into the objects.
 
@@ -136,8 +135,8 @@ def extract_objects(
     objects
         The accepted objects in the order of their instance numbers.
     rejected
-        Number of refused sources by reason (`REASONS`). Refused spurious objects are not counted, because
-        their number is not promised.
+        Number of refused sources by reason (`REASONS`); spurious objects, which no run promises, are not
+        counted.
     """
     objects: list[SkyObject] = []
     rejected: Counter[str] = Counter()

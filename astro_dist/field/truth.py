@@ -2,8 +2,8 @@
 
 All are written from the placements; nothing is measured back from the map. Positions and sizes are moments of
 the pixels that were added. A size is the full width at half maximum of a Gaussian with the same second
-moments. Observed sizes include the beam; for intrinsic ones the beam's moments are subtracted, and a size is
-0 when nothing is left.
+moments. Observed sizes include the beam; intrinsic ones have the beam's moments subtracted, and are 0 when
+nothing is left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -80,8 +80,8 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
 def read_refused(run: Run, n: int) -> Refused | None:
     """Return up to ``n`` stamps with refused objects, taking turns over the reasons; None without any.
 
-    Some `MAX_EXAMINED` stamps are examined again under the conditions of the run, because refused objects are
-    counted but not stored.
+    Refused objects are counted but not stored, so up to `MAX_EXAMINED` stamps are examined again under the
+    conditions of the run.
     """
     stamps, cutouts = _open_stores(run)
     candidates = spread_evenly(len(stamps), MAX_EXAMINED)

@@ -157,7 +157,7 @@ def tabulate_truth(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> Ta
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
     caption = (
         "Peaks are compared with the local rms. Flux over peak is the number of beam areas that an object of "
-        "unit peak fills: 1 for a point source. Objects of one mask are different drawings."
+        "unit peak fills: 1 for a point source. Objects of one mask have different pixels."
     )
     return Table(("figure", *groups), rows, caption, numbers=tuple(range(1, len(groups) + 1)))
 
