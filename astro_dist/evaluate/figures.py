@@ -194,6 +194,7 @@ class FigureTable:
     def _islands(self, row: str) -> None:
         ours, real = self.rows[row], self.real
         for name in ("flux", "size"):
+            # An island without positive flux counts as 1e-3, so that its logarithm is finite.
             a, b = (np.log10(np.maximum(x[f"island_{name}"], 1e-3)) for x in (ours, real))
 
             def distance(w: Counts, a: NDArray[Any] = a, b: NDArray[Any] = b) -> float:

@@ -164,6 +164,7 @@ def _describe_islands(snr: images.Image, mask: NDArray[np.uint8]) -> Arrays:
         parts = overlap_masks(one, classes)
         overlaps.append([(parts[k].intersection, parts[k].union) for k in (ALL, *CLASS_NAMES[1:])])
         islands = find_islands(one)
+        # Number 0 is the background, hence [1:].
         size += np.bincount(islands.ravel())[1:].tolist()
         flux += np.bincount(islands.ravel(), one.ravel())[1:].tolist()
         image += [index] * int(islands.max())

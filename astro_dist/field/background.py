@@ -141,6 +141,7 @@ class MapBackground:
         reach = max(dy for _, dy, _ in steps)
         frame = window.grown(reach)
         rows, columns = self.islands_yx
+        # Rows are sorted, so that only the island pixels of the frame's rows are looked at.
         first, last = np.searchsorted(rows, [frame.y0, frame.y1])
         y, x = rows[first:last] - frame.y0, columns[first:last] - frame.x0
         seen = (x >= 0) & (x < frame.width)
@@ -162,6 +163,7 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
     """
     found = find_islands(sky_map, config)
     mesh, pixels = found.mesh, found.islands.pixels
+    # Sorted by row for `MapBackground.distance_pix`.
     order = np.lexsort((pixels.x, pixels.y))
     with publish_file(folder / MESH_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.int64(mesh.cell_pix))

@@ -113,6 +113,7 @@ def build_library(
         table, pixels = _keep(table, pixels, table["class"] != SourceClass.SPURIOUS)
     if stretched is not None:
         shapes = list(_stretched_shapes(stretched, table))
+        # Other shapes, so other moments: the boxes stay, the columns of moments are replaced.
         table, pixels = table | _moments(shapes), _flat(shapes)
     sizes = _sizes(table)
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:

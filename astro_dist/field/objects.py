@@ -27,6 +27,7 @@ REASONS = ("edge", "not_finite", "faint", "peak_outside", "ignored_mask", "spill
 
 FloatArray = NDArray[np.float32]
 _FEW_PIXELS = 12
+"""Fewest pixels of the ring whose median is trusted as a pedestal."""
 
 
 class AcceptConfig(Section):
@@ -135,8 +136,7 @@ def extract_objects(
     objects
         The accepted objects in the order of their instance numbers.
     rejected
-        Number of refused sources by reason (`REASONS`); spurious objects, which no run promises, are not
-        counted.
+        Number of refused sources by reason (`REASONS`); spurious ones are never promised, so not counted.
     """
     objects: list[SkyObject] = []
     rejected: Counter[str] = Counter()
@@ -147,7 +147,7 @@ def extract_objects(
     ]
     whole = Window(0, instances.shape[0], 0, instances.shape[1])
     for index, found in enumerate(ndimage.find_objects(instances.astype(np.int32))):
-        if found is None:
+        if found is None:  # a number that no pixel has
             continue
         number = index + 1
         source_class = SourceClass(int(mask[found][instances[found] == number].max()))
@@ -239,6 +239,7 @@ def _examine(
     pedestal = np.median(snr[ring]) if np.count_nonzero(ring) >= _FEW_PIXELS else np.float32(0)
     level = np.where(footprint, snr - pedestal, 0).astype(np.float32)
     values = weights * level
+    # Peak after the pedestal is gone: an offset must not make a faint object pass.
     peak = float(values.max())
     if peak < config.min_snr:
         return "faint"
@@ -251,6 +252,7 @@ def _examine(
     iou = kept / (kept + missing + spilt)
     if iou < config.min_iou:
         return "ignored_mask" if missing >= spilt else "spill"
+    # Flux over peak of a point source is the beam's area, so a real source has at least that.
     if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
         return "narrower_than_beam"
     return _Profile(values, weights, peak, iou)

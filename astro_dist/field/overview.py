@@ -179,6 +179,7 @@ def _stamp_beam(pixels: NDArray[np.uint8], sky_map: SkyMap) -> None:
     """Draw the half-maximum ellipse of the beam over the lower left corner of an RGB image."""
     fwhm = sky_map.beam.fwhm_pix(sky_map.pixel) * ZOOM_FACTOR
     half = math.ceil(1.5 * fwhm)
+    # A beam that would cover a third of the picture is left out rather than hide the sources.
     if 2 * half + 1 > min(pixels.shape[:2]) // 3:
         return
     offsets = np.arange(-half, half + 1) / ZOOM_FACTOR

@@ -93,7 +93,9 @@ class _Draw:
         ):
             if count:
                 order = self.stream("assemble", "objects", name).permutation(pool)
+                # Beyond the pool's size the order repeats, so that every object is used before any is reused.
                 chosen = order[np.arange(count) % len(pool)]
+                # A stable sort, so that objects of one size keep their drawn order.
                 by_size = np.argsort(-self.library.table["n_pix"][chosen], kind="stable")
                 groups.append((chosen[by_size], by_size + first))
             first += count
@@ -132,6 +134,7 @@ class _Draw:
         check_stop()
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)
+        # `footprints` is a generator: shapes are read one at a time, not all at once.
         places = layout.place(self.footprints(n), ground, self._candidates(n), self.config.max_overlap)
         self.placed = len(places)
         return places if len(places) == n + self.n_spurious(n) else None
@@ -146,6 +149,7 @@ class _Draw:
             return anywhere
         spots = nearest_pixels(self.field.pixel_of, self.catalogue.sky_deg)
         given = layout.fixed(shape, spots[self.rows[self.slots(n)[1][:n]]])
+        # Sources come first in the order of placing; the catalogue has no positions for spurious objects.
         return lambda number, footprint: (given if number < n else anywhere)(number, footprint)
 
     def _check_supply(self) -> None:

@@ -86,6 +86,7 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
     """
     weight = np.maximum(image, 0).astype(np.float64)
     total = weight.sum()
+    # Marginals: every moment but the mixed one needs the sums over rows or columns only.
     rows, columns = weight.sum(axis=1) / total, weight.sum(axis=0) / total
     y, x = np.arange(len(rows)), np.arange(len(columns))
     y_mean, x_mean = float(rows @ y), float(columns @ x)

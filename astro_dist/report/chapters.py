@@ -109,6 +109,7 @@ def _field_blocks(run: Run) -> list[Block]:
     caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
     blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
     for label, window in windows.items():
+        # Only the closest views: further out the outlines would cover the sources.
         with_truth = label in list(windows)[-2:]
         view = field.view(window, ZOOM_SIDE_PIX, classes=with_truth)
         extent = f"{window.height:,} x {window.width:,} pixels"

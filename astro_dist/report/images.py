@@ -78,6 +78,7 @@ def zscale(image: Image) -> tuple[float, float]:
         Any shape; NaN is ignored. An image without two different values gives limits one apart.
     """
     values = image[np.isfinite(image)]
+    # An evenly spread sample in double precision: a fit to all pixels of a map would take seconds.
     sample = np.sort(values[:: max(1, len(values) // ZSCALE_SAMPLES)]).astype(np.float64)
     if len(sample) < 2 or sample[0] == sample[-1]:
         return (float(sample[0]) - 0.5, float(sample[0]) + 0.5) if len(sample) else (0.0, 1.0)
@@ -87,6 +88,7 @@ def zscale(image: Image) -> tuple[float, float]:
         slope, offset = np.polyfit(rank[kept], sample[kept], 1)
         residual = sample - (offset + slope * rank)
         now = np.abs(residual) < ZSCALE_CLIP * residual[kept].std()
+        # A fit to less than half of the sample is not trusted.
         if now.sum() < len(sample) // 2 or (now == kept).all():
             break
         kept = now

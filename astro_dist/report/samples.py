@@ -98,6 +98,7 @@ def read_refused(run: Run, n: int) -> Refused | None:
             wanted = np.isin(masks[i], accept.wanted)
             refused = wanted & ~np.isin(instances[i], [o.instance for o in objects])
             by_reason.setdefault(next(iter(reasons)).replace("_", " "), []).append((images[i] / rms, refused))
+    # One stamp per reason in turn, so that a frequent reason does not push out the others.
     turns = zip_longest(*([(reason, *pair) for pair in pairs] for reason, pairs in sorted(by_reason.items())))
     chosen = [entry for turn in turns for entry in turn if entry is not None][:n]
     if not chosen:

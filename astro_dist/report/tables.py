@@ -171,6 +171,7 @@ def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) ->
     }
     if donor is not None:
         cutouts = donor[truth["stamp"]]
+        # A mask is one instance of one cutout.
         masks = np.unique(np.stack([cutouts, truth["instance"]]), axis=1)
         figures["distinct masks they were drawn for"] = show(masks.shape[1])
         figures["cutouts these are from"] = show(len(np.unique(cutouts)))
