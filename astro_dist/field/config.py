@@ -64,7 +64,7 @@ class AssembleConfig(Section):
     objects: int = Field(default=1000, ge=1)
     """Number of sources in the field; exact, because a field with fewer is refused."""
     reuse: int = Field(default=1, ge=1)
-    """How often one generated object may be placed at most."""
+    """Largest number of times that one generated object may be placed."""
     pixel_arcsec: float | tuple[float, float] | None = None
     """Size of a pixel, one number or rows and columns; by default that of the source survey."""
     beam_major_arcsec: float | None = Field(default=None, gt=0)

@@ -7,9 +7,9 @@ from an exponential distribution of mean 3, at most 10.
 In mode ``radiff`` the shape has unit peak, so that k is the peak signal-to-noise. In mode
 ``radiff_stretched`` (the paper to the letter) the shape is the stamp's pixels in the paper's stretch:
 tanh((snr + 3.3) / 13.5), zero where the snr is below -3.3, on the pixels of the object's own mask, without a
-taper. It includes the pedestal of tanh(3.3 / 13.5) = 0.24 that an empty sky has in that stretch; the peak
-signal-to-noise is k times the shape's maximum, so below k. In mode ``catalogue`` the amplitude is such that
-the sum of the added pixels over the beam area is the given flux.
+taper. The shape includes the pedestal of tanh(3.3 / 13.5) = 0.24 that an empty sky has in that stretch; the
+peak signal-to-noise is k times the shape's maximum, so below k. In mode ``catalogue`` the amplitude is such
+that the sum of the added pixels over the beam area is the given flux.
 """
 
 from collections.abc import Callable, Sequence

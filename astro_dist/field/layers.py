@@ -1,7 +1,7 @@
 """The three images of a field (map, mask and instances): their pixel types and their headers.
 
-A header states how the field was made (seed, model, one HISTORY line per stage). It holds no time, host or
-path, so that a field that is made again has the same header.
+A header states how the field was made (seed, model, one HISTORY line per stage). A header holds no time, host
+or path, so that a field that is made again has the same header.
 """
 
 from dataclasses import dataclass

@@ -189,9 +189,9 @@ def footprint_weights(
     """Return the share of each pixel that belongs to an instance, between 0 and 1, float32.
 
     The share is 1 in the instance's own pixels and up to ``grow_beams`` from them; a cosine taper brings it
-    to 0 at ``grow_beams + taper_beams``. It is 0 in the pixels of other instances. A pixel between instances
-    is divided in proportion to the inverse squares of its distances to them, so that the shares never sum to
-    more than 1.
+    to 0 at ``grow_beams + taper_beams``. The share is 0 in the pixels of other instances. A pixel between
+    instances is divided in proportion to the inverse squares of its distances to them, so that the shares
+    never sum to more than 1.
     """
     own = _distance(instances == number, steps)
     rim = np.clip((own - config.grow_beams) / config.taper_beams, 0, 1)

@@ -25,7 +25,7 @@ from astro_dist.workers.ray_foreman import Cluster, cannot_use, serve
 from astro_dist.workers.ray_leftovers import make_folder, remove_cluster, sweep_clusters
 
 MAX_BREAKDOWNS = 5
-"""How often in a row a cluster may break without one task done in between."""
+"""Largest number of breakdowns of a cluster in a row without one task done in between."""
 TAKE_DOWN_S = 30.0
 """Seconds that the foreman has to take its cluster down before it is killed."""
 
