@@ -1,1 +1,1 @@
-"""The figures that say how good the model is."""
+"""Figures of a trained model beside those of real data."""

@@ -1,4 +1,4 @@
-"""Which images are shown of many: some of each class, evenly spread."""
+"""The choice of example images: some of each class, evenly spread over all."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from astro_dist.sky.classes import SourceClass
 def choose_examples(masks: NDArray[np.uint8], source_class: SourceClass, n: int) -> NDArray[np.int64]:
     """Return up to ``n`` positions, evenly spread, of masks (m, s, s) that show a class.
 
-    Compact ones show compact sources only; the others show the class among what else there is.
+    Examples of compact sources show no other class; examples of the other classes may show all of them.
     """
     shows = (masks == source_class).any(axis=(1, 2))
     if source_class == SourceClass.COMPACT:

@@ -1,20 +1,21 @@
-"""From the arrays of all rows to figures: value, bootstrap interval, number behind it, and meaning.
+"""Figures from the arrays of all rows: value, bootstrap interval, number of images behind it, and meaning.
 
-Features are compared by direction, which is what BYOL learns: their length grows with the brightest source
-of an image, by a factor of 15 within a survey, and the few longest would be the whole of a distance.
-Distances between sets are all to one and the same reference, as many images of the training set: those of
-real held-out images are the floor, and what another row has more is its own.
+Features are compared by their direction, as BYOL's loss compares them. Their length grows with the brightest
+source of an image, by a factor of 15 within a survey, so that a few bright images would dominate every
+distance. All distances between sets have the same reference, as many images of the training set. The distance
+of real held-out images to that reference is the floor; a row's excess over the floor is due to the model.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.work import Run
 from astro_dist.evaluate.config import EvaluateConfig
-from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.masks import HeldOutMasks
 from astro_dist.evaluate.rows import ROWS, SKY_EDGES, TRAIN, U_EDGES, Arrays
 from astro_dist.metrics.frechet import frechet_distance, kernel_distance, polynomial_kernel
 from astro_dist.metrics.intervals import Counts, bootstrap, weighted_median
@@ -25,8 +26,11 @@ from astro_dist.metrics.similarity import RINGS, distribution_distance, ring_fre
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 
+Statistic = Callable[[Counts], float]
+"""A figure as a function of how often each image counts."""
+Distances = NDArray[np.float64]
 BANDS = {"coarse": (1, 4), "middle": (4, 8), "fine": (8, 12), "finest": (12, RINGS)}
-"""Rings of `power_spectra`, of 1/48 cycles per pixel each; a beam of 4 pixels ends in the third."""
+"""Rings of `power_spectra`, each 1/48 cycles per pixel wide; a beam of 4 pixels ends in ``fine``."""
 MEANINGS = {
     "kid": "kernel distance of features to training images, unbiased; the real row is the floor",
     "frechet": "Frechet distance of features to training images; the real row is the floor",
@@ -66,6 +70,7 @@ MEANINGS = {
     "copy_donor_ratio": "median feature distance to the own cutout for training masks over held-out ones",
 }
 FEW_IMAGES = 2000
+"""Below this number of images KID is the headline: `metrics.frechet` says how biased the other is."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +85,27 @@ class Figure:
     n: int
 
 
-class Figures:
-    """Collects the figures of all rows.
+class FigureTable:
+    """The figures of all rows, computed from their arrays.
 
     Parameters
     ----------
     run
-        Its seed draws the resamples.
+        The run, whose seed draws the resamples.
     masks
-        The cutouts the rows are about.
+        The cutouts that the rows were made from.
     rows
-        What `astro_dist.evaluate.rows.Judge` gave, by name of the row; among them ``real`` and ``train``.
+        Arrays of `astro_dist.evaluate.rows.RowJudge` by name of the row; ``real`` and ``train`` are required.
     """
 
-    def __init__(self, run: Run, masks: Masks, rows: Mapping[str, Arrays]) -> None:
+    def __init__(self, run: Run, masks: HeldOutMasks, rows: Mapping[str, Arrays]) -> None:
         self.run, self.masks = run, masks
         self.rows = {name: {**row, "features": _directions(row["features"])} for name, row in rows.items()}
         self.real = self.rows["real"]
         places = np.searchsorted(masks.train, masks.reference)
         self.reference = self.rows[TRAIN]["features"][places]
-        self.floors: dict[str, Callable[[Counts], float]] = {}
+        # Filled by the first row, ``real``: `ROWS` begins with it.
+        self.floors: dict[str, Statistic] = {}
         self.found: list[Figure] = []
 
     def measure(self) -> list[Figure]:
@@ -117,17 +123,17 @@ class Figures:
         return self.found
 
     def curves(self) -> dict[str, list[float]]:
-        """Return the mean power spectrum of each row, in network range squared, beside its frequencies."""
+        """Return the mean power spectrum of each row, in network range squared, and the frequencies."""
         shown = {name: row["power"].mean(0).tolist() for name, row in self.rows.items() if "power" in row}
         return {"frequency_per_pix": ring_frequencies().tolist(), **shown}
 
     def sky(self) -> dict[str, list[float]]:
-        """Return the share of sky pixels in each bin of brightness for each row, beside the bins' middles."""
+        """Return for each row the share of sky pixels per bin of brightness, and the middles of the bins."""
         counts = {name: row["sky_values"].sum(0) for name, row in self.rows.items() if "sky_values" in row}
         shares = {name: (count / max(1, count.sum())).tolist() for name, count in counts.items()}
         return {"snr": ((SKY_EDGES[1:] + SKY_EDGES[:-1]) / 2).tolist(), **shares}
 
-    def _add(self, row: str, name: str, statistic: Callable[[Counts], float], n: int | None = None) -> None:
+    def _add(self, row: str, name: str, statistic: Statistic, n: int | None = None) -> None:
         rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.section(EvaluateConfig)
         figures = bootstrap(statistic, self.masks.n, rng, settings.resamples)
         self.found.append(Figure(row, name, *figures, self.masks.n if n is None else n))
@@ -135,11 +141,11 @@ class Figures:
     def _distances(self, row: str) -> None:
         ours, theirs = self.rows[row]["features"], self.reference
         pairs = ((ours, ours), (theirs, theirs), (ours, theirs))
-        kernels = [polynomial_kernel(a, b) for a, b in pairs]
+        within_ours, within_theirs, between = (polynomial_kernel(a, b) for a, b in pairs)
 
-        # The two sides are independent, so that they may be resampled as arbitrary pairs.
+        # One resample serves both sides: image i of one side has nothing to do with image i of the other.
         def kid(w: Counts) -> float:
-            return kernel_distance(*kernels, w, w)
+            return kernel_distance(within_ours, within_theirs, between, w, w)
 
         def frechet(w: Counts) -> float:
             return frechet_distance(ours, theirs, w, w)
@@ -148,7 +154,11 @@ class Figures:
             self._add(row, name, distance)
             floor = self.floors.setdefault(name, distance)
             if row not in ("real", "trained"):
-                self._add(row, f"{name}_excess", lambda w, a=distance, b=floor: a(w) - b(w))
+
+                def excess(w: Counts, a: Statistic = distance, b: Statistic = floor) -> float:
+                    return a(w) - b(w)
+
+                self._add(row, f"{name}_excess", excess)
 
     def _segmentation(self, row: str) -> None:
         score, islands = image_scores(self.rows[row]["classes"]), self.rows[row]["islands"][:, 0]
@@ -185,9 +195,10 @@ class Figures:
     def _islands(self, row: str) -> None:
         ours, real = self.rows[row], self.real
         for name in ("flux", "size"):
+            # An island without positive flux counts as 1e-3, so that its logarithm is finite.
             a, b = (np.log10(np.maximum(x[f"island_{name}"], 1e-3)) for x in (ours, real))
 
-            def distance(w: Counts, a: NDArray = a, b: NDArray = b) -> float:
+            def distance(w: Counts, a: NDArray[Any] = a, b: NDArray[Any] = b) -> float:
                 return distribution_distance(a, b, w[ours["island_image"]], w[real["island_image"]])
 
             self._add(row, f"island_{name}_dex", distance, len(a))
@@ -195,7 +206,11 @@ class Figures:
     def _noise(self, row: str) -> None:
         ours, real = self.rows[row], self.real
         for name in describe_noise(ours["noise"].sum(0)):
-            self._add(row, f"noise_{name}", lambda w, k=name: describe_noise(w @ ours["noise"])[k])
+
+            def described(w: Counts, name: str = name) -> float:
+                return describe_noise(w @ ours["noise"])[name]
+
+            self._add(row, f"noise_{name}", described)
         self._add(row, "noise_islands", lambda w: _mean(ours["stray"], w))
         self._add(row, "stripes", lambda w: _mean(ours["stripes"], w))
         if row in ("real", "trained"):
@@ -218,9 +233,14 @@ class Figures:
             held_out = distances["real"]
             for row in rows[1:]:
                 ours = distances[row]
-                self._add(row, f"copy_{kind}_ratio", lambda w, a=ours, b=held_out: distance_ratio(a, b, w))
+
+                def ratio(w: Counts, a: Distances = ours, b: Distances = held_out) -> float:
+                    return distance_ratio(a, b, w)
+
+                self._add(row, f"copy_{kind}_ratio", ratio)
                 share, nan = share_too_near(ours, held_out), float("nan")
                 self.found.append(Figure(row, f"copy_{kind}_share", share, nan, nan, self.masks.n))
+        # A copying model draws images for training masks that are nearer to the masks' own cutouts.
         own = train["features"][np.searchsorted(self.masks.train, self.masks.trained)]
         seen = np.linalg.norm(self.rows["trained"]["features"] - own, axis=1)
         unseen = np.linalg.norm(self.rows["generated"]["features"] - self.real["features"], axis=1)
@@ -228,7 +248,7 @@ class Figures:
 
 
 def to_json(figures: list[Figure]) -> list[dict[str, float | str | int | None]]:
-    """Return figures as plain values of six digits; what is not a number becomes null."""
+    """Return figures as plain values of six digits; NaN and infinity become None (null in JSON)."""
     return [{k: _plain(v) for k, v in asdict(figure).items()} for figure in figures]
 
 
@@ -239,29 +259,31 @@ def _plain(value: float | str | int) -> float | str | int | None:
 
 
 def _directions(features_NF: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return features of unit mean square in each image."""
+    """Return the features of each image, scaled to unit mean square."""
     values = np.asarray(features_NF, np.float64)
     rms_N1 = np.sqrt(np.mean(values**2, axis=1, keepdims=True))
-    return values / np.maximum(rms_N1, 1e-12)
+    return np.asarray(values / np.maximum(rms_N1, 1e-12))
 
 
 def _mean(values: NDArray[np.floating], weights: Counts) -> float:
+    """Return the weighted mean of the finite values; an image without a score does not count as 0."""
     there = np.isfinite(values)
     total = weights[there].sum()
     return float(values[there] @ weights[there] / total) if total else float("nan")
 
 
 def _iou(overlaps: NDArray[np.int64], weights: Counts) -> float:
+    """Return the sum of intersections over the sum of unions, the two columns of ``overlaps``."""
     intersection, union = weights @ overlaps
     return float(intersection / union) if union else float("nan")
 
 
-def _median_of(dex: NDArray[np.floating], image: NDArray[np.int64]) -> Callable[[Counts], float]:
+def _median_of(dex: NDArray[np.floating], image: NDArray[np.int64]) -> Statistic:
     return lambda w: weighted_median(dex, w[image])
 
 
 def _scatter(dex: NDArray[np.floating]) -> float:
-    """Return half the central 68 % of the objects that have a flux."""
+    """Return half the width of the central 68 % of the logarithms, over the objects that have a flux."""
     low, high = (
         np.quantile(dex[np.isfinite(dex)], [0.16, 0.84]) if np.isfinite(dex).any() else (np.nan, np.nan)
     )
@@ -269,7 +291,7 @@ def _scatter(dex: NDArray[np.floating]) -> float:
 
 
 def _nearest_turned(coarse: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the distance to the nearest training image over all turns and flips."""
+    """Return the distance of each image to the nearest training image, the least over all turns and flips."""
     flat = train.reshape(len(train), -1)
     turned = [apply_symmetry(coarse, k).reshape(len(coarse), -1) for k in range(8)]
-    return np.min([nearest_distances(each, flat) for each in turned], axis=0)
+    return np.asarray(np.min([nearest_distances(each, flat) for each in turned], axis=0))

@@ -1,9 +1,9 @@
 """The images that are judged: real ones, and drawn ones as a map would show them.
 
-All are brightness above the background in units of the noise. A model that draws sources on an empty sky
-is judged with its sources in a real sky, from which the objects were taken out: the blind one is the sky of
-another cutout. Real sources set in those skies the same way, ``reassembled``, tell what of a figure the
-setting is to blame for.
+All are brightness above the background in units of the noise. When the model draws sources on an empty sky,
+its sources are set into a real sky from which the objects were removed; for the blind set that is the sky of
+another cutout. Real sources set into the same skies (the row ``reassembled``) measure how much of a figure
+comes from setting them there.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ Indices = Sequence[int] | NDArray[np.integer]
 
 
 def read_snr(reader: StoreReader, indices: Indices) -> Image:
-    """Return real cutouts (N, S, S) in units of their noise; NaN where there are no data."""
+    """Return real cutouts (N, S, S) above their background in units of their noise; NaN without data."""
     names = ("background_jy_beam", "rms_jy_beam")
     background, rms = (reader.columns[name][indices][:, None, None] for name in names)
     return np.asarray((reader.read("image", indices) - background) / rms, np.float32)
 
 
 def tapers_of(reader: StoreReader, indices: Indices) -> Image:
-    """Return the weights (N, S, S) with which the source target keeps each pixel of some cutouts."""
+    """Return the weights (N, S, S) in [0, 1] of each cutout's pixels in the source target."""
     masks = reader.read("mask", indices)
     return np.stack([_taper(reader, int(i), mask) for i, mask in zip(indices, masks, strict=True)])
 
@@ -37,21 +37,22 @@ def tapers_of(reader: StoreReader, indices: Indices) -> Image:
 def set_in_sky(reader: StoreReader, sources_snr: Image, donors: Indices, skies: Indices, seed: int) -> Image:
     """Set sources on an empty sky into the skies of some cutouts.
 
-    Noise of its own that a source holds (where its taper is above zero) is counted: the sum has the rms of
-    the sky everywhere. Where the sky had objects or no data it is beam noise.
+    With taper t a source carries noise of rms t. The sky is added with weight sqrt(1 - t^2), so that the
+    noise of the sum has rms 1 everywhere: variances of independent noise add. Objects and missing pixels of
+    the sky are replaced by beam noise.
 
     Parameters
     ----------
     reader
         The store of cutouts.
     sources_snr
-        (N, S, S).
+        Sources in units of the noise, (N, S, S).
     donors
-        The cutouts whose masks the sources have.
+        Indices of the cutouts whose masks the sources were drawn for.
     skies
-        The cutouts whose sky they get.
+        Indices of the cutouts whose skies the sources are set into.
     seed
-        Of the beam noise.
+        Seed of the beam noise.
     """
     tapers, empty = tapers_of(reader, donors), read_skies(reader, skies, seed)
     return np.asarray(sources_snr + np.sqrt(1 - tapers**2) * empty, np.float32)
@@ -69,12 +70,12 @@ def read_skies(reader: StoreReader, indices: Indices, seed: int) -> Image:
 
 
 def to_network_range(reader: StoreReader, snr: Image) -> Image:
-    """Return images as networks see them; NaN becomes the background."""
+    """Return images in the networks' range (the store's stretch); NaN becomes the background, 0."""
     return stretch(np.nan_to_num(snr), 0.0, 1.0, str(reader.attrs["stretch"]))
 
 
 def from_network_range(reader: StoreReader, u: Image) -> Image:
-    """Return what networks answer in units of the noise."""
+    """Return images in the networks' range as brightness in units of the noise."""
     return unstretch(u, 0.0, 1.0, str(reader.attrs["stretch"]))
 
 

@@ -1,9 +1,9 @@
-"""What the stamps of an evaluation are drawn for: which masks, before which skies.
+"""The masks and skies that the stamps of an evaluation are drawn for.
 
-Three sets, a stamp of each for every i: ``blind``, held-out masks before the sky of another held-out
-cutout; ``own``, the same masks before their own sky, as in RADiff's tables - not blind, since that sky is
-part of the answer; ``train``, masks that were trained on, to ask what was memorised. No set is turned, so
-that every stamp has one real cutout to be compared with.
+There are three sets with one stamp each for every i. ``blind`` has held-out masks before the sky of another
+held-out cutout. ``own`` has the same masks before their own sky, as in RADiff's tables; it is not blind,
+because that sky is part of the answer. ``train`` has masks that the model was trained on and measures what it
+memorised. No set is turned, so that every stamp has one real cutout to be compared with.
 """
 
 from functools import cached_property
@@ -19,25 +19,26 @@ from astro_dist.store.reader import StoreReader
 
 SETS = ("blind", "own", "train")
 SAME_BEAM = 0.1
+"""Largest relative difference of major axes between the beam of a mask and that of its sky."""
 Indices = NDArray[np.int64]
 
 
-class Masks:
-    """The cutouts an evaluation is about; a function of the settings, the seed and the store.
+class HeldOutMasks:
+    """The held-out and training cutouts of an evaluation; a function of settings, seed and store.
 
     Attributes
     ----------
     reader
         The store of cutouts.
     pool, train
-        Positions of all good held-out cutouts, and of all that were trained on.
+        Positions of all good held-out cutouts, and of all good training cutouts.
     n
         How many images each set has.
 
     Raises
     ------
     ConfigError
-        With fewer than two cutouts on either side.
+        When either side has fewer than two cutouts.
     """
 
     def __init__(self, run: Run) -> None:
@@ -65,19 +66,19 @@ class Masks:
 
     @cached_property
     def trained(self) -> Indices:
-        """Positions of the n training cutouts that give masks to ask for copies of."""
+        """Positions of the n training cutouts whose masks are drawn again to look for copies."""
         return self._draw("trained", self.train)
 
     def donors(self, name: str) -> Indices:
-        """Return the cutouts that give the masks of a set."""
+        """Return the positions of the cutouts that give the masks of a set."""
         return self.trained if name == "train" else self.held_out
 
     def skies(self, name: str) -> Indices:
-        """Return the cutouts whose sky a set gets; no set is given one that was trained on."""
+        """Return the positions of the cutouts whose skies a set has; all of them are held out."""
         return self.held_out if name == "own" else self._other_skies[name]
 
     def choose(self, name: str, i: int) -> Choice:
-        """Return what stamp i of a set is drawn for."""
+        """Return the mask donor and the background donor of stamp i of a set, without a turn."""
         return Choice(int(self.donors(name)[i]), int(self.skies(name)[i]), 0)
 
     @cached_property
@@ -88,15 +89,16 @@ class Masks:
         }
 
     def _draw(self, name: str, indices: Indices) -> Indices:
-        return self.run.stream("evaluate", name).permutation(indices)[: self.n]
+        return np.asarray(self.run.stream("evaluate", name).permutation(indices)[: self.n])
 
     def _choose_sky(self, name: str, i: int, donor: int) -> int:
-        """Draw a held-out cutout of a like beam and, where there is one, of another part of the sky."""
+        """Draw a held-out cutout of a similar beam, from another part of the sky when there is one."""
         others = self.pool[self.pool != donor]
         columns = self.reader.columns
         beam, pixel = sky_of(self.reader, donor)
         width = columns["beam_major_arcsec"][others].astype(float)
         alike = np.abs(width - beam.major_arcsec) <= SAME_BEAM * beam.major_arcsec
+        # Two cutouts whose centres are more than a diagonal apart share no pixel, however they are turned.
         diagonal_arcsec = np.hypot(pixel.dy_arcsec, pixel.dx_arcsec) * self.reader.attrs["size_pix"]
         apart = self._separation_arcsec(donor, others) > diagonal_arcsec
         for usable in (alike & apart, alike):
@@ -108,5 +110,6 @@ class Masks:
     def _separation_arcsec(self, donor: int, others: Indices) -> NDArray[np.float64]:
         ra, dec = (np.radians(self.reader.columns[name]) for name in ("ra_deg", "dec_deg"))
         points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+        # Chords between unit vectors, because arccos of a dot product loses small angles to rounding.
         chords = np.linalg.norm(points[others] - points[donor], axis=-1)
-        return np.degrees(2 * np.arcsin(np.minimum(chords / 2, 1))) * 3600
+        return np.asarray(np.degrees(2 * np.arcsin(np.minimum(chords / 2, 1))) * 3600)

@@ -1,6 +1,7 @@
 """The three networks of an evaluation, on arrays: features, classes, reconstructions.
 
-All compute in float32 and in batches of one shape, so that no image's figures depend on its neighbours.
+All compute in float32 and in batches of one fixed shape, so that no result depends on the other images of a
+batch.
 
 Shape letters: N images, B batch, S side in pixels, F features.
 """
@@ -22,12 +23,12 @@ from astro_dist.models.device import choose_device, flushed_denormals
 from astro_dist.models.encoder import load_encoder
 from astro_dist.models.segmenter import load_segmenter
 
-# Of a dense network on a CPU larger batches cost twice the time: their maps are too large to be reused.
+# On a CPU a dense network takes twice the time per image in larger batches: feature maps leave the cache.
 BATCH = {"cpu": 4, "cuda": 64}
 
 
 class Networks:
-    """Loads each network of a run when it is first asked for."""
+    """The networks of a run, each loaded when it is first used."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.device = run, choose_device(run)
@@ -37,11 +38,11 @@ class Networks:
         return self._apply(self._encoder, u_NSS)
 
     def classes(self, u_NSS: Image) -> NDArray[np.uint8]:
-        """Return the class (N, S, S) that the segmenter gives each pixel."""
+        """Return the segmenter's class of each pixel, (N, S, S)."""
         return self._apply(lambda u: self._segmenter(u).argmax(1).to(torch.uint8), u_NSS)
 
     def reconstructions(self, u_NSS: Image) -> Image:
-        """Return images after the autoencoder, there and back."""
+        """Return the images (N, S, S) encoded and decoded again by the autoencoder."""
         autoencoder = self._autoencoder
         return self._apply(lambda u: decode(autoencoder, encode(autoencoder, u))[:, 0], u_NSS)
 
@@ -67,6 +68,7 @@ class Networks:
             for start in range(0, len(u_NSS), size):
                 check_stop()
                 some = u_NSS[start : start + size]
+                # The last batch is padded to the fixed shape; the padding is dropped from the answer below.
                 padded = np.pad(some, ((0, size - len(some)), (0, 0), (0, 0)), mode="edge")
                 answer = network(torch.from_numpy(padded[:, None]).to(self.device))
                 answers.append(answer.cpu().numpy()[: len(some)])

@@ -1,7 +1,7 @@
-"""The sets of images that are judged, and what is kept of each: arrays with one entry per image.
+"""The rows of an evaluation: sets of images, each reduced to arrays with one entry per image.
 
-Every row has its masks and, for each mask, the real cutout it belongs to. What is kept suffices for all
-figures and their intervals, so that the images themselves are needed once.
+Every row has its masks and, for each mask, the real cutout that the mask belongs to. The arrays suffice for
+all figures and their intervals, so that each image is read or drawn only once.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Image
 from astro_dist.evaluate import images
 from astro_dist.evaluate.examples import choose_examples
-from astro_dist.evaluate.masks import Indices, Masks
+from astro_dist.evaluate.masks import HeldOutMasks, Indices
 from astro_dist.evaluate.networks import Networks
 from astro_dist.metrics.noise import count_stray, measure_stripes, sum_noise
 from astro_dist.metrics.photometry import flux_ratios
@@ -25,14 +25,20 @@ from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 COARSE_PIX = 16
 EXAMPLES = 8
 U_EDGES = np.linspace(-3, 6, 451)
+"""Edges of the histogram of pixels in network range; pixels beyond them are counted in the end bins."""
 SKY_EDGES = np.linspace(-8, 8, 65)
+"""Edges of the histogram of sky pixels in units of the noise; likewise."""
 READ_AT_ONCE = 256
 Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A set of images: what it is, in words, and whether its sky is unknown to it (None: no matter)."""
+    """A set of images and its meaning in words.
+
+    ``blind`` is True when a stamp is drawn in the sky of another cutout, False when in its own, which is part
+    of the answer, and None for rows of real images.
+    """
 
     name: str
     meaning: str
@@ -55,24 +61,25 @@ DRAWN = {"generated": "blind", "generated_own": "own", "trained": "train"}
 
 
 def rows_of(target: str) -> list[str]:
-    """Return the rows there are: nothing is set in a sky where the model draws the sky too."""
+    """Return the rows for a model's target; ``reassembled`` is left out when the model draws the sky too."""
     return [name for name in ROWS if target == "source" or name != "reassembled"]
 
 
-class Judge:
-    """Makes the images of a row and keeps what the figures need of them."""
+class RowJudge:
+    """Makes the images of a row and reduces them to the arrays that the figures need."""
 
-    def __init__(self, masks: Masks, networks: Networks, drawn: Path, target: str) -> None:
+    def __init__(self, masks: HeldOutMasks, networks: Networks, drawn: Path, target: str) -> None:
         self.masks, self.reader, self.networks = masks, masks.reader, networks
         self.drawn, self.target = drawn, target
         self.seed = int(masks.run.seed)
 
     def judge(self, name: str) -> Arrays:
-        """Return the arrays of one row, see `_measure`; of all training images, what tells copies."""
+        """Return the arrays of one row, see `_measure`; `TRAIN` has only features and coarse pixels."""
         if name == TRAIN:
             return self._fingerprint_all(self.masks.train)
         donors = self.masks.donors(DRAWN.get(name, "blind"))
         real = images.read_snr(self.reader, donors)
+        # Pixels without data in the real cutout are 0 in every row, so that no row is judged on them.
         shown = np.where(np.isfinite(real), self._make(name, donors, real), 0).astype(np.float32)
         return self._measure(donors, shown, real)
 
@@ -96,8 +103,10 @@ class Judge:
         u, real_u = (images.to_network_range(self.reader, x) for x in (snr, real))
         mask, instances = (self.reader.read(array, donors) for array in ("mask", "instances"))
         low, high = float(real_u.min()), float(real_u.max())
+        # SSIM needs values from 0 to a known maximum, so images are clipped to the range of the real ones.
         pairs = [(np.clip(a, low, high) - low, b - low) for a, b in zip(u, real_u, strict=True)]
         fluxes = flux_ratios(snr, real, mask, instances)
+        # Not `mask == 0`: a source's taper reaches beyond its mask, and the sky begins where the taper ends.
         sky = (images.tapers_of(self.reader, donors) == 0) & np.isfinite(real)
         return {
             **self._fingerprint(u),
@@ -114,7 +123,7 @@ class Judge:
         }
 
     def _fingerprint(self, u: Image) -> Arrays:
-        """Return features, and pixels averaged to 16 x 16: noise must not hide that two skies are one."""
+        """Return features, and pixels averaged to 16 x 16: noise would hide a copied image."""
         block = u.shape[-1] // COARSE_PIX
         side = block * COARSE_PIX
         blocks = u[:, :side, :side].reshape(len(u), COARSE_PIX, block, COARSE_PIX, block)
@@ -129,7 +138,7 @@ class Judge:
 
 
 def _pick_examples(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
-    """Return some images of each class of sources to look at, for every row those of the same masks."""
+    """Return example images of each class of sources; every row shows the same masks."""
     classes = (SourceClass.COMPACT, SourceClass.EXTENDED)
     chosen = {c: choose_examples(mask, c, EXAMPLES) for c in classes}
     places = np.concatenate(list(chosen.values()))
@@ -138,7 +147,7 @@ def _pick_examples(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
 
 
 def _describe_sky(snr: Image, mask: NDArray[np.uint8], sky: NDArray[np.bool_]) -> Arrays:
-    """Return noise, spectra, stripes and stray islands of what lies between the objects of each image."""
+    """Return noise, spectra, stripes and stray islands of the sky between the objects of each image."""
     edges = np.clip(snr, SKY_EDGES[0], SKY_EDGES[-1])
     return {
         "noise": sum_noise(snr, sky),
@@ -156,6 +165,7 @@ def _describe_islands(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
         parts = overlap_masks(one, classes)
         overlaps.append([(parts[k].intersection, parts[k].union) for k in (ALL, *CLASS_NAMES[1:])])
         islands = label_islands(one)
+        # Number 0 is the background, hence [1:].
         size += np.bincount(islands.ravel())[1:].tolist()
         flux += np.bincount(islands.ravel(), one.ravel())[1:].tolist()
         image += [index] * int(islands.max())

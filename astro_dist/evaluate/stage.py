@@ -1,8 +1,8 @@
-"""The stage that measures the model on cutouts it never saw.
+"""The stage that measures the model on cutouts that it was not trained on.
 
-It plans in three rounds: stamps are drawn, then each row of images is judged, then the figures follow from
-what was kept of all rows. Everything stays in the product: ``drawn/`` (stamps in units of the noise),
-``judged/`` (arrays per image) and ``metrics.json``.
+The stage plans in three rounds: stamps are drawn, then each row of images is judged, then the figures are
+computed from the arrays of all rows. The product holds the results of all rounds: ``drawn/`` (stamps in units
+of the noise), ``judged/`` (arrays per image) and ``metrics.json``.
 """
 
 import io
@@ -33,11 +33,11 @@ HEADLINES = (
 
 
 def plan(run: Run, results: Results) -> list[Task]:
-    """Return the tasks of the rounds that can be planned yet."""
-    from astro_dist.evaluate.masks import SETS, Masks
+    """Return the tasks of all rounds whose earlier rounds are done."""
+    from astro_dist.evaluate.masks import SETS, HeldOutMasks
     from astro_dist.evaluate.rows import TRAIN, rows_of
 
-    n, step = Masks(run).n, run.section(EvaluateConfig).per_task
+    n, step = HeldOutMasks(run).n, run.section(EvaluateConfig).per_task
     tasks = [
         Task(f"draw-{name}-{first // step:04}", {"name": name, "first": first, "end": min(first + step, n)})
         for name in SETS
@@ -56,7 +56,7 @@ def estimate(run: Run) -> Estimate:
     settings, generate = run.section(EvaluateConfig), run.section(GenerateConfig)
     size_pix = run.section(CutoutsConfig).size_pix
     area = (size_pix / 64) ** 2
-    # What a training step does forward and backward is three times what is done here.
+    # The presets give the cost of a training step; a forward pass alone is about a third of it.
     drawn = PRESETS[run.section(TrainingConfig, "diffusion").preset]
     draw_s = (generate.calls + 2) * drawn.costs["diffusion"][1] / 3
     presets = {name: run.section(TrainingConfig, name).preset for name in ("byol", "segmenter")}
@@ -72,15 +72,15 @@ def estimate(run: Run) -> Estimate:
 
 
 class Evaluator:
-    """What a worker has open: the model to draw with and the networks to judge with, each when needed."""
+    """The open state of a worker: the model that draws and the networks that judge, loaded when needed."""
 
     def __init__(self, run: Run) -> None:
-        from astro_dist.evaluate.masks import Masks
+        from astro_dist.evaluate.masks import HeldOutMasks
         from astro_dist.evaluate.networks import Networks
-        from astro_dist.evaluate.rows import Judge
+        from astro_dist.evaluate.rows import RowJudge
 
-        self.run, self.masks = run, Masks(run)
-        self.judge = Judge(self.masks, Networks(run), run.output / "drawn", _target(run))
+        self.run, self.masks = run, HeldOutMasks(run)
+        self.judge = RowJudge(self.masks, Networks(run), run.output / "drawn", _target(run))
         self._maker: Any = None
 
     def do(self, task: Task) -> dict[str, Any]:
@@ -121,12 +121,12 @@ class Evaluator:
     def _measure(self) -> dict[str, Any]:
         import numpy as np
 
-        from astro_dist.evaluate.figures import FEW_IMAGES, MEANINGS, Figures, to_json
+        from astro_dist.evaluate.figures import FEW_IMAGES, MEANINGS, FigureTable, to_json
         from astro_dist.evaluate.rows import ROWS
 
         folder = self.run.output / "judged"
         rows = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
-        measured = Figures(self.run, self.masks, rows)
+        measured = FigureTable(self.run, self.masks, rows)
         figures = to_json(measured.measure())
         settings, n = self.run.section(EvaluateConfig), self.masks.n
         drawn = self.run.section(GenerateConfig)
@@ -151,7 +151,7 @@ class Evaluator:
         return {"sha256": {METRICS: digest}, "facts": {"images_per_set": n, **headlines}}
 
     def _keep(self, name: Path, value: Any) -> dict[str, Any]:
-        """Publish an array or a mapping of arrays; NumPy writes no time into either."""
+        """Publish an array or a mapping of arrays; NumPy writes no time, so the bytes are stable."""
         import numpy as np
 
         buffer = io.BytesIO()
@@ -169,7 +169,7 @@ def _round(curves: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def _target(run: Run) -> str:
-    """Return what the published model draws; the settings may speak of one that is not trained yet."""
+    """Return the target of the published model; the settings may name that of a model still to be trained."""
     folder = run.product("models/diffusion") / "conditioner"
     return str(json.loads((folder / "config.json").read_text())["target"])
 

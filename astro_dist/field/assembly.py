@@ -1,9 +1,9 @@
-"""The stage that makes the field: background, layout, row bands, and the truth that follows from both.
+"""The stage that makes the field: background, layout, row bands, and the truth from the same placements.
 
-A real background is analysed first, then one task gathers the objects and draws all placements; after
-that each band of rows adds its part of the objects in the order of placing and writes its own bytes of
-``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the one
-placed later, which is the smaller one.
+One task analyses a real background, the next gathers the objects and draws all placements. After that each
+band of rows is a task, which adds its part of the objects in the order of placing and writes its own bytes of
+``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the object
+that was placed later, which is the smaller one.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,16 +45,16 @@ from astro_dist.store.stamps import objects_files
 
 PLACEMENTS = "placements.parquet"
 LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)
-# Rounded up from a 12,000 x 15,000 field of 30,000 objects.
+# Measured on a 12,000 x 15,000 field of 30,000 objects and rounded up.
 BYTES_PER_OBJECT = 9000
 CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
 
 
 class Assembly:
-    """A run as one worker sees it while it makes a field.
+    """The open state of a worker that makes a field.
 
-    Only what is published is kept; the files of the layout are read anew by each task, so that a worker
-    never goes on with a library that was found damaged and made again.
+    Only inputs that are published are cached. Each task reads the files of the layout again, because they are
+    written again after damage was found, and a worker must not go on with the damaged library.
     """
 
     def __init__(self, run: Run) -> None:
@@ -63,27 +63,27 @@ class Assembly:
 
     @cached_property
     def cutouts(self) -> StoreReader:
-        """The store the objects were learned from."""
+        """The store of real cutouts that the generating model was trained on."""
         return StoreReader(self.run.product("cutouts.zarr"))
 
     @cached_property
     def field(self) -> SkyMap:
-        """The map that is being made, as its header describes it."""
+        """The map that is being made, opened for its shape, WCS and beam; its pixels may still be missing."""
         return SkyMap.open(self.folder / MAP, MapsConfig(), verify=False)
 
     @cached_property
     def real(self) -> SkyMap | None:
-        """The real map the field is made on, if there is one."""
+        """The real map that the field is made on, or None."""
         return open_background(self.run)
 
     @cached_property
     def rms_jy_beam(self) -> float:
-        """Noise of a simulated background."""
+        """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
         measured = self.cutouts.columns["rms_jy_beam"]
         return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
 
     def background(self) -> Background:
-        """Return what the objects are added to."""
+        """Return the background that the objects are added to."""
         seed = self.run.seed
         if self.real is not None:
             keep = self.config.background.islands == "keep"
@@ -91,20 +91,23 @@ class Assembly:
         return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
-        """Return the pixels of a window of all three images by file name."""
+        """Return the pixels of a window of all three images, by file name."""
         image = self.background().read(window)
         placements = read_columns_file(self.folder / PLACEMENTS, PAINT_COLUMNS)
         return add_objects(image, window, placements, Library(self.folder))
 
 
 def open_background(run: Run) -> SkyMap | None:
-    """Return the real map the field is made on, or None when its noise is simulated."""
+    """Return the real map that the field is made on, or None when the noise is simulated."""
     path = run.section(AssembleConfig).background.path
     return None if path is None else SkyMap.open(Path(path), run.section(MapsConfig), verify=False)
 
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
-    """Name the analysis of a real background, then the layout, then one task per band."""
+    """Return the analysis of a real background, then the layout, then one task per band.
+
+    A task is returned once those before it are done: the number of bands follows from the layout's result.
+    """
     tasks = [Task("background")] if run.section(AssembleConfig).background.kind == "map" else []
     tasks.append(Task("layout"))
     for i, task in enumerate(tasks):
@@ -117,7 +120,7 @@ def plan(run: Run, results: Results) -> Sequence[Task]:
 
 
 def prepare(run: Run) -> None:
-    """Create the three images, empty, with their headers."""
+    """Create the three images, empty but with their headers."""
     instrument = find_instrument(run)
     run.output.mkdir(parents=True, exist_ok=True)
     for name, image in _images(run, instrument):
@@ -137,7 +140,7 @@ def seal(run: Run, results: Results) -> Results:
 
 
 def find_instrument(run: Run) -> Instrument:
-    """Return the field's size, WCS and beam; `ConfigError` when the objects do not fit it."""
+    """Return the field's size, WCS and beam; raise `ConfigError` when the objects do not fit them."""
     surveys = Survey.of_store(StoreReader(run.product("cutouts.zarr")).attrs)
     return design_instrument(run.section(AssembleConfig), surveys, open_background(run))
 
@@ -156,6 +159,7 @@ def analyse_background(state: Assembly) -> Result:
     assert state.real is not None
     state.real.verify()
     seed = state.config.background.min_snr
+    # The annotation's own merge level may lie above this seed level; islands need merge < seed.
     merge = min(state.run.section(AnnotateConfig).merge_sigma, 0.9 * seed)
     rules = state.run.section(AnnotateConfig).model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
     facts = analyse_map(state.real, state.folder, rules)
@@ -180,7 +184,7 @@ def lay_out(state: Assembly) -> Result:
 
 
 def make_band(state: Assembly, window: Window) -> Result:
-    """Make and write one band of rows of all three images."""
+    """Make one band of rows of all three images and write it to their files."""
     layers = state.make(window)
     return {"ranges": {name: write_rows(state.folder / name, window.y0, r) for name, r in layers.items()}}
 
@@ -238,7 +242,7 @@ def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's files: background map, catalogue, density."""
+    """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
     config = run.section(AssembleConfig)
     named = {
         "background.path": config.background.path,
@@ -253,7 +257,7 @@ def sources(run: Run) -> list[Path]:
 
 
 def estimate(run: Run) -> Estimate:
-    """Return what the field will cost, from the config alone; refuse what could not be made."""
+    """Return the cost of the field from the config alone; refuse a field that could not be made."""
     config = run.section(AssembleConfig)
     real = open_background(run)
     check_field(run, real)
@@ -266,6 +270,7 @@ def estimate(run: Run) -> Estimate:
         tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
         bytes=pixel_bytes * area + objects,
         files=20,
+        # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
         cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,
         exact=False,

@@ -1,7 +1,7 @@
-"""What the objects are added to: simulated noise, or a real map with its sources replaced or kept.
+"""The backgrounds of a field: simulated noise, or a real map with its sources replaced or kept.
 
-A background is read by windows and its pixels never depend on the window asked for. Analysing a real
-map (noise mesh, islands, blank pixels) is one task that leaves small files in the folder of the field.
+A background is read by windows, and the value of a pixel never depends on the window. The analysis of a real
+map (noise mesh and islands) is one task that writes small files into the folder of the field.
 """
 
 import math
@@ -31,18 +31,18 @@ BACKGROUND_FILES = (MESH_FILE, PIXELS_FILE, ISLANDS_FILE)
 
 
 class Background(Protocol):
-    """What a field is made on."""
+    """A background that objects are added to."""
 
     def read(self, window: Window) -> Image:
-        """Return the pixels of a window before anything is added, Jy/beam; NaN = no data."""
+        """Return the pixels of a window before objects are added, Jy/beam; NaN means no data."""
         ...
 
     def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the local noise at pixels, Jy/beam."""
+        """Return the local rms at pixels, Jy/beam."""
         ...
 
     def close(self, ground: Ground) -> None:
-        """Mark the pixels where nothing may be placed, and those that real sources take."""
+        """Mark the pixels where nothing may be placed as CLOSED, and those of real sources as TAKEN."""
         ...
 
 
@@ -65,7 +65,7 @@ class NoiseBackground:
         return np.full(len(y), self.rms_jy_beam)
 
     def close(self, ground: Ground) -> None:
-        """See `Background`: all of it is free."""
+        """See `Background`: every pixel stays free."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +79,11 @@ class MapBackground:
     islands_yx
         Rows and columns of all pixels of its islands, shape (2, n), sorted by row.
     keep
-        Whether its sources stay; otherwise each island, and half a beam width round it, becomes the local
-        background plus beam-correlated noise of the local rms. Over one more beam width noise and map are
-        blended by the cosine and sine of one angle, which keeps the variance and leaves no seam.
+        Whether its sources stay. Otherwise each island, and half a beam width round it, becomes the local
+        background plus beam-correlated noise of the local rms. Over one more beam width the noise and the map
+        are blended with the weights cos(a) and sin(a), which keeps the variance and leaves no seam.
     seed
-        Of that noise.
+        Seed of that noise.
     """
 
     sky_map: SkyMap
@@ -94,7 +94,7 @@ class MapBackground:
 
     @classmethod
     def load(cls, sky_map: SkyMap, folder: Path, keep: bool, seed: int) -> "MapBackground":
-        """Return a map with what `analyse_map` left in ``folder``."""
+        """Return the background from a map and the files that `analyse_map` wrote into ``folder``."""
         with (folder / MESH_FILE).open("rb") as handle:
             cell_pix = int(np.load(handle))
             background, rms = np.load(handle)
@@ -112,6 +112,7 @@ class MapBackground:
         if gone.any():
             level, rms = (values[gone] for values in self.mesh.evaluate(window))
             noise = beam_noise(window, self.sky_map.beam, self.sky_map.pixel, self.seed, NOISE_KEY)[gone]
+            # cos^2 + sin^2 = 1: the sum of the map's noise and independent noise keeps the local variance.
             angle = np.pi / 2 * np.clip(distance[gone] / self.fwhm_pix - 0.5, 0, 1)
             image[gone] = level + np.sin(angle) * (image[gone] - level) + np.cos(angle) * rms * noise
         return image
@@ -121,7 +122,7 @@ class MapBackground:
         return self.mesh.evaluate_at(y, x)[1].astype(np.float64)
 
     def close(self, ground: Ground) -> None:
-        """See `Background`: blank pixels are closed, and those of kept sources taken."""
+        """See `Background`: blank pixels are CLOSED, and the pixels of kept sources TAKEN."""
         for window in bands(self.sky_map.shape, READ_ROWS):
             part = ground[window.slices]
             part[~np.isfinite(self.sky_map.read(window))] = CLOSED
@@ -130,28 +131,29 @@ class MapBackground:
 
     @property
     def fwhm_pix(self) -> float:
-        """Width of the map's beam."""
+        """Full width at half maximum of the map's beam, in pixels."""
         return self.sky_map.beam.fwhm_pix(self.sky_map.pixel)
 
     def distance_pix(self, window: Window) -> Image:
-        """Return how far each pixel is from the nearest island, up to 1.5 beam widths, else infinity."""
+        """Return each pixel's distance to the nearest island, in pixels; infinity beyond 1.5 beam widths."""
         steps = _disc(1.5 * self.fwhm_pix)
         reach = max(dy for _, dy, _ in steps)
         frame = window.grown(reach)
         rows, columns = self.islands_yx
+        # Rows are sorted, so that only the island pixels of the frame's rows are looked at.
         first, last = np.searchsorted(rows, [frame.y0, frame.y1])
         y, x = rows[first:last] - frame.y0, columns[first:last] - frame.x0
         seen = (x >= 0) & (x < frame.width)
         y, x = y[seen] + reach, x[seen] + reach
         distance = np.full(frame.grown(reach).shape, np.inf, np.float32)
-        # From far to near, so that the nearest island pixel has the last word.
+        # Steps go from far to near, so that the shortest distance of a pixel is written last and stays.
         for d, dy, dx in steps:
             distance[y + dy, x + dx] = d
         return distance[window.within(frame.grown(reach))]
 
 
 def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[str, Any]:
-    """Measure the noise of a map, find its islands, and leave both and their list in ``folder``.
+    """Measure the noise of a map, find its islands, and write mesh, pixels and list of islands to ``folder``.
 
     Returns
     -------
@@ -160,6 +162,7 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
     """
     found = find_islands(sky_map, config)
     mesh, pixels = found.mesh, found.islands.pixels
+    # Sorted by row for `MapBackground.distance_pix`.
     order = np.lexsort((pixels.x, pixels.y))
     with publish_file(folder / MESH_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.int64(mesh.cell_pix))
@@ -171,7 +174,7 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
 
 
 def _disc(radius: float) -> list[tuple[float, int, int]]:
-    """Return distance and step of all pixels within a radius, the farthest first."""
+    """Return ``(distance, dy, dx)`` of all pixels within a radius, the farthest first."""
     n = math.floor(radius)
     steps = [(math.hypot(dy, dx), dy, dx) for dy in range(-n, n + 1) for dx in range(-n, n + 1)]
     return sorted((step for step in steps if step[0] <= radius), reverse=True)

@@ -1,7 +1,7 @@
-"""What can be wrong with a field, found before anything runs: hours may lie between a start and `assemble`.
+"""Checks of a field before anything runs, because hours may lie between the start of a run and `assemble`.
 
-All of it is checked again, or shows itself, when the field is made; here it needs no more than the
-configuration, the headers of the maps, and the user's small files.
+They read only the configuration, the headers of the maps, and the user's small files. Making the field checks
+the same conditions again, or fails on them.
 """
 
 from pathlib import Path
@@ -24,18 +24,18 @@ from astro_dist.store.config import CutoutsConfig
 
 
 def check_field(run: Run, real: SkyMap | None) -> None:
-    """Refuse a field that could not be made in the end.
+    """Refuse a field that could not be made.
 
     Parameters
     ----------
     real
-        The map it is made on, if there is one.
+        The real map that the field is made on, or None.
 
     Raises
     ------
     ConfigError
-        When pixels or beam are not the survey's, the field is smaller than a stamp or much too small
-        for its objects, or a catalogue or density cannot be used.
+        When pixels or beam differ from the survey's, when the field is smaller than a stamp or much too small
+        for its objects, or when a catalogue or density cannot be used.
     """
     config = run.section(AssembleConfig)
     # The room that draws objects is above this one; of its settings only what it accepts matters here.
@@ -53,7 +53,7 @@ def check_field(run: Run, real: SkyMap | None) -> None:
 
 
 def find_surveys(run: Run) -> list[Survey]:
-    """Return the maps the objects will be learned from, by their headers or by the settings of `simulate`."""
+    """Return the maps that the model is trained on, from their headers or from the settings of `simulate`."""
     if run.section(MapsConfig).files:
         return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in open_maps(run)]
     sky = run.section(SimulateConfig)
@@ -70,7 +70,10 @@ def _check_size(field: Instrument, size_pix: int, origin: str) -> None:
 
 
 def _check_room(field: Instrument, objects: int, accept: AcceptConfig) -> None:
-    """Refuse what could not even be tiled; discs thrown at random fill about half of a plane."""
+    """Refuse objects whose footprints have more area than the field.
+
+    Discs placed at random fill about half of a plane, hence the number of objects in the message.
+    """
     ny, nx = field.shape
     least = least_footprint_pix(field.beam, field.pixel, accept)
     if objects * least > ny * nx:

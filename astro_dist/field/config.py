@@ -1,4 +1,4 @@
-"""Settings of the synthetic field: its size and sky, the brightness of its objects, what lies behind."""
+"""Settings of the synthetic field: its size and sky, the brightness of its objects, its background."""
 
 from typing import Literal
 
@@ -8,21 +8,21 @@ from astro_dist.engine.config import Section
 
 
 class FluxConfig(Section):
-    """How bright each placed object is made."""
+    """The brightness of placed objects."""
 
     mode: Literal["radiff", "radiff_stretched", "catalogue"] = "radiff"
-    """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixel times the
-    same; catalogue: a shape of the flux that the catalogue's next row gives."""
+    """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixels times the
+    same; catalogue: a shape scaled to the flux of the catalogue's next row."""
     scale: float = Field(default=3.0, gt=0)
     """Scale (mean) of the exponential distribution of k, the peak signal-to-noise of an object."""
     cap: float = Field(default=10.0, gt=0)
     """Largest k."""
     above: Literal["redraw", "clip"] = "redraw"
-    """What becomes of a k above the cap: drawn again, or set to the cap."""
+    """Treatment of a k above the cap: redraw draws it again, clip sets it to the cap."""
     minimum: float = Field(default=0.0, ge=0)
     """Smallest k; smaller ones are drawn again."""
     catalogue: str | None = None
-    """FITS, CSV or parquet table with a column flux_jy, and ra_deg and dec_deg to fix the positions too."""
+    """FITS, CSV or parquet table with a column flux_jy; columns ra_deg and dec_deg fix the positions too."""
 
     @model_validator(mode="after")
     def _check(self) -> "FluxConfig":
@@ -34,16 +34,16 @@ class FluxConfig(Section):
 
 
 class BackgroundConfig(Section):
-    """What the objects are added to."""
+    """The background that the objects are added to."""
 
     kind: Literal["noise", "map"] = "noise"
     """noise: simulated, with the field's beam; map: a real map, which also gives shape, WCS and beam."""
     rms_jy_beam: float | None = Field(default=None, gt=0)
     """Noise of a simulated background; by default the median of the source survey."""
     path: str | None = None
-    """FITS file of a real map; unit and beam may be given in `maps` as for the survey."""
+    """FITS file of a real map; a missing unit or beam may be given in `maps`, as for the survey."""
     islands: Literal["replace", "keep"] = "replace"
-    """What becomes of the real sources: replaced by noise of the local rms, or kept and listed apart."""
+    """Treatment of the real sources: replaced by noise of the local rms, or kept and listed apart."""
     min_snr: float = Field(default=5.0, gt=0)
     """Peak signal-to-noise from which an island of a real map counts as a source."""
 
@@ -62,9 +62,9 @@ class AssembleConfig(Section):
     shape: tuple[int, int] = (12000, 15000)
     """Rows and columns of the field; a background map brings its own."""
     objects: int = Field(default=1000, ge=1)
-    """Number of sources in the field: a promise, not an upper bound."""
+    """Number of sources in the field; exact, because a field with fewer is refused."""
     reuse: int = Field(default=1, ge=1)
-    """How often one generated object may be placed at most."""
+    """Largest number of times that one generated object may be placed."""
     pixel_arcsec: float | tuple[float, float] | None = None
     """Size of a pixel, one number or rows and columns; by default that of the source survey."""
     beam_major_arcsec: float | None = Field(default=None, gt=0)
@@ -82,19 +82,19 @@ class AssembleConfig(Section):
     flux: FluxConfig = FluxConfig()
     """Brightness of the objects."""
     background: BackgroundConfig = BackgroundConfig()
-    """What the objects are added to."""
+    """Background that the objects are added to."""
     density: str | None = None
-    """FITS image of the relative density of sources, spread over the field; by default it is uniform."""
+    """FITS image of the relative density of sources, stretched over the field; by default it is uniform."""
     max_overlap: float = Field(default=0.0, ge=0, le=1)
     """Share of an object's footprint that may lie on larger objects placed before it."""
     turns: bool = True
-    """Turn and flip objects at random, in those ways only that keep the beam and the pixel."""
+    """Turn and flip objects at random, but only in ways that leave the beam and the pixel unchanged."""
     spurious: bool = False
     """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
     band_rows: int = Field(default=512, ge=1)
-    """Rows of the field per task; changes no byte of the map."""
+    """Rows of the field per task; the number changes no byte of the map."""
 
     @model_validator(mode="after")
     def _check(self) -> "AssembleConfig":

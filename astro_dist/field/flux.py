@@ -1,12 +1,15 @@
-"""How bright placed objects are: k of RADiff's exponential law, or the fluxes of a catalogue.
+"""The brightness of placed objects: k of RADiff's exponential law, or the fluxes of a catalogue.
 
-An object's library shape times its amplitude is what is added to the map, in Jy/beam. In mode
-``radiff`` the shape has unit peak and the amplitude is sigma * k, so that k is the peak signal-to-noise
-over the local rms sigma. In mode ``radiff_stretched`` (the paper to the letter) the shape is the pixel
-on the network's side of the paper's stretch: tanh((snr + 3.3) / 13.5), zero where the snr is below -3.3,
-on the pixels of the object's own mask, without taper and with the pedestal of tanh(3.3 / 13.5) = 0.24
-that an empty sky has there; the peak signal-to-noise is then k times the shape's maximum, below k. In
-mode ``catalogue`` the amplitude makes the sum of the added pixels over the beam area the given flux.
+The pixels that an object adds to the map, in Jy/beam, are its library shape times its amplitude. The law is
+that of section 5.3 of RADiff (Sortino et al. 2024): amplitude sigma * k, with the local rms sigma and k drawn
+from an exponential distribution of mean 3, at most 10.
+
+In mode ``radiff`` the shape has unit peak, so that k is the peak signal-to-noise. In mode
+``radiff_stretched`` (the paper to the letter) the shape is the stamp's pixels in the paper's stretch:
+tanh((snr + 3.3) / 13.5), zero where the snr is below -3.3, on the pixels of the object's own mask, without a
+taper. The shape includes the pedestal of tanh(3.3 / 13.5) = 0.24 that an empty sky has in that stretch; the
+peak signal-to-noise is k times the shape's maximum, so below k. In mode ``catalogue`` the amplitude is such
+that the sum of the added pixels over the beam area is the given flux.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,11 +31,13 @@ PixelOf = Callable[[NDArray[np.float64], NDArray[np.float64]], Coordinates]
 def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw ``n`` values of k, in ``(minimum, cap]``.
 
-    Drawing again whatever lies outside an interval is drawing from the distribution truncated to it. An
-    exponential has no memory: above the minimum it begins anew. So each k is the minimum and one uniform
-    number put through the inverse of the (truncated) exponential distribution.
+    To draw again until k lies in an interval is to draw from the distribution truncated to that interval. An
+    exponential has no memory: the excess over the minimum has the same distribution as k itself. So one
+    uniform number per k is enough: k is the minimum plus the inverse of the (truncated) cumulative
+    distribution, and the number of draws does not depend on their values.
     """
     high = -np.expm1(-(flux.cap - flux.minimum) / flux.scale) if flux.above == "redraw" else 1.0
+    # In (0, 1], so that k is above the minimum. A share of 1 without truncation is infinite, hence the clip.
     share = 1 - rng.random(n)
     with np.errstate(divide="ignore"):
         k = flux.minimum - flux.scale * np.log1p(-share * high)
@@ -42,7 +47,7 @@ def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.flo
 def stretch_shape(
     image_jy_beam: NDArray[np.float32], inside: NDArray[np.bool_], rms_jy_beam: float
 ) -> NDArray[np.float32]:
-    """Return the pixels of an object as the paper's network has them, in [0, 1], 0 outside its mask."""
+    """Return the pixels of an object in the paper's stretch, in [0, 1], 0 outside its mask."""
     stretched = np.clip(stretch(image_jy_beam, 0.0, rms_jy_beam, "tanh"), 0, 1)
     return np.where(inside, stretched, 0).astype(np.float32)
 
@@ -56,7 +61,7 @@ class FluxCatalogue:
     flux_jy
         Shape (n,), positive.
     sky_deg
-        Right ascension and declination, shape (2, n), ICRS; None when it gives none.
+        Right ascension and declination, shape (2, n), ICRS; None when the catalogue has no positions.
     """
 
     flux_jy: NDArray[np.float64]
@@ -64,12 +69,13 @@ class FluxCatalogue:
 
     @classmethod
     def read(cls, path: Path) -> "FluxCatalogue":
-        """Read a table with the column flux_jy and, if it has them, ra_deg and dec_deg.
+        """Read a table with the column flux_jy and, optionally, ra_deg and dec_deg.
 
         Raises
         ------
         ConfigError
-            When the file or the column is missing, a flux is not positive, or a position not finite.
+            When the file or the column is missing, a flux is not positive, a position is not finite, or only
+            one of the two position columns is there.
         """
         table = read_columns(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"))
         if not (np.isfinite(table["flux_jy"]) & (table["flux_jy"] > 0)).all():
@@ -82,7 +88,7 @@ class FluxCatalogue:
         return cls(table["flux_jy"], np.array(sky) if sky else None)
 
     def rows_in(self, shape: Sequence[int], pixel_of: PixelOf, wanted: int) -> NDArray[np.int64]:
-        """Return the rows whose position is in a field, in order, or all rows where there are no positions.
+        """Return the rows whose position is in a field, in order; all rows when there are no positions.
 
         Parameters
         ----------
@@ -92,7 +98,7 @@ class FluxCatalogue:
         Raises
         ------
         ConfigError
-            When there are fewer than ``wanted``.
+            When there are fewer rows than ``wanted``.
         """
         rows = np.arange(len(self.flux_jy))
         if self.sky_deg is not None:
@@ -107,6 +113,6 @@ class FluxCatalogue:
 
 
 def nearest_pixels(pixel_of: PixelOf, sky_deg: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the pixels (y, x) of positions on the sky, shape (n, 2), (-1, -1) where they do not project."""
+    """Return the pixels (y, x) of sky positions, shape (n, 2), (-1, -1) for positions that do not project."""
     pixels = np.stack(pixel_of(*sky_deg), axis=1)
     return np.asarray(np.floor(np.nan_to_num(pixels, nan=-1) + 0.5).astype(np.int64))

@@ -1,7 +1,7 @@
-"""The field as an instrument would see it: size, WCS, beam and pixels, and whether the objects fit it.
+"""The instrument of a field: size, WCS, beam and pixels, and the check that the objects fit them.
 
-Objects are pixels with a beam in them, so a field must have the pixels and the beam of the survey they
-were learned from. What the config leaves out comes from that survey, or from a real background map.
+Objects are pixels that already contain a beam, so a field must have the pixels and the beam of the survey
+that the model was trained on. Settings left out come from that survey or from a real background.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +18,12 @@ from astro_dist.sky.fits_file import plane_wcs
 from astro_dist.sky.maps import Coordinates, SkyMap
 
 MAX_DIFFERENCE = 0.1
+"""Largest relative difference of pixels and beams between a field and its objects."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One source map of a store of cutouts, as far as a field must agree with it."""
+    """The properties of one source map of a store of cutouts that a field must agree with."""
 
     name: str
     beam: Beam
@@ -31,7 +32,7 @@ class Survey:
 
     @classmethod
     def of_store(cls, attrs: dict[str, Any]) -> list["Survey"]:
-        """Return the source maps that the attributes of ``cutouts.zarr`` describe."""
+        """Return the source maps from the attributes of ``cutouts.zarr``."""
         return [
             cls(m["name"], Beam(**m["beam"]), Pixel(*m["pixel_arcsec"]), m["frequency_hz"])
             for m in attrs["maps"]
@@ -40,7 +41,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Instrument:
-    """What the header of a field says beside its provenance; ``wcs`` is an astropy WCS."""
+    """Size, astropy WCS, beam, pixel and frequency of a field, as its header states them."""
 
     shape: tuple[int, int]
     wcs: Any
@@ -49,25 +50,25 @@ class Instrument:
     frequency_hz: float | None
 
     def pixel_of(self, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> Coordinates:
-        """Return the pixel positions ``(y, x)`` of ICRS positions in a field with a WCS of ours."""
+        """Return the pixel positions ``(y, x)`` of ICRS positions, for a WCS that is in ICRS as well."""
         x, y = self.wcs.wcs_world2pix(ra_deg, dec_deg, 0)
         return y, x
 
 
 def median_survey(surveys: Sequence[Survey]) -> Survey:
-    """Return the map whose beam has the median solid angle on the sky."""
+    """Return the map whose beam has the median solid angle."""
     ordered = sorted(surveys, key=lambda s: (s.beam.major_arcsec * s.beam.minor_arcsec, s.name))
     return ordered[len(ordered) // 2]
 
 
 def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: SkyMap | None) -> Instrument:
-    """Return the field of the config; what it leaves out is that of the median survey map.
+    """Return the instrument of the config; settings left out are those of the median survey map.
 
     Raises
     ------
     ConfigError
         When no source map has pixels and beam within 10 % of the field's, or when the beam in pixels,
-        which the objects carry, differs as much in some source map.
+        which is part of the objects, differs by more than that in some source map.
     """
     if real is not None:
         field = Instrument(real.shape, real.wcs, real.beam, real.pixel, real.frequency_hz)
@@ -78,7 +79,7 @@ def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: S
 
 
 def check_surveys(field: Instrument, surveys: Iterable[Survey]) -> None:
-    """Refuse a field that its objects do not fit; see `design_instrument`."""
+    """Refuse a field that the objects do not fit; see `design_instrument`."""
     known = {(s.beam, s.pixel): s for s in surveys}
     if not any(_scales_agree(field, survey) for survey in known.values()):
         raise ConfigError(
@@ -123,7 +124,8 @@ def _scales_agree(field: Instrument, survey: Survey) -> bool:
 
 
 def _same_in_pixels(field: Instrument, survey: Survey) -> bool:
-    """Compare the second moments of the beams in pixels, position angle included."""
+    """Return whether the second moments of the beams in pixels agree, position angle included."""
+    # Moments are widths squared, hence the square of the allowed ratio.
     mine, theirs = (i.beam.covariance_pix(i.pixel) for i in (field, survey))
     allowed = (1 + MAX_DIFFERENCE) ** 2 - 1
     return bool(np.linalg.norm(mine - theirs) <= allowed * np.linalg.norm(theirs))
@@ -138,7 +140,7 @@ def _describe(item: Instrument | Survey) -> str:
 
 
 def _list(surveys: Iterable[Survey]) -> str:
-    """Describe at most three of the maps."""
+    """Return a description of at most three of the maps."""
     items = [f"{s.name} (a {_describe(s)})" for s in surveys]
     more = f" and {len(items) - 3} other kinds" if len(items) > 3 else ""
     return ", ".join(items[:3]) + more

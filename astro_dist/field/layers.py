@@ -1,7 +1,7 @@
-"""The three images of a field, map, mask and instances: their pixels and their headers.
+"""The three images of a field (map, mask and instances): their pixel types and their headers.
 
-A header says how the field was made (seed, model, one HISTORY line per stage) and nothing of when or
-where, so that it is the same when the field is made again.
+A header states how the field was made (seed, model, one HISTORY line per stage). A header holds no time, host
+or path, so that a field that is made again has the same header.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ UPSTREAM = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "gene
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the three images of a field: the type of its pixels, what they are, and which count."""
+    """One of the three images of a field: type, unit and meaning of its pixels, a COMMENT for its header."""
 
     dtype: str
     unit: str
@@ -37,7 +37,7 @@ LAYERS = {
 
 
 def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
-    """Return the header of one image of the field; nothing in it depends on where or when it is made."""
+    """Return the header of one image of the field; it depends on config, seed and products only."""
     header = radio_header(
         instrument.shape,
         instrument.wcs,
@@ -55,7 +55,7 @@ def make_header(run: Run, instrument: Instrument, layer: Layer) -> Any:
 
 
 def provenance(run: Run) -> dict[str, Any]:
-    """Return the header cards that say from which seed and model a field was made."""
+    """Return the header cards with the seed and the model of a field."""
     cards: dict[str, Any] = {"SEED": (run.seed, "of all randomness")}
     if (model := run.ledger.published("diffusion")) is not None:
         cards["GENERATR"] = ("latent diffusion", "what the objects were drawn from")
@@ -64,7 +64,7 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def history(run: Run) -> list[str]:
-    """Return one line per stage: the digest of its product, and the settings of this one."""
+    """Return the HISTORY lines: the digest of each earlier product, and the settings of `assemble`."""
     lines = [
         f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}"
         for name in UPSTREAM

@@ -1,8 +1,8 @@
-"""Where objects go: random places, largest first, footprints that do not overlap more than allowed.
+"""The places of objects: random, largest objects first, with at most the allowed overlap of footprints.
 
-The field is one byte per pixel: free, taken by an object, or closed to all. A footprint is every pixel
-an object adds to, taper included. An object is tried at random places until one is free enough; with the
-largest first this fills 40 % of a field with some three tries per object, and needs no cleverer search.
+The ground of a field has one byte per pixel: free, taken by an object, or closed to all. A footprint holds
+every pixel that an object adds to, taper included. Each object is tried at random places until one has room.
+Largest first, this fills 40 % of a field at about three tries per object, so no other search is needed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 
-# CLOSED has the bit of TAKEN too: one test of a footprint finds both.
+# CLOSED includes the bit of TAKEN, so that one test of a footprint finds both.
 FREE, TAKEN, CLOSED = 0, 1, 3
-# Candidates are drawn in blocks, so that most of those whose centre is taken cost no Python step.
+# Candidates are drawn in blocks, so that numpy discards those whose peak is taken, not a loop in Python.
 BLOCK, BLOCKS = 16, 128
 
 Places = NDArray[np.int64]
@@ -24,7 +24,7 @@ Ground = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Footprint:
-    """The pixels an object adds to, as its box holds them.
+    """The pixels that an object adds to, within its box.
 
     Attributes
     ----------
@@ -39,17 +39,17 @@ class Footprint:
 
     @classmethod
     def of(cls, shape: NDArray[np.float32]) -> "Footprint":
-        """Return the footprint of a library shape: where it is not zero."""
+        """Return the footprint of a library shape: its pixels that are not zero."""
         row, column = divmod(int(np.argmax(shape)), shape.shape[1])
         return cls((shape != 0).view(np.uint8), (row, column))
 
 
 Candidates = Callable[[int, Footprint], Iterator[Places]]
-"""Of an object's number and footprint: blocks of (y, x) for its box's first pixel, the box in the field."""
+"""Function of an object's number and footprint: blocks of places (y, x) of its box's first pixel."""
 
 
 def uniform(shape: Sequence[int], rng: np.random.Generator) -> Candidates:
-    """Propose places uniform over a field of ``shape``, such that the box is inside it."""
+    """Propose places uniformly over a field of ``shape``, with the whole box inside the field."""
     ny, nx = shape
 
     def propose(number: int, footprint: Footprint) -> Iterator[Places]:
@@ -63,12 +63,12 @@ def uniform(shape: Sequence[int], rng: np.random.Generator) -> Candidates:
 
 
 def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.random.Generator) -> Candidates:
-    """Propose places of peaks by a relative density, an image of any size spread over the field.
+    """Propose places whose peaks follow a relative density, an image of any size stretched over the field.
 
     Parameters
     ----------
     density
-        Shape (rows, columns), not negative; NaN counts as zero. Within a cell all pixels are alike.
+        Shape (rows, columns), not negative; NaN counts as zero. The density is constant within a cell.
 
     Raises
     ------
@@ -78,6 +78,7 @@ def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.rando
     weights = np.nan_to_num(density, nan=0.0, posinf=-1.0)
     if weights.min() < 0 or weights.max() <= 0:
         raise ConfigError("assemble.density: it must be finite, nowhere negative and somewhere positive")
+    # The cumulative distribution over cells: a uniform number is looked up in it to draw a cell.
     steps = np.cumsum(weights) / weights.sum()
     scale = np.divide(shape, weights.shape)
 
@@ -93,7 +94,7 @@ def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.rando
 
 
 def fixed(shape: Sequence[int], peaks: Places) -> Candidates:
-    """Propose for each object the one place where its peak is at the given (y, x)."""
+    """Propose one place for each object: that with its peak at the given (y, x)."""
 
     def propose(number: int, footprint: Footprint) -> Iterator[Places]:
         yield _keep_inside(peaks[number : number + 1] - footprint.peak, footprint, shape)
@@ -104,23 +105,23 @@ def fixed(shape: Sequence[int], peaks: Places) -> Candidates:
 def place(
     footprints: Iterator[Footprint], ground: Ground, candidates: Candidates, max_overlap: float = 0.0
 ) -> Places:
-    """Find a place for one object after the other and take its pixels in ``ground``.
+    """Find a place for each object in turn and mark its pixels as TAKEN in ``ground``.
 
     Parameters
     ----------
     footprints
-        In the order of placing; larger ones first fill the field best.
+        Footprints in the order of placing; larger ones first fill the field best.
     ground
         Shape of the field, uint8, FREE, TAKEN or CLOSED; changed in place.
     max_overlap
-        Share of a footprint that may lie on TAKEN pixels. The pixel of an object's peak is closed to
-        those that follow, so that each object keeps at least that one in the instance map.
+        Share of a footprint that may lie on TAKEN pixels. The pixel of an object's peak becomes CLOSED to
+        later objects, so that each object keeps at least that pixel in the instance map.
 
     Returns
     -------
     ndarray
-        Shape (n, 2), first row and column of each box; shorter than the objects are many when one
-        found no place: the rest were not tried.
+        Shape (n, 2), first row and column of each box. The first object without a place ends the search,
+        so that n is then smaller than the number of footprints.
     """
     places = []
     for number, footprint in enumerate(footprints):
@@ -136,9 +137,9 @@ def place(
 
 
 def most_that_fit(fits: Callable[[int], bool], wanted: int) -> int:
-    """Return a number of objects below ``wanted`` that ``fits``, within 2 % of the largest tried.
+    """Return a number of objects below ``wanted`` that ``fits``, to within 2 % of ``wanted``.
 
-    ``fits(wanted)`` is known to be False; about six numbers are tried.
+    ``fits(wanted)`` must be False already. Halving the interval takes about six calls of ``fits``.
     """
     low, high = 0, wanted
     while high - low > max(1, wanted // 50):
@@ -157,6 +158,7 @@ def _find(
 ) -> tuple[int, int] | None:
     pixels, (peak_y, peak_x) = footprint.pixels, footprint.peak
     h, w = pixels.shape
+    # Where no overlap is allowed a taken peak rules a place out; with overlap only a CLOSED one does.
     worst = FREE if max_overlap == 0 else TAKEN
     for block in blocks:
         at_peak = ground[block[:, 0] + peak_y, block[:, 1] + peak_x]

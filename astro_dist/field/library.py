@@ -1,9 +1,9 @@
-"""The library of shapes: every accepted object of the stamps, as the bands of a field read it.
+"""The library of shapes: every accepted object of the stamps, in files that the bands of a field read.
 
-Who draws a shard of stamps leaves its accepted objects beside it, one file per shard; a field gathers
-them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32), ``objects.parquet``
-where each begins, what it is and its moments. Turned and multiplied by a placement's amplitude, a shape
-is what was added.
+A task that draws a shard of stamps writes its accepted objects beside that shard, one file per shard;
+`assemble` gathers them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32).
+``objects.parquet`` has a row per object: the offset of its pixels, its class and source, and its moments. The
+pixels that a placement adds are its shape, turned and multiplied by its amplitude.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,11 +45,12 @@ MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
     "peak_x": "i4",
     "n_pix": "i4",
 }
-Pixels = NDArray[np.float32]
+ObjectPixels = NDArray[np.float32]
+"""Pixels of one shape, (h, w), or of many one after the other, (n,)."""
 
 
 class Library:
-    """The shapes in a folder, memory-mapped."""
+    """The library in a folder, memory-mapped: a band reads only the shapes that reach into it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +66,7 @@ class Library:
     def __len__(self) -> int:
         return len(self._offset)
 
-    def shape(self, number: int, turn: int = 0) -> Pixels:
+    def shape(self, number: int, turn: int = 0) -> ObjectPixels:
         """Return the shape of an object (h, w), turned and flipped; not to be written to."""
         height, width = self._height[number], self._width[number]
         first = self._offset[number]
@@ -74,7 +75,7 @@ class Library:
 
 
 def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
-    """Publish some objects, pixels included, as one parquet file, and return its sha256."""
+    """Publish objects with their pixels as one parquet file, and return its sha256."""
     rows = [
         (o.stamp, o.instance, int(o.source_class), o.box.y0, o.box.x0, *o.shape.shape, o.snr, o.iou)
         for o in objects
@@ -96,23 +97,24 @@ def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
 def build_library(
     folder: Path, parts: Sequence[Path], *, spurious: bool = False, stretched: StoreReader | None = None
 ) -> int:
-    """Gather the objects of all shards into a library, and return how many there are.
+    """Gather the objects of all shards into a library, and return their number.
 
     Parameters
     ----------
     parts
-        The files that `write_objects` left, in the order of the shards.
+        The files of `write_objects`, in the order of the shards.
     spurious
-        Keep the spurious objects among them.
+        Whether to keep the spurious objects.
     stretched
-        The stamps, if the library is to hold the stretched pixels of each object's own mask instead of
-        its unit-peak shape.
+        The store of stamps for mode ``radiff_stretched``: the library then holds the stretched pixels of each
+        object's own mask instead of its unit-peak shape. None for unit-peak shapes.
     """
     table, pixels = _gather(parts)
     if not spurious:
         table, pixels = _keep(table, pixels, table["class"] != SourceClass.SPURIOUS)
     if stretched is not None:
         shapes = list(_stretched_shapes(stretched, table))
+        # Other shapes, so other moments: the boxes stay, the columns of moments are replaced.
         table, pixels = table | _moments(shapes), _flat(shapes)
     sizes = _sizes(table)
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
@@ -121,7 +123,7 @@ def build_library(
     return len(sizes)
 
 
-def _gather(parts: Sequence[Path]) -> tuple[Columns, Pixels]:
+def _gather(parts: Sequence[Path]) -> tuple[Columns, ObjectPixels]:
     tables = [pq.ParquetFile(path).read() for path in parts]
     columns = [name for name in tables[0].column_names if name != PIXELS]
     table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
@@ -129,7 +131,7 @@ def _gather(parts: Sequence[Path]) -> tuple[Columns, Pixels]:
     return table, np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
 
 
-def _keep(table: Columns, pixels: Pixels, kept: NDArray[np.bool_]) -> tuple[Columns, Pixels]:
+def _keep(table: Columns, pixels: ObjectPixels, kept: NDArray[np.bool_]) -> tuple[Columns, ObjectPixels]:
     if kept.all():
         return table, pixels
     inside = np.repeat(kept, _sizes(table))
@@ -140,16 +142,16 @@ def _sizes(table: Columns) -> NDArray[np.int64]:
     return table["height"].astype(np.int64) * table["width"]
 
 
-def _moments(shapes: Sequence[Pixels]) -> Columns:
+def _moments(shapes: Sequence[ObjectPixels]) -> Columns:
     rows = [moments_of(shape) for shape in shapes]
     return {name: np.array([row[name] for row in rows], kind) for name, kind in MOMENT_TYPES.items()}
 
 
-def _flat(shapes: Sequence[Pixels]) -> Pixels:
+def _flat(shapes: Sequence[ObjectPixels]) -> ObjectPixels:
     return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
 
 
-def _stretched_shapes(stamps: StoreReader, table: Columns) -> Iterator[Pixels]:
+def _stretched_shapes(stamps: StoreReader, table: Columns) -> Iterator[ObjectPixels]:
     """Yield each object's stretched pixels in its box, 0 outside its own mask."""
     rms = stamps.columns["rms_jy_beam"]
     boxes = np.stack([table[name] for name in ("stamp_y0", "stamp_x0", "height", "width")], axis=1)

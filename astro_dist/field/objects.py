@@ -1,8 +1,9 @@
-"""Objects: the sources of a stamp, cut out by instance, checked, and brought to unit peak.
+"""Objects: the sources of a stamp, cut out by instance, checked, and scaled to unit peak.
 
-An isophotal mask holds only part of a source's flux, so an object's footprint is its mask grown by
-about a beam, falling smoothly to zero: no square edges, no lost wings. An object that did not follow
-its mask is rejected with a one-word reason. The same stamp and settings always give the same objects.
+An isophotal mask holds only part of a source's flux. An object's footprint is therefore its mask grown by
+about a beam with weights that fall smoothly to zero, which keeps the wings and leaves no square edges. An
+object that does not follow its mask is rejected with a one-word reason. The same stamp and settings always
+give the same objects.
 """
 
 from collections import Counter
@@ -26,25 +27,26 @@ REASONS = ("edge", "not_finite", "faint", "peak_outside", "ignored_mask", "spill
 
 FloatArray = NDArray[np.float32]
 _FEW_PIXELS = 12
+"""Fewest pixels of the ring whose median is trusted as a pedestal."""
 
 
 class AcceptConfig(Section):
-    """What makes a generated source an object that may be placed on a map."""
+    """The conditions under which a generated source becomes an object that may be placed on a map."""
 
     classes: tuple[str, ...] = ("compact", "extended")
-    """The classes whose instances are wanted; spurious objects are kept apart, for assemble.spurious."""
+    """The classes whose instances are wanted; spurious objects are kept besides, for assemble.spurious."""
     min_snr: Annotated[float, Field(gt=0)] = 10.0
-    """Faintest peak of a donor over its noise: bright donors are scaled down rather than faint ones up."""
+    """Least peak over the noise: scaling bright objects down is better than scaling faint ones up."""
     threshold_snr: Annotated[float, Field(gt=0)] = 3.0
-    """The isophote, in units of the noise, whose shape is compared with the mask."""
+    """Level of the isophote, in units of the noise, whose shape is compared with the mask."""
     min_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Least intersection over union of that isophote and the mask."""
     min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
-    """Least flux over peak in beam areas: nothing on the sky can look smaller than the beam."""
+    """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
     grow_beams: float = 0.5
-    """How far beyond its mask an object is kept whole, in beam widths."""
+    """Distance from its mask up to which an object is kept whole, in beam widths."""
     taper_beams: float = 1.0
-    """Over which distance it then falls to zero, in beam widths."""
+    """Distance over which the object then falls to zero, in beam widths."""
 
     @field_validator("classes")
     @classmethod
@@ -83,17 +85,17 @@ class SkyObject:
     stamp, instance
         Index of the stamp and number of the instance in it.
     source_class
-        Its class.
+        Class of the source.
     box
-        Where `shape` lies in the stamp.
+        The window of the stamp that `shape` covers.
     shape
-        (h, w) float32, brightness over its peak: maximum 1, zero outside the footprint.
+        (h, w) float32, brightness over the peak: maximum 1, zero outside the footprint.
     snr
         Peak over the noise of the donor.
     flux_over_peak
         Sum of `shape`, in pixels; a point source has the beam's area.
     iou
-        How well its isophote agrees with the mask it was generated from.
+        Intersection over union of the object's isophote and the mask that it was generated for.
     """
 
     stamp: int
@@ -116,36 +118,36 @@ def extract_objects(
     config: AcceptConfig,
     stamp: int = 0,
 ) -> tuple[list[SkyObject], Counter[str]]:
-    """Cut every wanted instance of a stamp out and check it.
+    """Cut out every wanted instance of a stamp and check it.
 
     Parameters
     ----------
     image_jy_beam
-        (s, s) float32 brightness with the background taken off; NaN where there is none.
+        (s, s) float32 brightness above the background; NaN means no data.
     mask, instances
         (s, s) class and instance number per pixel, 0 where there is no source.
     rms_jy_beam, beam, pixel
-        Of the donor: the unit of every threshold, and of distances (beam widths along each axis).
+        Of the donor. Thresholds are in units of the noise, distances in beam widths along each axis.
     config, stamp
         The conditions of acceptance; the stamp's index, copied into the objects.
 
     Returns
     -------
     objects
-        The accepted ones in the order of their instance numbers.
+        The accepted objects in the order of their instance numbers.
     rejected
-        How many sources were refused, by reason (`REASONS`); nobody is promised spurious objects.
+        Number of refused sources by reason (`REASONS`); spurious ones are never promised, so not counted.
     """
     objects: list[SkyObject] = []
     rejected: Counter[str] = Counter()
     steps = _steps_in_beams(beam, pixel)
-    # One beam more than the footprint: the ring in which the pedestal is measured.
+    # One beam more than the footprint, for the ring in which the pedestal is measured.
     margins = [
         reach + ceil(1 / step) for reach, step in zip(reach_pix(beam, pixel, config), steps, strict=True)
     ]
     whole = Window(0, instances.shape[0], 0, instances.shape[1])
     for index, found in enumerate(ndimage.find_objects(instances.astype(np.int32))):
-        if found is None:
+        if found is None:  # a number that no pixel has
             continue
         number = index + 1
         source_class = SourceClass(int(mask[found][instances[found] == number].max()))
@@ -169,14 +171,14 @@ def extract_objects(
 
 
 def reach_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> tuple[int, int]:
-    """Return how far a footprint reaches beyond its mask along y and x, in whole pixels."""
+    """Return the reach of a footprint beyond its mask along y and x, in whole pixels."""
     y_step, x_step = _steps_in_beams(beam, pixel)
     reach = config.grow_beams + config.taper_beams
     return ceil(reach / y_step), ceil(reach / x_step)
 
 
 def least_footprint_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> float:
-    """Return the area of the footprint of a mask of one pixel that has no neighbours, in pixels."""
+    """Return the area in pixels of the footprint of an isolated mask of one pixel: an ellipse's pi a b."""
     y_step, x_step = _steps_in_beams(beam, pixel)
     return pi * (config.grow_beams + config.taper_beams) ** 2 / (y_step * x_step)
 
@@ -184,27 +186,30 @@ def least_footprint_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> float
 def footprint_weights(
     instances: NDArray[np.integer[Any]], number: int, steps: Sequence[float], config: AcceptConfig
 ) -> FloatArray:
-    """Return how much of each pixel belongs to an instance, between 0 and 1, float32.
+    """Return the share of each pixel that belongs to an instance, between 0 and 1, float32.
 
-    1 in its own pixels and up to ``grow_beams`` from them, 0 in those of others and beyond
-    ``grow_beams + taper_beams``. Between two instances a pixel is shared by the inverse squares of its
-    distances, so that what neighbours get never adds up to more than the whole.
+    The share is 1 in the instance's own pixels and up to ``grow_beams`` from them; a cosine taper brings it
+    to 0 at ``grow_beams + taper_beams``. The share is 0 in the pixels of other instances. A pixel between
+    instances is divided in proportion to the inverse squares of its distances to them, so that the shares
+    never sum to more than 1.
     """
     own = _distance(instances == number, steps)
     rim = np.clip((own - config.grow_beams) / config.taper_beams, 0, 1)
+    # Half a period of a cosine (Hann taper): 1 and 0 at the ends, without a kink.
     weights = 0.5 + 0.5 * np.cos(np.pi * rim)
     with np.errstate(divide="ignore"):
         closeness = [
             _distance(instances == n, steps) ** -2.0 for n in np.unique(instances) if n not in (0, number)
         ]
     if closeness:
+        # d0^-2 / (d0^-2 + sum of dn^-2), multiplied through by d0^2, which is 0 in the own pixels.
         weights *= 1 / (1 + own**2 * np.sum(closeness, axis=0))
     return weights.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """What is left of an instance that passed: arrays of the window it was examined in."""
+    """An instance that passed the checks: arrays over the window that it was examined in."""
 
     values: FloatArray
     weights: FloatArray
@@ -221,7 +226,7 @@ def _examine(
     config: AcceptConfig,
     edges: NDArray[np.bool_],
 ) -> _Profile | str:
-    """Return the profile of an instance in units of the noise, or why it is refused."""
+    """Return the profile of an instance in units of the noise, or the reason why it is refused."""
     region = instances == number
     weights = footprint_weights(instances, number, steps, config)
     footprint = weights > 0
@@ -229,21 +234,25 @@ def _examine(
         return "edge"
     if not np.isfinite(snr[footprint]).all():
         return "not_finite"
+    # A generated sky may lie a little off zero. That pedestal would count as flux over the whole footprint.
     ring = (instances == 0) & ~footprint & np.isfinite(snr)
     pedestal = np.median(snr[ring]) if np.count_nonzero(ring) >= _FEW_PIXELS else np.float32(0)
     level = np.where(footprint, snr - pedestal, 0).astype(np.float32)
     values = weights * level
+    # Peak after the pedestal is gone: an offset must not make a faint object pass.
     peak = float(values.max())
     if peak < config.min_snr:
         return "faint"
     if not region.flat[int(values.argmax())]:
         return "peak_outside"
+    # Weights of at least 0.5 exclude the neighbours' wings, which would count as spilt.
     island = level * (weights >= 0.5) > config.threshold_snr
     kept = np.count_nonzero(island & region)
     missing, spilt = np.count_nonzero(region) - kept, np.count_nonzero(island) - kept
     iou = kept / (kept + missing + spilt)
     if iou < config.min_iou:
         return "ignored_mask" if missing >= spilt else "spill"
+    # Flux over peak of a point source is the beam's area, so a real source has at least that.
     if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
         return "narrower_than_beam"
     return _Profile(values, weights, peak, iou)
@@ -275,17 +284,18 @@ def _steps_in_beams(beam: Beam, pixel: Pixel) -> tuple[float, float]:
 
 
 def _width_in_beams(neighbour: float) -> float:
+    # A Gaussian beam is exp(-4 ln 2 d^2) at a distance d in units of its FWHM; solved for d.
     return sqrt(-log(max(neighbour, 1e-300)) / (4 * log(2)))
 
 
 def _distance(pixels: NDArray[np.bool_], steps: Sequence[float]) -> NDArray[np.float64]:
-    """Return the distance to the nearest of some pixels, in beam widths."""
+    """Return the distance of every pixel to the nearest of ``pixels``, in beam widths."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~pixels, sampling=steps)
     return distance
 
 
 def _grown(found: tuple[slice, ...], margins: Sequence[int], whole: Window) -> Window:
-    """Return the box of an instance with a margin, inside the stamp."""
+    """Return the box of an instance with a margin, clipped to the stamp."""
     (y0, y1), (x0, x1) = ((int(s.start), int(s.stop)) for s in found)
     my, mx = margins
     window = Window(y0 - my, y1 + my, x0 - mx, x1 + mx) & whole
@@ -294,7 +304,7 @@ def _grown(found: tuple[slice, ...], margins: Sequence[int], whole: Window) -> W
 
 
 def _outer_edges(window: Window, whole: Window) -> NDArray[np.bool_]:
-    """Return the pixels of a window that lie on the border of the stamp."""
+    """Return which pixels of a window lie on the border of the stamp."""
     edges = np.zeros(window.shape, dtype=np.bool_)
     edges[0] |= window.y0 == whole.y0
     edges[-1] |= window.y1 == whole.y1

@@ -1,6 +1,6 @@
-"""Pictures and statistics of a whole field, read in row bands through dask, drawn with Pillow alone.
+"""Pictures and statistics of a whole field, read in row bands through dask and drawn with Pillow.
 
-Nothing here depends on time, fonts or the number of threads, so that the PNG files are byte-stable.
+The PNG files are byte-stable: they depend on no time, font or number of threads.
 """
 
 import io
@@ -26,7 +26,7 @@ SOFTENING = 4.0
 READ_ROWS = 512
 FIGURES = tuple(f"{name}_jy_beam" for name in ("min", "max", "mean", "std", "median", "rms"))
 SAMPLE_PIX = 200_000
-# Dark blue over red and orange to pale yellow; brightness rises evenly so that it survives greyscale.
+# Dark blue over red and orange to pale yellow; brightness rises evenly, so that a greyscale print works too.
 PALETTE = (
     (0, 0, 12),
     (33, 12, 74),
@@ -54,7 +54,7 @@ def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
     n_pix = sky_map.shape[0] * sky_map.shape[1]
     factor = math.ceil(max(sky_map.shape) / OVERVIEW_PIX)
     step = max(1, math.isqrt(n_pix // SAMPLE_PIX))
-    # Bands begin at multiples of both, so that blocks and samples do not depend on where bands end.
+    # Bands begin at multiples of both, so that blocks and samples do not depend on the height of bands.
     unit = math.lcm(factor, step)
     rows = max(1, READ_ROWS // unit) * unit
     lazy = [delayed(_summarise_band)(sky_map, w, factor, step) for w in bands(sky_map.shape, rows)]
@@ -70,7 +70,7 @@ def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
 def _summarise_band(
     sky_map: SkyMap, window: Window, factor: int, step: int
 ) -> tuple[dict[str, float], NDArray[np.float32], NDArray[np.float32]]:
-    """Return sums, the whole blocks, and the sampled pixels with data of some rows."""
+    """Return the sums, the maxima of whole blocks and the sampled pixels with data of some rows."""
     pixels = sky_map.read(window)
     sample = pixels[::step, ::step]
     ny, nx = pixels.shape[0] // factor, pixels.shape[1] // factor
@@ -91,6 +91,7 @@ def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]
     mean = float(table["sum"].sum()) / n
     median = float(np.median(sample)) if sample.size else mean
     spread = float(np.median(abs(sample - np.float32(median)))) if sample.size else 0.0
+    # 1.4826 times the median absolute deviation is the standard deviation of a Gaussian.
     values = (
         float(table["min"].min()),
         float(table["max"].max()),
@@ -103,20 +104,20 @@ def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]
 
 
 def colour(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    """Return RGB pixels, row 0 at the bottom as on the sky: asinh between two limits, NaN grey."""
+    """Return RGB pixels in an asinh scale between two limits, NaN grey; the sky's last row comes first."""
     share = np.clip((image - low) / (high - low), 0, 1)
     level = np.nan_to_num(np.arcsinh(SOFTENING * share) / math.asinh(SOFTENING))
     anchors = np.linspace(0, 1, len(PALETTE))
     table = np.stack(
         [np.interp(np.linspace(0, 1, 256), anchors, band) for band in zip(*PALETTE, strict=True)]
     )
-    pixels = table.T.round().astype(np.uint8)[(level * 255).round().astype(np.uint8)]
+    pixels: NDArray[np.uint8] = table.T.round().astype(np.uint8)[(level * 255).round().astype(np.uint8)]
     pixels[~np.isfinite(image)] = 90
     return pixels[::-1]
 
 
 def limits(image: NDArray[np.float32]) -> tuple[float, float]:
-    """Return brightness limits that show noise and sources: from median - 2 sigma to the 99.7 % level."""
+    """Return brightness limits: median - 2 sigma, and the 99.7 % level but at least median + 12 sigma."""
     values = image[np.isfinite(image)]
     if values.size == 0:
         return 0.0, 1.0
@@ -132,7 +133,7 @@ def draw_overview(path: Path, blocks: NDArray[np.float32]) -> None:
 
 
 def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], sky_map: SkyMap) -> None:
-    """Publish a magnified part of a field, and beside it the same with objects outlined by class.
+    """Publish a magnified part of a field, and beside it the same part with objects outlined by class.
 
     The beam is drawn in the lower left corner; the file's Description gives the scale.
     """
@@ -153,7 +154,7 @@ def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], s
 
 
 def zoom_windows(shape: tuple[int, int], centres: Iterable[tuple[int, int]]) -> list[Window]:
-    """Return windows of `ZOOM_PIX` (less in a smaller field) round pixels, moved inside the field."""
+    """Return windows of `ZOOM_PIX` (less in a smaller field) round pixels, shifted into the field."""
     height, width = min(ZOOM_PIX, shape[0]), min(ZOOM_PIX, shape[1])
     windows = []
     for y, x in centres:
@@ -168,7 +169,7 @@ def _magnify(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _outline(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the class of the object that a pixel outside of all touches by a side, else 0."""
+    """Return for each background pixel the class of an object that shares a side with it; 0 elsewhere."""
     framed = np.pad(mask, 1)
     sides = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
     return np.where(mask == 0, np.max(sides, axis=0), 0).astype(np.uint8)
@@ -178,6 +179,7 @@ def _stamp_beam(pixels: NDArray[np.uint8], sky_map: SkyMap) -> None:
     """Draw the half-maximum ellipse of the beam over the lower left corner of an RGB image."""
     fwhm = sky_map.beam.fwhm_pix(sky_map.pixel) * ZOOM_FACTOR
     half = math.ceil(1.5 * fwhm)
+    # A beam that would cover a third of the picture is left out rather than hide the sources.
     if 2 * half + 1 > min(pixels.shape[:2]) // 3:
         return
     offsets = np.arange(-half, half + 1) / ZOOM_FACTOR

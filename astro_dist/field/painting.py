@@ -1,4 +1,4 @@
-"""Adding placed objects to a window of a field, pixel by pixel the same whatever the window."""
+"""Adding placed objects to a window of a field; the value of a pixel does not depend on the window."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ Edges = NDArray[np.int64]
 def add_objects(
     image: NDArray[np.float32], window: Window, placements: Columns, library: Library
 ) -> dict[str, NDArray[Any]]:
-    """Add what lies in a window of every placement, in order, and paint mask and instances.
+    """Add the part of every placement that lies in a window, in order, and paint mask and instances.
 
     Parameters
     ----------
@@ -44,6 +44,7 @@ def add_objects(
     ):
         added = library.shape(item, turn)[v0:v1, u0:u1] * amplitude
         core = added >= level
+        # Always in the order of placing: a sum of float32 depends on the order of its terms.
         image[y0:y1, x0:x1] += added
         mask[y0:y1, x0:x1][core] = kind
         instances[y0:y1, x0:x1][core] = source
@@ -51,9 +52,10 @@ def add_objects(
 
 
 def clip_boxes(placements: Columns, window: Window) -> tuple[NDArray[np.intp], Edges, Edges]:
-    """Return which boxes reach into a window, and what part of each.
+    """Return the boxes that reach into a window, and the part of each inside.
 
-    It is `Window.__and__` for all boxes at once: of the 30,000 of a field a band sees a thousand.
+    This is `Window.__and__` for all boxes at once, because about 1,000 of the 30,000 boxes of a field reach
+    into a band.
 
     Returns
     -------

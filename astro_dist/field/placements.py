@@ -1,7 +1,7 @@
-"""The table of placements: which object goes where, how it is turned and how bright it is made.
+"""The table of placements: the object, position, turn and brightness of each.
 
-It is drawn once, from the seed and the library of shapes, and everything else follows from it: the
-pixels of the field, its mask and instances, and the truth.
+The table is drawn once, from the seed and the library of shapes. The pixels of the field, its mask and
+instances, and the truth are all computed from it.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,9 +37,9 @@ def draw_placements(
     Parameters
     ----------
     field
-        The field's shape, WCS, beam and pixel.
+        The map of the field, for its shape, WCS, beam and pixel.
     stream
-        ``(*key) -> Generator``, the run's.
+        The run's ``(*key) -> Generator``.
 
     Returns
     -------
@@ -63,7 +63,10 @@ def draw_placements(
 
 
 class _Draw:
-    """Everything that is random about a field, as functions of how many sources it gets."""
+    """The random draws of a field, as functions of its number of sources.
+
+    Every method draws from streams of its own, so that it returns the same values whenever it is called.
+    """
 
     def __init__(
         self, field: SkyMap, background: Background, library: Library, config: AssembleConfig, stream: Stream
@@ -82,7 +85,7 @@ class _Draw:
     def slots(self, n: int) -> tuple[Integers, Integers]:
         """Return object and slot number of every placement, in the order of placing.
 
-        Slots are what draws belong to: 0 to n - 1 for sources, from n on for spurious objects.
+        Draws belong to slots, not to the order of placing: slots 0 to n - 1 are sources, from n on spurious.
         """
         groups, first = [], 0
         for name, pool, count in (
@@ -91,19 +94,21 @@ class _Draw:
         ):
             if count:
                 order = self.stream("assemble", "objects", name).permutation(pool)
+                # Beyond the pool's size the order repeats, so that every object is used before any is reused.
                 chosen = order[np.arange(count) % len(pool)]
+                # A stable sort, so that objects of one size keep their drawn order.
                 by_size = np.argsort(-self.library.table["n_pix"][chosen], kind="stable")
                 groups.append((chosen[by_size], by_size + first))
             first += count
         return np.concatenate([g[0] for g in groups]), np.concatenate([g[1] for g in groups])
 
     def numbers(self, n: int) -> NDArray[np.int32]:
-        """Return the ids, 1 to n for sources in random order: a number tells nothing about its source."""
+        """Return the ids, 1 to n for sources in random order: an id says nothing about its source."""
         sources = self.stream("assemble", "ids").permutation(n)
         return np.concatenate([sources, np.arange(n, n + self.n_spurious(n))]).astype(np.int32) + np.int32(1)
 
     def n_spurious(self, n: int) -> int:
-        """Return how many spurious objects go with n sources: as many per source as were accepted."""
+        """Return the number of spurious objects beside n sources: as many per source as were accepted."""
         supply = len(self.spurious) * self.config.reuse
         return min(supply, round(n * len(self.spurious) / len(self.sources)))
 
@@ -113,7 +118,7 @@ class _Draw:
         return np.asarray(self.turns[(share * len(self.turns)).astype(np.int64)])
 
     def moments(self, objects: Integers, slots: Integers) -> Columns:
-        """Return the moments of the turned shapes, and their heights and widths."""
+        """Return the moments, heights and widths of the turned shapes."""
         return turn_moments({n: v[objects] for n, v in self.library.table.items()}, self.turn(slots))
 
     def footprints(self, n: int) -> Iterator[layout.Footprint]:
@@ -126,10 +131,11 @@ class _Draw:
             yield layout.Footprint(inside.view(np.uint8), tuple(peak))
 
     def place(self, n: int) -> layout.Places | None:
-        """Return the first pixel of every box, or None when not all find a place."""
+        """Return the first pixel of every box, or None when one has no place; `placed` is their number."""
         check_stop()
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)
+        # `footprints` is a generator: shapes are read one at a time, not all at once.
         places = layout.place(self.footprints(n), ground, self._candidates(n), self.config.max_overlap)
         self.placed = len(places)
         return places if len(places) == n + self.n_spurious(n) else None
@@ -144,6 +150,7 @@ class _Draw:
             return anywhere
         spots = nearest_pixels(self.field.pixel_of, self.catalogue.sky_deg)
         given = layout.fixed(shape, spots[self.rows[self.slots(n)[1][:n]]])
+        # Sources come first in the order of placing; the catalogue has no positions for spurious objects.
         return lambda number, footprint: (given if number < n else anywhere)(number, footprint)
 
     def _check_supply(self) -> None:
@@ -156,7 +163,7 @@ class _Draw:
             )
 
     def _choose_rows(self) -> Integers:
-        """Return the row of the catalogue for each source slot: in order, or at random without positions."""
+        """Return the catalogue row of each source slot: in order, or shuffled when there are no positions."""
         assert self.catalogue is not None
         rows = self.catalogue.rows_in(self.field.shape, self.field.pixel_of, self.config.objects)
         if self.catalogue.sky_deg is None:
@@ -165,7 +172,7 @@ class _Draw:
 
 
 def _refuse(drawn: _Draw, n: int) -> NoReturn:
-    """Say which catalogue row has no room, or how many objects do."""
+    """Raise `ConfigError` with the catalogue row that has no room, or the number of objects that fit."""
     config = drawn.config
     if drawn.catalogue is not None and drawn.catalogue.sky_deg is not None and drawn.placed < n:
         row = drawn.rows[drawn.slots(n)[1][drawn.placed]]
@@ -183,7 +190,7 @@ def _refuse(drawn: _Draw, n: int) -> NoReturn:
 
 
 def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
-    """Give every placement its brightness and measure what it adds to the field."""
+    """Return the table: the brightness of every placement, and the measures of the pixels that it adds."""
     field, library = drawn.field, drawn.library
     objects, slots = drawn.slots(n)
     unit = drawn.moments(objects, slots)
@@ -193,9 +200,10 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
     area = field.beam.area_pix(field.pixel)
     if drawn.catalogue is not None:
         flux = drawn.catalogue.flux_jy[drawn.rows[slots[:n]]]
+        # The sum of the added pixels over the beam area is the flux: solved for the amplitude over sigma.
         k[:n] = flux * area / unit["sum"][:n] / sigma[:n]
     amplitude = (sigma * k).astype(np.float32)
-    # Rounding is monotonic: the brightest product is that of the brightest pixel.
+    # Rounding is monotonic, so that the brightest product is that of the brightest pixel.
     peak = unit["peak"] * amplitude
     added = zip(objects.tolist(), amplitude, strict=True)
     sums = [float((library.shape(number) * a).sum(dtype=np.float64)) for number, a in added]

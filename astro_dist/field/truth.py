@@ -1,8 +1,9 @@
-"""The truth catalogue in the forms its readers want: parquet, FITS, VOTable, DS9 regions, SDC1 text.
+"""The truth catalogue in five formats: parquet, FITS, VOTable, DS9 regions, SDC1 text.
 
-All come from the placements, none is measured back from the map. Positions and sizes are moments of the
-pixels that were added; sizes are full widths at half maximum of a Gaussian of the same second moments,
-as observed (beam included), and intrinsic ones have the beam's moments taken out, 0 where nothing is left.
+All are written from the placements; nothing is measured back from the map. Positions and sizes are moments of
+the pixels that were added. A size is the full width at half maximum of a Gaussian with the same second
+moments. Observed sizes include the beam; intrinsic ones have the beam's moments subtracted, and are 0 when
+nothing is left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,12 +24,13 @@ from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import write_table
 
+# The full width at half maximum of a Gaussian is sqrt(8 ln 2) = 2.355 standard deviations.
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column of the truth is: FITS unit, IVOA UCD, meaning."""
+    """FITS unit, IVOA UCD and meaning of a column of the truth."""
 
     unit: str
     ucd: str
@@ -80,10 +82,11 @@ VO_TYPES = {"u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4"
 def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
     """Return the sum, brightest pixel, centroid and second moments of an object's pixels.
 
-    Negative pixels count for the sum only: moments of brightness must be those of a positive measure.
+    Negative pixels count for the sum only, because second moments need a positive measure to be positive.
     """
     weight = np.maximum(image, 0).astype(np.float64)
     total = weight.sum()
+    # Marginals: every moment but the mixed one needs the sums over rows or columns only.
     rows, columns = weight.sum(axis=1) / total, weight.sum(axis=0) / total
     y, x = np.arange(len(rows)), np.arange(len(columns))
     y_mean, x_mean = float(rows @ y), float(columns @ x)
@@ -103,7 +106,7 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
 
 
 def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
-    """Return rows of `moments_of` and box sizes as those of the turned images.
+    """Return the moments and box sizes of turned images from those of the unturned ones.
 
     Parameters
     ----------
@@ -131,17 +134,18 @@ def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
 def ellipses(
     moments_pix: NDArray[np.float64], pixel: Pixel
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the full widths in arcsec and the position angle in [0, 180) of second moments.
+    """Return major and minor full width in arcsec, and the position angle in [0, 180) deg, of second moments.
 
     Parameters
     ----------
     moments_pix
         Shape (n, 2, 2), axes (y, x), pixels squared; negative eigenvalues count as zero.
     """
-    # Axes (north, east): east is towards smaller x.
+    # Moments on the axes (north, east); east is towards smaller x, hence the sign.
     step = np.array([pixel.dy_arcsec, -pixel.dx_arcsec])
     values, vectors = np.linalg.eigh(moments_pix * np.outer(step, step))
     widths = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
+    # `eigh` sorts ascending, so the last eigenvector is the major axis; its angle runs from north to east.
     angle = np.degrees(np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1])) % 180
     return widths[:, 1], widths[:, 0], np.where(widths[:, 1] > 0, angle, 0.0)
 
@@ -149,6 +153,7 @@ def ellipses(
 def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Columns:
     """Return the observed and the intrinsic size columns of objects with these second moments."""
     table: Columns = {}
+    # Second moments add under convolution, so that subtracting the beam's leaves those of the source.
     without_beam = moments_pix - beam.covariance_pix(pixel)
     for prefix, moments in (("", moments_pix), ("intrinsic_", without_beam)):
         major, minor, angle = ellipses(moments, pixel)
@@ -159,7 +164,7 @@ def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> 
 
 
 def select_truth(placements: Columns) -> Columns:
-    """Return the truth: the placements but the spurious ones, by id, with the columns of `COLUMNS`."""
+    """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`."""
     real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
     real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}
@@ -186,7 +191,7 @@ def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history:
 
 
 def write_columns_file(path: Path, table: Columns) -> None:
-    """Publish a table with units and meanings of the columns in the fields' metadata."""
+    """Publish a table; the metadata of its fields hold units, UCDs and meanings."""
     fields = []
     for name, values in table.items():
         column = COLUMNS.get(name, Column("", "", ""))
@@ -198,13 +203,13 @@ def write_columns_file(path: Path, table: Columns) -> None:
 
 
 def read_columns_file(path: Path, columns: Sequence[str] | None = None) -> Columns:
-    """Return the columns of a table as arrays, by default all of them."""
+    """Return columns of a table as arrays, by default all columns."""
     table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def votable_lines(truth: Columns) -> Iterable[str]:
-    """Yield the text of a VOTable 1.4 with UCDs."""
+    """Yield the text of a VOTable 1.4 with units, UCDs and descriptions."""
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
@@ -236,7 +241,7 @@ def region_lines(truth: Columns) -> Iterable[str]:
     colours = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta"}
     names = ("id", "class", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg")
     for number, kind, ra, dec, major, minor, angle in zip(*(truth[n].tolist() for n in names), strict=True):
-        # DS9 takes half axes and counts the angle from the first axis, a quarter turn before north.
+        # DS9 takes half axes, and an angle from the x axis instead of from north: 90 degrees more.
         yield (
             f'ellipse({ra:.7f},{dec:.7f},{major / 2:.3f}",{minor / 2:.3f}",{(angle + 90) % 180:.2f})'
             f" # color={colours[SourceClass(kind)]} text={{{number}}}\n"

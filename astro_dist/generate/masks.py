@@ -22,6 +22,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Stream
 from astro_dist.generate.config import GenerateConfig
+from astro_dist.generate.sources import MaskStacks
 from astro_dist.models.denoiser import load_scheduler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, resolve_precision
 from astro_dist.models.masks import (

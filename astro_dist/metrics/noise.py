@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage
+from astro_dist.metrics.segmentation import label_islands
 from astro_dist.metrics.similarity import RINGS, power_of, ring_of
 
 Sky = NDArray[np.bool_]

@@ -1,1 +1,1 @@
-"""The page that shows a run."""
+"""The report: one HTML page that shows a run."""

@@ -11,6 +11,6 @@ class ReportConfig(Section):
     """The report page."""
 
     zooms: tuple[Annotated[int, Field(ge=2)], ...] = (2, 5, 10, 40)
-    """How many times smaller than the field each view is, ascending; the last one is shown with the truth."""
+    """Ratios of the field's side to each view's side, ascending; the last two views also show the truth."""
     examples: Annotated[int, Field(ge=1, le=16)] = 8
-    """How many stamps of each class stand beside their real cutouts."""
+    """Number of stamps of each class that are shown beside their real cutouts."""

@@ -1,4 +1,4 @@
-"""The chapter of the report that shows what `evaluate` measured: figures, spectra, and images to look at."""
+"""The chapter on the results of `evaluate`: figures, power spectra, and images to look at."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ GRID_ROWS = ("real", "reconstructed", "reassembled", "generated")
 
 
 def build_blocks(run: Run) -> list[Block]:
-    """Return the table of figures, the power spectra and a grid per class."""
+    """Return the table of figures, a grid of images per class, the power spectra and the tails of the sky."""
     folder = run.product("evaluation")
     measured = json.loads((folder / "metrics.json").read_text())
     power = dict(measured["power"])
@@ -31,27 +31,29 @@ def build_blocks(run: Run) -> list[Block]:
 
 
 def _draw_tails(sky: dict[str, list[float]] | None) -> list[Block]:
-    """Draw the pixels between the objects; evaluations of older versions did not keep them."""
+    """Draw the distribution of sky pixels; None, which old evaluations have, gives no block."""
     if sky is None:
         return []
-    shares = {name: values for name, values in sky.items() if name != "snr"}
-    caption = "Brightness between the objects: the noise, and how far its tails reach."
+    shares = {name: np.array(values) for name, values in sky.items() if name != "snr"}
+    caption = "Brightness of the sky between the objects, beside a Gaussian: the noise and its tails."
     return [Picture(to_svg(figures.plot_tails(np.array(sky["snr"]), shares)), caption, "Tails of the sky")]
 
 
 def _say_how(measured: dict[str, Any]) -> Note:
+    """Return a note with the sizes of the sets, the meaning of the rows and the headline distance."""
     rows = measured["rows"]
-    told = "; ".join(f"{name.replace('_', ' ')}: {row['meaning']}" for name, row in rows.items())
+    meanings = "; ".join(f"{name.replace('_', ' ')}: {row['meaning']}" for name, row in rows.items())
     splits = " and ".join(measured["splits"])
     return Note(
         f"{measured['images_per_set']:,} images per set, of the {splits} split, against as many of "
-        f"{measured['training_images']:,} training images. {told}. In brackets: {measured['interval']}. "
+        f"{measured['training_images']:,} training images. {meanings}. In brackets: {measured['interval']}. "
         f"The headline distance is {measured['headline']}."
     )
 
 
 def _tabulate(measured: dict[str, Any]) -> Table:
     found = {(f["name"], f["row"]): f for f in measured["figures"]}
+    # A row or a figure without a single value gets no column or line.
     rows = [name for name in measured["rows"] if any(row == name for _, row in found)]
     names = [name for name in measured["meanings"] if any(found.get((name, row)) for row in rows)]
     lines = [

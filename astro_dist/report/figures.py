@@ -21,13 +21,13 @@ MAX_DECADES = 4
 
 @in_style
 def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Draw the loss of a training against its step, as measured and smoothed.
+    """Draw the loss of a training against its step, as measured and as a running mean.
 
     Parameters
     ----------
     curve
         ``{quantity: [(step, value), ...]}`` as from `astro_dist.report.gather.read_curve`; ``loss``,
-        ``mask_loss`` and ``val_loss`` are drawn, each when it is there.
+        ``mask_loss`` and ``val_loss`` are drawn, as far as the mapping has them.
     """
     figure, axes = new_graph()
     colours = {"loss": ACCENT, "mask_loss": CLASS_COLOURS["extended"]}
@@ -51,7 +51,7 @@ def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
 
 @in_style
 def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
-    """Draw the histogram of the peak signal-to-noise ratios beside the distribution asked for.
+    """Draw the histogram of the peak signal-to-noise ratios beside the configured distribution.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
     classes
         Class name of every object.
     flux
-        The settings of the exponential that was asked for; None where no exponential was.
+        The settings of the exponential; None when the fluxes come from a catalogue.
     """
     figure, axes = new_graph()
     top = max(flux.cap if flux else 0.0, float(np.max(k))) * (1 + 1e-9)
@@ -82,7 +82,7 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
 
 @in_style
 def plot_fluxes(flux_jy: Values, peak_jy_beam: Values, classes: Values) -> Figure:
-    """Draw the histogram of the integrated fluxes by class, and of all peaks as an outline."""
+    """Draw the histogram of the integrated fluxes by class, and that of all peaks as an outline."""
     figure, axes = new_graph()
     flux_mjy, peak_mjy = 1e3 * flux_jy, 1e3 * peak_jy_beam
     edges = _log_edges(np.concatenate([flux_mjy, peak_mjy]))
@@ -100,7 +100,7 @@ def plot_fluxes(flux_jy: Values, peak_jy_beam: Values, classes: Values) -> Figur
 
 @in_style
 def plot_sizes(major_arcsec: Values, classes: Values, beam_arcsec: float) -> Figure:
-    """Draw the histogram of the major axes by class, with the beam's for comparison."""
+    """Draw the histogram of the major axes by class, and a line at the beam's."""
     figure, axes = new_graph()
     edges = _log_edges(np.append(major_arcsec, beam_arcsec))
     _histograms(axes, major_arcsec, classes, edges)
@@ -138,7 +138,7 @@ def plot_counts(flux_jy: Values, classes: Values, area_sr: float) -> Figure:
 
 @in_style
 def plot_spectra(frequency_per_pix: Values, spectra: Mapping[str, Values]) -> Figure:
-    """Draw mean power spectra over that of the first of them."""
+    """Draw mean power spectra, each divided by the first one."""
     figure, axes = new_graph()
     reference = np.asarray(next(iter(spectra.values())))
     for name, power in spectra.items():
@@ -151,12 +151,13 @@ def plot_spectra(frequency_per_pix: Values, spectra: Mapping[str, Values]) -> Fi
 
 @in_style
 def plot_tails(snr: Values, shares: Mapping[str, Values]) -> Figure:
-    """Draw how sky pixels are distributed in brightness, beside a Gaussian of one sigma."""
+    """Draw the distribution of sky pixels in units of the noise, beside a Gaussian of one sigma."""
     figure, axes = new_graph()
     x, width = np.asarray(snr), snr[1] - snr[0]
     for name, share in shares.items():
         values = np.asarray(share) / width
         axes.plot(x, np.where(values > 0, values, np.nan), label=name.replace("_", " "))
+    # The normal density with mean 0 and standard deviation 1: the sky is in units of the noise.
     gaussian = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
     axes.plot(x, gaussian, color="0.5", linestyle=":", label="Gaussian")
     axes.set(
@@ -168,20 +169,26 @@ def plot_tails(snr: Values, shares: Mapping[str, Values]) -> Figure:
 
 
 def exponential_density(k: Values, flux: FluxConfig) -> NDArray[np.float64]:
-    """Return the probability density of k that the settings ask for, at the values ``k``.
+    """Return the probability density of k under the settings, at the values ``k``.
 
-    Where k above the cap is clipped there is, besides, a spike at the cap, which is left out.
+    It is the exponential density truncated to [minimum, cap] (see `astro_dist.field.flux.draw_k`). With
+    ``above: clip`` there is also a spike at the cap, which is left out.
     """
     k = np.asarray(k, np.float64)
     density = np.exp(-k / flux.scale) / flux.scale
+    # Mass beyond the cap: drawn again it spreads over the interval, clipped it stays in the spike.
     end = np.exp(-flux.cap / flux.scale) if flux.above == "redraw" else 0.0
     inside = (k >= flux.minimum) & (k <= flux.cap)
     return np.asarray(np.where(inside, density, 0.0) / (np.exp(-flux.minimum / flux.scale) - end))
 
 
 def euclidean_counts(flux_jy: Values, area_sr: float, edges_jy: Values) -> tuple[Values, Values, Values]:
-    """Return bin centres (Jy), S^2.5 dN/dS (Jy^1.5/sr) and its Poisson error, of bins that hold a source."""
+    """Return centres (Jy), S^2.5 dN/dS (Jy^1.5/sr) and its Poisson error for the bins that hold a source.
+
+    In a static Euclidean universe dN/dS falls as S^-2.5, so that the normalised counts are flat.
+    """
     n, _ = np.histogram(flux_jy, edges_jy)
+    # The geometric mean, the middle of a bin on a logarithmic axis.
     centre = np.sqrt(edges_jy[1:] * edges_jy[:-1])
     factor = centre**2.5 / (np.diff(edges_jy) * area_sr)
     filled = n > 0
@@ -189,7 +196,7 @@ def euclidean_counts(flux_jy: Values, area_sr: float, edges_jy: Values) -> tuple
 
 
 def _histograms(axes: Axes, values: Values, classes: Values, edges: Values) -> None:
-    """Draw one filled histogram per class; what lies below the first edge is counted in the first bin."""
+    """Draw one filled histogram per class; values below the first edge are counted in the first bin."""
     held = np.maximum(values, edges[0])
     for name, colour in CLASS_COLOURS.items():
         chosen = held[classes == name]
@@ -200,7 +207,7 @@ def _histograms(axes: Axes, values: Values, classes: Values, edges: Values) -> N
 
 
 def _log_edges(values: Values, per_decade: int = 20) -> Values:
-    """Return edges of equal steps in the logarithm that hold all positive values of the upper decades."""
+    """Return logarithmic bin edges over all positive values, at most `MAX_DECADES` below the largest."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
     last = np.floor(np.log10(high) * per_decade + 1e-6) + 1
@@ -219,7 +226,7 @@ def _log_axis(axes: Axes, which: str) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    """Put the legend above the graph, where it hides nothing."""
+    """Put the legend above the graph, so that it covers no data."""
     n = len(axes.get_legend_handles_labels()[0])
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(n, 2), columnspacing=1.6, handlelength=1.8
@@ -227,7 +234,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _running_mean(values: Values) -> Values:
-    """Smooth over about a thirtieth of the curve, with as much as there is at its ends."""
+    """Return the running mean over about a thirtieth of the curve; near the ends the window is cut."""
     half = max(1, len(values) // 60)
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))

@@ -1,4 +1,4 @@
-"""Reads what the figures show from a run directory, and never more of a map than one band of rows."""
+"""Reading of a run directory for the report; of a map never more than one band of rows is in memory."""
 
 import json
 import math
@@ -25,7 +25,7 @@ Curve = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class FieldFiles:
-    """The published field: its map, and mask and truth where they are there."""
+    """The files of a published field: the map, and the mask and the truth when they exist."""
 
     folder: Path
 
@@ -36,31 +36,32 @@ class FieldFiles:
 
     @cached_property
     def mask(self) -> SkyMap | None:
-        """The class of every pixel, opened as if it were a brightness."""
+        """The class of every pixel, or None without the file."""
         path = self.folder / "mask.fits"
+        # `SkyMap` requires a unit and a beam. A mask has neither, so its classes are read as Jy/beam.
         config = MapsConfig(unit="Jy/beam", beam_major_arcsec=self.map.beam.major_arcsec)
         return SkyMap.open(path, config, verify=False) if path.exists() else None
 
     @cached_property
     def truth(self) -> Columns | None:
-        """The columns of the truth catalogue."""
+        """The columns of the truth catalogue, or None without the file."""
         path = self.folder / "truth.parquet"
         return read_columns_file(path) if path.exists() else None
 
     @property
     def whole(self) -> Window:
-        """All of it."""
+        """The window of the whole field."""
         return Window.of_shape(self.map.shape)
 
     @property
     def area_sr(self) -> float:
-        """Solid angle of all pixels."""
+        """Solid angle of all pixels, in steradians."""
         ny, nx = self.map.shape
         pixel = self.map.pixel
         return ny * nx * math.radians(pixel.dy_arcsec / 3600) * math.radians(pixel.dx_arcsec / 3600)
 
     def view(self, window: Window, side_pix: int, *, classes: bool = False) -> View:
-        """Return a part of the map, reduced until its longer side is at most ``side_pix``."""
+        """Return a part of the map, reduced so that its longer side is at most ``side_pix``."""
         factor = math.ceil(max(window.shape) / side_pix)
         return View(
             window,
@@ -73,8 +74,8 @@ class FieldFiles:
     def zoom_windows(self, zooms: tuple[int, ...]) -> dict[str, Window]:
         """Return windows a ``zoom``-th of the field high and wide, by their label.
 
-        In the middle of all of them is the brightest extended source of the field's inner half; where it
-        has none the middle is that of the field. Windows of too few pixels to look at are left out.
+        All are centred on the brightest extended source of the field's inner half, or on the field's centre
+        when there is no such source. Windows smaller than `SMALLEST_VIEW_PIX` are left out.
         """
         shape = self.map.shape
         y, x = self.whole.centre
@@ -92,8 +93,8 @@ class FieldFiles:
 def reduce_blocks(sky_map: SkyMap, window: Window, factor: int) -> NDArray[np.float32]:
     """Return the largest value of every block of ``factor`` x ``factor`` pixels, band by band.
 
-    A plain mean would drown in the noise what is narrower than a block. Blocks at the far edges may be
-    cut; a block without data gives NaN.
+    The maximum keeps sources that are narrower than a block; a mean would drown them in the noise. Blocks at
+    the far edges may be cut; a block without data gives NaN.
     """
     height = factor * max(1, BAND_PIX // (factor * window.width))
     columns = np.arange(0, window.width, factor)
@@ -106,10 +107,10 @@ def reduce_blocks(sky_map: SkyMap, window: Window, factor: int) -> NDArray[np.fl
 
 
 def read_curve(path: Path) -> Curve:
-    """Return ``{quantity: [(step, value), ...]}`` of a learning curve, empty where there is none.
+    """Return ``{quantity: [(step, value), ...]}`` of a learning curve, empty when there is no file.
 
-    A step written twice (by a training that was killed and resumed) counts once, as last written; a
-    line cut short by a kill does not count.
+    A step that was written twice (by a training that was killed and resumed) counts once, as last written. A
+    line that a kill has cut short is skipped.
     """
     steps: dict[int, Mapping[str, Any]] = {}
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -127,7 +128,7 @@ def read_curve(path: Path) -> Curve:
 
 
 def count_classes(truth: Columns) -> dict[str, int]:
-    """Return how many sources of each class the truth has."""
+    """Return the number of sources of each class in the truth."""
     return {
         name: int((truth["class"] == number).sum()) for number, name in enumerate(CLASS_NAMES) if number > 1
     }

@@ -1,4 +1,4 @@
-"""Pictures of pixels: views of the field on the sky, and stamps beside the cutouts they learnt from.
+"""Pictures of pixels: views of the field on the sky, and stamps beside real cutouts.
 
 Each function takes arrays in Jy/beam or in units of the noise and returns a matplotlib figure.
 """
@@ -48,7 +48,7 @@ class View:
     Attributes
     ----------
     window
-        The pixels of the field it shows.
+        The pixels of the field that the view shows.
     factor
         Pixels of the field along one side of a pixel of the view.
     image_jy_beam
@@ -67,7 +67,10 @@ class View:
 
 
 def zscale(image: Image) -> tuple[float, float]:
-    """Return display limits like IRAF's zscale: a line through the sorted sample, made steeper.
+    """Return display limits like IRAF's zscale: a line is fitted to the sorted sample and made steeper.
+
+    Pixels far from the line (`ZSCALE_CLIP` standard deviations) are left out and the fit is repeated; the
+    slope is divided by the contrast.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ def zscale(image: Image) -> tuple[float, float]:
         Any shape; NaN is ignored. An image without two different values gives limits one apart.
     """
     values = image[np.isfinite(image)]
+    # An evenly spread sample in double precision: a fit to all pixels of a map would take seconds.
     sample = np.sort(values[:: max(1, len(values) // ZSCALE_SAMPLES)]).astype(np.float64)
     if len(sample) < 2 or sample[0] == sample[-1]:
         return (float(sample[0]) - 0.5, float(sample[0]) + 0.5) if len(sample) else (0.0, 1.0)
@@ -84,6 +88,7 @@ def zscale(image: Image) -> tuple[float, float]:
         slope, offset = np.polyfit(rank[kept], sample[kept], 1)
         residual = sample - (offset + slope * rank)
         now = np.abs(residual) < ZSCALE_CLIP * residual[kept].std()
+        # A fit to less than half of the sample is not trusted.
         if now.sum() < len(sample) // 2 or (now == kept).all():
             break
         kept = now
@@ -177,7 +182,7 @@ def draw_grid(
 def draw_strip(
     image_snr: Image, outlines: NDArray[np.bool_], labels: Sequence[str], *, top_snr: float, columns: int = 8
 ) -> Figure:
-    """Draw stamps side by side, some pixels of each outlined, each under its label.
+    """Draw stamps side by side, each with an outline and a label above it.
 
     Parameters
     ----------
@@ -202,7 +207,7 @@ def draw_strip(
 
 
 def _sky_norm(image_mjy_beam: Image) -> AsinhNorm:
-    """Return a scale from zscale's limits that keeps the noise dark and gives the sources the bright half."""
+    """Return an asinh scale from zscale's limits: noise in the dark half, sources in the bright half."""
     values = image_mjy_beam[np.isfinite(image_mjy_beam)]
     low, high = zscale(values)
     middle, top = np.percentile(values, (50, TOP_PERCENTILE)) if len(values) else ((low + high) / 2, high)
@@ -221,7 +226,7 @@ def _label_sky(axes: Any, wcs: Any) -> None:
 
 
 def _label_bar(bar: Colorbar, norm: AsinhNorm, label: str) -> None:
-    """Put round numbers on an asinh colour bar, so far apart that they can be read."""
+    """Put round numbers on an asinh colour bar, far enough apart to be read."""
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
     steps = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
     ticks: list[float] = [0.0] if low < 0 < high else []
@@ -249,7 +254,7 @@ def _outline_classes(axes: Any, classes: NDArray[np.uint8]) -> None:
 
 
 def _frame(axes: Axes, view: View, window: Window, label: str) -> None:
-    """Frame a window, with its label in the upper left corner, or below where it is too small for one."""
+    """Frame a window; the label is in its upper left corner, or below when the window is too small."""
     y0, x0 = (window.y0 - view.window.y0) / view.factor, (window.x0 - view.window.x0) / view.factor
     height, width = window.height / view.factor, window.width / view.factor
     axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), width, height, fill=False, edgecolor=MARK, linewidth=1.3))
@@ -259,7 +264,7 @@ def _frame(axes: Axes, view: View, window: Window, label: str) -> None:
 
 
 def _draw_beam(axes: Axes, view: View, beam: Beam, pixel: Pixel) -> None:
-    """Draw the beam in the lower left corner, magnified in whole steps until it can be seen."""
+    """Draw the beam in the lower left corner, magnified by one of `MAGNIFICATIONS` until it is visible."""
     step_x, step_y = pixel.dx_arcsec * view.factor, pixel.dy_arcsec * view.factor
     nx = view.image_jy_beam.shape[1]
     share = beam.major_arcsec / (nx * step_x)
@@ -291,5 +296,6 @@ def _tile(rows: Sequence[Sequence[NDArray[Any]]], gap: int, columns: int) -> NDA
     sheet = np.ones((len(rows) * step - gap, columns * step - gap, 3))
     for j, row in enumerate(rows):
         for i, tile in enumerate(row):
+            # Reversed, because the sheet has row 0 at the top and images of the sky have it at the bottom.
             sheet[j * step : j * step + size, i * step : i * step + size] = tile[::-1]
     return sheet

@@ -1,7 +1,7 @@
-"""What the report page is made of, and how it becomes one HTML file that needs nothing else.
+"""The parts of the report page, and their rendering as one HTML file that needs no other file.
 
-A page is sections, a section is blocks, and the template knows how each kind of block looks. All text is
-escaped by jinja2; pictures are data URIs, so the file can be mailed, archived and opened without a network.
+A page has chapters, a chapter has blocks, and the template has the markup of each kind of block. jinja2
+escapes all text. Pictures are data URIs, so the file can be mailed, archived and opened without a network.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ TEMPLATE = "page.html.j2"
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as a data URI, with a caption below it and a text for those who cannot see it."""
+    """An image as a data URI, with a caption below it and an alternative text for screen readers."""
 
     kind: ClassVar[str] = "picture"
     uri: str
@@ -29,7 +29,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; ``folded`` tables open on a click and then need a caption."""
+    """Rows of text under a head. ``folded`` tables open on a click on their caption, which they must have.
+
+    ``numbers`` and ``code`` are the indices of the columns with numbers and with monospaced text.
+    """
 
     kind: ClassVar[str] = "table"
     head: Sequence[str]
@@ -42,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Listing:
-    """Commands or settings, word for word."""
+    """Commands or settings, shown verbatim."""
 
     kind: ClassVar[str] = "listing"
     text: str
@@ -52,7 +55,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph, such as the reason why something is not here."""
+    """A paragraph, such as the reason why a figure is missing."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -62,8 +65,8 @@ Block = Picture | Table | Listing | Note
 
 
 @dataclass(frozen=True)
-class Section:
-    """A chapter of the page; ``key`` is its anchor."""
+class Chapter:
+    """A chapter of the page: a title, a lead sentence and blocks; ``key`` is its anchor."""
 
     key: str
     title: str
@@ -73,16 +76,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: a title, one sentence, the headline figures as (label, value), the sections."""
+    """The whole report: a title, one sentence, the headline figures as (label, value), the chapters."""
 
     title: str
     summary: str
     headline: Sequence[tuple[str, str]]
-    sections: Sequence[Section] = field(default_factory=tuple)
+    chapters: Sequence[Chapter] = field(default_factory=tuple)
 
 
 def render(page: Page) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        When the template names a value that the page has not.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

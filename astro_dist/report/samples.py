@@ -1,4 +1,4 @@
-"""Stamps to look at: beside the real cutouts whose masks they were drawn for, and those that were refused."""
+"""Stamps to look at: some beside the real cutouts whose masks they were drawn for, and some refused ones."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -31,7 +31,7 @@ class Examples:
     rows
         ``{label: (n, s, s)}``, images in units of the local noise.
     top_snr
-        A fair upper end of their common colour scale.
+        Upper end of their common colour scale, see `top_of_scale`.
     """
 
     masks: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Refused:
-    """Stamps with refused objects.
+    """Stamps with objects that did not pass the checks.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Refused:
     outlines
         Shape (n, s, s), True in the masks of the refused objects.
     reasons
-        Why, for each stamp.
+        The reason of the refusal, for each stamp.
     """
 
     image_snr: Image
@@ -59,9 +59,9 @@ class Refused:
 
 
 def read_examples(run: Run, n: int) -> dict[str, Examples]:
-    """Return up to ``n`` stamps of each class that any stamp shows, by class name, beside their donors.
+    """Return up to ``n`` stamps of each class that occurs, beside their donors, by class name.
 
-    A row with simulated noise is added where the network draws objects on an empty sky.
+    When the network draws objects on an empty sky, a row with simulated noise is added.
     """
     stamps, cutouts = _open_stores(run)
     candidates = spread_evenly(len(stamps), MAX_CANDIDATES)
@@ -78,9 +78,10 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
 
 
 def read_refused(run: Run, n: int) -> Refused | None:
-    """Return up to ``n`` stamps with objects that were refused, the reasons by turns; None if none is.
+    """Return up to ``n`` stamps with refused objects, taking turns over the reasons; None without any.
 
-    A few hundred stamps are examined again, with the conditions they were accepted by.
+    Refused objects are counted but not stored, so up to `MAX_EXAMINED` stamps are examined again under the
+    conditions of the run.
     """
     stamps, cutouts = _open_stores(run)
     candidates = spread_evenly(len(stamps), MAX_EXAMINED)
@@ -92,11 +93,12 @@ def read_refused(run: Run, n: int) -> Refused | None:
         rms = float(stamps.columns["rms_jy_beam"][stamp])
         beam, pixel = _optics(cutouts, int(stamps.columns["donor"][stamp]))
         objects, reasons = extract_objects(images[i], masks[i], instances[i], rms, beam, pixel, accept)
-        # With one reason in a stamp it is known which of its objects it belongs to.
+        # Reasons are counted per stamp: only a single reason can be assigned to its objects.
         if len(reasons) == 1:
             wanted = np.isin(masks[i], accept.wanted)
             refused = wanted & ~np.isin(instances[i], [o.instance for o in objects])
             by_reason.setdefault(next(iter(reasons)).replace("_", " "), []).append((images[i] / rms, refused))
+    # One stamp per reason in turn, so that a frequent reason does not push out the others.
     turns = zip_longest(*([(reason, *pair) for pair in pairs] for reason, pairs in sorted(by_reason.items())))
     chosen = [entry for turn in turns for entry in turn if entry is not None][:n]
     if not chosen:
@@ -106,7 +108,7 @@ def read_refused(run: Run, n: int) -> Refused | None:
 
 
 def read_donors(run: Run) -> NDArray[np.int64]:
-    """Return for every stamp the cutout whose mask it was drawn for."""
+    """Return for every stamp the index of the cutout whose mask it was drawn for."""
     return StoreReader(run.product("stamps.zarr")).columns["donor"].astype(np.int64)
 
 
@@ -123,7 +125,7 @@ def _read_rows(
     real = (cutouts.read("image", donors) - background) / cutouts.columns["rms_jy_beam"][donors, None, None]
     turned = [apply_symmetry(image, int(turn)) for image, turn in zip(real, turns, strict=True)]
     generated = stamps.read("image", chosen) / stamps.columns["rms_jy_beam"][chosen, None, None]
-    # A donor shows what was asked for unless a label image gave the mask.
+    # A stamp whose mask came from a label image has no real counterpart.
     rows = {} if "labels" in stamps.attrs.get("files", {}) else {"real": np.stack(turned)}
     rows["generated"] = generated
     if empty_sky:
@@ -133,7 +135,7 @@ def _read_rows(
 
 
 def _noise(run: Run, cutouts: StoreReader, stamp: int, donor: int) -> Image:
-    """Return noise of unit rms with the beam of a cutout."""
+    """Return noise of unit rms with the beam of a cutout, a function of the seed and the stamp."""
     size_pix = cutouts.attrs["size_pix"]
     beam, pixel = _optics(cutouts, donor)
     return beam_noise(Window(0, size_pix, 0, size_pix), beam, pixel, run.seed, ("report", stamp))
@@ -147,7 +149,10 @@ def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:
 
 
 def top_of_scale(image: Image, masks: NDArray[np.uint8]) -> float:
-    """Return a fair upper end of a colour scale for images (n, s, s) in units of the noise."""
+    """Return the upper end of a colour scale for images (n, s, s) in units of the noise.
+
+    A percentile rather than the maximum of the objects' pixels, which would leave faint objects black.
+    """
     values = image[(masks > 0) & np.isfinite(image)]
     top = float(np.percentile(values, TOP_PERCENTILE)) if len(values) else 0.0
     return min(max(top, LOWEST_TOP_SNR), HIGHEST_TOP_SNR)

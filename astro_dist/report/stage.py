@@ -1,4 +1,4 @@
-"""The last stage: one HTML file that shows what the run made and needs nothing else to be read."""
+"""The last stage: one HTML file that shows the results of the run and needs no other file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,26 +15,26 @@ LARGEST_PAGE_BYTES, MEMORY_BYTES, CPU_S = 20_000_000, 1_000_000_000, 30.0
 
 
 def plan(run: Run, results: Results) -> list[Task]:
-    """Return the one task there is."""
+    """Return the only task: the page."""
     return [TASK]
 
 
 def write_page(run: Run, task: Task) -> Result:
     """Write the page; drawing libraries are loaded here, so that naming the stage costs nothing."""
+    from astro_dist.report.chapters import build_page
     from astro_dist.report.page import render
-    from astro_dist.report.sections import build_page
 
     content = render(build_page(run)).encode()
     return {"sha256": {".": publish_bytes(run.output, content)}, "bytes": len(content)}
 
 
 def estimate(run: Run) -> Estimate:
-    """Return an upper bound; most of it is reading the map three times."""
+    """Return an upper bound; most of the time goes into reading the map three times."""
     return Estimate(tasks=1, bytes=LARGEST_PAGE_BYTES, files=1, memory_bytes=MEMORY_BYTES, cpu_s=CPU_S)
 
 
 def finish(run: Run, results: Results) -> dict[str, int]:
-    """Return the size of the page."""
+    """Return the size of the page in bytes."""
     return {"bytes": results[TASK.name]["bytes"]}
 
 

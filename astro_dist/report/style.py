@@ -1,7 +1,7 @@
-"""How every figure of the report looks, and how it becomes text that a page can carry.
+"""The look of every figure of the report, and the encoding of figures as data URIs.
 
-Nothing here touches pyplot or changes matplotlib's settings for longer than one drawing, so that the
-report can be made in any process.
+pyplot is not used, and matplotlib's settings are changed only while a figure is drawn, so that making a
+report has no side effect on the process.
 """
 
 import base64
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 Arguments = ParamSpec("Arguments")
 
 INK, MUTED, FAINT, ACCENT = "#1d2733", "#5d6b7a", "#d5dbe1", "#0b5cad"
-# Okabe and Ito's palette: told apart with every common kind of colour vision, and in print.
+# Okabe and Ito's palette: its colours differ for every common kind of colour vision, and in print.
 CLASS_COLOURS = {"compact": "#0072B2", "extended": "#D55E00", "spurious": "#009E73"}
 SKY_COLOURS, PAPER_COLOURS, NO_DATA = "inferno", "gray_r", "#c9d3dc"
 
@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 
 def in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
-    """Draw with the report's settings and leave matplotlib's own as they were."""
+    """Wrap a drawing function: it runs with the report's settings, and matplotlib's own are restored."""
 
     @wraps(draw)
     def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
@@ -61,7 +61,7 @@ def in_style(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 def new_graph(width_in: float = 5.4, height_in: float = 3.5) -> tuple[Figure, Axes]:
-    """Return a figure of one graph."""
+    """Return an empty figure with one graph and its axes."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
@@ -69,7 +69,7 @@ def new_graph(width_in: float = 5.4, height_in: float = 3.5) -> tuple[Figure, Ax
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a graph as a data URI; text becomes paths, so it looks the same everywhere."""
+    """Return a graph as a data URI of SVG; text is drawn as paths, so that it needs no font of the reader."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -77,7 +77,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_webp(figure: Figure, quality: int = 90) -> str:
-    """Return a picture of pixels as a data URI: noise as PNG would take five times the room."""
+    """Return a picture of pixels as a data URI of WebP; PNG of noise would be five times as large."""
     buffer = io.BytesIO()
     with rc_context(STYLE):
         figure.savefig(buffer, format="webp", dpi=figure.dpi, pil_kwargs={"quality": quality})
@@ -85,5 +85,5 @@ def to_webp(figure: Figure, quality: int = 90) -> str:
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """Return bytes as an address that holds them itself."""
+    """Return bytes as a base64 data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,4 +1,4 @@
-"""The run's numbers as text: what each stage made and measured, from which versions, into which files."""
+"""The run's numbers as tables of text: stages, figures, versions, files, refusals and the truth."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 def show(value: Any) -> str:
-    """Return a figure as people write it: thousands apart, floats to four digits."""
+    """Return a value as text: thousands separated, floats of four digits, lists cut after `LONG_LIST`."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -59,7 +59,7 @@ def show_bytes(n: int) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a duration as people say it."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -80,19 +80,19 @@ def tabulate_stages(ledger: Ledger, root: Path, stages: Sequence[str]) -> Table:
         rows.append([*row, show(len(published.files)), show_bytes(size), published.fingerprint[:HEX_SHOWN]])
     head = ("stage", "product", "tasks", "elapsed", "work", "files", "size", "fingerprint")
     caption = (
-        "Elapsed is from the first task's start to the last one's end, work the sum over tasks. A stage runs "
-        "again only when its fingerprint (settings, inputs, code version) changes."
+        "Elapsed time runs from the start of the first task to the end of the last one; work is the sum over "
+        "tasks. A stage runs again only when its fingerprint (settings, inputs, code version) changes."
     )
     return Table(head, rows, caption, numbers=(2, 3, 4, 5, 6), code=(1, 7))
 
 
 def tabulate_facts(facts: Mapping[str, Any], stage: str) -> Table:
-    """Return what a stage measured, nested names joined by dots."""
+    """Return the figures that a stage published, nested names joined by dots."""
     return Table(("figure", "value"), list(_flatten(facts)), f"Figures of {stage}", folded=True)
 
 
 def tabulate_versions(seed: int) -> Table:
-    """Return the versions the bytes depend on, and the seed."""
+    """Return the seed, and the versions of the libraries that the bytes depend on."""
     rows = [("seed", str(seed)), ("astro_dist", __version__), ("python", platform.python_version())]
     for name in LIBRARIES:
         try:
@@ -103,7 +103,10 @@ def tabulate_versions(seed: int) -> Table:
 
 
 def tabulate_files(ledger: Ledger, root: Path, stages: Sequence[str]) -> list[Block]:
-    """Return the published files with size and sha256: small products in one table, stores folded."""
+    """Return the published files with size and sha256.
+
+    Products of up to `FILES_SHOWN` files share one table; every larger product has a folded one.
+    """
     few: list[list[str]] = []
     folded: list[Block] = []
     head = ("file", "size", f"sha256 (first {HEX_SHOWN} digits)")
@@ -126,7 +129,7 @@ def tabulate_files(ledger: Ledger, root: Path, stages: Sequence[str]) -> list[Bl
 
 
 def tabulate_reasons(rejected: Mapping[str, int], accepted: int | None) -> Table:
-    """Return how many objects each reason refused, the commonest first, with their share of all examined."""
+    """Return the number of refused objects by reason, the commonest first, and its share of all examined."""
     total = sum(rejected.values()) + (accepted or 0)
     ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
     outcomes = [(reason.replace("_", " "), REASONS.get(reason, ""), n) for reason, n in ordered]
@@ -137,23 +140,24 @@ def tabulate_reasons(rejected: Mapping[str, int], accepted: int | None) -> Table
 
 
 def tabulate_truth(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> Table:
-    """Return what the truth holds by class: how many, how visible, how different, how compact.
+    """Return the numbers of the truth by class: how many sources, how visible, how different, how compact.
 
     Parameters
     ----------
     truth
-        Its columns, at least one row.
+        The columns of the truth, with at least one row.
     donor
-        By stamp, the cutout whose mask it was drawn for; None when the stamps are not here.
+        The donor of each stamp: the cutout whose mask it was drawn for. None without published stamps.
     """
     groups = {name: truth["class_name"] == name for name in sorted(set(truth["class_name"].tolist()))}
+    # A class that holds all sources would repeat the column "all".
     groups = {name: inside for name, inside in groups.items() if not inside.all()}
     groups["all"] = np.ones(len(truth["id"]), bool)
     columns = [_describe_sources({key: v[i] for key, v in truth.items()}, donor) for i in groups.values()]
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
     caption = (
-        "A peak is compared with the local rms. Flux over peak counts the beam areas that an object of "
-        "unit peak fills, 1 for a point. Objects of one mask differ in what was drawn into it."
+        "Peaks are compared with the local rms. Flux over peak is the number of beam areas that an object of "
+        "unit peak fills: 1 for a point source. Objects of one mask have different pixels."
     )
     return Table(("figure", *groups), rows, caption, numbers=tuple(range(1, len(groups) + 1)))
 
@@ -167,6 +171,7 @@ def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) ->
     }
     if donor is not None:
         cutouts = donor[truth["stamp"]]
+        # A mask is one instance of one cutout.
         masks = np.unique(np.stack([cutouts, truth["instance"]]), axis=1)
         figures["distinct masks they were drawn for"] = show(masks.shape[1])
         figures["cutouts these are from"] = show(len(np.unique(cutouts)))
@@ -177,7 +182,7 @@ def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) ->
 
 
 def count_visible(truth: Columns) -> int:
-    """Return how many sources of the truth peak above `VISIBLE_SNR` times the local rms."""
+    """Return the number of sources of the truth whose peak is above `VISIBLE_SNR` times the local rms."""
     return int((truth["snr"] > VISIBLE_SNR).sum())
 
 

@@ -1,1 +1,1 @@
-"""Who does tasks, in this process, in others or over Ray; knows no star and no queue."""
+"""Workers: they do tasks in this process, in other processes or over Ray; no astronomy and no queue."""

@@ -1,8 +1,8 @@
 """The Slurm allocation this process runs in, and how to start something on each of its nodes.
 
-Work over several nodes is always started the same way: the process that has the work, on whichever node,
-starts one `srun` and speaks to all tasks of it through its standard input. The end of that pipe, however
-it comes, is their end.
+Work over several nodes is always started the same way: the process that holds the work starts one `srun`,
+whose tasks read their orders from standard input. Those tasks exit when that input closes, so none of them
+outlives the process that started them, even when that process is killed.
 """
 
 import os
@@ -17,21 +17,21 @@ import psutil
 from astro_dist.engine.errors import ConfigError
 
 NODES = "ASTRO_DIST_NODES"
-"""Names the nodes to what `srun` started, where Slurm's own variables name those of the step."""
+"""Variable with the nodes of the whole job, for tasks of `srun`: Slurm's own names only those of the step."""
 KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
-"""Of Slurm's variables, those that `srun` needs; the others are wishes of the job, not of our steps."""
+"""Slurm's variables that `srun` needs. The others are requests of the job and would bind our steps too."""
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """Several nodes that belong to one job, and which of them this process is on."""
+    """The nodes of one job; ``here`` is the index of the node that this process runs on."""
 
     nodes: tuple[str, ...]
     here: int
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The nodes without this one."""
+        """The nodes of the job except this one."""
         return self.nodes[: self.here] + self.nodes[self.here + 1 :]
 
     def address(self) -> str:
@@ -39,11 +39,11 @@ class Allocation:
         return address_towards(self.others[0])
 
     def srun(self, nodes: tuple[str, ...], tasks_per_node: int = 1) -> list[str]:
-        """Return the call that starts a command, to be appended, on some of the nodes."""
+        """Return the `srun` call for some of the nodes; the command to start is to be appended."""
         count = len(nodes)
         return [
             "srun",
-            # All that the job has on a node, beside whatever else it runs there.
+            # The step may use all that the job has on a node, although other steps run there already.
             "--overlap",
             f"--nodes={count}",
             f"--ntasks={count * tasks_per_node}",
@@ -57,7 +57,7 @@ class Allocation:
 
     def environment(self) -> dict[str, str]:
         """Return the environment in which `srun` is to be called."""
-        # Slurm names the GPUs of a step itself; the ones named here may be one worker's.
+        # Slurm sets CUDA_VISIBLE_DEVICES for a step; the value here may name the GPU of one worker only.
         foreign = ("SLURM", "SRUN", "SBATCH", "CUDA_VISIBLE_DEVICES")
         ours = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         ours |= {name: os.environ[name] for name in KEPT if name in os.environ}
@@ -65,12 +65,12 @@ class Allocation:
 
 
 def find_allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:
-    """Return the allocation of several nodes that this process is in, None on one machine.
+    """Return the allocation of several nodes that this process runs in, None on one machine.
 
     Raises
     ------
     ConfigError
-        When the nodes are allocated, and this process is not on one of them.
+        When this process runs on none of the allocated nodes, as on a login node after `salloc`.
     """
     nodes = environment.get(NODES, "").split(",")
     if nodes == [""]:
@@ -98,7 +98,7 @@ def address_towards(host: str) -> str:
     """Return this machine's address on the network through which it reaches ``host``."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            # Sends nothing: it asks the routing table.
+            # Connecting a UDP socket sends nothing: the kernel only looks the route up. Port 9 is arbitrary.
             probe.connect((host, 9))
             return str(probe.getsockname()[0])
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, GPUs, compilers, schedulers; found without importing torch."""
+"""The cores, memory, GPUs, compilers and schedulers of this machine, found without importing torch."""
 
 import math
 import os
@@ -23,12 +23,15 @@ def count_cores() -> int:
         quota, period = [*limit.read_text().split(), "100000"][:2]
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
-    # Not every site confines a job to the cores it was given.
+    # Some sites give a job fewer cores than its affinity mask shows; Slurm's number is the smaller one then.
     return min(cores, int(os.environ.get("SLURM_CPUS_ON_NODE", cores)))
 
 
 def list_gpus() -> list[str]:
-    """Return the names of the GPUs that this process may use; of AMD's it is Slurm that says so."""
+    """Return the names of the GPUs that this process may use.
+
+    NVIDIA GPUs are listed by nvidia-smi, AMD GPUs are counted from the ROCR_VISIBLE_DEVICES that Slurm sets.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None:
         given = os.environ.get("ROCR_VISIBLE_DEVICES", "")
@@ -39,19 +42,20 @@ def list_gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    # nvidia-smi lists every GPU of the node, whatever CUDA_VISIBLE_DEVICES says.
     visible = _visible()
     return names if visible is None else names[: len(visible)]
 
 
 def _visible() -> list[str] | None:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, None where it is not set."""
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, None where the variable is not set."""
     value = os.environ.get("CUDA_VISIBLE_DEVICES")
     return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run may use, here or in a cluster: cores, GPUs (real or fake), how many workers share one."""
+    """The cores, GPUs (real or fake) and workers that a run may use, on one machine or over a cluster."""
 
     cores: int
     gpus: int
@@ -63,7 +67,7 @@ class Machine:
     """The number of the first worker here, where several machines share the tasks of a stage."""
 
     def workers_for(self, stage: Stage, run: Run) -> int:
-        """Return how many workers do a stage at once: what fits on the GPUs, else on the cores."""
+        """Return the number of workers of a stage: the configured one, else as many as GPUs or cores hold."""
         if self.workers is not None:
             return self.workers
         if stage.gpu and self.gpus:
@@ -71,24 +75,31 @@ class Machine:
         return max(1, self.cores // stage.threads(run))
 
     def gpu_share(self, stage: Stage, workers: int) -> float:
-        """Return the share of a GPU of each worker, small enough for all of them to find a place."""
+        """Return the share of a GPU that each worker asks for, so small that all workers fit at once."""
         if not stage.gpu or not self.gpus:
             return 0.0
         on_each = math.ceil(workers / self.gpus)
+        # Ray counts GPUs in units of 1e-4; a share rounded up would leave the last worker without a place.
         return min(self.gpus_per_worker, math.floor(1e4 / on_each) / 1e4)
 
     def gpus_here(self) -> int:
-        """Return how many GPUs this node of a cluster has to offer; fake ones are those Slurm gave out."""
+        """Return the GPUs that this node brings into a cluster; fake ones are those that Slurm assigned."""
         return len(_visible() or []) if self.fake_gpus else len(list_gpus())
 
     def spread(self, resources: Mapping[str, float]) -> "Machine":
-        """Return the same wishes over a whole cluster that has ``resources``."""
+        """Return this machine with the cores and GPUs of a whole cluster that has ``resources``."""
         gpus = self.gpus if self.gpus_asked else int(resources.get("GPU", 0))
         return replace(self, cores=int(resources.get("CPU", 1)), gpus=gpus)
 
 
 def choose_machine(config: MachineConfig) -> Machine:
-    """Check the ``machine`` section against what is here."""
+    """Return the machine that the ``machine`` section asks for.
+
+    Raises
+    ------
+    ConfigError
+        When this machine has fewer GPUs, and neither fake GPUs nor other nodes could make up for them.
+    """
     found = list_gpus()
     elsewhere = config.fake_gpus or config.ray_address is not None
     if config.gpus is not None and config.gpus > len(found) and not (elsewhere or find_allocation()):
@@ -96,6 +107,7 @@ def choose_machine(config: MachineConfig) -> Machine:
             f"machine.gpus: {config.gpus} asked for and {len(found)} found; "
             "lower it, leave it out to use what is there, or run `astro-dist doctor` to see why"
         )
+    # GPUs of other nodes are counted by Ray once the cluster is up; here only those of this node are.
     default = 0 if config.fake_gpus else len(found)
     return Machine(
         count_cores(),
@@ -108,7 +120,7 @@ def choose_machine(config: MachineConfig) -> Machine:
 
 
 def describe_machine() -> list[tuple[str, str, bool]]:
-    """List ``(what, finding, good)`` for `astro-dist doctor`."""
+    """Return rows ``(what, finding, good)`` for `astro-dist doctor`."""
     memory = psutil.virtual_memory()
     gpus = list_gpus()
     flags = _cpu_flags()

@@ -1,4 +1,4 @@
-"""The process executor: workers that pull one task at a time from pipes; a lost one is replaced."""
+"""The process executor: worker processes that receive one task at a time through a pipe each."""
 
 import contextlib
 import ctypes
@@ -16,17 +16,18 @@ from astro_dist.engine.work import Run, Stage, Task
 from astro_dist.workers.attempts import Worker, WorkerLostError
 from astro_dist.workers.crew import News, Seat, WatchedCrew
 
-GRACE_S = 5.0
+JOIN_S = 5.0
+"""Seconds to wait for a killed worker process to be reaped."""
 ALL_GPUS = "ASTRO_DIST_GPUS"
-"""Names the GPUs of a run to workers that are pinned to one of them."""
+"""Variable with all GPUs of a run, for workers that are themselves pinned to one of them."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class ProcessExecutor:
-    """Does the tasks in worker processes that pull one at a time; a lost or hung one is replaced.
+    """Executor that does tasks in worker processes; lost and hung workers are replaced.
 
-    ``workers_for(stage, run)`` says how many; with ``gpus`` the workers of a stage that wants one are
-    pinned to them in turn. The first worker has the number ``first``.
+    ``workers_for(stage, run)`` is the number of workers. With ``gpus`` above 0 the workers of a GPU stage
+    are pinned to the GPUs in turn. The first worker has the number ``first``.
     """
 
     def __init__(self, workers_for: Callable[[Stage, Run], int], gpus: int = 0, first: int = 0) -> None:
@@ -62,8 +63,9 @@ class ProcessCrew(WatchedCrew):
         return [(hand, *hand.hear()) for hand in hands if hand.pipe in ready]
 
     def dismiss(self) -> None:
-        """End all workers at once: whatever they do is either published or done again."""
+        """Kill all workers at once; a task cut short has published nothing and is done again."""
         for seat in self.seats:
+            # Kill all before waiting for any: each wait may take `JOIN_S`.
             if isinstance(seat, _Hand):
                 seat.process.kill()
         super().dismiss()
@@ -91,22 +93,23 @@ class _Hand(Seat):
                 os.kill(self.process.pid, signal.SIGUSR2)
 
     def give(self, task: Task) -> None:
-        # A worker that has just died is noticed by `hear`.
+        # A closed pipe means that the worker has just ended; `hear` reports that with the exit code.
         with contextlib.suppress(OSError):
             self.pipe.send(task)
 
     def hear(self) -> tuple[str, Any]:
-        """Return what the worker says, or that it is lost."""
+        """Return the worker's answer, or a `WorkerLostError` when its pipe has closed."""
         try:
-            return self.pipe.recv()
+            kind, value = self.pipe.recv()
+            return kind, value
         except (EOFError, OSError):
-            self.process.join(GRACE_S)
+            self.process.join(JOIN_S)
             self.pipe.close()
-            return "failed", WorkerLostError(f"its worker died ({_exit_text(self.process.exitcode)})")
+            return "failed", WorkerLostError(f"its worker ended ({_exit_text(self.process.exitcode)})")
 
     def dismiss(self) -> None:
         self.process.kill()
-        self.process.join(GRACE_S)
+        self.process.join(JOIN_S)
         self.pipe.close()
 
 
@@ -115,9 +118,10 @@ def _exit_text(code: int | None) -> str:
 
 
 def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
-    """Live as a worker process: open the stage, then do tasks until the pipe closes."""
+    """Open the stage, then do tasks until the pipe closes; the main function of a worker process."""
     die_with_parent()
-    # Slurm sends SIGTERM to every process of a job; what is to follow is for the driver to say.
+    # Slurm sends SIGTERM to every process of a job. The default action would end the worker in mid-task;
+    # instead long tasks save and stop, and the driver decides whether the run goes on.
     signal.signal(signal.SIGTERM, end_time)
     signal.signal(signal.SIGUSR2, end_time)
     log_to(run.root / "logs" / f"worker-{number}.log")
@@ -138,14 +142,14 @@ def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error, or its text when its class is foreign and may not survive pickling."""
+    """Return the error, or a RuntimeError with its text: classes of other libraries may not pickle."""
     if type(error).__module__.startswith(("astro_dist", "builtins")):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def visible_gpus(count: int) -> list[str]:
-    """Return what names the first ``count`` GPUs that this process may see."""
+    """Return the names or indices of the first ``count`` GPUs that this process may use."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [part.strip() for part in named.split(",")] if named else [str(n) for n in range(count)]
     return names[:count]
@@ -153,7 +157,8 @@ def visible_gpus(count: int) -> list[str]:
 
 @contextlib.contextmanager
 def _environment(threads: int, gpu: str | None) -> Iterator[None]:
-    """Pin the threads of every numerical library, and the GPU, of processes started inside."""
+    """Pin the threads of every numerical library, and the GPU, for processes started inside."""
+    # Libraries read these when they are imported, so the variables must be set before the child starts.
     wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if gpu is not None:
         wanted["CUDA_VISIBLE_DEVICES"] = gpu
@@ -171,7 +176,7 @@ def _environment(threads: int, gpu: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
-    """Let processes started inside never hear the terminal's Ctrl-C, which is the driver's to answer."""
+    """Start processes inside with SIGINT blocked: a Ctrl-C then reaches the driver only, which stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -180,14 +185,15 @@ def deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, so that a killed driver leaves none."""
+    """Make Linux kill this process when its parent ends, so that a killed driver leaves no workers behind."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def log_to(path: Path) -> None:
-    """Send everything this process prints to a log file."""
+    """Append standard output and standard error of this process to a log file."""
+    # On the descriptors, not on `sys.stdout`: C libraries and child processes write there too.
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)

@@ -1,9 +1,9 @@
 """The Ray executor: one actor per worker, pinned to its GPU or its cores, tasks pulled one by one.
 
-A private cluster is started unless an address is given, over all nodes of the Slurm job, or on one machine
-with all ports on loopback: a token in a 0600 file, no dashboard, client server or usage report, a short
-private folder; the end of the driver, however it comes, is the end of the cluster. A cluster that breaks is
-started again and goes on with what is left.
+Without an address a private cluster is started: over all nodes of the Slurm job, or on one machine with all
+ports on loopback. A private cluster has a token in a 0600 file, a short private folder, and no dashboard,
+client server or usage report. The cluster ends with the driver, even when the driver is killed. A cluster
+that breaks is started again and does the tasks that are left.
 No array passes through Ray: an actor reads and writes the run directory and returns small records.
 """
 
@@ -25,12 +25,13 @@ from astro_dist.workers.ray_foreman import Cluster, cannot_use, serve
 from astro_dist.workers.ray_leftovers import make_folder, remove_cluster, sweep_clusters
 
 MAX_BREAKDOWNS = 5
-"""How often in a row a cluster may break without one task done in between."""
-GRACE_S = 30.0
+"""Largest number of breakdowns of a cluster in a row without one task done in between."""
+TAKE_DOWN_S = 30.0
+"""Seconds that the foreman has to take its cluster down before it is killed."""
 
 
 class RayExecutor:
-    """Does tasks on Ray actors; use it as a context manager, the cluster lives as long as it does."""
+    """Executor that does tasks on Ray actors; a context manager that starts and removes the cluster."""
 
     def __init__(self, machine: Machine, log: Path, address: str | None = None) -> None:
         self.machine, self.log, self.address = machine, log, address
@@ -62,7 +63,7 @@ class RayExecutor:
         self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
         self.process.start()
         far_end.close()
-        self.told, answer = False, None
+        self.stop_sent, answer = False, None
         while answer is None:
             check_stop()
             answer = self.hear()
@@ -73,26 +74,35 @@ class RayExecutor:
         self.begun = True
 
     def hear(self) -> tuple[Any, ...] | None:
-        """Return what the foreman says, ``("lost",)`` when it is gone, None when it is silent."""
+        """Return the foreman's next message, ``("lost",)`` when its process is gone, None after `TICK_S`."""
         try:
             return self.pipe.recv() if self.pipe.poll(TICK_S) else None
         except (EOFError, OSError):
             return ("lost",)
 
     def pass_on_stop(self) -> None:
-        """Tell the foreman once that the time is up; raise when its tasks had the time that there is."""
+        """Send the foreman one stop order when the time is up; raise when the grace time is over too."""
         check_stop(waiting=True)
-        if seconds_left() < 0 and not self.told:
-            self.told = True
-            self.tell("stop")
+        if seconds_left() < 0 and not self.stop_sent:
+            self.stop_sent = True
+            self.send("stop")
 
-    def tell(self, *order: Any) -> None:
-        """Give the foreman an order; one that is gone is noticed by `hear`."""
+    def send(self, *order: Any) -> None:
+        """Send the foreman an order; a foreman that is gone shows as ``("lost",)`` in `hear`."""
         with contextlib.suppress(OSError):
             self.pipe.send(order)
 
     def restart(self) -> None:
-        """Start the private cluster again after it broke; stop when it does nothing but break."""
+        """Start the private cluster again after it broke.
+
+        Raises
+        ------
+        ConfigError
+            When a cluster at an address never answered.
+        StoppedError
+            When a cluster at an address is gone, or the private one broke more than `MAX_BREAKDOWNS` times
+            in a row.
+        """
         self.close()
         check_stop()
         if self.address is not None and not self.begun:
@@ -111,12 +121,13 @@ class RayExecutor:
         self._start()
 
     def close(self) -> None:
-        """End the private cluster and remove its folder; harmless when repeated."""
+        """End the private cluster and remove its folder; a second call does nothing."""
         if self.process is not None:
+            # The closed pipe makes the foreman take the cluster down and exit.
             self.pipe.close()
-            self.process.join(GRACE_S)
+            self.process.join(TAKE_DOWN_S)
             self.process.kill()
-            self.process.join(GRACE_S)
+            self.process.join(TAKE_DOWN_S)
             self.process = None
         if self.folder is not None:
             remove_cluster(self.folder)
@@ -129,20 +140,20 @@ class RayExecutor:
         try:
             yield crew
         finally:
-            self.tell("dismiss")
+            self.send("dismiss")
 
 
 class DistantCrew:
-    """The driver's end of a crew of actors; it outlives the cluster that the actors live in."""
+    """The driver's end of a crew of actors; after a breakdown it goes on with the next cluster."""
 
     def __init__(self, executor: RayExecutor, stage: Stage, run: Run) -> None:
         self.executor, self.args = executor, (stage, run)
-        executor.tell("crew", *self.args)
+        executor.send("crew", *self.args)
 
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
         """See `astro_dist.engine.work.Crew`."""
         left = {task.name: task for task in tasks}
-        self.executor.tell("execute", list(left.values()))
+        self.executor.send("execute", list(left.values()))
         while True:
             self.executor.pass_on_stop()
             answer = self.executor.hear()
@@ -159,11 +170,12 @@ class DistantCrew:
             elif kind == "lost":
                 self.executor.restart()
                 self._pass_on_recorded(left, on_done)
-                self.executor.tell("crew", *self.args)
-                self.executor.tell("execute", list(left.values()))
+                self.executor.send("crew", *self.args)
+                self.executor.send("execute", list(left.values()))
             else:
                 if isinstance(values[0], StoppedError):
-                    # The foreman knows that it was to stop, not why.
+                    # The driver's own reason (Ctrl-C or the time limit) is raised where there is one: the
+                    # foreman only received "stop".
                     check_stop()
                 raise values[0]
 

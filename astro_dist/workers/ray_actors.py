@@ -18,17 +18,21 @@ from astro_dist.workers.machine import Machine
 from astro_dist.workers.processes import THREAD_VARIABLES, log_to
 
 ROOM_LIMIT_S = 600.0
-"""How long a crew waits for room for its first worker."""
+"""Seconds that a crew waits for the cluster to place its first worker."""
 
 
 class Actor:
-    """A worker inside Ray; it is told to open, so that a failure to open travels like any other."""
+    """A worker inside Ray.
+
+    The stage is opened by `open`, not by the constructor: Ray reports an error in a constructor as a lost
+    actor, an error in a method as itself.
+    """
 
     def __init__(self, stage: Stage, run: Run, number: int) -> None:
         self.args, self.number = (stage, run), number
 
     def place(self) -> tuple[str, int]:
-        """Return where it was put, host and process; answers as soon as there is room for it."""
+        """Return host and process of the actor; Ray answers as soon as it has found room for the actor."""
         signal.signal(signal.SIGUSR2, end_time)
         return os.uname().nodename, os.getpid()
 
@@ -47,14 +51,14 @@ class Actor:
 
 
 class RayCrew(WatchedCrew):
-    """Actors of one stage, spread over the nodes; one that is lost is replaced where there is room."""
+    """Actors of one stage, spread over the nodes; a lost actor is replaced where there is room."""
 
     def __init__(
         self, stage: Stage, run: Run, machine: Machine, private: bool, check: Callable[[], None]
     ) -> None:
         super().__init__(stage, run, machine.workers_for(stage, run), check)
         share = machine.gpu_share(stage, self.size)
-        # A private cluster is ours alone and threads are pinned: cores need no counting there.
+        # In a private cluster only our workers use cores, and their number already follows from the cores.
         self.needs = {"CPU": 0 if private else stage.threads(run), "GPU": share}
         self.room_since = time.monotonic()
         self._require_room()
@@ -82,7 +86,7 @@ class RayCrew(WatchedCrew):
         return [(waiting[answer], *waiting[answer].hear()) for answer in done]
 
     def _require_room(self) -> None:
-        """Refuse at once what no node could ever hold."""
+        """Raise `ConfigError` when no node could ever hold a worker; Ray itself would wait without end."""
         import ray
 
         known = ray.nodes()  # type: ignore[no-untyped-call]
@@ -97,7 +101,7 @@ class RayCrew(WatchedCrew):
 
 
 class _ActorSeat(Seat):
-    """One actor and the answer it still owes."""
+    """The place of one actor; ``answer`` is the call that is under way."""
 
     def __init__(self, stage: Stage, run: Run, number: int, needs: dict[str, float]) -> None:
         super().__init__(number)
@@ -137,7 +141,7 @@ class _ActorSeat(Seat):
         return ("ready", None) if self.state == "opening" else ("done", value)
 
     def warn(self) -> None:
-        # An actor on another node knows the hour of its job, and no more.
+        # Actors on other nodes cannot be signalled from here; they stop at the deadline of the job.
         host, process = self.place
         if host == os.uname().nodename:
             with contextlib.suppress(ProcessLookupError):
@@ -152,11 +156,11 @@ class _ActorSeat(Seat):
 
 
 def _unwrap(error: Exception) -> Exception:
-    """Return what the task raised, or `WorkerLostError` when its actor or node is gone."""
+    """Return the error that the task raised, or `WorkerLostError` when its actor or node is gone."""
     import ray
 
     if isinstance(error, ray.exceptions.RayTaskError):
-        cause = error.cause
+        cause: Exception = error.cause
         if type(cause).__module__.startswith(("astro_dist", "builtins")):
             return cause
         return RuntimeError(last_line(str(error)))
@@ -170,6 +174,6 @@ def _shown(resources: dict[str, float]) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says anything, cut where Ray begins to speculate."""
+    """Return the last line of an error that is not empty, shortened to 160 characters."""
     line = next((line for line in reversed(text.splitlines()) if line.strip()), "no reason given")
     return textwrap.shorten(line, 160, placeholder=" ...")

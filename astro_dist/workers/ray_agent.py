@@ -1,7 +1,8 @@
 """One node of a private Ray cluster over an allocation: ``python -m astro_dist.workers.ray_agent``.
 
-It reads where the head is and the cluster's token from standard input, joins, and lives until that input
-ends, Ray ends or a signal comes; then nothing of the cluster is left on the node.
+The agent reads the head's address and the cluster's token from standard input and joins the node to the
+cluster. When that input closes, Ray ends or SIGTERM comes, the agent ends all processes of the cluster on
+the node, removes its folder and exits.
 """
 
 import contextlib
@@ -32,17 +33,24 @@ QUIET = {
     "RAY_worker_niceness": "0",
 }
 JOIN_LIMIT_S = 300.0
-"""How long the nodes may take to join; a cold shared file system is slow to give Ray's files."""
-FAREWELL_S = 20.0
+"""Seconds that the nodes may take to join; reading Ray's files from a cold shared file system is slow."""
+LEAVE_S = 20.0
+"""Seconds that the agents have to clean up their nodes before `srun` is terminated."""
 
 
 @contextlib.contextmanager
 def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> Iterator[None]:
-    """Let every other node of the allocation join the head at ``head``; part with them at the end."""
+    """Join every other node of the allocation to the head at ``head``; take the nodes out again at the end.
+
+    Raises
+    ------
+    ConfigError
+        When not all nodes have joined after `JOIN_LIMIT_S`.
+    """
     import ray
 
     call = [*allocation.srun(allocation.others), sys.executable, "-m", "astro_dist.workers.ray_agent"]
-    # What names the head's folder would count as part of it.
+    # A process whose environment names the head's folder is killed with it: see `ray_leftovers`.
     environment = {k: v for k, v in allocation.environment().items() if not k.startswith("RAY_AUTH")}
     agents = subprocess.Popen(call, env=environment, stdin=subprocess.PIPE)
     assert agents.stdin is not None
@@ -64,36 +72,37 @@ def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> I
         with contextlib.suppress(OSError):
             agents.stdin.close()
         try:
-            agents.wait(FAREWELL_S)
+            agents.wait(LEAVE_S)
         except subprocess.TimeoutExpired:
             agents.terminate()
 
 
 def main() -> None:
-    """Live as the agent of one node."""
+    """Join this node to the cluster and stay until there is a reason to leave."""
     order = json.loads(_read_line())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sweep_clusters()
     deadline = time.monotonic() + JOIN_LIMIT_S
-    # Ray gives a node 30 s to start, which a busy one may need more than once.
+    # Ray gives up after 30 s when a node is slow to start, so the start is repeated within our own limit.
     while not _join(order) and time.monotonic() < deadline:
         pass
 
 
 def _join(order: dict[str, Any]) -> bool:
-    """Be part of the cluster, and leave nothing of it; tell whether that ended as it was asked to."""
+    """Join the cluster; afterwards remove all of it from this node. Return False when Ray ended by itself."""
     folder = make_folder(order["token"])
     try:
         environment = {**os.environ, **QUIET, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)}
         return _live(order, environment, str(folder / INNER))
     finally:
+        # A second SIGTERM must not interrupt the removal.
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         remove_cluster(folder)
         signal.signal(signal.SIGTERM, before)
 
 
 def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bool:
-    """Live until the input ends (True) or Ray does (False)."""
+    """Run the node until standard input closes (return True) or Ray ends (return False)."""
     machine = Machine(count_cores(), 0, None, fake_gpus=order["fake_gpus"])
     options = {
         "address": order["head"],
@@ -102,7 +111,7 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bo
         "num-cpus": machine.cores,
         "num-gpus": machine.gpus_here(),
         "object-store-memory": OBJECT_STORE_BYTES,
-        # Else it would be a fixed range, which two clusters on one node would share.
+        # 0 lets the kernel choose. Ray's default is a fixed range, which collides with other clusters here.
         "min-worker-port": 0,
         "max-worker-port": 0,
     }
@@ -117,7 +126,10 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bo
 
 
 def _read_line() -> bytes:
-    """Read one line from standard input and not a byte more."""
+    """Read one line from standard input and not a byte more.
+
+    A buffered reader would take the bytes after the line, which `select` could not see any more.
+    """
     line = b""
     while not line.endswith(b"\n"):
         line += os.read(0, 1) or b"\n"

@@ -1,7 +1,8 @@
-"""The process that speaks to Ray: hires actors, hands them tasks, and takes the cluster down with it.
+"""The foreman: the one process that uses Ray; it starts actors, gives them tasks and removes the cluster.
 
-Ray may end the process it runs in, and a process can start one cluster with a token only; hence a
-process of its own. It ends when the driver's end of the pipe closes, however the driver ended.
+Ray may end the process that it runs in, and a process can start only one cluster with a token; hence a
+process beside the driver. The foreman exits when the driver's end of the pipe closes, even when the driver
+was killed.
 """
 
 import contextlib
@@ -27,14 +28,15 @@ from astro_dist.workers.ray_actors import RayCrew, last_line
 from astro_dist.workers.ray_agent import OBJECT_STORE_BYTES, QUIET, joined
 from astro_dist.workers.ray_leftovers import INNER, TOKEN, remove_cluster
 
-# Ray's own name for it: without clusters of several nodes, all its ports are bound to loopback.
+# Ray's switch for clusters of several nodes; when it is off, Ray binds all its ports to loopback.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-HEART = ("gcs_server", "raylet", "srun")
+ESSENTIAL = ("gcs_server", "raylet", "srun")
+"""Processes below the foreman without which a private cluster cannot go on."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster: a private one in ``folder``, over all nodes of a job, or the one at ``address``."""
+    """The cluster to use: a private one in ``folder``, or the one at ``address``."""
 
     machine: Machine
     folder: Path | None
@@ -44,13 +46,13 @@ class Cluster:
 
 
 def serve(pipe: Connection, cluster: Cluster) -> None:
-    """Live as the foreman: start or join the cluster, then obey until the pipe closes."""
+    """Start or join the cluster, then carry out orders until the pipe closes; the foreman's main function."""
     os.setsid()
     log_to(cluster.log)
     try:
         with _connected(cluster) as machine:
             pipe.send(("ready", None))
-            Foreman(pipe, machine, private=cluster.folder is not None).obey()
+            Foreman(pipe, machine, private=cluster.folder is not None).serve()
     except (EOFError, OSError):
         pass
     except AstroDistError as error:
@@ -59,23 +61,26 @@ def serve(pipe: Connection, cluster: Cluster) -> None:
     except Exception:
         traceback.print_exc()
     finally:
-        # Ray's own farewell waits for a cluster that is gone, and makes its folder again.
+        # Not a plain return: Ray's exit handler would call ray.shutdown(), which waits for processes that are
+        # already gone and makes the removed folder again.
         os._exit(0)
 
 
 @contextlib.contextmanager
 def _connected(cluster: Cluster) -> Iterator[Machine]:
-    """Start or join the cluster; yield what it offers; take it down if it is ours."""
+    """Start or join the cluster, yield its cores and GPUs, and take a private cluster down again."""
     os.environ.update(QUIET)
     if cluster.folder is not None:
         os.environ.update(LOOPBACK if cluster.allocation is None else {})
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(cluster.folder / TOKEN)
         for name in ("RAY_AUTH_TOKEN", "RAY_ADDRESS"):
             os.environ.pop(name, None)
+    # Only now, because Ray reads some of these variables when it is imported.
     import ray
 
     try:
         _initialise(cluster)
+        # Ray installs handlers that exit. Stopping is the driver's decision, so signals do nothing here.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         with _over_nodes(cluster):
@@ -116,7 +121,7 @@ def _initialise(cluster: Cluster) -> None:
         }
     try:
         if cluster.address is not None:
-            # Ray ends the process where nobody answers; so ask first.
+            # Where nothing answers `ray.init` ends the whole process; a plain connection raises instead.
             host, _, port = cluster.address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=cluster.address or "local", **options)
@@ -125,7 +130,7 @@ def _initialise(cluster: Cluster) -> None:
 
 
 def cannot_use(address: str | None, log: Path, reason: str) -> str:
-    """Say in one line why there is no cluster, and what to do."""
+    """Return one line for the user: why there is no cluster, and what to do."""
     if address is None:
         return f"cannot use a private Ray cluster: {reason}; see {log}; --on processes works without Ray"
     return (
@@ -135,19 +140,19 @@ def cannot_use(address: str | None, log: Path, reason: str) -> str:
 
 
 class Foreman:
-    """Obeys the driver: opens crews, runs tasks, reports each as it ends."""
+    """Carries out the driver's orders: opens crews, runs tasks, reports each task as it ends."""
 
     def __init__(self, pipe: Connection, machine: Machine, private: bool) -> None:
         self.pipe, self.machine, self.private = pipe, machine, private
         children = psutil.Process().children(recursive=True) if private else []
-        self.heart = [child for child in children if child.name() in HEART]
+        self.essential = [child for child in children if child.name() in ESSENTIAL]
 
-    def obey(self) -> None:
-        """Do what the driver says until it hangs up; raises when the cluster is gone."""
+    def serve(self) -> None:
+        """Carry out orders; raise `EOFError` when the pipe closes, `HeadLostError` without a cluster."""
         crew: RayCrew | None = None
         while True:
             if not self.pipe.poll(1.0):
-                self.check_heart()
+                self.check_processes()
                 continue
             order, *values = self.pipe.recv()
             if order == "stop":
@@ -174,23 +179,24 @@ class Foreman:
         self.pipe.send(answer)
 
     def check(self) -> None:
-        """Raise when the driver has hung up, the cluster has lost its head or the time is up."""
+        """Raise when the driver wants the work to end, the cluster is gone, or the grace time is over."""
         if self.pipe.poll(0):
+            # Any order but "stop" in the middle of the work means that the driver has dropped this crew.
             if self.pipe.recv() != ("stop",):
                 raise _HungUpError
             end_time()
-        self.check_heart()
+        self.check_processes()
         check_stop(waiting=True)
 
-    def check_heart(self) -> None:
+    def check_processes(self) -> None:
         """Raise `HeadLostError` when one of the private cluster's own processes has ended."""
-        for process in self.heart:
+        for process in self.essential:
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 raise HeadLostError(f"{process.name()} has ended")
 
 
 class HeadLostError(Exception):
-    """The cluster has lost a process it cannot live without."""
+    """One of the `ESSENTIAL` processes of the cluster has ended."""
 
 
 class _HungUpError(Exception):

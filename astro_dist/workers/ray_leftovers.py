@@ -1,7 +1,8 @@
-"""The private folder of a Ray cluster and all processes that belong to it; ends both together.
+"""The private folder of a Ray cluster and all processes that belong to it; both are removed together.
 
-Ray's own clean-up trusts that its processes are alive to do it. Here a process belongs to a cluster
-when its environment, command line or an open file is in the cluster's folder, whoever is its parent.
+Ray's own clean-up is done by Ray's processes and fails when one of them was killed. Here a process belongs to
+a cluster when its environment, its command line or an open file names the cluster's folder, whatever its
+parent is.
 """
 
 import contextlib
@@ -24,10 +25,10 @@ ROOM_FOR_NAMES = 12
 
 
 def make_folder(token: str | None = None) -> Path:
-    """Make the private folder of a cluster (0700), with its token, a new one or this, in a file (0600).
+    """Make the private folder of a cluster (0700), with its token (by default a new one) in a file (0600).
 
-    The name holds the pid of this process, so that a later run knows whether it is still in use. Ray
-    opens the folder it is given to everyone; it gets one inside this, where nobody else can reach it.
+    The name holds the pid of this process: the folder is in use as long as that process exists. Ray opens
+    the folder it is given to every user, so it is given an inner one, which nobody else can reach.
     """
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=short_folder()))
     with open(os.open(folder / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
@@ -43,7 +44,7 @@ def short_folder() -> Path:
 
 
 def find_processes(folder: Path) -> list[psutil.Process]:
-    """Return this user's processes that belong to the cluster of a folder, except this one."""
+    """Return the processes of this user that belong to the cluster in a folder, except this process."""
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, OSError):
@@ -54,9 +55,9 @@ def find_processes(folder: Path) -> list[psutil.Process]:
 
 
 def _names(entry: Path, folder: str) -> bool:
-    """Tell whether a process has ``folder`` in its environment, its command line or its open files.
+    """Return whether the environment, the command line or an open file of a process names ``folder``.
 
-    Ray's processes rename themselves, which overwrites the first two; the log files stay open.
+    Ray's processes rename themselves, which overwrites the first two; their log files stay open.
     """
     if any(folder.encode() in (entry / name).read_bytes() for name in ("environ", "cmdline")):
         return True
@@ -68,9 +69,9 @@ def _names(entry: Path, folder: str) -> bool:
 
 
 def remove_cluster(folder: Path, patience_s: float = 10.0) -> None:
-    """End every process of a cluster and remove its folder."""
+    """Kill every process of a cluster and remove its folder, in at most ``patience_s`` seconds."""
     deadline, quiet = time.monotonic() + patience_s, 0
-    # Twice quiet, because a process that is just being started shows no environment.
+    # Two empty looks in a row, because a process that is just being started shows no environment yet.
     while quiet < 2 and time.monotonic() < deadline:
         processes = find_processes(folder)
         quiet = 0 if processes else quiet + 1
@@ -79,13 +80,13 @@ def remove_cluster(folder: Path, patience_s: float = 10.0) -> None:
                 process.kill()
         psutil.wait_procs(processes, timeout=1.0)
         time.sleep(0.1)
-    # More than once, because this process may be part of the cluster and still write its log.
+    # Repeated, because this process may be part of the cluster itself and write a log into the folder.
     while folder.exists() and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_clusters() -> None:
-    """Remove the clusters of this user's drivers that were killed; what `make_folder` did not name stays."""
+    """Remove the clusters that killed drivers of this user left; folders with other names are not touched."""
     for path in short_folder().glob(f"{PREFIX}*"):
         found = NAME.fullmatch(path.name)
         with contextlib.suppress(OSError):

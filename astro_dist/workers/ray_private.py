@@ -1,4 +1,4 @@
-"""A private Ray cluster for a script: loopback only, a token, no dashboard, gone when the script is."""
+"""A private Ray cluster for a script: loopback only, with a token, without a dashboard."""
 
 import contextlib
 import os
@@ -15,7 +15,8 @@ from astro_dist.workers.ray_leftovers import INNER, TOKEN, make_folder, remove_c
 def ray_cluster(address: str | None = None) -> Iterator[Path]:
     """Start a private cluster, or join the one at ``address``; yield a folder for Ray's own notes.
 
-    A cluster is joined with the token in the file that RAY_AUTH_TOKEN_PATH names.
+    A private cluster is removed at the end of the context. A cluster at an address is joined with the token
+    in the file that RAY_AUTH_TOKEN_PATH names.
     """
     os.environ.update(QUIET)
     import ray

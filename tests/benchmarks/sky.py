@@ -18,7 +18,7 @@ from astro_dist.engine.work import Run, for_stage
 from astro_dist.evaluate import images
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.figures import BANDS
-from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.masks import HeldOutMasks
 from astro_dist.evaluate.networks import Networks
 from astro_dist.evaluate.stage import EVALUATE
 from astro_dist.generate.stamps import StampMaker
@@ -59,7 +59,7 @@ def compare(root, n, settings):
         for assignment in setting.split(",") if setting else ():
             tree = apply_set(tree, assignment)
         run = for_stage(Run.of(root, RADIO.resolve(tree)), EVALUATE, "0" * 64)
-        masks = Masks(run)
+        masks = HeldOutMasks(run)
         if not rows:
             real = images.read_snr(masks.reader, masks.held_out)
             sky = (images.tapers_of(masks.reader, masks.held_out) == 0) & np.isfinite(real)

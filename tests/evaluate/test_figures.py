@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from astro_dist.evaluate.figures import Figures, to_json
-from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.figures import FigureTable, to_json
+from astro_dist.evaluate.masks import HeldOutMasks
 from astro_dist.evaluate.rows import SKY_EDGES, U_EDGES
 from astro_dist.metrics.similarity import RINGS
 
@@ -36,14 +36,14 @@ def row(seed, n, flux=0.0, iou=1.0):
 
 @pytest.fixture
 def measured(stage_run):
-    masks = Masks(stage_run)
+    masks = HeldOutMasks(stage_run)
     n = masks.n
     train = {k: row(9, len(masks.train))[k] for k in ("features", "coarse")}
     copies = row(4, n)
     own = np.searchsorted(masks.train, masks.trained)
     copies |= {"features": train["features"][own], "coarse": np.rot90(train["coarse"][own], 1, (1, 2))}
     rows = {"real": row(1, n), "generated": row(2, n, 0.3, 0.5), "trained": copies, "train": train}
-    figures = Figures(stage_run, masks, rows)
+    figures = FigureTable(stage_run, masks, rows)
     return {(f.row, f.name): f for f in figures.measure()}, figures
 
 
@@ -83,13 +83,13 @@ def test_copies_are_found_out_even_when_they_are_turned(measured):
 
 
 def test_the_length_of_the_features_does_not_matter(stage_run, measured):
-    masks, rows = Masks(stage_run), measured[1].rows
+    masks, rows = HeldOutMasks(stage_run), measured[1].rows
     rng = np.random.default_rng(1)
     louder = {
         name: {**r, "features": rng.uniform(1, 100, (len(r["features"]), 1)) * r["features"]}
         for name, r in rows.items()
     }
-    again = {(f.row, f.name): f.value for f in Figures(stage_run, masks, louder).measure()}
+    again = {(f.row, f.name): f.value for f in FigureTable(stage_run, masks, louder).measure()}
     assert again["generated", "kid"] == pytest.approx(measured[0]["generated", "kid"].value)
 
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from astro_dist.evaluate import images
-from astro_dist.evaluate.masks import Masks
+from astro_dist.evaluate.masks import HeldOutMasks
 
 
 @pytest.fixture
 def reader(stage_run):
-    return Masks(stage_run).reader
+    return HeldOutMasks(stage_run).reader
 
 
 def test_real_cutouts_have_noise_of_one_sigma(reader):

@@ -1,11 +1,11 @@
 import pytest
 
-from astro_dist.evaluate.masks import SETS, Masks
+from astro_dist.evaluate.masks import SETS, HeldOutMasks
 
 
 @pytest.fixture
 def masks(stage_run):
-    return Masks(stage_run)
+    return HeldOutMasks(stage_run)
 
 
 def test_stamps_are_drawn_for_held_out_masks_before_held_out_skies(masks):

@@ -1,4 +1,4 @@
-"""What cannot become a field is refused from the configuration alone."""
+"""Fields that could not be made are refused from the configuration alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What reaches into a window, and that windows never disagree."""
+"""Objects in a window of a field; windows that overlap agree bit for bit."""
 
 import numpy as np
 from hypothesis import given, settings

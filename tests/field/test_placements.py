@@ -1,4 +1,4 @@
-"""What is drawn: objects, fluxes, turns, places; and what is refused, with a number that works."""
+"""Drawn objects, fluxes, turns and places; refusals name a number that works."""
 
 import re
 

@@ -1,6 +1,6 @@
 from html.parser import HTMLParser
 
-from astro_dist.report.page import Listing, Note, Page, Picture, Section, Table, render
+from astro_dist.report.page import Chapter, Listing, Note, Page, Picture, Table, render
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -33,7 +33,7 @@ PAGE = Page(
     "one sentence",
     [("Size", "1 x 2")],
     [
-        Section("s", "Title", "lead", [
+        Chapter("s", "Title", "lead", [
             Picture("data:image/webp;base64,AAAA", "wide caption", "what it shows", wide=True),
             Picture("data:image/webp;base64,BBBB", "half caption", "another"),
             Table(("name", "n"), [("<script>alert(1)</script>", "3")], "open table", numbers=(1,)),

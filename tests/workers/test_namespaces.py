@@ -1,4 +1,4 @@
-"""Ray over two nodes in separate network namespaces, and what its ports answer to a stranger."""
+"""Ray over two nodes in separate network namespaces; its ports refuse requests without a token."""
 
 import contextlib
 import json
@@ -125,7 +125,7 @@ def cluster(spaces):
 
 
 def listening(space, pids):
-    """``{port: (address, process name)}`` of what some processes listen on, seen in their namespace."""
+    """Return ``{port: (address, process name)}`` of the ports that processes listen on in a namespace."""
     code = (
         "import json, psutil\n"
         "found = [(c.laddr.port, c.laddr.ip, c.pid) for c in psutil.net_connections('inet')\n"
@@ -138,7 +138,7 @@ def listening(space, pids):
 
 
 def ask(space, host, ports):
-    """What the ports answer to a stranger who has no token."""
+    """Return the answers of the ports to a request without a token."""
     call = ["ip", "netns", "exec", space, sys.executable, "-m", "tests.workers.probe", host, *map(str, ports)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True, env=clean)

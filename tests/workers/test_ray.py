@@ -59,7 +59,7 @@ def wait_until(condition, patience_s=20):
 
 
 def victims(driver, name):
-    """Living processes of that name below the driver."""
+    """Return the processes of that name below the driver."""
     found = []
     for process in psutil.Process(driver).children(recursive=True):
         with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""The agent of a node: what it does when Ray does not start, and what it leaves."""
+"""The agent of a node: repeated starts of Ray, and a node without leftovers afterwards."""
 
 import json
 import os

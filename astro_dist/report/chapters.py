@@ -1,4 +1,4 @@
-"""The chapters of the report, made from what a run directory holds; what is missing is named."""
+"""The chapters of the report, built from the published stages of a run; a chapter names missing stages."""
 
 import math
 import os
@@ -12,7 +12,7 @@ from astro_dist.field.config import AssembleConfig
 from astro_dist.report import evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Listing, Note, Page, Picture, Section
+from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.maps import MapsConfig
@@ -23,13 +23,13 @@ SQUARE_DEGREES_PER_SR = (180 / math.pi) ** 2
 STRIP_TOP_SNR = 30.0
 HOW_DRAWN = (
     "Brightness is stretched by asinh between limits that follow zscale; a pixel of the picture is the "
-    "brightest one of the block it stands for."
+    "brightest one of its block."
 )
 
 
 @dataclass(frozen=True)
-class Chapter:
-    """How a section comes about: the stages it cannot do without, and the function that makes its blocks."""
+class ChapterBuilder:
+    """The definition of a chapter: its texts, the stages it needs, the function that builds its blocks."""
 
     key: str
     title: str
@@ -39,12 +39,12 @@ class Chapter:
 
 
 def build_page(run: Run) -> Page:
-    """Return the report of a run, whichever of its stages are published."""
-    sections = [Section(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
-    return Page(run.name, _summarise(run), _headline(run), sections)
+    """Return the report of a run; any of its stages may be unpublished."""
+    chapters = [Chapter(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
+    return Page(run.name, _summarise(run), _headline(run), chapters)
 
 
-def _build_blocks(run: Run, chapter: Chapter) -> list[Block]:
+def _build_blocks(run: Run, chapter: ChapterBuilder) -> list[Block]:
     missing = [stage for stage in chapter.needs if not _published(run, stage)]
     if missing:
         return [Note(f"Nothing to show: {' and '.join(missing)} did not run in this directory.")]
@@ -64,8 +64,8 @@ def _summarise(run: Run) -> str:
     n = f"{len(field.truth['id']):,} sources" if field.truth is not None else "sources"
     survey = run.section(MapsConfig).name if run.section(MapsConfig).files else "a simulated survey"
     return (
-        f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model that learnt "
-        f"from {survey}. Where each one lies and how bright it is, the truth catalogue says exactly."
+        f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model trained on "
+        f"{survey}. The truth catalogue has the exact position and brightness of each source."
     )
 
 
@@ -110,6 +110,7 @@ def _field_blocks(run: Run) -> list[Block]:
     caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
     blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
     for label, window in windows.items():
+        # Only the closest views: further out the outlines would cover the sources.
         with_truth = label in list(windows)[-2:]
         view = field.view(window, ZOOM_SIDE_PIX, classes=with_truth)
         extent = f"{window.height:,} x {window.width:,} pixels"
@@ -161,7 +162,7 @@ def _truth_blocks(run: Run) -> list[Block]:
     asked = flux if flux.mode != "catalogue" else None
     beam_arcsec = field.map.beam.major_arcsec
     n_clipped = int((truth["k"] >= flux.cap * (1 - 1e-6)).sum())
-    remark = f" {n_clipped:,} objects stand at the cap." if asked and flux.above == "clip" else ""
+    remark = f" {n_clipped:,} objects are at the cap." if asked and flux.above == "clip" else ""
     remark += " The peak of a stretched shape lies below k." if flux.mode == "radiff_stretched" else ""
     k_median = float(np.median(truth["k"]))
     pictures = (
@@ -173,7 +174,7 @@ def _truth_blocks(run: Run) -> list[Block]:
         (
             figures.plot_fluxes(truth["flux_jy"], truth["peak_jy_beam"], names),
             f"Integrated flux, {truth['flux_jy'].sum():.4g} Jy in all; the dashed outline is the peak. "
-            "What is fainter than the first bin is counted in it.",
+            "Fainter sources are counted in the first bin.",
             "Histogram of fluxes",
         ),
         (
@@ -208,7 +209,7 @@ def _rejected_blocks(run: Run) -> list[Block]:
         figure = images.draw_strip(
             refused.image_snr, refused.outlines, refused.reasons, top_snr=STRIP_TOP_SNR
         )
-        caption = "Some of them, as generated; the outline is the mask of what was refused."
+        caption = "Some rejected objects as generated; the outline is the mask of the rejected object."
         blocks.append(Picture(to_webp(figure), caption, "Stamps with refused objects", wide=True))
     return blocks
 
@@ -237,11 +238,11 @@ def _next_blocks(run: Run) -> list[Block]:
             f"ds9 -asinh -zscale {folder}/map.fits -region load {folder}/truth.reg\n"
             f"topcat {folder}/truth.vot"
         ),
-        "Make the sources brighter and assemble the field again; nothing is trained or drawn anew.": (
+        "Make the sources brighter and assemble the field again, without new training or drawing.": (
             f"astro-dist run {root}/config.yaml --out {root} "
             f"--set assemble.flux.scale={scale:g} --redo assemble"
         ),
-        "Learn from a survey of your own: name its maps in a configuration, and see what it would cost.": (
+        "Train on a survey of your own: name its maps in a configuration, and estimate the cost.": (
             "astro-dist init my_survey.yaml\nastro-dist plan my_survey.yaml"
         ),
         "The data challenge: 30,000 objects on 12,000 x 15,000 pixels, for a machine with a GPU.": (
@@ -252,60 +253,60 @@ def _next_blocks(run: Run) -> list[Block]:
 
 
 CHAPTERS = (
-    Chapter(
+    ChapterBuilder(
         "field",
         "The field",
         "The whole synthetic map, ever closer views of one place in it, and the truth drawn over them.",
         ("assemble",),
         _field_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "stamps",
         "Real and generated",
-        "A column is one mask (blue compact, orange extended, green spurious), the survey's cutout it was "
-        "taken from, and what the network drew into it. Columns are spread evenly over all stamps.",
+        "Each column has a mask (blue compact, orange extended, green spurious), the survey's cutout with "
+        "that mask, and the stamp that the network drew for it. Columns are spread evenly over all stamps.",
         ("cutouts", "generate"),
         _stamp_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "evaluation",
         "How good the model is",
-        "Stamps for masks that the network never saw, judged beside real cutouts.",
+        "Stamps for masks that the network was not trained on, compared with real cutouts.",
         ("evaluate",),
         evaluation.build_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "training",
         "Training",
-        "Loss of both networks as they learnt: thin as measured, thick as a running mean.",
+        "Loss of both networks during training: the thin line as measured, the thick line a running mean.",
         (),
         _training_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "truth",
         "The truth in numbers",
-        "Distributions over the truth catalogue: what was put in, not what a finder would measure.",
+        "Distributions over the truth catalogue: values as placed, not as a finder would measure them.",
         ("assemble",),
         _truth_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "rejected",
         "Rejected objects",
-        "Objects the network drew that did not pass the checks, and so were neither counted nor placed.",
+        "Objects drawn by the network that did not pass the checks; they were neither counted nor placed.",
         ("generate",),
         _rejected_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "run",
         "The run",
-        "What each stage did, measured and published, and from what.",
+        "The tasks, figures, files and settings of each stage.",
         (),
         _run_blocks,
     ),
-    Chapter(
+    ChapterBuilder(
         "next",
         "What to do next",
-        "Commands for a terminal in the directory the run was started from.",
+        "Commands for a terminal in the directory that the run was started from.",
         (),
         _next_blocks,
     ),
