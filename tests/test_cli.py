@@ -14,7 +14,7 @@ HEAVY = ("torch", "ray", "astropy", "zarr", "pydantic", "numpy")
 
 def command(*arguments, cwd=None):
     call = [sys.executable, "-m", "astro_dist", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def cpu_seconds(call):
@@ -37,9 +37,9 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_is_cheap():
-    floor = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
-    cost = min(cpu_seconds([sys.executable, "-m", "astro_dist", "--help"]) for _ in range(3))
-    assert cost - floor < 0.3
+    floor = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(5))
+    cost = min(cpu_seconds([sys.executable, "-m", "astro_dist", "--help"]) for _ in range(5))
+    assert cost - floor < 0.15
 
 
 def test_a_run_to_a_stage_holds_what_it_stands_on_and_no_more():

@@ -27,9 +27,7 @@ def command(*words, cwd=None, outside=True):
     paths = [str(OUTSIDE)] if outside else []
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
     line = [sys.executable, "-m", "astro_dist", *map(str, words)]
-    return subprocess.run(
-        line, env=environment, cwd=cwd, capture_output=True, text=True, timeout=600, check=False
-    )
+    return subprocess.run(line, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

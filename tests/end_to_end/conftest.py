@@ -59,7 +59,6 @@ def run(out, *arguments, extra=None, config=TRAIN_TINY, preexec=None):
         line,
         capture_output=True,
         text=True,
-        timeout=600,
         check=False,
         cwd=ROOT,
         env=environment,
