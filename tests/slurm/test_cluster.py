@@ -29,7 +29,7 @@ def test_a_job_over_two_nodes_sees_their_names_its_gpus_and_a_tmp_of_its_own(slu
 
 def test_two_jobs_on_a_node_have_different_gpus_and_a_third_waits(slurm_cluster):
     jobs = [
-        submit(slurm_cluster, "-wn1", "--gres=gpu:1", "--output=/dev/null", "--wrap", "sleep 600")
+        submit(slurm_cluster, "-wn1", "--gres=gpu:1", "--output=/dev/null", "--wrap", "sleep 500")
         for _ in range(3)
     ]
     for job in jobs[:2]:
@@ -45,10 +45,10 @@ def test_two_jobs_on_a_node_have_different_gpus_and_a_third_waits(slurm_cluster)
 @pytest.mark.soak
 def test_a_job_in_the_partition_high_takes_the_place_of_one_in_main(slurm_cluster):
     low = submit(
-        slurm_cluster, "-N2", "--exclusive", "--requeue", "--output=/dev/null", "--wrap", "sleep 600"
+        slurm_cluster, "-N2", "--exclusive", "--requeue", "--output=/dev/null", "--wrap", "sleep 500"
     )
     wait_for_state(slurm_cluster, low, "RUNNING")
-    high = submit(slurm_cluster, "-N2", "--exclusive", "-phigh", "--output=/dev/null", "--wrap", "sleep 0")
+    high = submit(slurm_cluster, "-phigh", *options, "sleep 0")
     wait_for_state(slurm_cluster, high, "COMPLETED")
     assert wait_for_state(slurm_cluster, low, "PENDING", "RUNNING")["Restarts"] == "1"
     slurm_cluster.run("scancel", "--full", str(low))
@@ -56,7 +56,7 @@ def test_a_job_in_the_partition_high_takes_the_place_of_one_in_main(slurm_cluste
 
 @pytest.mark.soak
 def test_a_node_without_power_is_noticed_and_comes_back(nodes_on):
-    job = submit(nodes_on, "-wn2", "--no-requeue", "--output=/dev/null", "--wrap", "sleep 600")
+    job = submit(nodes_on, "-wn2", "--no-requeue", "--output=/dev/null", "--wrap", "sleep 500")
     wait_for_state(nodes_on, job, "RUNNING")
     nodes_on.off("n2")
     wait_for_state(nodes_on, job, "NODE_FAIL")

@@ -132,11 +132,12 @@ def test_a_job_whose_time_is_up_puts_itself_back_and_repeats_nothing(nodes, tmp_
     soon = f"{soon} || export SLURM_JOB_END_TIME=$(($(date +%s) + 16))"
     site = site.model_copy(update={"setup": (soon,)})
     root = tmp_path / "run"
-    submit(root, site, {"shards": {"pause_s": 1.0, "count": 16}})
+    tree = {"shards": {"pause_s": 1.0, "count": 16}}
+    submit(root, site, tree)
     wait_for_end(root)
     logs = [path.read_text() for path in (root / "logs" / "slurm").glob("shards-*_*.out")]
     assert sum("time" in log and "run the same command to go on" in log for log in logs) == 2
-    assert check(nodes, root, tmp_path, 0) == 0
+    assert check(nodes, root, tmp_path, 0, tree) == 0
 
 
 @pytest.mark.soak
