@@ -1,4 +1,4 @@
-"""What holds for every test: steady property tests, and no process that outlives its test.
+"""What holds for every test: steady property tests, listed skips, and no process that outlives its test.
 
 Property tests draw the same examples on every run; ``HYPOTHESIS_PROFILE=search`` looks for new ones.
 """
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests import waiting
+from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)

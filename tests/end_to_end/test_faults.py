@@ -14,7 +14,6 @@ from tests.toys import execute
 from tests.waiting import records_of, start, wait_until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and unshare")
-needs_unshare = pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare command")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,6 @@ def test_a_full_disk_is_a_stop_and_the_same_command_finishes(tmp_path, reference
 
 
 @root_only
-@needs_unshare
 @pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=pytest.mark.soak)])
 def test_the_pipeline_runs_with_the_network_cut(toy_run, tmp_path, executor):
     line = call("run", "--out", tmp_path / "run", "--on", executor, "--workers", 2)

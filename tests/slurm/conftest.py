@@ -26,14 +26,20 @@ def load_script():
     return module
 
 
-@contextlib.contextmanager
-def cluster_of_two(*shared, accounting=False):
-    """Start a cluster whose nodes share the repository and some folders with this machine."""
+def need_slurm(accounting=False):
+    """Skip without root, and fail where root has not installed what a cluster needs; return the script."""
     script = load_script()
     if os.geteuid() != 0:
         pytest.skip("only root may make a Slurm whose nodes have networks of their own")
     if reason := script.missing(accounting):
-        pytest.skip(f"no such Slurm to test on ({reason})")
+        pytest.fail(f"{reason}; .ci/run installs these packages")
+    return script
+
+
+@contextlib.contextmanager
+def cluster_of_two(*shared, accounting=False):
+    """Start a cluster whose nodes share the repository and some folders with this machine."""
+    script = need_slurm(accounting)
     base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
     try:
         cluster = script.Cluster.up(

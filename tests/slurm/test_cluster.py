@@ -1,7 +1,6 @@
 """The test cluster itself: what the other tests rely on."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import SCRIPT, load_script, submit, wait_for_state
+from tests.slurm.conftest import SCRIPT, need_slurm, submit, wait_for_state
 from tests.waiting import wait_until
 
 SHOW = "import json, os; print(json.dumps([os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'], {}]))"
@@ -48,7 +47,7 @@ def test_a_job_in_the_partition_high_takes_the_place_of_one_in_main(slurm_cluste
         slurm_cluster, "-N2", "--exclusive", "--requeue", "--output=/dev/null", "--wrap", "sleep 500"
     )
     wait_for_state(slurm_cluster, low, "RUNNING")
-    high = submit(slurm_cluster, "-phigh", *options, "sleep 0")
+    high = submit(slurm_cluster, "-N2", "--exclusive", "-phigh", "--output=/dev/null", "--wrap", "sleep 0")
     wait_for_state(slurm_cluster, high, "COMPLETED")
     assert wait_for_state(slurm_cluster, low, "PENDING", "RUNNING")["Restarts"] == "1"
     slurm_cluster.run("scancel", "--full", str(low))
@@ -67,8 +66,7 @@ def test_a_node_without_power_is_noticed_and_comes_back(nodes_on):
 
 @pytest.mark.soak
 def test_the_script_starts_and_stops_a_cluster_and_leaves_nothing(tmp_path_factory):
-    if os.geteuid() != 0 or load_script().missing():
-        pytest.skip("needs root and Slurm")
+    need_slurm()
     base = tmp_path_factory.mktemp("s") / "c"
 
     def call(*words):
