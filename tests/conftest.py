@@ -4,16 +4,39 @@ Property tests draw the same examples on every run; ``HYPOTHESIS_PROFILE=search`
 """
 
 import os
+import subprocess
 
 import pytest
 from hypothesis import settings
 
+from astro_dist.cli import main
 from tests import waiting
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """The command in this process: a function that returns exit code and output as `subprocess.run` does.
+
+    To start a process and import the package again takes longer than most commands.
+    """
+
+    def call(*words, cwd="."):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            try:
+                code = main(list(map(str, words)))
+            except SystemExit as end:
+                code = end.code
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return call
 
 
 @pytest.fixture(autouse=True)

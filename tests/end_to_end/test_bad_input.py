@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from tests.end_to_end.conftest import ROOT, run, stable_digests
+from tests.end_to_end.conftest import ROOT, call, run, stable_digests
 
 CARDS = {
     "BUNIT": "Jy/beam",
@@ -104,14 +104,19 @@ def bad_no_islands(folder):
     return {}, "lower annotate.seed_sigma"
 
 
+def run_here(command, out, *arguments, **settings):
+    """Do what `run` does in this process."""
+    return command(*call("run", "--out", out, *arguments, **settings)[3:], cwd=ROOT)
+
+
 CASES = [value for name, value in sorted(globals().items()) if name.startswith("bad_")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)
-def test_bad_maps(tmp_path, case):
+def test_bad_maps(command, tmp_path, case):
     extra, pattern = case(tmp_path)
     extra = {"maps.files": [str(tmp_path / "m.fits")], **extra}
-    done = run(tmp_path / "run", "--on", "serial", extra=extra)
+    done = run_here(command, tmp_path / "run", "--on", "serial", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, pattern)
     assert not [p for p in (tmp_path / "run").glob("*") if p.name in ("cutouts.zarr", "field", "stamps.zarr")]
@@ -136,8 +141,8 @@ def check_one_line(text, pattern):
     ],
     ids=["pixel", "objects", "shape", "density"],
 )
-def test_a_hopeless_field_is_refused_before_any_stage_runs(tmp_path, extra, pattern):
-    done = run(tmp_path / "run", extra=extra)
+def test_a_hopeless_field_is_refused_before_any_stage_runs(command, tmp_path, extra, pattern):
+    done = run_here(command, tmp_path / "run", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, pattern)
     assert not (tmp_path / "run").exists()
@@ -178,14 +183,15 @@ def test_full_disk_stops_with_75_and_the_same_command_finishes(toy_run, tmp_path
     assert stable_digests(tmp_path / "run") == stable_digests(out)
 
 
-def test_run_directory_in_the_way(tmp_path):
+def test_run_directory_in_the_way(command, tmp_path):
     (tmp_path / "file").touch()
-    done = run(tmp_path / "file" / "run")
+    done = run_here(command, tmp_path / "file" / "run")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "cannot write to the run directory" in done.stderr
 
 
-def test_configs_without_their_data_say_so(tmp_path):
-    done = run(tmp_path / "run", config=ROOT / "configs/first.yaml", extra={"maps.files": ["nowhere/*.fits"]})
+def test_configs_without_their_data_say_so(command, tmp_path):
+    settings = {"config": ROOT / "configs/first.yaml", "extra": {"maps.files": ["nowhere/*.fits"]}}
+    done = run_here(command, tmp_path / "run", **settings)
     assert done.returncode == 2
     assert "no file matches 'nowhere/*.fits'" in done.stderr
