@@ -11,11 +11,19 @@ from hypothesis import settings
 
 from astro_dist.cli import main
 from tests import waiting
+from tests.groups import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401
 from tests.skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder of this run of pytest that all of its processes share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture

@@ -149,7 +149,9 @@ def test_a_hopeless_field_is_refused_before_any_stage_runs(command, tmp_path, ex
 
 
 def test_nan_loss(tmp_path):
-    done = run(tmp_path / "run", extra={"autoencoder.lr": 1e30, "autoencoder.warmup_steps": 0})
+    done = run(
+        tmp_path / "run", "--on", "serial", extra={"autoencoder.lr": 1e30, "autoencoder.warmup_steps": 0}
+    )
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, "autoencoder.*loss")
     assert not (tmp_path / "run/models/autoencoder").exists()
@@ -161,7 +163,7 @@ def test_too_many_objects_says_how_many_fit_and_loses_nothing(toy_run, tmp_path)
     out, _ = toy_run
     shutil.copytree(out, tmp_path / "run")
     extra = {"assemble.objects": 2500, "assemble.reuse": 1000}
-    done = run(tmp_path / "run", "--redo", "assemble", extra=extra)
+    done = run(tmp_path / "run", "--on", "serial", "--redo", "assemble", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, r"\d+ .*fit")
     assert stable_digests(tmp_path / "run") == stable_digests(out)
@@ -178,7 +180,7 @@ def test_full_disk_stops_with_75_and_the_same_command_finishes(toy_run, tmp_path
     stopped = run(tmp_path / "run", "--workers", 2, preexec=limit)
     assert stopped.returncode == 75, stopped.stderr
     check_one_line(stopped.stderr, "the disk is full")
-    done = run(tmp_path / "run", "--workers", 2)
+    done = run(tmp_path / "run", "--on", "serial")
     assert done.returncode == 0, done.stderr
     assert stable_digests(tmp_path / "run") == stable_digests(out)
 

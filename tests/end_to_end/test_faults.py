@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from astro_dist.engine.files import tree_digests
-from tests.end_to_end.conftest import ROOT, call, stable_digests
 from tests.toys import execute
 from tests.waiting import records_of, start, wait_until
 
@@ -65,13 +64,3 @@ def test_a_full_disk_is_a_stop_and_the_same_command_finishes(tmp_path, reference
         assert tree_digests(root / "shards") == reference
     finally:
         subprocess.run(["umount", "-l", str(root)], check=True)
-
-
-@root_only
-@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=pytest.mark.soak)])
-def test_the_pipeline_runs_with_the_network_cut(toy_run, tmp_path, executor):
-    line = call("run", "--out", tmp_path / "run", "--on", executor, "--workers", 2)
-    cut = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"', *line]
-    done = subprocess.run(cut, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert stable_digests(tmp_path / "run") == stable_digests(toy_run[0])

@@ -12,8 +12,8 @@ from tests.end_to_end.conftest import ROOT, TRAIN_TINY, shrunk
 
 def test_the_submitit_recipe_runs_a_pipeline(toy_run, tmp_path):
     """On this machine through submitit's local executor: a finished run is found finished."""
-    out, _ = toy_run
-    logs = tmp_path / "logs"
+    out, logs = tmp_path / "run", tmp_path / "logs"
+    shutil.copytree(toy_run[0], out)
     line = [sys.executable, "jobs/submit_pipeline.py", str(TRAIN_TINY), "--cluster", "local", "--wait"]
     line += ["--logs", str(logs), "--out", str(out), *shrunk()]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -87,13 +88,13 @@ def finish(line):
     assert done.returncode == 0, done.stderr
 
 
-def disturb(out, rounds, chance, longest_s):
-    """Start the whole run again and again, and kill a worker, the driver or the group at random."""
-    line = call("run", "--out", out, "--workers", WORKERS)
+def disturb(out, moments, chance):
+    """Start the run again for every moment, and kill a worker, the driver or the group when it has come."""
+    line = call("run", "--out", out, "--workers", WORKERS, "--to", "assemble")
     cost = 0
-    for _ in range(rounds):
+    for moment in moments:
         driver = start(line)
-        time.sleep(chance.uniform(1.0, longest_s))
+        moment(driver)
         before = published_tasks(out)
         if driver.poll() is None:
             cost += kill(driver, chance, "processes")
@@ -109,7 +110,14 @@ def disturb(out, rounds, chance, longest_s):
 
 def test_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
     reference, _ = toy_run
-    disturb(tmp_path / "run", 4, random.Random(1), 14.0)
+    chance = random.Random(1)
+
+    def within(stage, driver):
+        wait_for(tmp_path / "run", stage, driver, working=True)
+        time.sleep(chance.uniform(0.0, 0.5))
+
+    stages = ("annotate", "autoencoder", "generate", "assemble")
+    disturb(tmp_path / "run", [partial(within, stage) for stage in stages], chance)
     assert stable_digests(tmp_path / "run") == stable_digests(reference)
     assert not [p for p in (tmp_path / "run").rglob("*.part") if "logs" not in p.parts]
 
@@ -213,7 +221,8 @@ def test_fifty_kills_of_every_other_stage(toy_run, tmp_path, stage, executor):
 @pytest.mark.timeout(7200)
 def test_fifty_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
     reference, _ = toy_run
-    disturb(tmp_path / "run", 50, random.Random(2), 25.0)
+    chance = random.Random(2)
+    disturb(tmp_path / "run", [lambda driver: time.sleep(chance.uniform(1.0, 25.0))] * 50, chance)
     assert stable_digests(tmp_path / "run") == stable_digests(reference)
 
 
