@@ -57,8 +57,8 @@ def starts(root):
 
 def expected(tmp_path, tree):
     """The digests of an undisturbed run in one process."""
-    root = tmp_path / "reference"
-    execute(root, {"machine": {"executor": "serial"}, **tree})
+    root, shards = tmp_path / "reference", {**tree.get("shards", {}), "pause_s": 0.0}
+    execute(root, {**tree, "machine": MACHINE, "shards": shards})
     return digests(root)
 
 

@@ -28,7 +28,7 @@ def nodes(slurm_cluster, monkeypatch):
 
 
 def test_a_chain_of_arrays_makes_the_bytes_of_a_local_run(nodes, tmp_path):
-    tree = {"shards": {"pause_s": 0.5}}
+    tree = {"shards": {"pause_s": 0.9}}
     site, root = small_site(tmp_path), tmp_path / "run"
     first, second = submit(root, site, tree)
     assert first.split()[:4] == ["shards", "2", "workers", "as"]
@@ -92,6 +92,6 @@ def test_a_stage_over_two_nodes_is_one_job_with_ray_on_both(nodes, tmp_path):
     first, _ = submit(root, site, tree)
     assert first.split()[:2] == ["shards", "job"]
     wait_for_end(root)
-    assert digests(root) == expected(tmp_path, {"shards": tree["shards"]})
+    assert digests(root) == expected(tmp_path, tree)
     hosts = {event["host"] for event in read_journal(root) if event["event"] == "done"}
     assert hosts == {"n1", "n2"}

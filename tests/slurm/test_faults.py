@@ -92,7 +92,7 @@ def nodes(nodes_on, monkeypatch):
 
 def check(cluster, root, tmp_path, cost, tree=TREE):
     assert last_job(cluster, root, "total")["JobState"] == "COMPLETED"
-    assert digests(root) == expected(tmp_path, {"shards": {**tree["shards"], "pause_s": 0.0}})
+    assert digests(root) == expected(tmp_path, tree)
     repeated = sum(starts(root).values()) - len(starts(root))
     assert repeated <= cost
     return repeated
