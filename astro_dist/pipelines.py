@@ -6,7 +6,6 @@ them with the declarations. Pipelines from outside the package come by the entry
 """
 
 import importlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +62,9 @@ PIPELINES = {
 
 def outside_names() -> dict[str, str]:
     """Return ``{name: module:PIPELINE}`` of the pipelines that installed packages add."""
-    found = importlib.metadata.entry_points(group=GROUP)
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=GROUP)
     return {entry.name: entry.value for entry in found if entry.name not in PIPELINES}
 
 
