@@ -291,7 +291,7 @@ def _verify(path: Path) -> int:
         raise IntegrityError(
             f"{path}: {len(faults)} faults; `astro-dist repair RUN` sets them aside to be made again"
         )
-    print(f"{path}: everything is as it was published")
+    print(f"{path}: all files have their published bytes")
     return 0
 
 

@@ -239,7 +239,7 @@ class Runner:
                 )
 
     def _refuse_replacing(self, allowed: set[str]) -> None:
-        # A vanished product is no reason to refuse a --redo: the user may want to make it again by that.
+        # With --redo a vanished product is no reason to refuse: it may be the product to make again.
         with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
             for state in self.states():
                 self._refuse_losing(state, allowed)

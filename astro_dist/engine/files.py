@@ -152,8 +152,8 @@ def is_disk_full(error: BaseException) -> bool:
 def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
     """Hold the driver lock of a run directory; a second driver in the same folder is refused.
 
-    The lock is tried for ``patience_s`` seconds, because `find_owner` holds it for a moment. Folders that
-    were made for the lock are removed again when an error leaves nothing else in them.
+    The lock is tried for ``patience_s`` seconds, because `find_owner` holds the lock for a moment. Folders
+    that were made for the lock are removed again when an error leaves nothing else in them.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def check_stop(waiting: bool = False) -> None:
 
 
 def end_time(*signal_facts: object) -> None:
-    """Move the deadline of this process and of those it starts later to now; fit to handle a signal."""
+    """Move the deadline of this process and of its later children to now; fit to handle a signal."""
     now = time.time()
     os.environ.setdefault(END_AT, str(now + 2 * GRACE_S))
     os.environ[STOP_AT] = str(now)

@@ -219,7 +219,7 @@ def _no_faults(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A plan and the function that does one of its tasks, with their surroundings.
+    """A plan, the function that does one of its tasks, and the functions before and after the tasks.
 
     All functions are module functions or `functools.partial`s of such, because stages are pickled.
 

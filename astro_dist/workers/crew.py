@@ -78,7 +78,7 @@ class Seat(ABC):
 
     @abstractmethod
     def warn(self) -> None:
-        """End the time of the busy worker, where a signal can reach it, so that a long task stops."""
+        """Signal the busy worker, where that is possible, that the time is up, so that a long task stops."""
 
     @abstractmethod
     def dismiss(self) -> None:
