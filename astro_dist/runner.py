@@ -1,7 +1,7 @@
-"""The stages of one pipeline over one run directory: run, plan, resume, status.
+"""The runner of a pipeline's stages over one run directory: run, plan, resume, status.
 
-A stage is done when its publication carries the fingerprint that its settings, inputs and schema
-have now. Whatever is not done is run; running the same command again is how anything is resumed.
+A stage is done when its publication has the fingerprint of its present settings, inputs and schema. All other
+stages are run. The same command, given again, resumes a run after any stop.
 """
 
 import contextlib
@@ -38,14 +38,15 @@ from astro_dist.workers.machine import Machine, choose_machine
 from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
 
 MAX_REPAIRS = 3
+"""Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
 
 
 @dataclass(frozen=True)
 class StageState:
-    """Where a stage stands.
+    """Status of a stage.
 
     ``done``, ``todo``, ``redo`` (published, and to be made again), ``changed`` (published from other
-    settings) or ``after`` (an earlier stage must run first, so its fingerprint is not known yet).
+    settings) or ``after`` (an earlier stage must run first; the fingerprint follows from its product).
     """
 
     stage: Stage
@@ -55,10 +56,9 @@ class StageState:
 
 
 class Runner:
-    """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them.
+    """Some stages, in order, over one run directory; ``only`` names one stage to run alone.
 
-    ``shown`` names what a user wants to see at the end. ``closing`` marks the job that ends a stage after
-    the workers of an array; ``kind`` is the executor that does the tasks.
+    ``shown`` are the results to print. ``closing`` marks the job after an array. ``kind`` is the executor.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Runner:
         self.stages = [s for s in self.known if only in (None, s.name)]
 
     def basis(self, stage: Stage) -> dict[str, Any]:
-        """Return what a stage's bytes follow from; its inputs must be published."""
+        """Return all that a stage's bytes follow from; raise `ConfigError` for an unpublished input."""
         sections = {name: getattr(self.config, name) for name in stage.sections}
         inputs = {}
         for given in (s for s in self.known if s.name in stage.inputs):
@@ -104,7 +104,7 @@ class Runner:
         }
 
     def states(self) -> list[StageState]:
-        """Return where every stage stands, in order."""
+        """Return the status of every stage, in order."""
         states: list[StageState] = []
         waiting: set[str] = set()
         for stage in self.stages:
@@ -134,7 +134,7 @@ class Runner:
                 self._bring(stage, executor, display, allowed)
 
     def permit(self, redo: Sequence[str]) -> set[str]:
-        """Return the stages that may be replaced; refuse what would mix or replace others."""
+        """Return the stages that may be replaced; refuse a run that mixes settings or replaces others."""
         for name in redo:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
@@ -146,7 +146,7 @@ class Runner:
 
     @contextlib.contextmanager
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
-        """Hold the driver lock of a run directory in which all is ready; yield what may be replaced."""
+        """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             allowed = self.permit(redo)
             self._announce(display)
@@ -157,7 +157,7 @@ class Runner:
             yield allowed
 
     def begin(self, stage: Stage) -> None:
-        """Make all ready for workers that share the tasks of a stage; under the driver lock."""
+        """Prepare a stage for workers that share its tasks; the caller holds the driver lock."""
         state = self._state(stage)
         if state.status == "done":
             return
@@ -172,10 +172,7 @@ class Runner:
         return Rounds(self.run, state.stage, state.fingerprint)
 
     def follow(self, redo: Sequence[str] = ()) -> None:
-        """Do a second rank's part of a training that a launcher started, while the first executes it.
-
-        The first rank alone records and publishes; what is recorded, none of them does again.
-        """
+        """Do missing tasks as a second rank of a launched training; the first rank records and publishes."""
         self.redo = set(redo)
         for stage in self.stages:
             state = self._state(stage)
@@ -183,15 +180,15 @@ class Runner:
                 continue
             rounds = self.rounds(state)
             run = rounds.run
-            # The first rank forgets stale records before it makes the output: records are valid only where
-            # the output, or the renamed product, is already there.
+            # The first rank deletes stale records (`_tidy`) and then makes the output. Until the output, or
+            # the renamed product, exists, the records that this rank reads may be stale.
             kept = run.output.exists() or (state.status == "todo" and (self.root / run.target).exists())
             tasks = rounds.look().missing if kept else stage.plan(run, {})
             for task in tasks:
                 stage.run(stage.open(run), task)
 
     def results(self) -> dict[str, Path]:
-        """Return the paths a user wants to see at the end, by what they are."""
+        """Return the paths of the results that exist, by name."""
         paths = {name: self.root / path for name, path in self.shown.items()}
         return {name: path for name, path in paths.items() if path.exists()}
 
@@ -217,7 +214,7 @@ class Runner:
         return StageState(stage, "done", mark)
 
     def _closure(self, names: Sequence[str]) -> set[str]:
-        """Return the stages and all that depend on them."""
+        """Return the named stages and all stages that depend on them."""
         closed = set(names)
         for stage in self.known:
             if closed & set(self._inputs(stage)):
@@ -242,12 +239,13 @@ class Runner:
                 )
 
     def _refuse_replacing(self, allowed: set[str]) -> None:
+        # With --redo a vanished product is no reason to refuse: it may be the product to make again.
         with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
             for state in self.states():
                 self._refuse_losing(state, allowed)
 
     def _refuse_losing(self, state: StageState, allowed: set[str]) -> None:
-        """Refuse to replace a product unasked; one that is not byte-stable, a page, may be written again."""
+        """Refuse to replace a byte-stable product unasked; others, such as a page, are written again."""
         name = state.stage.name
         if state.status != "changed" or name in allowed or not state.stage.stable:
             return
@@ -267,6 +265,7 @@ class Runner:
         display.plan(rows)
         todo = [(stage, e) for stage, status, e in rows if status != "done"]
         needed = sum(estimate.bytes for _, estimate in todo)
+        # Bytes of begun outputs are on the disk already. Blocks are counted, because files may be sparse.
         begun = 0
         for hidden in self.root.rglob(".*.part"):
             begun += sum(p.stat().st_blocks * 512 for p in tree_files(hidden))
@@ -274,7 +273,7 @@ class Runner:
 
     @contextlib.contextmanager
     def executor(self, machine: Machine) -> Iterator[Executor]:
-        """Open where workers come from, as the configuration says."""
+        """Yield the executor that the configuration names."""
         if machine.gpus and not machine.fake_gpus:
             os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
         if self.kind == "serial":
@@ -303,7 +302,7 @@ class Runner:
             finished = self._finish(rounds, executor, display)
             final = self.root / stage.product
             if run.output.exists():
-                # What was published stays until what replaces it is whole.
+                # The old product stays until the new one is whole.
                 self.ledger.retract(stage.name, keep=state.fingerprint)
                 remove(final)
             publish_folder(run.output, final)
@@ -322,9 +321,9 @@ class Runner:
         write_manifest(self.root, self.config.seed)
 
     def _tidy(self, rounds: Rounds, status: str) -> None:
-        """Drop what killed workers left behind; records whose data are gone are forgotten.
+        """Remove leftovers of killed workers, and delete records of tasks whose files are gone.
 
-        What workers of an array gave up stays given up for the job that closes after them.
+        Tasks that workers of an array gave up stay given up for the job that closes the stage.
         """
         run, records = rounds.run, rounds.records
         final = self.root / run.target
@@ -373,7 +372,7 @@ class Runner:
             remove(rounds.run.output / name)
 
     def _run_tasks(self, rounds: Rounds, crew: Crew, display: Display) -> Results:
-        """Do what is missing, round by round; return the results of all tasks, by name."""
+        """Do the missing tasks, round by round; return the results of all tasks by name."""
         stage = rounds.stage
         while True:
             check_stop()
@@ -396,4 +395,4 @@ class Runner:
 
 def _damage_text(tasks: Collection[str]) -> str:
     shown = ", ".join(sorted(tasks)[:3]) + (" and others" if len(tasks) > 3 else "")
-    return f"the files of {shown} are not what was written"
+    return f"the files of {shown} differ from what was written"

@@ -94,7 +94,7 @@ def test_machine_settings_are_not_part_of_a_fingerprint(tmp_path):
 
 def test_settings_that_change_no_byte_are_not_part_of_a_fingerprint(tmp_path):
     execute(tmp_path, SERIAL)
-    patient = toy_runner(tmp_path, {**SERIAL, "shards": {"told_s": 9.0}})
+    patient = toy_runner(tmp_path, {**SERIAL, "shards": {"stoppable_s": 9.0}})
     assert [state.status for state in patient.states()] == ["done", "done"]
 
 

@@ -1,6 +1,6 @@
 """Two small stages that exercise the whole engine: shards with a second round, and their sum.
 
-``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill it.
+``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill that process.
 """
 
 import json
@@ -22,7 +22,7 @@ from astro_dist.runner import Runner
 
 
 class ShardsConfig(Section):
-    unmarked = frozenset({"told_s"})
+    unmarked = frozenset({"stoppable_s"})
     count: int = 12
     wanted: int = 30
     pause_s: float = 0.0
@@ -31,7 +31,7 @@ class ShardsConfig(Section):
     die_once: int = -1
     hang: int = -1
     hang_once: int = -1
-    told_s: float = 0.0
+    stoppable_s: float = 0.0
     slow_first_s: float = 0.0
     threads: int = 1
 
@@ -63,7 +63,7 @@ def prepare_shards(run):
 
 
 def first_time(mark, shared=None):
-    """Whether this mark is new; with ``shared``, whether it is this mark that took it."""
+    """Whether this mark is new; with ``shared``, whether this mark was the first to take that name."""
     try:
         (shared or mark).symlink_to(mark)
     except FileExistsError:
@@ -84,10 +84,10 @@ def run_shard(run, task):
     if index == settings.hang or (index == settings.hang_once and first_time(run.root / "hung-once")):
         os.kill(os.getpid(), signal.SIGSTOP)
     if index == 0:
-        for i in range(round(10 * settings.told_s)):
+        for i in range(round(10 * settings.stoppable_s)):
             time.sleep(0.1)
             check_stop()
-            run.progress(task.name, i, 10 * settings.told_s)
+            run.progress(task.name, i, 10 * settings.stoppable_s)
     if settings.slow_first_s and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
         time.sleep(settings.slow_first_s)
     data = run.stream("shards", index).bytes(1000)
@@ -156,7 +156,7 @@ def main(out, executor, workers, settings="{}"):
 
 
 if __name__ == "__main__":
-    # Ray's actors look the stages up by module, and this one is another there.
+    # Ray's actors look the stages up as `tests.toys`; in this process the same file is `__main__`.
     from tests import toys
 
     toys.main(*sys.argv[1:])

@@ -1,7 +1,7 @@
-"""From YAML to a frozen, checked configuration, and from that to fingerprints.
+"""Configuration: YAML is read into frozen, checked sections; fingerprints are made from their values.
 
-A section lives beside the code that obeys it and derives from `Section`: unknown keys are refused
-with the nearest valid one, every field has a one-sentence description and a default.
+A section derives from `Section` and is defined beside the code that reads it. Unknown keys are refused
+with the nearest valid one. Every field has a default and a description of one sentence.
 """
 
 import difflib
@@ -18,18 +18,18 @@ from astro_dist.engine.files import digest_text
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses what it does not know."""
+    """A frozen group of settings; unknown keys, infinities and NaN are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     unmarked: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change no byte of what is made, and therefore no fingerprint."""
+    """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
 
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of a silent override."""
+    """YAML loader that refuses a key given twice; `yaml.SafeLoader` would silently keep the last value."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -40,7 +40,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, origin: str) -> Any:
-    """Parse YAML text; ``origin`` names it in the error."""
+    """Parse YAML text; ``origin`` names the text in errors."""
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except ConfigError as error:
@@ -88,7 +88,7 @@ def apply_set(tree: dict[str, Any], assignment: str) -> dict[str, Any]:
 
 
 def validate(model: type[AnySection], tree: Mapping[str, Any]) -> AnySection:
-    """Check a mapping against a section and return it frozen, or say in one line what is wrong."""
+    """Return a mapping as a frozen section; raise a `ConfigError` of one line where the two do not fit."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -113,7 +113,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def describe(section: Section, indent: str = "") -> str:
-    """Write a section as YAML with every field, its default and the sentence that explains it."""
+    """Return a section as commented YAML: every field with its value, below the field's description."""
     lines = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -122,13 +122,14 @@ def describe(section: Section, indent: str = "") -> str:
             lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
         else:
             plain = json.loads(section.model_dump_json(include={name}))[name]
+            # The width keeps a list on one line. PyYAML ends a bare scalar with the document mark "...".
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
             lines.append(f"{indent}{name}: {text}")
     return "\n".join(lines) + "\n"
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """Return a hint that names the nearest valid word, and all of them when they are few."""
+    """Return a hint about a wrong word: the nearest valid word, where one is close, and all valid words."""
     choices = sorted(valid)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -136,18 +137,21 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
 
 def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Follow a path of field names down to the section that owns its last part."""
+    """Return the section at the end of a path of field names, None where the path leaves all sections."""
     current: type[BaseModel] | None = model
     for part in path:
         field = current.model_fields.get(str(part)) if current is not None else None
         if field is None:
+            # Indices of lists and tags of unions stand in the path too, and name no field.
             continue
+        # The section of an optional field stands inside the annotation: `Kind | None`.
         kinds = [field.annotation, *get_args(field.annotation)]
         current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
     return current
 
 
 def _describe(model: type[BaseModel], error: ValidationError) -> str:
+    """Return one line about the first fault that pydantic found, and the number of further ones."""
     first = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"]) or "configuration"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

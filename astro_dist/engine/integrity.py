@@ -1,4 +1,4 @@
-"""Whether what a run published is still there byte for byte, and what to do when it is not."""
+"""Comparison of published products with their records byte for byte, and repair of damaged products."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -9,20 +9,20 @@ from astro_dist.engine.files import fsync_folder, lock_folder, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
 
 Checks = Mapping[str, Callable[[Path], list[str]]]
-"""What looks inside a product for faults by checksums of its own, by stage."""
+"""``{stage: check}``: functions that look for faults in a product by the product's own checksums."""
 
 
 def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]:
-    """Read every published product again and return what is wrong by stage, one line per fault.
+    """Read every published product again and return ``{stage: faults}``, one line for each fault.
 
-    A product whose files are all as published is looked into as well, where there is a check for it.
+    The check of a stage is called only where all files of the product have their published bytes.
 
     Raises
     ------
     ConfigError
-        When nothing was published in ``root``.
+        Nothing was published in ``root``.
     IntegrityError
-        When a record of the ledger cannot be read.
+        A record of the ledger cannot be read.
     """
     published = Ledger(root).all_published()
     if not published:
@@ -35,10 +35,10 @@ def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]
 
 
 def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = None) -> None:
-    """Set every damaged product aside and take its publication back, so that the next run makes it anew.
+    """Set every damaged product aside and retract its publication, so that the next run makes it anew.
 
-    Nothing is deleted. A product that is made from the same settings has the same bytes again, and
-    what later stages made from it stays as it is.
+    Nothing is deleted. A byte-stable product that is made again from the same settings has the same bytes,
+    so the products of later stages stay valid. ``show`` is called with each line for the user.
     """
     with lock_folder(root):
         ledger = Ledger(root)
@@ -52,6 +52,7 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
 
 
 def _compare(root: Path, record: Published) -> list[str]:
+    """Return the faults of one product: missing, changed and strange files."""
     path, faults = root / record.product, []
     found = tree_digests(path) if path.exists() else {}
     for name, digest in record.files.items():
@@ -61,11 +62,11 @@ def _compare(root: Path, record: Published) -> list[str]:
         elif found[name] != digest:
             faults.append(f"{shown}: its bytes have changed since it was published")
     strange = sorted(set(found) - set(record.files))
-    return faults + [f"{record.product}/{name}: not part of it" for name in strange]
+    return faults + [f"{record.product}/{name}: not part of the product" for name in strange]
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a product, if it is there, and say so."""
+    """Rename a product, if it is there; return a sentence about that for the user."""
     if not path.exists():
         return ""
     number = 1
@@ -73,4 +74,4 @@ def _set_aside(path: Path) -> str:
         number += 1
     os.replace(path, aside)
     fsync_folder(path.parent)
-    return f"{path.name} is now {aside.name}, remove it when you like; "
+    return f"{path.name} is now {aside.name}, remove that when you like; "

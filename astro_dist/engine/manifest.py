@@ -1,4 +1,4 @@
-"""What a run published, file by file, and with which versions; how files of the user are told apart."""
+"""The manifest of a run directory (files, digests, versions), and the identity of source files."""
 
 import subprocess
 from functools import cache
@@ -11,6 +11,7 @@ from astro_dist.engine.files import publish_json, sha256_file
 from astro_dist.engine.ledger import Ledger
 
 LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
+"""Packages whose versions are written to the manifest."""
 
 
 def write_manifest(root: Path, seed: int) -> None:
@@ -25,22 +26,23 @@ def write_manifest(root: Path, seed: int) -> None:
 
 
 def source_name(path: Path) -> str:
-    """Return what a file is called in a fingerprint; the package's own do not depend on where it lies."""
+    """Return the name of a file in a fingerprint; for a file of the package, without the install path."""
     package = Path(__file__).parents[1]
     return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
 
 
 def digest_source(path: Path) -> str:
-    """Return the sha256 of a file that the user gave; one that has not changed is not read again."""
+    """Return the sha256 of a source file; a process reads an unchanged file once."""
     try:
         facts = path.stat()
         return _digest_once(path, facts.st_mtime_ns, facts.st_size)
     except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or take it out") from None
+        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or leave it out") from None
 
 
 @cache
 def _digest_once(path: Path, mtime_ns: int, size: int) -> str:
+    # Time and size are here for the cache alone: a changed file is another key.
     return sha256_file(path)
 
 

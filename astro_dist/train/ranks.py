@@ -26,7 +26,7 @@ from astro_dist.engine import errors
 from astro_dist.engine.stopping import check_stop, stop_on_signals
 from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.workers.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
+from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Names the task of `srun` that is the first rank: one on the node of the process that started them."""
@@ -134,7 +134,7 @@ def _launch(
 ) -> subprocess.Popen[bytes]:
     """Start a process and send it the training; the pipe stays open, and its end is the rank's end."""
     command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
-    with deaf_to_ctrl_c():
+    with ignoring_ctrl_c():
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
     message = pickle.dumps(cell)

@@ -28,11 +28,11 @@ def test_figures_count_from_the_last_begin_and_name_what_runs():
 
 REDO = """
 import sys
-from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.errors import errors_in_one_line
 from astro_dist.engine.stopping import stop_on_signals
 from tests.toys import execute
 if __name__ == "__main__":
-    with told_in_one_line(), stop_on_signals():
+    with errors_in_one_line(), stop_on_signals():
         execute({root!r}, {tree}, ("shards",))
 """
 
@@ -73,7 +73,7 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
 def test_a_long_task_and_a_stage_that_is_replaced_show_how_far_they_are(tmp_path):
     settings = {"shards": {"wanted": 0, "count": 2}}
     execute(tmp_path, settings)
-    tree = {"shards": {**settings["shards"], "told_s": 20}, "machine": {"workers": 2}}
+    tree = {"shards": {**settings["shards"], "stoppable_s": 20}, "machine": {"workers": 2}}
     call = [sys.executable, "-c", REDO.format(root=str(tmp_path), tree=tree)]
     driver = subprocess.Popen(call, stderr=subprocess.DEVNULL, cwd=ROOT)
     lines = []

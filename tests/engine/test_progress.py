@@ -19,7 +19,7 @@ def run(tmp_path):
 
 
 def show(display, run, task):
-    """Let a display see one stage of two tasks, with a long task that tells of itself."""
+    """Let a display see one stage of two tasks, with a long task that reports its progress."""
     display.plan(ROWS)
     display.skipped(SHARDS)
     with display.stage(SHARDS, run):
@@ -32,7 +32,7 @@ def show(display, run, task):
 
 def test_without_a_terminal_every_line_is_json(run, capsys, monkeypatch):
     monkeypatch.setattr("astro_dist.engine.progress.LINE_EVERY_S", 0.0)
-    show(Display(live=False), run, "told")
+    show(Display(live=False), run, "lines")
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in err.splitlines()]
     assert out == ""

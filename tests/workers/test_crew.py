@@ -31,7 +31,7 @@ def records(root):
     return [json.loads(path.read_text()) for path in (root / "ledger/shards").glob("*/[!.]*.json")]
 
 
-def test_patience_is_what_the_user_says_or_many_times_the_usual():
+def test_patience_is_the_limit_of_the_user_or_many_times_the_usual():
     patience = Patience(None)
     assert patience.limit_s == 3600
     patience.seconds += [1.0, 2.0]
@@ -60,8 +60,8 @@ def test_a_task_that_always_hangs_is_quarantined_and_the_rest_is_done(tmp_path):
     assert set(starts.values()) == {1, 3}
 
 
-def test_a_long_task_that_tells_of_itself_is_left_alone(tmp_path, reference):
-    execute(tmp_path, {"machine": MACHINE, "shards": {"told_s": 4.0}})
+def test_a_long_task_that_reports_progress_is_left_alone(tmp_path, reference):
+    execute(tmp_path, {"machine": MACHINE, "shards": {"stoppable_s": 4.0}})
     assert tree_digests(tmp_path / "shards") == reference
     assert not [event for event in read_journal(tmp_path) if event["event"] == "lost"]
 
