@@ -158,7 +158,7 @@ class _Reader:
         return self.started
 
     def ask(self, step: int) -> None:
-        """Request a step; at most two requested steps may wait for `take`, since more would overwrite a slot."""
+        """Request a step; at most two requested steps may wait for `take`, as more would overwrite a slot."""
         _send(self.given, str(step).encode())
 
     def take(self) -> list[Any]:

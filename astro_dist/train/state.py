@@ -134,7 +134,7 @@ class State:
         return pieces[: split.ds_numel].view(split.ds_shape)
 
     def _cut(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
-        """Return this rank's part of a tensor, flat; all parts have one size, the last is padded with zeros."""
+        """Return this rank's part of a tensor, flat; parts have one size, the last has zeros at its end."""
         split = partitioned(parameter)
         if split is None:
             return whole

@@ -96,7 +96,7 @@ def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch
         time.sleep(0.5)
         assert two.take(tasks[:2], 2) == []
         one.ended.set()
-        one.heart.join()
+        one.beats.join()
         assert two.take(tasks[:2], 2) == []
         time.sleep(0.4)
         assert two.take(tasks[:2], 2) == tasks[:2]
