@@ -235,7 +235,7 @@ class Cluster:
             ip("link", "set", cable, "master", self.bridge, "up")
 
     def off(self, node: str) -> None:
-        """Cut a node's power: the network goes first, then all processes are killed, so that none can send a message."""
+        """Cut a node's power: first the network, then all processes, so that none can send a last message."""
         cable = f"{self.bridge}{node}"
         with contextlib.suppress(NoNetworkError, FileNotFoundError):
             ip("link", "set", cable, "down")
