@@ -116,6 +116,7 @@ def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, a
     # Any fingerprint will do: estimates read the settings, not the records.
     run = for_stage(runner.run, stage, "0" * 64)
     jobs, wants_gpu = asked.workers * asked.nodes, bool(stage.gpu and asked.gpus)
+    # Tasks that run at once: those of one job, times the jobs that run at the same time.
     fixed = runner.config.machine.workers
     on_each = max(1, fixed or (asked.gpus if wants_gpu else asked.cpus // stage.threads(run)))
     at_once = min(asked.at_once or jobs, jobs) * on_each
@@ -129,6 +130,7 @@ def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, a
     # The ranks of a training are one task that occupies all nodes of the job.
     busy = jobs if stage.ranks(run) > 1 else math.ceil(estimate.tasks / on_each)
     running = min(jobs, busy, asked.at_once or jobs)
+    # A job is charged for all its GPUs, whether its tasks use all of them or not.
     gpu_hours = wall_s / 3600 * running * asked.gpus
     bound = wants_gpu and not on_gpu
     return Cost(stage.name, jobs, wall_s, gpu_hours, estimate.files, estimate.bytes, pace is not None, bound)

@@ -49,6 +49,7 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
     run = rounds.run
     machine = choose_machine(runner.config.machine)
     size = machine.workers_for(stage, run)
+    # Workers of all elements are numbered through, since their numbers name their logs.
     machine = replace(machine, first_worker=number * size)
     who = f"{os.environ.get('SLURM_ARRAY_JOB_ID', os.getpid())}_{number}"
     with (
@@ -108,6 +109,7 @@ class Portion:
 
 
 def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display: Display) -> None:
+    # Every worker prepares the output: `prepare` may run any number of times.
     rounds.stage.prepare(rounds.run)
     while True:
         check_stop()

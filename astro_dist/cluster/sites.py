@@ -160,6 +160,7 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
     limits, jobs = site.limits, 0
     for stage in stages:
         asked = site.of(stage)
+        # Slurm counts every element of an array as a job.
         jobs += 1 + (asked.workers if asked.workers > 1 else 0)
         pairs = [(name, getattr(asked, name)) for name in ("minutes", "nodes", "cpus", "gpus", "memory_gb")]
         for name, wanted in [*pairs, ("array", asked.workers)]:

@@ -276,11 +276,14 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     dependency += [f"afterany:{job.after_any}"] if job.after_any else []
     number = "%A_%a" if job.array else "%j"
     flags: dict[str, Any] = {
+        # A second warning, to the shell of the job only (B:). The command stops by itself a whole margin
+        # before the end, at ASTRO_DIST_STOP_AT.
         "signal": f"B:USR2@{_margin_s(site, asked) // 2}",
         # Slurm replaces %j, %A and %a in this path; percent signs of the folder are doubled, which escapes
         # them.
         "output": str(logs).replace("%", "%%") + f"/{job.stage}-{number}.out",
         "requeue": True,
+        # Without this option a job whose predecessor failed would stay in the queue for ever.
         "kill-on-invalid-dep": "yes",
         "reservation": asked.reservation,
         "gres": f"gpu:{asked.gpu_type + ':' if asked.gpu_type else ''}{asked.gpus}" if asked.gpus else None,
@@ -338,7 +341,12 @@ def _setup(site: Site, asked: Resources) -> list[str]:
 
 
 def _command(site: Site, job: Job) -> str:
-    """Return the lines that run the command, pass signals on, and requeue the job when its time is up."""
+    """Return the lines that run the command, pass signals on, and requeue the job when its time is up.
+
+    The command runs in the background, because bash runs traps only between commands. `wait` returns after
+    each trap and is therefore repeated until the command has ended. After a requeue the script sleeps until
+    Slurm ends it, so that the job does not end by itself first.
+    """
     python = site.python or sys.executable
     words = shlex.join([python, "-m", "astro_dist", *job.arguments])
     line = f"{site.container} {words}" if site.container else words

@@ -149,6 +149,7 @@ class Chain:
                 workers = ""
                 if array is not None:
                     new.append(submit(self.site, array, self.logs))
+                    # After any end of the array: the closing job does the tasks that lost workers have left.
                     closing = replace(closing, after_any=new[-1])
                     workers = f"{array.array} workers as job {new[-1]}, then "
                 new.append(after := submit(self.site, closing, self.logs))

@@ -136,9 +136,9 @@ class DiffusionObjective:
             tensors["facts_BF"],
             keep_facts,
         )
-        # ||wanted - prediction||^2, the simple loss of Ho et al. 2020 (eq. 14), here with a weight under
-        # objects.
+        # The squared error of Ho et al. 2020 (eq. 14, L_simple), here with a weight under objects.
         error_Bhw = ((output - wanted) ** 2).mean(1)
+        # A pixel of the latent is under an object where any of its image pixels is.
         object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
         return loss, {"mask_loss": mean_inside(error_Bhw, object_Bhw)}

@@ -56,6 +56,7 @@ class ViewData(CutoutSamples):
         crop = self._choose_crop(cutout, rng)
         reach, room = self.config.shift_pix, cutout.mask.shape[0] - self.config.crop_pix
         shifts = rng.integers(-reach, reach + 1, 2)
+        # The shifted crop is moved back into the cutout where a shift would leave the cutout.
         starts = [int(np.clip(s.start + d, 0, room)) for s, d in zip(crop, shifts, strict=True)]
         shifted = tuple(slice(start, start + self.config.crop_pix) for start in starts)
         return self._view(cutout, crop, rng), self._view(cutout, shifted, rng)

@@ -115,9 +115,9 @@ def leave_out(config: RadioConfig) -> Mapping[str, str]:
     if config.maps.files:
         absent["simulate"] = "with map files no sky is simulated"
     if not config.generate.masks.model:
-        absent["masks"] = "masks are learnt only where generate.masks.model says so"
+        absent["masks"] = "masks are learnt only with generate.masks.model"
     if not config.evaluate.enabled:
-        absent |= dict.fromkeys(EVALUATION, "the model is evaluated only where evaluate.enabled says so")
+        absent |= dict.fromkeys(EVALUATION, "the model is evaluated only with evaluate.enabled")
     return absent
 
 

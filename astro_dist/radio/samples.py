@@ -277,6 +277,8 @@ class TrainingData(CutoutSamples):
         """Return samples ``first`` to ``first + count - 1``."""
         streams = self.streams(first, count)
         own = [int(rng.choice(self.chosen)) for rng in streams]
+        # Drawn for every sample, also where the own sky is taken: the later numbers of a stream then do not
+        # depend on `own_background`.
         other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
         donors = [
             a if rng.random() < self.own_background else b

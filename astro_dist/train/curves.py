@@ -46,6 +46,7 @@ class Curves:
         logs.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in kept))
         self.file = path.open("a", buffering=1)
+        # `purge_step` hides the points that TensorBoard has from after the last checkpoint.
         self.board = SummaryWriter(str(logs / "tensorboard" / stage), purge_step=start)
 
     def add(self, step: int, **figures: float) -> None:
