@@ -1,9 +1,10 @@
-"""Draw masks alone into a FITS file, with the model that `astro-dist train masks` published.
+"""Draw masks into a FITS file, with the model that `astro-dist train masks` published.
 
     astro-dist train masks configs/small.yaml --out runs/small
     python jobs/draw_masks.py runs/small 5000 masks.fits
 
-The first HDU has the classes (N, side, side), the second the objects; mask i is stamp i's before its turn.
+The first HDU has the classes (N, side, side), the second the objects. Mask i is the mask of stamp i before
+the stamp is turned.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Submit a whole pipeline as one Slurm job (or, with --cluster local, as a process on this machine).
 
-Copy this file and change the resources. Submitting it again resumes.
+Copy this file and change the resources. Submitting again resumes the run.
 
     python jobs/submit_pipeline.py configs/data_challenge_12k.yaml --partition gpu --gpus 4 --hours 12
 """

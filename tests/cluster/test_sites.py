@@ -1,4 +1,4 @@
-"""Cluster files: the examples load, stages override what all have, and nonsense is one clear line."""
+"""Cluster files: examples load, settings of stages replace the common ones, mistakes are one clear line."""
 
 from pathlib import Path
 

@@ -98,7 +98,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", "/nowhere")
     log_folder(tmp_path).mkdir(parents=True)
     first, shards, _ = status_lines(toy_runner(tmp_path))
-    assert "of the queue nothing is known: there is no squeue on PATH" in first
+    assert "the queue cannot be read: there is no squeue on PATH" in first
     assert shards.split()[:3] == ["shards", "0", "of"]
 
 

@@ -1,4 +1,4 @@
-"""Readers ahead of a training: the samples it would make itself, and no trouble when they are lost."""
+"""Readers ahead of a training give the training's own samples, and a lost reader does no harm."""
 
 import time
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Samples:
 
 @dataclass
 class Numbers:
-    """Data whose samples tell their index."""
+    """Data whose samples hold their index."""
 
     made: list = field(default_factory=list)
 
@@ -50,7 +50,7 @@ def check(parts, step):
 
 
 def read_until_ahead(read, steps):
-    """Read steps until one has come from a reader; return the next one."""
+    """Read steps until a step has come from a reader; return the next step."""
     own = read.share.data.made
     for step in steps:
         before = len(own)
@@ -82,7 +82,7 @@ def test_the_last_step_is_the_last_that_is_made(share):
         assert not read.asked
 
 
-def test_a_reader_that_is_killed_is_not_missed(share):
+def test_a_killed_reader_does_no_harm(share):
     steps = range(2000)
     with ReadAhead(share, steps, 2) as read:
         step = read_until_ahead(read, steps)

@@ -96,7 +96,7 @@ def test_a_torn_checkpoint_is_left_out_by_name(trained, tmp_path, damage, file, 
     assert [path.name for path in sorted(folder.iterdir())] == ["step-00000010", "step-00000015"]
 
 
-def test_a_save_that_is_killed_leaves_nothing_visible(tmp_path):
+def test_a_killed_save_leaves_nothing_visible(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, filled("at 10"))
 

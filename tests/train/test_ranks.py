@@ -34,14 +34,14 @@ def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
 
 
 def test_two_ranks_share_a_batch(toy_cell, tmp_path):
-    """The sum over ranks is taken in another order, so the losses agree, not the bits."""
+    """Sums over ranks are taken in another order: the losses agree, the bits do not."""
     alone = loop.train(toy_cell(root=tmp_path / "one"))
     shared = ranks.train_on_ranks(toy_cell(root=tmp_path / "two", ranks=2))
     assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
     assert shared["sha256"].keys() == alone["sha256"].keys()
 
 
-def test_ranks_whose_time_is_up_say_so_and_not_that_they_were_stopped(toy_cell, monkeypatch):
+def test_ranks_whose_time_is_up_raise_time_up_and_not_stopped(toy_cell, monkeypatch):
     monkeypatch.setenv(STOP_AT, str(time.time() - 1))
     monkeypatch.setenv(END_AT, str(time.time() + 600))
     with pytest.raises(errors.TimeUpError):
@@ -54,7 +54,7 @@ def test_errors_of_ours_keep_their_class(tmp_path):
         ranks._raise_first(tmp_path, 1, [SimpleNamespace(returncode=1)])
 
 
-def test_a_rank_that_died_without_a_word_is_named(tmp_path):
+def test_exit_codes_of_ranks_without_an_outcome_are_named(tmp_path):
     with pytest.raises(RuntimeError, match=r"exit codes \[-9, 0\]"):
         ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
 
@@ -67,7 +67,7 @@ def test_ranks_that_the_nodes_cannot_share_are_refused(toy_cell, tmp_path, monke
 
 
 @pytest.mark.parametrize(("here", "order"), [(0, [0, 1, 2, 3]), (1, [2, 3, 0, 1])])
-def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, order):
+def test_the_first_rank_is_on_the_node_of_the_parent(monkeypatch, here, order):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv(ranks.FIRST_TASK, str(here * 2))
@@ -81,11 +81,12 @@ def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, orde
 
 
 def test_ranks_of_a_pinned_worker_see_all_gpus(monkeypatch, tmp_path):
-    told = []
-    monkeypatch.setattr(ranks, "_launch", lambda call, environment, folder, cell: told.append(environment))
+    environments = []
+    monkeypatch.setattr(ranks, "_launch", lambda call, environment, *rest: environments.append(environment))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     monkeypatch.setenv(ALL_GPUS, "5,7")
     cell = make_cell("autoencoder", tmp_path, threads=1, ranks=2)
     for rank in range(2):
         ranks._start(cell, rank, 2, 1, tmp_path)
-    assert [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in told] == [("0", "5,7"), ("1", "5,7")]
+    seen = [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in environments]
+    assert seen == [("0", "5,7"), ("1", "5,7")]
