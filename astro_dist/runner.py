@@ -7,14 +7,12 @@ stages are run. The same command, given again, resumes a run after any stop.
 import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from astro_dist.engine.config import differences, fingerprint
-from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError
+from astro_dist.engine.errors import IntegrityError, QuarantinedError
 from astro_dist.engine.files import (
     lock_folder,
     publish_bytes,
@@ -27,10 +25,11 @@ from astro_dist.engine.files import (
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
-from astro_dist.engine.manifest import digest_source, source_name, write_manifest
+from astro_dist.engine.manifest import write_manifest
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
+from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
 from astro_dist.workers.attempts import SerialExecutor
@@ -39,20 +38,6 @@ from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
 
 MAX_REPAIRS = 3
 """Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
-
-
-@dataclass(frozen=True)
-class StageState:
-    """Status of a stage.
-
-    ``done``, ``todo``, ``redo`` (published, and to be made again), ``changed`` (published from other
-    settings) or ``after`` (an earlier stage must run first; the fingerprint follows from its product).
-    """
-
-    stage: Stage
-    status: str
-    fingerprint: str = ""
-    changes: tuple[str, ...] = ()
 
 
 class Runner:
@@ -73,49 +58,9 @@ class Runner:
         self.run = Run.of(self.root, config)
         self.ledger = Ledger(self.root)
         self.known, self.only, self.shown = list(stages), only, dict(shown or {})
-        self.redo: set[str] = set()
+        self.now = States(self.run, config, self.known)
         self.closing, self.kind = False, config.machine.executor
         self.stages = [s for s in self.known if only in (None, s.name)]
-
-    def basis(self, stage: Stage) -> dict[str, Any]:
-        """Return all that a stage's bytes follow from; raise `ConfigError` for an unpublished input."""
-        sections = {name: getattr(self.config, name) for name in stage.sections}
-        inputs = {}
-        for given in (s for s in self.known if s.name in stage.inputs):
-            name, published = given.name, self.ledger.published(given.name)
-            if published is None:
-                raise ConfigError(
-                    f"{stage.name} needs what {name} publishes and {self.root} does not have it; "
-                    f"run `astro-dist {given.words}` or `astro-dist run` with this configuration first"
-                )
-            inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
-        return {
-            "schema": stage.schema,
-            "seed": self.config.seed,
-            "settings": {
-                name: section.model_dump(mode="json", exclude=section.unmarked)
-                for name, section in sections.items()
-            },
-            "inputs": inputs,
-            "sources": {
-                source_name(path): digest_source(path)
-                for path in stage.sources(for_stage(self.run, stage, ""))
-            },
-        }
-
-    def states(self) -> list[StageState]:
-        """Return the status of every stage, in order."""
-        states: list[StageState] = []
-        waiting: set[str] = set()
-        for stage in self.stages:
-            if waiting & set(self._inputs(stage)):
-                waiting.add(stage.name)
-                states.append(StageState(stage, "after"))
-                continue
-            states.append(self._state(stage))
-            if states[-1].status != "done":
-                waiting.add(stage.name)
-        return states
 
     def estimates(self) -> list[tuple[Stage, str, Estimate]]:
         """Return ``(stage, status, cost)`` for every stage; nothing is run."""
@@ -133,16 +78,14 @@ class Runner:
             for stage in self.stages:
                 self._bring(stage, executor, display, allowed)
 
+    def states(self) -> list[StageState]:
+        """Return the status of every stage, in order."""
+        return self.now.of_all(self.stages)
+
     def permit(self, redo: Sequence[str]) -> set[str]:
         """Return the stages that may be replaced; refuse a run that mixes settings or replaces others."""
-        for name in redo:
-            if name not in {s.name for s in self.known}:
-                raise ConfigError(f"--redo {name}: this run has no such stage")
-        self.redo = set(redo)
-        allowed = self._closure(redo)
-        self._refuse_mixing()
-        self._refuse_replacing(allowed)
-        return allowed
+        self.now.redo = set(redo)
+        return self.now.permit(self.stages, self.only)
 
     @contextlib.contextmanager
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
@@ -158,7 +101,7 @@ class Runner:
 
     def begin(self, stage: Stage) -> None:
         """Prepare a stage for workers that share its tasks; the caller holds the driver lock."""
-        state = self._state(stage)
+        state = self.now.of(stage)
         if state.status == "done":
             return
         rounds = self.rounds(state)
@@ -173,9 +116,9 @@ class Runner:
 
     def follow(self, redo: Sequence[str] = ()) -> None:
         """Do missing tasks as a second rank of a launched training; the first rank records and publishes."""
-        self.redo = set(redo)
+        self.now.redo = set(redo)
         for stage in self.stages:
-            state = self._state(stage)
+            state = self.now.of(stage)
             if state.status == "done":
                 continue
             rounds = self.rounds(state)
@@ -191,74 +134,6 @@ class Runner:
         """Return the paths of the results that exist, by name."""
         paths = {name: self.root / path for name, path in self.shown.items()}
         return {name: path for name, path in paths.items() if path.exists()}
-
-    def _inputs(self, stage: Stage) -> list[str]:
-        return [s.name for s in self.known if s.name in stage.inputs]
-
-    def _state(self, stage: Stage) -> StageState:
-        basis = self.basis(stage)
-        mark = fingerprint(basis)
-        published = self.ledger.published(stage.name)
-        if published is None:
-            return StageState(stage, "todo", mark)
-        if stage.name in self.redo:
-            return StageState(stage, "redo", mark)
-        if published.fingerprint != mark:
-            return StageState(stage, "changed", mark, tuple(differences(published.basis, basis)))
-        paths = (self.root / published.product / name for name in published.files)
-        if gone := [path for path in paths if not path.exists()]:
-            raise IntegrityError(
-                f"{gone[0]} was published and is gone; "
-                f"put it back, or make it again: `astro-dist repair {self.root}`, or --redo {stage.name}"
-            )
-        return StageState(stage, "done", mark)
-
-    def _closure(self, names: Sequence[str]) -> set[str]:
-        """Return the named stages and all stages that depend on them."""
-        closed = set(names)
-        for stage in self.known:
-            if closed & set(self._inputs(stage)):
-                closed.add(stage.name)
-        return closed
-
-    def _refuse_mixing(self) -> None:
-        """Refuse to make one stage alone where an earlier one was made from other settings."""
-        needed: set[str] = set()
-        for stage in reversed(self.known):
-            if stage in self.stages or stage.name in needed:
-                needed |= set(self._inputs(stage))
-        for stage in (s for s in self.known if self.only and s.name in needed):
-            if self.ledger.published(stage.name) is None:
-                return
-            state = self._state(stage)
-            if state.status == "changed":
-                raise ConfigError(
-                    f"{stage.name} was made from other settings ({self._reasons(state)}), and {self.only} "
-                    "would be made from both; take the settings of this run directory (its config.yaml), or "
-                    f"bring all up to date with `astro-dist run` and --redo {stage.name}"
-                )
-
-    def _refuse_replacing(self, allowed: set[str]) -> None:
-        # With --redo a vanished product is no reason to refuse: it may be the product to make again.
-        with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
-            for state in self.states():
-                self._refuse_losing(state, allowed)
-
-    def _refuse_losing(self, state: StageState, allowed: set[str]) -> None:
-        """Refuse to replace a byte-stable product unasked; others, such as a page, are written again."""
-        name = state.stage.name
-        if state.status != "changed" or name in allowed or not state.stage.stable:
-            return
-        after = [n for n in self._closure([name]) - {name} if self.ledger.published(n)]
-        ordered = [s.name for s in self.known if s.name in after]
-        also = f" and, after it, {', '.join(ordered)}" if ordered else ""
-        raise ConfigError(
-            f"{name}{also} would be made anew, because {self._reasons(state)}; "
-            f"add --redo {name} to replace what is published, or choose another --out"
-        )
-
-    def _reasons(self, state: StageState) -> str:
-        return "; ".join(line.removeprefix("settings.") for line in state.changes[:3])
 
     def _announce(self, display: Display) -> None:
         rows = self.estimates()
@@ -289,11 +164,11 @@ class Runner:
             yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
-        state = self._state(stage)
+        state = self.now.of(stage)
         if state.status == "done":
             display.skipped(stage)
             return
-        self._refuse_losing(state, allowed)
+        self.now.refuse_losing(state, allowed)
         rounds = self.rounds(state)
         run = rounds.run
         self._tidy(rounds, state.status)
@@ -310,14 +185,14 @@ class Runner:
             stage.name,
             Published(
                 state.fingerprint,
-                self.basis(stage),
+                self.now.basis(stage),
                 stage.product,
                 finished.files,
                 finished.facts,
                 stage.stable,
             ),
         )
-        self.redo.discard(stage.name)
+        self.now.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
 
     def _tidy(self, rounds: Rounds, status: str) -> None:

@@ -88,7 +88,7 @@ def close_stage(runner: Runner, redo: Sequence[str], following: str | None, disp
     if following is not None:
         after = Runner(runner.root, runner.config, runner.known, following, runner.shown)
         with lock_folder(runner.root):
-            after.redo = set(redo)
+            after.now.redo = set(redo)
             after.begin(after.stages[0])
 
 

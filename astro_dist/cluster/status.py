@@ -11,7 +11,8 @@ from astro_dist.engine.errors import AstroDistError, ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import read_progress
-from astro_dist.runner import Runner, StageState
+from astro_dist.engine.states import StageState
+from astro_dist.runner import Runner
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
 INDENT = " " * 13
