@@ -10,23 +10,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from astro_dist.engine.custody import drop_replaced, refuse_foreign, replace_product, undo_replacements
 from astro_dist.engine.errors import IntegrityError, QuarantinedError
 from astro_dist.engine.files import (
     lock_folder,
-    publish_bytes,
-    publish_folder,
     remove,
     require_space,
     stop_when_storage_fails,
     sweep,
+    tree_digests,
     tree_files,
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
-from astro_dist.engine.manifest import write_manifest
-from astro_dist.engine.outputs import Reading
+from astro_dist.engine.manifest import manifest_fault, write_config, write_manifest
+from astro_dist.engine.outputs import Inputs, Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.states import StageState, States
@@ -59,6 +57,7 @@ class Runner:
         self.ledger = Ledger(self.root)
         self.known, self.only, self.shown = list(stages), only, dict(shown or {})
         self.now = States(self.run, config, self.known)
+        self.inputs = Inputs(self.root)
         self.closing, self.kind = False, config.machine.executor
         self.stages = [s for s in self.known if only in (None, s.name)]
 
@@ -90,12 +89,21 @@ class Runner:
     @contextlib.contextmanager
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
         """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
+        refuse_foreign(self.root)
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
+            marks = {self.root / p.product: p.fingerprint for p in self.ledger.all_published().values()}
+            undo_replacements([(self.root / stage.product).parent for stage in self.known], marks)
             allowed = self.permit(redo)
             self._announce(display)
+            # From here on the folder is a run directory, whatever happens.
+            self.ledger.root.mkdir(exist_ok=True)
             if not self.closing:
-                text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-                publish_bytes(self.root / "config.yaml", text.encode())
+                write_config(self.root, self.config, display.note)
+            if old := self.ledger.unprotected():
+                names = ", ".join(old)
+                display.note(f"records of version 0.1.0 carry no sha256 and are read as they are: {names}")
+            if marks and manifest_fault(self.root) is not None:
+                write_manifest(self.root, self.config.seed)
             remove(self.root / "logs" / "progress")
             yield allowed
 
@@ -104,6 +112,7 @@ class Runner:
         state = self.now.of(stage)
         if state.status == "done":
             return
+        self.inputs.compare(stage)
         rounds = self.rounds(state)
         self._tidy(rounds, state.status)
         stage.prepare(rounds.run)
@@ -169,18 +178,18 @@ class Runner:
             display.skipped(stage)
             return
         self.now.refuse_losing(state, allowed)
+        self.inputs.compare(stage)
         rounds = self.rounds(state)
         run = rounds.run
         self._tidy(rounds, state.status)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
             finished = self._finish(rounds, executor, display)
-            final = self.root / stage.product
-            if run.output.exists():
-                # The old product stays until the new one is whole.
-                self.ledger.retract(stage.name, keep=state.fingerprint)
-                remove(final)
-            publish_folder(run.output, final)
+            final, mark = self.root / stage.product, state.fingerprint[:12]
+            published = self.ledger.published(stage.name)
+            covered = published is not None and published.product == stage.product
+            if (aside := replace_product(run.output, final, mark, covered)) is not None:
+                display.note(f"{final} was not made by this run; it is now {aside.name}")
         self.ledger.publish(
             stage.name,
             Published(
@@ -192,6 +201,13 @@ class Runner:
                 stage.stable,
             ),
         )
+        # Until here the old product was published, so that a kill costs neither of the two.
+        for name in self.ledger.unprotected():
+            if (before := self.ledger.published(name)) is not None:
+                self.ledger.publish(name, before)
+        self.ledger.drop_versions(stage.name, keep=state.fingerprint)
+        drop_replaced(final, mark)
+        self.inputs.trust(final, finished.files)
         self.now.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
 
@@ -207,15 +223,17 @@ class Runner:
         final.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self.root, self.ledger.root, records.folder):
             sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
-        stale = [p for p in final.parent.glob(f".{final.name}.*.part") if p != run.output]
-        for path in stale:
-            remove(path)
+        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
+            if path != run.output:
+                remove(path)
         if run.output.is_dir():
             for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
                 sweep(folder, keep=set())
         elif not run.output.exists():
-            renamed = status == "todo" and records.finished() is not None and final.exists()
-            if not renamed:
+            # A kill between the rename and the publication leaves the product under its final name. Whether
+            # what lies there is that product, its digests say.
+            finished = records.finished() if status == "todo" and final.exists() else None
+            if finished is None or tree_digests(final) != finished.files:
                 records.forget_all()
 
     def _finish(self, rounds: Rounds, executor: Executor, display: Display) -> Finished:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -20,6 +21,7 @@ from typing import IO, Any
 from astro_dist.engine.errors import ConfigError, IntegrityError, StoppedError
 
 PART = ".part"
+_LEFTOVER = re.compile(r"\..+\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
 """Ending of hidden names whose files or folders are not finished."""
 LOST_STORAGE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO}
 """Error numbers of storage that fails or went away, such as a lost network mount."""
@@ -110,26 +112,33 @@ def publish_folder(hidden: Path, final: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there, so that its name vanishes at once."""
-    if not path.exists():
+    """Remove a file, a folder or a link, if it is there, so that its name vanishes at once.
+
+    A link is unlinked, and what it points to stays.
+    """
+    if not os.path.lexists(path):
         return
     # Deleting a tree takes time; a kill in the middle must not leave half of it under the old name.
     doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     os.replace(path, doomed)
-    if doomed.is_dir():
-        shutil.rmtree(doomed)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
-        doomed.unlink()
+        path.unlink()
 
 
 def sweep(folder: Path, keep: set[Path]) -> int:
-    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; return how many."""
-    doomed = [p for p in folder.glob(f".*{PART}") if p not in keep]
+    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; return how many.
+
+    A leftover is ``.NAME.MARK.part`` with a mark of 12 hexadecimal digits, as writers here make them.
+    """
+    doomed = [p for p in folder.glob(f".*{PART}") if _LEFTOVER.fullmatch(p.name) and p not in keep]
     for path in doomed:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _delete(path)
     return len(doomed)
 
 
@@ -138,9 +147,14 @@ def require_space(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise ConfigError(
-            f"too little disk: this run needs up to {needed_bytes / 1e9:.2f} GB and {folder} has "
-            f"{free / 1e9:.2f} GB free; free some space or choose another folder with --out"
+            f"too little disk: this run needs up to {_show_gb(needed_bytes)} GB and {folder} has "
+            f"{_show_gb(free)} GB free; free some space or choose another folder with --out"
         )
+
+
+def _show_gb(size: int) -> str:
+    """Return gigabytes with two decimals, or with two digits where those would be zeros."""
+    return f"{size / 1e9:.2f}" if size >= 1e8 else f"{size / 1e9:.2g}"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -164,7 +178,7 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a+")
+        handle = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(

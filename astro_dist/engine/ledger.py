@@ -7,7 +7,6 @@ the same task publish the same result.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import PART, publish_json, remove
+from astro_dist.engine.files import PART, remove
+from astro_dist.engine.record import is_protected, read_record, write_record
 
 Result = dict[str, Any]
 """Small, JSON-able result of a task."""
@@ -77,17 +77,17 @@ class Ledger:
 
     def begin(self, stage: str, fingerprint: str) -> None:
         """Record the version of a stage that the workers of an array work on."""
-        publish_json(self.root / stage / "begun.json", {"fingerprint": fingerprint})
+        write_record(self.root / stage / "begun.json", {"fingerprint": fingerprint})
 
     def begun(self, stage: str) -> str | None:
         """Return the fingerprint that `begin` recorded, None when there is no such record."""
         path = self.root / stage / "begun.json"
-        return str(_load(path)["fingerprint"]) if path.exists() else None
+        return str(read_record(path)["fingerprint"]) if path.exists() else None
 
     def published(self, stage: str) -> Published | None:
         """Return the publication of a stage, None when there is none."""
         path = self.root / f"{stage}.json"
-        return Published(**_load(path)) if path.exists() else None
+        return _published(path) if path.exists() else None
 
     def all_published(self) -> dict[str, Published]:
         """Return the publications of all stages by stage name."""
@@ -96,11 +96,20 @@ class Ledger:
 
     def publish(self, stage: str, published: Published) -> None:
         """Record that the whole product of a stage is published."""
-        publish_json(self.root / f"{stage}.json", asdict(published))
+        write_record(self.root / f"{stage}.json", asdict(published))
 
-    def retract(self, stage: str, keep: str = "") -> None:
-        """Delete the publication of a stage and all its task records except those of one fingerprint."""
+    def unprotected(self) -> list[str]:
+        """Return the stages whose publications are of format 1, which no sha256 protects."""
+        paths = sorted(self.root.glob("[!.]*.json"))
+        return [path.stem for path in paths if self.published(path.stem) and not is_protected(path)]
+
+    def retract(self, stage: str) -> None:
+        """Delete the publication of a stage and all its task records."""
         (self.root / f"{stage}.json").unlink(missing_ok=True)
+        self.drop_versions(stage, keep="")
+
+    def drop_versions(self, stage: str, keep: str) -> None:
+        """Delete all task records of a stage except those of one fingerprint."""
         for folder in (self.root / stage).glob("[!.]*"):
             if folder != self.records(stage, keep).folder:
                 remove(folder)
@@ -125,33 +134,33 @@ class Records:
         for name in names - self._known.keys():
             # Another process may delete a record between the listing and the reading.
             with contextlib.suppress(FileNotFoundError):
-                record = _load(self.folder / f"{name}.json")
+                record = _task_record(self.folder / f"{name}.json")
                 if states_output(record["result"]):
-                    self._known[record["task"]] = record["result"]
+                    self._known[name] = record["result"]
         return dict(sorted(self._known.items()))
 
     def result(self, task: str) -> Result | None:
         """Return the result of one task, None when the task is not done."""
         path = self.folder / f"{task}.json"
-        result = _load(path)["result"] if path.exists() else {}
+        result = _task_record(path)["result"] if path.exists() else {}
         return result if states_output(result) else None
 
     def record(self, task: str, result: Result, log: Result) -> None:
         """Record that a task is done; no result depends on ``log`` (host, seconds)."""
-        publish_json(self.folder / f"{task}.json", {"task": task, "result": result, "log": log})
+        write_record(self.folder / f"{task}.json", {"task": task, "result": result, "log": log})
 
     def logs(self) -> list[Result]:
         """Return the log parts of all task records."""
-        return [_load(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
+        return [read_record(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
 
     def record_finish(self, finished: Finished) -> None:
         """Record figures and digests of a whole product: a kill before the publication then loses nothing."""
-        publish_json(self._finished, {"finished": asdict(finished)})
+        write_record(self._finished, {"finished": asdict(finished)})
 
     def finished(self) -> Finished | None:
         """Return the record of `record_finish`, None when there is none."""
         # Version 0.1.0 recorded the facts alone; ``finish`` is then run again.
-        found = _load(self._finished).get("finished") if self._finished.exists() else None
+        found = read_record(self._finished).get("finished") if self._finished.exists() else None
         return Finished(**found) if isinstance(found, dict) else None
 
     def forget(self, tasks: Iterable[str]) -> None:
@@ -168,12 +177,12 @@ class Records:
 
     def give_up(self, task: str, reason: str) -> None:
         """Record that a task failed for good, so that no worker tries it before the next command."""
-        publish_json(self.folder / GIVEN_UP / f"{task}.json", {"reason": reason})
+        write_record(self.folder / GIVEN_UP / f"{task}.json", {"reason": reason})
 
     def given_up(self) -> dict[str, str]:
         """Return ``{task name: reason}`` of the tasks that were given up."""
         paths = sorted((self.folder / GIVEN_UP).glob("[!.]*.json"))
-        return {path.stem: _load(path)["reason"] for path in paths}
+        return {path.stem: read_record(path)["reason"] for path in paths}
 
     def try_again(self) -> None:
         """Delete the marks of tasks that were given up, so that these run again."""
@@ -196,14 +205,14 @@ class Records:
         """
         path = self.folder / ".numerics.json"
         if not path.exists():
-            own = path.with_name(f".numerics-{uuid4().hex}{PART}")
-            publish_json(own, numerics)
+            own = path.with_name(f".numerics.{uuid4().hex}{PART}")
+            write_record(own, numerics)
             # Two workers may write at once. A link fails where the name exists, so the first record stays;
             # a rename would replace it.
             with contextlib.suppress(FileExistsError):
                 os.link(own, path)
             own.unlink()
-        if (known := _load(path)) != numerics:
+        if (known := read_record(path)) != numerics:
             pairs = ", ".join(
                 f"{key}: {known.get(key)} then, {numerics.get(key)} now"
                 for key in sorted(set(known) | set(numerics))
@@ -222,13 +231,28 @@ class Records:
 GIVEN_UP = ".given-up"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _published(path: Path) -> Published:
+    """Read a publication; its product must lie below the run directory."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
+        published = Published(**read_record(path))
+        parts = Path(published.product).parts
+        if not parts or Path(published.product).is_absolute() or ".." in parts:
+            raise ValueError(f"{published.product!r} does not lie below the run directory")
+        if not all(isinstance(digest, str) for digest in published.files.values()):
+            raise ValueError("a digest is no text")
+    except (TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(
-            f"the record {path} cannot be read ({error}); delete it to redo the task"
+            f"the record {path} is damaged ({error}); `astro-dist repair {path.parents[1]}` sets it aside"
         ) from None
-    return value
+    return published
+
+
+def _task_record(path: Path) -> Result:
+    """Read the record of a task, whose name is that of its file."""
+    record = read_record(path)
+    if record.get("task") != path.stem or not isinstance(record.get("result"), dict):
+        raise IntegrityError(
+            f"the record {path} is damaged (it is not of that task); `astro-dist repair {path.parents[3]}` "
+            "sets it aside"
+        )
+    return record

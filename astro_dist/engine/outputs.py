@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from astro_dist.engine.files import tree_files
-from astro_dist.engine.ledger import Result
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import sha256_file, tree_files
+from astro_dist.engine.ledger import Ledger, Result
+from astro_dist.engine.work import Stage
 
 PIECE_BYTES = 1 << 20
 """Most bytes of a file that are held in memory at once."""
@@ -101,6 +103,60 @@ class Reading:
             _hash(handle, None, digest)
         self.seen[name] = identity, digest.hexdigest()
         return digest.hexdigest(), broken
+
+
+class Inputs:
+    """The published products of a run directory, compared with their publications before a stage reads them.
+
+    A file is read once per command: one with the inode, size and times of the comparison is taken as it is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.seen: dict[Path, tuple[Identity, str]] = {}
+
+    def trust(self, product: Path, files: Mapping[str, str]) -> None:
+        """Take the digests of a product that was read and published a moment ago."""
+        for name, digest in files.items():
+            self.seen[product / name] = _identify(product / name), digest
+
+    def compare(self, stage: Stage) -> None:
+        """Compare everything that the inputs of a stage published.
+
+        Raises
+        ------
+        IntegrityError
+            A file has other bytes, is gone or was added; what would be made from it would not be what its
+            record says.
+        """
+        ledger = Ledger(self.root)
+        for name in stage.inputs:
+            published = ledger.published(name)
+            if published is None:
+                continue
+            product = self.root / published.product
+            there = {path.relative_to(product).as_posix() for path in tree_files(product)}
+            wrong = sorted(there ^ published.files.keys())
+            wrong += [
+                file for file, digest in published.files.items() if self._digest(product / file) != digest
+            ]
+            if wrong:
+                raise IntegrityError(
+                    f"{product / wrong[0]} is not what {name} published, and {stage.name} would be made from "
+                    f"it; put it back, or `astro-dist repair {self.root}` and run the same command again"
+                )
+
+    def _digest(self, path: Path) -> str:
+        """Return the sha256 of a file, empty where there is none."""
+        try:
+            identity = _identify(path)
+        except OSError:
+            return ""
+        known, digest = self.seen.get(path, (None, ""))
+        if known != identity:
+            digest = sha256_file(path)
+            self.seen[path] = identity, digest
+        return digest
 
 
 def _hash(handle: BinaryIO | Any, length: int | None, digest: Any) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.files import (
     PART,
+    digest_text,
     publish_bytes,
     publish_folder,
     remove,
@@ -42,7 +43,7 @@ class Checkpoints:
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Call ``write`` on a hidden folder and make the folder visible as the checkpoint of ``step``."""
         final = self.at(step)
-        hidden = self.folder / f".{final.name}{PART}"
+        hidden = self.hidden(step)
         if self.leads:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
@@ -60,6 +61,11 @@ class Checkpoints:
             for old in self._all()[:-KEPT]:
                 remove(old)
         self.meet()
+
+    def hidden(self, step: int) -> Path:
+        """Return the folder that a checkpoint is written to; all ranks find the same one."""
+        name = self.at(step).name
+        return self.folder / f".{name}.{digest_text(name)[:12]}{PART}"
 
     def at(self, step: int) -> Path:
         """Return the folder of the checkpoint of ``step``."""

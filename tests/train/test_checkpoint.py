@@ -60,7 +60,9 @@ WHOLE = {
     "another's step": lambda folder: folder.rename(folder.with_name("step-00000030")),
     "no step": lambda folder: folder.rename(folder.with_name("step-next")),
     "empty": lambda folder: [path.unlink() for path in folder.iterdir()],
-    "half renamed": lambda folder: folder.rename(folder.with_name(f".{folder.name}.part")),
+    "half renamed": lambda folder: folder.rename(
+        Checkpoints(folder.parent, False).hidden(int(folder.name[5:]))
+    ),
 }
 CASES = [(name, file) for file in ("state.safetensors", "layouts.json", "manifest.json") for name in DAMAGES]
 CASES += [(name, "") for name in WHOLE]
@@ -120,7 +122,8 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 def test_only_the_leading_rank_touches_folders(tmp_path):
     met = []
     follower = Checkpoints(tmp_path, leads=False, meet=lambda: met.append(1))
-    (tmp_path / ".step-00000005.part").mkdir()
+    hidden = Checkpoints(tmp_path, leads=False).hidden(5)
+    hidden.mkdir()
     follower.save(5, filled("rank 1"))
-    assert [p.name for p in tmp_path.iterdir()] == [".step-00000005.part"]
+    assert list(tmp_path.iterdir()) == [hidden]
     assert len(met) == 4
