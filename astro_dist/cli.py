@@ -147,12 +147,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(sys.argv[1:] if argv is None else argv)
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
-    from astro_dist.engine.errors import AstroDistError, print_error
+    from astro_dist.engine.errors import AstroDistError, ConfigError, print_error
 
     try:
         return _dispatch(arguments)
     except AstroDistError as error:
         return print_error(error)
+    except PermissionError as error:
+        reason = f"you may not read or write {error.filename}; ask its owner, or choose another directory"
+        return print_error(ConfigError(reason))
     except KeyboardInterrupt:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
         return 75

@@ -76,6 +76,14 @@ def publish_file(path: Path) -> Iterator[Path]:
     fsync_folder(path.parent)
 
 
+def follow_umask(folder: Path) -> None:
+    """Give everything below a folder the permissions of the umask; safetensors makes its files private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
 def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
     """Write ``data`` to ``path`` whole or not at all, and return its sha256."""
     with publish_file(path) as hidden:

@@ -25,7 +25,7 @@ class Journal:
             # The run directory itself is not made: a lost mount must not be covered by a new folder.
             for folder in (self.path.parent.parent, self.path.parent):
                 folder.mkdir(exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
             try:
                 os.write(handle, line.encode())
             finally:

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from astro_dist.engine.config import differences
 from astro_dist.engine.errors import ConfigError, StoppedError
-from astro_dist.engine.files import tree_digests
+from astro_dist.engine.files import follow_umask, tree_digests
 from astro_dist.engine.stopping import check_stop
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
@@ -256,9 +256,7 @@ def train(cell: Cell) -> dict[str, Any]:
     facts = training.publish(cell.output)
     if training.rank != 0:
         return {}
-    for path in cell.output.rglob("*"):
-        # safetensors writes files that only their owner may read.
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    follow_umask(cell.output)
     size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}
     if len(training.layouts) > 1:

@@ -28,6 +28,8 @@ from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
 from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c
 
+OWN_STORE = "ASTRO_DIST_OWN_STORE"
+"""Set in the ranks that are started here: they connect through `astro_dist.train.strategy.connect_ranks`."""
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Variable with the number of the `srun` task that is rank 0, on the node of the parent process."""
 SAVE_S = 60.0
@@ -101,6 +103,7 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
 
 def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
+    own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     if ALL_GPUS in os.environ:
         # This worker may be pinned to one GPU. Each rank takes the GPU of its number among all GPUs of the
         # run.
@@ -128,6 +131,7 @@ def _start_on_nodes(
 def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
     """Return the variables by which torch.distributed connects the ranks."""
     return {
+        OWN_STORE: "1",
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,

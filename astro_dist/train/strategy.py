@@ -2,15 +2,18 @@
 
 import logging
 import os
+import socket
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.train.config import TrainingConfig
+from astro_dist.train.ranks import OWN_STORE
 
 if TYPE_CHECKING:
 
@@ -42,6 +45,7 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     # Both states are singletons of the process: a second training would get the settings of the first.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+    connect_ranks(device)
     if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != config.ranks:
         raise _refusal(config, f"{launched} were started")
     plugin = None if config.strategy == "ddp" else _deepspeed_plugin(config, precision)
@@ -65,6 +69,29 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     if seen != wanted:
         raise _refusal(config, f"Accelerate sees {seen} in place of {wanted}")
     return accelerator
+
+
+def connect_ranks(device: str) -> None:
+    """Connect the ranks that `train_on_ranks` started, through a store on one address only.
+
+    torch's own store listens on all addresses and has no authentication. Here the first rank binds the socket
+    itself, to the address that all ranks were given: loopback on one machine, the address on the network of
+    the nodes in a job of several. Ranks of a launcher (torchrun, Ray Train) connect as the launcher says.
+    """
+    if OWN_STORE not in os.environ or torch.distributed.is_initialized():
+        return
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    listener = None
+    if rank == 0:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        server = socket.create_server((host, port), family=family)
+        # The store owns the descriptor from here on.
+        listener = server.detach()
+    make_store: Any = vars(torch.distributed)["TCPStore"]
+    store = make_store(host, port, ranks, rank == 0, master_listen_fd=listener)
+    backend = "nccl" if device == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks)
 
 
 def _kind(config: TrainingConfig, device: str) -> DistributedType:

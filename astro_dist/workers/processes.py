@@ -124,8 +124,8 @@ def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     # instead long tasks save and stop, and the driver decides whether the run goes on.
     signal.signal(signal.SIGTERM, end_time)
     signal.signal(signal.SIGUSR2, end_time)
-    log_to(run.root / "logs" / f"worker-{number}.log")
     try:
+        log_to(run.root / "logs" / f"worker-{number}.log")
         worker = Worker(stage, run, worker=number)
     except Exception as error:
         pipe.send(("failed", _portable(error)))
@@ -195,7 +195,7 @@ def log_to(path: Path) -> None:
     """Append standard output and standard error of this process to a log file."""
     # On the descriptors, not on `sys.stdout`: C libraries and child processes write there too.
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

@@ -54,6 +54,13 @@ DAMAGES = {
     "a folder": replace_by_folder,
     "renamed": lambda path: path.rename(path.with_name("other")),
 }
+
+
+def hidden_of(folder):
+    """Where a checkpoint is while it is written."""
+    return Checkpoints(folder.parent, leads=False).hidden(int(folder.name.removeprefix("step-")))
+
+
 WHOLE = {
     "an extra file": lambda folder: (folder / "extra").write_text("?"),
     "another's manifest": lambda folder: swap_manifest(folder / "manifest.json"),
