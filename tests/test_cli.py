@@ -12,9 +12,9 @@ from astro_dist.radio.pipeline import RADIO
 HEAVY = ("torch", "ray", "astropy", "zarr", "pydantic", "numpy")
 
 
-def command(*arguments, cwd=None):
+def process(*arguments, cwd=None):
     call = [sys.executable, "-m", "astro_dist", *map(str, arguments)]
-    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+    return subprocess.run(call, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def cpu_seconds(call):
@@ -37,9 +37,9 @@ def test_help_imports_nothing_heavy():
 
 
 def test_help_is_cheap():
-    floor = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
-    cost = min(cpu_seconds([sys.executable, "-m", "astro_dist", "--help"]) for _ in range(3))
-    assert cost - floor < 0.3
+    floor = min(cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(5))
+    cost = min(cpu_seconds([sys.executable, "-m", "astro_dist", "--help"]) for _ in range(5))
+    assert cost - floor < 0.15
 
 
 def test_a_run_to_a_stage_holds_what_it_stands_on_and_no_more():
@@ -52,7 +52,7 @@ def test_a_run_to_a_stage_holds_what_it_stands_on_and_no_more():
 
 
 def test_version():
-    assert command("--version").stdout.startswith("astro-dist 0.")
+    assert process("--version").stdout.startswith("astro-dist 0.")
 
 
 def test_stages_import_nothing_that_only_some_workers_need():
@@ -64,8 +64,8 @@ def test_stages_import_nothing_that_only_some_workers_need():
     assert shown == "[]\n"
 
 
-def test_init_writes_a_config_that_plans(tmp_path):
-    done = command("init", cwd=tmp_path)
+def test_init_writes_a_config_that_plans(command, tmp_path):
+    done = process("init", cwd=tmp_path)
     assert done.returncode == 0
     text = (tmp_path / "astro_dist.yaml").read_text()
     assert RADIO.resolve(load_yaml(tmp_path / "astro_dist.yaml")) == RADIO.resolve({})
@@ -83,7 +83,7 @@ def test_init_writes_a_config_that_plans(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
-def test_doctor_says_what_is_here():
+def test_doctor_says_what_is_here(command):
     done = command("doctor")
     assert done.returncode == 0
     for word in ("cores", "memory", "GPUs", "Slurm", "torch", "deepspeed"):
@@ -115,7 +115,7 @@ def test_doctor_says_what_is_here():
         ),
     ],
 )
-def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path, arguments, line):
+def test_bad_input_is_one_line_exit_2_and_nothing_written(command, tmp_path, arguments, line):
     (tmp_path / "c.yaml").write_text("seed: 1\n")
     done = command("run", "c.yaml", "--out", "out", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -126,7 +126,7 @@ def test_bad_input_is_one_line_exit_2_and_nothing_written(tmp_path, arguments, l
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_config_and_wrong_paths(tmp_path):
+def test_missing_config_and_wrong_paths(command, tmp_path):
     for call in (
         ["run", "absent.yaml"],
         ["status", "absent"],
@@ -139,15 +139,16 @@ def test_missing_config_and_wrong_paths(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; a file in the way is tested instead")
-def test_read_only_folder(tmp_path):
+def test_read_only_folder(command, tmp_path):
     (tmp_path / "c.yaml").write_text("seed: 1\n")
     (tmp_path / "locked").mkdir(mode=0o500)
     done = command("run", "c.yaml", "--out", "locked/out", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-def test_a_stage_alone_names_what_it_needs(tmp_path):
+def test_a_stage_alone_names_what_it_needs_in_one_line(tmp_path):
     (tmp_path / "c.yaml").write_text("seed: 1\n")
-    done = command("cutouts", "c.yaml", cwd=tmp_path)
+    done = process("cutouts", "c.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert "cutouts needs what simulate publishes" in done.stderr
+    assert done.stderr.count("\n") == 1

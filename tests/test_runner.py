@@ -13,7 +13,9 @@ from astro_dist.engine.files import tree_digests
 from astro_dist.engine.integrity import verify_run
 from astro_dist.engine.progress import Display
 from astro_dist.runner import Runner
+from tests import waiting
 from tests.toys import TOY, execute, toy_runner
+from tests.waiting import records_of, wait_until
 
 SERIAL = {"machine": {"executor": "serial"}}
 
@@ -116,7 +118,7 @@ def test_manifest_lists_every_file(tmp_path):
 
 def start_driver(root, executor="processes"):
     call = [sys.executable, "-m", "tests.toys", str(root), executor, "2"]
-    return subprocess.Popen(call, stderr=subprocess.DEVNULL, start_new_session=True)
+    return waiting.start(call, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def descendants(pid):
@@ -143,7 +145,7 @@ def kill_at_random(root, rounds, chance):
             driver.kill()
         driver.wait()
     driver = start_driver(root)
-    assert driver.wait(timeout=120) == 0
+    assert driver.wait() == 0
 
 
 def test_ten_kills_leave_the_same_bytes(tmp_path, reference):
@@ -161,19 +163,17 @@ def test_two_hundred_kills_leave_the_same_bytes(tmp_path, reference):
 
 def test_sigterm_stops_cleanly_and_the_same_command_resumes(tmp_path, reference):
     driver = start_driver(tmp_path)
-    while not list((tmp_path / "ledger").glob("shards/*/*.json")):
-        time.sleep(0.05)
+    wait_until(lambda: records_of(tmp_path), driver)
     driver.terminate()
-    assert driver.wait(timeout=10) == 75
+    assert driver.wait() == 75
     driver = start_driver(tmp_path)
-    assert driver.wait(timeout=120) == 0
+    assert driver.wait() == 0
     assert products(tmp_path) == reference
 
 
 def test_two_drivers_in_one_directory(tmp_path):
     driver = start_driver(tmp_path)
-    while not (tmp_path / "ledger").exists():
-        time.sleep(0.05)
+    wait_until((tmp_path / "ledger").exists, driver)
     with pytest.raises(ConfigError, match=rf"another astro-dist works in .*pid {driver.pid}"):
         execute(tmp_path, SERIAL)
     driver.kill()

@@ -19,6 +19,7 @@ from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import check_stop, stop_on_signals
 from astro_dist.engine.work import Stage, Task
 from astro_dist.runner import Runner
+from tests.waiting import records_of, wait_until
 
 
 class ShardsConfig(Section):
@@ -32,7 +33,8 @@ class ShardsConfig(Section):
     hang: int = -1
     hang_once: int = -1
     stoppable_s: float = 0.0
-    slow_first_s: float = 0.0
+    stoppable_once: bool = False
+    slow_first: int = 0
     threads: int = 1
 
 
@@ -83,13 +85,14 @@ def run_shard(run, task):
         os.kill(os.getpid(), 9)
     if index == settings.hang or (index == settings.hang_once and first_time(run.root / "hung-once")):
         os.kill(os.getpid(), signal.SIGSTOP)
-    if index == 0:
+    if index == 0 and not (settings.stoppable_once and not first_time(run.root / "stopped-once")):
         for i in range(round(10 * settings.stoppable_s)):
             time.sleep(0.1)
             check_stop()
             run.progress(task.name, i, 10 * settings.stoppable_s)
-    if settings.slow_first_s and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
-        time.sleep(settings.slow_first_s)
+    if settings.slow_first and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
+        # The first worker is slow in its first task: so many others are done meanwhile.
+        wait_until(lambda: len(records_of(run.root)) >= settings.slow_first)
     data = run.stream("shards", index).bytes(1000)
     digest = publish_bytes(run.output / f"{task.name}.bin", data)
     return {"sha256": {f"{task.name}.bin": digest}, "small": int(data[0] % 4)}

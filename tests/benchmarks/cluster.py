@@ -20,9 +20,10 @@ import psutil
 
 from astro_dist.cluster.status import status_lines
 from astro_dist.engine.journal import read_journal
-from tests.slurm.conftest import ROOT, check_clean, load_script, traces, wait_until
+from tests.slurm.conftest import ROOT, check_clean, load_script, traces
 from tests.slurm.small_site import MACHINE, small_site, submit
 from tests.toys import execute, toy_runner
+from tests.waiting import wait_until
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "sinfo", "scancel", "srun")
 WORKERS = 2
@@ -44,7 +45,7 @@ def count_calls(folder):
 
 def wait_for_empty_queue(cluster):
     """Wait until the queue is empty, asked without being counted."""
-    wait_until(lambda: not cluster.run("squeue", "--noheader").stdout.strip(), 600)
+    wait_until(lambda: not cluster.run("squeue", "--noheader").stdout.strip())
     return time.time()
 
 

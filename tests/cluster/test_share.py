@@ -1,7 +1,7 @@
 """Workers of an array without a scheduler: shares, claims, given-up tasks, the closing job."""
 
 import os
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +15,7 @@ from astro_dist.engine.work import Task, for_stage
 from astro_dist.runner import Runner
 from astro_dist.workers.attempts import MAX_LOSSES
 from tests.toys import SHARDS, execute, toy_runner
+from tests.waiting import wait_until
 
 QUIET = Display(live=False)
 
@@ -87,18 +88,24 @@ def claims(runner, who):
 
 
 def test_a_claim_holds_until_the_sign_of_its_owner_is_stale(tmp_path, monkeypatch):
-    monkeypatch.setattr(share, "STALE_S", 0.3)
+    now_s = [0.0]
+    monkeypatch.setattr(share, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     monkeypatch.setattr(share, "BEAT_S", 0.05)
     runner, tasks = begun(tmp_path), [Task("a"), Task("b"), Task("c")]
     with claims(runner, "one") as one, claims(runner, "two") as two:
         assert one.take(tasks, 2) == tasks[:2]
         assert two.take(tasks, 3) == tasks[2:]
-        time.sleep(0.5)
+        assert two.take(tasks[:2], 2) == []
+        beat = one.folder.joinpath(".one").stat().st_mtime_ns
+        wait_until(lambda: one.folder.joinpath(".one").stat().st_mtime_ns > beat)
+        now_s[0] += 2 * share.STALE_S
         assert two.take(tasks[:2], 2) == []
         one.ended.set()
         one.beats.join()
         assert two.take(tasks[:2], 2) == []
-        time.sleep(0.4)
+        now_s[0] += 0.9 * share.STALE_S
+        assert two.take(tasks[:2], 2) == []
+        now_s[0] += 0.2 * share.STALE_S
         assert two.take(tasks[:2], 2) == tasks[:2]
 
 

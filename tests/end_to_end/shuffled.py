@@ -1,4 +1,4 @@
-"""Run a configuration with the tasks of every stage in a random order, one after the other.
+"""Make the field of a configuration with the tasks of every stage in a random order, one after the other.
 
 python -m tests.end_to_end.shuffled CONFIG OUT
 """
@@ -25,4 +25,6 @@ def shuffle(stage):
 
 if __name__ == "__main__":
     config = RADIO.resolve({**load_yaml(Path(sys.argv[1])), "machine": {"executor": "serial"}})
-    Runner(Path(sys.argv[2]), config, [shuffle(s) for s in RADIO.choose(config)]).execute(Display())
+    Runner(Path(sys.argv[2]), config, [shuffle(s) for s in RADIO.choose(config, "assemble")]).execute(
+        Display()
+    )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from tests.end_to_end.conftest import ROOT, run, stable_digests
+from tests.end_to_end.conftest import ROOT, call, run, stable_digests
 
 CARDS = {
     "BUNIT": "Jy/beam",
@@ -104,14 +104,19 @@ def bad_no_islands(folder):
     return {}, "lower annotate.seed_sigma"
 
 
+def run_here(command, out, *arguments, **settings):
+    """Do what `run` does in this process."""
+    return command(*call("run", "--out", out, *arguments, **settings)[3:], cwd=ROOT)
+
+
 CASES = [value for name, value in sorted(globals().items()) if name.startswith("bad_")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)
-def test_bad_maps(tmp_path, case):
+def test_bad_maps(command, tmp_path, case):
     extra, pattern = case(tmp_path)
     extra = {"maps.files": [str(tmp_path / "m.fits")], **extra}
-    done = run(tmp_path / "run", "--on", "serial", extra=extra)
+    done = run_here(command, tmp_path / "run", "--on", "serial", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, pattern)
     assert not [p for p in (tmp_path / "run").glob("*") if p.name in ("cutouts.zarr", "field", "stamps.zarr")]
@@ -136,15 +141,17 @@ def check_one_line(text, pattern):
     ],
     ids=["pixel", "objects", "shape", "density"],
 )
-def test_a_hopeless_field_is_refused_before_any_stage_runs(tmp_path, extra, pattern):
-    done = run(tmp_path / "run", extra=extra)
+def test_a_hopeless_field_is_refused_before_any_stage_runs(command, tmp_path, extra, pattern):
+    done = run_here(command, tmp_path / "run", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, pattern)
     assert not (tmp_path / "run").exists()
 
 
 def test_nan_loss(tmp_path):
-    done = run(tmp_path / "run", extra={"autoencoder.lr": 1e30, "autoencoder.warmup_steps": 0})
+    done = run(
+        tmp_path / "run", "--on", "serial", extra={"autoencoder.lr": 1e30, "autoencoder.warmup_steps": 0}
+    )
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, "autoencoder.*loss")
     assert not (tmp_path / "run/models/autoencoder").exists()
@@ -156,7 +163,7 @@ def test_too_many_objects_says_how_many_fit_and_loses_nothing(toy_run, tmp_path)
     out, _ = toy_run
     shutil.copytree(out, tmp_path / "run")
     extra = {"assemble.objects": 2500, "assemble.reuse": 1000}
-    done = run(tmp_path / "run", "--redo", "assemble", extra=extra)
+    done = run(tmp_path / "run", "--on", "serial", "--redo", "assemble", extra=extra)
     assert done.returncode == 2, done.stderr
     check_one_line(done.stderr, r"\d+ .*fit")
     assert stable_digests(tmp_path / "run") == stable_digests(out)
@@ -173,19 +180,20 @@ def test_full_disk_stops_with_75_and_the_same_command_finishes(toy_run, tmp_path
     stopped = run(tmp_path / "run", "--workers", 2, preexec=limit)
     assert stopped.returncode == 75, stopped.stderr
     check_one_line(stopped.stderr, "the disk is full")
-    done = run(tmp_path / "run", "--workers", 2)
+    done = run(tmp_path / "run", "--on", "serial")
     assert done.returncode == 0, done.stderr
     assert stable_digests(tmp_path / "run") == stable_digests(out)
 
 
-def test_run_directory_in_the_way(tmp_path):
+def test_run_directory_in_the_way(command, tmp_path):
     (tmp_path / "file").touch()
-    done = run(tmp_path / "file" / "run")
+    done = run_here(command, tmp_path / "file" / "run")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "cannot write to the run directory" in done.stderr
 
 
-def test_configs_without_their_data_say_so(tmp_path):
-    done = run(tmp_path / "run", config=ROOT / "configs/first.yaml", extra={"maps.files": ["nowhere/*.fits"]})
+def test_configs_without_their_data_say_so(command, tmp_path):
+    settings = {"config": ROOT / "configs/first.yaml", "extra": {"maps.files": ["nowhere/*.fits"]}}
+    done = run_here(command, tmp_path / "run", **settings)
     assert done.returncode == 2
     assert "no file matches 'nowhere/*.fits'" in done.stderr

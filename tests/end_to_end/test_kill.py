@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,9 @@ import pytest
 
 from astro_dist.engine.journal import read_journal
 from astro_dist.radio.pipeline import RADIO
+from tests import waiting
 from tests.end_to_end.conftest import ROOT, call, stable_digests
+from tests.waiting import wait_until
 
 MANY_SHARDS = {"generate.objects": 320, "generate.per_shard": 2, "generate.micro_batch": 2}
 """At least 64 shards."""
@@ -30,7 +33,7 @@ def published_tasks(out):
 
 def start(line):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(line, cwd=ROOT, start_new_session=True, **quiet)
+    return waiting.start(line, cwd=ROOT, start_new_session=True, **quiet)
 
 
 def choose_victims(driver, kind):
@@ -81,17 +84,17 @@ def check_journal(out, cost):
 
 
 def finish(line):
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def disturb(out, rounds, chance, longest_s):
-    """Start the whole run again and again, and kill a worker, the driver or the group at random."""
-    line = call("run", "--out", out, "--workers", WORKERS)
+def disturb(out, moments, chance):
+    """Start the run again for every moment, and kill a worker, the driver or the group when it has come."""
+    line = call("run", "--out", out, "--workers", WORKERS, "--to", "assemble")
     cost = 0
-    for _ in range(rounds):
+    for moment in moments:
         driver = start(line)
-        time.sleep(chance.uniform(1.0, longest_s))
+        moment(driver)
         before = published_tasks(out)
         if driver.poll() is None:
             cost += kill(driver, chance, "processes")
@@ -107,7 +110,14 @@ def disturb(out, rounds, chance, longest_s):
 
 def test_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
     reference, _ = toy_run
-    disturb(tmp_path / "run", 4, random.Random(1), 14.0)
+    chance = random.Random(1)
+
+    def within(stage, driver):
+        wait_for(tmp_path / "run", stage, driver, working=True)
+        time.sleep(chance.uniform(0.0, 0.5))
+
+    stages = ("annotate", "autoencoder", "generate", "assemble")
+    disturb(tmp_path / "run", [partial(within, stage) for stage in stages], chance)
     assert stable_digests(tmp_path / "run") == stable_digests(reference)
     assert not [p for p in (tmp_path / "run").rglob("*.part") if "logs" not in p.parts]
 
@@ -146,7 +156,7 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
         if driver.poll() is None:
             paid = kill(driver, chance, executor)
             killed, cost = killed + (paid > 0), cost + paid
-    driver.wait(600)
+    driver.wait()
     if not is_whole(driver, out, stage):
         finish(line)
     repeated += check_journal(out, cost)
@@ -163,14 +173,14 @@ def is_whole(driver, out, stage):
 
 def wait_for(out, stage, driver, working):
     """Wait until this driver has begun the stage and, when ``working``, a worker has begun a task."""
-    while driver.poll() is None:
+
+    def has_begun():
         events = [event for event in read_journal(out) if event.get("stage") == stage]
         begun = [e["time"] for e in events if e["event"] == "begin" and e["pid"] == driver.pid]
-        if begun and not working:
-            return
-        if begun and any(e["event"] == "start" and e["time"] >= begun[-1] for e in events):
-            return
-        time.sleep(0.05)
+        started = begun and any(e["event"] == "start" and e["time"] >= begun[-1] for e in events)
+        return driver.poll() is not None or started or (begun and not working)
+
+    wait_until(has_begun)
 
 
 @pytest.fixture(scope="module")
@@ -211,20 +221,19 @@ def test_fifty_kills_of_every_other_stage(toy_run, tmp_path, stage, executor):
 @pytest.mark.timeout(7200)
 def test_fifty_killed_runs_end_with_the_same_bytes(toy_run, tmp_path):
     reference, _ = toy_run
-    disturb(tmp_path / "run", 50, random.Random(2), 25.0)
+    chance = random.Random(2)
+    disturb(tmp_path / "run", [lambda driver: time.sleep(chance.uniform(1.0, 25.0))] * 50, chance)
     assert stable_digests(tmp_path / "run") == stable_digests(reference)
 
 
 def test_ctrl_c_stops_cleanly_with_75(tmp_path):
     line = call("run", "--out", tmp_path / "run")
     quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    driver = subprocess.Popen(line, cwd=ROOT, start_new_session=True, **quiet)
-    while not published_tasks(tmp_path / "run"):
-        time.sleep(0.1)
-        assert driver.poll() is None
+    driver = waiting.start(line, cwd=ROOT, start_new_session=True, **quiet)
+    wait_until(lambda: published_tasks(tmp_path / "run"), driver)
     # As a terminal does: to all that the command has started.
     os.killpg(driver.pid, signal.SIGINT)
-    _, errors = driver.communicate(timeout=15)
+    _, errors = driver.communicate()
     assert driver.returncode == 75
     assert errors.splitlines()[-1] == "astro-dist: stopped on request; run the same command to go on"
     assert all(json.loads(text) for text in errors.splitlines()[:-1])
@@ -241,11 +250,9 @@ def test_a_training_that_is_told_to_stop_saves_what_it_has(toy_run, tmp_path, ev
     driver = start(line)
     curve = root / "logs" / "autoencoder.curve.jsonl"
     before = curve.read_text()
-    while not curve.exists() or curve.read_text() in (before, ""):
-        time.sleep(0.1)
-        assert driver.poll() is None
+    wait_until(lambda: curve.exists() and curve.read_text() not in (before, ""), driver)
     (os.killpg if everyone else os.kill)(driver.pid, signal.SIGTERM)
-    assert driver.wait(30) == 75
+    assert driver.wait() == 75
     (checkpoint,) = root.glob("checkpoints/*/step-*")
     last = json.loads(curve.read_text().splitlines()[-1])["step"]
     assert checkpoint.name == f"step-{last:08d}"

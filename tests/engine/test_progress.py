@@ -1,11 +1,11 @@
 import json
-import time
 
 import pytest
 
 from astro_dist.engine.progress import Display, plan_lines, read_progress
 from astro_dist.engine.work import Estimate, Run, for_stage
 from tests.toys import SHARDS, TOTAL, ToyConfig
+from tests.waiting import wait_until
 
 ROWS = [
     (SHARDS, "done", Estimate(tasks=3, bytes=10**9)),
@@ -18,7 +18,21 @@ def run(tmp_path):
     return for_stage(Run.of(tmp_path, ToyConfig()), SHARDS, "f" * 64)
 
 
-def show(display, run, task):
+@pytest.fixture
+def looks(monkeypatch):
+    """Progress notes that a display has read; it shows them before it ends a stage."""
+    seen = []
+
+    def look(folder, stage):
+        notes = read_progress(folder, stage)
+        seen.extend(notes)
+        return notes
+
+    monkeypatch.setattr("astro_dist.engine.progress.read_progress", look)
+    return seen
+
+
+def show(display, run, task, looks):
     """Let a display see one stage of two tasks, with a long task that reports its progress."""
     display.plan(ROWS)
     display.skipped(SHARDS)
@@ -26,13 +40,12 @@ def show(display, run, task):
         display.tasks(SHARDS, 0, 2)
         run.progress(task, 1, 4, loss=0.12345, mask_loss=2.0, kl=3.0)
         display.note("shards: one damaged, made again")
-        time.sleep(0.7)
+        wait_until(lambda: looks)
         display.done(None, {})
 
 
-def test_without_a_terminal_every_line_is_json(run, capsys, monkeypatch):
-    monkeypatch.setattr("astro_dist.engine.progress.LINE_EVERY_S", 0.0)
-    show(Display(live=False), run, "lines")
+def test_without_a_terminal_every_line_is_json(run, capsys, looks):
+    show(Display(live=False), run, "lines", looks)
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in err.splitlines()]
     assert out == ""
@@ -41,9 +54,9 @@ def test_without_a_terminal_every_line_is_json(run, capsys, monkeypatch):
     assert (events[4]["done"], events[4]["total"]) == (0.25, 2)
 
 
-def test_on_a_terminal_people_read_it(run, capsys):
+def test_on_a_terminal_people_read_it(run, capsys, looks):
     display = Display(live=True)
-    show(display, run, "seen")
+    show(display, run, "seen", looks)
     out, err = capsys.readouterr()
     assert out == ""
     lines = [line.rstrip() for line in err.splitlines()]

@@ -12,6 +12,7 @@ from astro_dist.engine.files import tree_digests
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.stopping import END_AT, STOP_AT, check_stop, seconds_left, stop_on_signals
 from tests.toys import execute
+from tests.waiting import wait_until
 
 PROCESSES = {"machine": {"executor": "processes", "workers": 2}}
 
@@ -49,8 +50,8 @@ def test_a_warning_ends_the_time_and_a_request_is_no_such_thing(monkeypatch):
 
 
 def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatch):
-    tree = {"shards": {"pause_s": 1.5}, **PROCESSES}
-    until(monkeypatch, 5, 65)
+    tree = {"shards": {"pause_s": 0.5}, **PROCESSES}
+    until(monkeypatch, 2, 3600)
     with pytest.raises(TimeUpError):
         execute(tmp_path / "run", tree)
     events = [e["event"] for e in read_journal(tmp_path / "run")]
@@ -74,8 +75,7 @@ def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
     until(monkeypatch, 3600, 7200)
 
     def stop():
-        while not list(tmp_path.glob("logs/progress/*")):
-            time.sleep(0.05)
+        wait_until(lambda: list(tmp_path.glob("logs/progress/*")))
         os.kill(os.getpid(), number)
 
     threading.Thread(target=stop, daemon=True).start()
@@ -89,14 +89,13 @@ def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
 
 def test_a_worker_that_is_signalled_alone_is_replaced(tmp_path):
     def signal_one():
-        while not (progress := list(tmp_path.glob("logs/progress/*"))):
-            time.sleep(0.05)
+        progress = wait_until(lambda: list(tmp_path.glob("logs/progress/*.json")))
         starts = [e for e in read_journal(tmp_path) if e["event"] == "start"]
         os.kill(next(e["pid"] for e in starts if progress[0].stem.endswith(e["task"])), signal.SIGTERM)
 
     threading.Thread(target=signal_one, daemon=True).start()
     with stop_on_signals():
-        execute(tmp_path, {"shards": {"stoppable_s": 3}, **PROCESSES})
+        execute(tmp_path, {"shards": {"stoppable_s": 60, "stoppable_once": True}, **PROCESSES})
     events = read_journal(tmp_path)
     (lost,) = [event for event in events if event["event"] == "lost"]
     assert lost["reason"] == "its worker alone was signalled to stop"

@@ -5,12 +5,13 @@ import importlib.util
 import os
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "slurm" / "test_cluster" / "cluster.py"
@@ -21,17 +22,24 @@ def load_script():
     spec = importlib.util.spec_from_file_location("slurm_test_cluster", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.PATIENCE_S = None
     return module
+
+
+def need_slurm(accounting=False):
+    """Skip without root, and fail where root has not installed what a cluster needs; return the script."""
+    script = load_script()
+    if os.geteuid() != 0:
+        pytest.skip("only root may make a Slurm whose nodes have networks of their own")
+    if reason := script.missing(accounting):
+        pytest.fail(f"{reason}; .ci/run installs these packages")
+    return script
 
 
 @contextlib.contextmanager
 def cluster_of_two(*shared, accounting=False):
     """Start a cluster whose nodes share the repository and some folders with this machine."""
-    script = load_script()
-    if os.geteuid() != 0:
-        pytest.skip("only root may make a Slurm whose nodes have networks of their own")
-    if reason := script.missing(accounting):
-        pytest.skip(f"no such Slurm to test on ({reason})")
+    script = need_slurm(accounting)
     base = Path(tempfile.mkdtemp(prefix="adslurm-", dir="/tmp"))
     try:
         cluster = script.Cluster.up(
@@ -41,9 +49,11 @@ def cluster_of_two(*shared, accounting=False):
     except script.NoNetworkError as error:
         base.rmdir()
         pytest.skip(str(error))
-    yield cluster
-    cluster.down()
-    base.rmdir()
+    try:
+        yield cluster
+    finally:
+        cluster.down()
+        base.rmdir()
 
 
 @pytest.fixture(scope="session")
@@ -68,14 +78,6 @@ def nodes_on(slurm_cluster):
     wait_until(ready)
 
 
-def wait_until(condition, patience_s=200):
-    deadline = time.monotonic() + patience_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return value
-
-
 def submit(cluster, *options, script=None):
     """Submit a batch script (or ``--wrap`` in the options); return the job's number."""
     call = ["sbatch", "--parsable", *map(str, options), *([str(script)] if script else [])]
@@ -88,14 +90,14 @@ def job_facts(cluster, job):
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
 
-def wait_for_state(cluster, job, *states, patience_s=300):
+def wait_for_state(cluster, job, *states):
     """Wait until a job is in one of the states; return its facts."""
 
     def arrived():
         facts = job_facts(cluster, job)
         return facts if facts["JobState"] in states else None
 
-    return wait_until(arrived, patience_s)
+    return wait_until(arrived)
 
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
@@ -133,9 +135,10 @@ def traces_of_node(cluster, node):
                 yield f"/{folder}/{path.name}"
 
 
-def check_clean(cluster, before, patience_s):
-    """Wait until the nodes are as they were; say what is left, or gone, when they do not become so."""
-    deadline = time.monotonic() + patience_s
-    while (now := traces(cluster)) != before and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert (now - before, before - now) == (Counter(), Counter())
+def check_clean(cluster, before):
+    """Wait until the nodes are as they were; print what is left or gone when they do not become so."""
+    try:
+        wait_until(lambda: traces(cluster) == before)
+    finally:
+        now = traces(cluster)
+        print("left on the nodes:", now - before, "gone:", before - now)

@@ -10,8 +10,9 @@ from astro_dist.engine.config import validate
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import Display
-from tests.slurm.conftest import ROOT, job_facts, wait_until
+from tests.slurm.conftest import ROOT, job_facts
 from tests.toys import execute, toy_runner
+from tests.waiting import wait_until
 
 MACHINE = {"executor": "serial"}
 
@@ -37,9 +38,9 @@ def submit(root, site, tree, redo=()):
     return Chain(runner, site, redo).submit(Display(live=False))
 
 
-def wait_for_end(root, patience_s=240):
+def wait_for_end(root):
     """Wait until nothing of a run is in the queue."""
-    wait_until(lambda: not queue_of(root), patience_s)
+    wait_until(lambda: not queue_of(root))
 
 
 def last_job(cluster, root, stage):

@@ -5,7 +5,6 @@ import pytest
 from astro_dist.cluster.status import status_lines
 from astro_dist.cluster.submit import cancel_run, log_folder
 from astro_dist.engine.journal import read_journal
-from tests.slurm.conftest import wait_until
 from tests.slurm.small_site import (
     MACHINE,
     digests,
@@ -18,6 +17,7 @@ from tests.slurm.small_site import (
     workers_of,
 )
 from tests.toys import toy_runner
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The test cluster itself: what the other tests rely on."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import SCRIPT, load_script, submit, wait_for_state, wait_until
+from tests.slurm.conftest import SCRIPT, need_slurm, submit, wait_for_state
+from tests.waiting import wait_until
 
 SHOW = "import json, os; print(json.dumps([os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'], {}]))"
 
@@ -28,7 +28,7 @@ def test_a_job_over_two_nodes_sees_their_names_its_gpus_and_a_tmp_of_its_own(slu
 
 def test_two_jobs_on_a_node_have_different_gpus_and_a_third_waits(slurm_cluster):
     jobs = [
-        submit(slurm_cluster, "-wn1", "--gres=gpu:1", "--output=/dev/null", "--wrap", "sleep 60")
+        submit(slurm_cluster, "-wn1", "--gres=gpu:1", "--output=/dev/null", "--wrap", "sleep 500")
         for _ in range(3)
     ]
     for job in jobs[:2]:
@@ -43,7 +43,9 @@ def test_two_jobs_on_a_node_have_different_gpus_and_a_third_waits(slurm_cluster)
 
 @pytest.mark.soak
 def test_a_job_in_the_partition_high_takes_the_place_of_one_in_main(slurm_cluster):
-    low = submit(slurm_cluster, "-N2", "--exclusive", "--requeue", "--output=/dev/null", "--wrap", "sleep 60")
+    low = submit(
+        slurm_cluster, "-N2", "--exclusive", "--requeue", "--output=/dev/null", "--wrap", "sleep 500"
+    )
     wait_for_state(slurm_cluster, low, "RUNNING")
     high = submit(slurm_cluster, "-N2", "--exclusive", "-phigh", "--output=/dev/null", "--wrap", "sleep 0")
     wait_for_state(slurm_cluster, high, "COMPLETED")
@@ -53,7 +55,7 @@ def test_a_job_in_the_partition_high_takes_the_place_of_one_in_main(slurm_cluste
 
 @pytest.mark.soak
 def test_a_node_without_power_is_noticed_and_comes_back(nodes_on):
-    job = submit(nodes_on, "-wn2", "--no-requeue", "--output=/dev/null", "--wrap", "sleep 60")
+    job = submit(nodes_on, "-wn2", "--no-requeue", "--output=/dev/null", "--wrap", "sleep 500")
     wait_for_state(nodes_on, job, "RUNNING")
     nodes_on.off("n2")
     wait_for_state(nodes_on, job, "NODE_FAIL")
@@ -64,8 +66,7 @@ def test_a_node_without_power_is_noticed_and_comes_back(nodes_on):
 
 @pytest.mark.soak
 def test_the_script_starts_and_stops_a_cluster_and_leaves_nothing(tmp_path_factory):
-    if os.geteuid() != 0 or load_script().missing():
-        pytest.skip("needs root and Slurm")
+    need_slurm()
     base = tmp_path_factory.mktemp("s") / "c"
 
     def call(*words):

@@ -23,10 +23,10 @@ def test_a_run_over_two_nodes_gives_the_bytes_of_a_local_run(nodes_on, tmp_path)
     script = (ROOT / "slurm" / "ray_cluster.sbatch", TRAIN_TINY, "--out", out, *settings)
     log = f"--output={tmp_path}/log"
     job = int(nodes_on.run("sbatch", "--parsable", *OPTIONS, log, *map(str, script)).stdout)
-    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=2400)
+    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED")
     log = (tmp_path / "log").read_text()
     assert facts["JobState"] == "COMPLETED", log
     assert stable_digests(out) == stable_digests(local)
     records = [json.loads(path.read_text()) for path in out.glob("ledger/*/*/[!.]*.json")]
     assert {record["log"]["host"] for record in records if "log" in record} == {"n1", "n2"}
-    check_clean(nodes_on, before, 20)
+    check_clean(nodes_on, before)

@@ -6,10 +6,11 @@ from astro_dist.cluster.submit import Chain, cancel_run, log_folder, queue_of, r
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.progress import Display
 from astro_dist.runner import Runner
-from tests.slurm.conftest import ROOT, wait_for_state, wait_until
+from tests.slurm.conftest import ROOT, wait_for_state
 from tests.slurm.conftest import submit as submit_script
 from tests.slurm.small_site import MACHINE, digests, expected, last_job, small_site, submit, wait_for_end
 from tests.toys import toy_runner
+from tests.waiting import wait_until
 
 WAITING = {"sbatch": ["--hold"]}
 

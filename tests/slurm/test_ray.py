@@ -6,8 +6,9 @@ import os
 import pytest
 
 from astro_dist.cluster.submit import log_folder
-from tests.slurm.conftest import check_clean, traces, wait_until
+from tests.slurm.conftest import check_clean, traces
 from tests.slurm.small_site import digests, expected, last_job, small_site, submit, wait_for_end
+from tests.waiting import wait_until
 
 TIMES = int(os.environ.get("TIMES", "10"))
 FAKE = {"machine": {"executor": "serial", "fake_gpus": True}}
@@ -43,14 +44,14 @@ def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path
         for root in roots:
             submit_over_nodes(root, tmp_path, gpus=1, pause_s=0.3)
         for root in roots:
-            wait_for_end(root, 900)
+            wait_for_end(root)
             assert last_job(nodes, root, "total")["JobState"] == "COMPLETED", logs_of(root)
             assert digests(root) == reference
         seats = [seats_of(root) for root in roots]
         assert [len(each) for each in seats] == [2, 2]
         assert {seat[1:] for each in seats for seat in each} == {("n1", 0), ("n1", 1), ("n2", 0), ("n2", 1)}
         assert len({seat[0] for each in seats for seat in each}) == 4
-        check_clean(nodes, before, 20)
+        check_clean(nodes, before)
     print(f"two Ray jobs side by side: {times} times")
 
 
@@ -65,7 +66,7 @@ def test_a_cancelled_job_leaves_nothing(nodes, tmp_path):
     before = traces(nodes)
     root = tmp_path / "run"
     submit_over_nodes(root, tmp_path, gpus=2, pause_s=60)
-    wait_until(lambda: list(root.glob("logs/worker-3.log")), 900)
+    wait_until(lambda: list(root.glob("logs/worker-3.log")))
     nodes.run("scancel", "--user=root")
     wait_for_end(root)
-    check_clean(nodes, before, 60)
+    check_clean(nodes, before)

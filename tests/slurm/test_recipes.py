@@ -5,7 +5,8 @@ import sys
 
 from astro_dist.cluster.submit import queue_of
 from astro_dist.engine.files import tree_digests
-from tests.slurm.conftest import ROOT, wait_until
+from tests.slurm.conftest import ROOT
+from tests.waiting import wait_until
 
 CONFIG = """
 simulate: {shape: [400, 420]}
@@ -23,6 +24,6 @@ def test_one_stage_after_the_other_from_python(nodes_on, monkeypatch, tmp_path):
     for stage, workers in (("simulate", 1), ("annotate", 2)):
         line = [sys.executable, "jobs/submit_stage.py", stage, config, "--out", out]
         subprocess.run([*line, f"--workers={workers}", "--cpus=2", "--minutes=5"], cwd=ROOT, check=True)
-        wait_until(lambda: not queue_of(out), 120)
+        wait_until(lambda: not queue_of(out))
     for product in ("maps", "annotations"):
         assert tree_digests(out / product) == tree_digests(local / product)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.slurm.conftest import batch, job_facts, submit, wait_for_state, wait_until
+from tests.slurm.conftest import batch, job_facts, submit, wait_for_state
+from tests.waiting import wait_until
 
 CODE = "import signal; signal.signal(15, lambda *_: exit(75)); print(1, flush=True); signal.pause()"
 
@@ -16,8 +17,8 @@ def test_a_job_that_is_asked_to_stop_comes_back_unless_it_is_cancelled(
     job = submit(slurm_cluster, "--requeue", f"--output={log}", script=script)
     wait_until(lambda: log.exists() and "1" in log.read_text().split())
     slurm_cluster.run("scancel", *call, str(job))
-    facts = wait_for_state(slurm_cluster, job, *(("PENDING",) if call else ("CANCELLED",)), patience_s=60)
+    facts = wait_for_state(slurm_cluster, job, *(("PENDING",) if call else ("CANCELLED",)))
     assert facts["Restarts"] == restarts
     slurm_cluster.run("scancel", "--full", str(job))
-    wait_until(lambda: not slurm_cluster.run("squeue", "-h").stdout.strip(), 30)
+    wait_until(lambda: not slurm_cluster.run("squeue", "-h").stdout.strip())
     assert job_facts(slurm_cluster, job)["JobState"] == "CANCELLED"

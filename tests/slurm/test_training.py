@@ -10,7 +10,8 @@ import pytest
 
 from astro_dist.engine.files import tree_digests
 from tests.end_to_end.conftest import TRAIN_TINY, run, shrunk
-from tests.slurm.conftest import ROOT, batch, job_facts, submit, wait_for_state, wait_until
+from tests.slurm.conftest import ROOT, batch, job_facts, submit, wait_for_state
+from tests.waiting import wait_until
 
 OPTIONS = ("-N2", "--gpus-per-node=2", "--cpus-per-task=4", "--mem-per-cpu=100", f"--chdir={ROOT}")
 STEPS = 400
@@ -80,7 +81,7 @@ def test_a_training_goes_on_from_its_checkpoint(nodes_on, alone, tmp_path, fault
     fault(nodes_on, job)
     saved = [int(path.name.removeprefix("step-")) for path in out.glob("checkpoints/*/step-*")]
     assert 0 < max(saved) < STEPS
-    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED", patience_s=1800)
+    facts = wait_for_state(nodes_on, job, "COMPLETED", "FAILED")
     assert facts["JobState"] == "COMPLETED", (tmp_path / "log").read_text()
     assert facts["Restarts"] == "1"
     assert curve(out) == pytest.approx(curve(alone[1]), rel=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from astro_dist.cluster.submit import queue_of
 from astro_dist.engine.journal import read_journal
 from tests.end_to_end.conftest import ROOT, call, stable_digests, toy_run  # noqa: F401
-from tests.slurm.conftest import wait_until
+from tests.waiting import wait_until
 
 SITE = """
 resources: {cpus: 2, memory_gb: 3, minutes: 60}
@@ -31,7 +31,7 @@ def test_the_pipeline_through_arrays_on_two_nodes(nodes_on, monkeypatch, toy_run
     line = call("run", "--out", out, "--cluster", tmp_path / "site.yaml", extra=FAKE)
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: not queue_of(out), 3000)
+    wait_until(lambda: not queue_of(out))
     assert stable_digests(out) == stable_digests(toy_run[0])
     hosts = {event["host"] for event in read_journal(out) if event["event"] == "done"}
     assert hosts <= {"n1", "n2"}

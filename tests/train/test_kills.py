@@ -36,7 +36,7 @@ def start(processes, root, settings):
 
 def finish(started):
     for process in started:
-        process.join(300)
+        process.join()
     assert [process.exitcode for process in started] == [0] * len(started)
 
 

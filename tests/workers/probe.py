@@ -1,4 +1,7 @@
-"""Ask ports for work without a token: ``python -m tests.workers.probe HOST PORT...`` prints the answers."""
+"""Ask ports for work without a token: ``python -m tests.workers.probe HOST PORT...`` prints the answers.
+
+A port that answers is given a minute to do so, as a busy machine may need; only a silent one costs that.
+"""
 
 import http.client
 import json
@@ -6,6 +9,7 @@ import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+SILENT_S = 60
 METHODS = (
     "NodeInfoGcsService/GetAllNodeInfo",
     "InternalKVGcsService/InternalKVKeys",
@@ -24,7 +28,7 @@ def speaks_grpc(host, port):
     with grpc.insecure_channel(f"{host}:{port}") as channel:
         for method in METHODS:
             try:
-                channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=3)
+                channel.unary_unary(f"/ray.rpc.{method}")(b"", timeout=SILENT_S)
                 answers.add("OK")
             except grpc.RpcError as error:
                 answers.add(error.code().name)
@@ -33,7 +37,7 @@ def speaks_grpc(host, port):
 
 def speaks_http(host, port):
     """Return the status of a request, None when it is no HTTP."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+    connection = http.client.HTTPConnection(host, port, timeout=SILENT_S)
     try:
         connection.request("POST", "/get_or_create_runtime_env", body=b"")
         return str(connection.getresponse().status)
@@ -45,7 +49,7 @@ def speaks_http(host, port):
 
 def probe(host, port):
     try:
-        socket.create_connection((host, port), timeout=2).close()
+        socket.create_connection((host, port), timeout=SILENT_S).close()
     except OSError:
         return ["closed"]
     status = speaks_http(host, port)

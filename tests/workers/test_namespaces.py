@@ -3,11 +3,9 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -15,12 +13,11 @@ import pytest
 
 from astro_dist.engine.files import tree_digests
 from astro_dist.workers.ray_leftovers import find_processes, remove_cluster
+from tests import waiting
 from tests.toys import execute
+from tests.waiting import records_of, wait_until
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces"),
-    pytest.mark.skipif(shutil.which("ip") is None, reason="there is no ip command (iproute2)"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may make network namespaces")
 REFUSALS = {"UNAUTHENTICATED", "401"}
 HEAD, OTHER = "10.77.19.1", "10.77.19.2"
 
@@ -73,9 +70,7 @@ class TwoNodes:
     def start(self):
         head = ("--head", "--port=6399", "--include-dashboard=false")
         self.nodes.append(self.launch(0, HEAD, *head))
-        self.wait_for("gcs_server")
         self.nodes.append(self.launch(1, OTHER, f"--address={HEAD}:6399"))
-        self.wait_for("raylet", 2)
         return self
 
     def launch(self, side, address, *options):
@@ -83,18 +78,16 @@ class TwoNodes:
         common = ("--num-cpus=2", "--num-gpus=2", "--object-store-memory=80000000", "--block")
         folder = self.folder / "ab"[side]
         call = [ray, "start", f"--node-ip-address={address}", f"--temp-dir={folder}", *common, *options]
-        return self.spawn(side, call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        output = self.folder / f"{len(self.nodes)}.out"
+        with output.open("w") as file:
+            node = self.spawn(side, call, stdout=file, stderr=file)
+        # Ray prints this line once the node is registered.
+        wait_until(lambda: "Ray runtime started" in output.read_text(), node)
+        return node
 
     def spawn(self, side, call, **options):
-        inside = ["ip", "netns", "exec", self.spaces[side], *map(str, call)]
-        return subprocess.Popen(inside, env=self.environment, text=True, **options)
-
-    def wait_for(self, name, count=1):
-        deadline = time.monotonic() + 60
-        while sum(p.name() == name for p in self.processes()) < count:
-            time.sleep(0.2)
-            assert time.monotonic() < deadline
-        time.sleep(2)
+        inside = ["ip", "netns", "exec", self.spaces[side], *call]
+        return waiting.start(inside, env=self.environment, text=True, **options)
 
     def processes(self):
         return find_processes(self.folder)
@@ -114,7 +107,7 @@ class TwoNodes:
     def close(self):
         remove_cluster(self.folder)
         for node in self.nodes:
-            node.wait(10)
+            node.wait()
 
 
 @pytest.fixture
@@ -141,20 +134,13 @@ def ask(space, host, ports):
     """Return the answers of the ports to a request without a token."""
     call = ["ip", "netns", "exec", space, sys.executable, "-m", "tests.workers.probe", host, *map(str, ports)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=True, env=clean)
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=clean)
     return {int(port): set(answers) for port, answers in json.loads(done.stdout).items()}
-
-
-def wait_for_records(root, n):
-    deadline = time.monotonic() + 90
-    while len(list((root / "ledger").glob("shards/*/[!.]*.json"))) < n:
-        time.sleep(0.05)
-        assert time.monotonic() < deadline
 
 
 def test_two_nodes_share_the_work_and_refuse_strangers(cluster, tmp_path, reference):
     driver = cluster.run(tmp_path, pause_s=0.5)
-    wait_for_records(tmp_path, 1)
+    wait_until(lambda: records_of(tmp_path), driver)
     pids = {process.pid for process in cluster.processes()} | {driver.pid}
     pids |= {child.pid for child in psutil.Process(driver.pid).children(recursive=True)}
     for side, host in enumerate((HEAD, OTHER)):
@@ -165,7 +151,7 @@ def test_two_nodes_share_the_work_and_refuse_strangers(cluster, tmp_path, refere
             shown = f"{host}:{port} {ports[port]} {answers}"
             print(shown)
             assert answers == {"closed"} or (answers & REFUSALS and "OK" not in answers), shown
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     assert driver.returncode == 0, errors
     assert tree_digests(tmp_path / "shards") == reference
     logs = [json.loads(p.read_text())["log"] for p in (tmp_path / "ledger/shards").glob("*/[!.]*.json")]
@@ -177,8 +163,8 @@ def test_two_nodes_share_the_work_and_refuse_strangers(cluster, tmp_path, refere
 def test_a_private_cluster_opens_no_port_to_another_namespace(spaces, tmp_path):
     tree = json.dumps({"shards": {"pause_s": 0.5}})
     call = [sys.executable, "-m", "tests.toys", str(tmp_path), "ray", "2", tree]
-    driver = subprocess.Popen(["ip", "netns", "exec", spaces[0], *call], stderr=subprocess.DEVNULL)
-    wait_for_records(tmp_path, 1)
+    driver = waiting.start(["ip", "netns", "exec", spaces[0], *call], stderr=subprocess.DEVNULL)
+    wait_until(lambda: records_of(tmp_path), driver)
     pids = {child.pid for child in psutil.Process(driver.pid).children(recursive=True)} | {driver.pid}
     ports = listening(spaces[0], pids)
     assert {name for _, name in ports.values()} >= {"raylet", "gcs_server"}
@@ -186,7 +172,7 @@ def test_a_private_cluster_opens_no_port_to_another_namespace(spaces, tmp_path):
     assert set().union(*ask(spaces[1], HEAD, ports).values()) == {"closed"}
     at_home = ask(spaces[0], "127.0.0.1", ports)
     driver.terminate()
-    assert driver.wait(60) == 75
+    assert driver.wait() == 75
     for port, answers in at_home.items():
         assert answers & REFUSALS, f"{port} {ports[port]} {answers}"
         assert "OK" not in answers
@@ -195,20 +181,20 @@ def test_a_private_cluster_opens_no_port_to_another_namespace(spaces, tmp_path):
 @pytest.mark.soak
 def test_a_node_that_dies_is_replaced_and_a_head_that_dies_is_a_stop(cluster, tmp_path, reference):
     driver = cluster.run(tmp_path / "node", pause_s=1.0)
-    wait_for_records(tmp_path / "node", 3)
+    wait_until(lambda: len(records_of(tmp_path / "node")) >= 3, driver)
     cluster.kill(1)
-    _, errors = driver.communicate(timeout=200)
+    _, errors = driver.communicate()
     assert driver.returncode == 0, errors
     assert tree_digests(tmp_path / "node/shards") == reference
     driver = cluster.run(tmp_path / "head", pause_s=1.0)
-    wait_for_records(tmp_path / "head", 2)
+    wait_until(lambda: len(records_of(tmp_path / "head")) >= 2, driver)
     cluster.kill(0)
-    _, errors = driver.communicate(timeout=200)
+    _, errors = driver.communicate()
     assert driver.returncode == 75, errors
     assert f"the Ray cluster at {HEAD}:6399 is gone" in errors.splitlines()[-1]
     cluster.start()
     driver = cluster.run(tmp_path / "head", pause_s=1.0)
-    _, errors = driver.communicate(timeout=200)
+    _, errors = driver.communicate()
     assert driver.returncode == 0, errors
     assert tree_digests(tmp_path / "head/shards") == reference
 
@@ -216,7 +202,7 @@ def test_a_node_that_dies_is_replaced_and_a_head_that_dies_is_a_stop(cluster, tm
 @pytest.mark.soak
 def test_what_the_cluster_cannot_give_is_refused_in_one_line(cluster, tmp_path):
     driver = cluster.run(tmp_path / "large", threads=64)
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     assert driver.returncode == 2, errors
     assert (
         "no node of the Ray cluster can hold a worker of shards, which needs 64 CPU"
@@ -224,6 +210,6 @@ def test_what_the_cluster_cannot_give_is_refused_in_one_line(cluster, tmp_path):
     )
     cluster.environment["RAY_AUTH_TOKEN"] = "8" * 64
     driver = cluster.run(tmp_path / "stranger")
-    _, errors = driver.communicate(timeout=120)
+    _, errors = driver.communicate()
     assert driver.returncode == 2, errors
     assert f"cannot use the Ray cluster at {HEAD}:6399" in errors.splitlines()[-1]

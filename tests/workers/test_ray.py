@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -23,7 +22,9 @@ from astro_dist.workers.ray_leftovers import (
     short_folder,
     sweep_clusters,
 )
+from tests import waiting
 from tests.toys import SHARDS, execute, toy_runner
+from tests.waiting import records_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +42,7 @@ def folders_of(pid):
 def start(root, pause_s=0.4):
     settings = json.dumps({"shards": {"pause_s": pause_s}})
     call = [sys.executable, "-m", "tests.toys", str(root), "ray", "2", settings]
-    return subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for_records(root, n=1, patience_s=60):
-    deadline = time.monotonic() + patience_s
-    while len(list((root / "ledger").glob("shards/*/[!.]*.json"))) < n:
-        time.sleep(0.05)
-        assert time.monotonic() < deadline
-
-
-def wait_until(condition, patience_s=20):
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        time.sleep(0.2)
-        assert time.monotonic() < deadline
+    return waiting.start(call, stderr=subprocess.PIPE, text=True)
 
 
 def victims(driver, name):
@@ -95,17 +82,16 @@ def test_a_clean_end_leaves_no_process_and_no_file_and_may_be_followed_by_anothe
 def test_whatever_is_killed_the_run_goes_on_and_a_killed_driver_takes_its_cluster_along(tmp_path, reference):
     driver = start(tmp_path)
     for i, name in enumerate(("ray::Actor", "raylet")):
-        wait_for_records(tmp_path, n=1 + 3 * i)
-        wait_until(lambda name=name: victims(driver.pid, name))
-        victims(driver.pid, name)[0].kill()
-    wait_for_records(tmp_path, n=7)
+        wait_until(lambda i=i: len(records_of(tmp_path)) > 3 * i, driver)
+        wait_until(lambda name=name: victims(driver.pid, name), driver)[0].kill()
+    wait_until(lambda: len(records_of(tmp_path)) >= 7, driver)
     (folder,) = folders_of(driver.pid)
     driver.kill()
     _, errors = driver.communicate()
     assert driver.returncode == -9, errors
     wait_until(lambda: not folder.exists() and not find_processes(folder))
     again = start(tmp_path)
-    _, errors = again.communicate(timeout=120)
+    _, errors = again.communicate()
     assert again.returncode == 0, errors
     assert tree_digests(tmp_path / "shards") == reference
     starts = [e["task"] for e in read_journal(tmp_path) if e["event"] == "start" and e["stage"] == "shards"]
@@ -113,20 +99,20 @@ def test_whatever_is_killed_the_run_goes_on_and_a_killed_driver_takes_its_cluste
 
 
 def test_what_a_killed_driver_and_foreman_left_is_swept_at_the_next_start():
-    code = "import time; time.sleep(60)"
-    dead = subprocess.Popen([sys.executable, "-c", "pass"])
+    code = "import signal; signal.pause()"
+    dead = waiting.start([sys.executable, "-c", "pass"])
     dead.wait()
     mine = make_folder()
     orphaned = mine.with_name(mine.name.replace(str(os.getpid()), str(dead.pid)))
     mine.rename(orphaned)
     environment = {**os.environ, "RAY_AUTH_TOKEN_PATH": str(orphaned / "token")}
-    left = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    wait_until(lambda: [p.pid for p in find_processes(orphaned)] == [left.pid])
+    left = waiting.start([sys.executable, "-c", code], env=environment)
+    wait_until(lambda: [p.pid for p in find_processes(orphaned)] == [left.pid], left)
     used = make_folder()
     foreign = mine.with_name(f"astro_dist-{dead.pid}")
     foreign.mkdir()
     sweep_clusters()
-    left.wait(10)
+    left.wait()
     assert not orphaned.exists()
     foreign.rmdir()
     assert used.exists()
@@ -140,7 +126,7 @@ def test_two_clusters_side_by_side_do_not_mix(tmp_path, reference, starts):
         roots = [tmp_path / f"{side}{i}" for side in "ab"]
         drivers = [start(root, pause_s=0.0) for root in roots]
         for driver in drivers:
-            _, errors = driver.communicate(timeout=200)
+            _, errors = driver.communicate()
             assert driver.returncode == 0, errors
             assert not folders_of(driver.pid)
         nodes = []
