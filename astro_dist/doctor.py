@@ -41,6 +41,11 @@ def describe_packages() -> list[tuple[str, str, bool]]:
         "keep the nodes on a network of their own (a private VLAN, a firewall, `unshare --net`)"
     )
     rows.append(("Ray, joined", text, True))
+    text = (
+        "on one machine the ranks of a training connect through loopback; over nodes through the network of the "
+        "job, unencrypted and without a token: keep the nodes on a network of their own"
+    )
+    rows.append(("ranks", text, True))
     return rows
 
 

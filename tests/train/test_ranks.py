@@ -1,11 +1,14 @@
+import contextlib
 import io
 import json
 import os
 import pickle
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from astro_dist.engine import errors
@@ -13,9 +16,11 @@ from astro_dist.engine.stopping import END_AT, STOP_AT
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.train import loop, ranks
 from astro_dist.train.recipe import Cell
+from astro_dist.train.stage import do_cell
 from astro_dist.workers.allocation import Allocation
 from astro_dist.workers.processes import ALL_GPUS
 from tests.settings import make_run
+from tests.train import game
 from tests.train.conftest import make_cell
 
 
@@ -90,3 +95,36 @@ def test_ranks_of_a_pinned_worker_see_all_gpus(monkeypatch, tmp_path):
         ranks._start(cell, rank, 2, 1, tmp_path)
     seen = [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in environments]
     assert seen == [("0", "5,7"), ("1", "5,7")]
+
+
+def listening(pids):
+    """The addresses that processes listen on."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            rows = psutil.Process(pid).net_connections("inet")
+            found |= {row.laddr.ip for row in rows if row.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_ranks_on_one_machine_listen_on_loopback_only(tmp_path):
+    cell = game.make_cell(tmp_path, ranks=2, steps=80, checkpoint_every_s=3600)
+    own, seen = psutil.Process(), set()
+    with ThreadPoolExecutor(1) as aside:
+        training = aside.submit(do_cell, cell)
+        while not training.done():
+            children = own.children(recursive=True)
+            seen |= listening([child.pid for child in children if "python" in child.name()])
+            time.sleep(0.02)
+        assert training.result()["steps"] == 80
+    assert seen == {"127.0.0.1"}
+
+
+def test_files_of_a_training_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        cell = game.make_cell(tmp_path, steps=3)
+        do_cell(cell)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in cell.output.rglob("*")} == {0o640}
