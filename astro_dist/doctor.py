@@ -42,8 +42,8 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     )
     rows.append(("Ray, joined", text, True))
     text = (
-        "on one machine the ranks of a training connect through loopback; over nodes through the network of the "
-        "job, unencrypted and without a token: keep the nodes on a network of their own"
+        "on one machine the ranks of a training connect through loopback; over nodes through the network of "
+        "the job, unencrypted and without a token: keep the nodes on a network of their own"
     )
     rows.append(("ranks", text, True))
     return rows

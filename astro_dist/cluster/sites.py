@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 from pydantic import Field, field_validator
@@ -25,18 +25,22 @@ OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
 """Options of sbatch that a run sets: those of the chain of jobs, and those that are settings here."""
 
 
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Text on one line: a line break would end the option of an sbatch file that it stands in."""
+
+
 class Resources(Section):
     """The resources that the jobs of one stage ask for."""
 
-    partition: str | None = None
+    partition: Word | None = None
     """Partition of the jobs; by default that of the site."""
-    account: str | None = None
+    account: Word | None = None
     """Account that is charged."""
-    qos: str | None = None
+    qos: Word | None = None
     """Quality of service."""
-    constraint: str | None = None
+    constraint: Word | None = None
     """Features a node must have, as `sbatch --constraint` takes them."""
-    reservation: str | None = None
+    reservation: Word | None = None
     """Reservation in which the jobs run."""
     nodes: int = Field(default=1, ge=1)
     """Nodes of one job; with several nodes, Ray or the ranks of a training are spread over them."""
@@ -48,7 +52,7 @@ class Resources(Section):
     """Cores per node."""
     gpus: int = Field(default=0, ge=0)
     """GPUs per node."""
-    gpu_type: str | None = None
+    gpu_type: Word | None = None
     """Type of the GPUs, on sites with several types."""
     memory_gb: float | None = Field(default=None, ge=0.1)
     """Memory per node; by default that of the site."""

@@ -6,6 +6,8 @@ with the nearest valid one. Every field has a default and a description of one s
 
 import difflib
 import json
+import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -32,18 +34,65 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML loader that refuses a key given twice; `yaml.SafeLoader` would silently keep the last value."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        doubled = sorted({str(k) for k in keys if keys.count(k) > 1})
-        if doubled:
-            raise ConfigError(f"the key {doubled[0]!r} is given twice in line {node.start_mark.line + 1}")
+        seen = set[Any]()
+        for key, _ in node.value:
+            name, line = self.construct_object(key, deep=True), key.start_mark.line + 1
+            if not isinstance(name, str | int | float | None):
+                raise ConfigError(f"the key in line {line} is not a plain word")
+            if name in seen:
+                raise ConfigError(f"the key {str(name)!r} is given twice in line {line}")
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+MAX_YAML_BYTES, MAX_YAML_PARTS, MAX_YAML_DEPTH, MAX_DIGITS = 1_000_000, 20_000, 20, 40
+
+
+def _bound_yaml(text: str) -> None:
+    """Refuse YAML that is too large, too deep, or grows by its aliases, before anything is built from it."""
+    if len(text) > MAX_YAML_BYTES:
+        raise ConfigError(f"it has {len(text)} characters, and at most {MAX_YAML_BYTES} are read")
+    # For each open collection its anchor and its number of parts, those of aliases included.
+    open_parts: list[tuple[str | None, int]] = [(None, 0)]
+    sizes: dict[str | None, int] = {}
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
+        grown = 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_parts.append((event.anchor, 1))
+            if len(open_parts) > MAX_YAML_DEPTH:
+                raise ConfigError(f"line {line} is nested more than {MAX_YAML_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, grown = open_parts.pop()
+            if anchor is not None:
+                sizes[anchor] = grown
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ConfigError(f"the alias in line {line} stands for nothing, or for what it is in")
+            grown = sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            grown = 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            if event.implicit[0] and len(event.value) > MAX_DIGITS and _NUMBER.fullmatch(event.value):
+                raise ConfigError(f"the number in line {line} has more than {MAX_DIGITS} digits")
+            if "\0" in event.value:
+                raise ConfigError(f"the text in line {line} holds a null character")
+        anchor, parts = open_parts[-1]
+        open_parts[-1] = anchor, parts + grown
+        if parts + grown > MAX_YAML_PARTS:
+            raise ConfigError(f"it has more than {MAX_YAML_PARTS} values by line {line}")
+
+
+_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoObB_:.]+")
 
 
 def parse_yaml(text: str, origin: str) -> Any:
     """Parse YAML text; ``origin`` names the text in errors."""
     try:
+        _bound_yaml(text)
         return yaml.load(text, Loader=_UniqueKeyLoader)
-    except ConfigError as error:
+    except (ConfigError, ValueError, OverflowError) as error:
         raise ConfigError(f"{origin}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -55,6 +104,11 @@ def parse_yaml(text: str, origin: str) -> Any:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a plain mapping."""
     try:
+        # A FIFO or a device could be read for ever.
+        if not path.is_file() and path.exists():
+            raise ConfigError(f"the configuration {path} is not a regular file")
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ConfigError(f"the configuration {path} is larger than {MAX_YAML_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}; `astro-dist init` writes one") from None
@@ -160,5 +214,5 @@ def _describe(model: type[BaseModel], error: ValidationError) -> str:
         valid = owner.model_fields if owner is not None else {}
         return f"unknown key {path!r}: {nearest(str(first['loc'][-1]), valid)}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    shown = "" if first["type"] == "value_error" else f" (got {reprlib.repr(first['input'])})"
     return f"{path}: {message}{shown}{more}"

@@ -26,7 +26,7 @@ def refuse_foreign(root: Path) -> None:
     ConfigError
         Names what the folder holds. Nothing has been written.
     """
-    if (root / "ledger").is_dir() or not root.is_dir():
+    if os.path.isdir(root / "ledger") or not os.path.isdir(root):
         return
     others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
     if others:

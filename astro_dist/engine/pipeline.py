@@ -28,7 +28,7 @@ class PipelineConfig(Section):
 
     pipeline: str = "radio"
     """Name of the pipeline that this configuration is for."""
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the run; also of its directory below runs/ unless --out names another."""
     seed: int = Field(1, ge=0, lt=2**63)
     """Seed of all random numbers of the run."""
