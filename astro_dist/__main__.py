@@ -1,4 +1,4 @@
-"""Let ``python -m astro_dist`` be the command."""
+"""Entry point of ``python -m astro_dist``, the same as the command ``astro-dist``."""
 
 from astro_dist.cli import main
 

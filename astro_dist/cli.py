@@ -1,6 +1,6 @@
-"""The command line: parses, calls the runner, and turns errors into one line and an exit code.
+"""The command line: arguments are parsed, a command is called, errors become one line and an exit code.
 
-Only the standard library is imported before a command is known, so that ``--help`` costs nothing.
+Only the standard library is imported before a command is known, so that ``--help`` answers at once.
 """
 
 import argparse
@@ -12,11 +12,12 @@ from typing import Any
 
 from astro_dist import __version__, pipelines
 
-ALONE = " This stage alone: what the earlier ones publish must be in the run directory."
+ALONE = " Runs this stage alone: the products of earlier stages must be in the run directory."
 OWN_COMMANDS = (
     *("run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate"),
     *("doctor", "init"),
 )
+"""Commands that are not stages."""
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -26,22 +27,23 @@ QUIET_OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+"""Environment in which libraries print little and use no network; the user's own values come first."""
 
 
 def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Describe every command; ``stages`` are those that run alone, by default the package's own."""
+    """Return the parser of every command; ``stages`` are by default the stages of the package."""
     stages = pipelines.commands() if stages is None else stages
     parser = argparse.ArgumentParser(
         prog="astro-dist",
         description="Make and judge synthetic astronomical images. Pipelines: "
         + "; ".join(f"{name}, {listing.help}" for name, listing in pipelines.PIPELINES.items())
         + ".",
-        epilog="exit codes: 0 complete, 1 fault of ours, 2 wrong input, 3 damaged data, "
+        epilog="exit codes: 0 complete, 1 fault of astro-dist, 2 wrong input, 3 damaged data, "
         "4 tasks quarantined, 75 stopped: run the same command to resume",
     )
     parser.add_argument("--version", action="version", version=f"astro-dist {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    run = _add(commands, "run", "bring every stage of a configuration to its end")
+    run = _add(commands, "run", "run all stages of a configuration that are not done")
     _add_runner(run)
     _add_to(run)
     trained = [words.partition(" ")[2] for words in stages if words.startswith("train ")]
@@ -51,11 +53,11 @@ def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentPa
     train = _add(commands, "train", f"train one network: {', '.join(trained)}", ALONE)
     train.add_argument("stage", metavar="NAME", help="which network")
     _add_runner(train)
-    plan = _add(commands, "plan", "say what a run would do and cost; runs nothing")
+    plan = _add(commands, "plan", "show what a run would do and cost; runs nothing")
     _add_config(plan)
     _add_to(plan)
-    plan.add_argument("--cluster", type=Path, metavar="FILE", help="and on Slurm, as this file says")
-    _add_run(_add(commands, "status", "say how far a run is"))
+    plan.add_argument("--cluster", type=Path, metavar="FILE", help="plan for Slurm too, with this file")
+    _add_run(_add(commands, "status", "show how far a run is"))
     _add_cluster_commands(commands)
     verify = _add(commands, "verify", "read every product again and compare checksums")
     verify.add_argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
@@ -63,19 +65,19 @@ def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentPa
     again = _add(commands, "regenerate", "make one stamp again and compare it with the store")
     _add_run(again)
     again.add_argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
-    _add(commands, "doctor", "say what this machine can and cannot do, and why")
+    _add(commands, "doctor", "show what this machine can and cannot do, and why")
     init = _add(commands, "init", "write a commented starter configuration")
     init.add_argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml")
     return parser
 
 
 def _add_cluster_commands(commands: Any) -> None:
-    logs = _add(commands, "logs", "show the end of what the Slurm jobs of a run printed")
+    logs = _add(commands, "logs", "show the last lines that the Slurm jobs of a run printed")
     _add_run(logs)
     logs.add_argument("--stage", metavar="STAGE", help="of this stage only")
     logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many lines of each (20)")
     _add_run(_add(commands, "cancel", "take the jobs of a run out of the Slurm queue"))
-    # What a job runs on a node; a user has no need to call it.
+    # The sbatch files call `job` on a node; users have no need of the command, so the help leaves it out.
     job = commands.add_parser("job")
     _add_run(job)
     job.add_argument("--stage", required=True)
@@ -85,7 +87,7 @@ def _add_cluster_commands(commands: Any) -> None:
 
 
 def _count(text: str) -> int:
-    """Read a number that is at least one."""
+    """Return a text as a whole number of at least one."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
@@ -103,7 +105,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_to(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", metavar="STAGE", help="only this stage and those it stands on")
+    parser.add_argument("--to", metavar="STAGE", help="only this stage and the stages it needs")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -122,17 +124,21 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 def _add_runner(parser: argparse.ArgumentParser) -> None:
     _add_config(parser)
     parser.add_argument(
-        "--on", choices=("serial", "processes", "ray"), help="who does the tasks (machine.executor)"
+        "--on", choices=("serial", "processes", "ray"), help="executor of the tasks (machine.executor)"
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="how many at once (machine.workers)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="number of workers at once (machine.workers)"
+    )
     parser.add_argument(
         "--redo",
         action="append",
         default=[],
         metavar="STAGE",
-        help="replace what this stage and those after it have published",
+        help="make this stage and those after it again, and replace their products",
     )
-    parser.add_argument("--cluster", type=Path, metavar="FILE", help="submit to Slurm as this file says")
+    parser.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="submit to Slurm, with the settings of this file"
+    )
     parser.add_argument("--dry-run", action="store_true", help="with --cluster: print the sbatch files only")
 
 
@@ -141,22 +147,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(sys.argv[1:] if argv is None else argv)
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
-    from astro_dist.engine.errors import AstroDistError, tell
+    from astro_dist.engine.errors import AstroDistError, ConfigError, print_error
 
     try:
         return _dispatch(arguments)
     except AstroDistError as error:
-        return tell(error)
+        return print_error(error)
+    except PermissionError as error:
+        reason = f"you may not read or write {error.filename}; ask its owner, or choose another directory"
+        return print_error(ConfigError(reason))
     except KeyboardInterrupt:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
         return 75
     except BrokenPipeError:
+        # The reader of the output ended early, as `head` does; the flush at exit must not fail as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line; where its command is none of the package's, pipelines from outside are asked."""
+    """Parse a command line; import other packages' pipelines only for a command that this one lacks."""
     stages = pipelines.commands()
     words = [word for word in argv[:1] if not word.startswith("-")]
     if words and words[0] not in {*stages, *OWN_COMMANDS} and pipelines.outside_names():
@@ -187,7 +197,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
-    """Return the runner of the configuration that a command names, with what its options change."""
+    """Return the runner of the configuration that a command names, changed by the command's options."""
     assignments = list(arguments.assignments)
     for key, value in (
         ("executor", getattr(arguments, "on", None)),
@@ -206,6 +216,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     from astro_dist.engine.stopping import stop_on_signals
     from astro_dist.train.ranks import launched_rank
 
+    # A launcher such as torchrun starts this command once for each rank; the first rank alone publishes.
     rank = launched_rank() if arguments.command == "train" else None
     if rank is not None:
         arguments.on = "serial"
@@ -281,14 +292,14 @@ def _verify(path: Path) -> int:
         print(fault)
     if faults:
         raise IntegrityError(
-            f"{path}: {len(faults)} faults; `astro-dist repair RUN` has the damaged products made again"
+            f"{path}: {len(faults)} faults; `astro-dist repair RUN` sets them aside to be made again"
         )
-    print(f"{path}: everything is as it was published")
+    print(f"{path}: all files have their published bytes")
     return 0
 
 
 def _checks(root: Path) -> dict[str, Any]:
-    """Return what looks inside products, by stage; nothing where the configuration of the run is damaged."""
+    """Return the checks of products by stage, none where the configuration of the run cannot be used."""
     from astro_dist.engine.errors import ConfigError
 
     if not (root / "config.yaml").exists():
@@ -306,7 +317,7 @@ def _repair(root: Path) -> int:
 
     refuse_while_queued(root)
     repair_run(root, print, _checks(root))
-    print(f"{root}: all that is still published is as it was published")
+    print(f"{root}: the published products have the bytes of their records")
     return 0
 
 

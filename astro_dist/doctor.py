@@ -1,4 +1,4 @@
-"""What the installed packages can do here; the machine itself is described by `cluster.resources`."""
+"""Findings about the installed packages; `astro_dist.workers.machine` describes the machine itself."""
 
 import importlib.metadata
 import importlib.util
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def describe_packages() -> list[tuple[str, str, bool]]:
-    """List ``(what, finding, good)`` of the packages, with the traps that are known."""
+    """Return rows ``(what, finding, good)`` about the packages, with the known traps."""
     rows = []
     for name in PACKAGES:
         try:
@@ -35,28 +35,33 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     if importlib.util.find_spec("torchvision") is not None:
         text = "installed: its wheels break diffusers on a CPU-only torch; pip uninstall torchvision"
         rows.append(("torchvision", text, False))
-    rows.append(("Ray, own cluster", "its ports are on loopback only and ask for the run's token", True))
+    rows.append(("Ray, own cluster", "its ports are on loopback only and require the run's token", True))
     text = (
-        "Ray listens on all addresses of a node; every port asks for the token but nothing is encrypted: "
+        "Ray listens on all addresses of a node; every port requires the token but nothing is encrypted: "
         "keep the nodes on a network of their own (a private VLAN, a firewall, `unshare --net`)"
     )
     rows.append(("Ray, joined", text, True))
+    text = (
+        "on one machine the ranks of a training connect through loopback; over nodes through the network of "
+        "the job, unencrypted and without a token: keep the nodes on a network of their own"
+    )
+    rows.append(("ranks", text, True))
     return rows
 
 
 def _describe_build() -> tuple[str, str, bool]:
-    """Say what torch was built for."""
+    """Return the row about the device that torch was built for."""
     cuda = _torch_cuda()
     if cuda is not None:
         return "torch build", f"CUDA {cuda}", True
     if list_gpus():
-        text = "no CUDA, but nvidia-smi sees GPUs: install a CUDA build from its wheel index (https://pytorch.org)"
+        text = "no CUDA, but nvidia-smi lists GPUs: install a CUDA build from its wheel index (https://pytorch.org)"
         return "torch build", text, False
     return "torch build", "no CUDA", True
 
 
 def _torch_cuda() -> str | None:
-    """Read the version of CUDA from torch's own file: importing torch takes seconds."""
+    """Return the version of CUDA in torch's own ``version.py``; an import of torch would take seconds."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None

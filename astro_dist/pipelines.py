@@ -1,12 +1,11 @@
-"""The map of the system: every pipeline, what its stages are called on the command line, and how to load it.
+"""The list of all pipelines: their names, the commands of their stages, and how to load them.
 
 Names and one-line helps are plain data, so that ``astro-dist --help`` imports no pipeline; a test compares
-them with the declarations. Pipelines from outside the package come by the entry-point group `GROUP`, as
-``NAME = "module:PIPELINE"``, and are loaded when a configuration or a command names them.
+them with the declarations. Other packages add pipelines by the entry-point group `GROUP`, as
+``NAME = "module:PIPELINE"``; these are loaded when a configuration or a command names them.
 """
 
 import importlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +17,21 @@ if TYPE_CHECKING:
 
 GROUP = "astro_dist.pipelines"
 DEFAULT = "radio"
+"""Pipeline of a configuration that names none."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A pipeline as the command line shows it.
+    """The entry of a pipeline on the command line.
 
     Attributes
     ----------
     where
         ``module:name`` of the declaration.
     help
-        One line on what it is for.
+        One line about the purpose.
     stages
-        ``{words: help}`` of its stages in order; the words are those of the command line.
+        ``{words: help}`` of the stages in order; ``words`` are the words of the command line.
     """
 
     where: str
@@ -54,8 +54,8 @@ PIPELINES = {
             "assemble": "place the objects in a large field",
             "train byol": "train the features that evaluation measures distances in",
             "train segmenter": "train the segmenter that evaluation judges stamps with",
-            "evaluate": "measure the model on cutouts it never saw",
-            "report": "write the page that shows it all",
+            "evaluate": "measure the model on held-out cutouts",
+            "report": "write one page with all results",
         },
     ),
 }
@@ -63,17 +63,19 @@ PIPELINES = {
 
 def outside_names() -> dict[str, str]:
     """Return ``{name: module:PIPELINE}`` of the pipelines that installed packages add."""
-    found = importlib.metadata.entry_points(group=GROUP)
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=GROUP)
     return {entry.name: entry.value for entry in found if entry.name not in PIPELINES}
 
 
 def load(name: str) -> "Pipeline":
-    """Import one pipeline and check that its names fit those of the others.
+    """Import one pipeline and check its names against those of the others.
 
     Raises
     ------
     ConfigError
-        No pipeline has this name, or its package cannot be imported or contradicts itself.
+        No pipeline has this name, or its package cannot be imported, or its declaration is refused.
     """
     from astro_dist.engine.config import nearest
     from astro_dist.engine.errors import ConfigError
@@ -97,16 +99,17 @@ def load(name: str) -> "Pipeline":
 
 
 def check_names(pipeline: "Pipeline") -> None:
-    """Refuse a stage whose name means another kind of stage in a pipeline of the package.
+    """Refuse a stage whose name stands for another kind of stage in a pipeline of the package.
 
     Raises
     ------
     ValueError
-        Names the stage and both pipelines.
+        A name has two meanings; the message names the stage and the other pipeline.
     """
     from astro_dist.engine.work import Stage
 
     def kind(stage: Stage) -> tuple[Any, ...]:
+        # Pipelines bind their own settings to a shared function by `functools.partial`.
         return stage.words, stage.product, getattr(stage.run, "func", stage.run)
 
     own = {stage.words: stage for stage in pipeline.stages}
@@ -123,12 +126,12 @@ def check_names(pipeline: "Pipeline") -> None:
 
 
 def commands() -> dict[str, str]:
-    """Return ``{words: help}`` of all stages of the package; a name that several pipelines have, once."""
+    """Return ``{words: help}`` of all stages of the package; a name that pipelines share comes once."""
     return {words: text for listing in PIPELINES.values() for words, text in listing.stages.items()}
 
 
 def outside_commands() -> dict[str, str]:
-    """Return ``{words: help}`` of the stages of pipelines from outside; imports them."""
+    """Return ``{words: help}`` of the stages of other packages' pipelines, which this imports."""
     found = (load(name) for name in outside_names())
     return {stage.words: f"a stage of the pipeline {p.name}" for p in found for stage in p.stages}
 
@@ -141,9 +144,9 @@ def configure(
     Parameters
     ----------
     assignments
-        What ``--set`` changes, as ``a.b=value``.
+        The changes of ``--set``, as ``a.b=value``.
     asked
-        Names of stages that the run must hold although it would leave them out.
+        Names of stages that the run must hold although the configuration would leave them out.
     """
     from astro_dist.engine.pipeline import read_tree
 
@@ -169,12 +172,12 @@ def open_runner(
 
 
 def reopen(root: Path, only: str | None = None) -> "Runner":
-    """Return the runner of an existing run directory, as its ``config.yaml`` says.
+    """Return the runner of an existing run directory, with the configuration in its ``config.yaml``.
 
     Raises
     ------
     ConfigError
-        There is no run directory, or another version wrote what this one cannot use.
+        ``root`` is no run directory, or this version cannot use the configuration in it.
     """
     from astro_dist import __version__
     from astro_dist.engine.config import load_yaml

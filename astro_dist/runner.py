@@ -1,36 +1,33 @@
-"""The stages of one pipeline over one run directory: run, plan, resume, status.
+"""The runner of a pipeline's stages over one run directory: run, plan, resume, status.
 
-A stage is done when its publication carries the fingerprint that its settings, inputs and schema
-have now. Whatever is not done is run; running the same command again is how anything is resumed.
+A stage is done when its publication has the fingerprint of its present settings, inputs and schema. All other
+stages are run. The same command, given again, resumes a run after any stop.
 """
 
 import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from astro_dist.engine.config import differences, fingerprint
-from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError
+from astro_dist.engine.custody import drop_replaced, refuse_foreign, replace_product, undo_replacements
+from astro_dist.engine.errors import IntegrityError, QuarantinedError
 from astro_dist.engine.files import (
     lock_folder,
-    publish_bytes,
-    publish_folder,
     remove,
     require_space,
     stop_when_storage_fails,
     sweep,
+    tree_digests,
     tree_files,
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
-from astro_dist.engine.manifest import digest_source, source_name, write_manifest
-from astro_dist.engine.outputs import Reading
+from astro_dist.engine.manifest import manifest_fault, write_config, write_manifest
+from astro_dist.engine.outputs import Inputs, Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
+from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
 from astro_dist.workers.attempts import SerialExecutor
@@ -38,27 +35,13 @@ from astro_dist.workers.machine import Machine, choose_machine
 from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
 
 MAX_REPAIRS = 3
-
-
-@dataclass(frozen=True)
-class StageState:
-    """Where a stage stands.
-
-    ``done``, ``todo``, ``redo`` (published, and to be made again), ``changed`` (published from other
-    settings) or ``after`` (an earlier stage must run first, so its fingerprint is not known yet).
-    """
-
-    stage: Stage
-    status: str
-    fingerprint: str = ""
-    changes: tuple[str, ...] = ()
+"""Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
 
 
 class Runner:
-    """Some stages, in order, over one run directory; ``only`` narrows what is run to one of them.
+    """Some stages, in order, over one run directory; ``only`` names one stage to run alone.
 
-    ``shown`` names what a user wants to see at the end. ``closing`` marks the job that ends a stage after
-    the workers of an array; ``kind`` is the executor that does the tasks.
+    ``shown`` are the results to print. ``closing`` marks the job after an array. ``kind`` is the executor.
     """
 
     def __init__(
@@ -73,49 +56,10 @@ class Runner:
         self.run = Run.of(self.root, config)
         self.ledger = Ledger(self.root)
         self.known, self.only, self.shown = list(stages), only, dict(shown or {})
-        self.redo: set[str] = set()
+        self.now = States(self.run, config, self.known)
+        self.inputs = Inputs(self.root)
         self.closing, self.kind = False, config.machine.executor
         self.stages = [s for s in self.known if only in (None, s.name)]
-
-    def basis(self, stage: Stage) -> dict[str, Any]:
-        """Return what a stage's bytes follow from; its inputs must be published."""
-        sections = {name: getattr(self.config, name) for name in stage.sections}
-        inputs = {}
-        for given in (s for s in self.known if s.name in stage.inputs):
-            name, published = given.name, self.ledger.published(given.name)
-            if published is None:
-                raise ConfigError(
-                    f"{stage.name} needs what {name} publishes and {self.root} does not have it; "
-                    f"run `astro-dist {given.words}` or `astro-dist run` with this configuration first"
-                )
-            inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
-        return {
-            "schema": stage.schema,
-            "seed": self.config.seed,
-            "settings": {
-                name: section.model_dump(mode="json", exclude=section.unmarked)
-                for name, section in sections.items()
-            },
-            "inputs": inputs,
-            "sources": {
-                source_name(path): digest_source(path)
-                for path in stage.sources(for_stage(self.run, stage, ""))
-            },
-        }
-
-    def states(self) -> list[StageState]:
-        """Return where every stage stands, in order."""
-        states: list[StageState] = []
-        waiting: set[str] = set()
-        for stage in self.stages:
-            if waiting & set(self._inputs(stage)):
-                waiting.add(stage.name)
-                states.append(StageState(stage, "after"))
-                continue
-            states.append(self._state(stage))
-            if states[-1].status != "done":
-                waiting.add(stage.name)
-        return states
 
     def estimates(self) -> list[tuple[Stage, str, Estimate]]:
         """Return ``(stage, status, cost)`` for every stage; nothing is run."""
@@ -133,34 +77,42 @@ class Runner:
             for stage in self.stages:
                 self._bring(stage, executor, display, allowed)
 
+    def states(self) -> list[StageState]:
+        """Return the status of every stage, in order."""
+        return self.now.of_all(self.stages)
+
     def permit(self, redo: Sequence[str]) -> set[str]:
-        """Return the stages that may be replaced; refuse what would mix or replace others."""
-        for name in redo:
-            if name not in {s.name for s in self.known}:
-                raise ConfigError(f"--redo {name}: this run has no such stage")
-        self.redo = set(redo)
-        allowed = self._closure(redo)
-        self._refuse_mixing()
-        self._refuse_replacing(allowed)
-        return allowed
+        """Return the stages that may be replaced; refuse a run that mixes settings or replaces others."""
+        self.now.redo = set(redo)
+        return self.now.permit(self.stages, self.only)
 
     @contextlib.contextmanager
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
-        """Hold the driver lock of a run directory in which all is ready; yield what may be replaced."""
+        """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
+        refuse_foreign(self.root)
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
+            marks = {self.root / p.product: p.fingerprint for p in self.ledger.all_published().values()}
+            undo_replacements([(self.root / stage.product).parent for stage in self.known], marks)
             allowed = self.permit(redo)
             self._announce(display)
+            # From here on the folder is a run directory, whatever happens.
+            self.ledger.root.mkdir(exist_ok=True)
             if not self.closing:
-                text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-                publish_bytes(self.root / "config.yaml", text.encode())
+                write_config(self.root, self.config, display.note)
+            if old := self.ledger.unprotected():
+                names = ", ".join(old)
+                display.note(f"records of version 0.1.0 carry no sha256 and are read as they are: {names}")
+            if marks and manifest_fault(self.root) is not None:
+                write_manifest(self.root, self.config.seed)
             remove(self.root / "logs" / "progress")
             yield allowed
 
     def begin(self, stage: Stage) -> None:
-        """Make all ready for workers that share the tasks of a stage; under the driver lock."""
-        state = self._state(stage)
+        """Prepare a stage for workers that share its tasks; the caller holds the driver lock."""
+        state = self.now.of(stage)
         if state.status == "done":
             return
+        self.inputs.compare(stage)
         rounds = self.rounds(state)
         self._tidy(rounds, state.status)
         stage.prepare(rounds.run)
@@ -172,101 +124,32 @@ class Runner:
         return Rounds(self.run, state.stage, state.fingerprint)
 
     def follow(self, redo: Sequence[str] = ()) -> None:
-        """Do a second rank's part of a training that a launcher started, while the first executes it.
-
-        The first rank alone records and publishes; what is recorded, none of them does again.
-        """
-        self.redo = set(redo)
+        """Do missing tasks as a second rank of a launched training; the first rank records and publishes."""
+        self.now.redo = set(redo)
         for stage in self.stages:
-            state = self._state(stage)
+            state = self.now.of(stage)
             if state.status == "done":
                 continue
             rounds = self.rounds(state)
             run = rounds.run
-            # The first rank forgets stale records before it makes the output: records are valid only where
-            # the output, or the renamed product, is already there.
+            # The first rank deletes stale records (`_tidy`) and then makes the output. Until the output, or
+            # the renamed product, exists, the records that this rank reads may be stale.
             kept = run.output.exists() or (state.status == "todo" and (self.root / run.target).exists())
             tasks = rounds.look().missing if kept else stage.plan(run, {})
             for task in tasks:
                 stage.run(stage.open(run), task)
 
     def results(self) -> dict[str, Path]:
-        """Return the paths a user wants to see at the end, by what they are."""
+        """Return the paths of the results that exist, by name."""
         paths = {name: self.root / path for name, path in self.shown.items()}
         return {name: path for name, path in paths.items() if path.exists()}
-
-    def _inputs(self, stage: Stage) -> list[str]:
-        return [s.name for s in self.known if s.name in stage.inputs]
-
-    def _state(self, stage: Stage) -> StageState:
-        basis = self.basis(stage)
-        mark = fingerprint(basis)
-        published = self.ledger.published(stage.name)
-        if published is None:
-            return StageState(stage, "todo", mark)
-        if stage.name in self.redo:
-            return StageState(stage, "redo", mark)
-        if published.fingerprint != mark:
-            return StageState(stage, "changed", mark, tuple(differences(published.basis, basis)))
-        paths = (self.root / published.product / name for name in published.files)
-        if gone := [path for path in paths if not path.exists()]:
-            raise IntegrityError(
-                f"{gone[0]} was published and is gone; "
-                f"put it back, or make it again: `astro-dist repair {self.root}`, or --redo {stage.name}"
-            )
-        return StageState(stage, "done", mark)
-
-    def _closure(self, names: Sequence[str]) -> set[str]:
-        """Return the stages and all that depend on them."""
-        closed = set(names)
-        for stage in self.known:
-            if closed & set(self._inputs(stage)):
-                closed.add(stage.name)
-        return closed
-
-    def _refuse_mixing(self) -> None:
-        """Refuse to make one stage alone where an earlier one was made from other settings."""
-        needed: set[str] = set()
-        for stage in reversed(self.known):
-            if stage in self.stages or stage.name in needed:
-                needed |= set(self._inputs(stage))
-        for stage in (s for s in self.known if self.only and s.name in needed):
-            if self.ledger.published(stage.name) is None:
-                return
-            state = self._state(stage)
-            if state.status == "changed":
-                raise ConfigError(
-                    f"{stage.name} was made from other settings ({self._reasons(state)}), and {self.only} "
-                    "would be made from both; take the settings of this run directory (its config.yaml), or "
-                    f"bring all up to date with `astro-dist run` and --redo {stage.name}"
-                )
-
-    def _refuse_replacing(self, allowed: set[str]) -> None:
-        with contextlib.suppress(IntegrityError) if allowed else contextlib.nullcontext():
-            for state in self.states():
-                self._refuse_losing(state, allowed)
-
-    def _refuse_losing(self, state: StageState, allowed: set[str]) -> None:
-        """Refuse to replace a product unasked; one that is not byte-stable, a page, may be written again."""
-        name = state.stage.name
-        if state.status != "changed" or name in allowed or not state.stage.stable:
-            return
-        after = [n for n in self._closure([name]) - {name} if self.ledger.published(n)]
-        ordered = [s.name for s in self.known if s.name in after]
-        also = f" and, after it, {', '.join(ordered)}" if ordered else ""
-        raise ConfigError(
-            f"{name}{also} would be made anew, because {self._reasons(state)}; "
-            f"add --redo {name} to replace what is published, or choose another --out"
-        )
-
-    def _reasons(self, state: StageState) -> str:
-        return "; ".join(line.removeprefix("settings.") for line in state.changes[:3])
 
     def _announce(self, display: Display) -> None:
         rows = self.estimates()
         display.plan(rows)
         todo = [(stage, e) for stage, status, e in rows if status != "done"]
         needed = sum(estimate.bytes for _, estimate in todo)
+        # Bytes of begun outputs are on the disk already. Blocks are counted, because files may be sparse.
         begun = 0
         for hidden in self.root.rglob(".*.part"):
             begun += sum(p.stat().st_blocks * 512 for p in tree_files(hidden))
@@ -274,7 +157,7 @@ class Runner:
 
     @contextlib.contextmanager
     def executor(self, machine: Machine) -> Iterator[Executor]:
-        """Open where workers come from, as the configuration says."""
+        """Yield the executor that the configuration names."""
         if machine.gpus and not machine.fake_gpus:
             os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
         if self.kind == "serial":
@@ -290,41 +173,48 @@ class Runner:
             yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
-        state = self._state(stage)
+        state = self.now.of(stage)
         if state.status == "done":
             display.skipped(stage)
             return
-        self._refuse_losing(state, allowed)
+        self.now.refuse_losing(state, allowed)
+        self.inputs.compare(stage)
         rounds = self.rounds(state)
         run = rounds.run
         self._tidy(rounds, state.status)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
             finished = self._finish(rounds, executor, display)
-            final = self.root / stage.product
-            if run.output.exists():
-                # What was published stays until what replaces it is whole.
-                self.ledger.retract(stage.name, keep=state.fingerprint)
-                remove(final)
-            publish_folder(run.output, final)
+            final, mark = self.root / stage.product, state.fingerprint[:12]
+            published = self.ledger.published(stage.name)
+            covered = published is not None and published.product == stage.product
+            if (aside := replace_product(run.output, final, mark, covered)) is not None:
+                display.note(f"{final} was not made by this run; it is now {aside.name}")
         self.ledger.publish(
             stage.name,
             Published(
                 state.fingerprint,
-                self.basis(stage),
+                self.now.basis(stage),
                 stage.product,
                 finished.files,
                 finished.facts,
                 stage.stable,
             ),
         )
-        self.redo.discard(stage.name)
+        # Until here the old product was published, so that a kill costs neither of the two.
+        for name in self.ledger.unprotected():
+            if (before := self.ledger.published(name)) is not None:
+                self.ledger.publish(name, before)
+        self.ledger.drop_versions(stage.name, keep=state.fingerprint)
+        drop_replaced(final, mark)
+        self.inputs.trust(final, finished.files)
+        self.now.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
 
     def _tidy(self, rounds: Rounds, status: str) -> None:
-        """Drop what killed workers left behind; records whose data are gone are forgotten.
+        """Remove leftovers of killed workers, and delete records of tasks whose files are gone.
 
-        What workers of an array gave up stays given up for the job that closes after them.
+        Tasks that workers of an array gave up stay given up for the job that closes the stage.
         """
         run, records = rounds.run, rounds.records
         final = self.root / run.target
@@ -333,15 +223,17 @@ class Runner:
         final.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self.root, self.ledger.root, records.folder):
             sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
-        stale = [p for p in final.parent.glob(f".{final.name}.*.part") if p != run.output]
-        for path in stale:
-            remove(path)
+        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
+            if path != run.output:
+                remove(path)
         if run.output.is_dir():
             for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
                 sweep(folder, keep=set())
         elif not run.output.exists():
-            renamed = status == "todo" and records.finished() is not None and final.exists()
-            if not renamed:
+            # A kill between the rename and the publication leaves the product under its final name. Whether
+            # what lies there is that product, its digests say.
+            finished = records.finished() if status == "todo" and final.exists() else None
+            if finished is None or tree_digests(final) != finished.files:
                 records.forget_all()
 
     def _finish(self, rounds: Rounds, executor: Executor, display: Display) -> Finished:
@@ -373,7 +265,7 @@ class Runner:
             remove(rounds.run.output / name)
 
     def _run_tasks(self, rounds: Rounds, crew: Crew, display: Display) -> Results:
-        """Do what is missing, round by round; return the results of all tasks, by name."""
+        """Do the missing tasks, round by round; return the results of all tasks by name."""
         stage = rounds.stage
         while True:
             check_stop()
@@ -396,4 +288,4 @@ class Runner:
 
 def _damage_text(tasks: Collection[str]) -> str:
     shown = ", ".join(sorted(tasks)[:3]) + (" and others" if len(tasks) > 3 else "")
-    return f"the files of {shown} are not what was written"
+    return f"the files of {shown} differ from what was written"

@@ -1,9 +1,10 @@
-"""Draw masks alone into a FITS file, with the model that `astro-dist train masks` published.
+"""Draw masks into a FITS file, with the model that `astro-dist train masks` published.
 
     astro-dist train masks configs/small.yaml --out runs/small
     python jobs/draw_masks.py runs/small 5000 masks.fits
 
-The first HDU has the classes (N, side, side), the second the objects; mask i is stamp i's before its turn.
+The first HDU has the classes (N, side, side), the second the objects. Mask i is the mask of stamp i before
+the stamp is turned.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.errors import errors_in_one_line
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.masks import open_masks
@@ -25,7 +26,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 for name, kind in {"run": Path, "masks": int, "target": Path}.items():
     parser.add_argument(name, type=kind)
 own, drawn = parser.parse_args(), []
-with told_in_one_line():
+with errors_in_one_line():
     run = reopen(own.run).run
     settings, reader = run.section(GenerateConfig), StoreReader(run.product("cutouts.zarr"))
     pin(settings.threads)

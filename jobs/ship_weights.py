@@ -1,11 +1,10 @@
-"""Train and judge the weights that come with the package, and put them where it looks for them.
+"""Train and evaluate the weights of the package, and copy them into the package.
 
     python jobs/ship_weights.py small configs/small.yaml --out runs/small
 
-Whatever else `astro-dist run` understands may follow; a model of masks comes along where one was trained
-(`astro-dist train masks`). What draws is kept in half precision, which changes no figure; the autoencoder,
-small as it is and bearing all fluxes, is not. Then bring the model
-card, astro_dist/weights/NAME/README.md, up to date with the figures it prints.
+Further options of `astro-dist run` may follow. The diffusion model and the model of masks are stored in half
+precision, which changes no figure. The autoencoder stays in float32, because it is small and all fluxes pass
+through it. Afterwards put the printed figures into the model card, astro_dist/weights/NAME/README.md.
 """
 
 import argparse

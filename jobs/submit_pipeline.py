@@ -1,6 +1,6 @@
 """Submit a whole pipeline as one Slurm job (or, with --cluster local, as a process on this machine).
 
-Copy this file and change the resources. Submitting it again resumes.
+Copy this file and change the resources. Submitting again resumes the run.
 
     python jobs/submit_pipeline.py configs/data_challenge_12k.yaml --partition gpu --gpus 4 --hours 12
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import submitit
 
-from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.errors import errors_in_one_line
 from astro_dist.pipelines import configure
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,7 +23,7 @@ for name, default in {"gpus": 0, "cores": 8, "hours": 4.0}.items():
 parser.add_argument("--logs", default="runs/slurm")
 parser.add_argument("--wait", action="store_true", help="wait for the job, which on Slurm asks sacct")
 options, extra = parser.parse_known_args()
-with told_in_one_line():
+with errors_in_one_line():
     configure(Path(options.config))
 executor = submitit.AutoExecutor(folder=options.logs, cluster=options.cluster)
 executor.update_parameters(

@@ -10,7 +10,7 @@ from pathlib import Path
 from astro_dist.cluster.sites import Site
 from astro_dist.cluster.submit import Chain
 from astro_dist.engine.config import validate
-from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.errors import errors_in_one_line
 from astro_dist.engine.progress import Display
 from astro_dist.pipelines import configure, open_runner
 
@@ -24,7 +24,7 @@ for name, default in numbers.items():
     parser.add_argument(f"--{name}", type=int, default=default)
 options = parser.parse_args()
 
-with told_in_one_line():
+with errors_in_one_line():
     stage, settings = configure(options.config)[0].stage(options.stage), []
     if options.nodes > 1 and stage.gang:
         settings.append(f"{stage.own}.ranks={options.nodes * max(1, options.gpus)}")

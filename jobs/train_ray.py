@@ -17,7 +17,7 @@ from astro_dist.workers.ray_private import ray_cluster
 
 
 def train(settings):
-    """Run astro-dist as the rank that Ray made this worker; its own group meets at another port."""
+    """Run astro-dist as the rank that Ray gave this worker, with a process group on a port of its own."""
     port = [free_port()]
     torch.distributed.broadcast_object_list(port)
     subprocess.run(**settings, env={**os.environ, "MASTER_PORT": str(port[0])}, check=True)

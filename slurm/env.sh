@@ -1,17 +1,17 @@
-# What a job needs before it begins; change it for your site. The scripts beside it source it.
+# The environment of jobs; change this file for your site. The scripts in this folder source it.
 # module load cuda/12
 # source "$HOME/venvs/astro_dist/bin/activate"
 
-# Caches on the node: home directories are small, slow and shared.
+# Caches lie on the node, because home directories are small, slow and shared.
 cache="${TMPDIR:-/tmp}/cache-of-astro_dist-$(id -u)"
 export XDG_CACHE_HOME="$cache/XDG_CACHE_HOME" MPLCONFIGDIR="$cache/MPLCONFIGDIR"
 export TRITON_HOME="$cache/TRITON_HOME" TORCHINDUCTOR_CACHE_DIR="$cache/TORCHINDUCTOR_CACHE_DIR"
 mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TRITON_HOME" "$TORCHINDUCTOR_CACHE_DIR"
 [ -O "$cache" ] || { echo "$cache belongs to someone else: set TMPDIR" >&2; exit 2; }
 
-# Runs a command to its end. Slurm's warning reaches this shell and is passed on; a command that then
-# stops cleanly (75) puts the job back into the queue, where it goes on from what is done, unless Slurm is
-# ending the job, as after scancel; a cause that does not go away, such as a full disk, ends after 50 times.
+# Run a command to its end. Slurm sends its warning (SIGTERM) to this shell, which passes it on. When the command
+# then stops cleanly (exit code 75), the job is put back into the queue and resumes there, unless Slurm is ending
+# the job, as after scancel. After 50 requeues the job ends: the cause, such as a full disk, does not go away.
 until_done() {
     local pid code=0
     "$@" &

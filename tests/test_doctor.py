@@ -22,5 +22,5 @@ def test_gpus_that_torch_cannot_use_are_marked(monkeypatch, tmp_path, cuda, gpu,
     rows = {what: (finding, mark) for what, finding, mark in doctor.describe_packages()}
     finding, mark = rows["torch build"]
     assert mark == good
-    assert ("nvidia-smi sees GPUs" in finding) != good
+    assert ("nvidia-smi lists GPUs" in finding) != good
     assert cuda is None or cuda in finding

@@ -39,7 +39,7 @@ HOMES = {
     "diffusers": {"models", "train", "generate", "radio"},
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
-# Hand what is to be done to their own children through anonymous pipes, as multiprocessing does.
+# These modules send orders to their own children through anonymous pipes, as multiprocessing does.
 EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

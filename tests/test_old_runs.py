@@ -34,7 +34,7 @@ def old(tmp_path):
 
 
 def reopen(root, to):
-    """The runner of an old run directory, for a stage and those it stands on."""
+    """The runner of an old run directory, for a stage and the stages it needs."""
     config = RADIO.resolve(load_yaml(root / "config.yaml"))
     return Runner(root, config, RADIO.choose(config, to))
 
@@ -79,7 +79,7 @@ def test_a_training_goes_on_from_its_old_checkpoint_to_the_bytes_of_that_version
     then = json.loads((same_machine.folder / ".numerics.json").read_text())
     now = numerics(runner.rounds(state).run)
     if then != now:
-        # Another kind of machine goes on too, once it is told to, with other last bits.
+        # Another kind of machine goes on too once the record of the old one is removed, with other last bits.
         (same_machine.folder / ".numerics.json").unlink()
     runner.execute(Display(live=False))
     assert started(root) == [("segmenter", "train")]
@@ -102,7 +102,7 @@ def test_a_stage_with_records_of_the_old_form_is_completed_to_the_same_bytes(old
     published = runner.ledger.published("annotate")
     assert (published.fingerprint, published.files) == (records["fingerprint"], records["files"])
     assert not list(root.rglob("*.part"))
-    # A record that does not state what its task wrote cannot be trusted: its task was done again.
+    # A record without the digests of the task's files is ignored: the task was done again.
     assert started(root).count(("annotate", "mesh-0000")) == 1
     assert verify_run(root) == {}
 

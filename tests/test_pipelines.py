@@ -1,4 +1,4 @@
-"""The map of the system, and a pipeline from outside that the whole machinery runs as its own."""
+"""The list of pipelines, and a pipeline of another package that every command runs like a built-in one."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def process(*words, cwd=None, outside=True):
 
 @pytest.fixture
 def outside(monkeypatch):
-    """Let this process see the pipeline from outside."""
+    """Put the package with the outside pipeline on this process's path."""
     monkeypatch.syspath_prepend(str(OUTSIDE))
 
 

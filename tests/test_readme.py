@@ -1,4 +1,4 @@
-"""What the README says is what there is."""
+"""The README agrees with the package: its commands parse and its stages exist."""
 
 import re
 import shlex

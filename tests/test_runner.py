@@ -96,7 +96,7 @@ def test_machine_settings_are_not_part_of_a_fingerprint(tmp_path):
 
 def test_settings_that_change_no_byte_are_not_part_of_a_fingerprint(tmp_path):
     execute(tmp_path, SERIAL)
-    patient = toy_runner(tmp_path, {**SERIAL, "shards": {"told_s": 9.0}})
+    patient = toy_runner(tmp_path, {**SERIAL, "shards": {"stoppable_s": 9.0}})
     assert [state.status for state in patient.states()] == ["done", "done"]
 
 
@@ -213,10 +213,10 @@ def test_a_redo_that_fails_leaves_what_was_published(tmp_path):
 def test_a_redo_that_was_killed_goes_on_where_it_was(tmp_path, reference):
     execute(tmp_path, SERIAL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("astro_dist.runner.publish_folder", raise_here)
+        patch.setattr("astro_dist.engine.custody.publish_folder", raise_here)
         with pytest.raises(RuntimeError, match="stopped here"):
             execute(tmp_path, SERIAL, redo=["shards"])
-    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob(".shards.*.part/*.bin")}
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob(f".shards.{12 * '[0-9a-f]'}.part/*.bin")}
     assert len(stamps) > 12
     execute(tmp_path, SERIAL, redo=["shards"])
     assert sorted(p.stat().st_mtime_ns for p in (tmp_path / "shards").glob("*.bin")) == sorted(

@@ -1,6 +1,6 @@
 """Two small stages that exercise the whole engine: shards with a second round, and their sum.
 
-``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill it.
+``python -m tests.toys OUT EXECUTOR WORKERS`` brings them to their end, so that tests can kill that process.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.waiting import records_of, wait_until
 
 
 class ShardsConfig(Section):
-    unmarked = frozenset({"told_s"})
+    unmarked = frozenset({"stoppable_s"})
     count: int = 12
     wanted: int = 30
     pause_s: float = 0.0
@@ -32,8 +32,8 @@ class ShardsConfig(Section):
     die_once: int = -1
     hang: int = -1
     hang_once: int = -1
-    told_s: float = 0.0
-    told_once: bool = False
+    stoppable_s: float = 0.0
+    stoppable_once: bool = False
     slow_first: int = 0
     threads: int = 1
 
@@ -65,7 +65,7 @@ def prepare_shards(run):
 
 
 def first_time(mark, shared=None):
-    """Whether this mark is new; with ``shared``, whether it is this mark that took it."""
+    """Whether this mark is new; with ``shared``, whether this mark was the first to take that name."""
     try:
         (shared or mark).symlink_to(mark)
     except FileExistsError:
@@ -85,11 +85,11 @@ def run_shard(run, task):
         os.kill(os.getpid(), 9)
     if index == settings.hang or (index == settings.hang_once and first_time(run.root / "hung-once")):
         os.kill(os.getpid(), signal.SIGSTOP)
-    if index == 0 and not (settings.told_once and not first_time(run.root / "told-once")):
-        for i in range(round(10 * settings.told_s)):
+    if index == 0 and not (settings.stoppable_once and not first_time(run.root / "stopped-once")):
+        for i in range(round(10 * settings.stoppable_s)):
             time.sleep(0.1)
             check_stop()
-            run.progress(task.name, i, 10 * settings.told_s)
+            run.progress(task.name, i, 10 * settings.stoppable_s)
     if settings.slow_first and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
         # The first worker is slow in its first task: so many others are done meanwhile.
         wait_until(lambda: len(records_of(run.root)) >= settings.slow_first)
@@ -159,7 +159,7 @@ def main(out, executor, workers, settings="{}"):
 
 
 if __name__ == "__main__":
-    # Ray's actors look the stages up by module, and this one is another there.
+    # Ray's actors look the stages up as `tests.toys`; in this process the same file is `__main__`.
     from tests import toys
 
     toys.main(*sys.argv[1:])

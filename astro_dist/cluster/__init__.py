@@ -1,1 +1,1 @@
-"""Machines: what is here, Ray, Slurm. Knows nothing of stars."""
+"""Slurm: sites, submission, shares of a stage, costs and status. No module here depends on astronomy."""

@@ -1,4 +1,4 @@
-"""The commands that speak with a Slurm cluster: submit, logs, cancel, and what a job itself runs."""
+"""Commands for a Slurm cluster: submit, logs, cancel, and the command that a job runs."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ from astro_dist.runner import Runner
 
 
 def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int:
-    """Queue a run as a cluster file says, or with ``dry`` only print the sbatch files."""
+    """Queue a run on the site of a cluster file; with ``dry`` only print the sbatch files."""
     chain = Chain(runner, load_site(cluster, _stage_names(runner)), redo)
     if dry:
         for job in chain.preview():
@@ -26,17 +26,17 @@ def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int
         return 0
     lines = chain.submit(Display())
     print("\n".join(lines) if lines else "everything is done already")
-    print(f"`astro-dist status {chain.root}` says how far it is; the same command queues what is missing")
+    print(f"`astro-dist status {chain.root}` shows the progress; the same command queues what is missing")
     return 0
 
 
 def _stage_names(runner: Runner) -> set[str]:
-    """Return all that a cluster file may name: every stage of the pipeline, also those not in this run."""
+    """Return the names allowed in a cluster file: every stage of the pipeline, also those not in this run."""
     return {stage.name for stage in load(runner.config.pipeline).stages}
 
 
 def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
-    """Return what a run would cost on a cluster; `ConfigError` when that is more than its limits allow."""
+    """Return the costs of a run on a cluster as lines; `ConfigError` when they exceed the site's limits."""
     site = load_site(cluster, _stage_names(runner))
     check_limits(site, [stage.name for stage in runner.stages])
     costs = estimate_costs(runner, site)
@@ -45,7 +45,7 @@ def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
 
 
 def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
-    """Do what one Slurm job is for; the exit code tells the script around it to put the job back."""
+    """Do the work of one Slurm job; exit code `TIME_UP` makes the sbatch script requeue the job."""
     try:
         with stop_on_signals():
             if arguments.share:
@@ -60,11 +60,11 @@ def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
 
 
 def show_logs(root: Path, stage: str | None, count: int) -> int:
-    """Print the last lines of what the jobs of a run have printed, the newest at the end."""
+    """Print the last lines of the logs of a run's jobs, the newest log at the end."""
     paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
     if not paths:
         raise ConfigError(
-            f"no job of {root} has printed anything yet; `astro-dist status {root}` says what is in the queue"
+            f"no job of {root} has printed anything yet; `astro-dist status {root}` shows the queue"
         )
     for path in paths:
         last = path.read_text(errors="replace").splitlines()[-count:]

@@ -1,9 +1,10 @@
-"""What a run would cost on a site: jobs, time, GPU-hours, files and disk of each stage, against the limits.
+"""The costs of a run on a site: jobs, time, GPU-hours, files and disk of each stage, against the limits.
 
-Seconds per task are measured where some of the stage's tasks were done: in the run directory that the site
-names as its calibration, a short run there, or in that of the run itself. They are scaled by what the stage
-estimates of either run, so that the short one may be smaller in any way. Elsewhere they are that estimate,
-which is for cores; what a GPU will do faster is marked ``<=`` and not held against the limit.
+Seconds per task are measured where tasks of the stage are done: in the calibration of the site, which is a
+short run there, else in the run directory itself. Measured seconds are scaled by the ratio of the stage's
+estimates for both runs, so that the short run may be smaller in any way. Without a measurement the seconds
+are the estimate of the stage, which is for cores. Such times of GPU stages are upper bounds: they are marked
+``<=`` and are not compared with the limit of GPU-hours.
 """
 
 import contextlib
@@ -23,16 +24,17 @@ from astro_dist.engine.work import Estimate, Run, Stage, for_stage
 from astro_dist.runner import Runner
 
 FEWEST = 3
+"""Done tasks that make a measurement; fewer where the stage has fewer."""
 ON_GPU = "cuda: "
-"""How the description of a worker's device begins where that is a GPU."""
+"""Prefix of the description of a worker's device where the device is a GPU."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage would cost.
+    """The costs of one stage.
 
-    ``measured`` tells a calibration from an estimate; with ``bound`` GPUs are asked for and the time is
-    that of cores.
+    ``measured`` is true where the time comes from done tasks, not from the estimate. ``bound`` is true where
+    GPUs are asked for and the time is that of cores, an upper bound.
     """
 
     stage: str
@@ -47,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a task took, how long it was estimated to take, and whether that was on a GPU."""
+    """Measured and estimated seconds of a task, and whether the task ran on a GPU."""
 
     seconds: float
     estimated_s: float
@@ -55,7 +57,7 @@ class Pace:
 
 
 def estimate_costs(runner: Runner, site: Site) -> list[Cost]:
-    """Return what every stage that is not done would cost.
+    """Return the costs of every stage that is not done.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def estimate_costs(runner: Runner, site: Site) -> list[Cost]:
 
 
 def check_costs(costs: Sequence[Cost], site: Site) -> None:
-    """Refuse a run that is larger than the limits of the site, naming both numbers."""
+    """Raise `ConfigError` with both numbers when a run exceeds the limits of the site."""
     limits = site.limits
     for what, needed, allowed in (
         ("files", sum(c.files for c in costs), limits.files),
@@ -105,14 +107,16 @@ def cost_lines(costs: Sequence[Cost], site: Site) -> list[str]:
     if mark:
         lines.append(
             "  <=: what cores would take, not held against the limit of GPU-hours; "
-            "the `calibration` of the cluster file, a short run on the GPUs, tells what they take"
+            "with a short run on the GPUs as `calibration` of the cluster file the times are measured"
         )
     return lines
 
 
 def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, asked: Resources) -> Cost:
+    # Any fingerprint will do: estimates read the settings, not the records.
     run = for_stage(runner.run, stage, "0" * 64)
     jobs, wants_gpu = asked.workers * asked.nodes, bool(stage.gpu and asked.gpus)
+    # Tasks that run at once: those of one job, times the jobs that run at the same time.
     fixed = runner.config.machine.workers
     on_each = max(1, fixed or (asked.gpus if wants_gpu else asked.cpus // stage.threads(run)))
     at_once = min(asked.at_once or jobs, jobs) * on_each
@@ -120,24 +124,26 @@ def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, a
     on_gpu = pace is not None and pace.on_gpu
     each_s = _estimate_each(stage, run, estimate, on_gpu)
     if pace is not None:
+        # Measured time of the short run, times the ratio of the estimates of both runs.
         each_s = pace.seconds * (each_s / pace.estimated_s if each_s and pace.estimated_s else 1.0)
     wall_s = each_s * math.ceil(estimate.tasks / at_once)
-    # The ranks of a training are one task on all nodes of its job.
+    # The ranks of a training are one task that occupies all nodes of the job.
     busy = jobs if stage.ranks(run) > 1 else math.ceil(estimate.tasks / on_each)
     running = min(jobs, busy, asked.at_once or jobs)
+    # A job is charged for all its GPUs, whether its tasks use all of them or not.
     gpu_hours = wall_s / 3600 * running * asked.gpus
     bound = wants_gpu and not on_gpu
     return Cost(stage.name, jobs, wall_s, gpu_hours, estimate.files, estimate.bytes, pace is not None, bound)
 
 
 def _estimate_each(stage: Stage, run: Run, estimate: Estimate, on_gpu: bool) -> float:
-    """Return the seconds of one task that would use its ranks, and its cores, to the full."""
+    """Return the estimated seconds of one task, without loss over ranks and (on cores) threads."""
     at_work = stage.ranks(run) * (1 if on_gpu else stage.threads(run))
     return estimate.cpu_s / max(1, estimate.tasks) / at_work
 
 
 def _open_calibration(runner: Runner, site: Site) -> Run | None:
-    """Return the run whose tasks are the measure: the site's, else this one's if it was begun."""
+    """Return the run whose tasks are measured: the calibration of the site, else this run if it was begun."""
     own = site.calibration is None
     root = runner.root if own else Path(os.path.expandvars(str(site.calibration))).expanduser().resolve()
     path = root / "config.yaml"
@@ -151,7 +157,7 @@ def _open_calibration(runner: Runner, site: Site) -> Run | None:
 
 
 def _measure(short: Run, stage: Stage, wants_gpu: bool) -> Pace | None:
-    """Return the pace of the tasks that were done last, None when too few or on GPUs that are not wanted."""
+    """Return the pace of the newest tasks; None when too few, or done on GPUs while none are asked for."""
     folders = [path for path in (short.ledger.root / stage.name).glob("[!.]*") if path.is_dir()]
     if not folders:
         return None
@@ -166,7 +172,7 @@ def _measure(short: Run, stage: Stage, wants_gpu: bool) -> Pace | None:
 
 
 def _device(folder: Path) -> str:
-    """Return the description of the device that the tasks of a folder were done on."""
+    """Return the description of the device on which the tasks of a folder were done, empty if unknown."""
     path = folder / ".numerics.json"
     facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return str(facts.get("device", ""))

@@ -1,7 +1,8 @@
-"""A worker of an array: takes its share of a stage's tasks, then what others have not done yet.
+"""A worker of an array: does its share of a stage's tasks, then tasks that other workers have not done yet.
 
-It holds no lock and hands over nothing but files: what is done is in the ledger, so any number of
-workers may come, go and come back. A claim says that a task is being done; it only saves work.
+Workers hold no lock and share nothing but files. Done tasks are in the ledger, so that any number of workers
+may start, stop and start again. A claim marks a task as being done; claims save work, and no result depends
+on them.
 """
 
 import contextlib
@@ -25,16 +26,20 @@ from astro_dist.workers.attempts import MAX_LOSSES
 from astro_dist.workers.machine import choose_machine
 
 BEAT_S = 5.0
+"""Seconds between touches of a worker's sign."""
 STALE_S = 30.0
+"""Seconds without a touch after which the claims of a worker are stale."""
 POLL_S = 2.0
+"""Seconds between looks at the ledger while other workers do all missing tasks."""
 BEGIN_S = 600.0
+"""Seconds to wait for the driver lock while another worker begins the stage."""
 
 
 def do_share(runner: Runner, name: str, number: int, parts: int, display: Display) -> None:
     """Work on a stage as worker ``number`` of ``parts``, until nothing is missing.
 
-    Tasks that are given up are left to the job that closes the stage; so is a stage that would replace
-    what is published.
+    Given-up tasks are left to the job that closes the stage. A stage whose product is published already is
+    left to that job too, because only the closing job may replace a product.
     """
     (stage,) = runner.stages
     mark = _find_begun(runner, stage)
@@ -44,6 +49,7 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
     run = rounds.run
     machine = choose_machine(runner.config.machine)
     size = machine.workers_for(stage, run)
+    # Workers of all elements are numbered through, since their numbers name their logs.
     machine = replace(machine, first_worker=number * size)
     who = f"{os.environ.get('SLURM_ARRAY_JOB_ID', os.getpid())}_{number}"
     with (
@@ -56,51 +62,54 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
 
 
 def _find_begun(runner: Runner, stage: Stage) -> str | None:
-    """Return which version of a stage to work on, None for nothing; the first worker begins a new one.
+    """Return the fingerprint of the version of a stage to work on, None for no work.
 
-    Usually it was begun by the job before; not where a run was made longer while that was in the queue.
+    Usually the job before has begun that version. Where the run was made longer while that job was in the
+    queue, the first worker begins the version.
     """
     (state,) = runner.states()
     mark = runner.ledger.begun(stage.name)
     if state.status != "todo" or mark == state.fingerprint:
         return mark
     with lock_folder(runner.root, BEGIN_S):
+        # Another worker may have begun the version while this one waited for the lock.
         if runner.ledger.begun(stage.name) != state.fingerprint:
             runner.begin(stage)
     return state.fingerprint
 
 
 def close_stage(runner: Runner, redo: Sequence[str], following: str | None, display: Display) -> None:
-    """Bring one stage to its end, whatever workers have left of it, and begin the one that follows."""
+    """Do the tasks of a stage that workers have left, publish the stage, and begin the following one."""
     runner.closing = True
     if find_allocation() is not None:
-        # The ranks of a training spread themselves; all else needs Ray to reach the other nodes.
+        # A training starts its own ranks on all nodes; tasks of other stages reach other nodes through Ray.
         runner.kind = "serial" if runner.stages[0].gang else "ray"
     runner.execute(display, redo)
     if following is not None:
         after = Runner(runner.root, runner.config, runner.known, following, runner.shown)
         with lock_folder(runner.root):
-            after.redo = set(redo)
+            after.now.redo = set(redo)
             after.begin(after.stages[0])
 
 
 class Portion:
-    """Which tasks a worker likes best, and how many it takes at a time."""
+    """The order in which a worker claims tasks, and how many it claims at a time."""
 
     def __init__(self, number: int, parts: int, size: int) -> None:
         self.number, self.parts, self.size = number, parts, size
 
     def order(self, tasks: Sequence[Task]) -> list[Task]:
-        """Return the tasks with those of this worker's own share first, then those of the next ones."""
+        """Return the tasks of this worker's own share first, then those of the next workers' shares."""
         places = sorted(range(len(tasks)), key=lambda i: ((i - self.number) % self.parts, i))
         return [tasks[i] for i in places]
 
     def batch(self, missing: int) -> int:
-        """Return how many to take: fewer towards the end, so that all end at about the same time."""
+        """Return how many tasks to claim: fewer towards the end, so that all workers end about together."""
         return max(self.size, missing // (2 * self.parts))
 
 
 def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display: Display) -> None:
+    # Every worker prepares the output: `prepare` may run any number of times.
     rounds.stage.prepare(rounds.run)
     while True:
         check_stop()
@@ -109,8 +118,8 @@ def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display:
         if not now.missing:
             return
         batch = claims.take(mine.order(now.missing), mine.batch(len(now.missing)))
-        # A claim is given back after its result is written, so what another worker has ended between
-        # the look above and the claim shows here.
+        # A worker removes a claim after the result is written. A task that another worker has ended between
+        # the look above and this claim is therefore in the ledger now, and is not done again.
         ended = rounds.ended()
         todo = [task for task in batch if task.name not in ended]
         if todo:
@@ -121,10 +130,11 @@ def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display:
 
 
 class Claims:
-    """The tasks that this worker is doing, as files that others see; use it as a context manager.
+    """The tasks that this worker is doing, as files that other workers see; a context manager.
 
-    A claim holds one line per worker that ever took it. It is stale when the last of them has shown no
-    sign of life for `STALE_S` of the observer's own time, so clocks need not agree.
+    A claim is a file with one line per worker that ever held it. Each worker touches a file of its own, its
+    sign, every `BEAT_S`. A claim is stale when the sign of its last worker has not changed for `STALE_S` of
+    the observer's own time, so that the clocks of nodes need not agree.
     """
 
     def __init__(self, run: Run, who: str) -> None:
@@ -133,29 +143,29 @@ class Claims:
         self.held: list[Path] = []
         self.seen: dict[str, tuple[int, float]] = {}
         self.ended = threading.Event()
-        self.heart = threading.Thread(target=self._beat, daemon=True)
+        self.beats = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> "Claims":
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sign(self.who).touch()
-        self.heart.start()
+        self.beats.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
-        self.heart.join()
+        self.beats.join()
         self.release()
         self._sign(self.who).unlink(missing_ok=True)
 
     def take(self, tasks: Sequence[Task], count: int) -> list[Task]:
-        """Claim up to ``count`` tasks: free ones first, else those whose worker has fallen silent."""
+        """Claim up to ``count`` free tasks and return them; without free tasks, those with stale claims."""
         taken = {path.name for path in self.folder.iterdir()}
         free = (task for task in tasks if task.name not in taken and self._create(task))
-        silent = (task for task in tasks if self._adopt(task))
-        return list(islice(free, count)) or list(islice(silent, count))
+        stale = (task for task in tasks if self._adopt(task))
+        return list(islice(free, count)) or list(islice(stale, count))
 
     def release(self) -> None:
-        """Give all claims back."""
+        """Remove all claims of this worker."""
         while self.held:
             self.held.pop().unlink(missing_ok=True)
 
@@ -163,7 +173,8 @@ class Claims:
         path = self.folder / task.name
         if path.exists():
             return False
-        # Never without its owner: a claim that died half written could be adopted by nobody.
+        # A claim without an owner could never be adopted. The file is therefore written under another name
+        # and linked, which is atomic and fails where another worker was first.
         draft = self.folder / f".{task.name}.{self.who}"
         draft.write_text(f"{self.who}\n")
         try:
@@ -176,13 +187,13 @@ class Claims:
         return True
 
     def _adopt(self, task: Task) -> bool:
-        """Take over a claim of a worker that is gone; give up a task that has cost too many."""
+        """Take over a stale claim; give up a task during which `MAX_LOSSES` workers ended."""
         path = self.folder / task.name
         try:
             owners = path.read_text().split()
         except FileNotFoundError:
             return False
-        if not owners or self._lives(owners[-1]):
+        if not owners or self._is_active(owners[-1]):
             return False
         if len(owners) >= MAX_LOSSES and self._times_begun(task) >= MAX_LOSSES:
             reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
@@ -194,7 +205,7 @@ class Claims:
         return True
 
     def _times_begun(self, task: Task) -> int:
-        """Return how often a task was begun: the claims of a job are more than the tasks that it does."""
+        """Return how often a task was begun; lost workers also held claims of tasks not yet begun."""
         mine = {
             "event": "start",
             "stage": self.run.stage,
@@ -203,8 +214,11 @@ class Claims:
         }
         return sum(mine.items() <= event.items() for event in read_journal(self.run.root))
 
-    def _lives(self, who: str) -> bool:
-        """Tell whether another worker has shown a sign of life lately; this one's earlier life is over."""
+    def _is_active(self, who: str) -> bool:
+        """Return whether another worker has touched its sign lately.
+
+        A claim under this worker's own name is left over from before a requeue, and is never active.
+        """
         if who == self.who:
             return False
         try:

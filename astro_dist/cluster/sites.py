@@ -1,14 +1,14 @@
-"""What a Slurm site is: the resources each stage asks for, the limits, how a job begins there.
+"""Slurm sites: the resources that each stage asks for, the limits, and the set-up of jobs.
 
-A cluster file is YAML: ``resources`` hold for every stage, and what ``stages`` says of one replaces
-them for it. Nothing in it changes a byte of any product.
+A cluster file is YAML: ``resources`` hold for every stage, and the settings of a stage under ``stages``
+replace them for that stage. No setting of a cluster file changes a byte of any product.
 """
 
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 from pydantic import Field, field_validator
@@ -22,40 +22,44 @@ _SETTINGS = (
     "partition qos reservation time"
 )
 OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
-"""Options of sbatch that a run sets: those that carry the chain of jobs, and those that are settings here."""
+"""Options of sbatch that a run sets: those of the chain of jobs, and those that are settings here."""
+
+
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""Text on one line: a line break would end the option of an sbatch file that it stands in."""
 
 
 class Resources(Section):
-    """What the jobs of one stage ask Slurm for."""
+    """The resources that the jobs of one stage ask for."""
 
-    partition: str | None = None
-    """Where the jobs wait; by default the site's own default."""
-    account: str | None = None
-    """Who pays."""
-    qos: str | None = None
+    partition: Word | None = None
+    """Partition of the jobs; by default that of the site."""
+    account: Word | None = None
+    """Account that is charged."""
+    qos: Word | None = None
     """Quality of service."""
-    constraint: str | None = None
+    constraint: Word | None = None
     """Features a node must have, as `sbatch --constraint` takes them."""
-    reservation: str | None = None
-    """A reservation to run in."""
+    reservation: Word | None = None
+    """Reservation in which the jobs run."""
     nodes: int = Field(default=1, ge=1)
-    """Nodes of one job: with more than one, Ray or the ranks of a training spread over them."""
+    """Nodes of one job; with several nodes, Ray or the ranks of a training are spread over them."""
     workers: int = Field(default=1, ge=1)
-    """How many jobs, as one array, share the tasks of a stage of one node; 1 is a single job."""
+    """Elements of an array of one-node jobs that share the tasks of the stage; 1 for a single job."""
     at_once: int | None = Field(default=None, ge=1)
-    """How many of the array may run at the same time; by default all."""
+    """Elements of the array that may run at the same time; by default all."""
     cpus: int = Field(default=8, ge=1)
     """Cores per node."""
     gpus: int = Field(default=0, ge=0)
     """GPUs per node."""
-    gpu_type: str | None = None
-    """Their type, where the site tells types apart."""
+    gpu_type: Word | None = None
+    """Type of the GPUs, on sites with several types."""
     memory_gb: float | None = Field(default=None, ge=0.1)
-    """Memory per node; by default what the site gives."""
+    """Memory per node; by default that of the site."""
     minutes: int = Field(default=240, ge=1)
-    """Time limit of one job. One that needs longer stops cleanly and is put back into the queue."""
+    """Time limit of one job. A job that needs longer stops cleanly and is put back into the queue."""
     exclusive: bool = False
-    """Whether the job wants its nodes for itself."""
+    """Whether the nodes of a job run no other job."""
     sbatch: tuple[str, ...] = ()
     """Further options for sbatch, such as ``--mail-type=FAIL``."""
 
@@ -66,7 +70,7 @@ class Resources(Section):
             named = re.fullmatch(r"--([a-z][a-z0-9-]*)(=.*)?", option)
             if named is None:
                 raise ValueError(f"{option!r}: give a long option as --mail-type=FAIL")
-            # Slurm takes abbreviations.
+            # sbatch accepts unambiguous abbreviations of long options.
             own = sorted(name for name in OWN_OPTIONS if name.startswith(named[1]))
             if own:
                 raise ValueError(f"{option!r}: a run sets {own[0]} itself, from the settings of this file")
@@ -78,7 +82,7 @@ class Resources(Section):
 
 
 class Limits(Section):
-    """What the site allows, checked before anything is queued; what is left out is not checked."""
+    """The limits of a site, checked before anything is queued; limits that are left out are not checked."""
 
     minutes: int | None = Field(default=None, ge=1)
     """The longest time limit of a job."""
@@ -95,46 +99,46 @@ class Limits(Section):
     jobs: int | None = Field(default=None, ge=1)
     """The most jobs of a user in the queue, each element of an array counted."""
     files: int | None = Field(default=None, ge=1)
-    """The most files the quota leaves room for."""
+    """The most files within the quota."""
     disk_gb: float | None = Field(default=None, gt=0)
-    """The most disk the quota leaves room for."""
+    """The most disk space within the quota."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """The most GPU-hours a run may cost, as far as tasks on GPUs have told what it costs."""
+    """The most GPU-hours of a run; compared with times measured on GPUs only."""
 
 
 class Site(Section):
     """A Slurm site, as one cluster file describes it."""
 
     resources: Resources = Resources()
-    """What every stage asks for."""
+    """Resources of every stage."""
     stages: dict[str, Resources] = Field(default_factory=dict)
-    """What single stages ask for instead: only what differs."""
+    """Resources of single stages: only the settings that differ."""
     limits: Limits = Limits()
-    """What the site allows."""
+    """Limits of the site."""
     calibration: str | None = None
-    """A short run made on this site, whose tasks tell `plan` how long others take; may name variables."""
+    """Run directory of a short run on this site, from which `plan` measures times; may name variables."""
     setup: tuple[str, ...] = ()
-    """Lines of shell before the job proper: modules, environments; ``set -e`` ends it at a fault in them."""
+    """Lines of shell before the command, such as modules; with ``set -e`` a fault in them ends the job."""
     container: str | None = None
-    """What to put before the command, such as ``singularity exec --nv i.sif``; it must pass signals on."""
+    """Words before the command, such as ``singularity exec --nv i.sif``; the program must pass signals on."""
     python: str | None = None
-    """The interpreter on the compute nodes; by default the one that submits."""
+    """Python on the compute nodes; by default that of the submitting process."""
     scratch: str = "${TMPDIR:-/tmp}"
-    """Folder on a node for caches, which are kept out of the home directory; may name variables."""
+    """Folder on a node for caches, so that none are in the home directory; may name variables."""
     shared: tuple[str, ...] = ()
-    """Folders that all nodes see; when given, a run directory elsewhere is refused."""
+    """Folders that all nodes mount; with any, a run directory elsewhere is refused."""
     stop_before_s: int = Field(default=180, ge=10)
-    """How long before the time limit a job begins to stop; a fifth of the limit at most."""
+    """Seconds before the time limit at which a job begins to stop; at most a fifth of the limit."""
     requeues: int = Field(default=50, ge=0)
-    """How often a job may put itself back into the queue."""
+    """Most times that a job puts itself back into the queue."""
 
     def of(self, stage: str) -> Resources:
-        """Return what the jobs of a stage ask for."""
+        """Return the resources of the jobs of a stage."""
         return self.stages.get(stage, self.resources)
 
 
 def load_site(path: Path, stages: set[str]) -> Site:
-    """Read a cluster file; ``stages`` are the names that it may speak of."""
+    """Return the site of a cluster file; ``stages`` are the allowed names of stages."""
     if not path.exists():
         raise ConfigError(f"there is no cluster file {path}; configs/clusters/generic.yaml is one to copy")
     tree: dict[str, Any] = load_yaml(path)
@@ -151,15 +155,16 @@ def load_site(path: Path, stages: set[str]) -> Site:
 
 
 def _merge(base: dict[str, Any], given: Any) -> Any:
-    """Return what holds for one stage; what is no mapping is left for the check to refuse."""
+    """Return the resources of one stage; a value that is no mapping is returned for validation to refuse."""
     return {**base, **(given or {})} if isinstance(given or {}, dict) else given
 
 
 def check_limits(site: Site, stages: Sequence[str]) -> None:
-    """Refuse resources beyond what the site allows, naming both numbers."""
+    """Raise `ConfigError` with both numbers for resources beyond the limits of the site."""
     limits, jobs = site.limits, 0
     for stage in stages:
         asked = site.of(stage)
+        # Slurm counts every element of an array as a job.
         jobs += 1 + (asked.workers if asked.workers > 1 else 0)
         pairs = [(name, getattr(asked, name)) for name in ("minutes", "nodes", "cpus", "gpus", "memory_gb")]
         for name, wanted in [*pairs, ("array", asked.workers)]:
@@ -179,7 +184,7 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
 
 
 def check_shared(root: Path, site: Site) -> None:
-    """Refuse a run directory that the nodes cannot see, as far as that can be told from here."""
+    """Raise `ConfigError` for a run directory that nodes cannot reach, as far as this machine shows."""
     folders = [Path(os.path.expandvars(folder)) for folder in site.shared]
     for folder in folders:
         if not folder.is_absolute() or "$" in str(folder):
@@ -191,6 +196,7 @@ def check_shared(root: Path, site: Site) -> None:
         raise ConfigError(
             f"{root} is not below {' or '.join(site.shared)}, which all nodes see; choose another --out"
         )
+    # The longest mount point above the folder is the file system that holds the folder.
     there = next(path for path in (root, *root.parents) if path.exists())
     mounts = [
         partition

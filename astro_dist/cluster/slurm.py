@@ -1,7 +1,7 @@
-"""Jobs on a Slurm cluster: their sbatch files, their submission through submitit, what the queue says.
+"""Jobs on a Slurm cluster: sbatch files, submission, and the state of the queue.
 
-A job is a command of ours; submitit writes the sbatch file and submits it, nothing is pickled. Whether
-work is done is read from the ledger alone, so that accounting is not needed and sacct never called.
+A job runs a command of astro_dist. submitit writes the text of the sbatch file; nothing is pickled. Whether
+work is done is read from the ledger only, so that accounting is not needed and sacct is never called.
 """
 
 import contextlib
@@ -25,19 +25,21 @@ from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 
 TIME_UP = 99
-"""Exit code of a job's command that wants to be put back into the queue."""
+"""Exit code of a command whose job is to be put back into the queue."""
 KILLED_BY_WARNING = 128 + signal.SIGUSR2
-"""Exit code of a command that was warned before it could listen."""
+"""Exit code of a command that SIGUSR2 ended before its handler was set."""
 ANSWER_S, POLL_S = 60, 3.0
-FROM_OUTSIDE = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
-SILENT_WISHES = ("account", "partition", "qos", "reservation")
-"""What a user's own SBATCH_ACCOUNT and the like may still say where the cluster file says nothing."""
+"""Seconds to wait for an answer of Slurm, and between two looks at the queue."""
+CONNECTION = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
+"""Variables with the address of Slurm itself, which its commands need."""
+USER_OPTIONS = ("account", "partition", "qos", "reservation")
+"""Options that a user's SBATCH_ACCOUNT and the like set where the cluster file leaves them out."""
 CACHES = ("XDG_CACHE_HOME", "MPLCONFIGDIR", "TRITON_HOME", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One submission: a job, or with ``array`` so many that share the tasks of a stage."""
+    """One submission: a job, or an array of ``array`` elements that share the tasks of a stage."""
 
     name: str
     stage: str
@@ -45,18 +47,18 @@ class Job:
     resources: Resources
     array: int | None = None
     after: str | None = None
-    """A job that must have ended well before."""
+    """Id of a job that must have succeeded before this one starts."""
     after_any: str | None = None
-    """A job that must have ended, however it did."""
+    """Id of a job that must have ended, in success or failure, before this one starts."""
 
     @property
     def script(self) -> str:
-        """The name of its sbatch file, which says in the queue what it is."""
+        """Name of the sbatch file; the queue shows this name, which identifies the job."""
         return script_name(self.stage, self.array is not None)
 
 
 def script_name(stage: str, shared: bool = False) -> str:
-    """Return the name of the sbatch file of a stage's workers, or of the job that ends it."""
+    """Return the name of the sbatch file of a stage's workers, or of the job that closes the stage."""
     return f"{stage}-{'workers' if shared else 'job'}.sbatch"
 
 
@@ -71,22 +73,23 @@ def submit(site: Site, job: Job, logs: Path) -> str:
     Raises
     ------
     ConfigError
-        Slurm does not want it.
+        Slurm refuses the job.
     """
     path = logs / job.script
     path.write_text(sbatch_text(site, job, logs))
     answer = call_slurm("sbatch", "--parsable", str(path), asked=job.resources)
     number = answer.partition(";")[0].strip()
     if not number.isdigit():
-        raise ConfigError(f"sbatch named no job but said {answer.strip()!r}; is it Slurm's own?")
+        raise ConfigError(f"sbatch printed {answer.strip()!r} in place of a job id; is it Slurm's own?")
     return number
 
 
 def try_submission(site: Site, job: Job, logs: Path) -> None:
-    """Ask Slurm whether it would take a job, without queueing it; `ConfigError` when not.
+    """Ask Slurm whether it would accept a job, without queueing; raise `ConfigError` when not.
 
-    Slurm says the same of nodes that could never do it and of nodes that are away for now: what
-    `check_cluster` has allowed may wait for those.
+    Slurm refuses jobs that no node could ever do and jobs whose nodes are unavailable now with the same
+    words. `check_cluster` has refused the former, so that a job is accepted while nodes of its partition are
+    unavailable.
     """
     text, asked = sbatch_text(site, job, logs), job.resources
     try:
@@ -97,7 +100,7 @@ def try_submission(site: Site, job: Job, logs: Path) -> None:
 
 
 def call_slurm(*command: str, text: str | None = None, asked: Resources | None = None) -> str:
-    """Call one of Slurm's commands and return what it printed."""
+    """Run one of Slurm's commands and return its output; raise `ConfigError` when it fails."""
     if shutil.which(command[0]) is None:
         raise ConfigError(
             f"there is no {command[0]} on PATH: this machine has no Slurm; run without --cluster, "
@@ -123,22 +126,22 @@ def call_slurm(*command: str, text: str | None = None, asked: Resources | None =
 
 
 def _environment(asked: Resources | None) -> dict[str, str]:
-    """Return the environment without what would say other than the command or its file.
+    """Return the environment without variables that would override the command line or the sbatch file.
 
-    Such as the facts of a job that submits others, or a user's own filters for squeue.
+    Such variables are those of a job that submits other jobs, and a user's own filters for squeue.
     """
-    kept = {f"SBATCH_{name.upper()}" for name in SILENT_WISHES if asked and getattr(asked, name) is None}
+    kept = {f"SBATCH_{name.upper()}" for name in USER_OPTIONS if asked and getattr(asked, name) is None}
     slurms = re.compile("(SLURM|SBATCH|SQUEUE|SINFO|SCANCEL)_")
     return {
         name: value
         for name, value in os.environ.items()
-        if not slurms.match(name) or name in kept or name in FROM_OUTSIDE
+        if not slurms.match(name) or name in kept or name in CONNECTION
     }
 
 
 @dataclass(frozen=True)
 class Queued:
-    """A job, or some elements of an array, as the queue shows them."""
+    """A row of the queue: a job, or some elements of an array."""
 
     id: str
     element: str
@@ -155,9 +158,9 @@ class Queued:
 
 
 def read_queue(logs: Path) -> dict[str, list[Queued]]:
-    """Return what the queue holds of the jobs submitted from a folder, by sbatch file; one call.
+    """Return the queued jobs whose sbatch files are in a folder, by name of the sbatch file; one call.
 
-    The queue names the sbatch file of every job, so that nobody has to remember which were submitted.
+    The queue shows the path of the sbatch file of every job, so that job ids need not be kept anywhere.
     """
     rows = call_slurm("squeue", "--noheader", f"--user={os.getuid()}", "--format=%F|%K|%T|%r|%N|%S|%o")
     found: dict[str, list[Queued]] = {}
@@ -169,14 +172,14 @@ def read_queue(logs: Path) -> dict[str, list[Queued]]:
 
 
 def read_settled_queue(logs: Path, patience_s: float = ANSWER_S) -> dict[str, list[Queued]]:
-    """Return the queue as `read_queue` once none of its jobs is just ending.
+    """Return the queue as `read_queue` does, once none of its jobs is ending.
 
-    The queue does not tell a job that has ended from one that comes back after it.
+    An ending job either leaves the queue or is requeued; the queue does not show which.
 
     Raises
     ------
     ConfigError
-        One is still ending after ``patience_s``.
+        A job is still ending after ``patience_s``.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -193,13 +196,13 @@ def read_settled_queue(logs: Path, patience_s: float = ANSWER_S) -> dict[str, li
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """Take jobs out of the queue; harmless for those that have ended."""
+    """Take jobs out of the queue; jobs that have ended are ignored."""
     if ids:
         call_slurm("scancel", *ids)
 
 
 def check_cluster(wishes: Mapping[str, Resources]) -> None:
-    """Refuse partitions that are not there, and more than their nodes have; one call to sinfo."""
+    """Raise `ConfigError` for unknown partitions and for more than their nodes have; one call to sinfo."""
     rows = _partitions("%R|%l|%c|%m|%G|%D")
     for stage, asked in wishes.items():
         mine = [row for row in rows if asked.partition is None or row[0] in asked.partition.split(",")]
@@ -226,24 +229,24 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
 
 
 def _partitions(form: str) -> list[list[str]]:
-    """Return the fields of ``form`` for all partitions, hidden ones too, as sinfo tells them."""
+    """Return the fields of ``form`` for all partitions, hidden ones too, as sinfo prints them."""
     answer = call_slurm("sinfo", "--all", "--noheader", f"--format={form}")
     return [line.split("|") for line in answer.splitlines()]
 
 
 def _nodes_away(asked: Resources) -> bool:
-    """Tell whether nodes that a job could have are drained, down or reserved at the moment."""
+    """Return whether nodes that a job could get are drained, down or reserved now."""
     wanted = asked.partition.split(",") if asked.partition else None
     away = ("down", "drain", "fail", "maint", "resv", "reserved", "power", "unk", "boot")
     return any(
-        state.startswith(away) or state.endswith("*")
+        state.startswith(away) or state.endswith("*")  # the star marks a node that does not answer
         for name, state in _partitions("%R|%T")
         if wanted is None or name in wanted
     )
 
 
 def _number(text: str) -> int:
-    """Return a number as sinfo writes it; a plus sign says that some nodes have more."""
+    """Return a number that sinfo printed; a plus sign (some nodes have more) stands for no limit."""
     digits = text.rstrip("+")
     return int(digits) if digits.isdigit() and digits == text else sys.maxsize
 
@@ -259,12 +262,13 @@ def _minutes(text: str) -> float:
 
 
 def _gpus(text: str, kind: str | None = None) -> int:
-    """Return how many GPUs a node has (of one type), from what sinfo says of its generic resources."""
+    """Return the number of GPUs of a node (of one type), from its generic resources as sinfo prints them."""
     found = re.findall(r"gpu(?::([^:,(]+))?:(\d+)", text)
     return sum(int(count) for name, count in found if kind in (None, name))
 
 
 def _executor(site: Site, job: Job, logs: Path) -> Any:
+    """Return submitit's executor with all options of a job; it writes the sbatch file."""
     import submitit
 
     asked = job.resources
@@ -272,14 +276,20 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     dependency += [f"afterany:{job.after_any}"] if job.after_any else []
     number = "%A_%a" if job.array else "%j"
     flags: dict[str, Any] = {
+        # A second warning, to the shell of the job only (B:). The command stops by itself a whole margin
+        # before the end, at ASTRO_DIST_STOP_AT.
         "signal": f"B:USR2@{_margin_s(site, asked) // 2}",
+        # Slurm replaces %j, %A and %a in this path; percent signs of the folder are doubled, which escapes
+        # them.
         "output": str(logs).replace("%", "%%") + f"/{job.stage}-{number}.out",
         "requeue": True,
+        # Without this option a job whose predecessor failed would stay in the queue for ever.
         "kill-on-invalid-dep": "yes",
         "reservation": asked.reservation,
         "gres": f"gpu:{asked.gpu_type + ':' if asked.gpu_type else ''}{asked.gpus}" if asked.gpus else None,
     }
     flags |= {name: value or True for name, _, value in asked.further_options()}
+    # submitit raises RuntimeError where srun is not on PATH.
     with contextlib.suppress(RuntimeError):
         executor = submitit.SlurmExecutor(folder=logs)
         executor.update_parameters(
@@ -309,12 +319,12 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
 
 
 def _margin_s(site: Site, asked: Resources) -> int:
-    """Return how long before the end a job begins to stop."""
+    """Return the seconds before the time limit at which a job begins to stop."""
     return min(site.stop_before_s, asked.minutes * 60 // 5)
 
 
 def _setup(site: Site, asked: Resources) -> list[str]:
-    """Return the lines before the command: the site's own, the deadline, caches off the home directory."""
+    """Return the lines before the command: traps, lines of the site, the deadline, caches on the node."""
     caches = [f'export {name}="$cache/{name}"' for name in CACHES]
     return [
         "pid=",
@@ -331,7 +341,12 @@ def _setup(site: Site, asked: Resources) -> list[str]:
 
 
 def _command(site: Site, job: Job) -> str:
-    """Return the lines that run the command, pass signals on and put the job back when its time is up."""
+    """Return the lines that run the command, pass signals on, and requeue the job when its time is up.
+
+    The command runs in the background, because bash runs traps only between commands. `wait` returns after
+    each trap and is therefore repeated until the command has ended. After a requeue the script sleeps until
+    Slurm ends it, so that the job does not end by itself first.
+    """
     python = site.python or sys.executable
     words = shlex.join([python, "-m", "astro_dist", *job.arguments])
     line = f"{site.container} {words}" if site.container else words

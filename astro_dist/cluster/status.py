@@ -1,4 +1,4 @@
-"""How far a run is, seen from another shell: from its ledger and its journal, touching nothing."""
+"""The progress of a run, from its ledger, its journal and the queue; nothing is written."""
 
 import time
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from astro_dist.engine.errors import AstroDistError, ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import read_progress
-from astro_dist.runner import Runner, StageState
+from astro_dist.engine.states import StageState
+from astro_dist.runner import Runner
 
 WORDS = {"done": "done", "changed": "settings changed", "after": "waits"}
 INDENT = " " * 13
@@ -19,7 +20,7 @@ INDENT = " " * 13
 
 @dataclass
 class WorkerFigures:
-    """What one worker has done of a stage since the stage was begun last."""
+    """The tasks that one worker has done of a stage since the stage was last begun."""
 
     name: str
     host: str
@@ -35,7 +36,7 @@ class WorkerFigures:
 
 
 def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) -> list[WorkerFigures]:
-    """Return the figures of every worker since the last driver began the stage."""
+    """Return the figures of every worker since the stage was last begun."""
     mine = [e for e in events if e.get("stage") == stage and e.get("fingerprint") == fingerprint]
     begins = [i for i, event in enumerate(mine) if event["event"] == "begin"]
     workers: dict[tuple[str, str], WorkerFigures] = {}
@@ -51,20 +52,20 @@ def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) 
 
 
 def status_lines(runner: Runner) -> list[str]:
-    """Return what `astro-dist status` prints."""
+    """Return the lines of `astro-dist status`."""
     owner, events = find_owner(runner.root), read_journal(runner.root)
     jobs: Queue = {}
     try:
         jobs = queue_of(runner.root)
         idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
     except ConfigError as error:
-        # All else can be told without Slurm.
-        idle = f"nothing is running on this machine, and of the queue nothing is known: {error}"
+        # The ledger and the journal are readable without Slurm.
+        idle = f"nothing is running on this machine, and the queue cannot be read: {error}"
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
     states = runner.states()
     if not (owner or jobs) and any(state.status != "done" for state in states):
-        lines += _last_words(log_folder(runner.root))
+        lines += _last_lines(log_folder(runner.root))
     for state in states:
         if state.status == "todo" or (running and _is_replaced(runner, state, events)):
             lines += _stage_lines(runner, state, events, running)
@@ -76,7 +77,7 @@ def status_lines(runner: Runner) -> list[str]:
 
 
 def _job_lines(rows: list[Queued]) -> list[str]:
-    """Return a line for each job and state: on which nodes, or why it waits and until when."""
+    """Return a line for each job and state, with the nodes, or why the job waits and its expected start."""
     groups: dict[tuple[str, str], list[Queued]] = {}
     for row in rows:
         groups.setdefault((row.id, row.state), []).append(row)
@@ -90,7 +91,7 @@ def _job_lines(rows: list[Queued]) -> list[str]:
 
 
 def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]) -> bool:
-    """Tell whether the product of a stage is being made anew while the old one is still in its place."""
+    """Return whether the product of a stage is being made anew while the old product is still in place."""
     begins = [e for e in events if e["event"] == "begin" and e["stage"] == state.stage.name]
     if state.status == "after" or not begins or begins[-1]["fingerprint"] != state.fingerprint:
         return False
@@ -99,7 +100,7 @@ def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]
 
 
 def _count_tasks(runner: Runner, state: StageState) -> tuple[int, int]:
-    """Return how many tasks of a stage are done, and how many there are; 0 where nobody can tell yet."""
+    """Return how many tasks of a stage are done, and how many there are; 0 where no plan is possible yet."""
     rounds = runner.rounds(state)
     try:
         now = rounds.look()
@@ -132,12 +133,13 @@ def _progress_text(note: dict[str, Any]) -> str:
     return f"{text}, {note['per_s']:.3g} per s, about {_duration(left_s)} left"
 
 
-def _last_words(logs: Path) -> list[str]:
-    """Return what the last job that did not end well said at its end: why there are no more, it may be."""
+def _last_lines(logs: Path) -> list[str]:
+    """Return the last line of the newest log of a failed job, which may explain why no job is left."""
     for path in sorted(logs.glob("*.out"), key=lambda path: path.stat().st_mtime, reverse=True):
-        words = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        if words and not words[-1].startswith('{"event": "end"'):
-            return [f"a job ended with: {words[-1]} ({path.name})"]
+        lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        # A command that succeeds ends its output with the event `end`.
+        if lines and not lines[-1].startswith('{"event": "end"'):
+            return [f"a job ended with: {lines[-1]} ({path.name})"]
     return []
 
 

@@ -1,8 +1,9 @@
-"""A run as a chain of Slurm jobs: what to submit, what is in the queue already, what becomes of it.
+"""A run as a chain of Slurm jobs: submission, comparison with the queue, cancellation.
 
-Per stage there is one job, which is the ordinary local command for that stage; where a site asks for
-several workers an array goes before it, and the job then does what the array left and publishes.
-Every job starts after the one before it ended well. What is still to come is asked of the queue.
+Each stage has one job, which runs the local command for that stage. Where a site asks for several workers, an
+array of workers runs before that job; the job then does the tasks that the array has left, and publishes.
+Every job starts after the job before it has succeeded. Queued jobs are found in the queue itself; no list is
+kept.
 """
 
 import shutil
@@ -34,13 +35,13 @@ Queue = dict[str, list[Queued]]
 
 
 def log_folder(root: Path) -> Path:
-    """Return the one folder with everything that jobs print."""
+    """Return the folder with the sbatch files and the output of all jobs of a run."""
     return root / "logs" / "slurm"
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The jobs of a run: which stages they are for, and how a site wants them."""
+    """The jobs of a run on a site, one or two for each stage."""
 
     runner: Runner
     site: Site
@@ -55,7 +56,7 @@ class Chain:
         return log_folder(self.root)
 
     def jobs(self, stages: Sequence[Stage], place: int, after: str | None) -> tuple[Job | None, Job]:
-        """Return the array, if there is to be one, and the job that ends a stage of the chain."""
+        """Return the array of a stage of the chain, None without one, and the job that closes the stage."""
         stage, asked = stages[place], self.site.of(stages[place].name)
         following = stages[place + 1].name if place + 1 < len(stages) else None
         begin = ["--begin", following] if following and self.is_shared(following) else []
@@ -68,7 +69,7 @@ class Chain:
         return Job(name, stage.name, (*base, "--share"), asked, asked.workers, after), closing
 
     def is_shared(self, stage: str) -> bool:
-        """Tell whether several jobs share the tasks of a stage."""
+        """Return whether several jobs share the tasks of a stage."""
         asked = self.site.of(stage)
         return asked.workers > 1 and asked.nodes == 1
 
@@ -77,13 +78,12 @@ class Chain:
         return [state.stage for state in self.runner.states() if state.status != "done"]
 
     def submit(self, display: Display) -> list[str]:
-        """Queue what is neither done nor queued; return a line for each stage.
+        """Queue the stages that are neither done nor queued; return a line for each stage.
 
         Raises
         ------
         ConfigError
-            Whatever a local run would refuse, and what Slurm or the site does not allow. Nothing is
-            queued then.
+            When a local run, Slurm or the limits of the site would refuse the run. Nothing is queued then.
         """
         self.check()
         if queue := settled_queue_of(self.root):
@@ -97,7 +97,7 @@ class Chain:
             return self._queue(self.stages(), queue_of(self.root))
 
     def check(self) -> None:
-        """Refuse what the site or Slurm would not take, before anything is written."""
+        """Raise `ConfigError` for a run that the site or Slurm would refuse, before anything is written."""
         check_shared(self.root, self.site)
         names = [stage.name for stage in self.runner.stages]
         check_limits(self.site, names)
@@ -111,7 +111,7 @@ class Chain:
             try_submission(self.site, Job("test", "test", (), asked, array), self.root)
 
     def _check_ranks(self, stage: Stage) -> None:
-        """Refuse a training whose ranks do not fit the nodes and GPUs of its job."""
+        """Raise `ConfigError` when the ranks of a training do not fit the nodes and GPUs of its job."""
         if not stage.gang:
             return
         asked, ranks = self.site.of(stage.name), stage.ranks(for_stage(self.runner.run, stage, ""))
@@ -123,7 +123,7 @@ class Chain:
             )
 
     def _check_machine(self, stage: Stage) -> None:
-        """Refuse more GPUs than the jobs of a stage that wants them will have."""
+        """Raise `ConfigError` when ``machine.gpus`` is more than the jobs of a GPU stage have."""
         machine, asked = self.runner.config.machine, self.site.of(stage.name)
         if stage.gpu and not machine.fake_gpus and (machine.gpus or 0) > asked.nodes * asked.gpus:
             raise ConfigError(
@@ -133,14 +133,15 @@ class Chain:
             )
 
     def _queue(self, stages: Sequence[Stage], queue: Queue) -> list[str]:
-        """Submit the stages from the first one on whose last job is not in the queue."""
+        """Submit all stages from the first one whose closing job is not in the queue."""
         lines, kept, after = [], 0, None
         while kept < len(stages) and (rows := queue.get(script_name(stages[kept].name))):
             after = rows[0].id
-            lines.append(f"{stages[kept].name:<12} is queued already, as it was asked for then: job {after}")
+            lines.append(f"{stages[kept].name:<12} is queued already and keeps its settings: job {after}")
             kept += 1
-        doomed = [script_name(stage.name, shared) for stage in stages[kept:] for shared in (True, False)]
-        cancel(sorted({row.id for script in doomed for row in queue.get(script, [])}))
+        # Later jobs wait for jobs that are gone; they are cancelled and submitted anew.
+        outdated = [script_name(stage.name, shared) for stage in stages[kept:] for shared in (True, False)]
+        cancel(sorted({row.id for script in outdated for row in queue.get(script, [])}))
         new: list[str] = []
         try:
             for place in range(kept, len(stages)):
@@ -148,18 +149,19 @@ class Chain:
                 workers = ""
                 if array is not None:
                     new.append(submit(self.site, array, self.logs))
+                    # After any end of the array: the closing job does the tasks that lost workers have left.
                     closing = replace(closing, after_any=new[-1])
                     workers = f"{array.array} workers as job {new[-1]}, then "
                 new.append(after := submit(self.site, closing, self.logs))
                 lines.append(f"{closing.stage:<12} {workers}job {after}")
         except BaseException:
-            # Half a chain would run to where it breaks.
+            # A part of a chain would run and then stop without a closing job.
             cancel(new)
             raise
         return lines
 
     def _refuse_others(self, queue: Queue) -> None:
-        """Refuse to queue beside jobs of other stages, or of other settings."""
+        """Raise `ConfigError` when jobs of other stages or with other settings are in the queue."""
         own = {script_name(s.name, shared) for s in self.runner.stages for shared in (True, False)}
         if others := sorted({name.rpartition("-")[0] for name in queue.keys() - own}):
             raise ConfigError(
@@ -176,7 +178,7 @@ class Chain:
             )
 
     def preview(self) -> Iterable[Job]:
-        """Yield all that would be submitted; nothing is written."""
+        """Yield all jobs that `submit` would submit; nothing is written."""
         self.runner.permit(self.redo)
         stages, after = self.stages(), None
         for place, stage in enumerate(stages):
@@ -189,21 +191,21 @@ class Chain:
 
 
 def queue_of(root: Path) -> Queue:
-    """Return what the queue holds of a run, by sbatch file; empty where nothing was ever submitted."""
+    """Return the queued jobs of a run, by sbatch file; empty where nothing was ever submitted."""
     logs = log_folder(root.resolve())
     return read_queue(logs) if logs.exists() else {}
 
 
 def settled_queue_of(root: Path) -> Queue:
-    """Return the queue of a run as `queue_of`, once none of its jobs is just ending."""
+    """Return the queue of a run as `queue_of` does, once none of its jobs is ending."""
     logs = log_folder(root.resolve())
     return read_settled_queue(logs) if logs.exists() else {}
 
 
 def refuse_while_queued(root: Path) -> None:
-    """Refuse work on a run directory that jobs in the queue are for; they would do it twice or disagree.
+    """Raise `ConfigError` when jobs of a run directory are in the queue: they would do the same work.
 
-    A machine without Slurm knows of no queue.
+    On a machine without Slurm nothing is checked.
     """
     if shutil.which("squeue") is None:
         return
@@ -211,7 +213,7 @@ def refuse_while_queued(root: Path) -> None:
         queue = queue_of(root)
     except ConfigError as error:
         raise ConfigError(
-            f"nobody knows whether jobs of {root} are in the queue: {error}; if you know of none, "
+            f"cannot check whether jobs of {root} are in the queue: {error}; if you are sure that none are, "
             f"remove {log_folder(root)}"
         ) from None
     queue = queue and settled_queue_of(root)

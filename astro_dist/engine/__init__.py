@@ -1,1 +1,1 @@
-"""What work is and what lies on the disk: stages, ledger, files, configuration, stopping."""
+"""Declarations of stages and pipelines, and their state on the disk; no astronomy and no workers."""

@@ -1,11 +1,13 @@
-"""From YAML to a frozen, checked configuration, and from that to fingerprints.
+"""Configuration: YAML is read into frozen, checked sections; fingerprints are made from their values.
 
-A section lives beside the code that obeys it and derives from `Section`: unknown keys are refused
-with the nearest valid one, every field has a one-sentence description and a default.
+A section derives from `Section` and is defined beside the code that reads it. Unknown keys are refused
+with the nearest valid one. Every field has a default and a description of one sentence.
 """
 
 import difflib
 import json
+import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -18,32 +20,79 @@ from astro_dist.engine.files import digest_text
 
 
 class Section(BaseModel):
-    """A frozen group of settings that refuses what it does not know."""
+    """A frozen group of settings; unknown keys, infinities and NaN are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     unmarked: ClassVar[frozenset[str]] = frozenset()
-    """Fields that change no byte of what is made, and therefore no fingerprint."""
+    """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
 
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error instead of a silent override."""
+    """YAML loader that refuses a key given twice; `yaml.SafeLoader` would silently keep the last value."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        doubled = sorted({str(k) for k in keys if keys.count(k) > 1})
-        if doubled:
-            raise ConfigError(f"the key {doubled[0]!r} is given twice in line {node.start_mark.line + 1}")
+        seen = set[Any]()
+        for key, _ in node.value:
+            name, line = self.construct_object(key, deep=True), key.start_mark.line + 1
+            if not isinstance(name, str | int | float | None):
+                raise ConfigError(f"the key in line {line} is not a plain word")
+            if name in seen:
+                raise ConfigError(f"the key {str(name)!r} is given twice in line {line}")
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
+MAX_YAML_BYTES, MAX_YAML_PARTS, MAX_YAML_DEPTH, MAX_DIGITS = 1_000_000, 20_000, 20, 40
+
+
+def _bound_yaml(text: str) -> None:
+    """Refuse YAML that is too large, too deep, or grows by its aliases, before anything is built from it."""
+    if len(text) > MAX_YAML_BYTES:
+        raise ConfigError(f"it has {len(text)} characters, and at most {MAX_YAML_BYTES} are read")
+    # For each open collection its anchor and its number of parts, those of aliases included.
+    open_parts: list[tuple[str | None, int]] = [(None, 0)]
+    sizes: dict[str | None, int] = {}
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark is not None else 0
+        grown = 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_parts.append((event.anchor, 1))
+            if len(open_parts) > MAX_YAML_DEPTH:
+                raise ConfigError(f"line {line} is nested more than {MAX_YAML_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, grown = open_parts.pop()
+            if anchor is not None:
+                sizes[anchor] = grown
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise ConfigError(f"the alias in line {line} stands for nothing, or for what it is in")
+            grown = sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            grown = 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            if event.implicit[0] and len(event.value) > MAX_DIGITS and _NUMBER.fullmatch(event.value):
+                raise ConfigError(f"the number in line {line} has more than {MAX_DIGITS} digits")
+            if "\0" in event.value:
+                raise ConfigError(f"the text in line {line} holds a null character")
+        anchor, parts = open_parts[-1]
+        open_parts[-1] = anchor, parts + grown
+        if parts + grown > MAX_YAML_PARTS:
+            raise ConfigError(f"it has more than {MAX_YAML_PARTS} values by line {line}")
+
+
+_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoObB_:.]+")
+
+
 def parse_yaml(text: str, origin: str) -> Any:
-    """Parse YAML text; ``origin`` names it in the error."""
+    """Parse YAML text; ``origin`` names the text in errors."""
     try:
+        _bound_yaml(text)
         return yaml.load(text, Loader=_UniqueKeyLoader)
-    except ConfigError as error:
+    except (ConfigError, ValueError, OverflowError) as error:
         raise ConfigError(f"{origin}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -55,6 +104,11 @@ def parse_yaml(text: str, origin: str) -> Any:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a plain mapping."""
     try:
+        # A FIFO or a device could be read for ever.
+        if not path.is_file() and path.exists():
+            raise ConfigError(f"the configuration {path} is not a regular file")
+        if path.stat().st_size > MAX_YAML_BYTES:
+            raise ConfigError(f"the configuration {path} is larger than {MAX_YAML_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}; `astro-dist init` writes one") from None
@@ -88,7 +142,7 @@ def apply_set(tree: dict[str, Any], assignment: str) -> dict[str, Any]:
 
 
 def validate(model: type[AnySection], tree: Mapping[str, Any]) -> AnySection:
-    """Check a mapping against a section and return it frozen, or say in one line what is wrong."""
+    """Return a mapping as a frozen section; raise a `ConfigError` of one line where the two do not fit."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -113,7 +167,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 
 
 def describe(section: Section, indent: str = "") -> str:
-    """Write a section as YAML with every field, its default and the sentence that explains it."""
+    """Return a section as commented YAML: every field with its value, below the field's description."""
     lines = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -122,13 +176,14 @@ def describe(section: Section, indent: str = "") -> str:
             lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
         else:
             plain = json.loads(section.model_dump_json(include={name}))[name]
+            # The width keeps a list on one line. PyYAML ends a bare scalar with the document mark "...".
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
             lines.append(f"{indent}{name}: {text}")
     return "\n".join(lines) + "\n"
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """Return a hint that names the nearest valid word, and all of them when they are few."""
+    """Return a hint about a wrong word: the nearest valid word, where one is close, and all valid words."""
     choices = sorted(valid)
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -136,18 +191,21 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
 
 def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Follow a path of field names down to the section that owns its last part."""
+    """Return the section at the end of a path of field names, None where the path leaves all sections."""
     current: type[BaseModel] | None = model
     for part in path:
         field = current.model_fields.get(str(part)) if current is not None else None
         if field is None:
+            # Indices of lists and tags of unions stand in the path too, and name no field.
             continue
+        # The section of an optional field stands inside the annotation: `Kind | None`.
         kinds = [field.annotation, *get_args(field.annotation)]
         current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
     return current
 
 
 def _describe(model: type[BaseModel], error: ValidationError) -> str:
+    """Return one line about the first fault that pydantic found, and the number of further ones."""
     first = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in first["loc"]) or "configuration"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -156,5 +214,5 @@ def _describe(model: type[BaseModel], error: ValidationError) -> str:
         valid = owner.model_fields if owner is not None else {}
         return f"unknown key {path!r}: {nearest(str(first['loc'][-1]), valid)}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    shown = "" if first["type"] == "value_error" else f" (got {reprlib.repr(first['input'])})"
     return f"{path}: {message}{shown}{more}"

@@ -1,7 +1,7 @@
-"""The errors this system raises on purpose, sorted by what the batch system should do about them.
+"""Errors that the package raises on purpose, one class for each way in which the batch system goes on.
 
-Each carries all its arguments to ``Exception`` so that it survives pickling between processes, and
-each knows the exit code of the command that meets it. Anything else that is raised is a fault of ours.
+All arguments go to ``Exception``, so that the errors can be pickled between processes. ``exit_code`` is the
+exit code of a command that ends with the error. Any other exception is a fault of the package.
 """
 
 import contextlib
@@ -10,59 +10,59 @@ from collections.abc import Iterator
 
 
 class AstroDistError(Exception):
-    """Base of all: one line that says what is wrong and how to mend it."""
+    """Base class; the message is one line that says what is wrong and how to mend it."""
 
     exit_code = 1
 
 
 class ConfigError(AstroDistError):
-    """The user's input is wrong. Never retried."""
+    """Wrong input of the user; never retried."""
 
     exit_code = 2
 
 
 class DataError(AstroDistError):
-    """One piece of data cannot be used. Not retried; the task is quarantined, the rest goes on."""
+    """A piece of data that cannot be used; its task is quarantined without a retry, the others go on."""
 
     exit_code = 2
 
 
 class IntegrityError(AstroDistError):
-    """A published file does not hold what its record says."""
+    """A published file whose bytes are not those of its record, or a record that cannot be read."""
 
     exit_code = 3
 
 
 class StageError(AstroDistError):
-    """A stage does what it has not declared. A fault of ours that no other attempt mends: never retried."""
+    """A stage whose code does what its declaration lacks; never retried, because every attempt would fail."""
 
 
 class QuarantinedError(AstroDistError):
-    """Some tasks failed for good, the others are done; the message names them."""
+    """Tasks that failed for good while the others are done; the message names the failed ones."""
 
     exit_code = 4
 
 
 class StoppedError(AstroDistError):
-    """Stopped on request, or by a condition that the same command outlives once it is mended."""
+    """Stop on request, or for a cause outside the program; the same command resumes when that is mended."""
 
     exit_code = 75
 
 
 class TimeUpError(StoppedError):
-    """Stopped because the time of this machine is up; nothing is wrong."""
+    """Stop because the time of this machine is up; nothing is wrong."""
 
 
-def tell(error: AstroDistError) -> int:
-    """Print an error as the one line it is, and return the exit code that goes with it."""
+def print_error(error: AstroDistError) -> int:
+    """Print an error as one line on standard error, and return its exit code."""
     print(f"astro-dist: {' '.join(str(error).split())}", file=sys.stderr)
     return error.exit_code
 
 
 @contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """End a script as `astro-dist` ends: an error of ours is one line and an exit code."""
+def errors_in_one_line() -> Iterator[None]:
+    """Turn an error of the package into one line and an exit code, as the command `astro-dist` does."""
     try:
         yield
     except AstroDistError as error:
-        raise SystemExit(tell(error)) from None
+        raise SystemExit(print_error(error)) from None

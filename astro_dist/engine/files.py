@@ -1,7 +1,7 @@
-"""Files that are whole or absent, and the folder of a run.
+"""Files that are either whole or absent, and the lock and identity of a run directory.
 
-Everything is written under a hidden name in the folder where it belongs, flushed to the disk and
-renamed; a reader never sees half a file, and a kill leaves at most hidden rubbish that is swept.
+A file is written under a hidden name in its own folder, flushed to the disk and renamed. A reader never sees
+half a file, and a kill leaves at most hidden leftovers, which `sweep` removes.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -20,7 +21,10 @@ from typing import IO, Any
 from astro_dist.engine.errors import ConfigError, IntegrityError, StoppedError
 
 PART = ".part"
+_LEFTOVER = re.compile(r"\..+\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
+"""Ending of hidden names whose files or folders are not finished."""
 LOST_STORAGE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO}
+"""Error numbers of storage that fails or went away, such as a lost network mount."""
 
 
 def sha256_file(path: Path) -> str:
@@ -30,7 +34,7 @@ def sha256_file(path: Path) -> str:
 
 
 def tree_files(path: Path) -> list[Path]:
-    """List the visible files at or below ``path``, sorted by their relative name."""
+    """List the finished files at or below ``path``, sorted by their relative name."""
     if path.is_file():
         return [path]
     found = [p for p in path.rglob("*") if p.is_file() and not p.name.endswith(PART)]
@@ -48,7 +52,7 @@ def digest_text(text: str) -> str:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make a rename in this folder durable."""
+    """Flush a folder to the disk, so that a rename in the folder survives a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -58,7 +62,7 @@ def fsync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def publish_file(path: Path) -> Iterator[Path]:
-    """Yield a hidden path to write; on success it becomes ``path``, on failure it is removed."""
+    """Yield a hidden path to write to; rename the file to ``path`` on success, remove it on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
@@ -72,6 +76,14 @@ def publish_file(path: Path) -> Iterator[Path]:
     fsync_folder(path.parent)
 
 
+def follow_umask(folder: Path) -> None:
+    """Give everything below a folder the permissions of the umask; safetensors makes its files private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
 def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
     """Write ``data`` to ``path`` whole or not at all, and return its sha256."""
     with publish_file(path) as hidden:
@@ -80,7 +92,7 @@ def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
 
 
 def replace_bytes(path: Path, data: bytes) -> None:
-    """Write a note whole or not at all; a power cut may take it, and writing costs next to nothing."""
+    """Write a note whole or not at all, without a flush: cheap, and a power cut may lose the note."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
@@ -97,7 +109,7 @@ def publish_json(path: Path, value: Any) -> None:
 
 
 def publish_folder(hidden: Path, final: Path) -> None:
-    """Rename a finished hidden file or folder to its final name; harmless when already done."""
+    """Rename a finished hidden file or folder to its final name; do nothing where that is done already."""
     if not hidden.exists() and final.exists():
         return
     for path in tree_files(hidden):
@@ -108,55 +120,73 @@ def publish_folder(hidden: Path, final: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there, so that its name vanishes at once."""
-    if not path.exists():
+    """Remove a file, a folder or a link, if it is there, so that its name vanishes at once.
+
+    A link is unlinked, and what it points to stays.
+    """
+    if not os.path.lexists(path):
         return
+    # Deleting a tree takes time; a kill in the middle must not leave half of it under the old name.
     doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     os.replace(path, doomed)
-    if doomed.is_dir():
-        shutil.rmtree(doomed)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
-        doomed.unlink()
+        path.unlink()
 
 
 def sweep(folder: Path, keep: set[Path]) -> int:
-    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; count them."""
-    doomed = [p for p in folder.glob(f".*{PART}") if p not in keep]
+    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; return how many.
+
+    A leftover is ``.NAME.MARK.part`` with a mark of 12 hexadecimal digits, as writers here make them.
+    """
+    doomed = [p for p in folder.glob(f".*{PART}") if _LEFTOVER.fullmatch(p.name) and p not in keep]
     for path in doomed:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _delete(path)
     return len(doomed)
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
-    """Refuse early when the disk below ``folder`` cannot hold ``needed_bytes`` more."""
+    """Raise `ConfigError` when the disk below ``folder`` has less than ``needed_bytes`` free."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
         raise ConfigError(
-            f"too little disk: this run needs up to {needed_bytes / 1e9:.2f} GB and {folder} has "
-            f"{free / 1e9:.2f} GB free; free some space or choose another folder with --out"
+            f"too little disk: this run needs up to {_show_gb(needed_bytes)} GB and {folder} has "
+            f"{_show_gb(free)} GB free; free some space or choose another folder with --out"
         )
 
 
+def _show_gb(size: int) -> str:
+    """Return gigabytes with two decimals, or with two digits where those would be zeros."""
+    return f"{size / 1e9:.2f}" if size >= 1e8 else f"{size / 1e9:.2g}"
+
+
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an error means that the disk or the quota is exhausted."""
+    """Return whether an error means that the disk or the quota is exhausted."""
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
-    """Hold the driver lock of a run; a second driver in the same folder is refused.
+    """Hold the driver lock of a run directory; a second driver in the same folder is refused.
 
-    Not before ``patience_s``: who asks whether it is held (`find_owner`) holds it for a moment.
-    Folders that were made for it are removed again when an error leaves nothing else in them.
+    The lock is tried for ``patience_s`` seconds, because `find_owner` holds the lock for a moment. Folders
+    that were made for the lock are removed again when an error leaves nothing else in them.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be written to, or another driver holds the lock.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a+")
+        handle = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(
@@ -169,6 +199,7 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
                 f"another astro-dist works in {folder} ({handle.read().strip() or 'unknown'}); "
                 "wait for it to end, or choose another directory with --out"
             )
+        # The last owner may have removed the lock file after it was opened here.
         if os.fstat(handle.fileno()).st_nlink == 0:
             raise ConfigError(f"another astro-dist has just ended in {folder}; run the command again")
         handle.truncate(0)
@@ -185,7 +216,7 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
 
 
 def _lock(handle: IO[str], patience_s: float) -> bool:
-    """Lock an open file as its only owner; return whether that came about in time."""
+    """Take an exclusive lock on an open file; return whether the lock was free within ``patience_s``."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -206,9 +237,10 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def find_owner(folder: Path) -> str | None:
-    """Return who holds the driver lock of a run (``pid 12 on host``), None when nobody does."""
+    """Return the owner of the driver lock of a run (``pid 12 on host``), None when the lock is free."""
     with contextlib.suppress(OSError), (folder / ".lock").open() as handle:
         try:
+            # A shared lock: two simultaneous calls must not take each other for a driver.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return handle.read().strip() or "unknown"
@@ -216,13 +248,13 @@ def find_owner(folder: Path) -> str | None:
 
 
 class Anchor:
-    """Remembers which folder a path names, to notice when a mount is lost or replaced."""
+    """Device and inode of a folder, kept to notice when a mount is lost or replaced."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.identity = folder, self._identify(folder)
 
     def check(self) -> None:
-        """Raise `StoppedError` when the folder is no longer there."""
+        """Raise `StoppedError` when the path leads to another folder now, or to none."""
         if self._identify(self.folder) != self.identity:
             raise StoppedError(self._lost("another is in its place"))
 
@@ -242,11 +274,12 @@ class Anchor:
 
 @contextlib.contextmanager
 def stop_when_storage_fails(folder: Path) -> Iterator[Anchor]:
-    """Turn an exhausted disk or a lost run directory into a stop that the same command resumes from."""
+    """Raise `StoppedError` for a full disk, failing storage or a lost run directory."""
     anchor = Anchor(folder)
     try:
         yield anchor
     except (OSError, IntegrityError) as error:
+        # A lost mount causes errors of many kinds; the loss of the folder is the true reason.
         anchor.check()
         if not isinstance(error, OSError):
             raise
@@ -254,11 +287,11 @@ def stop_when_storage_fails(folder: Path) -> Iterator[Anchor]:
         if error.errno in LOST_STORAGE:
             raise StoppedError(
                 f"the storage below {folder} failed ({error.strerror}: {where}); "
-                "what was published is safe: run the same command again when it is well"
+                "published products are safe: run the same command again when the storage works"
             ) from None
         if not is_disk_full(error):
             raise
         raise StoppedError(
-            f"the disk is full ({where}); what was published is safe: "
+            f"the disk is full ({where}); published products are safe: "
             "free some space and run the same command again"
         ) from None

@@ -1,57 +1,103 @@
-"""Whether what a run published is still there byte for byte, and what to do when it is not."""
+"""Comparison of published products with their records byte for byte, and repair of damaged products."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import fsync_folder, lock_folder, tree_digests
+from astro_dist.engine.custody import set_aside
+from astro_dist.engine.errors import ConfigError, IntegrityError
+from astro_dist.engine.files import lock_folder, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
+from astro_dist.engine.manifest import CONFIG, MANIFEST, config_fault, manifest_fault
+from astro_dist.engine.record import read_record
 
 Checks = Mapping[str, Callable[[Path], list[str]]]
-"""What looks inside a product for faults by checksums of its own, by stage."""
+"""``{stage: check}``: functions that look for faults in a product by the product's own checksums."""
+
+
+LEDGER = "ledger"
+"""The name under which faults of records and of the files beside the products are listed."""
 
 
 def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]:
-    """Read every published product again and return what is wrong by stage, one line per fault.
+    """Read every record and every published product again and return ``{stage: faults}``, a line each.
 
-    A product whose files are all as published is looked into as well, where there is a check for it.
+    Faults of records, of ``config.yaml`` and of ``manifest.json`` are listed under `LEDGER`. The check of a
+    stage is called only where all files of its product have their published bytes.
 
     Raises
     ------
     ConfigError
-        When nothing was published in ``root``.
-    IntegrityError
-        When a record of the ledger cannot be read.
+        Nothing was published in ``root``.
     """
-    published = Ledger(root).all_published()
-    if not published:
+    published = _readable(root)
+    beside = [config_fault(root), manifest_fault(root) if published else None]
+    found = {LEDGER: [fault for _, fault in find_bad_records(root)]}
+    found[LEDGER] += [fault for fault in beside if fault is not None]
+    if not published and not found[LEDGER]:
         raise ConfigError(f"{root} holds no published product; is it a run directory?")
-    found = {name: _compare(root, record) for name, record in published.items()}
+    found |= {name: _compare(root, record) for name, record in published.items()}
     for name, check in (checks or {}).items():
         if name in published and not found[name]:
             found[name] = check(root / published[name].product)
     return {name: faults for name, faults in found.items() if faults}
 
 
-def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = None) -> None:
-    """Set every damaged product aside and take its publication back, so that the next run makes it anew.
+def find_bad_records(root: Path) -> list[tuple[Path, str]]:
+    """Return the damaged records of a run directory, each with the line that says so."""
+    bad = []
+    ledger = Ledger(root)
+    for path in sorted(p for p in ledger.root.rglob("*.json") if p.is_file() and ".claims" not in p.parts):
+        try:
+            if path.parent == ledger.root:
+                ledger.published(path.stem)
+            else:
+                read_record(path)
+        except IntegrityError as error:
+            bad.append((path, f"{path.relative_to(root)}: {str(error).partition('; ')[0]}"))
+    return bad
 
-    Nothing is deleted. A product that is made from the same settings has the same bytes again, and
-    what later stages made from it stays as it is.
+
+def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = None) -> None:
+    """Set damaged records and products aside, so that the next run makes anew what they stood for.
+
+    Nothing is deleted. A product whose publication is damaged is covered by nothing any more: the next run
+    sets it aside and makes it again. A byte-stable product that is made again from the same settings has the
+    same bytes, so the products of later stages stay valid. ``show`` is called with each line for the user.
     """
     with lock_folder(root):
         ledger = Ledger(root)
+        for path, fault in find_bad_records(root):
+            show(fault)
+            show(f"{path.relative_to(root)} is now {set_aside(path, 'damaged').name}")
+        for wrong, name in ((config_fault(root), CONFIG), (manifest_fault(root), MANIFEST)):
+            if wrong is not None and (root / name).exists():
+                show(wrong)
+                show(f"{name} is now {set_aside(root / name, 'damaged').name}; the next run writes it")
         for stage, faults in verify_run(root, checks).items():
+            record = ledger.published(stage) if stage != LEDGER else None
+            if record is None:
+                continue
             for fault in faults:
                 show(fault)
-            record = ledger.published(stage)
-            assert record is not None
             show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
             ledger.retract(stage)
 
 
+def _readable(root: Path) -> dict[str, Published]:
+    """Return the publications whose records are sound."""
+    ledger, found = Ledger(root), {}
+    for path in sorted(ledger.root.glob("[!.]*.json")):
+        with contextlib.suppress(IntegrityError):
+            published = ledger.published(path.stem)
+            if published is not None:
+                found[path.stem] = published
+    return found
+
+
 def _compare(root: Path, record: Published) -> list[str]:
+    """Return the faults of one product: missing, changed and strange files."""
     path, faults = root / record.product, []
     found = tree_digests(path) if path.exists() else {}
     for name, digest in record.files.items():
@@ -61,16 +107,11 @@ def _compare(root: Path, record: Published) -> list[str]:
         elif found[name] != digest:
             faults.append(f"{shown}: its bytes have changed since it was published")
     strange = sorted(set(found) - set(record.files))
-    return faults + [f"{record.product}/{name}: not part of it" for name in strange]
+    return faults + [f"{record.product}/{name}: not part of the product" for name in strange]
 
 
 def _set_aside(path: Path) -> str:
-    """Rename a product, if it is there, and say so."""
-    if not path.exists():
+    """Rename a product, if it is there; return a sentence about that for the user."""
+    if not os.path.lexists(path):
         return ""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    os.replace(path, aside)
-    fsync_folder(path.parent)
-    return f"{path.name} is now {aside.name}, remove it when you like; "
+    return f"{path.name} is now {set_aside(path, 'damaged').name}, remove that when you like; "

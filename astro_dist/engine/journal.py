@@ -1,6 +1,6 @@
-"""What happened in a run, for people and tests: one growing file of JSON lines per worker.
+"""The journal of a run, for people and tests: one growing file of JSON lines per worker.
 
-Results never depend on it. A line is appended in one write, so that a kill loses at most the last one.
+No result depends on the journal. A line is appended in one write, so that a kill loses at most one line.
 """
 
 import contextlib
@@ -12,20 +12,20 @@ from typing import Any
 
 
 class Journal:
-    """Appends the events of one worker, or of the driver, to its own file of a run directory."""
+    """The file of a run directory to which one worker, or the driver, appends events."""
 
     def __init__(self, root: Path, who: str) -> None:
         self.path = root / "logs" / "journal" / f"{os.uname().nodename}-{who}.jsonl"
         self.facts = {"host": os.uname().nodename, "pid": os.getpid(), "who": who}
 
     def note(self, event: str, **facts: Any) -> None:
-        """Append one event with the time; a full or lost disk is left to those who write results."""
+        """Append one event with the time; disk errors are ignored, the writing of results raises them."""
         line = json.dumps({"event": event, "time": round(time.time(), 3), **self.facts, **facts}) + "\n"
         with contextlib.suppress(OSError):
-            # Not the run directory itself: one that went away must not be made again.
+            # The run directory itself is not made: a lost mount must not be covered by a new folder.
             for folder in (self.path.parent.parent, self.path.parent):
                 folder.mkdir(exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
             try:
                 os.write(handle, line.encode())
             finally:

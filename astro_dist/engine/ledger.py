@@ -1,13 +1,12 @@
-"""Which task is done, and what a stage has published: immutable JSON records on the disk.
+"""The ledger: immutable JSON records of finished tasks and of published products.
 
-``ledger/STAGE/FINGERPRINT/TASK.json`` says that one task of one version of a stage is done and
-what came out; it is written by the worker after its data are safe. ``ledger/STAGE.json`` says that
-the whole product is published. Records are written once and whole, so no lock is needed: two
-workers that do one task publish the same result.
+``ledger/STAGE/FINGERPRINT/TASK.json`` records that one task of one version of a stage is done, and its
+result; the worker writes the record after the task's data are on the disk. ``ledger/STAGE.json`` records that
+the whole product is published. Records are written once and whole, so no lock is needed: two workers that do
+the same task publish the same result.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,27 +15,30 @@ from typing import Any
 from uuid import uuid4
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import PART, publish_json, remove
+from astro_dist.engine.files import PART, remove
+from astro_dist.engine.record import is_protected, read_record, write_record
 
 Result = dict[str, Any]
+"""Small, JSON-able result of a task."""
 
 
 def states_output(result: Mapping[str, Any]) -> bool:
-    """Tell whether a result states what its task wrote, in a form of `astro_dist.engine.outputs`."""
+    """Return whether a result states the task's files in a form of `astro_dist.engine.outputs`."""
     forms = [result[name] for name in ("sha256", "ranges") if name in result]
     return bool(forms) and all(isinstance(form, Mapping) for form in forms)
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a stage has published and from what.
+    """Record of the product of a stage and of all that the product was made from.
 
     Attributes
     ----------
     fingerprint
-        Of the settings, inputs and schema version it was made from.
+        Digest of ``basis``.
     basis
-        The readable form of the same, to say later what changed.
+        The settings, inputs, sources, seed and schema version that the product was made from; kept in
+        readable form, so that later changes can be named.
     product
         Name of the product in the run directory.
     files
@@ -57,7 +59,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Finished:
-    """What is left of a finished product before its publication: its figures and its digests."""
+    """Figures and digests of a product that is whole and not yet published."""
 
     facts: dict[str, Any]
     files: dict[str, str]
@@ -74,41 +76,50 @@ class Ledger:
         return Records(self.root / stage, stage, fingerprint)
 
     def begin(self, stage: str, fingerprint: str) -> None:
-        """Record which version of a stage the workers of an array are to work on."""
-        publish_json(self.root / stage / "begun.json", {"fingerprint": fingerprint})
+        """Record the version of a stage that the workers of an array work on."""
+        write_record(self.root / stage / "begun.json", {"fingerprint": fingerprint})
 
     def begun(self, stage: str) -> str | None:
-        """Return the fingerprint that workers are to work on, None when there is nothing to do."""
+        """Return the fingerprint that `begin` recorded, None when there is no such record."""
         path = self.root / stage / "begun.json"
-        return str(_load(path)["fingerprint"]) if path.exists() else None
+        return str(read_record(path)["fingerprint"]) if path.exists() else None
 
     def published(self, stage: str) -> Published | None:
-        """Return what the stage has published, or None."""
+        """Return the publication of a stage, None when there is none."""
         path = self.root / f"{stage}.json"
-        return Published(**_load(path)) if path.exists() else None
+        return _published(path) if path.exists() else None
 
     def all_published(self) -> dict[str, Published]:
-        """Return what every stage has published, by stage."""
+        """Return the publications of all stages by stage name."""
         names = sorted(path.stem for path in self.root.glob("[!.]*.json"))
         return {name: found for name in names if (found := self.published(name)) is not None}
 
     def publish(self, stage: str, published: Published) -> None:
-        """Record that the whole product of a stage is visible."""
-        publish_json(self.root / f"{stage}.json", asdict(published))
+        """Record that the whole product of a stage is published."""
+        write_record(self.root / f"{stage}.json", asdict(published))
 
-    def retract(self, stage: str, keep: str = "") -> None:
-        """Take the publication of a stage back, with all task records but those of one fingerprint."""
+    def unprotected(self) -> list[str]:
+        """Return the stages whose publications are of format 1, which no sha256 protects."""
+        paths = sorted(self.root.glob("[!.]*.json"))
+        return [path.stem for path in paths if self.published(path.stem) and not is_protected(path)]
+
+    def retract(self, stage: str) -> None:
+        """Delete the publication of a stage and all its task records."""
         (self.root / f"{stage}.json").unlink(missing_ok=True)
+        self.drop_versions(stage, keep="")
+
+    def drop_versions(self, stage: str, keep: str) -> None:
+        """Delete all task records of a stage except those of one fingerprint."""
         for folder in (self.root / stage).glob("[!.]*"):
             if folder != self.records(stage, keep).folder:
                 remove(folder)
 
 
 class Records:
-    """The task records of one version of a stage: results, tasks given up, the kind of machine.
+    """Task records of one version of a stage: results, tasks given up, the kind of machine.
 
-    Results never change once they are there, so each is read from the disk once. A result that does not
-    state what its task wrote, as those of version 0.1.0, counts for nothing: its task is done again.
+    A recorded result never changes, so each is read from the disk once. A result that does not state the
+    task's files, as in version 0.1.0, is ignored and the task is done again.
     """
 
     def __init__(self, parent: Path, stage: str, fingerprint: str) -> None:
@@ -121,81 +132,87 @@ class Records:
         names = {path.stem for path in self.folder.glob("[!.]*.json")}
         self._known = {task: result for task, result in self._known.items() if task in names}
         for name in names - self._known.keys():
-            # Another process may forget a record between the listing and the reading.
+            # Another process may delete a record between the listing and the reading.
             with contextlib.suppress(FileNotFoundError):
-                record = _load(self.folder / f"{name}.json")
+                record = _task_record(self.folder / f"{name}.json")
                 if states_output(record["result"]):
-                    self._known[record["task"]] = record["result"]
+                    self._known[name] = record["result"]
         return dict(sorted(self._known.items()))
 
     def result(self, task: str) -> Result | None:
-        """Return the result of one task, None when it is not done."""
+        """Return the result of one task, None when the task is not done."""
         path = self.folder / f"{task}.json"
-        result = _load(path)["result"] if path.exists() else {}
+        result = _task_record(path)["result"] if path.exists() else {}
         return result if states_output(result) else None
 
     def record(self, task: str, result: Result, log: Result) -> None:
-        """Record that a task is done; ``log`` (host, seconds) is for people, never for results."""
-        publish_json(self.folder / f"{task}.json", {"task": task, "result": result, "log": log})
+        """Record that a task is done; no result depends on ``log`` (host, seconds)."""
+        write_record(self.folder / f"{task}.json", {"task": task, "result": result, "log": log})
 
     def logs(self) -> list[Result]:
         """Return the log parts of all task records."""
-        return [_load(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
+        return [read_record(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
 
     def record_finish(self, finished: Finished) -> None:
-        """Keep what is to be published, so that a kill before the publication loses nothing."""
-        publish_json(self._finished, {"finished": asdict(finished)})
+        """Record figures and digests of a whole product: a kill before the publication then loses nothing."""
+        write_record(self._finished, {"finished": asdict(finished)})
 
     def finished(self) -> Finished | None:
-        """Return what was recorded when ``finish`` had ended; None when it has not."""
-        # Version 0.1.0 kept the facts alone here; its finish is run again.
-        found = _load(self._finished).get("finished") if self._finished.exists() else None
+        """Return the record of `record_finish`, None when there is none."""
+        # Version 0.1.0 recorded the facts alone; ``finish`` is then run again.
+        found = read_record(self._finished).get("finished") if self._finished.exists() else None
         return Finished(**found) if isinstance(found, dict) else None
 
     def forget(self, tasks: Iterable[str]) -> None:
-        """Drop the records of some tasks: they will run again, and so will ``finish``."""
+        """Delete the records of some tasks and of ``finish``, so that all of them run again."""
         self._finished.unlink(missing_ok=True)
         for task in tasks:
             (self.folder / f"{task}.json").unlink(missing_ok=True)
             self._known.pop(task, None)
 
     def forget_all(self) -> None:
-        """Drop all records of this version."""
+        """Delete all records of this version."""
         remove(self.folder)
         self._known.clear()
 
     def give_up(self, task: str, reason: str) -> None:
-        """Record that a task failed for good, so that nobody tries it again before the next command."""
-        publish_json(self.folder / GIVEN_UP / f"{task}.json", {"reason": reason})
+        """Record that a task failed for good, so that no worker tries it before the next command."""
+        write_record(self.folder / GIVEN_UP / f"{task}.json", {"reason": reason})
 
     def given_up(self) -> dict[str, str]:
         """Return ``{task name: reason}`` of the tasks that were given up."""
         paths = sorted((self.folder / GIVEN_UP).glob("[!.]*.json"))
-        return {path.stem: _load(path)["reason"] for path in paths}
+        return {path.stem: read_record(path)["reason"] for path in paths}
 
     def try_again(self) -> None:
-        """Drop the marks of tasks that were given up."""
+        """Delete the marks of tasks that were given up, so that these run again."""
         remove(self.folder / GIVEN_UP)
 
     @property
     def claims(self) -> Path:
-        """The folder of the claims of workers that share the tasks."""
+        """Folder with the claims of workers that share the tasks."""
         return self.folder / ".claims"
 
     def settle_numerics(self, numerics: Result, afresh: str) -> None:
-        """Record on what kind of machine the first worker computes; refuse another kind later.
+        """Record the kind of machine of the first worker; refuse every other kind later.
 
-        ``afresh`` says how to start the stage anew.
+        ``afresh`` is the part of the error message that says how to start the stage anew.
+
+        Raises
+        ------
+        ConfigError
+            This machine is of another kind than the recorded one.
         """
         path = self.folder / ".numerics.json"
         if not path.exists():
-            own = path.with_name(f".numerics-{uuid4().hex}{PART}")
-            publish_json(own, numerics)
-            # Unlike a rename, a link never replaces what another worker was first to say.
+            own = path.with_name(f".numerics.{uuid4().hex}{PART}")
+            write_record(own, numerics)
+            # Two workers may write at once. A link fails where the name exists, so the first record stays;
+            # a rename would replace it.
             with contextlib.suppress(FileExistsError):
                 os.link(own, path)
             own.unlink()
-        if (known := _load(path)) != numerics:
+        if (known := read_record(path)) != numerics:
             pairs = ", ".join(
                 f"{key}: {known.get(key)} then, {numerics.get(key)} now"
                 for key in sorted(set(known) | set(numerics))
@@ -214,13 +231,28 @@ class Records:
 GIVEN_UP = ".given-up"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _published(path: Path) -> Published:
+    """Read a publication; its product must lie below the run directory."""
     try:
-        value: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
+        published = Published(**read_record(path))
+        parts = Path(published.product).parts
+        if not parts or Path(published.product).is_absolute() or ".." in parts:
+            raise ValueError(f"{published.product!r} does not lie below the run directory")
+        if not all(isinstance(digest, str) for digest in published.files.values()):
+            raise ValueError("a digest is no text")
+    except (TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(
-            f"the record {path} cannot be read ({error}); delete it to redo the task"
+            f"the record {path} is damaged ({error}); `astro-dist repair {path.parents[1]}` sets it aside"
         ) from None
-    return value
+    return published
+
+
+def _task_record(path: Path) -> Result:
+    """Read the record of a task, whose name is that of its file."""
+    record = read_record(path)
+    if record.get("task") != path.stem or not isinstance(record.get("result"), dict):
+        raise IntegrityError(
+            f"the record {path} is damaged (it is not of that task); `astro-dist repair {path.parents[3]}` "
+            "sets it aside"
+        )
+    return record

@@ -1,16 +1,27 @@
-"""What a run published, file by file, and with which versions; how files of the user are told apart."""
+"""The manifest of a run directory (files, digests, versions), and the identity of source files."""
 
+import json
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from astro_dist import __version__
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.custody import set_aside
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import publish_json, sha256_file
+from astro_dist.engine.files import digest_text, publish_bytes, publish_json, sha256_file
 from astro_dist.engine.ledger import Ledger
+from astro_dist.engine.record import SEAL
 
+CONFIG, MANIFEST = "config.yaml", "manifest.json"
+_CONFIG_SEAL = "# sha256 of the lines above: "
 LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
+"""Packages whose versions are written to the manifest."""
 
 
 def write_manifest(root: Path, seed: int) -> None:
@@ -21,26 +32,79 @@ def write_manifest(root: Path, seed: int) -> None:
     }
     versions = {name: version(name) for name in LIBRARIES}
     facts = {"astro_dist": __version__, "commit": _commit(), "versions": versions, "seed": seed}
-    publish_json(root / "manifest.json", {**facts, "products": products})
+    body = {**facts, "products": products, "format": 2}
+    publish_json(root / MANIFEST, {**body, SEAL: fingerprint(body)})
+
+
+def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
+    """Write ``config.yaml``, the resolved configuration, with its sha256 in the last line.
+
+    A file of that name that no run wrote, or that was changed since, is set aside, and ``show`` is called
+    with the sentence that says so.
+    """
+    path = root / CONFIG
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    data = f"{text}{_CONFIG_SEAL}{digest_text(text)}\n".encode()
+    if path.exists() and path.read_bytes() == data:
+        return
+    if config_fault(root) is not None:
+        show(f"{path} is not as a run wrote it; it is now {set_aside(path, 'yours').name}")
+    publish_bytes(path, data)
+
+
+def config_fault(root: Path) -> str | None:
+    """Return what is wrong with ``config.yaml``, None for nothing; one of version 0.1.0 has no digest."""
+    path = root / CONFIG
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return f"{CONFIG}: cannot be read ({error})"
+    body, found, seal = text.rpartition(_CONFIG_SEAL)
+    if not found:
+        # Version 0.1.0 begins with the name of the run, and so does nothing that people write by hand.
+        return None if text.startswith("name: ") and "\nmachine:\n" in text else f"{CONFIG}: no run wrote it"
+    return (
+        None if seal == f"{digest_text(body)}\n" else f"{CONFIG}: its bytes have changed since it was written"
+    )
+
+
+def manifest_fault(root: Path) -> str | None:
+    """Return what is wrong with ``manifest.json``, None for nothing; one of version 0.1.0 has no digest."""
+    path = root / MANIFEST
+    try:
+        value = json.loads(path.read_bytes())
+        if {"format", SEAL} & value.keys():
+            body = {name: part for name, part in value.items() if name != SEAL}
+            whole = (json.dumps({**body, SEAL: fingerprint(body)}, indent=1, sort_keys=True) + "\n").encode()
+            if whole != path.read_bytes():
+                return f"{MANIFEST}: its bytes have changed since it was written"
+    except FileNotFoundError:
+        return f"{MANIFEST}: missing"
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return f"{MANIFEST}: cannot be read ({error})"
+    return None
 
 
 def source_name(path: Path) -> str:
-    """Return what a file is called in a fingerprint; the package's own do not depend on where it lies."""
+    """Return the name of a file in a fingerprint; for a file of the package, without the install path."""
     package = Path(__file__).parents[1]
     return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
 
 
 def digest_source(path: Path) -> str:
-    """Return the sha256 of a file that the user gave; one that has not changed is not read again."""
+    """Return the sha256 of a source file; a process reads an unchanged file once."""
     try:
         facts = path.stat()
         return _digest_once(path, facts.st_mtime_ns, facts.st_size)
     except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or take it out") from None
+        raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or leave it out") from None
 
 
 @cache
 def _digest_once(path: Path, mtime_ns: int, size: int) -> str:
+    # Time and size are here for the cache alone: a changed file is another key.
     return sha256_file(path)
 
 

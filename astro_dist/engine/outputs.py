@@ -1,4 +1,4 @@
-"""What the tasks of a stage wrote, compared with what lies there, in one reading of every file.
+"""Comparison of the files of an output with the results of its tasks, in one reading of every file.
 
 A result states what its task wrote below the stage's output in one of two forms, or both:
 
@@ -6,8 +6,8 @@ A result states what its task wrote below the stage's output in one of two forms
 * ``ranges``: ``{relative name: {"offset": o, "bytes": n, "crc32": c}}`` of a byte range of a file that many
   tasks fill, such as rows of an image.
 
-The digests of the reading go into the publication, so that what was compared is what is published; a file
-that `finish` changes or adds after the comparison is read once more.
+The digests of that reading go into the publication, so that the published bytes are the compared ones. A file
+that `finish` changes or adds after the comparison is read again.
 """
 
 import hashlib
@@ -18,11 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from astro_dist.engine.files import tree_files
-from astro_dist.engine.ledger import Result
+from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.files import sha256_file, tree_files
+from astro_dist.engine.ledger import Ledger, Result
+from astro_dist.engine.work import Stage
 
 PIECE_BYTES = 1 << 20
+"""Most bytes of a file that are held in memory at once."""
 Identity = tuple[int, int, int, int]
+"""Inode, size, mtime and ctime of a file, see `_identify`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class _Range:
 
 
 class Reading:
-    """The digests of the files below an output; each file is read once, and again when it has changed."""
+    """Digests of the files below an output; a file is read once, and again only when it has changed."""
 
     def __init__(self, output: Path) -> None:
         self.output = output
@@ -44,7 +48,7 @@ class Reading:
         self.unstated: set[str] = set()
 
     def find_damage(self, results: Mapping[str, Result]) -> set[str]:
-        """Read every file once and return the tasks whose files or byte ranges are not what they wrote."""
+        """Read every file once and return the tasks whose files or byte ranges differ from their results."""
         damaged = set[str]()
         wholes: dict[str, dict[str, str]] = defaultdict(dict)
         ranges: dict[str, list[_Range]] = defaultdict(list)
@@ -64,12 +68,12 @@ class Reading:
         return damaged
 
     def drop_unstated(self) -> None:
-        """Remove files that no result states: a killed `finish` left them, and will write them again."""
+        """Remove files that no result states; a killed `finish` left them, the next one writes them anew."""
         for name in self.unstated:
             (self.output / name).unlink()
 
     def digests(self, without: Collection[str] = ()) -> dict[str, str]:
-        """Return ``{relative name: sha256}`` of all files that are there now, but those below ``without``."""
+        """Return ``{relative name: sha256}`` of all present files except those below ``without``."""
         found = {}
         for name in sorted(self._names()):
             if name.partition("/")[0] in without:
@@ -90,6 +94,7 @@ class Reading:
         with path.open("rb", buffering=0) as handle:
             identity = _identify(path)
             for part in ranges:
+                # The bytes between two ranges belong to no task; they enter the sha256 alone.
                 place += _hash(handle, part.offset - place, digest)[0]
                 length, crc = _hash(handle, part.bytes, digest)
                 place += length
@@ -100,8 +105,62 @@ class Reading:
         return digest.hexdigest(), broken
 
 
+class Inputs:
+    """The published products of a run directory, compared with their publications before a stage reads them.
+
+    A file is read once per command: one with the inode, size and times of the comparison is taken as it is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.seen: dict[Path, tuple[Identity, str]] = {}
+
+    def trust(self, product: Path, files: Mapping[str, str]) -> None:
+        """Take the digests of a product that was read and published a moment ago."""
+        for name, digest in files.items():
+            self.seen[product / name] = _identify(product / name), digest
+
+    def compare(self, stage: Stage) -> None:
+        """Compare everything that the inputs of a stage published.
+
+        Raises
+        ------
+        IntegrityError
+            A file has other bytes, is gone or was added; what would be made from it would not be what its
+            record says.
+        """
+        ledger = Ledger(self.root)
+        for name in stage.inputs:
+            published = ledger.published(name)
+            if published is None:
+                continue
+            product = self.root / published.product
+            there = {path.relative_to(product).as_posix() for path in tree_files(product)}
+            wrong = sorted(there ^ published.files.keys())
+            wrong += [
+                file for file, digest in published.files.items() if self._digest(product / file) != digest
+            ]
+            if wrong:
+                raise IntegrityError(
+                    f"{product / wrong[0]} is not what {name} published, and {stage.name} would be made from "
+                    f"it; put it back, or `astro-dist repair {self.root}` and run the same command again"
+                )
+
+    def _digest(self, path: Path) -> str:
+        """Return the sha256 of a file, empty where there is none."""
+        try:
+            identity = _identify(path)
+        except OSError:
+            return ""
+        known, digest = self.seen.get(path, (None, ""))
+        if known != identity:
+            digest = sha256_file(path)
+            self.seen[path] = identity, digest
+        return digest
+
+
 def _hash(handle: BinaryIO | Any, length: int | None, digest: Any) -> tuple[int, int]:
-    """Add the next bytes of a file to a digest, all that are left for None; return their number and crc32."""
+    """Add ``length`` bytes, None for all that are left, to a digest; return their number and crc32."""
     done, crc = 0, 0
     while length is None or done < length:
         piece = handle.read(PIECE_BYTES if length is None else min(PIECE_BYTES, length - done))
@@ -115,6 +174,6 @@ def _hash(handle: BinaryIO | Any, length: int | None, digest: Any) -> tuple[int,
 
 
 def _identify(path: Path) -> Identity:
-    """Return what changes when a file is written again: inode, size and both times."""
+    """Return inode, size, mtime and ctime of a file; one of them changes when the file is written again."""
     facts = path.stat()
     return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns

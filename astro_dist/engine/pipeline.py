@@ -1,7 +1,7 @@
-"""What a pipeline is: stages in order, the configuration that holds their sections, and what depends on it.
+"""The declaration of a pipeline: its stages in order, its configuration, and the choice of stages for a run.
 
-A pipeline is a declaration; `astro_dist.runner.Runner` executes it over a run directory. What contradicts
-itself is refused when it is declared, not when it is run.
+A declaration runs nothing; `astro_dist.runner.Runner` executes the stages over a run directory.
+Contradictions are refused when the pipeline is declared, not when it is run.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,20 +20,20 @@ RESERVED = frozenset(
     {"run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate", "doctor"}
     | {"init", "clean", "export", "challenge"}
 )
-"""Commands, present and to come, that no stage and no pipeline may be called."""
+"""Names of commands, present and to come; no stage and no pipeline may have one of these names."""
 
 
 class PipelineConfig(Section):
-    """What every configuration holds beside the sections of its pipeline."""
+    """Fields that every configuration has beside the sections of its pipeline."""
 
     pipeline: str = "radio"
-    """Which pipeline this configuration is for."""
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the pipeline that this configuration is for."""
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the run; also of its directory below runs/ unless --out names another."""
     seed: int = Field(1, ge=0, lt=2**63)
-    """From which all randomness follows."""
+    """Seed of all random numbers of the run."""
     machine: MachineConfig = MachineConfig()
-    """Where the run executes; changes no byte of any product."""
+    """Executor, workers and GPUs of the run; they change no byte of any product."""
 
 
 def _nothing_left_out(config: Any) -> Mapping[str, str]:
@@ -55,21 +55,22 @@ class Pipeline:
     Attributes
     ----------
     name, help
-        What a YAML calls it, and one line on what it is for.
+        Its name in a YAML file, and one line for the command line.
     config
         Class of its configuration: a `PipelineConfig` with a section for each setting of its stages.
     stages
-        All its stages; the inputs of each come before it.
+        All stages; each one comes after its inputs.
     left_out
-        ``(config) -> {stage: why}``: the stages that a configuration leaves out, each with the sentence that
-        says so.
+        ``(config) -> {stage: why}``: the stages that a configuration leaves out, each with the reason as a
+        sentence for the user.
     settle
-        ``(config) -> config``: settles defaults that depend on other sections, refuses what cannot be.
+        ``(config) -> config``: fills in defaults that depend on other sections, and refuses settings that
+        contradict each other.
     include
-        ``(tree, stages) -> tree``: changes a configuration, before it is checked, so that it holds stages
-        that are asked for by name and that it would leave out.
+        ``(tree, stages) -> tree``: changes an unchecked configuration so that the named stages are part of
+        the run although the configuration would leave them out.
     shown
-        ``{name: path in the run directory}`` of what a user wants to see at the end.
+        ``{name: path in the run directory}`` of the results that a finished run prints.
 
     Raises
     ------
@@ -89,12 +90,13 @@ class Pipeline:
     def __post_init__(self) -> None:
         fields, earlier = set(self.config.model_fields), set[str]()
         products: dict[str, str] = {}
+        # All faults are collected: an author mends them at once instead of one at each import.
         faults = [] if {"name", "seed", "machine"} <= fields else ["its configuration is no PipelineConfig"]
         for stage in self.stages:
             if unknown := sorted(set(stage.inputs) - earlier):
-                faults.append(f"{stage.name} reads {', '.join(unknown)}, which no earlier stage is called")
+                faults.append(f"{stage.name} reads {', '.join(unknown)}, which is no earlier stage")
             if unknown := sorted({*stage.sections, *stage.reads} - fields):
-                faults.append(f"{stage.name} names {', '.join(unknown)}, which no section is called")
+                faults.append(f"{stage.name} names {', '.join(unknown)}, which is no section")
             if stage.own and stage.own not in stage.sections:
                 faults.append(f"{stage.name} has {stage.own} for its own section and does not depend on it")
             if (other := products.setdefault(stage.product, stage.name)) != stage.name:
@@ -110,7 +112,7 @@ class Pipeline:
             raise ValueError(f"pipeline {self.name}: {'; '.join(faults)}")
 
     def stage(self, name: str) -> Stage:
-        """Return a stage by its name; `ConfigError` with the nearest one where there is none."""
+        """Return a stage by its name; raise `ConfigError` with the nearest name where there is none."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
@@ -118,11 +120,11 @@ class Pipeline:
         raise ConfigError(f"the pipeline {self.name} has no stage {name!r}: {nearest(name, names)}")
 
     def resolve(self, tree: Mapping[str, Any]) -> Any:
-        """Check a configuration and settle the defaults that depend on other sections."""
+        """Check a configuration and fill in the defaults that depend on other sections."""
         return self.settle(validate(self.config, {"pipeline": self.name, **tree}))
 
     def choose(self, config: Any, to: str | None = None, only: str | None = None) -> list[Stage]:
-        """Return the stages of a run in order; with ``to`` that stage and those it stands on, no others.
+        """Return the stages of a run in order; with ``to`` that stage and the stages it needs, no others.
 
         Raises
         ------
@@ -144,7 +146,7 @@ class Pipeline:
 
 
 def read_tree(path: Path, assignments: Sequence[str] = ()) -> Tree:
-    """Return a configuration file as a mapping, with what ``--set`` changes; its name is that of the file."""
+    """Return a configuration file as a mapping, with the changes of ``--set``; the file names the run."""
     tree = {"name": path.stem, **load_yaml(path)}
     for assignment in assignments:
         tree = apply_set(tree, assignment)

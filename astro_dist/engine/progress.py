@@ -1,7 +1,7 @@
-"""What people see of a run: a live display on a terminal, JSON lines elsewhere.
+"""The display of a run: a live bar on a terminal, JSON lines elsewhere.
 
-Everything goes to standard error; standard output is for results. The figures come from the tasks
-that end and from the small progress files that long tasks write, so any executor is shown alike.
+Everything goes to standard error; standard output is for results. The figures come from finished tasks and
+from the small progress files that long tasks write, so that every executor is shown alike.
 """
 
 import contextlib
@@ -16,10 +16,11 @@ from typing import Any
 from astro_dist.engine.work import Estimate, Run, Stage, Task
 
 LINE_EVERY_S = 10.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Display:
-    """Shows plans and progress; ``sink`` and ``live`` are chosen from the terminal by default."""
+    """Plan and progress of a run on standard error; ``live`` by default where that is a terminal."""
 
     def __init__(self, live: bool | None = None) -> None:
         self.live = sys.stderr.isatty() if live is None else live
@@ -28,7 +29,7 @@ class Display:
         self.bar: Any = None
 
     def plan(self, rows: list[tuple[Stage, str, Estimate]]) -> None:
-        """Say what is about to happen and what it costs at most."""
+        """Show the stages that are not done and their greatest cost."""
         todo = [row for row in rows if row[1] != "done"]
         total = sum(estimate.bytes for _, _, estimate in todo)
         if self.live:
@@ -44,7 +45,7 @@ class Display:
             self._line("note", text=text)
 
     def skipped(self, stage: Stage) -> None:
-        """Say that a stage is already done."""
+        """Show that a stage is already done."""
         if self.live:
             self._print(f"  {stage.name:<12} already done")
         self._line("skipped", stage=stage.name)
@@ -70,8 +71,8 @@ class Display:
         self._line("end", stage=stage.name, seconds=round(seconds, 2))
 
     def tasks(self, stage: Stage, done: int, total: int) -> None:
-        """Say how many tasks a round has."""
-        # What was done when the stage began says nothing about the rate.
+        """Set the number of tasks of a round and the number of those that are done."""
+        # Tasks that were done before the stage began are left out of the rate.
         self.before = self.before if self.total else done
         self.finished, self.total = done, total
 
@@ -102,8 +103,11 @@ class Display:
                 self.bar = None
 
     def _watch(self, folder: Path, stop: threading.Event) -> None:
+        """Update the bar, or write a line every `LINE_EVERY_S`, until ``stop`` is set."""
         while not stop.wait(0.5):
             inside = read_progress(folder, self.name)
+            # A running task counts as the fraction it reports. A full report is not counted here: the task's
+            # result follows and is counted by `done`.
             fraction = sum(note["done"] / note["total"] for note in inside if note["done"] < note["total"])
             rate = (self.finished - self.before) / max(1e-9, time.monotonic() - self.started)
             rate += sum(n.get("per_s", 0.0) / n["total"] for n in inside if n["done"] < n["total"])
@@ -138,7 +142,7 @@ class Display:
 
 
 def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
-    """Return what the long tasks of a stage last said of themselves."""
+    """Return the latest progress notes of the long tasks of a stage; unreadable ones are left out."""
     notes = []
     for path in sorted(folder.glob(f"{stage}-*.json")):
         with contextlib.suppress(OSError, ValueError):

@@ -1,8 +1,7 @@
-"""The tasks of one version of a stage: which are done, which are missing, which were given up.
+"""The tasks of one version of a stage: those done, those missing and those given up.
 
-A stage plans in rounds: its plan is asked again with the results that are there, until it names no task
-without one. The runner of a whole stage, a worker of an array, a second rank and `status` all see a stage
-through this object.
+A stage plans in rounds: its plan is called again with the recorded results until every named task has a
+result. The runner of a whole stage, a worker of an array, a second rank and `status` all use this object.
 """
 
 from collections.abc import Collection
@@ -14,18 +13,18 @@ from astro_dist.engine.work import Failure, Results, Run, Stage, Task, for_stage
 
 @dataclass(frozen=True)
 class Round:
-    """One look at a stage.
+    """The tasks of a stage at one moment.
 
     Attributes
     ----------
     results
-        ``{task name: result}`` of what is done.
+        ``{task name: result}`` of the finished tasks.
     tasks
-        All tasks that can be planned yet.
+        All tasks that the plan names with these results.
     missing
-        Those without a result that were not given up.
+        Tasks without a result that were not given up.
     failures
-        Those without a result that were.
+        Tasks without a result that were given up, with the reasons.
     """
 
     results: Results
@@ -35,7 +34,7 @@ class Round:
 
     @property
     def done(self) -> int:
-        """How many of the tasks have a result."""
+        """Number of tasks that have a result."""
         return len(self.tasks) - len(self.missing) - len(self.failures)
 
 
@@ -45,7 +44,7 @@ class Rounds:
     Parameters
     ----------
     run
-        Of the whole run, or of another stage of it.
+        The whole run, or the run of another stage.
     stage, fingerprint
         The version.
     """
@@ -55,7 +54,7 @@ class Rounds:
         self.records: Records = self.run.records
 
     def look(self) -> Round:
-        """Plan with what is recorded now; each record is read once."""
+        """Plan with the present records; each record is read from the disk once."""
         results = self.records.results()
         tasks = list(self.stage.plan(self.run, results))
         marks = self.records.given_up()
@@ -65,21 +64,21 @@ class Rounds:
         return Round(results, tasks, missing, failures)
 
     def ended(self) -> set[str]:
-        """Return the names of the tasks that nobody need do any more."""
+        """Return the names of the tasks that are done or given up."""
         return self.records.results().keys() | self.records.given_up().keys()
 
     def forget(self, tasks: Collection[str]) -> set[str]:
-        """Drop the records of tasks and of every task of a later round, which may have read them.
+        """Delete the records of tasks and of all tasks of later rounds, which may have read their files.
 
         Returns
         -------
         set of str
-            All whose records were dropped.
+            Names of all tasks whose records were deleted.
         """
         results = self.records.results()
         known: dict[str, dict[str, object]] = {}
         dropped = set(tasks)
-        # The rounds are found by planning again from nothing with the results that belong to each.
+        # Records do not name their round. Planning again from no results yields one round after the other.
         while new := [t.name for t in self.stage.plan(self.run, known) if t.name not in known]:
             if tasks and set(new) & set(tasks):
                 dropped |= results.keys() - known.keys() - set(new)

@@ -1,4 +1,4 @@
-"""Randomness that belongs to an index, never to a process."""
+"""Random generators that belong to an index, never to a process."""
 
 import hashlib
 
@@ -8,9 +8,11 @@ import numpy as np
 def stream(seed: int, *key: int | str) -> np.random.Generator:
     """Return the generator that belongs to ``(seed, *key)`` and to nothing else.
 
-    Philox is counter based: the draws are the same on any machine, in any order of calls and with
-    any number of workers. The key is hashed so that parts of any kind and number may be given.
+    Philox is counter based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the draws
+    are the same on any machine, in any order of calls and with any number of workers. The key is hashed, so
+    that parts of any kind and number may be given.
     """
+    # The types and a separator that no name holds keep 1 and "1", and ("a", "b") and ("ab",), apart.
     text = "\x1f".join([str(int(seed)), *(f"{type(part).__name__}:{part}" for part in key)])
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))

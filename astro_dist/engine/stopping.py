@@ -1,8 +1,9 @@
-"""When to stop: on request, or because the time of this machine is up.
+"""Stopping, on request or because the time of this machine is up.
 
-The deadline is in the environment, so that every process below a job knows it: new work is not begun
-when it would not end in time, long tasks stop at their next step, and those who wait for others wait
-half of what is left between the deadline and the end. A request only moves the deadline to now.
+The deadline stands in the environment, which every process below a job inherits. No task is begun that would
+not end before the deadline, and long tasks stop at their first step after it. Processes that wait for others
+wait on for half of the time between the deadline and the end of the machine. A request to stop moves the
+deadline to now.
 """
 
 import contextlib
@@ -18,12 +19,13 @@ from typing import Any
 from astro_dist.engine.errors import StoppedError, TimeUpError
 
 STOP_AT, END_AT = "ASTRO_DIST_STOP_AT", "ASTRO_DIST_END_AT"
-"""Seconds of the epoch: when to stop, and when the machine goes away."""
+"""Variables with the deadline and with the end of the machine, in seconds of the epoch."""
 
 GRACE_S = 15.0
-"""How long those who wait for others wait after a request. Slurm kills after 30 s, unless told otherwise."""
+"""Seconds that waiting processes wait on after a request. Slurm kills after 30 s unless configured."""
 
 _stop = threading.Event()
+"""Set in the process that received a request; the processes below it have the moved deadline alone."""
 
 
 def seconds_left() -> float:
@@ -32,9 +34,10 @@ def seconds_left() -> float:
 
 
 def check_stop(waiting: bool = False) -> None:
-    """Raise `StoppedError` once a stop was asked for or the time is up; long tasks call it between steps.
+    """Raise `StoppedError` after a request to stop, `TimeUpError` after the deadline.
 
-    With ``waiting`` the caller has nothing to save and waits for those who have.
+    Long tasks call this between steps. ``waiting`` is for a caller that has nothing to save and waits for
+    tasks that have: half of the time up to the end of the machine is then added.
     """
     left = seconds_left()
     if waiting and left < 0:
@@ -47,7 +50,7 @@ def check_stop(waiting: bool = False) -> None:
 
 
 def end_time(*signal_facts: object) -> None:
-    """Let the time of this process and of those it starts be up; fit to handle a signal."""
+    """Move the deadline of this process and of its later children to now; fit to handle a signal."""
     now = time.time()
     os.environ.setdefault(END_AT, str(now + 2 * GRACE_S))
     os.environ[STOP_AT] = str(now)
@@ -55,17 +58,19 @@ def end_time(*signal_facts: object) -> None:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM ask for a clean stop, a second Ctrl-C end at once, and SIGUSR2 end the time."""
+    """Stop cleanly on Ctrl-C and SIGTERM, at once on a second Ctrl-C; end the time on SIGUSR2."""
 
     def ask(number: int, frame: Any) -> None:
         if number == signal.SIGUSR2:
             end_time()
         elif not _stop.is_set():
             _stop.set()
+            # A request has its own grace time, however much time the job has left.
             os.environ.pop(END_AT, None)
             end_time()
             if sys.stderr.isatty():
-                os.write(2, b"\nstopping: long tasks save what they have; Ctrl-C again ends at once\n")
+                # Not `print`: the signal may have interrupted a `print` to the same buffer, which raises.
+                os.write(2, b"\nstopping: long tasks save their state; Ctrl-C again ends at once\n")
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
 

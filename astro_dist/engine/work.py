@@ -1,8 +1,8 @@
-"""What a stage, a task, a run and an executor are.
+"""The contract between stages and executors: `Stage`, `Task`, `Run`, `Crew` and `Executor`.
 
-A stage is a plan and a function that does one task; everything else has a default. Stages know
-nothing about machines and executors nothing about astronomy. A task may run twice and publishes the
-same bytes each time, so an executor may retry, lose and repeat workers as it likes.
+A stage is a plan and a function that does one task; everything else has a default. No stage depends on a
+machine, and no executor on astronomy. A task may run twice and publishes the same bytes each time, so
+that an executor may retry tasks and replace workers at any moment.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ Results = Mapping[str, Result]
 
 @dataclass(frozen=True)
 class Task:
-    """One unit of work: ``args`` are small, JSON-able and all that distinguishes it."""
+    """One unit of work; ``args`` are small, JSON-able and all that distinguishes one task from another."""
 
     name: str
     args: dict[str, Any] = field(default_factory=dict)
 
 
 class MachineConfig(Section):
-    """Where a run executes. Nothing here changes a byte of any product."""
+    """Executor, workers and GPUs of a run; no setting here changes a byte of any product."""
 
     executor: Literal["serial", "processes", "ray"] = "processes"
-    """Who does the tasks: serial, processes or ray."""
+    """Executor of the tasks: serial (in this process), processes or ray."""
     workers: int | None = Field(default=None, ge=1)
-    """How many workers at once; by default one per GPU, else as many as the cores allow."""
+    """Number of workers at once; by default one per GPU, else as many as the cores allow."""
     gpus: int | None = Field(default=None, ge=0)
-    """How many GPUs to use; by default all that are visible."""
+    """Number of GPUs to use; by default all that are visible."""
     fake_gpus: bool = False
-    """Schedule as if ``gpus`` GPUs were there while the work runs on the CPU; to test scheduling."""
+    """Schedule as if there were ``gpus`` GPUs while the work runs on the CPU; to test scheduling."""
     gpus_per_worker: float = Field(default=1.0, gt=0, le=1)
-    """The share of a GPU that a worker takes: 0.5 puts two workers on each."""
+    """Share of a GPU that a worker takes; 0.5 puts two workers on each GPU."""
     task_limit_s: float | None = Field(default=None, gt=0)
     """Seconds of silence after which a worker is replaced; by default 20 usual tasks, at least 600 s."""
     ray_address: str | None = None
@@ -55,7 +55,7 @@ class MachineConfig(Section):
 
 @dataclass(frozen=True)
 class Settings:
-    """The part of a configuration that a stage sees: its name, seed and machine, and some sections.
+    """The part of a configuration that a stage may read: name, seed, machine and some sections.
 
     ``own`` names the section that threads, precision and ranks of the stage come from.
     """
@@ -68,22 +68,22 @@ class Settings:
 
     @classmethod
     def of(cls, config: Any) -> "Settings":
-        """Return all of a configuration."""
+        """Return the settings with all sections of a configuration."""
         sections = {key: value for key, value in config if isinstance(value, Section) and key != "machine"}
         return cls(config.name, config.seed, config.machine, sections)
 
     def narrow(self, names: Sequence[str], own: str) -> "Settings":
-        """Return the same with the named sections only; those that the configuration lacks are left out."""
+        """Return the settings with the named sections only; names without a section are left out."""
         kept = {name: self.sections[name] for name in names if name in self.sections}
         return replace(self, sections=kept, own=own)
 
     def section(self, kind: type[AnySection], name: str | None = None) -> AnySection:
-        """Return the section of a class, or that of a name where several are of one class.
+        """Return the section of a class; ``name`` chooses where several sections are of one class.
 
         Raises
         ------
         StageError
-            The stage has not declared that it reads such a section.
+            The stage has not declared such a section.
         """
         for key, section in self.sections.items():
             if isinstance(section, kind) and name in (None, key):
@@ -97,7 +97,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, its settings and the stage at hand, as every stage function sees them."""
+    """A run directory, its settings and the stage at hand, as every stage function receives them."""
 
     root: Path
     settings: Settings
@@ -113,17 +113,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The name of the run."""
+        """Name of the run."""
         return self.settings.name
 
     @property
     def seed(self) -> int:
-        """The number from which all randomness follows."""
+        """Seed of all random numbers of the run."""
         return self.settings.seed
 
     @property
     def machine(self) -> MachineConfig:
-        """Where the run executes; nothing in it may change a byte."""
+        """Executor, workers and GPUs of the run; no byte of a product may depend on them."""
         return self.settings.machine
 
     def section(self, kind: type[AnySection], name: str | None = None) -> AnySection:
@@ -132,11 +132,11 @@ class Run:
 
     @property
     def own(self) -> Section | None:
-        """The section that threads, precision and ranks of the stage come from."""
+        """Section with threads, precision and ranks of the stage; None where there is none."""
         return self.settings.sections.get(self.settings.own)
 
     def having(self, section: Section) -> "Run":
-        """Return the same run with another section in the place of that of its class."""
+        """Return the same run with ``section`` in the place of the section of the same class."""
         names = [name for name, value in self.settings.sections.items() if type(value) is type(section)]
         if not names:
             raise StageError(f"{self.stage} has not declared that it reads a {type(section).__name__}")
@@ -145,18 +145,18 @@ class Run:
 
     @property
     def output(self) -> Path:
-        """The hidden file or folder the stage fills; the engine renames it when it is complete."""
+        """Hidden file or folder that the stage fills; the runner renames it when the stage is complete."""
         final = self.root / self.target
         return final.with_name(f".{final.name}.{self.fingerprint[:12]}{PART}")
 
     @property
     def ledger(self) -> Ledger:
-        """The records of this run directory."""
+        """Records of this run directory."""
         return Ledger(self.root)
 
     @property
     def records(self) -> Records:
-        """The task records of the stage at hand."""
+        """Task records of the stage at hand."""
         return self.ledger.records(self.stage, self.fingerprint)
 
     def product(self, name: str) -> Path:
@@ -164,7 +164,7 @@ class Run:
         return self.root / name
 
     def facts(self, stage: str) -> dict[str, Any]:
-        """Return the figures that an earlier stage published, empty when it has not yet."""
+        """Return the figures that an earlier stage published, empty before its publication."""
         published = self.ledger.published(stage)
         return dict(published.facts) if published else {}
 
@@ -173,7 +173,7 @@ class Run:
         return stream(self.seed, *key)
 
     def progress(self, task: str, done: float, total: float, **facts: Any) -> None:
-        """Write how far a long task is, at most twice a second; the file is also its sign of life."""
+        """Write the progress of a long task, at most twice a second; the file is also a sign of life."""
         _report_progress(self.progress_path(task), self.stage, task, done, total, facts)
 
     def progress_path(self, task: str) -> Path:
@@ -183,7 +183,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage will cost at most; ``exact`` is False where its inputs do not exist yet."""
+    """Greatest cost of a stage; ``exact`` is False where the inputs of the stage do not exist yet."""
 
     tasks: int
     bytes: int = 0
@@ -219,61 +219,62 @@ def _no_faults(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A plan and what to do for one task of it.
+    """A plan, the function that does one of its tasks, and the functions before and after the tasks.
 
-    All functions are module functions or `functools.partial`s of such: stages are pickled.
+    All functions are module functions or `functools.partial`s of such, because stages are pickled.
 
     Attributes
     ----------
     name, product
         The stage's name and the one file or folder it publishes in the run directory.
     plan
-        ``(run, results) -> tasks``; pure. It is asked again when its tasks are done, with their
-        results, until it names no task without a result: a stage may thus plan in rounds.
+        ``(run, results) -> tasks``; pure. Called again with the results when the named tasks are done, until
+        every named task has a result; a stage may thus plan in rounds.
     run
         ``(state, task) -> result``; writes whole files, or disjoint byte ranges, below
         ``run.output``. May run twice. The result is small and JSON-able and states what was written,
         in the form that `astro_dist.engine.outputs` compares: ``sha256`` by file, ``ranges`` by file.
     prepare
-        Creates the empty store in ``run.output`` that the tasks fill; idempotent.
+        ``(run)``: creates the empty store in ``run.output`` that the tasks fill; idempotent.
     open
-        Once per worker: weights, file handles. Its value is the ``state`` of ``run``.
+        ``(run) -> state``: opens weights and files, once in each worker; ``run`` receives the state.
     seal
-        ``(run, results) -> results``: writes what follows from the results alone into files of the tasks
-        (headers with sums) and states that as a task does, before all files are read once and compared;
-        idempotent.
+        ``(run, results) -> results``: writes into files of the tasks what follows from the results alone
+        (headers with sums), and states these bytes in the form of a task's result. Called before all files
+        are read and compared; idempotent.
     finish
-        ``(run, results) -> facts``: columns, catalogues, pictures below ``run.output``; idempotent. What
-        the tasks wrote was compared with their results just before.
+        ``(run, results) -> facts``: writes columns, catalogues and figures below ``run.output``; idempotent.
+        Called after the files of the tasks were compared with their results.
     scratch
         Names below ``run.output`` that tasks write for ``finish`` and that are not part of the product.
     check
         ``(path) -> faults`` inside a published product, for products with checksums of their own.
     sources
-        The user's files whose content enters the fingerprint.
+        ``(run) -> paths`` of the user's files whose content enters the fingerprint.
     estimate
         ``(run) -> Estimate``, before anything runs.
     sections
-        The names of the configuration sections that the result depends on.
+        Names of the configuration sections that the bytes depend on.
     reads
-        Further sections that it looks at (for an estimate, an early refusal): no byte follows from them,
-        unless through its inputs.
+        Names of further sections that the stage reads (for an estimate, an early refusal); no byte depends on
+        them, unless through the inputs.
     own
-        Which of the sections its threads, precision and ranks come from.
+        Name of the section with the threads, precision and ranks of the stage.
     inputs
-        The earlier stages whose products it reads.
+        Names of the earlier stages whose products the stage reads.
     schema
-        Raised by hand when the code starts to make other bytes from the same settings.
+        Version number, raised by hand when the code starts to make other bytes from the same settings.
     numerics
-        Describes the machine where it enters the bytes (stages that use torch), else None.
+        ``(run) -> description`` of the machine, for stages whose bytes depend on the machine (torch); else
+        None.
     gpu
-        Whether a worker wants a GPU where there is one.
+        Whether a worker uses a GPU where there is one.
     gang
-        Whether each task starts the ranks that its own section asks for, over all nodes of a job.
+        Whether each task starts the ranks that the own section asks for, over all nodes of a job.
     stable
         Whether the product is equal byte for byte when it is made again.
     command
-        The words of the command line that run this stage alone; its name where none are given.
+        Words of the command line that run this stage alone; by default the name of the stage.
     """
 
     name: str
@@ -301,7 +302,7 @@ class Stage:
 
     @property
     def words(self) -> str:
-        """What runs this stage alone, after ``astro-dist``."""
+        """Words of the command line, after ``astro-dist``, that run this stage alone."""
         return " ".join(self.command or (self.name,))
 
     def threads(self, run: Run) -> int:
@@ -309,13 +310,13 @@ class Stage:
         return int(getattr(run.settings.sections.get(self.own), "threads", 1))
 
     def ranks(self, run: Run) -> int:
-        """Return how many processes share a task: one, unless the stage is a gang's."""
+        """Return the number of processes that share a task; 1 unless the stage is a gang."""
         return int(getattr(run.settings.sections[self.own], "ranks", 1)) if self.gang else 1
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that is given up, and why."""
+    """A task that was given up, and the reason."""
 
     task: str
     reason: str
@@ -327,43 +328,47 @@ class Crew(Protocol):
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
         """Do ``tasks`` in any order; return those that had to be given up.
 
-        Each result is in the ledger before ``on_done`` hears of it.
+        Each result is in the ledger before ``on_done`` is called with it.
         """
         ...
 
 
 class Executor(Protocol):
-    """Where workers come from."""
+    """A way to run workers: in this process, in processes of this machine or over Ray."""
 
     def crew(self, stage: Stage, run: Run) -> AbstractContextManager[Crew]:
-        """Open workers that stay open over all rounds of a stage, and end them afterwards."""
+        """Open workers for all rounds of a stage, and end them afterwards."""
         ...
 
 
 _last_report: dict[str, float] = {}
+"""Time of the last report of each task of this process."""
 _first_report: dict[str, tuple[float, float]] = {}
+"""Progress and time of the first report of each task of this process, from which the rate is computed."""
 
 
 def _report_progress(
     path: Path, stage: str, task: str, done: float, total: float, facts: dict[str, Any]
 ) -> None:
     now = time.monotonic()
+    # The last report of a task is always written, so that the note does not stay short of the end.
     if done < total and now - _last_report.get(task, -1.0) < 0.5:
         return
     _last_report[task] = now
+    # Less progress than at first: the task has begun again, and so does the measurement of its rate.
     if done < _first_report.get(task, (math.inf, now))[0]:
         _first_report[task] = done, now
     first, since = _first_report[task]
     rate = (done - first) / (now - since) if now > since else 0.0
     note = {"stage": stage, "task": task, "done": done, "total": total, "time": time.time(), "per_s": rate}
     note |= facts
-    # Progress is a courtesy: a full disk must not end the work it speaks of.
+    # A note that cannot be written is left out: a full disk must not fail the task here.
     with contextlib.suppress(OSError):
         replace_bytes(path, json.dumps(note).encode())
 
 
 def for_stage(run: Run, stage: Stage, fingerprint: str) -> Run:
-    """Return the run as one stage sees it."""
+    """Return the run of one stage, with the sections that the stage declares."""
     settings = run.settings.narrow((*stage.sections, *stage.reads), stage.own)
     return replace(
         run,

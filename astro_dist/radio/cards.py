@@ -1,4 +1,4 @@
-"""The model cards: what a folder of weights is, in words, without date, host or path."""
+"""Model cards: a description of each folder of weights, without date, host or path."""
 
 from pathlib import Path
 
@@ -113,7 +113,7 @@ def write_diffusion_card(folder: Path, config: DiffusionConfig) -> None:
 
 
 def write_masks_card(folder: Path, config: MasksTrainingConfig) -> None:
-    """Write ``README.md`` beside the weights of a model of masks."""
+    """Write ``README.md`` beside the weights of the model that draws masks."""
     (folder / "README.md").write_text(_MASKS.format(facts=_facts(config), **config.model_dump()))
 
 

@@ -10,7 +10,7 @@ from astro_dist.train.config import Fraction, Positive, Steps, TrainingConfig
 
 
 class GeneratorTrainingConfig(TrainingConfig):
-    """What the trainings of the generator's networks share."""
+    """Settings that the trainings of the generator's networks share."""
 
     preset: PresetName = "tiny"
     """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
@@ -28,9 +28,9 @@ class AutoencoderConfig(GeneratorTrainingConfig):
     mask_weight: Annotated[float, Field(ge=0)] = 5.0
     """Extra weight of object pixels in the loss."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-3
-    """Weight of the KL term, a mean over the latent's numbers, so that it does not change with crop_pix."""
+    """Weight of the KL term; the term is a mean over the latent's numbers and does not depend on crop_pix."""
     source_fraction: Fraction = 0.5
-    """Fraction of the crops shown with their noise taken away, as the source target has it."""
+    """Fraction of the crops that are shown without their noise, as in the target `source`."""
 
 
 class DiffusionConfig(GeneratorTrainingConfig):
@@ -41,23 +41,23 @@ class DiffusionConfig(GeneratorTrainingConfig):
     mask_weight: Annotated[float, Field(ge=0)] = 4.0
     """Extra weight of object pixels in the loss."""
     target: Literal["source", "stamp"] = "source"
-    """What it draws: objects on an empty sky (noise is added at assembly), or the whole stamp."""
+    """Content of the stamps: objects on an empty sky (noise is added at assembly), or the whole stamp."""
     drop_mask: Fraction = 0.1
-    """Fraction of the samples that are shown no mask."""
+    """Fraction of the samples whose condition lacks the mask."""
     drop_peak: Fraction = 0.1
-    """Fraction of the samples that are not told how bright their objects are."""
+    """Fraction of the samples whose condition lacks the brightness of the objects."""
     drop_background: Fraction = 0.1
-    """Fraction of the samples that are shown no background."""
+    """Fraction of the samples whose condition lacks the background."""
     drop_facts: Fraction = 0.1
-    """Fraction of the samples that are not told beam, noise and survey; for presets that are told."""
+    """Fraction of the samples whose condition lacks beam, noise and survey, where the preset has these."""
     drop_together: bool = False
-    """Whether all samples of a batch lose a condition together, as in RADiff's code."""
+    """Whether a condition is dropped for all samples of a batch together, as in RADiff's code."""
     own_background: Fraction = 0.5
     """Fraction of the backgrounds that are the crop's own sky; the others come from another cutout. For whole
-    stamps, which are to continue the sky they are shown, the default is all."""
+    stamps, which continue the sky of their background, the default is all."""
     cache_latents: bool = False
-    """Encode a cutout once for each of its turns and cut crops out of that, at multiples of 4 pixels: pays
-    where the autoencoder is large and the training long."""
+    """Whether each turn of a cutout is encoded once, and crops are cut out of the latent at multiples of 4
+    pixels. This is faster where the autoencoder is large and the training long."""
 
     @model_validator(mode="before")
     @classmethod
@@ -77,7 +77,7 @@ class MasksTrainingConfig(GeneratorTrainingConfig):
     batch_size: Positive = 16
     """Crops per step, over all ranks together."""
     crop_pix: Annotated[int, Field(ge=16, multiple_of=16)] = 128
-    """Side of the square crops that are trained on: a cutout's, so that whole masks are learnt."""
+    """Side of the square training crops in pixels: that of a cutout, so that whole masks are learnt."""
     source_bias: Fraction = 0.0
     """Fraction of the crops that must contain a pixel of an object."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -85,7 +85,7 @@ class MasksTrainingConfig(GeneratorTrainingConfig):
 
 
 class ByolConfig(TrainingConfig):
-    """Training of the feature encoder that `evaluate` measures distances with."""
+    """Training of the feature encoder in whose features `evaluate` measures distances."""
 
     preset: JudgeName = "small"
     """Size of the network: small and paper have 512 features, tiny is for tests."""
@@ -98,24 +98,24 @@ class ByolConfig(TrainingConfig):
     target_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step with which the target follows the online network."""
     shift_pix: Annotated[int, Field(ge=0)] = 8
-    """How far the second view of a crop is shifted at most, along each axis."""
+    """Largest shift of the second view of a crop along each axis, in pixels."""
     brightness_dex: Annotated[float, Field(ge=0)] = 0.1
-    """Each view is brightened or dimmed by up to so many powers of ten."""
+    """Largest change of brightness of a view, in powers of ten."""
     noise_snr: Annotated[float, Field(ge=0)] = 0.3
-    """Each view gets white noise of up to so many times the cutout's own."""
+    """Largest white noise added to a view, in units of the cutout's own noise."""
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
         if self.strategy == "zero3" or self.accumulate > 1:
             raise ValueError(
-                "byol moves a second network once per whole batch and between steps, which zero3 and "
-                "accumulate do not let it; use ddp, zero1 or zero2 and accumulate 1"
+                "byol updates a second network once per whole batch, between steps; neither zero3 nor "
+                "accumulate above 1 allow that; use ddp, zero1 or zero2 and accumulate 1"
             )
         return self
 
 
 class SegmenterConfig(TrainingConfig):
-    """Training of the segmenter that `evaluate` judges stamps with; it sees real cutouts only."""
+    """Training of the segmenter with which `evaluate` measures stamps; trained on real cutouts only."""
 
     preset: JudgeName = "small"
     """Size of the network: small is FC-DenseNet56, paper FC-DenseNet103, tiny is for tests."""

@@ -1,14 +1,14 @@
-"""What the trainings of the generator's two networks minimise.
+"""Objectives of the generator's two networks: the autoencoder and the latent diffusion model.
 
-Each objective owns the network that is trained, turns a `Batch` into a loss and the figures worth
-plotting, and publishes the network as a folder in diffusers' layout.
+An objective owns the trained network, computes the loss and the plotted figures of a `Batch`, and publishes
+the network as a folder in diffusers' layout.
 
 Shape letters: B batch, S side of a crop in pixels, C h w latent.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn import functional
 from astro_dist.engine.files import sha256_file
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
+from astro_dist.models.diffusers_types import AutoencoderKL
 from astro_dist.models.presets import LATENT_FACTOR, PRESETS
 from astro_dist.models.radiff_code import CodeConditionEncoder
 from astro_dist.radio.cards import write_autoencoder_card, write_diffusion_card
@@ -26,19 +27,22 @@ from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
 from astro_dist.train.recipe import Figures
 
 LATENTS = "latents.json"
-"""Beside a diffusion model: the sha256 of the autoencoder whose latents it was trained on."""
+"""File beside a diffusion model with the sha256 of the autoencoder whose latents the model was trained on."""
 AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEPT_LATENTS = 100_000
-"""Latents of whole cutouts that are kept, 16 KB each for a cutout of 128 pixels."""
+"""Most latents of whole cutouts that are kept; each takes 16 KB for a cutout of 128 pixels."""
 
 
 def latent_channels(preset: str) -> int:
-    """Return the channels C of a preset's latent."""
+    """Return the number of channels C of a preset's latent."""
     return int(PRESETS[preset].autoencoder["latent_channels"])
 
 
 class Reconstruction(nn.Module):
-    """An autoencoder as one call: image and noise to reconstruction and KL divergence."""
+    """An autoencoder as one call, from image and noise to reconstruction and KL divergence.
+
+    DDP and DeepSpeed wrap one call of a module, so that encoding and decoding must be one call.
+    """
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__()
@@ -47,13 +51,16 @@ class Reconstruction(nn.Module):
     def forward(self, u_B1SS: Tensor, noise_BChw: Tensor) -> tuple[Tensor, Tensor]:
         """Return the reconstruction (B, 1, S, S) and the KL divergence per number of the latent."""
         posterior = self.autoencoder.encode(u_B1SS).latent_dist
+        # z = mean + std * noise: the reparameterisation of Kingma & Welling 2014, with the noise of the
+        # sample.
         output = self.autoencoder.decode(posterior.mean + posterior.std * noise_BChw).sample
+        # KL(N(mean, var) || N(0, 1)): appendix B of Kingma & Welling 2014, here per number and not summed.
         kl = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar)
         return output.float(), kl.mean()
 
 
 class AutoencoderObjective:
-    """L1 in network range, heavier on objects, plus a KL divergence from N(0, 1)."""
+    """L1 loss in network range, heavier on objects, plus a KL divergence from N(0, 1)."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
@@ -72,11 +79,10 @@ class AutoencoderObjective:
     def publish(self, folder: Path, batches: list[Batch], device: str) -> dict[str, Any]:
         """Publish the autoencoder with the factor that brings its latents to unit standard deviation.
 
-        With 1 where the preset wants them as they are.
-
-        The factor is measured on crops with their noise: without it most of the sky is one constant,
-        and its deviation says little about the latents of sources. Weights that were taken as they are
-        keep theirs, which a diffusion model has been trained with.
+        The factor is 1 where the preset does not scale latents. The factor is measured on crops with their
+        noise: without noise most of the sky is one constant, and the deviation says little about the latents
+        of sources. Weights that were taken without training keep their factor, because a diffusion model may
+        have been trained with it.
         """
         autoencoder = self.network.autoencoder.eval()
         if self.config.steps > 0:
@@ -93,6 +99,7 @@ class AutoencoderObjective:
         with torch.no_grad():
             images = (torch.from_numpy(batch.full_BSS[:, None]).to(device) for batch in batches)
             latents = torch.cat([encode(autoencoder, u_B1SS) for u_B1SS in images])
+        # Six digits, so that the factor in the configuration does not depend on the last bits of a sum.
         return float(f"{1.0 / float(latents.double().std()):.6g}")
 
 
@@ -105,7 +112,8 @@ class DiffusionObjective:
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
         self.latents_of = {"autoencoder_sha256": sha256_file(autoencoder / AUTOENCODER_WEIGHTS)}
         if isinstance(self.network.conditioner, CodeConditionEncoder):
-            self.network.conditioner.adopt(self.autoencoder)
+            # Presets with this conditioner have an `AutoencoderKL`.
+            self.network.conditioner.adopt(cast(AutoencoderKL, self.autoencoder))
         self.latents: dict[tuple[int, int], Tensor] = {}
         self.scheduler = build_scheduler(config.preset)
         self.alpha_bar_T = self.scheduler.alphas_cumprod.to(device)
@@ -128,31 +136,40 @@ class DiffusionObjective:
             tensors["facts_BF"],
             keep_facts,
         )
+        # The squared error of Ho et al. 2020 (eq. 14, L_simple), here with a weight under objects.
         error_Bhw = ((output - wanted) ** 2).mean(1)
+        # A pixel of the latent is under an object where any of its image pixels is.
         object_Bhw = functional.max_pool2d((tensors["mask_BSS"] > 0).float(), LATENT_FACTOR)
         loss = (error_Bhw * (1.0 + self.config.mask_weight * object_Bhw)).mean()
         return loss, {"mask_loss": mean_inside(error_Bhw, object_Bhw)}
 
     @torch.no_grad()
     def _encode(self, tensors: dict[str, Tensor]) -> Tensor:
-        """Return the latents of a batch's crops, or cut them out of those of whole cutouts."""
+        """Return the latents of a batch's crops.
+
+        With ``cache_latents`` the crops are cut out of latents of whole turned cutouts. These are encoded
+        once and kept, up to `KEPT_LATENTS`.
+        """
         if "whole_BSS" not in tensors:
             u_BSS = tensors["source_BSS" if self.config.target == "source" else "full_BSS"]
             return encode(self.autoencoder, u_BSS[:, None])
         side, crops = self.config.crop_pix // LATENT_FACTOR, []
         origins = tensors["origin_B4"].tolist()
         for u_SS, (cutout, turn, y, x) in zip(tensors["whole_BSS"], origins, strict=True):
-            known = (cutout, turn)
-            if known not in self.latents:
-                # One at a time: in another batch the last bits may differ, and with them a resumed training.
-                self.latents[known] = encode(self.autoencoder, u_SS[None, None])[0]
-            crops.append(self.latents[known][:, y : y + side, x : x + side])
+            key = (cutout, turn)
+            if key not in self.latents:
+                # Encoded one at a time: the last bits of a latent may depend on the batch around it, and a
+                # resumed training fills its cache in other batches.
+                self.latents[key] = encode(self.autoencoder, u_SS[None, None])[0]
+            crops.append(self.latents[key][:, y : y + side, x : x + side])
         latent_BChw = torch.stack(crops)
         for oldest in [*self.latents][: max(0, len(self.latents) - KEPT_LATENTS)]:
             del self.latents[oldest]
         return latent_BChw
 
     def _keep(self, chance_B4: Tensor) -> tuple[Tensor, ...]:
+        """Return, for mask, peak, background and facts, which samples keep the condition (B,)."""
+        # Dropped conditions make classifier-free guidance possible: Ho & Salimans 2022, algorithm 1.
         config = self.config
         dropped = (config.drop_mask, config.drop_peak, config.drop_background, config.drop_facts)
         if config.drop_together:

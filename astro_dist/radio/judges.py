@@ -1,6 +1,6 @@
-"""Training of the two networks that judge stamps: their samples, their losses, their folders.
+"""Samples, losses and folders of the two networks that evaluate stamps: feature encoder and segmenter.
 
-Both see real cutouts of the train split and nothing else. Sample n is a function of
+Both networks are trained on real cutouts of the train split only. Sample n is a function of
 ``(seed, stage, split, n)`` and the store, as for all trainings.
 
 Shape letters: B batch, S side of a crop in pixels, K classes, F features.
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.engine.arrays import Image
 from astro_dist.models.encoder import Byol, build_byol
 from astro_dist.models.segmenter import build_segmenter
 from astro_dist.radio.cards import write_encoder_card, write_segmenter_card
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
-from astro_dist.radio.samples import Cutout, CutoutSamples, Image
+from astro_dist.radio.samples import Cutout, CutoutSamples
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
 from astro_dist.train.recipe import Figures
@@ -35,10 +36,10 @@ class Views:
 
 
 class ViewData(CutoutSamples):
-    """Pairs of views that differ in what should not matter: place, turn, brightness, noise.
+    """Pairs of views that differ in place, turn, brightness and noise.
 
-    Turns and flips are those that keep the beam; any other would teach the encoder to overlook a beam
-    that lies wrong.
+    The encoder learns to give both views of a pair the same features. Only turns and flips that keep the beam
+    are used: with others the encoder would learn to ignore the orientation of the beam.
     """
 
     config: ByolConfig
@@ -55,11 +56,13 @@ class ViewData(CutoutSamples):
         crop = self._choose_crop(cutout, rng)
         reach, room = self.config.shift_pix, cutout.mask.shape[0] - self.config.crop_pix
         shifts = rng.integers(-reach, reach + 1, 2)
+        # The shifted crop is moved back into the cutout where a shift would leave the cutout.
         starts = [int(np.clip(s.start + d, 0, room)) for s, d in zip(crop, shifts, strict=True)]
         shifted = tuple(slice(start, start + self.config.crop_pix) for start in starts)
         return self._view(cutout, crop, rng), self._view(cutout, shifted, rng)
 
     def _view(self, cutout: Cutout, crop: tuple[slice, ...], rng: np.random.Generator) -> Image:
+        # Factor and noise act on signal-to-noise; the stretch to network range comes last, as for cutouts.
         brightness = 10 ** rng.uniform(-self.config.brightness_dex, self.config.brightness_dex)
         noise = rng.uniform(0, self.config.noise_snr)
         snr = cutout.snr[crop]
@@ -94,7 +97,10 @@ class LabelledData(CutoutSamples):
 
 
 class ByolObjective:
-    """How badly the online network predicts the target's projection of the other view."""
+    """BYOL: the error with which the online network predicts the target's projection of the other view.
+
+    The loss is eq. 2 of Grill et al. 2020, summed over both assignments of the views.
+    """
 
     def __init__(self, config: ByolConfig) -> None:
         self.config = config
@@ -102,6 +108,8 @@ class ByolObjective:
 
     def loss(self, network: nn.Module, batch: Views, device: str) -> tuple[Tensor, Figures]:
         if self.network.training:
+            # The target moves before each step: eq. 1 of Grill et al. 2020. Validation leaves the target
+            # alone.
             self.network.follow(self.config.target_decay)
         first, second = (torch.from_numpy(v[:, None]).to(device) for v in (batch.first_BSS, batch.second_BSS))
         return network(first, second).mean(), {}
@@ -112,16 +120,16 @@ class ByolObjective:
         encoder.save_pretrained(folder, safe_serialization=True)
         write_encoder_card(folder, self.config)
         features_BF = _forward(encoder, [batch.first_BSS for batch in batches], device)
-        # Zero would mean that all images look alike to it: the way in which such a training fails.
+        # A deviation of zero shows a collapsed encoder: all images have the same features.
         return {"features": features_BF.shape[1], "feature_std": round(float(features_BF.std(0).mean()), 6)}
 
 
 class SegmenterObjective:
-    """Cross-entropy of each pixel's class, heavier on objects."""
+    """Cross-entropy of the class of each pixel, heavier on objects."""
 
     def __init__(self, config: SegmenterConfig) -> None:
         self.config = config
-        self.network: nn.Module = build_segmenter(config.preset)
+        self.network = build_segmenter(config.preset)
 
     def loss(self, network: nn.Module, batch: Labelled, device: str) -> tuple[Tensor, Figures]:
         mask_BSS = torch.from_numpy(batch.mask_BSS).to(device).long()
@@ -129,25 +137,26 @@ class SegmenterObjective:
         error_BSS = functional.cross_entropy(logits_BKSS, mask_BSS, reduction="none")
         inside_BSS = mask_BSS > 0
         loss = (error_BSS * (1.0 + self.config.mask_weight * inside_BSS)).mean()
+        # Intersection over union of all object pixels of the batch; a pixel counts when its class is right.
         found_BSS = logits_BKSS.detach().argmax(1)
         hit, either = (found_BSS == mask_BSS) & inside_BSS, (found_BSS > 0) | inside_BSS
         return loss, {"iou": hit.sum() / either.sum().clamp(min=1)}
 
     def publish(self, folder: Path, batches: list[Labelled], device: str) -> dict[str, Any]:
         settle_norms(self.network, [batch.u_BSS for batch in batches], device)
-        self.network.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+        self.network.save_pretrained(folder, safe_serialization=True)
         write_segmenter_card(folder, self.config)
         return {}
 
 
 def settle_norms(network: nn.Module, batches: list[Image], device: str) -> None:
-    """Measure the statistics of batch norms anew: those of training belong to weights not yet averaged."""
+    """Measure the statistics of batch norms anew: those of training belong to weights before averaging."""
     network.eval()
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all that follows
+        norm.momentum = None  # None makes torch take the plain mean over all batches
         norm.train()
     _forward(network, batches, device)
     for norm, momentum in zip(norms, momenta, strict=True):

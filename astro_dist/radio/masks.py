@@ -1,4 +1,4 @@
-"""Training of the network that draws masks: its samples, its loss, its folder.
+"""Samples, loss and folder of the network that draws masks.
 
 Shape letters: as in `astro_dist.models.masks`.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from astro_dist.engine.arrays import Image
 from astro_dist.models.conditions import NUM_CLASSES
 from astro_dist.models.masks import (
     build_mask_denoiser,
@@ -28,18 +29,20 @@ from astro_dist.models.masks import (
 from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.radio.cards import write_masks_card
 from astro_dist.radio.config import MasksTrainingConfig
-from astro_dist.radio.samples import GOLDEN_RATIO, CutoutSamples, Image
+from astro_dist.radio.samples import GOLDEN_RATIO, Cutout, CutoutSamples
 from astro_dist.sky.beams import apply_symmetry
 from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
 from astro_dist.train.recipe import Figures
 
 LEAST_VARIANCE = 0.05
+"""Floor of the noise variance in the loss: without it, times with little noise would outweigh all others."""
 READ_AT_ONCE = 256
+"""Masks that are read together while the classes are counted."""
 
 
 @dataclass(frozen=True)
 class MaskBatch:
-    """Planes of masks (B, K, S, S), what is told of them (B, T), noise and time as in `Batch`."""
+    """Planes of masks (B, K, S, S), their conditions (B, T), and noise and time as in `Batch`."""
 
     planes_BKSS: Image
     condition_BT: Image
@@ -48,15 +51,16 @@ class MaskBatch:
 
 
 class MaskData(CutoutSamples):
-    """Masks of real cutouts, turned; the classes take turns, each with cutouts that have an object of it.
+    """Masks of real cutouts, turned. Sample n shows an object of class n modulo the number of classes.
 
-    Told how many objects there are, the network learns each mixture by itself, so that the mixture it is
-    trained on may be another than the sky's; of rare classes it would learn next to nothing.
+    All classes that occur are therefore shown equally often; in the mixture of the sky, rare classes would
+    hardly be learnt. The network is conditioned on the number of objects of each class, so that the mixture
+    of the training does not appear in what the network draws.
     """
 
     @cached_property
     def pools(self) -> list[NDArray[np.int64]]:
-        """The cutouts with an object of a class, for each class there is; all of them where there is none."""
+        """Cutouts with an object of each class that occurs, one array per class; one array of all without."""
         parts = np.array_split(self.chosen, math.ceil(len(self.chosen) / READ_AT_ONCE))
         masks = (mask for part in parts for mask in self.reader.read("mask", part))
         has = np.array([np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:] > 0 for mask in masks])
@@ -79,17 +83,17 @@ class MaskData(CutoutSamples):
         condition = encode_mask_condition(np.array(counts), self.facts[indices])
         return MaskBatch(np.stack(planes), condition, np.stack(noise), time_B)
 
-    def _turn(self, cutout: Any, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _turn(self, cutout: Cutout, rng: np.random.Generator) -> tuple[NDArray[Any], NDArray[Any]]:
         crop, turn = self._choose_crop(cutout, rng), int(rng.choice(cutout.symmetries))
         mask, instances = (apply_symmetry(plane[crop], turn) for plane in (cutout.mask, cutout.instances))
         return mask, instances
 
 
 class MasksObjective:
-    """Mean squared error of the planes, weighted as that of their velocity is.
+    """Mean squared error of the planes, with the weight that the error of the velocity has.
 
-    Objects weigh no more than empty sky: where it is open whether there is one, a network that is asked to
-    get objects right would say that there is.
+    Objects weigh no more than empty sky. With a higher weight the network would draw an object wherever the
+    noise leaves open whether there is one.
     """
 
     def __init__(self, config: MasksTrainingConfig, device: str) -> None:
@@ -104,10 +108,13 @@ class MasksObjective:
         noisy_BChw, timestep_B, wanted = diffuse(
             self.scheduler, self.alpha_bar_T, clean_BChw, tensors["noise_BChw"], tensors["time_B"]
         )
-        # An error of the velocity is one of the planes over the noise: eq. 9 of Salimans & Ho 2022.
+        # The squared error of the velocity is that of the planes over the noise variance, 1 + alpha^2 /
+        # sigma^2 = 1 / sigma^2: the "SNR + 1" weight of section 4 of Salimans & Ho 2022.
         variance_B11 = (1 - self.alpha_bar_T[timestep_B]).clamp(min=LEAST_VARIANCE)[:, None, None]
         output_BChw = network(noisy_BChw, timestep_B, tensors["condition_BT"])
         error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
+        # `fold` packs each square of pixels into channels; a square is on an object where any of its pixels
+        # is.
         near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
         near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
         return error_Bhw.mean(), {"mask_loss": mean_inside(error_Bhw, near_Bhw)}

@@ -1,6 +1,6 @@
 """The radio pipeline: from survey maps to a synthetic field with an exact truth.
 
-Importing it imports neither torch nor ray.
+Importing this module imports neither torch nor ray.
 """
 
 import math
@@ -53,12 +53,12 @@ STAGES = (
 
 
 class RadioConfig(PipelineConfig):
-    """Everything a run of the radio pipeline depends on."""
+    """All settings of a run of the radio pipeline."""
 
     pipeline: Literal["radio"] = "radio"
-    """Which pipeline this configuration is for."""
+    """Pipeline of this configuration."""
     maps: MapsConfig = MapsConfig()
-    """The survey maps to learn from; without files a sky is simulated."""
+    """The survey maps that the networks learn from; without files a sky is simulated."""
     simulate: SimulateConfig = SimulateConfig()
     """The simulated survey, used where no map files are given."""
     annotate: AnnotateConfig = AnnotateConfig()
@@ -76,9 +76,9 @@ class RadioConfig(PipelineConfig):
     assemble: AssembleConfig = AssembleConfig()
     """The synthetic field."""
     byol: ByolConfig = ByolConfig()
-    """Training of the features that evaluation measures distances in."""
+    """Training of the feature encoder in whose features evaluation measures distances."""
     segmenter: SegmenterConfig = SegmenterConfig()
-    """Training of the segmenter that evaluation asks for the objects of a stamp."""
+    """Training of the segmenter that finds the objects of stamps for evaluation."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The measurement of the model on held-out cutouts."""
     report: ReportConfig = ReportConfig()
@@ -87,7 +87,7 @@ class RadioConfig(PipelineConfig):
     @model_validator(mode="before")
     @classmethod
     def _move_trackers(cls, tree: Any) -> Any:
-        """Accept `machine.trackers` of version 0.1.0: trackers are settings of the trainings now."""
+        """Move `machine.trackers` of version 0.1.0 into the sections of the trainings."""
         machine = tree.get("machine") if isinstance(tree, dict) else None
         if not isinstance(machine, dict) or "trackers" not in machine:
             return tree
@@ -101,7 +101,7 @@ class RadioConfig(PipelineConfig):
 
 
 def include(tree: Tree, names: Collection[str]) -> Tree:
-    """Switch on the stages that a run leaves out unless they are asked for, where one is named."""
+    """Switch on the optional stages among ``names``: evaluation, and the training of masks."""
     if set(names) & set(EVALUATION):
         tree = apply_set(tree, "evaluate.enabled=true")
     if "masks" in names:
@@ -110,19 +110,25 @@ def include(tree: Tree, names: Collection[str]) -> Tree:
 
 
 def leave_out(config: RadioConfig) -> Mapping[str, str]:
-    """Return the stages that a configuration leaves out, with the reason."""
+    """Return the stages that a configuration leaves out, each with the reason."""
     absent = {}
     if config.maps.files:
         absent["simulate"] = "with map files no sky is simulated"
     if not config.generate.masks.model:
-        absent["masks"] = "masks are learnt only where generate.masks.model says so"
+        absent["masks"] = "masks are learnt only with generate.masks.model"
     if not config.evaluate.enabled:
-        absent |= dict.fromkeys(EVALUATION, "the model is evaluated only where evaluate.enabled says so")
+        absent |= dict.fromkeys(EVALUATION, "the model is evaluated only with evaluate.enabled")
     return absent
 
 
 def settle(config: RadioConfig) -> RadioConfig:
-    """Set how many objects are drawn, and refuse weights and numbers that cannot go together."""
+    """Set the number of drawn objects from the number of placements.
+
+    Raises
+    ------
+    ConfigError
+        When initial weights do not fit together, or fewer objects are drawn than the placements need.
+    """
     _check_start(config)
     needed = math.ceil(config.assemble.objects / config.assemble.reuse)
     if config.generate.objects is None:
@@ -138,7 +144,7 @@ def settle(config: RadioConfig) -> RadioConfig:
 
 
 def _check_start(config: RadioConfig) -> None:
-    """Refuse weights that could not be begun with, before anything runs."""
+    """Raise `ConfigError` for initial weights that cannot be used, before anything runs."""
     judges: dict[str, TrainingConfig] = {"byol": config.byol, "segmenter": config.segmenter}
     for name, section in judges.items():
         if section.start_from is not None:
@@ -146,16 +152,18 @@ def _check_start(config: RadioConfig) -> None:
                 f"{name}.start_from: only the autoencoder, the diffusion model and the model of masks can "
                 "begin with weights; leave it out"
             )
+    # Two names of weights of the package must be equal; two folders of the user cannot be compared yet, and
+    # are checked by their sha256 when the weights are loaded.
     theirs, ours = config.diffusion.start_from, config.autoencoder.start_from
     together = theirs == ours or (theirs and ours and "/" in theirs and "/" in ours)
     if theirs and (not together or config.autoencoder.steps):
         raise ConfigError(
-            "diffusion.start_from: a diffusion model knows the latents of one autoencoder only; set "
+            "diffusion.start_from: a diffusion model fits the latents of one autoencoder only; set "
             "autoencoder.start_from to the weights that belong to it, and autoencoder.steps to 0"
         )
     if ours == "small" and config.cutouts.stretch != "asinh":
         raise ConfigError(
-            "autoencoder.start_from: the weights of the package know cutouts stretched by asinh, not by "
+            "autoencoder.start_from: the weights of the package are for cutouts stretched by asinh, not by "
             f"{config.cutouts.stretch}; set cutouts.stretch to asinh, or train"
         )
 

@@ -1,8 +1,8 @@
 """Training samples that belong to an index: crop, turn, conditions and noise of sample n.
 
-``TrainingData.batch(first, count)`` reads a store of cutouts in one batch per array and returns what
-both objectives need. Sample n is a function of ``(seed, stage, split, n)`` and the store, so a resumed
-training sees the same order, and ranks share a batch without talking to each other.
+``TrainingData.batch(first, count)`` reads a store of cutouts in one batch per array and returns the arrays
+that both objectives need. Sample n is a function of ``(seed, stage, split, n)`` and the store. A resumed
+training therefore sees the same samples, and ranks share a batch without communication.
 
 Shape letters: B batch, S side of a crop in pixels, C h w latent.
 """
@@ -27,18 +27,20 @@ from astro_dist.store.reader import group_by_survey
 from astro_dist.train.config import TrainingConfig
 
 GOLDEN_RATIO = 0.6180339887498949
+"""Fractional part of the golden ratio, (sqrt(5) - 1) / 2."""
 KEPT_BYTES = 10**9
-"""Memory for cutouts that are prepared; to prepare one costs as much as to train a small network on it."""
+"""Memory for prepared cutouts; preparing a cutout costs as much as training a small network on it."""
 BYTES_PER_PIXEL = 10
+"""Memory of a prepared cutout: snr and u of 4 bytes each, mask and valid of 1 byte each."""
 
 
 class Reader(Protocol):
-    """What is needed of `astro_dist.store.reader.StoreReader`."""
+    """The part of `astro_dist.store.reader.StoreReader` that samples need."""
 
     attrs: dict[str, Any]
     columns: dict[str, NDArray[Any]]
 
-    def read(self, array: str, indices: Sequence[int]) -> NDArray[Any]:
+    def read(self, array: str, indices: Sequence[int] | NDArray[np.integer]) -> NDArray[Any]:
         """Return the images of one array at ``indices``."""
         ...
 
@@ -54,18 +56,18 @@ class Batch:
     Attributes
     ----------
     full_BSS, source_BSS
-        The crop in network range with its noise, and with the sky under a taper of its objects.
+        The crop in network range: with its noise, and with zero brightness outside a taper of its objects.
     mask_BSS, peak_BSS, background_B2SS
-        Its conditions, see `astro_dist.models.conditions`.
+        The conditions of the crop, see `astro_dist.models.conditions`.
     noise_BChw, time_B
         Standard normal noise and a number in [0, 1), evenly spread over consecutive samples.
     facts_BF
         Beam, noise and survey, see `astro_dist.store.facts`.
     chance_B4
-        Uniform numbers that decide what is dropped of a sample.
+        Uniform numbers in [0, 1) that decide which conditions of a sample are dropped.
     whole_BSS, origin_B4
-        Only for `latents`: the target's whole cutout, turned as the crop is, and for each sample cutout,
-        turn and where in that latent the crop begins.
+        Only with ``cache_latents``: the whole cutout of the target, turned as the crop; and for each sample
+        the index of the cutout, the turn, and row and column of the crop in the latent of the turned cutout.
     """
 
     full_BSS: Image
@@ -82,18 +84,19 @@ class Batch:
 
 
 class Cutout:
-    """One cutout as it is kept: its image, and its objects as lists of pixels, made when first asked for.
+    """One prepared cutout: its image, and its objects as lists of pixels, computed on first use.
 
     Attributes
     ----------
     snr, u
-        (H, W) in units of the noise, 0 where there are no data, and in network range.
+        The image (H, W) in units of the noise, 0 where there are no data; and in network range.
     mask, valid
-        (H, W); one shared array where all pixels are valid.
+        Class per pixel, and whether a pixel has data (H, W); ``valid`` is a view of one number where all
+        have.
     places
-        Where objects are, as positions in the flat mask.
+        Positions of object pixels in the flat mask.
     symmetries
-        Turns that leave its beam as it is.
+        Turns and flips that keep the beam.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class Cutout:
         return instances
 
     def paint(self) -> tuple[Image, Image]:
-        """Return the sky under a taper of its objects, in network range, and their peaks, each (H, W)."""
+        """Return the image under a taper of its objects, in network range, and their peaks, each (H, W)."""
         near, source, peak = self._near
         planes = np.zeros((2, *self.mask.shape), np.float32)
         planes[0] = stretch(0.0, 0.0, 1.0, self.kind)
@@ -129,7 +132,7 @@ class Cutout:
 
     @functools.cached_property
     def _near(self) -> tuple[NDArray[np.int32], Image, Image]:
-        """Pixels under the taper, and what both planes are there."""
+        """Positions of the pixels under the taper, and the values of both planes of `paint` there."""
         taper = source_taper(self.mask, self.fwhm_pix)
         near = np.flatnonzero(taper).astype(np.int32)
         source = stretch(self.snr.flat[near] * taper.flat[near], 0.0, 1.0, self.kind)
@@ -137,19 +140,20 @@ class Cutout:
 
 
 _symmetries = functools.lru_cache(symmetries)
+"""Cached, because all cutouts of a map have one beam."""
 
 
 class CutoutSamples:
-    """The cutouts of one split of a store, read and kept, and crops of them; kinds of samples derive from it.
+    """The cutouts of one split of a store, kept in memory, and random crops of them; a base class of samples.
 
     Parameters
     ----------
     reader : Reader
         An open store of cutouts.
     config : TrainingConfig
-        Crop size and how many crops must show an object.
+        Crop size, and fraction of crops that must show an object.
     key : tuple
-        Seed and name of the training; with the split and the index it makes a sample.
+        Seed and name of the training; the random stream of a sample is that of key, split and index.
 
     Raises
     ------
@@ -158,7 +162,7 @@ class CutoutSamples:
     """
 
     step_pix = 1
-    """Crops begin at multiples of this."""
+    """Crops begin at multiples of this many pixels."""
 
     def __init__(
         self,
@@ -185,10 +189,11 @@ class CutoutSamples:
         self.facts = describe_cutouts(reader.attrs, reader.columns)
 
     def __getstate__(self) -> dict[str, Any]:
+        # A reader process fills its own cache; sending this one would cost up to `KEPT_BYTES`.
         return {**self.__dict__, "kept": {}}
 
     def streams(self, first: int, count: int) -> list[np.random.Generator]:
-        """Return the random generators of some samples; one belongs to its sample's number alone."""
+        """Return the random generators of some samples; each depends on the number of its sample only."""
         seed, *key = self.key
         return [stream(int(seed), *key, n) for n in range(first, first + count)]
 
@@ -198,7 +203,7 @@ class CutoutSamples:
         return self._settle(y), self._settle(x)
 
     def _settle(self, start: int) -> slice:
-        """Return a side of a crop that begins here, or just before where latents are cut."""
+        """Return the rows or columns of a crop that begins at ``start``, rounded down to `step_pix`."""
         start -= start % self.step_pix
         return slice(start, start + self.config.crop_pix)
 
@@ -218,7 +223,7 @@ class CutoutSamples:
         return self._settle(starts[0]), self._settle(starts[1])
 
     def _read(self, indices: list[int]) -> dict[int, Cutout]:
-        """Return cutouts by their index; those read last are kept, as many as `KEPT_BYTES` hold."""
+        """Return cutouts by their index; the cutouts read last are kept, as many as fit into `KEPT_BYTES`."""
         unique = sorted(set(indices))
         if missing := [i for i in unique if i not in self.kept]:
             image, mask, instances = (
@@ -239,8 +244,8 @@ class CutoutSamples:
         pixel = Pixel(*self.reader.attrs["maps"][int(columns["map"][index])]["pixel_arcsec"])
         names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
         beam = Beam(*(float(columns[name][index]) for name in names))
-        known = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))
-        return Cutout(snr.astype(np.float32), mask, instances, known, self.kind)
+        shape = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))
+        return Cutout(snr.astype(np.float32), mask, instances, shape, self.kind)
 
 
 class TrainingData(CutoutSamples):
@@ -249,7 +254,7 @@ class TrainingData(CutoutSamples):
     Parameters
     ----------
     latent_channels : int
-        C of the noise.
+        Number of channels C of the noise.
     own_background : float
         Fraction of the backgrounds that are the crop's own sky.
     """
@@ -272,6 +277,8 @@ class TrainingData(CutoutSamples):
         """Return samples ``first`` to ``first + count - 1``."""
         streams = self.streams(first, count)
         own = [int(rng.choice(self.chosen)) for rng in streams]
+        # Drawn for every sample, also where the own sky is taken: the later numbers of a stream then do not
+        # depend on `own_background`.
         other = [int(rng.choice(self.peers[i])) for i, rng in zip(own, streams, strict=True)]
         donors = [
             a if rng.random() < self.own_background else b
@@ -282,10 +289,12 @@ class TrainingData(CutoutSamples):
             self._sample(cutouts[i], cutouts[j], i == j, rng)
             for i, j, rng in zip(own, donors, streams, strict=True)
         ]
-        *columns, origin_B3 = (np.stack(column) for column in zip(*rows, strict=True))
-        # A golden-ratio sequence spreads the times of any run of samples better than drawing them would.
+        full, source, mask, peak, sky, noise, chance, origin_B3 = (
+            np.stack(column) for column in zip(*rows, strict=True)
+        )
+        # The sequence n * golden ratio modulo 1 spreads any run of samples more evenly than random times.
         time_B = (np.arange(first + 1, first + count + 1) * GOLDEN_RATIO % 1.0).astype(np.float32)
-        batch = Batch(*columns[:-1], facts_BF=self.facts[own], time_B=time_B, chance_B4=columns[-1])
+        batch = Batch(full, source, mask, peak, sky, noise, self.facts[own], time_B, chance)
         if not self.step_pix > 1:
             return batch
         whole = [
@@ -298,8 +307,9 @@ class TrainingData(CutoutSamples):
         return apply_symmetry(cutout.u if target == "stamp" else cutout.paint()[0], turn)
 
     def _find_origin(self, crop: tuple[slice, slice], turn: int) -> tuple[int, int, int]:
-        """Return the turn, and row and column of a crop in the latent of the cutout so turned."""
+        """Return the turn, and row and column of a crop in the latent of the turned cutout."""
         side = int(self.reader.attrs["size_pix"]) // LATENT_FACTOR
+        # The crop is marked and turned with the same function as the image, so that no sign can be wrong.
         inside = np.zeros((side, side), np.bool_)
         inside[tuple(slice(s.start // LATENT_FACTOR, s.stop // LATENT_FACTOR) for s in crop)] = True
         y, x = np.argwhere(apply_symmetry(inside, turn))[0]

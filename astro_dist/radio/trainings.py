@@ -1,4 +1,8 @@
-"""The five recipes of the radio pipeline: the generator's networks, the model of masks, the two judges."""
+"""The five recipes of the radio pipeline.
+
+Autoencoder, diffusion model and model of masks belong to the generator; feature encoder and segmenter belong
+to the evaluation. torch is imported inside the functions, so that importing the pipeline stays cheap.
+"""
 
 import json
 from collections.abc import Callable
@@ -74,7 +78,7 @@ def _build_segmenter(cell: Cell, device: str) -> Built:
 def _with_samples(
     cell: Cell, make: Callable[[StoreReader], Objective], kind: Callable[..., Samples]
 ) -> Built:
-    """Return an objective and its samples of the train split, and of validation where there are cutouts."""
+    """Return an objective with samples of the train split, and of the validation split unless it is empty."""
     reader = StoreReader(cell.run.product("cutouts.zarr"))
     objective = make(reader)
     key = (cell.run.seed, *cell.key)
@@ -119,7 +123,7 @@ def _load_masks(objective: Any, folder: Path) -> None:
 
 
 def _adopt(objective: Any, loaded: Any, folder: Path) -> None:
-    """Put the weights of a diffusion model into an objective, as float32, and take over its schedule."""
+    """Put the weights of a diffusion model into an objective, as float32, together with its schedule."""
     from astro_dist.models.denoiser import load_scheduler
 
     objective.network.load_state_dict(loaded.float().state_dict())
@@ -128,6 +132,7 @@ def _adopt(objective: Any, loaded: Any, folder: Path) -> None:
 
 
 def _cost(presets: Any, name: str, config: Any) -> tuple[float, float]:
+    """Return the cost of training ``name`` at the preset of the settings, see `Recipe.cost`."""
     size, seconds = presets[config.preset].costs[name]
     return size, seconds
 

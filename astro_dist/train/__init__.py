@@ -1,1 +1,1 @@
-"""Accelerate training of the networks in `astro_dist.models`."""
+"""Training of the networks in `astro_dist.models`, with Accelerate and DeepSpeed."""

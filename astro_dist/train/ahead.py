@@ -1,10 +1,11 @@
-"""Makes the samples of coming steps in processes of its own, so that a training need not wait for them.
+"""Reader processes that make the samples of coming steps, so that a training need not wait for them.
 
-A thread would take turns with the training for Python's lock at every operation, and stall it. A reader is
-`python -m astro_dist.train.ahead`: the worker of a stage may be a daemonic process, which may not use
-multiprocessing itself. What it is asked for it puts into memory that it shares with the training and that
-has no name, so nothing is left of it whoever is killed. A sample is a function of its index, so whether a
-reader or the training itself makes it changes nothing; where a reader is lost, the training does.
+Threads would not do: a thread and the training would take turns on Python's lock at every operation. A reader
+is started as `python -m astro_dist.train.ahead`, not by multiprocessing: the worker of a stage may be a
+daemonic process, and daemonic processes may not use multiprocessing. A reader writes samples into memory that
+the training shares. The memory has no name, so that nothing is left behind when either process is killed. A
+sample is a function of its index, so that samples made by a reader and by the training are the same; when a
+reader is lost, the training makes the samples itself.
 """
 
 import itertools
@@ -25,18 +26,29 @@ from astro_dist.workers.machine import count_cores
 from astro_dist.workers.processes import die_with_parent
 
 BEGIN_S = 10.0
-"""A training that has lasted less has no reader: to start one costs some seconds of a core."""
+"""Age in seconds of a training that gets readers: starting a reader costs some seconds of a core."""
 MOST_READERS = 4
+"""Readers of a rank on a GPU, at most."""
 SLOTS = 3
-"""Steps a reader holds: one that is trained on, two to come."""
+"""Steps in the memory of a reader: the step that is trained on and two later ones."""
 ALIGNMENT = 64
+"""Bytes to a multiple of which each array is padded; 64 is a cache line."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one rank is to read for a step: its part of the batch, in parts.
+    """The samples that one rank trains on in a step, split into parts that fit its memory.
 
-    ``data`` has a method ``batch(first, count)`` and pickles.
+    Attributes
+    ----------
+    data
+        Samples with a method ``batch(first, count)``; picklable.
+    batch_size
+        Samples of a step over all ranks.
+    first, count
+        Position of this rank's share in the batch, and its length.
+    part
+        Samples per part.
     """
 
     data: Any
@@ -46,28 +58,28 @@ class Share:
     part: int
 
     def __call__(self, step: int) -> list[Any]:
-        """Return the parts of a step's batch."""
+        """Return this rank's parts of the batch of a step."""
         first = step * self.batch_size + self.first
         return [self.data.batch(n, self.part) for n in range(first, first + self.count, self.part)]
 
 
 def count_readers(device: str, threads: int, ranks_here: int) -> int:
-    """Return how many readers a rank may have on cores that nothing else needs."""
+    """Return the number of readers of a rank: only as many as there are cores that no rank computes on."""
     free = (count_cores() - threads * ranks_here) // ranks_here
     return max(0, min(free, 1 if device == "cpu" else MOST_READERS))
 
 
 class ReadAhead:
-    """Returns the parts of steps, in order; use it as a context manager.
+    """The parts of each step, in order, made ahead by readers; a context manager that ends the readers.
 
     Parameters
     ----------
     share : Share
-        What a step needs.
+        The samples of a step.
     steps : range
-        The steps that it will be asked for.
+        The steps that will be requested.
     readers : int
-        How many processes make them ahead of time, taking turns; 0 for none.
+        Number of processes that make steps ahead of time, in turn; 0 for none.
     """
 
     def __init__(self, share: Share, steps: range, readers: int) -> None:
@@ -83,7 +95,7 @@ class ReadAhead:
         self._dismiss()
 
     def __call__(self, step: int) -> list[Any]:
-        """Return the parts of a step; they hold until the next one is asked for."""
+        """Return the parts of a step; their arrays are overwritten after the next call."""
         parts = None
         try:
             if self.asked:
@@ -93,6 +105,7 @@ class ReadAhead:
             parts = parts or self.share(step)
             self._look_ahead(step, parts)
         except (OSError, EOFError):
+            # A reader has ended. A training without readers is slower and has the same samples.
             self._dismiss()
             self.count = 0
         return parts or self.share(step)
@@ -101,10 +114,12 @@ class ReadAhead:
         if not self.count or (not self.readers and time.monotonic() - self.began_s < BEGIN_S):
             return
         if not self.readers:
+            # All steps have arrays of the same shapes, so that this step's size is that of a slot.
             size = sum(_padded(buffer.nbytes) for buffer in _take_apart(parts)[1])
             self.readers = [_Reader(self.share, size) for _ in range(self.count)]
         if not all(reader.ready() for reader in self.readers):
             return
+        # Each reader has a slot in use and `SLOTS` - 1 that it may fill.
         for later in range(step + 1, min(step + len(self.readers) * (SLOTS - 1) + 1, self.steps.stop)):
             if not self.asked or later > self.asked[-1][0]:
                 reader = self.readers[later % len(self.readers)]
@@ -118,10 +133,10 @@ class ReadAhead:
 
 
 class _Reader:
-    """One process that makes samples, and the memory they come in."""
+    """The training's end of one reader process: its pipes and the memory that both share."""
 
     def __init__(self, share: Share, size: int) -> None:
-        self.size, self.taken, self.heard = size, 0, False
+        self.size, self.taken, self.started = size, 0, False
         handle = _open_memory(size * SLOTS)
         try:
             self.memory = memoryview(mmap.mmap(handle, size * SLOTS))
@@ -137,17 +152,17 @@ class _Reader:
         _send(self.given, pickle.dumps(share))
 
     def ready(self) -> bool:
-        """Tell whether the process has come up, without waiting for it."""
-        if not self.heard and select.select([self.answers], [], [], 0)[0]:
-            self.heard = _receive(self.answers) == b"ready"
-        return self.heard
+        """Return whether the process has started, without waiting for it."""
+        if not self.started and select.select([self.answers], [], [], 0)[0]:
+            self.started = _receive(self.answers) == b"ready"
+        return self.started
 
     def ask(self, step: int) -> None:
-        """Have a step made; at most two that were not taken."""
+        """Request a step; at most two requested steps may wait for `take`, as more would overwrite a slot."""
         _send(self.given, str(step).encode())
 
     def take(self) -> list[Any]:
-        """Return the parts of the step that was asked for longest ago."""
+        """Return the parts of the step that was requested first among those not taken."""
         start, buffers = self.taken % SLOTS * self.size, []
         self.taken += 1
         skeleton, sizes = pickle.loads(_receive(self.answers))
@@ -157,7 +172,7 @@ class _Reader:
         return list(pickle.loads(skeleton, buffers=buffers))
 
     def end(self) -> None:
-        """Kill the process; its memory goes with the last who looks at it."""
+        """Kill the process. The shared memory is freed with the last array that refers to it."""
         self.process.kill()
         self.process.communicate()
 
@@ -167,14 +182,14 @@ def _padded(size: int) -> int:
 
 
 def _take_apart(parts: list[Any]) -> tuple[bytes, list[memoryview]]:
-    """Return parts without their arrays, and the bytes of those."""
+    """Return the pickled parts without the bytes of their arrays, and those bytes apart."""
     buffers: list[pickle.PickleBuffer] = []
     skeleton = pickle.dumps(parts, protocol=5, buffer_callback=buffers.append)
     return skeleton, [buffer.raw() for buffer in buffers]
 
 
 def _open_memory(size: int) -> int:
-    """Return a file without a name, in memory where there are such files."""
+    """Return the descriptor of a file without a name, in memory on Linux, else in the temporary folder."""
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("samples")
     else:
@@ -191,7 +206,7 @@ def _send(pipe: int, message: bytes) -> None:
 
 
 def _receive(pipe: int) -> bytes:
-    """Return the next message; raise EOFError when the other side is gone."""
+    """Return the next message; raise EOFError when the other process has closed the pipe."""
     return _read(pipe, int.from_bytes(_read(pipe, 8), "big"))
 
 
@@ -206,19 +221,19 @@ def _read(pipe: int, size: int) -> bytes:
 
 
 def main(handle: int, size: int) -> None:
-    """Live as a reader: make what is asked for until nobody is left to ask."""
+    """Make requested steps until the pipe closes; the main function of a reader process."""
     die_with_parent()
-    # What Ctrl-C means is for the training to say.
+    # Ctrl-C and Slurm's SIGTERM reach every process of a group. The training still needs samples until its
+    # next checkpoint, so that readers ignore both and are killed by the training.
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Whoever reads from it decides when it ends.
         signal.signal(number, signal.SIG_IGN)
     given, answers = 0, 1
     memory = memoryview(mmap.mmap(handle, size * SLOTS))
     share = pickle.loads(_receive(given))
     _send(answers, b"ready")
-    for number in itertools.count():
+    for turn in itertools.count():
         skeleton, buffers = _take_apart(share(int(_receive(given))))
-        start = number % SLOTS * size
+        start = turn % SLOTS * size
         for buffer in buffers:
             memory[start : start + buffer.nbytes] = buffer
             start += _padded(buffer.nbytes)

@@ -1,29 +1,51 @@
-"""The moving average of the weights, which is what a training publishes."""
+"""The moving average of the weights. A training publishes the average, not the last weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 
+class Partitioned(Protocol):
+    """A parameter under ZeRO-3: DeepSpeed adds these names to the parameter and empties its own tensor."""
+
+    ds_tensor: Tensor
+    """This rank's part of the weights, flat and padded."""
+    ds_numel: int
+    """Numbers in the whole parameter."""
+    ds_shape: torch.Size
+    """Shape of the whole parameter."""
+
+    def partition(self) -> None:
+        """Drop the whole weights that were gathered for a computation, and keep the part."""
+
+
+def partitioned(parameter: nn.Parameter) -> Partitioned | None:
+    """Return a parameter that ZeRO-3 has split over the ranks, None where this rank holds all of it."""
+    return cast(Partitioned, parameter) if hasattr(parameter, "ds_tensor") else None
+
+
 def part(parameter: nn.Parameter) -> Tensor:
-    """Return what this rank holds of a parameter: all of it, but under ZeRO-3."""
-    return parameter.ds_tensor.data if hasattr(parameter, "ds_tensor") else parameter.data
+    """Return the numbers of a parameter that this rank holds: all of them, except under ZeRO-3."""
+    split = partitioned(parameter)
+    return parameter.data if split is None else split.ds_tensor.data
 
 
 class Average:
-    """The moving average of some parameters, under ZeRO-3 of this rank's part of them.
+    """The exponential moving average of some parameters.
 
-    An average of parts is the part of the average, so no rank ever holds more than its own.
+    Under ZeRO-3 each rank averages its own part: the average of a part is the part of the average, so that no
+    rank needs the whole weights.
 
     Parameters
     ----------
     parameters : sequence of nn.Parameter
-        What is averaged; the average begins as a copy of them.
+        The averaged parameters; the average begins as a copy of them.
     decay : float
-        Its decay per step; the first steps decay faster, as (1 + n) / (10 + n), for the beginning
-        of a training is worth forgetting.
+        Decay per step. The first steps decay faster, as (1 + n) / (10 + n), because the weights at the
+        beginning of a training are far from the final ones.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
@@ -32,14 +54,15 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimiser step ``step``, counted from 0."""
+        """Move the average towards the weights after optimiser step ``step``, counted from 0."""
         decay = min((1 + step) / (10 + step), self.decay) if step else 0.0
         weights = [part(p) for p in self.parameters]
+        # average -= (1 - decay) * (average - weights), one fused call over all parameters.
         torch._foreach_sub_(self.values, torch._foreach_sub(self.values, weights), alpha=1 - decay)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Put the average in the place of the weights inside."""
+        """Hold the average in the place of the weights inside the context."""
         kept = [part(p).clone() for p in self.parameters]
         self._put(self.values)
         try:
@@ -47,9 +70,10 @@ class Average:
         finally:
             self._put(kept)
 
-    def _put(self, values: Sequence[Tensor]) -> None:
+    def _put(self, values: list[Tensor]) -> None:
         torch._foreach_copy_([part(p) for p in self.parameters], values)
         for parameter in self.parameters:
-            # ZeRO-3 keeps weights that it soon needs again whole, and would go on with those.
-            if hasattr(parameter, "ds_tensor"):
-                parameter.partition()
+            # ZeRO-3 keeps gathered weights that the next pass needs again, and would compute with those old
+            # weights: partitioning drops them, and the next pass gathers the new parts.
+            if (split := partitioned(parameter)) is not None:
+                split.partition()

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: hidden folder, manifest of sha256, rename; two are kept."""
+"""Checkpoints that are whole or absent: hidden folder, manifest of sha256, rename. Two are kept."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.files import (
     PART,
+    digest_text,
     publish_bytes,
     publish_folder,
     remove,
@@ -22,13 +23,14 @@ from astro_dist.train.start import start_files
 
 MANIFEST = "manifest.json"
 KEPT = 2
+"""Checkpoints that are kept, so that one is left when the newest turns out damaged."""
 
 
 class Checkpoints:
     """The checkpoints of one training, one folder ``step-NNNNNNNN`` each.
 
-    With several ranks each writes its part into the same hidden folder: ``meet`` is called between
-    the moments that need all of them, and only the rank with ``leads`` names and removes folders.
+    With several ranks each rank writes its part into the same hidden folder. ``meet`` is a barrier of all
+    ranks. Only the rank with ``leads`` makes, renames and removes folders.
     """
 
     def __init__(self, folder: Path, leads: bool = True, meet: Callable[[], None] = lambda: None) -> None:
@@ -39,9 +41,9 @@ class Checkpoints:
         meet()
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Let ``write`` fill a folder and make it visible as the checkpoint of ``step``."""
+        """Call ``write`` on a hidden folder and make the folder visible as the checkpoint of ``step``."""
         final = self.at(step)
-        hidden = self.folder / f".{final.name}{PART}"
+        hidden = self.hidden(step)
         if self.leads:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
@@ -50,7 +52,8 @@ class Checkpoints:
         self.meet()
         if self.leads:
             publish_bytes(hidden / MANIFEST, _manifest(step, hidden))
-            # Later ones were found damaged, or this one would not have been written.
+            # A training resumes from its newest whole checkpoint. Checkpoints of this and later steps are
+            # therefore damaged, and would be tried first by the next resume.
             for other in self._all():
                 if other.name >= final.name:
                     remove(other)
@@ -59,12 +62,17 @@ class Checkpoints:
                 remove(old)
         self.meet()
 
+    def hidden(self, step: int) -> Path:
+        """Return the folder that a checkpoint is written to; all ranks find the same one."""
+        name = self.at(step).name
+        return self.folder / f".{name}.{digest_text(name)[:12]}{PART}"
+
     def at(self, step: int) -> Path:
         """Return the folder of the checkpoint of ``step``."""
         return self.folder / f"step-{step:08d}"
 
     def newest(self) -> int:
-        """Return the step of the newest checkpoint that is what its manifest says, 0 for none."""
+        """Return the step of the newest checkpoint whose files match its manifest, 0 for none."""
         for path in reversed(self._all()):
             try:
                 step = int(path.name.removeprefix("step-"))
@@ -81,7 +89,7 @@ class Checkpoints:
 
 
 def checkpoint_folder(cell: Cell) -> Path:
-    """Return where a training keeps its checkpoints: the same under every layout, so that any goes on."""
+    """Return the folder of the checkpoints of a training, the same under all layouts: any resumes any."""
     run, recipe = cell.run, cell.recipe
     settings = cell.config.model_dump(mode="json", exclude=set(LAYOUT))
     published = [run.ledger.published(name) for name in recipe.inputs]
@@ -94,6 +102,6 @@ def checkpoint_folder(cell: Cell) -> Path:
 
 
 def _manifest(step: int, folder: Path) -> bytes:
-    """Return the only manifest that is right for a folder; one byte that differs is damage."""
+    """Return the manifest that matches the files of a folder, byte for byte."""
     files = {name: digest for name, digest in tree_digests(folder).items() if name != MANIFEST}
     return (json.dumps({"files": files, "step": step}, indent=1, sort_keys=True) + "\n").encode()

@@ -13,51 +13,52 @@ Steps = Annotated[int, Field(ge=0)]
 LAYOUT = frozenset(
     {"ranks", "strategy", "offload", "accumulate", "threads", "checkpoint_every_s", "trackers"}
 )
-"""Settings that change the last bits of a training, or nothing, and not what it learns."""
+"""Settings that change at most the last bits of a training, so that checkpoints pass from one to another."""
 
 
 class TrainingConfig(Section):
-    """What all trainings share."""
+    """Settings that all trainings share."""
 
     unmarked = frozenset({"checkpoint_every_s", "trackers"})
     preset: str = "tiny"
-    """Which networks, by the name that the pipeline gives to their size."""
+    """Name of the networks; each pipeline names its own sizes."""
     start_from: str | None = None
-    """Weights to begin with: ``small``, which come with the package, or the folder of a published model."""
+    """Initial weights: ``small`` for those of the package, or the folder of a published model."""
     steps: Steps = 1000
     """Optimiser steps; 0 takes the weights of start_from as they are."""
     batch_size: Positive = 32
     """Crops per step, over all ranks together."""
     crop_pix: Annotated[int, Field(ge=16, multiple_of=16)] = 64
-    """Side of the square crops that are trained on; a multiple of 16, at most a cutout's side."""
+    """Side of the square training crops in pixels; a multiple of 16, at most the side of a cutout."""
     source_bias: Fraction = 0.6
     """Fraction of the crops that must contain a pixel of an object."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """What follows the rise of the learning rate: a fall as a cosine, or nothing."""
+    """Course of the learning rate after its rise: a fall as a cosine, or constant."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps over which the learning rate rises from zero."""
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest norm of a step's gradient, longer ones are scaled down to it; null takes them as they are."""
+    """Largest norm of a step's gradient; longer gradients are scaled down to it, and null sets no limit."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
-    """Decay per step of the moving average of the weights, which is what is published."""
+    """Decay per step of the moving average of the weights; the average is published."""
     precision: Precision = "auto"
     """bf16, no (float32), or auto: bf16 where the hardware computes in it."""
     threads: Positive = 2
-    """CPU threads per rank; they change the last bits of sums, so they are a setting."""
+    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
     ranks: Positive = 1
-    """Processes that share each batch, one per GPU where there are GPUs."""
+    """Processes that share each batch; with GPUs one process per GPU."""
     strategy: Literal["ddp", "zero1", "zero2", "zero3"] = "ddp"
-    """How ranks share memory: not at all (ddp), or DeepSpeed's ZeRO: moments, and gradients, and weights."""
+    """State that is split over the ranks: none (ddp), AdamW's moments (zero1), gradients too (zero2), weights
+    too (zero3)."""
     offload: Literal["none", "optimiser", "all"] = "none"
-    """What ZeRO keeps in the memory of the CPU: nothing, the optimiser's state, or (zero3) weights too."""
+    """State that ZeRO keeps in CPU memory: none, the state of the optimiser, or (zero3 only) weights too."""
     accumulate: Positive = 1
-    """Parts that a rank takes its share of a batch in, one after the other, to fit its memory."""
+    """Parts of a rank's share of a batch, computed one after the other to fit the memory of the rank."""
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
     """Seconds between checkpoints; a killed training loses at most this much."""
     trackers: tuple[str, ...] = ()
-    """Trackers of Accelerate that get the curves too, such as wandb; most of them use the network."""
+    """Trackers of Accelerate that also receive the curves, such as wandb; most trackers use the network."""
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:

@@ -1,7 +1,7 @@
 """Learning curves: JSON lines for the report and TensorBoard events, both cut back on resume.
 
-Other trackers are those of Accelerate, and off unless the `trackers` of a training name them: most of them
-use the network.
+Accelerate's trackers are off unless the setting `trackers` of a training names them, because most of them use
+the network.
 """
 
 import json
@@ -19,11 +19,11 @@ from astro_dist.engine.errors import ConfigError
 
 
 class Curves:
-    """Writes the figures of a step to ``logs/STAGE.curve.jsonl`` and ``logs/tensorboard/STAGE``.
+    """The learning curves of a training, in ``logs/STAGE.curve.jsonl`` and ``logs/tensorboard/STAGE``.
 
-    A line holds ``step`` and the figures that were measured then, all floats. Lines after
-    ``start`` belong to a training that was killed after its last checkpoint and are dropped. Of
-    several ranks only the one that ``leads`` writes. ``trackers`` get the same figures.
+    A line holds ``step`` and the figures of that step, all floats. Lines after ``start`` were written by a
+    training that was killed after its last checkpoint; they are dropped, because the resumed training writes
+    them again. Of several ranks only the rank with ``leads`` writes. ``trackers`` receive the same figures.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Curves:
         self.leads, self.trackers = leads, trackers
         if not leads:
             return
+        # The import of TensorBoard's writer may warn about its own dependencies.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from torch.utils.tensorboard.writer import SummaryWriter
@@ -45,12 +46,14 @@ class Curves:
         logs.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in kept))
         self.file = path.open("a", buffering=1)
+        # `purge_step` hides the points that TensorBoard has from after the last checkpoint.
         self.board = SummaryWriter(str(logs / "tensorboard" / stage), purge_step=start)
 
     def add(self, step: int, **figures: float) -> None:
         """Add a point to each named curve."""
         if not self.leads:
             return
+        # JSON has no NaN: a figure without a value has no point in this step.
         whole = {name: value for name, value in figures.items() if math.isfinite(value)}
         self.file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in whole.items()}}) + "\n")
         for name, value in whole.items():
@@ -74,12 +77,12 @@ class Curves:
 def start_trackers(
     accelerator: Accelerator, names: Sequence[str], project: str, logs: Path, settings: dict[str, Any]
 ) -> Sequence[GeneralTracker]:
-    """Return Accelerate's trackers of these names, begun with the settings of a training.
+    """Start the trackers of Accelerate with these names, record the settings of a training, and return them.
 
     Raises
     ------
     ConfigError
-        When the package of one is not installed.
+        When a name is no tracker of Accelerate, or the package of that tracker is not installed.
     """
     known = sorted(str(name) for name in get_available_trackers())
     if absent := [name for name in names if name not in known]:
@@ -96,7 +99,7 @@ def start_trackers(
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the complete lines of a file that a kill may have cut in the middle of one."""
+    """Return the complete lines of a file whose last line may have been cut by a kill."""
     if not path.exists():
         return []
     return [line for line in path.read_text().split("\n")[:-1] if line.endswith("}")]

@@ -1,7 +1,8 @@
-"""Many trainings inside one stage: each is a cell, each cell a task with its own key, rows and checkpoints.
+"""Many trainings inside one stage: each training is a cell, and each cell a task.
 
-A grid is what an experiment needs that compares arms: the same recipe with other settings, other rows or
-other randomness, one folder each in the product, done by as many workers as there are, in any order.
+A grid serves experiments that compare arms: the same recipe with other settings, rows or randomness. Every
+cell has its own key, rows, checkpoints and folder in the product. Any number of workers does the cells in any
+order.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,18 +24,18 @@ from astro_dist.train.stage import do_cell, estimate_training, find_sources
 
 @dataclass(frozen=True)
 class Arm:
-    """How one cell of a grid differs from the others.
+    """The differences between one cell of a grid and the recipe.
 
     Attributes
     ----------
     name
-        Of its task and of its folder: letters, digits, ``-`` and ``_``.
+        Name of the task and of the folder: letters, digits, ``-`` and ``_``.
     settings
-        Settings that are not those of the section.
+        Settings that replace those of the section.
     rows
-        What the recipe chooses its samples by, JSON-able.
+        Argument by which the recipe chooses its samples; JSON-able.
     key
-        What its randomness belongs to; its name by default. Arms of one key begin with the same weights and
+        Key of the random streams; the name by default. Arms with the same key begin with the same weights and
         see the same noise, so that they can be compared in pairs.
     """
 
@@ -52,14 +53,14 @@ def grid_stage(
     sections: tuple[str, ...],
     inputs: tuple[str, ...],
 ) -> Stage:
-    """Return a stage that trains every arm; its product has a folder for each.
+    """Return a stage that trains every arm and publishes one folder per arm.
 
     Parameters
     ----------
     arms
-        ``(run) -> arms``; pure, and the same as long as the settings and inputs are. A module function.
+        ``(run) -> arms``: a pure module function of the settings and the inputs.
     sections
-        The first one is that of the recipe.
+        Sections of the settings; the first is that of the recipe.
     """
     return Stage(
         name=name,

@@ -1,8 +1,8 @@
 """The one training loop: Accelerate, moving average, checkpoints, curves.
 
-Everything a step does follows from the settings, the seed and the step's number: the batch, its
-noise, the learning rate. A resumed training therefore ends in the same bits as one that was never
-stopped, on the same machine with the same threads and ranks.
+The batch, the noise and the learning rate of a step are functions of the settings, the seed and the number of
+the step. A resumed training therefore ends in the same bits as a training that was never stopped, on the same
+machine with the same threads and ranks.
 """
 
 import copy
@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from astro_dist.engine.config import differences
 from astro_dist.engine.errors import ConfigError, StoppedError
-from astro_dist.engine.files import tree_digests
+from astro_dist.engine.files import follow_umask, tree_digests
 from astro_dist.engine.stopping import check_stop
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
@@ -35,10 +35,13 @@ from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
 
 LOG_EVERY = 10
+"""Steps between points of the curves; checkpoints lie on multiples of this."""
 VALIDATION_SAMPLES = 128
 BETAS = (0.9, 0.95)
+"""Decay rates of AdamW's moments (Loshchilov & Hutter 2019); the second is shorter than the usual 0.999."""
 WEIGHT_DECAY = 1e-4
 LAYOUTS = "layouts.json"
+"""File of a checkpoint with the layouts that the training had, each with its first step."""
 
 
 class Training:
@@ -47,11 +50,11 @@ class Training:
     Parameters
     ----------
     cell : Cell
-        Which one: its settings, its randomness, its folders.
+        Settings, random streams and folders of the training.
     objective : Objective
-        What is trained.
+        Network and loss.
     data, validation : Samples
-        The samples of both splits.
+        Samples of the train split and, if there are any, of the validation split.
     """
 
     def __init__(self, cell: Cell, objective: Objective, data: Samples, validation: Samples | None) -> None:
@@ -63,16 +66,17 @@ class Training:
         self.precision = resolve_precision(config.precision, self.device)
         self.accelerator: Accelerator = make_accelerator(config, self.device, self.precision)
         self.rank, self.share = self.accelerator.process_index, config.batch_size // config.ranks
-        # Faster on a CPU by a third; DeepSpeed flattens the weights and wants them contiguous.
+        # Channels last makes convolutions on a CPU faster by a third. DeepSpeed flattens the weights and
+        # wants them contiguous.
         order = torch.channels_last if config.strategy == "ddp" else torch.contiguous_format
         network = objective.network.to(memory_format=order)
-        # ZeRO-3 takes the weights out of the network for good; what is published needs another.
+        # ZeRO-3 empties the weights of the network for good; a copy receives the weights to publish.
         self.published = copy.deepcopy(network) if config.strategy == "zero3" else network
         trained = _groups(cell, network)
         optimiser = torch.optim.AdamW(trained, lr=config.lr, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.network, self.optimiser = self.accelerator.prepare(network, optimiser)
         self.state = State(self.accelerator, network, self.optimiser, config.ema_decay, cell.recipe.averaged)
-        layout = config.model_dump(mode="json", include=LAYOUT - config.unmarked)
+        layout = config.model_dump(mode="json", include=set(LAYOUT - config.unmarked))
         self.layouts = [{"from": 0, **layout}]
         project, settings = f"{run.root.name}-{cell.name}", config.model_dump()
         self.trackers = start_trackers(
@@ -101,6 +105,7 @@ class Training:
                 if done % LOG_EVERY and done < self.config.steps:
                     self._report(done, figures)
                     continue
+                # Losses stay on the device until here: reading one makes the host wait for the device.
                 figures = self._summarise(done, losses)
                 losses.clear()
                 if self._is_validation_step(done):
@@ -120,7 +125,7 @@ class Training:
         return figures
 
     def publish(self, folder: Path) -> dict[str, Any]:
-        """Write the network with its averaged weights below ``folder``; a call of all ranks together."""
+        """Write the network with its averaged weights below ``folder``; all ranks must call this together."""
         self.state.check_equal()
         self.state.publish_into(self.published)
         if self.rank != 0:
@@ -155,7 +160,8 @@ class Training:
         """Take one optimiser step over the parts of a batch; return the figures of each part."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, step) * group.get("rate", 1.0)
-        # What a network draws by itself, as dropout does, belongs to the step like all else.
+        # Layers such as dropout draw from torch's global generator: seeded per step, a resumed training draws
+        # the same numbers.
         torch.manual_seed(int(self.run.stream(*self.cell.key, "step", step).integers(2**63)))
         figures = []
         for batch in batches:
@@ -183,7 +189,7 @@ class Training:
                 yield step, read(step)
 
     def _summarise(self, done: int, losses: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        """Return the means over the last steps and all ranks, or refuse a loss that is not finite."""
+        """Return the means over the last steps and all ranks; `ConfigError` when the loss is not finite."""
         means = {name: torch.stack([each[name].float() for each in losses]).mean() for name in losses[0]}
         figures = {name: float(self.accelerator.reduce(mean, "mean")) for name, mean in means.items()}
         if not math.isfinite(figures["loss"]):
@@ -200,7 +206,7 @@ class Training:
             self.run.progress(self.cell.task or TASK, done, self.config.steps, **shown)
 
     def _any_rank(self, *wishes: bool) -> list[bool]:
-        """Return which wishes any rank has: collective calls must come from all ranks or none."""
+        """Return for each wish whether any rank has it: collective calls must come from all ranks or none."""
         return [bool(self._sum(int(wish))) for wish in wishes]
 
     def _sum(self, count: int) -> int:
@@ -217,7 +223,8 @@ class Training:
         self.checkpoints.save(done, write)
 
     def _restore(self) -> int:
-        """Return the step of the newest checkpoint after taking its state, 0 where there is none."""
+        """Load the newest checkpoint and return its step, 0 where there is none."""
+        # The first rank alone looks: ranks that read a damaged disk differently would load different steps.
         step = self._sum(self.checkpoints.newest() if self.rank == 0 else 0)
         if step:
             self.state.load(self.checkpoints.at(step), step)
@@ -232,9 +239,10 @@ class Training:
 
 
 def train(cell: Cell) -> dict[str, Any]:
-    """Do one training (its share of it, on one of several ranks).
+    """Do one training, or on one of several ranks the share of that rank.
 
-    Returns the last figures, facts about the network and the sha256 of the written files.
+    Returns the last figures, facts about the network and the sha256 of the written files; an empty dictionary
+    on all ranks but the first.
     """
     config, recipe, run = cell.config, cell.recipe, cell.run
     pin(config.threads)
@@ -248,9 +256,7 @@ def train(cell: Cell) -> dict[str, Any]:
     facts = training.publish(cell.output)
     if training.rank != 0:
         return {}
-    for path in cell.output.rglob("*"):
-        # safetensors makes its files unreadable to the group.
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    follow_umask(cell.output)
     size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}
     if len(training.layouts) > 1:
@@ -260,14 +266,15 @@ def train(cell: Cell) -> dict[str, Any]:
 
 
 def _groups(cell: Cell, network: torch.nn.Module) -> list[dict[str, Any]]:
-    """Return the parameter groups of the optimiser: one of all that is trained, or those of the recipe."""
+    """Return the parameter groups of the optimiser: those of the recipe, else one of all trained ones."""
     if cell.recipe.groups is not None:
         return cell.recipe.groups(network, cell.config)
     return [{"params": [p for p in network.parameters() if p.requires_grad]}]
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
-    """Return the learning rate of a step: a linear rise, under a cosine that ends at a hundredth."""
+    """Return the learning rate of a step: a linear rise, times a cosine that ends at a hundredth."""
+    # lr * min(1, (step + 1) / warmup) * (0.505 + 0.495 cos(pi step / steps)): the cosine runs from 1 to 0.01.
     rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
     fall = 0.505 + 0.495 * math.cos(math.pi * step / config.steps) if config.schedule == "cosine" else 1.0
     return config.lr * rise * fall
@@ -282,7 +289,7 @@ def _change_text(stage: str, layouts: list[dict[str, Any]]) -> str:
 
 
 def _stop_asked() -> StoppedError | None:
-    """Return the stop that was asked for, to be raised once a checkpoint is safe."""
+    """Return the requested stop, None without one; `fit` raises the stop once a checkpoint is saved."""
     try:
         check_stop()
     except StoppedError as stop:

@@ -1,4 +1,4 @@
-"""Parts of losses that several pipelines share: noising for diffusion models, errors on objects.
+"""Parts of losses that several pipelines share: noising for diffusion models, mean errors on objects.
 
 Shape letters: B batch, C h w latent or planes.
 """
@@ -19,23 +19,25 @@ def to_tensors(batch: Any, device: str) -> dict[str, Tensor]:
 def diffuse(
     scheduler: Any, alpha_bar_T: Tensor, clean_BChw: Tensor, noise_BChw: Tensor, time_B: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return noisy samples, their steps, and what a network is to predict of them.
+    """Return noisy samples, their diffusion steps, and the prediction that is wanted of a network.
 
-    The noisy sample is sqrt(alpha_bar) x + sqrt(1 - alpha_bar) noise: eq. 4 of Ho et al. 2020 (DDPM).
+    ``time_B`` in [0, 1) is spread over the steps of the schedule. The wanted prediction is the noise, the
+    velocity or the clean sample, as ``prediction_type`` of the scheduler says.
     """
     timestep_B = (time_B * len(alpha_bar_T)).long()
     alpha_bar_B111 = alpha_bar_T[timestep_B][:, None, None, None]
     signal, sigma = alpha_bar_B111.sqrt(), (1 - alpha_bar_B111).sqrt()
     wanted = {
         "epsilon": noise_BChw,
-        # Eq. D of Salimans & Ho 2022 (progressive distillation), section 4.
+        # v = alpha noise - sigma x: section 4 of Salimans & Ho 2022 (progressive distillation).
         "v_prediction": signal * noise_BChw - sigma * clean_BChw,
         "sample": clean_BChw,
     }
+    # q(x_t | x_0), eq. 4 of Ho et al. 2020 (DDPM): sqrt(alpha_bar) x + sqrt(1 - alpha_bar) noise.
     noisy_BChw = signal * clean_BChw + sigma * noise_BChw
     return noisy_BChw, timestep_B, wanted[scheduler.config.prediction_type]
 
 
 def mean_inside(error: Tensor, inside: Tensor) -> Tensor:
-    """Return the mean error on objects; 0 when the batch shows none."""
+    """Return the mean error on objects, detached; 0 when the batch shows no object."""
     return ((error * inside).sum() / inside.sum().clamp(min=1)).detach()

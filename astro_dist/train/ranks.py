@@ -1,10 +1,10 @@
-"""Starts the ranks of a training as child processes and speaks for them.
+"""The ranks of a training as child processes: start, stop and outcome.
 
-Children are `python -m astro_dist.train.ranks`: the worker of a stage may be a daemonic process, which
-may not use multiprocessing itself. They end with their parent, and with each other. In a Slurm job of
-several nodes they are spread evenly over all of them, the first ones on this node. Where torchrun,
-`accelerate launch` or Ray Train started this process as one rank of several (`launched_rank`), nothing
-is started: every rank runs the same `astro-dist train`.
+Children are started as `python -m astro_dist.train.ranks`, not by multiprocessing: the worker of a stage may
+be a daemonic process, and daemonic processes may not use multiprocessing. Children end with their parent, and
+all end when one fails. In a Slurm job of several nodes the ranks are spread evenly over all nodes, the first
+ranks on this node. Where torchrun, `accelerate launch` or Ray Train started this process as a rank
+(`launched_rank`), no child is started: every rank runs the same `astro-dist train`.
 """
 
 import contextlib
@@ -26,16 +26,18 @@ from astro_dist.engine import errors
 from astro_dist.engine.stopping import check_stop, stop_on_signals
 from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.workers.processes import ALL_GPUS, deaf_to_ctrl_c, die_with_parent
+from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c
 
+OWN_STORE = "ASTRO_DIST_OWN_STORE"
+"""Set in the ranks that are started here: they connect through `astro_dist.train.strategy.connect_ranks`."""
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
-"""Names the task of `srun` that is the first rank: one on the node of the process that started them."""
+"""Variable with the number of the `srun` task that is rank 0, on the node of the parent process."""
 SAVE_S = 60.0
-"""How long ranks may take over the checkpoint that a stop asks for."""
+"""Seconds that ranks have after a stop request to write their checkpoint."""
 
 
 def launched_rank() -> int | None:
-    """Return which rank of a launcher's this process is; None where no launcher started it."""
+    """Return the rank that a launcher gave this process; None where no launcher started the process."""
     return int(os.environ["RANK"]) if {"RANK", "WORLD_SIZE"} <= os.environ.keys() else None
 
 
@@ -45,7 +47,7 @@ def train_on_ranks(cell: Cell) -> dict[str, Any]:
     Raises
     ------
     AstroDistError
-        What a rank raised, of the same class. The other ranks are ended.
+        An error of a rank, of the same class. The other ranks are ended first.
     """
     allocation, ranks = find_allocation(), cell.config.ranks
     logs = cell.run.root / "logs"
@@ -63,16 +65,22 @@ def train_on_ranks(cell: Cell) -> dict[str, Any]:
         try:
             _raise_first(folder, ranks, children)
         except (errors.StoppedError, RuntimeError) as error:
-            # Ranks know that they were to stop, not why; and one that was just starting knows nothing.
+            # Ranks receive a bare stop request, and a rank that is still importing is killed without an
+            # outcome. The reason (stopped or out of time) is in the stop that this process was asked for.
             raise asked or error from None
         return dict(json.loads((folder / "0.json").read_text())["result"])
 
 
 def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | None:
-    """Wait until all ranks have ended or one has failed; pass a stop on, give it time, and return it."""
+    """Wait until all ranks have ended or one has failed.
+
+    A stop request is passed to the ranks once; they have `SAVE_S` to end. Returns that stop, None without
+    one.
+    """
     deadline_s, asked = math.inf, None
     while any(child.poll() is None for child in children) and time.monotonic() < deadline_s:
         if any(child.poll() for child in children) and deadline_s == math.inf:
+            # The other ranks could wait for the failed one in a collective call for ever.
             break
         try:
             check_stop()
@@ -86,7 +94,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | Non
 
 
 def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
-    """Ask ranks for a clean stop through their input: `srun` answers a signal by killing them."""
+    """Request a clean stop through standard input: `srun` would answer a signal by killing the ranks."""
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(b"s")
@@ -95,8 +103,10 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
 
 def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
+    own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     if ALL_GPUS in os.environ:
-        # The worker that starts them may be pinned to one; each rank takes the one of its number.
+        # This worker may be pinned to one GPU. Each rank takes the GPU of its number among all GPUs of the
+        # run.
         own["CUDA_VISIBLE_DEVICES"] = os.environ[ALL_GPUS]
     return _launch([], {**os.environ, **own}, folder, cell)
 
@@ -104,7 +114,7 @@ def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subpro
 def _start_on_nodes(
     cell: Cell, allocation: Allocation, ranks: int, port: int, folder: Path
 ) -> subprocess.Popen[bytes]:
-    """Start all ranks with one `srun`, which ends them all when one fails."""
+    """Start all ranks with one `srun`; `--kill-on-bad-exit` ends all ranks when one fails."""
     nodes = len(allocation.nodes)
     if ranks % nodes:
         raise errors.ConfigError(
@@ -119,8 +129,9 @@ def _start_on_nodes(
 
 
 def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
-    """Return what all ranks must know to find each other."""
+    """Return the variables by which torch.distributed connects the ranks."""
     return {
+        OWN_STORE: "1",
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,
@@ -132,13 +143,13 @@ def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> d
 def _launch(
     call: list[str], environment: dict[str, str], folder: Path, cell: Cell
 ) -> subprocess.Popen[bytes]:
-    """Start a process and send it the training; the pipe stays open, and its end is the rank's end."""
+    """Start a rank (or `srun`) and send the cell; the pipe stays open, and ranks end when it closes."""
     command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
-    with deaf_to_ctrl_c():
+    with ignoring_ctrl_c():
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None
     message = pickle.dumps(cell)
-    # One that has died already is noticed by `_watch`.
+    # A broken pipe means that the child has ended; `_watch` reports that.
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(len(message).to_bytes(8, "big") + message)
         child.stdin.flush()
@@ -164,22 +175,24 @@ def _raise_first(folder: Path, ranks: int, children: list[subprocess.Popen[bytes
         path = folder / f"{rank}.json"
         outcome = json.loads(path.read_text()) if path.exists() else {}
         if "error" in outcome:
+            # Errors of ours keep their class; an error of any other class becomes a RuntimeError.
             raise getattr(errors, outcome["error"], RuntimeError)(outcome["message"])
     codes = [child.returncode for child in children]
     if any(codes):
-        raise RuntimeError(f"a rank died (exit codes {codes}); the worker's log in logs/ has its last words")
+        raise RuntimeError(f"a rank ended (exit codes {codes}); see the end of the worker's log in logs/")
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on now."""
+    """Return a port on which no process listens now."""
     with socket.socket() as listener:
         listener.bind(("", 0))
         return int(listener.getsockname()[1])
 
 
 def _join_nodes() -> None:
-    """Find out which rank this task of `srun` is, and through which network it reaches the others."""
+    """Set the rank of this `srun` task, and the network interface through which the first rank is reached."""
     world, first = int(os.environ["WORLD_SIZE"]), int(os.environ[FIRST_TASK])
+    # Slurm numbers tasks by node. Rank 0 must be on the parent's node, whose address is MASTER_ADDR.
     rank = (int(os.environ["SLURM_PROCID"]) - first) % world
     os.environ["RANK"] = str(rank)
     os.environ["LOCAL_RANK"] = os.environ["SLURM_LOCALID"]
@@ -191,14 +204,17 @@ def _join_nodes() -> None:
 
 
 def _end_with_pipe() -> None:
-    """Obey the process that started this rank, on whichever node that is, and live no longer than it."""
+    """Stop cleanly when a byte arrives on standard input, and exit at once when standard input closes.
+
+    The parent may be on another node, where neither signals nor `prctl` connect the two processes.
+    """
     while os.read(0, 1):
         os.kill(os.getpid(), signal.SIGTERM)
     os._exit(1)
 
 
 def main(folder: Path) -> int:
-    """Live as one rank: read the training from standard input, train, leave the outcome in a file."""
+    """Read a cell from standard input, train it, write the outcome to a file; the main function of a rank."""
     die_with_parent()
     pipe = sys.stdin.buffer
     cell = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))

@@ -1,8 +1,8 @@
-"""What a training is made of, said by the pipeline that wants it; this room knows no network and no samples.
+"""Recipes: the network, samples and settings of a training, as the pipelines declare them.
 
-A `Recipe` is declared once and makes a stage (`astro_dist.train.stage.training_stage`) or a grid of
-trainings (`astro_dist.train.grid`). A `Cell` is one training of it: settings, randomness, rows and folders.
-The loop does cells and nothing else.
+A `Recipe` is declared once and makes a stage (`astro_dist.train.stage.training_stage`) or a grid of trainings
+(`astro_dist.train.grid`). A `Cell` is one training of a recipe, with settings, random streams, rows and
+folders. The loop trains cells; no module of this room names a network or a kind of samples.
 """
 
 from collections.abc import Callable
@@ -20,23 +20,23 @@ Figures = dict[str, "Tensor"]
 """Detached figures of a batch, for the curves."""
 
 SCALE_SAMPLES = 256
-"""How many samples `Objective.publish` is given to measure with."""
+"""Number of samples that `Objective.publish` receives for measurements."""
 
 
 class Samples(Protocol):
-    """Training samples by their number: sample n is the same whoever asks for it, whenever."""
+    """Training samples by their number; sample n is the same in every process and at every time."""
 
     def batch(self, first: int, count: int) -> Any:
-        """Return samples ``first`` to ``first + count - 1`` as the objective wants them; may be pickled."""
+        """Return samples ``first`` to ``first + count - 1`` in the form of the objective; picklable."""
         ...
 
 
 class Objective(Protocol):
-    """A network and the loss it is to minimise.
+    """A network and the loss that its training minimises.
 
-    Players of a game, as in a GAN, are parts of one network with one loss and one backward pass: each
-    player's term of the loss uses the other's weights detached (``torch.func.functional_call``), so that it
-    moves its own.
+    Players of a game, as in a GAN, are parts of one network with one loss and one backward pass. The loss
+    term of each player uses detached weights of the other player (``torch.func.functional_call``), so that
+    each term moves its own player only.
     """
 
     network: Any
@@ -45,45 +45,46 @@ class Objective(Protocol):
     def loss(self, network: "nn.Module", batch: Any, device: str) -> "tuple[Tensor, Figures]":
         """Return the loss of a batch and detached figures for the curves.
 
-        ``network`` is ``self.network``, perhaps wrapped by whatever spreads it over ranks.
+        ``network`` is ``self.network``, on several ranks inside the wrapper of DDP or DeepSpeed.
         """
         ...
 
     def publish(self, folder: Path, batches: list[Any], device: str) -> dict[str, Any]:
-        """Write the trained network, or the part of it that is wanted, below ``folder``; return facts."""
+        """Write the trained network, or its published part, below ``folder``; return facts for the record."""
         ...
 
 
 Built = tuple[Objective, Samples, Samples | None]
-"""What a recipe builds: the objective, and the samples of training and of validation, if there are any."""
+"""Objective, training samples, and validation samples if there are any."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one training is made of; all functions are module functions, since recipes are pickled.
+    """The parts of one training. All functions are module functions, because recipes are pickled.
 
     Attributes
     ----------
     name
-        Of the training.
+        Name of the training.
     section
-        Class of its settings.
+        Class of the settings.
     inputs
-        The earlier stages whose products it reads.
+        Earlier stages whose products the training reads.
     build
         ``(cell, device) -> (objective, samples, validation)``, with weights drawn from torch's generator.
     cost
         ``(settings) -> (numbers in the published network, seconds of one core per 64 x 64 sample)``.
     load
-        ``(objective, folder)``: puts published weights into the network; None where no training of this
-        kind begins with weights. It raises what the libraries raise, or `ConfigError`.
+        ``(objective, folder)``: puts published weights into the network; None where trainings of this kind
+        cannot begin with weights. Errors of the libraries pass through; `ConfigError` for weights that do not
+        fit.
     first_file
-        The file by which a folder of such weights is known.
+        File that identifies a folder of such weights.
     groups
         ``(network, settings) -> parameter groups`` of AdamW with betas of their own and ``rate``, a factor
         on the learning rate; one group of all parameters by default.
     averaged
-        How the names of the parameters begin whose moving average is kept and published; all by default.
+        Prefix of the names of the parameters whose moving average is kept and published; all by default.
     """
 
     name: str
@@ -99,20 +100,20 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: a recipe with its settings, its randomness, its rows and its folders.
+    """One training: a recipe with settings, random streams, rows and folders.
 
     Attributes
     ----------
     recipe, run
-        What is trained, and the run as the stage sees it.
+        The recipe, and the run as the stage sees it.
     config
-        Its settings.
+        Settings.
     task
-        The task that does it; empty where it is the only one of its stage.
+        Name of the task; empty where the stage has one task only.
     key
-        What its randomness belongs to, beside the seed: cells of one key begin with the same weights.
+        Key of the random streams, beside the seed: cells with the same key begin with the same weights.
     rows
-        What the recipe chooses its samples by, JSON-able.
+        Argument by which the recipe chooses its samples; JSON-able.
     """
 
     recipe: Recipe
@@ -124,10 +125,10 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What its curve, its progress and its checkpoints are called."""
+        """Name of the curve, the progress file and the checkpoints."""
         return f"{self.run.stage}-{self.task}" if self.task else self.run.stage
 
     @property
     def output(self) -> Path:
-        """The folder it publishes into: the stage's output, or a folder of its own in it."""
+        """Folder of the published files: the output of the stage, or for a cell of a grid a folder in it."""
         return self.run.output / self.task if self.task else self.run.output

@@ -1,11 +1,11 @@
-"""Layers that see the whole batch though each rank holds a share of it: batch norms and dropout.
+"""Batch norms and dropout over the whole batch, although each rank holds a share of the batch.
 
-With them a training on several ranks has the loss of one rank with the same batch, to the rounding
-of sums. torch's own SyncBatchNorm does the first on GPUs alone.
+A training on several ranks then has the loss of one rank with the same batch, to the rounding of sums.
+torch's own SyncBatchNorm normalises over all ranks on GPUs only, and dropout has no counterpart.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all ranks; so is its gradient."""
+    """The sum over all ranks. The gradient is the sum of the gradients of all ranks."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -28,15 +28,19 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, gradient)
 
 
+_sum_over_ranks: Callable[[Tensor], Tensor] = _Sum.apply
+
+
 @contextlib.contextmanager
 def shared_layers(network: nn.Module, rank: int, ranks: int) -> Iterator[None]:
-    """Let all batch norms and dropouts of ``network`` work on the batch of all ranks inside."""
+    """Make all batch norms and dropouts of ``network`` work on the batch of all ranks inside the context."""
     changed: list[nn.Module] = []
+    # An attribute of the instance hides the method of the class; deleting it brings the method back.
     for layer in network.modules() if ranks > 1 else ():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-            layer.forward = partial(_normalise, layer, ranks)  # type: ignore[method-assign]
+            vars(layer)["forward"] = partial(_normalise, layer, ranks)
         elif isinstance(layer, nn.Dropout2d):
-            layer.forward = partial(_drop, layer, rank, ranks)  # type: ignore[method-assign]
+            vars(layer)["forward"] = partial(_drop, layer, rank, ranks)
         else:
             continue
         changed.append(layer)
@@ -53,8 +57,8 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> 
         return type(norm).forward(norm, x)
     axes = [0, *range(2, x.ndim)]
     variance, mean = torch.var_mean(x.float(), axes, correction=0)
-    # The variance of all is the mean variance plus the variance of the means.
-    mean, square, within = _Sum.apply(torch.stack([mean, mean**2, variance])) / ranks
+    # Law of total variance: the variance over all ranks is the mean variance plus the variance of the means.
+    mean, square, within = _sum_over_ranks(torch.stack([mean, mean**2, variance])) / ranks
     variance = within + square - mean**2
     count = ranks * x.numel() // x.shape[1]
     with torch.no_grad():
@@ -62,6 +66,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> 
         assert norm.running_var is not None
         assert norm.momentum is not None
         norm.running_mean.lerp_(mean, norm.momentum)
+        # torch keeps the unbiased variance, n / (n - 1) times that of the batch.
         norm.running_var.lerp_(variance * count / max(1, count - 1), norm.momentum)
     shape = [1, -1] + [1] * (x.ndim - 2)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
@@ -70,7 +75,10 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> 
 
 
 def _drop(layer: nn.Dropout2d, rank: int, ranks: int, x_BCHW: Tensor) -> Tensor:
-    """Drop whole channels, as one rank would with the whole batch: all ranks draw for all samples."""
+    """Drop whole channels as one rank would with the whole batch.
+
+    Each rank draws for the samples of all ranks from the same generator state, and uses its own rows.
+    """
     if not layer.training:
         return x_BCHW
     count = len(x_BCHW)

@@ -1,4 +1,4 @@
-"""The stage that a recipe makes: one task, done by one process or by as many ranks as its settings say."""
+"""The stage of a recipe: one task, done by one process or by as many ranks as the settings ask for."""
 
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ TASK = "train"
 
 
 def training_stage(recipe: Recipe) -> Stage:
-    """Return the stage of one training; it publishes ``models/NAME`` and is called ``train NAME``."""
+    """Return the stage of one training, with product ``models/NAME`` and command ``train NAME``."""
     return Stage(
         name=recipe.name,
         product=f"models/{recipe.name}",
@@ -37,10 +37,11 @@ def training_stage(recipe: Recipe) -> Stage:
 
 
 def do_cell(cell: Cell) -> Result:
-    """Train one cell, on ranks of its own where its settings ask for several; return its result."""
+    """Train one cell and return the result; starts rank processes where the settings ask for several."""
     from astro_dist.train.ranks import launched_rank, train_on_ranks
 
     config = cell.config
+    # DeepSpeed reads its rank and address from the environment, which only processes of `ranks` have.
     if launched_rank() is None and (config.ranks > 1 or config.strategy != "ddp"):
         return train_on_ranks(cell)
     from astro_dist.train.loop import train
@@ -49,7 +50,7 @@ def do_cell(cell: Cell) -> Result:
 
 
 def find_sources(recipe: Recipe, run: Run) -> list[Path]:
-    """Return the files of the weights that a training begins with."""
+    """Return the files of the initial weights of a training; none without ``start_from``."""
     start_from = run.section(recipe.section).start_from
     return [] if start_from is None else start_files(recipe, start_from)
 
@@ -59,8 +60,8 @@ def estimate_training(recipe: Recipe, run: Run) -> Estimate:
     section = run.section(recipe.section)
     size, cost = recipe.cost(section)
     samples = section.steps * section.batch_size
-    # The product, and three checkpoints of weights, average and two moments while one is written.
-    weights = int(4 * size)
+    # The product, and three checkpoints (two kept, one being written) of weights, average and two moments.
+    weights = int(4 * size)  # bytes, float32
     return Estimate(
         tasks=1,
         bytes=weights * 13,

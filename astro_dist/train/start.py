@@ -1,6 +1,7 @@
-"""Weights that a training begins with: those that come with the package, or a model of the user's.
+"""Initial weights of a training: those of the package, or a published model of the user.
 
-The shipped ones lie in half precision below ``astro_dist/weights``; training and publishing are in float32.
+The weights of the package lie in half precision below ``astro_dist/weights``. Training and publishing are in
+float32.
 """
 
 from pathlib import Path
@@ -13,12 +14,12 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def find_start(recipe: Recipe, start_from: str) -> Path:
-    """Return the folder of the weights that ``start_from`` means for one kind of training.
+    """Return the folder of the weights that ``start_from`` names for one kind of training.
 
     Raises
     ------
     ConfigError
-        When neither the package has such weights nor there is a model of that kind in such a folder.
+        When ``start_from`` names neither weights of the package nor a folder with a model of that kind.
     """
     name = recipe.name
     shipped = SHIPPED / start_from / name
@@ -36,7 +37,7 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
 
 
 def start_files(recipe: Recipe, start_from: str) -> list[Path]:
-    """Return the files of those weights, sorted."""
+    """Return the files of the weights that ``start_from`` names, sorted."""
     return sorted(path for path in find_start(recipe, start_from).rglob("*") if path.is_file())
 
 
@@ -46,10 +47,11 @@ def begin_from(recipe: Recipe, objective: Any, start_from: str) -> None:
     Raises
     ------
     ConfigError
-        When they are of another network than the settings name, or this kind of training begins with none.
+        When the weights belong to another network than the settings name, or trainings of this kind cannot
+        begin with weights.
     """
     if recipe.load is None:
-        raise ConfigError(f"{recipe.name}.start_from: this training begins with no weights; leave it out")
+        raise ConfigError(f"{recipe.name}.start_from: this training cannot begin with weights; leave it out")
     try:
         recipe.load(objective, find_start(recipe, start_from))
     except (OSError, RuntimeError, ValueError, KeyError) as error:

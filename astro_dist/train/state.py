@@ -1,9 +1,9 @@
-"""The whole state of a training, whichever ranks hold its parts.
+"""The whole state of a training, gathered from and split over any number of ranks.
 
-A checkpoint has one layout whatever the strategy: full weights, their average and both moments of
-AdamW by the names of the parameters, in one safetensors file. So any number of ranks under any
-strategy reads what any other wrote, and nothing is ever unpickled. The first rank's memory holds the
-whole once while it is written.
+A checkpoint has one layout for all strategies: full weights, their average and both moments of AdamW by the
+names of the parameters, in one safetensors file. Any number of ranks under any strategy can therefore read a
+checkpoint of any other, and nothing is unpickled. While a checkpoint is written, the whole state is once in
+the memory of the first rank.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astro_dist.engine.errors import IntegrityError
-from astro_dist.train.average import Average, part
+from astro_dist.train.average import Average, part, partitioned
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 FILE = "state.safetensors"
@@ -32,15 +32,15 @@ class State:
     Parameters
     ----------
     accelerator : Accelerator
-        Which has prepared both.
+        The Accelerator that has prepared network and optimiser.
     network : nn.Module
-        The network itself, without what wraps it.
+        The network itself, without the wrapper of DDP or DeepSpeed.
     optimiser : Any
         The prepared AdamW.
     decay : float
-        Of the average.
+        Decay of the average per step.
     averaged : str
-        How the names of the parameters begin that are averaged.
+        Prefix of the names of the averaged parameters.
     """
 
     def __init__(
@@ -52,17 +52,18 @@ class State:
         self.average = Average([self.parameters[name] for name in self.averaged], decay)
 
     def save(self, folder: Path) -> None:
-        """Write the whole state below ``folder``; the first rank writes."""
+        """Write the whole state below ``folder``; all ranks gather, the first rank writes."""
         leads, whole = self.accelerator.is_main_process, {}
         for name, tensor in self._gather():
             if leads:
+                # A contiguous copy on the CPU: safetensors refuses other memory orders and shared memory.
                 plain = torch.empty(tensor.shape, dtype=tensor.dtype)
                 whole[name] = plain.copy_(tensor.detach())
         if leads:
             save_file(whole, folder / FILE)
 
     def load(self, folder: Path, step: int) -> None:
-        """Take the state after ``step`` optimiser steps from ``folder``."""
+        """Load the state after ``step`` optimiser steps from ``folder``."""
         whole = load_file(folder / FILE)
         for name, buffer in self._unaveraged():
             buffer.copy_(whole[f"weight/{name}"])
@@ -80,14 +81,14 @@ class State:
             yield name, self._join(self.parameters[name], value)
 
     def publish_into(self, network: nn.Module) -> None:
-        """Give ``network``, a whole copy of this one or itself, the averaged weights and all other ones."""
+        """Copy the averaged weights, and all others, into ``network``: the network itself or a whole copy."""
         targets = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
             for name, tensor in [*self.averages(), *self._others(), *self._unaveraged()]:
                 targets[name].copy_(tensor)
 
     def check_equal(self) -> None:
-        """Raise `IntegrityError` when the ranks' copies of the weights differ; ZeRO-3 has but one copy."""
+        """Raise `IntegrityError` when the ranks' copies of the weights differ; ZeRO-3 has one copy only."""
         if self.accelerator.num_processes == 1 or self._stage() == 3:
             return
         digest = hashlib.sha256()
@@ -97,7 +98,7 @@ class State:
         if len(self.accelerator.gather(own[None]).unique(dim=0)) > 1:
             raise IntegrityError(
                 "the ranks of this training hold different weights: they were not synchronised, and "
-                "what was trained is worthless; start it again from its last checkpoint"
+                "the steps since the last checkpoint are worthless; run the same command to go on from there"
             )
 
     def _gather(self) -> Iterator[tuple[str, Tensor]]:
@@ -109,7 +110,7 @@ class State:
         yield from ((f"weight/{name}", tensor) for name, tensor in self._unaveraged())
 
     def _unaveraged(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield buffers and parameters without gradient; every rank has them whole."""
+        """Yield buffers and parameters without gradient, by name; every rank holds all of each."""
         yield from ((name, p.data) for name, p in self.network.named_parameters() if not p.requires_grad)
         yield from self.network.named_buffers()
 
@@ -124,24 +125,27 @@ class State:
 
     def _join(self, parameter: nn.Parameter, own: Tensor) -> Tensor:
         """Return the tensor of which ``own`` is this rank's part."""
-        if not hasattr(parameter, "ds_tensor"):
+        split = partitioned(parameter)
+        if split is None:
             return own
         ranks = self.accelerator.num_processes
         pieces = own.new_empty(ranks * own.numel(), device=self.accelerator.device)
         torch.distributed.all_gather_into_tensor(pieces, own.to(pieces.device).flatten())
-        return pieces[: parameter.ds_numel].view(parameter.ds_shape)
+        return pieces[: split.ds_numel].view(split.ds_shape)
 
     def _cut(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
-        """Return this rank's part of a tensor; the last one's is padded."""
-        if not hasattr(parameter, "ds_tensor"):
+        """Return this rank's part of a tensor, flat; parts have one size, the last has zeros at its end."""
+        split = partitioned(parameter)
+        if split is None:
             return whole
-        size = parameter.ds_tensor.numel()
+        size = split.ds_tensor.numel()
         padding = size * self.accelerator.num_processes - whole.numel()
         return functional.pad(whole.flatten(), (0, padding)).narrow(
             0, size * self.accelerator.process_index, size
         )
 
     def _set_weight(self, parameter: nn.Parameter, whole: Tensor) -> None:
+        # DeepSpeed steps on a float32 copy of its own, and would overwrite the weights with it.
         part(parameter).copy_(self._cut(parameter, whole))
         if stage := self._stage():
             from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
@@ -170,15 +174,18 @@ class State:
             safe_set_full_optimizer_state(parameter, whole, key)
 
     def _begin_moments(self, step: int) -> None:
-        """Give AdamW the moments that it would only make in its first step."""
-        adam, tensors = self.optimiser.optimizer, list(self.parameters.values())
-        zero = adam if self._stage() else None
-        if zero is not None:
+        """Make AdamW's moments, which AdamW itself would make in its first step only."""
+        stage, zero = self._stage(), self.optimiser.optimizer
+        adam, tensors = zero, list(self.parameters.values())
+        if stage:
+            # ZeRO wraps AdamW, which then steps on flat float32 tensors and not on the parameters.
             adam = zero.optimizer
-            three = self._stage() == 3
-            tensors = zero.fp32_partitioned_groups_flat if three else zero.single_partition_of_fp32_groups
+            tensors = (
+                zero.fp32_partitioned_groups_flat if stage == 3 else zero.single_partition_of_fp32_groups
+            )
         for tensor in tensors:
             zeros = {key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS}
             adam.state[tensor] = {"step": torch.tensor(float(step)), **zeros}
-        if self._stage() in (1, 2):
+        if stage in (1, 2):
+            # Links the flat moments to the parameters, which `safe_set_full_optimizer_state` needs.
             zero._lazy_init_hp_params_optimizer_state()

@@ -2,49 +2,64 @@
 
 import logging
 import os
+import socket
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator, DeepSpeedPlugin
+import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.train.config import TrainingConfig
+from astro_dist.train.ranks import OWN_STORE
+
+if TYPE_CHECKING:
+
+    class DeepSpeedPlugin:
+        """The constructor of Accelerate's class with types; accelerate itself has none."""
+
+        def __init__(self, **settings: Any) -> None: ...
+
+else:
+    from accelerate import DeepSpeedPlugin
 
 
 def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Accelerator:
     """Return the Accelerator of this process, after checking that all ranks are there.
 
-    The settings alone decide: what `accelerate launch` leaves in the environment is taken out of it.
-    Mixed precision is the loop's own autocast, with float32 weights, whatever the strategy; hence
-    the Accelerator is always told to leave precision alone.
+    The settings alone decide: variables that `accelerate launch` leaves in the environment are removed. Under
+    all strategies mixed precision is the autocast of the loop, with float32 weights; the Accelerator
+    therefore has mixed precision switched off.
 
     Raises
     ------
     ConfigError
-        When Accelerate sees other ranks than the settings, or another way to share: some launch
-        modes train separate copies without a word.
+        When Accelerate sees other ranks, another strategy or another device than the settings: some launch
+        modes would train separate copies without a warning.
     """
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
         del os.environ[name]
+    # Both states are singletons of the process: a second training would get the settings of the first.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+    connect_ranks(device)
     if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != config.ranks:
         raise _refusal(config, f"{launched} were started")
     plugin = None if config.strategy == "ddp" else _deepspeed_plugin(config, precision)
     handlers: list[Any] = []
     if config.ranks > 2:
-        # Else torch groups the gradients anew after the first step, and sums of more than two ranks come in
-        # another order: a training that goes on would not have the bits of one left alone.
+        # Without this, torch groups the gradients anew after the first step. The sums of more than two ranks
+        # then come in another order, and a resumed training would not end in the same bits.
         handlers.append(DistributedDataParallelKwargs(find_unused_parameters=True))
     if device == "cpu" and (config.ranks > 1 or plugin is not None):
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
     accelerator = Accelerator(
         mixed_precision="no",
         gradient_accumulation_steps=config.accumulate,
-        # DeepSpeed finds the CPU by itself; with cpu=True Accelerate would leave it out.
+        # DeepSpeed finds the CPU by itself; with cpu=True Accelerate would leave DeepSpeed out.
         cpu=device == "cpu" and plugin is None,
         deepspeed_plugin=plugin,
         kwargs_handlers=handlers,
@@ -54,6 +69,29 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     if seen != wanted:
         raise _refusal(config, f"Accelerate sees {seen} in place of {wanted}")
     return accelerator
+
+
+def connect_ranks(device: str) -> None:
+    """Connect the ranks that `train_on_ranks` started, through a store on one address only.
+
+    torch's own store listens on all addresses and has no authentication. Here the first rank binds the socket
+    itself, to the address that all ranks were given: loopback on one machine, the address on the network of
+    the nodes in a job of several. Ranks of a launcher (torchrun, Ray Train) connect as the launcher says.
+    """
+    if OWN_STORE not in os.environ or torch.distributed.is_initialized():
+        return
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    listener = None
+    if rank == 0:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        server = socket.create_server((host, port), family=family)
+        # The store owns the descriptor from here on.
+        listener = server.detach()
+    make_store: Any = vars(torch.distributed)["TCPStore"]
+    store = make_store(host, port, ranks, rank == 0, master_listen_fd=listener)
+    backend = "nccl" if device == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks)
 
 
 def _kind(config: TrainingConfig, device: str) -> DistributedType:
@@ -72,20 +110,20 @@ def _refusal(config: TrainingConfig, finding: str) -> ConfigError:
 
 
 class _Plugin(DeepSpeedPlugin):
-    """The plugin without its message to transformers, which need not be installed."""
+    """The plugin without its notice to transformers, because transformers need not be installed."""
 
     def set_deepspeed_weakref(self) -> None:
-        """Leave transformers alone."""
+        """Do nothing; the original passes the settings on to transformers."""
 
 
 def _deepspeed_plugin(config: TrainingConfig, precision: str) -> DeepSpeedPlugin:
     for name in ("DeepSpeed", "deepspeed"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # It calls torch by names that newer versions are to lose, several times a step.
+    # DeepSpeed calls deprecated names of torch.distributed, with a FutureWarning several times a step.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     zero: dict[str, Any] = {"stage": int(config.strategy.removeprefix("zero"))}
     if zero["stage"] == 3:
-        # Every weight is shared out, small ones too: the average is kept of the parts.
+        # Split small weights too: `Average` averages the parts of all parameters.
         zero["stage3_param_persistence_threshold"] = 0
     if config.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -97,7 +135,7 @@ def _deepspeed_plugin(config: TrainingConfig, precision: str) -> DeepSpeedPlugin
         "gradient_clipping": config.clip_norm or 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        # The same AdamW wherever its state lies; DeepSpeed's own would be compiled on first use.
+        # torch's AdamW also with offload; the AdamW of DeepSpeed would be compiled on first use.
         "zero_force_ds_cpu_optimizer": False,
         "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
         "steps_per_print": 10**9,

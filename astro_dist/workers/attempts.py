@@ -1,4 +1,4 @@
-"""One worker, what follows when it fails, and the executor that has only that one."""
+"""The worker that does tasks, the rules for failed tasks, and the executor in this process."""
 
 import contextlib
 import os
@@ -16,11 +16,13 @@ from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Failure, Run, Stage, Task
 
 MAX_ATTEMPTS = 3
+"""Attempts at a task that raises or hangs, before the task is given up."""
 MAX_LOSSES = 12
+"""Lost workers in the same task before the task is given up; most are lost for reasons outside the task."""
 
 
 class Worker:
-    """One open stage: does tasks and records each when its data are safe."""
+    """One open stage; it does tasks and records each one after the task's data are on the disk."""
 
     def __init__(self, stage: Stage, run: Run, **facts: Any) -> None:
         self.stage, self.run, self.anchor = stage, run, Anchor(run.root)
@@ -33,23 +35,24 @@ class Worker:
         self.state = stage.open(run)
 
     def do(self, task: Task) -> Result:
-        """Run one task and publish its record."""
+        """Run one task, publish its record and return its result."""
         what = {"stage": self.stage.name, "fingerprint": self.run.fingerprint, "task": task.name}
         self.anchor.check()
         self.journal.note("start", **what)
         start = time.time()
         result = self.stage.run(self.state, task)
         log = {**self.facts, "start": round(start, 3), "seconds": round(time.time() - start, 4)}
+        # The folder is checked before the record is written: a record in a replaced folder would be false.
         self.anchor.check()
         if not states_output(result):
-            raise StageError(f"the result of {self.stage.name} {task.name} does not state what it wrote")
+            raise StageError(f"the result of {self.stage.name} {task.name} does not state its files")
         self.run.records.record(task.name, result, log)
         self.journal.note("done", seconds=log["seconds"], **what)
         return result
 
 
 class Attempts:
-    """Decides what follows a failed task: stop everything, try again, or give the task up."""
+    """Counts of failed attempts of one stage; each failure stops the stage, is retried or ends the task."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.anchor = run, Anchor(run.root)
@@ -57,7 +60,7 @@ class Attempts:
         self.failures: list[Failure] = []
 
     def retry(self, task: Task, error: BaseException) -> bool:
-        """Return True to try again, False when the task is given up; raise to stop the stage."""
+        """Return True to try again, False when the task is given up; raise the error to stop the stage."""
         self.anchor.check()
         if is_disk_full(error):
             raise error
@@ -68,6 +71,7 @@ class Attempts:
         self.counts[task.name] = self.counts.get(task.name, 0) + 1
         if not isinstance(error, DataError) and self.counts[task.name] < allowed:
             return True
+        # The message of a DataError is written for the user; other errors need their class to be understood.
         kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
         self.failures.append(Failure(task.name, f"{kind}{error}"))
         self.run.records.give_up(task.name, f"{kind}{error}")
@@ -75,24 +79,24 @@ class Attempts:
 
 
 class WorkerLostError(Exception):
-    """A worker process ended in the middle of a task."""
+    """End of a worker that the executor did not ask for."""
 
 
 class WorkerHungError(WorkerLostError):
-    """A worker was silent for too long and was ended."""
+    """Silence of a worker for longer than allowed; the executor has ended the worker."""
 
 
 class SerialExecutor:
-    """Does the tasks one after the other in this process."""
+    """Executor that does the tasks one after the other in this process."""
 
     @contextlib.contextmanager
     def crew(self, stage: Stage, run: Run) -> Iterator[Crew]:
         """See `Executor`."""
-        yield _Alone(stage, run)
+        yield _SerialCrew(stage, run)
 
 
-class _Alone:
-    """The crew of one that shares the driver's process; it opens when there is something to do."""
+class _SerialCrew:
+    """One worker in the driver's process; the stage is opened for the first task, not before."""
 
     def __init__(self, stage: Stage, run: Run) -> None:
         self.stage, self.run = stage, run

@@ -1,7 +1,7 @@
-"""The loop that hands tasks to workers, wherever they sit: retries, deadlines, replacements.
+"""The loop that gives tasks to the workers of any executor: retries, deadlines, replacements.
 
-An executor says how a worker is hired, told and heard; what follows from a failure, a death or a
-silence is decided here, so that processes and Ray behave alike.
+An executor implements how a worker is started, given a task, read and ended. The decision after a failure,
+the loss of a worker or a silence is made here, so that processes and Ray behave alike.
 """
 
 import statistics
@@ -19,16 +19,21 @@ from astro_dist.engine.work import Failure, Run, Stage, Task
 from astro_dist.workers.attempts import Attempts, WorkerHungError, WorkerLostError
 
 MAX_FALSE_STARTS = 5
+"""Workers in a row that fail before their first task; after so many the stage stops."""
 TICK_S = 0.5
+"""Longest wait for news, in seconds; the deadline and silent workers are checked as often."""
 FIRST_LIMIT_S = 3600.0
+"""Seconds of silence allowed while fewer than three tasks are done."""
 LEAST_LIMIT_S = 600.0
+"""Seconds of silence allowed however short the tasks are."""
 LIMIT_IN_MEDIANS = 20
+"""Silence allowed later, in medians of the time of a task."""
 ALONE_S = 60.0
-"""How long before the time is up a worker that says so must have been told by somebody else."""
+"""Seconds before the deadline. A worker that stops earlier because of its time was signalled alone."""
 
 
 class Patience:
-    """How long a worker may be silent: what the user says, else a multiple of the usual task.
+    """The longest silence of a worker: the limit of the user, else a multiple of the usual task.
 
     A slow worker is not a hung one, so the multiple is large; a wrong guess costs one task's work.
     """
@@ -38,7 +43,7 @@ class Patience:
 
     @property
     def hopeless(self) -> bool:
-        """Whether a task that is begun now would not end before the time is up."""
+        """Whether a task that is begun now would end after the deadline, judged by the last ten tasks."""
         return seconds_left() < max(self.seconds[-10:], default=0.0)
 
     @property
@@ -52,12 +57,15 @@ class Patience:
 
 
 class Seat(ABC):
-    """A place for one worker: ``placing``, ``opening``, ``idle`` or ``busy`` with its task."""
+    """The place of one worker; ``state`` is vacant, placing, opening, idle or busy.
+
+    ``last_sign`` is the time of the last sign of life, and ``beat`` the last progress note of the task.
+    """
 
     def __init__(self, number: int) -> None:
         self.number, self.state = number, "vacant"
         self.task: Task | None = None
-        self.started = self.heard = 0.0
+        self.started = self.last_sign = 0.0
         self.beat, self.warned = "", False
 
     @abstractmethod
@@ -66,15 +74,15 @@ class Seat(ABC):
 
     @abstractmethod
     def give(self, task: Task) -> None:
-        """Hand a task to the idle worker."""
+        """Send a task to the idle worker."""
 
     @abstractmethod
     def warn(self) -> None:
-        """Tell the busy worker, where it can hear, that its time is up, so that a long task stops."""
+        """Signal the busy worker, where that is possible, that the time is up, so that a long task stops."""
 
     @abstractmethod
     def dismiss(self) -> None:
-        """End the worker at once, whatever it does."""
+        """End the worker at once, even in the middle of a task."""
 
 
 News = tuple[Seat, str, Any]
@@ -82,7 +90,7 @@ News = tuple[Seat, str, Any]
 
 
 def wait_no_longer() -> None:
-    """Raise when a stop was asked for, or when tasks were given the time to end that there is."""
+    """Raise when a stop was asked for or the time is up, and running tasks had their time to end."""
     check_stop(waiting=True)
 
 
@@ -104,8 +112,8 @@ class WatchedCrew(ABC):
         """Return a vacant seat."""
 
     @abstractmethod
-    def hear(self, timeout_s: float) -> list[News]:
-        """Wait for news from the workers, at most ``timeout_s``."""
+    def collect(self, timeout_s: float) -> list[News]:
+        """Wait for news from the workers, at most ``timeout_s`` seconds, and return the news."""
 
     def dismiss(self) -> None:
         """End all workers."""
@@ -122,6 +130,7 @@ class WatchedCrew(ABC):
         while queue or any(seat.task for seat in self.seats):
             self.check()
             if self.patience.hopeless:
+                # No task is begun any more. The running ones may still end in time.
                 if not any(seat.task for seat in self.seats):
                     check_stop()
                     raise TimeUpError("no task ends in the time left; run the same command to go on")
@@ -129,7 +138,7 @@ class WatchedCrew(ABC):
                 self._hand_out(queue)
             if seconds_left() < 0:
                 self._warn()
-            for seat, kind, value in self.hear(TICK_S):
+            for seat, kind, value in self.collect(TICK_S):
                 task = seat.task
                 if kind == "failed":
                     self._settle_failure(seat, value, attempts, queue)
@@ -146,28 +155,28 @@ class WatchedCrew(ABC):
                 self._give(seat, queue.popleft())
 
     def _warn(self) -> None:
-        """Tell workers once: the driver may have been warned before the hour that they know."""
+        """Warn each busy worker once: a signal may have moved the driver's deadline, not the workers'."""
         for seat in self.seats:
             if seat.state == "busy" and not seat.warned:
                 seat.warned = True
                 seat.warn()
 
     def _hire(self, seat: Seat) -> None:
-        seat.task, seat.heard, seat.warned = None, time.monotonic(), False
+        seat.task, seat.last_sign, seat.warned = None, time.monotonic(), False
         seat.hire()
 
     def _give(self, seat: Seat, task: Task) -> None:
         seat.task, seat.state, seat.beat = task, "busy", self._read_beat(task)
-        seat.started = seat.heard = time.monotonic()
+        seat.started = seat.last_sign = time.monotonic()
         seat.give(task)
 
     def _settle(self, seat: Seat, kind: str) -> None:
-        seat.heard = time.monotonic()
+        seat.last_sign = time.monotonic()
         seat.state = "opening" if kind == "placed" else "idle"
         if kind == "ready":
             self.false_starts = 0
         elif kind == "done":
-            self.patience.seconds.append(seat.heard - seat.started)
+            self.patience.seconds.append(seat.last_sign - seat.started)
             seat.task = None
 
     def _settle_failure(
@@ -176,11 +185,12 @@ class WatchedCrew(ABC):
         task, state = seat.task, seat.state
         seat.task, seat.state = None, "idle"
         if isinstance(error, StoppedError):
-            # A worker knows that it was to stop, not why; one that was told alone is replaced.
+            # The error of a worker does not say why the worker was to stop, so the driver's own reason is
+            # raised where there is one. Without one the worker was signalled alone and is replaced.
             check_stop()
             if isinstance(error, TimeUpError) and seconds_left() > ALONE_S:
                 seat.dismiss()
-                error = WorkerLostError("its worker was told to stop")
+                error = WorkerLostError("its worker alone was signalled to stop")
         if isinstance(error, WorkerLostError):
             self.journal.note(
                 "lost", stage=self.stage.name, worker=seat.number, task=task and task.name, reason=str(error)
@@ -190,7 +200,7 @@ class WatchedCrew(ABC):
             attempts.anchor.check()
             raise error
         if task is not None:
-            # One that died after its record and before its word has lost nothing.
+            # A worker may end after it wrote the record and before it sent the result; then nothing is lost.
             result = self.run.records.result(task.name)
             if result is not None:
                 self.on_done(task, result)
@@ -205,22 +215,24 @@ class WatchedCrew(ABC):
                 )
 
     def _replace_silent(self, attempts: Attempts, queue: deque[Task]) -> None:
-        """End and replace workers that have said nothing for too long."""
+        """End and replace workers that were silent for longer than allowed."""
         now, limit_s = time.monotonic(), self.patience.limit_s
         for seat in self.seats:
-            if seat.state not in ("opening", "busy") or now - seat.heard <= limit_s:
+            if seat.state not in ("opening", "busy") or now - seat.last_sign <= limit_s:
                 continue
             beat = self._read_beat(seat.task) if seat.task else ""
             if beat != seat.beat:
-                seat.beat, seat.heard = beat, now
+                seat.beat, seat.last_sign = beat, now
                 continue
             seat.dismiss()
             what = "while it opened" if seat.task is None else f"in {seat.task.name}"
-            error = WorkerHungError(f"worker {seat.number} was silent for {now - seat.heard:.0f} s {what}")
+            error = WorkerHungError(
+                f"worker {seat.number} was silent for {now - seat.last_sign:.0f} s {what}"
+            )
             self._settle_failure(seat, error, attempts, queue)
 
     def _read_beat(self, task: Task) -> str:
-        """Return what a task last said of its progress; any change is a sign of life."""
+        """Return the latest progress note of a task; a change of the note is a sign of life."""
         try:
             return self.run.progress_path(task.name).read_text()
         except OSError:

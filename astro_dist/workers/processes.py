@@ -54,24 +54,24 @@ class ProcessCrew(WatchedCrew):
     def make_seat(self, number: int) -> Seat:
         """See `WatchedCrew`."""
         gpu = self.gpus[number % len(self.gpus)] if self.gpus else None
-        return _Hand(self.stage, self.run, self.first + number, gpu)
+        return _ProcessSeat(self.stage, self.run, self.first + number, gpu)
 
-    def hear(self, timeout_s: float) -> list[News]:
+    def collect(self, timeout_s: float) -> list[News]:
         """See `WatchedCrew`."""
-        hands = [seat for seat in self.seats if isinstance(seat, _Hand)]
-        ready = multiprocessing.connection.wait([hand.pipe for hand in hands], timeout=timeout_s)
-        return [(hand, *hand.hear()) for hand in hands if hand.pipe in ready]
+        seats = [seat for seat in self.seats if isinstance(seat, _ProcessSeat)]
+        ready = multiprocessing.connection.wait([seat.pipe for seat in seats], timeout=timeout_s)
+        return [(seat, *seat.receive()) for seat in seats if seat.pipe in ready]
 
     def dismiss(self) -> None:
         """Kill all workers at once; a task cut short has published nothing and is done again."""
         for seat in self.seats:
             # Kill all before waiting for any: each wait may take `JOIN_S`.
-            if isinstance(seat, _Hand):
+            if isinstance(seat, _ProcessSeat):
                 seat.process.kill()
         super().dismiss()
 
 
-class _Hand(Seat):
+class _ProcessSeat(Seat):
     """The driver's end of one worker process."""
 
     def __init__(self, stage: Stage, run: Run, number: int, gpu: str | None) -> None:
@@ -82,7 +82,7 @@ class _Hand(Seat):
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
-        with _environment(self.args[0].threads(self.args[1]), self.gpu), deaf_to_ctrl_c():
+        with _environment(self.args[0].threads(self.args[1]), self.gpu), ignoring_ctrl_c():
             self.process.start()
         far_end.close()
         self.state = "opening"
@@ -93,11 +93,11 @@ class _Hand(Seat):
                 os.kill(self.process.pid, signal.SIGUSR2)
 
     def give(self, task: Task) -> None:
-        # A closed pipe means that the worker has just ended; `hear` reports that with the exit code.
+        # A closed pipe means that the worker has just ended; `receive` reports that with the exit code.
         with contextlib.suppress(OSError):
             self.pipe.send(task)
 
-    def hear(self) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, Any]:
         """Return the worker's answer, or a `WorkerLostError` when its pipe has closed."""
         try:
             kind, value = self.pipe.recv()
@@ -124,8 +124,8 @@ def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     # instead long tasks save and stop, and the driver decides whether the run goes on.
     signal.signal(signal.SIGTERM, end_time)
     signal.signal(signal.SIGUSR2, end_time)
-    log_to(run.root / "logs" / f"worker-{number}.log")
     try:
+        log_to(run.root / "logs" / f"worker-{number}.log")
         worker = Worker(stage, run, worker=number)
     except Exception as error:
         pipe.send(("failed", _portable(error)))
@@ -175,7 +175,7 @@ def _environment(threads: int, gpu: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
+def ignoring_ctrl_c() -> Iterator[None]:
     """Start processes inside with SIGINT blocked: a Ctrl-C then reaches the driver only, which stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -195,7 +195,7 @@ def log_to(path: Path) -> None:
     """Append standard output and standard error of this process to a log file."""
     # On the descriptors, not on `sys.stdout`: C libraries and child processes write there too.
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.close(handle)

@@ -66,14 +66,14 @@ class RayExecutor:
         self.stop_sent, answer = False, None
         while answer is None:
             check_stop()
-            answer = self.hear()
+            answer = self.receive()
         if answer[0] == "failed":
             raise answer[1]
         if answer[0] == "lost":
             self.restart()
         self.begun = True
 
-    def hear(self) -> tuple[Any, ...] | None:
+    def receive(self) -> tuple[Any, ...] | None:
         """Return the foreman's next message, ``("lost",)`` when its process is gone, None after `TICK_S`."""
         try:
             return self.pipe.recv() if self.pipe.poll(TICK_S) else None
@@ -88,7 +88,7 @@ class RayExecutor:
             self.send("stop")
 
     def send(self, *order: Any) -> None:
-        """Send the foreman an order; a foreman that is gone shows as ``("lost",)`` in `hear`."""
+        """Send the foreman an order; a foreman that is gone shows as ``("lost",)`` in `receive`."""
         with contextlib.suppress(OSError):
             self.pipe.send(order)
 
@@ -110,7 +110,7 @@ class RayExecutor:
         if self.address is not None:
             raise StoppedError(
                 f"the Ray cluster at {self.address} is gone; see {self.log}; "
-                "what was published is safe: run the same command when it is back"
+                "published products are safe: run the same command when it is back"
             )
         self.breakdowns += 1
         if self.breakdowns > MAX_BREAKDOWNS:
@@ -156,7 +156,7 @@ class DistantCrew:
         self.executor.send("execute", list(left.values()))
         while True:
             self.executor.pass_on_stop()
-            answer = self.executor.hear()
+            answer = self.executor.receive()
             if answer is None:
                 continue
             kind, *values = answer
@@ -180,7 +180,7 @@ class DistantCrew:
                 raise values[0]
 
     def _pass_on_recorded(self, left: dict[str, Task], on_done: Callable[[Task, Result], None]) -> None:
-        """Take out of ``left`` what was recorded although its word was lost with the cluster."""
+        """Pass on recorded tasks whose message was lost with the cluster, and take them out of ``left``."""
         recorded = self.args[1].records.results()
         for name in left.keys() & recorded.keys():
             on_done(left.pop(name), recorded[name])

@@ -67,7 +67,7 @@ class RayCrew(WatchedCrew):
         """See `WatchedCrew`."""
         return _ActorSeat(self.stage, self.run, number, self.needs)
 
-    def hear(self, timeout_s: float) -> list[News]:
+    def collect(self, timeout_s: float) -> list[News]:
         """See `WatchedCrew`."""
         import ray
 
@@ -83,7 +83,7 @@ class RayCrew(WatchedCrew):
                 f"the Ray cluster had no room for a worker in {ROOM_LIMIT_S:.0f} s (one needs "
                 f"{_shown(self.needs)}); run the same command when it is less busy"
             )
-        return [(waiting[answer], *waiting[answer].hear()) for answer in done]
+        return [(waiting[answer], *waiting[answer].receive()) for answer in done]
 
     def _require_room(self) -> None:
         """Raise `ConfigError` when no node could ever hold a worker; Ray itself would wait without end."""
@@ -127,7 +127,7 @@ class _ActorSeat(Seat):
     def give(self, task: Task) -> None:
         self.answer = self.actor.do.remote(task)
 
-    def hear(self) -> tuple[str, Any]:
+    def receive(self) -> tuple[str, Any]:
         import ray
 
         answer, self.answer = self.answer, None

@@ -3,14 +3,14 @@
 
     cluster.py up BASE [--nodes 2] [--gpus 2] [--cpus 8] [--share FOLDER ...] [--accounting]
     cluster.py run BASE sbatch job.sh        a command on the login node, which is this machine
-    cluster.py off BASE n2                   the node falls silent, as after a power cut; on: it boots again
+    cluster.py off BASE n2                   cuts the power of a node; `on` boots the node again
     cluster.py down BASE                     ends every daemon and node, removes BASE
 
-As root each node has network, host name, mounts, processes, /tmp and /dev/shm of its own; of /tmp it shares
-BASE and the folders named with --share. Without root the nodes are daemons with this machine's address:
-enough for queues, arrays and requeues, not for work over several nodes. Several clusters may run at once.
-Needs slurmctld, slurmd, slurm-client and munge, as root also iproute2 and util-linux; only Python's own
-library. Everything made lies below BASE, except a network bridge, which `down` removes.
+As root each node has network, host name, mounts, processes, /tmp and /dev/shm of its own; nodes share BASE
+and the folders of --share below /tmp. Without root the nodes are daemons with this machine's address: enough
+for queues, arrays and requeues, not for work over several nodes. Several clusters may run at once. The script
+needs slurmctld, slurmd, slurm-client and munge, as root also iproute2 and util-linux; of Python only the
+standard library. All files lie below BASE; outside there is only a network bridge, which `down` removes.
 """
 
 import argparse
@@ -39,14 +39,14 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def missing(accounting: bool = False) -> str | None:
-    """Return why there can be no cluster here, None when there can."""
+    """Return why no cluster can be started on this machine, None when one can."""
     wanted = PROGRAMS + (ROOT_PROGRAMS if os.geteuid() == 0 else ()) + (DBD_PROGRAMS if accounting else ())
     absent = [name for name in wanted if shutil.which(name) is None]
     return f"not installed: {', '.join(absent)}" if absent else None
 
 
 class NoNetworkError(RuntimeError):
-    """Networks cannot be made on this machine, or too many clusters are up."""
+    """Error when a network cannot be made on this machine, or too many clusters are up."""
 
 
 def ip(*words: str) -> None:
@@ -57,7 +57,7 @@ def ip(*words: str) -> None:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; raise TimeoutError naming ``what`` when it does not come."""
+    """Wait for a condition; raise TimeoutError naming ``what`` when the condition stays false."""
     begin = time.monotonic()
     while not condition():
         if PATIENCE_S is not None and time.monotonic() > begin + PATIENCE_S:
@@ -126,9 +126,9 @@ class Cluster:
         hosts = ["127.0.0.1 localhost", f"{self.net}.254 login"]
         hosts += [f"{self.net}.{i} {node}" for i, node in enumerate(self.nodes, 1)]
         self.write("hosts", "\n".join(hosts))
-        # A name server cannot be reached from the nodes, and each miss would cost seconds.
+        # No name server can be reached from the nodes, and each failed query would cost seconds.
         self.write("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files")
-        # Without it slurmd looks for /sys/fs/cgroup/systemd, which a namespace may lack.
+        # Without this line slurmd looks for /sys/fs/cgroup/systemd, which a namespace may lack.
         self.write("cgroup.conf", "CgroupPlugin=cgroup/v1")
         gpus = self.facts["gpus"]
         self.write("gres.conf", f"Name=gpu File={self.base}/dev/gpu[0-{gpus - 1}]" if gpus else "")
@@ -208,14 +208,14 @@ class Cluster:
         wait_until(lambda: succeeds(["sacctmgr", "-n", "list", "cluster"], self.environment), "slurmdbd")
 
     def daemon(self, *call: str) -> None:
-        """Run a program that goes into the background by itself."""
+        """Run a program that puts itself into the background."""
         with open(self.base / "log" / f"{call[0]}.out", "w") as log:
             subprocess.run(
                 call, check=True, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def on(self, node: str) -> None:
-        """Start a node; Slurm takes it back by itself."""
+        """Start a node; the controller accepts it again without a command."""
         folder = self.base / "spool" / node
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
         call = ["slurmd", "-D", "-N", node]
@@ -237,7 +237,7 @@ class Cluster:
             ip("link", "set", cable, "master", self.bridge, "up")
 
     def off(self, node: str) -> None:
-        """Cut a node's power: no farewell reaches anybody, all its processes are gone."""
+        """Cut a node's power: first the network, then all processes, so that none can send a last message."""
         cable = f"{self.bridge}{node}"
         with contextlib.suppress(NoNetworkError, FileNotFoundError):
             ip("link", "set", cable, "down")
@@ -246,7 +246,7 @@ class Cluster:
             ip("link", "del", cable)
 
     def end(self, name: str, number: int) -> None:
-        """End one process that this cluster started, with what is below it, and wait for it."""
+        """End one process that this cluster started, with its children, and wait for the end."""
         path = self.base / "run" / f"{name}.pid"
         with contextlib.suppress(FileNotFoundError, ValueError):
             pid = int(path.read_text())
@@ -266,13 +266,13 @@ class Cluster:
         return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T", check=False).stdout.split()
 
     def run(self, *call: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command on the login node and return what it said."""
+        """Run a command on the login node and return its output."""
         options = {"env": self.environment, "capture_output": True, "text": True, "timeout": PATIENCE_S}
         return subprocess.run(call, check=check, **options)
 
     def down(self) -> None:
         """End everything and remove the folder."""
-        # The controller first: it would wait for nodes that no longer answer.
+        # The controller first: a running controller would wait for nodes that no longer answer.
         self.end("slurmctld", signal.SIGTERM)
         for node in self.nodes:
             self.off(node)
@@ -285,7 +285,7 @@ class Cluster:
 
 
 def boot_script(base: Path, node: str, share: list[str], address: str) -> str:
-    """Return what a node does in its namespaces; bash stays its init and reaps orphans."""
+    """Return the script of a node in its namespaces; bash stays as init of the node and reaps orphans."""
     tmp = base / "spool" / node / "tmp"
     lines = [f"hostname {node}", f"mount --bind {base}/hosts /etc/hosts"]
     lines += [f"mount --bind {base}/nsswitch.conf /etc/nsswitch.conf"]
@@ -306,7 +306,7 @@ def first_port(number: int) -> int:
 
 
 def take_number(root: bool) -> int:
-    """Return a number that no other cluster here has; it stands for its network, names and ports."""
+    """Return a number that no other cluster here has; network, names and ports follow from the number."""
     for number in range(CLUSTERS):
         with contextlib.suppress(OSError, NoNetworkError):
             with socket.socket() as listener:
@@ -318,12 +318,12 @@ def take_number(root: bool) -> int:
 
 
 def succeeds(call: list[str], environment: dict[str, str] | None = None) -> bool:
-    """Tell whether a command succeeds."""
+    """Return whether a command succeeds."""
     return subprocess.run(call, env=environment, capture_output=True, check=False).returncode == 0
 
 
 def space_of(pid: str) -> str | None:
-    """Return the network namespace of a process, None when it is gone."""
+    """Return the network namespace of a process, None when the process is gone."""
     try:
         return os.readlink(f"/proc/{pid}/ns/net")
     except OSError:
@@ -331,7 +331,7 @@ def space_of(pid: str) -> str | None:
 
 
 def command_line(pid: int) -> str:
-    """Return command line and environment of a process, empty when it has ended."""
+    """Return command line and environment of a process, empty when the process has ended."""
     try:
         entry = Path("/proc", str(pid))
         return ((entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What a run would cost on a site, from estimates or from tasks that were done, against the limits."""
+"""Costs of a run on a site, from estimates or from done tasks, against the limits."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_tasks_that_were_done_are_the_measure_of_the_rest(tmp_path):
 
 
 def calibrated(tmp_path, device, gpus):
-    """The cost of 4000 steps where 40 took 20 s on a device, on a site with so many GPUs."""
+    """The cost of 4000 steps where 40 steps took 20 s on a device, on a site with ``gpus`` GPUs."""
     short, out = tmp_path / "short", tmp_path / "run"
     (short / "ledger/autoencoder/f").mkdir(parents=True)
     record = {"task": "train", "result": {}, "log": {"seconds": 20.0}}

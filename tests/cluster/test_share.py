@@ -1,4 +1,4 @@
-"""Workers of an array without a scheduler: shares, claims, tasks that are given up, the job that closes."""
+"""Workers of an array without a scheduler: shares, claims, given-up tasks, the closing job."""
 
 import os
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ QUIET = Display(live=False)
 
 
 def begun(root, tree=None):
-    """A run whose shards were begun for workers."""
+    """A runner of the stage `shards`, begun for workers."""
     runner = toy_runner(root, {"machine": {"executor": "serial"}, **(tree or {})})
     with runner.opened(QUIET):
         runner.begin(SHARDS)
@@ -52,7 +52,7 @@ def test_each_worker_begins_with_its_own_share():
     assert [Portion(0, 3, 2).batch(n) for n in (600, 12, 1)] == [100, 2, 2]
 
 
-def test_what_workers_give_up_is_named_by_the_job_that_closes_and_tried_by_the_next_command(tmp_path):
+def test_given_up_tasks_are_named_by_the_closing_job_and_tried_by_the_next_command(tmp_path):
     root = tmp_path / "run"
     tree = {"shards": {"wanted": 0, "poisons": [3, 5]}}
     runner = begun(root, tree)
@@ -66,7 +66,7 @@ def test_what_workers_give_up_is_named_by_the_job_that_closes_and_tried_by_the_n
     assert sorted(started(root)[before:]) == ["shard-003", "shard-005", "total"]
 
 
-def test_what_ends_between_the_reading_and_the_claim_is_not_done_again(tmp_path, monkeypatch):
+def test_a_task_that_ends_between_the_look_and_the_claim_is_not_done_again(tmp_path, monkeypatch):
     root = tmp_path / "run"
     runner = begun(root, {"shards": {"wanted": 0}})
     take = Claims.take
@@ -87,7 +87,7 @@ def claims(runner, who):
     return Claims(for_stage(runner.run, SHARDS, runner.ledger.begun("shards")), who)
 
 
-def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch):
+def test_a_claim_holds_until_the_sign_of_its_owner_is_stale(tmp_path, monkeypatch):
     now_s = [0.0]
     monkeypatch.setattr(share, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     monkeypatch.setattr(share, "BEAT_S", 0.05)
@@ -101,7 +101,7 @@ def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch
         now_s[0] += 2 * share.STALE_S
         assert two.take(tasks[:2], 2) == []
         one.ended.set()
-        one.heart.join()
+        one.beats.join()
         assert two.take(tasks[:2], 2) == []
         now_s[0] += 0.9 * share.STALE_S
         assert two.take(tasks[:2], 2) == []
@@ -109,7 +109,7 @@ def test_a_claim_is_respected_until_its_owner_falls_silent(tmp_path, monkeypatch
         assert two.take(tasks[:2], 2) == tasks[:2]
 
 
-def test_a_worker_that_comes_back_takes_its_own_claims_and_a_deadly_task_is_given_up(tmp_path):
+def test_a_requeued_worker_takes_its_own_claims_and_a_deadly_task_is_given_up(tmp_path):
     runner = begun(tmp_path)
     deadly, innocent = Task("shard-000"), Task("shard-001")
     mark = runner.ledger.begun("shards")
@@ -125,7 +125,7 @@ def test_a_worker_that_comes_back_takes_its_own_claims_and_a_deadly_task_is_give
     assert sorted(os.listdir(dead.folder)) == [deadly.name, innocent.name]
 
 
-def test_a_worker_begins_what_nobody_has_begun_or_another_version_of(tmp_path):
+def test_a_worker_begins_a_stage_that_is_not_begun_in_this_version(tmp_path):
     for wanted in (0, 1):
         tree = {"machine": {"executor": "serial"}, "shards": {"wanted": wanted, "poisons": [wanted]}}
         whole = toy_runner(tmp_path, tree)
@@ -136,7 +136,7 @@ def test_a_worker_begins_what_nobody_has_begun_or_another_version_of(tmp_path):
     assert len(begins) == len(set(begins)) == 2
 
 
-def test_a_worker_leaves_what_would_replace_something_to_the_job_that_closes(tmp_path):
+def test_a_stage_that_would_replace_a_product_is_left_to_the_closing_job(tmp_path):
     execute(tmp_path, {"machine": {"executor": "serial"}})
     before = len(started(tmp_path))
     whole = toy_runner(tmp_path, {"machine": {"executor": "serial"}, "shards": {"wanted": 0}})

@@ -1,4 +1,4 @@
-"""Cluster files: the examples load, stages override what all have, and nonsense is one clear line."""
+"""Cluster files: examples load, settings of stages replace the common ones, mistakes are one clear line."""
 
 import os
 from pathlib import Path
@@ -142,3 +142,10 @@ def test_the_sbatch_file_asks_for_what_the_site_says(tmp_path):
     assert "module load x\n" in text
     assert "sing exec i.sif py -m astro_dist job 'RUN x' --share &\n" in text
     assert "wckey" not in text
+
+
+@pytest.mark.parametrize("field", ["partition", "account", "qos", "constraint", "reservation", "gpu_type"])
+@pytest.mark.parametrize("text", ["a\n#SBATCH --wrap=id", "a\rb", "a\x00b", "a\x1bb", ""])
+def test_text_that_leaves_its_line_is_refused(field, text):
+    with pytest.raises(ConfigError, match=field):
+        validate(Site, {"resources": {field: text}})

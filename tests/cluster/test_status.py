@@ -32,11 +32,11 @@ def test_figures_count_from_the_last_begin_and_name_what_runs():
 
 REDO = """
 import sys
-from astro_dist.engine.errors import told_in_one_line
+from astro_dist.engine.errors import errors_in_one_line
 from astro_dist.engine.stopping import stop_on_signals
 from tests.toys import execute
 if __name__ == "__main__":
-    with told_in_one_line(), stop_on_signals():
+    with errors_in_one_line(), stop_on_signals():
         execute({root!r}, {tree}, ("shards",))
 """
 
@@ -94,7 +94,7 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
 def test_a_long_task_and_a_stage_that_is_replaced_show_how_far_they_are(tmp_path):
     settings = {"shards": {"wanted": 0, "count": 2}}
     execute(tmp_path, settings)
-    tree = {"shards": {**settings["shards"], "told_s": 20}, "machine": {"workers": 2}}
+    tree = {"shards": {**settings["shards"], "stoppable_s": 20}, "machine": {"workers": 2}}
     call = [sys.executable, "-c", REDO.format(root=str(tmp_path), tree=tree)]
     driver = start(call, stderr=subprocess.DEVNULL, cwd=ROOT)
 
@@ -124,7 +124,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", "/nowhere")
     log_folder(tmp_path).mkdir(parents=True)
     first, shards, _ = status_lines(toy_runner(tmp_path))
-    assert "of the queue nothing is known: there is no squeue on PATH" in first
+    assert "the queue cannot be read: there is no squeue on PATH" in first
     assert shards.split()[:3] == ["shards", "0", "of"]
 
 

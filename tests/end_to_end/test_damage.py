@@ -106,7 +106,7 @@ def test_before_the_publication_what_is_damaged_is_done_again(whole, work, stage
     Runner(work, config, stages, stage).execute(Display(live=False), [stage])
     events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     (note,) = [event["text"] for event in events if event["event"] == "note"]
-    assert "not what was written" in note
+    assert "differ from what was written" in note
     assert flipped
     assert stable_digests(work) == stable_digests(whole)
     names = started(work, stage)[before:]
@@ -140,7 +140,7 @@ def test_a_head_and_an_end_that_no_task_wrote_are_written_again(whole, work, pla
     Runner(work, config, stages, "assemble").execute(Display(live=False), ["assemble"])
     names = started(work, "assemble")[before:]
     assert len(names) == len(set(names))
-    assert "of mask.fits are not what was written" in capsys.readouterr().err
+    assert "of mask.fits differ from what was written" in capsys.readouterr().err
     assert stable_digests(work) == stable_digests(whole)
 
 

@@ -1,3 +1,6 @@
+import os
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +103,54 @@ def test_described_defaults_load_back():
     text = describe(Outer())
     assert validate(Outer, parse_yaml(text, "described")) == Outer()
     assert "# How much." in text
+
+
+BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+HOSTILE = {
+    "an alias bomb": (BOMB, "more than 20000 values"),
+    "an alias in itself": ("a: &a [*a]", "stands for nothing, or for what it is in"),
+    "deep lists": ("a: " + "[" * 900 + "]" * 900, "nested more than 20 deep"),
+    "deep mappings": ("".join(" " * n + "a:\n" for n in range(300)), "nested more than 20 deep"),
+    "many keys": ("".join(f"k{n}: 1\n" for n in range(20_000)), "more than 20000 values"),
+    "a large file": ("# " + "x" * 1_100_000, "larger than 1000000 bytes"),
+    "a long number": ("seed: " + "9" * 5000, "more than 40 digits"),
+    "a date that is none": ("seed: 2001-99-99", "month"),
+    "a null character": ('flux: {kind: "a\\0b"}', "null character"),
+    "a list for a key": ("? [a, b]\n: 1", "not a plain word"),
+    "a key twice": ("seed: 1\nseed: 2", "'seed' is given twice in line 2"),
+    "a tag": ("seed: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+    "half a file": ("flux: {kind: ", "not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_yaml_is_one_line_and_costs_little(tmp_path, kind):
+    text, said = HOSTILE[kind]
+    (tmp_path / "c.yaml").write_text(text)
+    before = time.process_time()
+    with pytest.raises(ConfigError, match=said) as caught:
+        validate(Outer, load_yaml(tmp_path / "c.yaml"))
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
+    assert time.process_time() - before < 2
+
+
+def test_anchors_of_reasonable_size_are_read():
+    assert parse_yaml("a: &x {b: 1}\nc: *x", "text") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
+def test_a_configuration_is_a_regular_file(tmp_path, kind):
+    path = tmp_path / "c.yaml"
+    make = {"fifo": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}
+    make[kind](path)
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_yaml(path)
+
+
+def test_the_value_in_a_message_is_short():
+    with pytest.raises(ConfigError, match="seed") as caught:
+        validate(Outer, {"seed": ["x"] * 10_000})
+    assert len(str(caught.value)) < 300

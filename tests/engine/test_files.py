@@ -52,11 +52,15 @@ def test_folders_appear_by_one_rename(tmp_path):
 
 
 def test_sweep_takes_only_hidden_leftovers(tmp_path):
-    for name in (".a.part", "b", ".c"):
+    kept, mark = tmp_path / f".a.{'0' * 12}.part", "0123456789ab"
+    theirs = (".notes.part", f".x.{mark}.replaced.part", f"b.{mark}.part", ".c", "b")
+    for name in (kept.name, *theirs):
         (tmp_path / name).touch()
-    (tmp_path / ".d.part").mkdir()
-    assert sweep(tmp_path, keep={tmp_path / ".a.part"}) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".a.part", ".c", "b"]
+    (tmp_path / f".d.{mark}.part").mkdir()
+    (tmp_path / f".e.{mark}.part").symlink_to(tmp_path.parent)
+    assert sweep(tmp_path, keep={kept}) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept.name, *theirs])
+    assert tmp_path.parent.is_dir()
 
 
 def test_too_little_disk_names_both_numbers(tmp_path):

@@ -24,7 +24,7 @@ def test_verify_names_every_kind_of_damage(tmp_path):
         "shards": [
             "shards/shard-003.bin: its bytes have changed since it was published",
             "shards/shard-004.bin: missing",
-            "shards/stranger.bin: not part of it",
+            "shards/stranger.bin: not part of the product",
         ]
     }
 
@@ -38,7 +38,7 @@ def test_a_repaired_run_makes_the_same_bytes_and_nothing_else(tmp_path):
         repair_run(tmp_path, said.append)
         assert said == [
             "shards/shard-003.bin: its bytes have changed since it was published",
-            f"shards: shards is now shards.damaged-{number}, remove it when you like; "
+            f"shards: shards is now shards.damaged-{number}, remove that when you like; "
             "the next run makes shards anew",
         ]
         assert verify_run(tmp_path) == {}

@@ -1,4 +1,4 @@
-"""The one reading of an output: what each task wrote against what lies there."""
+"""The one reading of an output: the results of the tasks against the files."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def part(n):
 
 @pytest.fixture
 def output(tmp_path):
-    """A banded file with a head and an end that nobody states, and two whole files of two tasks."""
+    """A banded file with a head and an end that no result states, and two whole files of two tasks."""
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep/a").write_bytes(b"a" * 5000)
     (tmp_path / "b").write_bytes(b"")

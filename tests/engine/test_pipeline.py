@@ -17,14 +17,14 @@ def declare(*stages, **changes):
 @pytest.mark.parametrize(
     ("stages", "said"),
     [
-        ((TOTAL, SHARDS), "total reads shards, which no earlier stage is called"),
+        ((TOTAL, SHARDS), "total reads shards, which is no earlier stage"),
         ((SHARDS, replace(TOTAL, product="shards")), "shards and total both publish shards"),
         ((SHARDS, replace(SHARDS, product="other")), "two stages are called shards"),
         (
             (replace(SHARDS, sections=("shard",), own="shard"),),
-            "shards names shard, which no section is called",
+            "shards names shard, which is no section",
         ),
-        ((replace(SHARDS, reads=("total", "sum")),), "shards names sum, which no section is called"),
+        ((replace(SHARDS, reads=("total", "sum")),), "shards names sum, which is no section"),
         ((replace(SHARDS, own="total"),), "shards has total for its own section"),
         ((replace(SHARDS, name="export"),), "export is a command and cannot be a stage"),
     ],

@@ -20,7 +20,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def looks(monkeypatch):
-    """What a display has read of long tasks; it shows that before it ends a stage."""
+    """Progress notes that a display has read; it shows them before it ends a stage."""
     seen = []
 
     def look(folder, stage):
@@ -33,7 +33,7 @@ def looks(monkeypatch):
 
 
 def show(display, run, task, looks):
-    """Let a display see one stage of two tasks, with a long task that tells of itself."""
+    """Let a display see one stage of two tasks, with a long task that reports its progress."""
     display.plan(ROWS)
     display.skipped(SHARDS)
     with display.stage(SHARDS, run):
@@ -45,7 +45,7 @@ def show(display, run, task, looks):
 
 
 def test_without_a_terminal_every_line_is_json(run, capsys, looks):
-    show(Display(live=False), run, "told", looks)
+    show(Display(live=False), run, "lines", looks)
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in err.splitlines()]
     assert out == ""

@@ -1,4 +1,4 @@
-"""Rounds of a plan: what a look shows, and what goes with a damaged task."""
+"""Rounds of a plan: the tasks at one moment, and the tasks that are dropped with a damaged one."""
 
 import pytest
 

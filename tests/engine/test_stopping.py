@@ -1,4 +1,4 @@
-"""The clock of a job: what is begun and what is left when the time is nearly up."""
+"""The deadline of a job: tasks that are begun and tasks that are left when the time is nearly up."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def until(monkeypatch, stop_s, end_s):
     monkeypatch.setenv(END_AT, str(time.time() + end_s))
 
 
-def test_those_who_wait_have_half_of_the_rest_more(monkeypatch):
+def test_waiting_is_allowed_for_half_of_the_rest(monkeypatch):
     check_stop()
     assert seconds_left() == float("inf")
     until(monkeypatch, -1, 3)
@@ -71,7 +71,7 @@ def test_tasks_end_in_time_and_none_is_begun_that_would_not(tmp_path, monkeypatc
 def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
     tmp_path, monkeypatch, executor, number, error
 ):
-    tree = {"shards": {"told_s": 60}, "machine": {"executor": executor, "workers": 2}}
+    tree = {"shards": {"stoppable_s": 60}, "machine": {"executor": executor, "workers": 2}}
     until(monkeypatch, 3600, 7200)
 
     def stop():
@@ -87,16 +87,16 @@ def test_a_stop_before_the_hour_reaches_long_tasks_in_other_processes(
     assert events.count("start") == events.count("done") + 1
 
 
-def test_a_worker_that_is_told_alone_is_replaced(tmp_path):
-    def tell():
+def test_a_worker_that_is_signalled_alone_is_replaced(tmp_path):
+    def signal_one():
         progress = wait_until(lambda: list(tmp_path.glob("logs/progress/*.json")))
         starts = [e for e in read_journal(tmp_path) if e["event"] == "start"]
         os.kill(next(e["pid"] for e in starts if progress[0].stem.endswith(e["task"])), signal.SIGTERM)
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=signal_one, daemon=True).start()
     with stop_on_signals():
-        execute(tmp_path, {"shards": {"told_s": 60, "told_once": True}, **PROCESSES})
+        execute(tmp_path, {"shards": {"stoppable_s": 60, "stoppable_once": True}, **PROCESSES})
     events = read_journal(tmp_path)
     (lost,) = [event for event in events if event["event"] == "lost"]
-    assert lost["reason"] == "its worker was told to stop"
+    assert lost["reason"] == "its worker alone was signalled to stop"
     assert [e["event"] for e in events if e.get("task") == lost["task"]].count("start") == 2

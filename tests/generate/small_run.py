@@ -24,6 +24,7 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
+from tests.settings import claim
 
 SIZE, RMS, BEAM, PIXEL = 64, 2e-4, Beam(7.25, 7.25), Pixel(1.8, 1.8)
 Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
@@ -53,6 +54,7 @@ def draw_cutout(rng, extended):
 
 def add_cutouts(root: Path, n=12, objects=True):
     """Write cutouts.zarr: every third cutout extended, every fourth in the test split."""
+    claim(root)
     rng = stream(3, "cutouts")
     drawn = [draw_cutout(rng, i % 3 == 0) for i in range(n)]
     clean, mask, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))

@@ -17,6 +17,7 @@ from astro_dist.generate.stamps import StampMaker
 from astro_dist.models import device
 from astro_dist.workers.attempts import Worker
 from tests.generate import small_run
+from tests.settings import claim
 
 STAMPS = 12
 NAMES = ("image_jy_beam", "mask", "instances")
@@ -91,6 +92,7 @@ def store(inputs, tmp_path_factory):
 
 def copy(inputs, root):
     root.mkdir()
+    claim(root)
     for name in ("cutouts.zarr", "models"):
         os.symlink(inputs / name, root / name)
     return root

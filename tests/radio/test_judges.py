@@ -64,7 +64,7 @@ def test_object_pixels_weigh_more(labelled):
     assert losses == pytest.approx([np.log(4), np.log(4) * (1 + 3 * share)], rel=1e-5)
 
 
-def test_norms_take_the_statistics_of_what_they_are_shown():
+def test_norms_take_the_statistics_of_the_given_batches():
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Dropout(0.5))
     rng = np.random.default_rng(1)
     batches = [rng.normal(3, 2, (4, 8, 8)).astype(np.float32) for _ in range(3)]
@@ -104,7 +104,7 @@ def test_a_resumed_training_ends_in_the_same_bits(toy_cell, tmp_path, monkeypatc
     assert loop.train(broken) == expected
 
 
-def test_byol_tells_images_apart(toy_cell):
+def test_byol_features_differ_between_images(toy_cell):
     assert loop.train(toy_cell("byol", preset="tiny"))["feature_std"] > 0
 
 

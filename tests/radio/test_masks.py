@@ -50,7 +50,7 @@ def test_a_sample_belongs_to_its_index(data):
         assert np.array_equal(getattr(whole, name)[5:], getattr(part, name))
 
 
-def test_what_is_told_is_true(data):
+def test_conditions_are_the_counts_of_the_planes(data):
     batch = data.batch(0, 16)
     counts = np.array([count_objects(*from_planes(planes, 1)) for planes in batch.planes_BKSS])
     assert np.array_equal(batch.condition_BT[:, :3], np.log2(1 + counts).astype(np.float32))
@@ -60,8 +60,8 @@ def test_what_is_told_is_true(data):
 
 def test_rare_classes_are_shown_as_often_as_others(reader):
     paint_rare_classes(reader)
-    told = MaskData(reader, WHOLE, (1, "masks")).batch(0, 30).condition_BT
-    assert ((told[:, :3] > 0).sum(0) >= 10).all()
+    condition_BT = MaskData(reader, WHOLE, (1, "masks")).batch(0, 30).condition_BT
+    assert ((condition_BT[:, :3] > 0).sum(0) >= 10).all()
 
 
 def test_the_loss_is_zero_for_the_true_planes_and_counts_most_where_there_is_little_noise(data):
@@ -88,7 +88,7 @@ def test_the_stage_trains_and_publishes(toy_cell):
     assert "load_mask_denoiser" in (cell.output / "README.md").read_text()
 
 
-def test_what_is_told_is_drawn(toy_cell, reader, monkeypatch):
+def test_masks_are_drawn_as_conditioned(toy_cell, reader, monkeypatch):
     monkeypatch.setattr(loop, "VALIDATION_SAMPLES", 8)
     paint_rare_classes(reader)
     cell = toy_cell("masks", steps=100, batch_size=8, lr=4e-3, crop_pix=48, ema_decay=0.9)

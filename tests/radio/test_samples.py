@@ -129,7 +129,7 @@ def test_crops_larger_than_the_cutouts_are_refused(reader):
 def test_a_background_is_of_the_same_survey(reader):
     reader.columns["map"] = np.arange(reader.count, dtype=np.int32) % 2
     reader.attrs["maps"] = [{"pixel_arcsec": [2.0, 2.0], "survey": name} for name in "AB"]
-    # The background's level tells its survey.
+    # Surveys have different levels, so that the level of a background shows its survey.
     reader.arrays["image"] += 1000 * RMS * reader.columns["map"][:, None, None]
     batch = make(reader, own_background=0.0, source_bias=0.0).batch(0, 24)
     levels = [np.median(image) > 3 for image in batch.full_BSS]
@@ -139,7 +139,7 @@ def test_a_background_is_of_the_same_survey(reader):
 
 
 def test_a_resumed_training_sees_the_same_samples_whatever_was_kept(reader):
-    """In the middle of an epoch, from a reader that has read nothing yet, or that keeps next to nothing."""
+    """Batches in the middle of an epoch, from a new reader and from a reader that keeps one cutout."""
     whole, resumed, forgetful = make(reader), make(reader), make(reader)
     forgetful.room = 1
     for first in range(0, 12, 4):

@@ -14,7 +14,7 @@ from astro_dist.runner import Runner
 
 
 class Listener(Display):
-    """Hears which tasks were done, in which order."""
+    """Keeps the names of the tasks in the order in which they were done."""
 
     def __init__(self) -> None:
         super().__init__(live=False)
@@ -40,9 +40,10 @@ def bring_damaged(run: Run, stage: Stage, *damages: Callable[[Path], None]) -> t
     left = list(damages)
 
     def seal(run, results):
-        stage.seal(run, results)
+        sealed = stage.seal(run, results)
         if left:
             left.pop(0)(run.output)
+        return sealed
 
     listener = Listener()
     runner = make_runner(run, replace(stage, seal=seal))

@@ -76,7 +76,7 @@ def write_store(path, reader):
 
 
 def make_cell(name, root, **settings):
-    """Return the one training of a stage of the pipeline, as the stage makes it of its section."""
+    """Return the cell of a stage of the radio pipeline, with some settings of its section."""
     recipe = RECIPES[name]
     run = make_run(root, RADIO.stage(name), **{name: recipe.section(**settings)})
     return Cell(recipe, run, run.section(recipe.section), key=(name,))
@@ -84,7 +84,7 @@ def make_cell(name, root, **settings):
 
 @pytest.fixture
 def toy_cell(tmp_path, reader):
-    """Return a function that gives the training of a stage with some settings, its cutouts in place."""
+    """Return a function that makes the cell of a stage with some settings, and its store of cutouts."""
     device.pin(1)
     common = {"steps": 6, "batch_size": 4, "crop_pix": 32, "threads": 1, "precision": "no"}
 

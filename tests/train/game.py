@@ -1,4 +1,4 @@
-"""A toy game of two players as one recipe: a generator of pairs and a network that judges them."""
+"""A toy game of two players as one recipe: a generator of pairs and a judge of pairs."""
 
 import numpy as np
 import torch

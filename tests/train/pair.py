@@ -1,4 +1,4 @@
-"""Two ranks that stay alive over many tests: each call runs a function of this module on both.
+"""Two rank processes that serve many tests: each call runs a function of this module on both.
 
 Starting two processes that import torch and DeepSpeed costs more than all toy trainings together.
 """
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Pair:
-    """Two rank processes that do what they are told."""
+    """Two rank processes that run functions on request."""
 
     def __init__(self):
         port = free_port()
@@ -68,7 +68,7 @@ class Pair:
 
 
 class ToyData:
-    """Images that follow from their index."""
+    """Random images, each a function of its index."""
 
     def batch(self, first, count):
         streams = (stream(5, n) for n in range(first, first + count))
@@ -76,7 +76,7 @@ class ToyData:
 
 
 class ToyObjective:
-    """Predicts a blurred image; ``norm`` adds what looks over the whole batch."""
+    """Predicts a blurred image; ``norm`` adds layers that work on the whole batch."""
 
     def __init__(self, norm):
         between = [nn.BatchNorm2d(6), nn.Dropout2d(0.3)] if norm else [nn.GroupNorm(3, 6)]
@@ -94,7 +94,7 @@ class ToyObjective:
 
 
 def toy_cell(root, **settings):
-    """Return a toy training."""
+    """Return the cell of a toy training."""
     common = {"steps": 20, "batch_size": 8, "crop_pix": 16, "threads": 1, "precision": "no", "lr": 1e-2}
     common |= {"warmup_steps": 3, "checkpoint_every_s": 1e9}
     return make_cell("segmenter", root, **{**common, **settings})
@@ -103,14 +103,14 @@ def toy_cell(root, **settings):
 def fit(root, until=None, norm=False, validate=False, **settings):
     """Train a toy network; return the losses of its steps and the digests of what it published.
 
-    With ``until`` it is stopped after that step.
+    With ``until`` the training is stopped after that step.
     """
     with mock.patch.object(loop, "LOG_EVERY", 1):
         return _fit(Path(root), until, norm, validate, settings)
 
 
 def fit_as_rank(root, rank, port, **settings):
-    """Be one rank of a toy training that keeps a checkpoint of every step."""
+    """Run one rank of a toy training that keeps a checkpoint of every step."""
     ranks = settings.get("ranks", 1)
     if ranks > 1:
         meeting = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
@@ -144,7 +144,7 @@ def _fit(root, until, norm, validate, settings):
 
 
 def drifting_fit(root):
-    """Train with one rank's weights moved: as after a launch that synchronises nothing."""
+    """Train with the weights of one rank moved, as after a launch that synchronises nothing."""
     step = loop.Training._step
 
     def drift(self, *args):
@@ -167,7 +167,7 @@ def train_stage(root, stage, **settings):
 
 
 def prepare_stage(root):
-    """Make what `train_stage` needs: toy cutouts, and an autoencoder for the diffusion."""
+    """Write the inputs of `train_stage`: toy cutouts, and an autoencoder for the diffusion."""
     reader = ToyReader()
     for stage in RECIPES:
         (Path(root) / "models" / f".{stage}.ffffffffffff.part").mkdir(parents=True)
@@ -177,7 +177,7 @@ def prepare_stage(root):
 
 
 def summary(root):
-    """Return losses by step and the digest of the published weights, as they are on the disk."""
+    """Return losses by step and the digest of the published weights, read from the disk."""
     lines = (Path(root) / "logs" / "segmenter.curve.jsonl").read_text().splitlines()
     points = [json.loads(line) for line in lines]
     weights = Path(root) / "published" / "weights.json"
@@ -189,7 +189,8 @@ def summary(root):
 
 
 def serve():
-    """Live as a rank: read calls from standard input, answer on what was standard output."""
+    """Read calls from standard input and write answers to standard output; the main function of a rank."""
+    # Libraries print to descriptor 1: from here on they print to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Readers ahead of a training: the samples it would make itself, and no trouble when they are lost."""
+"""Readers ahead of a training give the training's own samples, and a lost reader does no harm."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class Samples:
 
 @dataclass
 class Numbers:
-    """Data whose samples tell their index."""
+    """Data whose samples hold their index."""
 
     made: list = field(default_factory=list)
 
@@ -78,7 +78,7 @@ def test_the_last_step_is_the_last_that_is_made(share):
         assert not read.asked
 
 
-def test_a_reader_that_is_killed_is_not_missed(share):
+def test_a_killed_reader_does_no_harm(share):
     steps = range(2000)
     with ReadAhead(share, steps, 2) as read:
         step = read_until_ahead(read, steps)

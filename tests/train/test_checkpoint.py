@@ -54,13 +54,22 @@ DAMAGES = {
     "a folder": replace_by_folder,
     "renamed": lambda path: path.rename(path.with_name("other")),
 }
+
+
+def hidden_of(folder):
+    """Where a checkpoint is while it is written."""
+    return Checkpoints(folder.parent, leads=False).hidden(int(folder.name.removeprefix("step-")))
+
+
 WHOLE = {
     "an extra file": lambda folder: (folder / "extra").write_text("?"),
     "another's manifest": lambda folder: swap_manifest(folder / "manifest.json"),
     "another's step": lambda folder: folder.rename(folder.with_name("step-00000030")),
     "no step": lambda folder: folder.rename(folder.with_name("step-next")),
     "empty": lambda folder: [path.unlink() for path in folder.iterdir()],
-    "half renamed": lambda folder: folder.rename(folder.with_name(f".{folder.name}.part")),
+    "half renamed": lambda folder: folder.rename(
+        Checkpoints(folder.parent, False).hidden(int(folder.name[5:]))
+    ),
 }
 CASES = [(name, file) for file in ("state.safetensors", "layouts.json", "manifest.json") for name in DAMAGES]
 CASES += [(name, "") for name in WHOLE]
@@ -96,7 +105,7 @@ def test_a_torn_checkpoint_is_left_out_by_name(trained, tmp_path, damage, file, 
     assert [path.name for path in sorted(folder.iterdir())] == ["step-00000010", "step-00000015"]
 
 
-def test_a_save_that_is_killed_leaves_nothing_visible(tmp_path):
+def test_a_killed_save_leaves_nothing_visible(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, filled("at 10"))
 
@@ -120,7 +129,8 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 def test_only_the_leading_rank_touches_folders(tmp_path):
     met = []
     follower = Checkpoints(tmp_path, leads=False, meet=lambda: met.append(1))
-    (tmp_path / ".step-00000005.part").mkdir()
+    hidden = Checkpoints(tmp_path, leads=False).hidden(5)
+    hidden.mkdir()
     follower.save(5, filled("rank 1"))
-    assert [p.name for p in tmp_path.iterdir()] == [".step-00000005.part"]
+    assert list(tmp_path.iterdir()) == [hidden]
     assert len(met) == 4

@@ -39,7 +39,7 @@ def test_a_following_rank_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_other_trackers_hear_the_same(tmp_path):
+def test_other_trackers_receive_the_same_figures(tmp_path):
     accelerator = Accelerator(cpu=True)
     with pytest.raises(ConfigError, match=r"^trackers: horses is not installed .*tensorboard"):
         start_trackers(accelerator, ["horses"], "run", tmp_path, {})

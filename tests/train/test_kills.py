@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, inside saves too: the weights are those of a training left alone."""
+"""SIGKILL at random moments, inside saves too: the weights are those of an undisturbed training."""
 
 import itertools
 import multiprocessing
@@ -17,7 +17,7 @@ STEPS = 60
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that begin with everything imported."""
+    """A context whose processes start with everything imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.train.pair"])
     return context
@@ -57,7 +57,7 @@ def newest_step(folder):
 
 
 def kill_at(started, folder, step, rng):
-    """Kill all ranks a moment after a checkpoint of ``step``; tell whether a save was under way."""
+    """Kill all ranks a moment after a checkpoint of ``step``; return whether a save was under way."""
     while newest_step(folder) < step and any(process.is_alive() for process in started):
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.02))

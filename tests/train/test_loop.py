@@ -13,7 +13,7 @@ from astro_dist.train.checkpoint import Checkpoints, checkpoint_folder
 
 
 class Killed(BaseException):
-    """Ends a training as SIGKILL would: nothing of ours handles it."""
+    """Ends a training as SIGKILL would: no code of astro_dist handles this class."""
 
 
 def stop_after(monkeypatch, steps, error):
@@ -54,19 +54,19 @@ def test_the_same_settings_give_the_same_bytes(toy_cell, tmp_path):
     assert other["sha256"] != first["sha256"]
 
 
-def test_trackers_hear_of_a_training_and_change_no_byte_of_it(toy_cell, tmp_path):
-    told = toy_cell(root=tmp_path / "a", trackers=("tensorboard",))
+def test_trackers_receive_curves_and_change_no_byte_of_a_training(toy_cell, tmp_path):
+    tracked = toy_cell(root=tmp_path / "a", trackers=("tensorboard",))
     alone = toy_cell(root=tmp_path / "b")
-    assert loop.train(told) == loop.train(alone)
+    assert loop.train(tracked) == loop.train(alone)
     assert list((tmp_path / "a/logs/trackers/a-autoencoder").rglob("events.*"))
     assert not (tmp_path / "b/logs/trackers").exists()
-    assert checkpoint_folder(told).name == checkpoint_folder(alone).name
+    assert checkpoint_folder(tracked).name == checkpoint_folder(alone).name
 
 
 @pytest.mark.parametrize("error", [StoppedError("stopped"), Killed()], ids=["stopped", "killed"])
 @pytest.mark.parametrize("stage", ["autoencoder", "diffusion"])
 def test_a_resumed_training_ends_in_the_same_bits(toy_cell, tmp_path, monkeypatch, stage, error):
-    """A stop is obeyed at the next multiple of LOG_EVERY; a kill falls back to the last checkpoint."""
+    """A stop takes effect at the next multiple of LOG_EVERY; a kill falls back to the last checkpoint."""
     monkeypatch.setattr(loop, "LOG_EVERY", 2)
     settings = {"checkpoint_every_s": 1e-6}
     if stage == "diffusion":
@@ -104,7 +104,7 @@ def test_a_damaged_checkpoint_costs_only_its_steps(toy_cell, tmp_path, monkeypat
     assert "damaged and left out" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_a_number_is_the_users_matter(toy_cell, monkeypatch):
+def test_a_loss_that_is_not_a_number_is_a_config_error(toy_cell, monkeypatch):
     loss = AutoencoderObjective.loss
 
     def diverge(self, network, batch, device):
@@ -143,7 +143,7 @@ def test_a_store_without_a_validation_split_trains_all_the_same(toy_cell, reader
 
 
 def test_weights_are_the_averaged_ones(toy_cell, monkeypatch):
-    """With a decay of 0 the average is the last step; with more it must differ."""
+    """With a decay of 0 the average is the last weights; with a larger decay the average must differ."""
     last = loop.train(toy_cell(ema_decay=0.0))
     averaged = loop.train(toy_cell(ema_decay=0.9))
     assert last["loss"] == averaged["loss"]

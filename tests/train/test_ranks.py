@@ -1,11 +1,14 @@
+import contextlib
 import io
 import json
 import os
 import pickle
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from astro_dist.engine import errors
@@ -13,9 +16,11 @@ from astro_dist.engine.stopping import END_AT, STOP_AT
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.train import loop, ranks
 from astro_dist.train.recipe import Cell
+from astro_dist.train.stage import do_cell
 from astro_dist.workers.allocation import Allocation
 from astro_dist.workers.processes import ALL_GPUS
 from tests.settings import make_run
+from tests.train import game
 from tests.train.conftest import make_cell
 
 
@@ -34,14 +39,14 @@ def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
 
 
 def test_two_ranks_share_a_batch(toy_cell, tmp_path):
-    """The sum over ranks is taken in another order, so the losses agree, not the bits."""
+    """Sums over ranks are taken in another order: the losses agree, the bits do not."""
     alone = loop.train(toy_cell(root=tmp_path / "one"))
     shared = ranks.train_on_ranks(toy_cell(root=tmp_path / "two", ranks=2))
     assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-4)
     assert shared["sha256"].keys() == alone["sha256"].keys()
 
 
-def test_ranks_whose_time_is_up_say_so_and_not_that_they_were_stopped(toy_cell, monkeypatch):
+def test_ranks_whose_time_is_up_raise_time_up_and_not_stopped(toy_cell, monkeypatch):
     monkeypatch.setenv(STOP_AT, str(time.time() - 1))
     monkeypatch.setenv(END_AT, str(time.time() + 600))
     with pytest.raises(errors.TimeUpError):
@@ -54,7 +59,7 @@ def test_errors_of_ours_keep_their_class(tmp_path):
         ranks._raise_first(tmp_path, 1, [SimpleNamespace(returncode=1)])
 
 
-def test_a_rank_that_died_without_a_word_is_named(tmp_path):
+def test_exit_codes_of_ranks_without_an_outcome_are_named(tmp_path):
     with pytest.raises(RuntimeError, match=r"exit codes \[-9, 0\]"):
         ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
 
@@ -67,7 +72,7 @@ def test_ranks_that_the_nodes_cannot_share_are_refused(toy_cell, tmp_path, monke
 
 
 @pytest.mark.parametrize(("here", "order"), [(0, [0, 1, 2, 3]), (1, [2, 3, 0, 1])])
-def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, order):
+def test_the_first_rank_is_on_the_node_of_the_parent(monkeypatch, here, order):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv(ranks.FIRST_TASK, str(here * 2))
@@ -81,11 +86,45 @@ def test_the_first_rank_is_on_the_node_that_started_them(monkeypatch, here, orde
 
 
 def test_ranks_of_a_pinned_worker_see_all_gpus(monkeypatch, tmp_path):
-    told = []
-    monkeypatch.setattr(ranks, "_launch", lambda call, environment, folder, cell: told.append(environment))
+    environments = []
+    monkeypatch.setattr(ranks, "_launch", lambda call, environment, *rest: environments.append(environment))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     monkeypatch.setenv(ALL_GPUS, "5,7")
     cell = make_cell("autoencoder", tmp_path, threads=1, ranks=2)
     for rank in range(2):
         ranks._start(cell, rank, 2, 1, tmp_path)
-    assert [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in told] == [("0", "5,7"), ("1", "5,7")]
+    seen = [(e["LOCAL_RANK"], e["CUDA_VISIBLE_DEVICES"]) for e in environments]
+    assert seen == [("0", "5,7"), ("1", "5,7")]
+
+
+def listening(pids):
+    """The addresses that processes listen on."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            rows = psutil.Process(pid).net_connections("inet")
+            found |= {row.laddr.ip for row in rows if row.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_ranks_on_one_machine_listen_on_loopback_only(tmp_path):
+    cell = game.make_cell(tmp_path, ranks=2, steps=80, checkpoint_every_s=3600)
+    own, seen = psutil.Process(), set()
+    with ThreadPoolExecutor(1) as aside:
+        training = aside.submit(do_cell, cell)
+        while not training.done():
+            children = own.children(recursive=True)
+            seen |= listening([child.pid for child in children if "python" in child.name()])
+            time.sleep(0.02)
+        assert training.result()["steps"] == 80
+    assert seen == {"127.0.0.1"}
+
+
+def test_files_of_a_training_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        cell = game.make_cell(tmp_path, steps=3)
+        do_cell(cell)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in cell.output.rglob("*")} == {0o640}

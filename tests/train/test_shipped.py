@@ -1,4 +1,4 @@
-"""The weights that come with the package: small enough, what their card says, and of use."""
+"""The weights of the package: small, useful, and with the figures of their card."""
 
 import json
 
@@ -76,8 +76,8 @@ def test_the_denoiser_is_that_of_the_preset():
 
 
 @pytest.mark.parametrize("wanted", ["SPURIOUS", "COMPACT", "EXTENDED"])
-def test_masks_of_a_class_are_drawn_when_told(wanted):
-    """In the beam and noise of FIRST."""
+def test_masks_of_a_class_are_drawn_on_condition(wanted):
+    """The conditions have the beam and the noise of FIRST."""
     drawer = MaskDrawer(find_start(RECIPES["masks"], "small"), 10, "cpu", "no")
     counts = np.zeros((8, len(SourceClass) - 1), int)
     counts[:, SourceClass[wanted] - 1] = 3

@@ -107,7 +107,7 @@ def test_a_run_directory_will_do_and_only_its_model_is_read(tmp_path, autoencode
                 "autoencoder": {"start_from": "runs/a", "steps": 0},
                 "diffusion": {"start_from": "small", "steps": 0},
             },
-            "knows the latents of one autoencoder",
+            "fits the latents of one autoencoder",
         ),
         (
             {"autoencoder": {"start_from": "small", "steps": 0}, "cutouts": {"stretch": "tanh"}},

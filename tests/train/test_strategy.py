@@ -1,4 +1,4 @@
-"""Ranks, strategies and what is carried from one to another, on two processes and toy networks."""
+"""Ranks, strategies, and checkpoints passed between strategies, on two processes and toy networks."""
 
 import itertools
 
@@ -21,7 +21,7 @@ def two_ranks():
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """One rank with the same batch."""
+    """The figures of one rank with the same batch."""
     return pair.fit(tmp_path_factory.mktemp("alone"), validate=True, steps=40)
 
 
@@ -85,7 +85,7 @@ OTHERS = [pair for pair in itertools.permutations(STRATEGIES, 2) if pair not in 
     ("before", "after"), [*CHANGES, *(pytest.param(*pair, marks=SOAK) for pair in OTHERS)]
 )
 def test_a_training_goes_on_under_another_strategy(two_ranks, alone, tmp_path, before, after):
-    """Losses tell that the weights and moments came along, the validation that the average did."""
+    """Losses check the weights and moments of the checkpoint, validation losses check the average."""
     common = {"ranks": 2, "steps": 40, "validate": True}
     two_ranks(pair.fit, str(tmp_path), until=10, strategy=before, **common)
     moved = two_ranks(pair.fit, str(tmp_path), strategy=after, **common)
@@ -105,7 +105,7 @@ def test_another_number_of_processes_is_refused(two_ranks, tmp_path, ranks):
 
 
 def test_launchers_that_start_copies_are_refused(tmp_path, monkeypatch):
-    """What `accelerate launch` can leave in the environment: one process, or another way to share."""
+    """`accelerate launch` can leave variables for one process only, or for another strategy."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     config = pair.toy_cell(tmp_path, ranks=2).config

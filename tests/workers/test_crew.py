@@ -34,7 +34,7 @@ def records(root):
     return [json.loads(path.read_text()) for path in (root / "ledger/shards").glob("*/[!.]*.json")]
 
 
-def test_patience_is_what_the_user_says_or_many_times_the_usual():
+def test_patience_is_the_limit_of_the_user_or_many_times_the_usual():
     patience = Patience(None)
     assert patience.limit_s == 3600
     patience.seconds += [1.0, 2.0]
@@ -83,13 +83,13 @@ def test_a_task_that_always_hangs_is_quarantined_and_the_rest_is_done(tmp_path):
 def test_a_long_task_that_tells_of_itself_is_left_alone(tmp_path, reference, monkeypatch):
     """The crew's clock counts what the task has told, so that the task is never slower than its clock."""
 
-    def told_s():
+    def stoppable_s():
         notes = read_progress(tmp_path / "logs" / "progress", "shards")
         return sum(note["done"] for note in notes) / 2
 
-    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=told_s))
-    execute(tmp_path, {"machine": {"workers": 2, "task_limit_s": 4}, "shards": {"told_s": 2.0}})
-    assert told_s() > 4
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic=stoppable_s))
+    execute(tmp_path, {"machine": {"workers": 2, "task_limit_s": 4}, "shards": {"stoppable_s": 2.0}})
+    assert stoppable_s() > 4
     assert tree_digests(tmp_path / "shards") == reference
     assert not [event for event in read_journal(tmp_path) if event["event"] == "lost"]
 

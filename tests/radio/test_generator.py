@@ -27,7 +27,7 @@ def autoencoder_folder(tmp_path):
 
 
 class Spy(torch.nn.Module):
-    """Stands for the network; keeps what it is given and answers zero."""
+    """A stand-in for the network that keeps its arguments and returns zero."""
 
     def forward(self, noisy, *given):
         self.noisy, self.given = noisy, given
@@ -108,15 +108,15 @@ def test_each_condition_is_dropped_on_its_own(data, autoencoder_folder):
 
 def test_every_part_of_the_improved_arm_learns(data, autoencoder_folder, tmp_path, monkeypatch):
     tiny = PRESETS["tiny"]
-    told = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
+    conditioner = tiny.conditioner | {"facts": FACTS, "skips": find_skips((48, 64, 96), 1)}
     unet = tiny.unet | {"class_embed_type": "projection", "projection_class_embeddings_input_dim": FACTS}
-    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, conditioner=told, unet=unet))
+    monkeypatch.setitem(PRESETS, "tiny", replace(tiny, conditioner=conditioner, unet=unet))
     config = DiffusionConfig(crop_pix=32, target="stamp", drop_facts=0.5, drop_mask=0.5)
     objective = DiffusionObjective(config, autoencoder_folder, "asinh", "cpu")
     torch.nn.init.normal_(objective.network.unet.conv_out.weight)
     objective.loss(objective.network, data.batch(0, 8), "cpu")[0].backward()
     without = {name for name, p in objective.network.named_parameters() if p.grad is None or not p.grad.any()}
-    # Behind heads that begin as zero nothing moves in the first step.
+    # Parameters behind heads that begin as zero have no gradient in the first step.
     assert {name for name in without if "injector.heads" in name or "facts" in name} == set()
     objective.publish(tmp_path / "out", [], "cpu")
     assert load_denoiser(tmp_path / "out").conditioner.injector is not None
