@@ -15,6 +15,9 @@ LAYOUT = frozenset(
 )
 """Settings that change at most the last bits of a training, so that checkpoints pass from one to another."""
 
+OWN_STORE = "ASTRO_DIST_OWN_STORE"
+"""Set in ranks that this package starts: they connect through `astro_dist.train.strategy.connect_ranks`."""
+
 
 class TrainingConfig(Section):
     """Settings that all trainings share."""

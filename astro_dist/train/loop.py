@@ -27,9 +27,8 @@ from astro_dist.train.ahead import ReadAhead, Share, count_readers
 from astro_dist.train.checkpoint import Checkpoints, checkpoint_folder
 from astro_dist.train.config import LAYOUT, TrainingConfig
 from astro_dist.train.curves import Curves, start_trackers
-from astro_dist.train.recipe import SCALE_SAMPLES, Cell, Objective, Samples
+from astro_dist.train.recipe import SCALE_SAMPLES, TASK, Cell, Objective, Samples
 from astro_dist.train.sharing import shared_layers
-from astro_dist.train.stage import TASK
 from astro_dist.train.start import begin_from
 from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator

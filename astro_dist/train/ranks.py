@@ -24,12 +24,11 @@ from typing import Any
 
 from astro_dist.engine import errors
 from astro_dist.engine.stopping import check_stop, stop_on_signals
+from astro_dist.train.config import OWN_STORE
 from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
 from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c
 
-OWN_STORE = "ASTRO_DIST_OWN_STORE"
-"""Set in the ranks that are started here: they connect through `astro_dist.train.strategy.connect_ranks`."""
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Variable with the number of the `srun` task that is rank 0, on the node of the parent process."""
 SAVE_S = 60.0

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Figures = dict[str, "Tensor"]
 """Detached figures of a batch, for the curves."""
 
+TASK = "train"
+"""The task of a stage that is one training."""
 SCALE_SAMPLES = 256
 """Number of samples that `Objective.publish` receives for measurements."""
 

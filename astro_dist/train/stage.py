@@ -9,10 +9,8 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.models.device import numerics
 from astro_dist.train.checkpoint import checkpoint_folder
-from astro_dist.train.recipe import Cell, Recipe
+from astro_dist.train.recipe import TASK, Cell, Recipe
 from astro_dist.train.start import start_files
-
-TASK = "train"
 
 
 def training_stage(recipe: Recipe) -> Stage:

@@ -12,8 +12,7 @@ from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.train.config import TrainingConfig
-from astro_dist.train.ranks import OWN_STORE
+from astro_dist.train.config import OWN_STORE, TrainingConfig
 
 if TYPE_CHECKING:
 
