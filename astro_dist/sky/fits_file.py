@@ -24,8 +24,8 @@ from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
-from astro_dist.sky.fits_headers import BLOCK, open_part, open_raw, read_hdus
-from astro_dist.sky.fits_reader import DTYPES, explained
+from astro_dist.sky.fits_headers import BLOCK, open_raw, read_hdus
+from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 
 # A fixed comment, since astropy's own holds the time of day and no two files would be equal.
 CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
@@ -332,10 +332,7 @@ def verify_fits(path: Path) -> list[str]:
     faults = []
     with explained(path, IntegrityError):
         checked = read_hdus(path, kind=IntegrityError)
-        with (
-            open_part(path, checked) as part,
-            fits.open(part, memmap=False, disable_image_compression=True) as hdus,
-        ):
+        with open_checked(path, checked, disable_image_compression=True) as hdus:
             extents = [Extent.of(hdu) for hdu in hdus]
     with explained(path, IntegrityError), open_raw(path) as handle:
         size = path.stat().st_size

@@ -7,11 +7,9 @@ that the file is too short for. Whatever else is wrong with a header is left to 
 
 import contextlib
 import gzip
-import io
 import math
 import os
 import re
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from astro_dist.engine.errors import AstroDistError, ConfigError
+from astro_dist.engine.foreign import check_regular
 
 BLOCK, CARD = 2880, 80
 GZIP_MAGIC = b"\x1f\x8b"
@@ -143,25 +142,6 @@ def holds_plane(hdu: Hdu) -> bool:
     return len(axes) > 1 and math.prod(axes) == axes[0] * axes[1]
 
 
-def check_regular(path: Path) -> None:
-    """Refuse what is not a regular file of a disk; links to one are followed.
-
-    Pipes and devices never end, and files of ``/proc`` and ``/sys`` have no size to compare a header with.
-    """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise ConfigError("there is no such file; mend the path") from None
-    except (OSError, ValueError):
-        raise ConfigError("not a file that can be read; mend the path or its permissions") from None
-    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
-        raise ConfigError("not a file that can be read; mend the path or its permissions")
-    for system in ("/proc", "/sys"):
-        with contextlib.suppress(OSError):
-            if os.stat(system).st_dev == status.st_dev:
-                raise ConfigError(f"not a file of a disk but one of {system}; give a copy of it")
-
-
 def is_gzip(path: Path) -> bool:
     """Return whether a file is packed with gzip."""
     with path.open("rb") as handle:
@@ -173,45 +153,6 @@ def open_raw(path: Path) -> BufferedIOBase:
     return gzip.open(path) if is_gzip(path) else path.open("rb")
 
 
-class Part(io.RawIOBase):
-    """The first bytes of a file, all that astropy is to see of it.
-
-    Astropy looks for one more HDU behind the last that it is asked for, and what lies there is not checked.
-    """
-
-    def __init__(self, handle: BufferedIOBase, size: int) -> None:
-        self.handle, self.size = handle, size
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place in the file."""
-        return self.handle.tell()
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a place, the end of the part at most."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
-        return self.handle.seek(min(base + offset, self.size))
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
-        left = max(self.size - self.tell(), 0)
-        return self.handle.read(left if size < 0 else min(size, left))
-
-
-@contextlib.contextmanager
-def open_part(path: Path, hdus: list[Hdu]) -> Iterator[Part]:
-    """Open a file up to the end of the last of some HDUs."""
-    with open_raw(path) as handle:
-        yield Part(handle, hdus[-1].data_start + -(-hdus[-1].data_bytes // BLOCK) * BLOCK)
-
-
 def read_hdus(
     path: Path, wanted: Wanted | None = None, *, whole: bool = False, kind: type[AstroDistError] = ConfigError
 ) -> list[Hdu]:
@@ -220,7 +161,7 @@ def read_hdus(
     Parameters
     ----------
     whole
-        Astropy is to open the file itself (`open_part`) and to read data whole: data whose size gzip hides
+        Astropy is to open the file itself (`fits_reader.open_checked`) and to read data whole: data whose size gzip hides
         are bounded.
     kind
         The error of a file that is at fault.

@@ -6,10 +6,12 @@ An exception of astropy on a malformed file becomes an error of this package wit
 
 import contextlib
 import io
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import AstroDistError, ConfigError, DataError, IntegrityError
 from astro_dist.sky.checksum import Extent
 from astro_dist.sky.fits_columns import check_columns, check_tiles
-from astro_dist.sky.fits_headers import Hdu, Wanted, holds_image, lone_header, open_part, open_raw, read_hdus
+from astro_dist.sky.fits_headers import BLOCK, Hdu, Wanted, holds_image, lone_header, open_raw, read_hdus
 from astro_dist.sky.windows import Window
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -67,6 +69,46 @@ def open_hdus(path: Path, **options: Any) -> Iterator[fits.HDUList]:
         yield hdus
 
 
+class Part(io.RawIOBase):
+    """The first bytes of a file, all that astropy is to see of it.
+
+    Astropy looks for one more HDU behind the last that it is asked for, and what lies there is not checked.
+    """
+
+    def __init__(self, handle: BufferedIOBase, size: int) -> None:
+        self.handle, self.size = handle, size
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self.handle.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place, the end of the part at most."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        return self.handle.seek(min(base + offset, self.size))
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        left = max(self.size - self.tell(), 0)
+        return self.handle.read(left if size < 0 else min(size, left))
+
+
+@contextlib.contextmanager
+def open_checked(path: Path, hdus: list[Hdu], **options: Any) -> Iterator[fits.HDUList]:
+    """Open a FITS file of which astropy sees what is checked, up to the end of the last of some HDUs."""
+    end = hdus[-1].data_start + -(-hdus[-1].data_bytes // BLOCK) * BLOCK
+    with open_raw(path) as handle, fits.open(Part(handle, end), memmap=False, **options) as opened:
+        yield opened
+
+
 @contextlib.contextmanager
 def open_whole(path: Path, wanted: Wanted, most_bytes: int) -> Iterator[fits.HDUList]:
     """Check a FITS file up to the first wanted HDU and open it, for reading that HDU's data whole.
@@ -86,7 +128,7 @@ def open_whole(path: Path, wanted: Wanted, most_bytes: int) -> Iterator[fits.HDU
             raise ConfigError(
                 f"HDU {hdu.index} has {hdu.data_bytes >> 20} MB; give {most_bytes >> 20} at most"
             )
-    with open_part(path, checked) as part, fits.open(part, memmap=False) as hdus:
+    with open_checked(path, checked) as hdus:
         yield hdus
 
 

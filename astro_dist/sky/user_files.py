@@ -22,7 +22,8 @@ from astropy.units import Unit
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.fits_headers import check_regular, holds_plane, holds_table, is_gzip
+from astro_dist.engine.foreign import check_regular
+from astro_dist.sky.fits_headers import holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 
 UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}

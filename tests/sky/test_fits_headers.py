@@ -17,14 +17,14 @@ FUZZ = "tests.sky.fuzz_fits"
 @pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.soak)])
 def test_lying_headers_are_refused_or_read(tmp_path, count):
     ended = Counter(run_cases(FUZZ, "headers", 1, count, tmp_path).values())
-    assert set(ended) == {"ConfigError", "IntegrityError", "read"}
+    assert set(ended) <= {"ConfigError", "DataError", "IntegrityError", "read"}
     assert ended["read"] > count / 4
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.soak)])
 def test_lying_tiles_are_refused_or_read(tmp_path, count):
     ended = Counter(run_cases(FUZZ, "tiles", 1, count, tmp_path).values())
-    assert set(ended) == {"ConfigError", "DataError", "read"}
+    assert set(ended) <= {"ConfigError", "DataError", "read"}
 
 
 def test_bombs_and_endless_files_are_refused_and_large_honest_ones_read(tmp_path):
