@@ -1,10 +1,10 @@
 """Weights of others, compared with the network of the settings before anything is built from them.
 
-A configuration that differs from the preset's in what decides on the layers is refused, so that no count in it
-can be larger than the preset's. Tensors must have the names and shapes of the network's, and be finite.
+A configuration that differs from the preset's in what decides on the layers is refused, so that no count in
+it can be larger than the preset's. Tensors must have the names and shapes of the network's, and be finite.
 
-API: ``check_part(folder, network, setting)`` and ``check_scheduler(folder, setting)`` before diffusers reads a
-folder; ``check_finite(folder, network, setting)`` after.
+API: ``check_part(folder, network, setting)`` and ``check_scheduler(folder, setting)`` before diffusers reads
+a folder; ``check_finite(folder, network, setting)`` after.
 """
 
 import json
@@ -130,7 +130,7 @@ def _check_tensors(path: Path, shapes: dict[str, tuple[int, ...]], remedy: str) 
         where = "missing" if strange[0] in shapes else "not of this network"
         raise ConfigError(f"the tensor {_short(strange[0])} is {where}; {remedy}")
     for name, value in found.items():
-        if not isinstance(value, dict) or value.get("dtype") not in DTYPES:
+        if not isinstance(value, dict) or str(value.get("dtype")) not in DTYPES:
             raise ConfigError(f"the tensor {name} is of no type that is known; fetch it again")
         if value.get("shape") != list(shapes[name]):
             ours = list(shapes[name])

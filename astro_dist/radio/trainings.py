@@ -135,7 +135,12 @@ def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: s
     loaded = load(folder).float()
     check_finite(folder, loaded, setting)
     objective.network.load_state_dict(loaded.state_dict())
-    objective.scheduler = load_scheduler(folder)
+    scheduler = load_scheduler(folder)
+    if not bool(scheduler.alphas_cumprod.isfinite().all()):
+        raise ConfigError(
+            f"{setting}.start_from: the noise schedule of {folder} is not of finite numbers; fetch it again"
+        )
+    objective.scheduler = scheduler
     objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
 
 

@@ -8,7 +8,6 @@ that the file is too short for. Whatever else is wrong with a header is left to 
 import contextlib
 import gzip
 import math
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -161,8 +160,8 @@ def read_hdus(
     Parameters
     ----------
     whole
-        Astropy is to open the file itself (`fits_reader.open_checked`) and to read data whole: data whose size gzip hides
-        are bounded.
+        Astropy is to open the file itself (`fits_reader.open_checked`) and to read data whole: data whose
+        size gzip hides are bounded.
     kind
         The error of a file that is at fault.
 
