@@ -177,7 +177,12 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     IntegrityError
         A column is absent, damaged, or differs in length from the others.
     """
-    group = zarr.open_group(path, mode="r")
+    try:
+        group = zarr.open_group(path, mode="r")
+    except Exception as error:
+        # Zarr raises whatever its parts raise on metadata that they do not expect.
+        reason = " ".join(str(error).split())[:200]
+        raise IntegrityError(f"{path} is not a readable Zarr store ({reason})") from None
     columns = {}
     for spec in COLUMNS[kind]:
         file = path / spec.name / "c.0"
@@ -189,7 +194,6 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
                 check_packed(handle.read(32), column.nbytes)
             columns[spec.name] = np.asarray(column[:])
         except Exception as error:
-            # Zarr raises whatever its parts raise on bytes that they do not expect.
             reason = " ".join(str(error).split())[:200]
             raise IntegrityError(f"{path}: the column {spec.name} is damaged ({reason})") from None
     lengths = {name: len(values) for name, values in columns.items()}

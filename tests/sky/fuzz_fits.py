@@ -221,13 +221,13 @@ def make_bombs() -> Iterator[tuple[str, bytes]]:
             yield f"bad {key} {value}", padded(_map_cards(**{key: value})) + data
     yield "bad DP1", padded(_map_cards(CPDIS1="'TPD'", DP1="'NAXES: 2000000000'")) + data
     yield "bad END", make_map().replace(b"END     ", b"ENDE    ", 1)[:2880] * 20_000
-    lines = [f"HISTORY line {i}".encode().ljust(80) for i in range(400_000)]
+    lines = [f"HISTORY line {i}".encode().ljust(80) for i in range(200_000)]
     cards = _map_cards()
     many = [card(f"K{i:07}", "1") for i in range(50_000)]
     yield "good HISTORY", padded([*cards[:-1], *lines, cards[-1]]) + data
     yield (
         "good cards",
-        padded([*cards[:-1], *many[:15_000], cards[-1]]) + data,
+        padded([*cards[:-1], *many[:10_000], cards[-1]]) + data,
     )
     yield (
         "bad cards",
