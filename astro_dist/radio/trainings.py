@@ -4,7 +4,6 @@ Autoencoder, diffusion model and model of masks belong to the generator; feature
 to the evaluation. torch is imported inside the functions, so that importing the pipeline stays cheap.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -89,45 +88,63 @@ def _with_samples(
 
 def _load_autoencoder(objective: Any, folder: Path) -> None:
     from astro_dist.models.autoencoder import load_autoencoder
+    from astro_dist.models.foreign import check_finite, check_part
 
-    loaded, target = load_autoencoder(folder), objective.network.autoencoder
-    target.load_state_dict(loaded.float().state_dict())
+    target = objective.network.autoencoder
+    check_part(folder, target, "autoencoder")
+    loaded = load_autoencoder(folder).float()
+    check_finite(folder, loaded, "autoencoder")
+    target.load_state_dict(loaded.state_dict())
     target.register_to_config(scaling_factor=loaded.config.scaling_factor)
 
 
 def _load_diffusion(objective: Any, folder: Path) -> None:
     from astro_dist.models.denoiser import load_denoiser
+    from astro_dist.models.foreign import check_part, read_settings
     from astro_dist.radio.generator import LATENTS
 
     note = folder / LATENTS
-    if note.is_file() and json.loads(note.read_text()) != objective.latents_of:
+    if note.is_file() and read_settings(note, "diffusion") != objective.latents_of:
         raise ConfigError(
             f"diffusion.start_from: {folder} was trained on the latents of another autoencoder than that of "
             "this run; take both models from one run directory"
         )
-    loaded = load_denoiser(folder)
+    theirs = read_settings(folder / "conditioner" / "config.json", "diffusion")
     for name in ("target", "stretch"):
-        theirs, ours = loaded.config[name], objective.network.config[name]
-        if theirs != ours:
+        wanted = objective.network.config[name]
+        if name in theirs and theirs[name] != wanted:
             raise ConfigError(
-                f"diffusion.start_from: {folder} has the {name} {theirs!r}, the settings say {ours!r}; "
-                "make them agree"
+                f"diffusion.start_from: {folder} has the {name} {str(theirs[name])[:40]!r}, the settings say "
+                f"{wanted!r}; make them agree"
             )
-    _adopt(objective, loaded, folder)
+    for part in ("unet", "conditioner"):
+        check_part(folder / part, getattr(objective.network, part), "diffusion")
+    _adopt(objective, load_denoiser, folder, "diffusion")
 
 
 def _load_masks(objective: Any, folder: Path) -> None:
+    from astro_dist.models.foreign import check_part
     from astro_dist.models.masks import load_mask_denoiser
 
-    _adopt(objective, load_mask_denoiser(folder), folder)
+    check_part(folder, objective.network, "masks")
+    _adopt(objective, load_mask_denoiser, folder, "masks")
 
 
-def _adopt(objective: Any, loaded: Any, folder: Path) -> None:
-    """Put the weights of a diffusion model into an objective, as float32, together with its schedule."""
+def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: str) -> None:
+    """Put the weights of a diffusion model into an objective, as float32, and take over its schedule."""
     from astro_dist.models.denoiser import load_scheduler
+    from astro_dist.models.foreign import check_finite, check_scheduler
 
-    objective.network.load_state_dict(loaded.float().state_dict())
-    objective.scheduler = load_scheduler(folder)
+    check_scheduler(folder, setting)
+    loaded = load(folder).float()
+    check_finite(folder, loaded, setting)
+    objective.network.load_state_dict(loaded.state_dict())
+    scheduler = load_scheduler(folder)
+    if not bool(scheduler.alphas_cumprod.isfinite().all()):
+        raise ConfigError(
+            f"{setting}.start_from: the noise schedule of {folder} is not of finite numbers; fetch it again"
+        )
+    objective.scheduler = scheduler
     objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
 
 

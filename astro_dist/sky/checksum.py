@@ -1,6 +1,6 @@
 """The FITS checksum: ones-complement sums that can be taken piece by piece and added up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Any
@@ -24,13 +24,19 @@ class Extent:
     @classmethod
     def of(cls, hdu: Any) -> "Extent":
         """Return the extent of an HDU, which astropy must have opened with tile compression left visible."""
-        place, datasum = hdu.fileinfo(), str(hdu.header.get("DATASUM", "")).strip()
+        place = hdu.fileinfo()
+        return cls.told(hdu.header, place["hdrLoc"], place["datLoc"], hdu.size)
+
+    @classmethod
+    def told(cls, header: Mapping[str, Any], header_start: int, data_start: int, data_bytes: int) -> "Extent":
+        """Return the extent of an HDU whose place is found; the sums are those of its header."""
+        datasum = str(header.get("DATASUM", "")).strip()
         return cls(
-            header_start=place["hdrLoc"],
-            data_start=place["datLoc"],
-            data_bytes=hdu.size,
+            header_start=header_start,
+            data_start=data_start,
+            data_bytes=data_bytes,
             datasum=int(datasum) if datasum else None,
-            has_checksum=bool(str(hdu.header.get("CHECKSUM", "")).strip()),
+            has_checksum=bool(str(header.get("CHECKSUM", "")).strip()),
         )
 
     @property

@@ -24,9 +24,9 @@ from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
-from astro_dist.sky.fits_reader import DTYPES, explained, open_hdus, open_raw
+from astro_dist.sky.fits_headers import BLOCK, open_raw, read_hdus
+from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 
-BLOCK = 2880
 # A fixed comment, since astropy's own holds the time of day and no two files would be equal.
 CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
 BITPIX = {np.dtype(code): bitpix for bitpix, code in DTYPES.items()}
@@ -330,10 +330,12 @@ def verify_fits(path: Path) -> list[str]:
         When the file cannot be read as FITS at all.
     """
     faults = []
-    with explained(path, IntegrityError), open_raw(path) as handle:
-        with open_hdus(path, disable_image_compression=True) as hdus:
+    with explained(path, IntegrityError):
+        checked = read_hdus(path, kind=IntegrityError)
+        with open_checked(path, checked, disable_image_compression=True) as hdus:
             extents = [Extent.of(hdu) for hdu in hdus]
-        size = handle.seek(0, os.SEEK_END)
+    with explained(path, IntegrityError), open_raw(path) as handle:
+        size = path.stat().st_size
         for number, extent in enumerate(extents):
             if not extent.has_checksum:
                 faults.append(f"{path}: HDU {number} has no CHECKSUM, so that its bytes cannot be checked")

@@ -5,7 +5,7 @@ An exception of astropy on a malformed file becomes an error of this package wit
 """
 
 import contextlib
-import gzip
+import io
 import os
 import warnings
 import zlib
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import AstroDistError, ConfigError, DataError, IntegrityError
 from astro_dist.sky.checksum import Extent
+from astro_dist.sky.fits_columns import check_columns, check_tiles
+from astro_dist.sky.fits_headers import BLOCK, Hdu, Wanted, holds_image, lone_header, open_raw, read_hdus
 from astro_dist.sky.windows import Window
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def explained(path: Path, kind: type[AstroDistError]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_hdus(path: Path, **options: Any) -> Iterator[fits.HDUList]:
-    """Open a FITS file through a handle that is always closed.
+    """Open a FITS file whose headers are checked, through a handle that is always closed.
 
     Astropy leaves the handle of a file that it opened itself open when a header is garbled.
     """
@@ -68,31 +69,103 @@ def open_hdus(path: Path, **options: Any) -> Iterator[fits.HDUList]:
         yield hdus
 
 
-def find_image(path: Path) -> tuple[fits.Header, Layout]:
-    """Return the header and the layout of the first image in a FITS file.
+class Part(io.RawIOBase):
+    """The first bytes of a file, all that astropy is to see of it.
+
+    Astropy looks for one more HDU behind the last that it is asked for, and what lies there is not checked.
+    """
+
+    def __init__(self, handle: BufferedIOBase, size: int) -> None:
+        self.handle, self.size = handle, size
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self.handle.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a place, the end of the part at most."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
+        return self.handle.seek(min(base + offset, self.size))
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        left = max(self.size - self.tell(), 0)
+        return self.handle.read(left if size < 0 else min(size, left))
+
+
+@contextlib.contextmanager
+def open_checked(path: Path, hdus: list[Hdu], **options: Any) -> Iterator[fits.HDUList]:
+    """Open a FITS file of which astropy sees what is checked, up to the end of the last of some HDUs."""
+    end = hdus[-1].data_start + -(-hdus[-1].data_bytes // BLOCK) * BLOCK
+    with open_raw(path) as handle, fits.open(Part(handle, end), memmap=False, **options) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, wanted: Wanted, most_bytes: int) -> Iterator[fits.HDUList]:
+    """Check a FITS file up to the first wanted HDU and open it, for reading that HDU's data whole.
 
     Raises
     ------
     ConfigError
-        When the file is missing, not FITS, cut short or holds no image.
+        In one line without the path: see `read_hdus`, or the data are larger than ``most_bytes``.
     """
-    _check_is_fits(path)
+    checked = read_hdus(path, wanted, whole=True)
+    for hdu in checked:
+        if hdu.is_compressed:
+            check_tiles(path, hdu)
+        elif hdu.is_table:
+            check_columns(hdu)
+        if hdu.data_bytes > most_bytes:
+            raise ConfigError(
+                f"HDU {hdu.index} has {hdu.data_bytes >> 20} MB; give {most_bytes >> 20} at most"
+            )
+    with open_checked(path, checked) as hdus:
+        yield hdus
+
+
+def find_image(path: Path) -> tuple[fits.Header, Layout]:
+    """Return the header and the layout of the first image in a FITS file.
+
+    The header comes without COMMENT, and without HISTORY but for lines that may tell the beam.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, not FITS, cut short, packed unsafely or holds no image.
+    """
+    found = read_hdus(path, holds_image)[-1]
+    if found.is_compressed:
+        check_tiles(path, found)
     # The first view hides tile compression; the second shows the table that holds the tiles.
-    with open_hdus(path) as images, open_hdus(path, disable_image_compression=True) as tables:
-        index, image = _first_image(images)
-        header, extent = image.header.copy(), Extent.of(tables[index])
-        layout = Layout(
-            hdu=index,
-            extent=extent,
-            axes=tuple(int(header[f"NAXIS{i}"]) for i in range(header["NAXIS"], 0, -1)),
-            bitpix=header["BITPIX"],
-            compressed=isinstance(image, fits.CompImageHDU),
-            scale=float(header.get("BSCALE", 1)),
-            zero=float(header.get("BZERO", 0)),
-            blank=header.get("BLANK") if header["BITPIX"] > 0 else None,
-        )
-    _check_layout(path, layout)
+    header, table = _parse_header(found), _parse_header(found, disable_image_compression=True)
+    layout = Layout(
+        hdu=found.index,
+        extent=Extent.told(table, found.header_start, found.data_start, found.data_bytes),
+        axes=tuple(reversed(found.image_axes)),
+        bitpix=header["BITPIX"],
+        compressed=found.is_compressed,
+        scale=float(header.get("BSCALE", 1)),
+        zero=float(header.get("BZERO", 0)),
+        blank=header.get("BLANK") if header["BITPIX"] > 0 else None,
+    )
+    if min(layout.axes) < 1 or layout.bitpix not in DTYPES:
+        raise ConfigError("its NAXISn or BITPIX are impossible; fetch it again")
     return header, layout
+
+
+def _parse_header(hdu: Hdu, **options: Any) -> fits.Header:
+    """Return the header of an HDU as astropy reads it; astropy sees nothing else of the file."""
+    with warnings.catch_warnings(action="ignore"), fits.open(io.BytesIO(lone_header(hdu)), **options) as hdus:
+        return hdus[1 if hdu.index else 0].header.copy()
 
 
 def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float32]:
@@ -120,11 +193,6 @@ def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float3
     if layout.blank is not None:
         values[raw == layout.blank] = np.nan
     return values
-
-
-def open_raw(path: Path) -> BufferedIOBase:
-    """Open a file for reading its bytes, through gzip where the file is packed."""
-    return gzip.open(path) if _is_gzip(path) else path.open("rb")
 
 
 def verify_checksum(path: Path, layout: Layout) -> None:
@@ -158,34 +226,3 @@ def _read_plain(path: Path, layout: Layout, window: Window) -> NDArray[Any]:
     except (EOFError, zlib.error):
         raise DataError(f"{path}: the file ends or breaks before row {window.y1}; fetch it again") from None
     return raw
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as handle:
-        return handle.read(2) == GZIP_MAGIC
-
-
-def _check_is_fits(path: Path) -> None:
-    if not path.exists():
-        raise ConfigError("there is no such file; mend the path")
-    if not path.is_file() or not os.access(path, os.R_OK):
-        raise ConfigError("not a file that can be read; mend the path or its permissions")
-    with open_raw(path) as handle:
-        if handle.read(9) != b"SIMPLE  =":
-            raise ConfigError("not a FITS file; leave it out or give another")
-
-
-def _check_layout(path: Path, layout: Layout) -> None:
-    # The size of a packed file says nothing of its contents; a cut is found when it is read.
-    size, end = path.stat().st_size, layout.extent.end
-    if size < end and not _is_gzip(path):
-        raise ConfigError(f"the file is cut short, {size} of {end} bytes are there; fetch it again")
-    if min(layout.axes) < 1 or layout.bitpix not in DTYPES:
-        raise ConfigError("its NAXISn or BITPIX are impossible; fetch it again")
-
-
-def _first_image(hdus: fits.HDUList) -> tuple[int, Any]:
-    for index, hdu in enumerate(hdus):
-        if isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU) and hdu.header["NAXIS"] > 1:
-            return index, hdu
-    raise ConfigError("no image in this FITS file; leave it out or give another")

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
@@ -257,10 +257,7 @@ def open_maps(run: Run) -> list[SkyMap]:
     if config.files:
         maps = [_open_once(path, survey, *_age(path)) for path, survey in _find_files(config)]
     else:
-        folder = run.product("maps")
-        maps = [
-            SkyMap.open(folder / name, MapsConfig(), verify=False) for name in run.facts("simulate")["maps"]
-        ]
+        maps = _open_simulated(run)
     # Tables, stores and random streams address a map by its name.
     by_name: dict[str, Path] = {}
     for sky_map in maps:
@@ -270,6 +267,17 @@ def open_maps(run: Run) -> list[SkyMap]:
                 f"two maps are named {sky_map.name!r}: {other} and {sky_map.path}; rename one or take one out"
             )
     return maps
+
+
+def _open_simulated(run: Run) -> list[SkyMap]:
+    folder = run.product("maps")
+    try:
+        return [
+            SkyMap.open(folder / name, MapsConfig(), verify=False) for name in run.facts("simulate")["maps"]
+        ]
+    except ConfigError as error:
+        # The file is ours, so that nothing in the settings mends it.
+        raise IntegrityError(str(error)) from None
 
 
 @lru_cache(maxsize=4096)

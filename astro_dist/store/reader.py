@@ -5,6 +5,7 @@ zarr-python for single cutouts. Both libraries read a missing shard file as fill
 that `StoreReader` looks for every file when it opens a store.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import tensorstore
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import IntegrityError
+from astro_dist.store.opening import check_maps
 from astro_dist.store.schema import SPLIT_NAMES, STACKS, read_attrs, read_columns
 from astro_dist.store.shards import count_shards, shard_path
 
@@ -43,6 +45,7 @@ class StoreReader:
         self.path = Path(path)
         self.attrs = read_attrs(self.path)
         self.columns = read_columns(self.path, self.attrs["kind"])
+        check_maps(self.path, self.attrs, self.columns)
         self._arrays: dict[str, Any] = {}
         if missing := missing_shards(self.path, self.attrs, len(self)):
             raise IntegrityError(
@@ -93,8 +96,9 @@ class StoreReader:
             )
         try:
             return np.asarray(self._open(array)[wanted].read().result())
-        except ValueError as error:
-            raise IntegrityError(f"{self.path}: the array {array} is damaged ({error})") from None
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise IntegrityError(f"{self.path}: the array {array} is damaged ({reason})") from None
 
     def select(self, split: str) -> NDArray[np.int64]:
         """Return the positions of the good cutouts (no flag set) of a split, ascending."""
@@ -132,7 +136,7 @@ def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
     for spec in STACKS[attrs["kind"]]:
         folder = path / spec.name
         # One listing per array: a look at each of many files is slow on a shared file system.
-        present = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+        present = {file.name for file in os.scandir(folder) if file.is_file()} if folder.is_dir() else set()
         wanted = (shard_path(path, spec.name, i) for i in range(count_shards(n, attrs["per_shard"])))
         missing += [f"{spec.name}/{file.name}" for file in wanted if file.name not in present]
     return missing

@@ -18,9 +18,11 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed
 
 SCHEMA_VERSION = 1
 SPLIT_NAMES = ("train", "validation", "test", "guard")
@@ -137,13 +139,11 @@ def read_attrs(path: Path) -> dict[str, Any]:
     Raises
     ------
     IntegrityError
-        The path is no store of this package, or one of another schema version or with other classes.
+        The path is no store of this package, one of another schema version or with other classes, or its
+        attributes and the shapes of its arrays are impossible or contradict each other.
     """
-    try:
-        attrs = dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, KeyError) as error:
-        raise IntegrityError(f"{path} is not a readable Zarr store ({error})") from None
-    if attrs.get("kind") not in STACKS or attrs.get("schema_version") != SCHEMA_VERSION:
+    attrs = _read_attributes(path)
+    if str(attrs.get("kind")) not in STACKS or attrs.get("schema_version") != SCHEMA_VERSION:
         raise IntegrityError(
             f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {attrs.get('kind')!r}, "
             f"version {attrs.get('schema_version')!r}); make it again with this version of astro_dist"
@@ -153,6 +153,19 @@ def read_attrs(path: Path) -> dict[str, Any]:
             f"{path} has the classes {attrs.get('classes')}, this version has {list(CLASS_NAMES)}; "
             "make it again"
         )
+    check_attrs(path, attrs)
+    check_arrays(path, attrs, STACKS[attrs["kind"]], COLUMNS[attrs["kind"]])
+    return attrs
+
+
+def _read_attributes(path: Path) -> dict[str, Any]:
+    try:
+        about = read_mapping(path / "zarr.json", METADATA_BYTES)
+        attrs = about.get("attributes", {})
+        if about.get("node_type") != "group" or about.get("zarr_format") != 3 or not isinstance(attrs, dict):
+            raise ConfigError("no group of Zarr version 3")
+    except ConfigError as error:
+        raise IntegrityError(f"{path} is not a readable Zarr store ({error})") from None
     return attrs
 
 
@@ -164,15 +177,25 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     IntegrityError
         A column is absent, damaged, or differs in length from the others.
     """
-    group = zarr.open_group(path, mode="r")
+    try:
+        group = zarr.open_group(path, mode="r")
+    except Exception as error:
+        # Zarr raises whatever its parts raise on metadata that they do not expect.
+        reason = " ".join(str(error).split())[:200]
+        raise IntegrityError(f"{path} is not a readable Zarr store ({reason})") from None
     columns = {}
     for spec in COLUMNS[kind]:
-        if not (path / spec.name / "c.0").is_file():
+        file = path / spec.name / "c.0"
+        if not file.is_file():
             raise IntegrityError(f"{path}: the column {spec.name} is missing; make the store again")
         try:
-            columns[spec.name] = np.asarray(group[spec.name][:])  # type: ignore[index]
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise IntegrityError(f"{path}: the column {spec.name} is damaged ({error})") from None
+            column: Any = group[spec.name]
+            with file.open("rb") as handle:
+                check_packed(handle.read(32), column.nbytes)
+            columns[spec.name] = np.asarray(column[:])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise IntegrityError(f"{path}: the column {spec.name} is damaged ({reason})") from None
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1:
         raise IntegrityError(f"{path}: the columns differ in length: {lengths}")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_bytes
+from astro_dist.store.opening import check_packed
 from astro_dist.store.schema import ZSTD_LEVEL, ArraySpec
 
 CRC_BYTES = 4
@@ -112,6 +113,7 @@ def decode_image(data: bytes, offset: int, length: int, spec: ArraySpec, size_pi
     if _crc(body) != data[end : end + CRC_BYTES]:
         raise IntegrityError("an image fails its checksum")
     try:
+        check_packed(body[:32], size_pix**2 * np.dtype(spec.dtype).itemsize)
         return np.frombuffer(zstd.decompress(body), dtype=spec.dtype).reshape(size_pix, size_pix)
     except (RuntimeError, ValueError) as error:
         raise IntegrityError(f"an image cannot be decoded ({error})") from None

@@ -1,12 +1,13 @@
 """The check of a whole store, byte for byte: every shard index, every image, every column."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
+from astro_dist.engine.foreign import read_mapping
+from astro_dist.store.opening import METADATA_BYTES
 from astro_dist.store.reader import missing_shards
 from astro_dist.store.schema import STACKS, ArraySpec, read_attrs, read_columns
 from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_index, shard_path
@@ -40,8 +41,8 @@ def verify_store(path: Path) -> list[str]:
 
 def _is_array(path: Path) -> bool:
     try:
-        return bool(json.loads((path / "zarr.json").read_bytes())["node_type"] == "array")
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(read_mapping(path / "zarr.json", METADATA_BYTES).get("node_type") == "array")
+    except ConfigError:
         return False
 
 
@@ -50,7 +51,11 @@ def _verify_array(path: Path, spec: ArraySpec, attrs: dict[str, Any], n: int) ->
     known = [shard_path(path, spec.name, i) for i in range(count_shards(n, per_shard))]
     folder = path / spec.name
     # Files of other names are Zarr's metadata.
-    present = {file for file in folder.iterdir() if file.name.startswith("c.")} if folder.is_dir() else set()
+    present = (
+        {file for file in folder.iterdir() if file.name.startswith("c.") and file.is_file()}
+        if folder.is_dir()
+        else set()
+    )
     faults = [f"{file}: a shard beyond the end of the store" for file in sorted(present - set(known))]
     for i, file in enumerate(known):
         if file in present:

@@ -170,6 +170,8 @@ def add_stores(run: Run, n=24, size=STAMP, rejected=None, accepted=40) -> None:
         "accept": {},
         "maps": [{"name": "m", "pixel_arcsec": [PIXEL.dy_arcsec, PIXEL.dx_arcsec]}],
         "splits": [],
+        "survey": "small",
+        "stretch": "asinh",
     }
     publish_store(run.product("cutouts.zarr"), "cutouts", size, n, {**zeros, **beam}, attrs)
     donor, turn = np.arange(n)[::-1], np.arange(n) % 8

@@ -1,11 +1,17 @@
 """Tables and images that users hand over."""
 
+import gzip
+import os
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky import user_files
 from astro_dist.sky.user_files import read_columns, read_plane
 
 
@@ -64,3 +70,59 @@ def test_positions_off_the_sphere_are_refused(tmp_path, name, value):
     (tmp_path / "t.csv").write_text(f"{name}\n0\n{value}\n")
     with pytest.raises(ConfigError, match=f"{name} is {value} in a row"):
         read_columns(tmp_path / "t.csv", (name,))
+
+
+def refused(path, match):
+    """Check that a table is refused in one line that names the file."""
+    with pytest.raises(ConfigError, match=match) as caught:
+        read_columns(path, ("flux_jy",))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_the_columns_that_are_wanted_are_read(tmp_path):
+    pq.write_table(pa.table({"name": ["a"], "flux_jy": [2]}), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("name,flux_jy\na,2\n")
+    for name in ("t.parquet", "t.csv"):
+        assert read_columns(tmp_path / name, ("flux_jy",))["flux_jy"].tolist() == [2.0]
+        with pytest.raises(ConfigError, match="no column ra_deg; it has flux_jy, name"):
+            read_columns(tmp_path / name, ("ra_deg",))
+
+
+@pytest.mark.parametrize("name", ["t.fits", "t.parquet", "t.csv"])
+def test_tables_of_too_many_rows_or_columns_are_refused(tmp_path, monkeypatch, name):
+    table = Table({"flux_jy": np.ones(20), "other": np.ones(20)})
+    if name.endswith("parquet"):
+        pq.write_table(pa.table({key: np.asarray(table[key]) for key in table.colnames}), tmp_path / name)
+    else:
+        table.write(tmp_path / name)
+    assert len(read_columns(tmp_path / name, ("flux_jy",))["flux_jy"]) == 20
+    monkeypatch.setattr(user_files, "MOST_ROWS", 19)
+    refused(tmp_path / name, "2[01] rows and 2 columns, at most 19")
+    monkeypatch.setattr(user_files, "MOST_ROWS", 100)
+    monkeypatch.setattr(user_files, "MOST_COLUMNS", 1)
+    refused(tmp_path / name, "at most 100 and 1")
+
+
+def test_tables_that_lie_about_their_size_or_have_none_are_refused(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1" + bytes(100) + (1 << 30).to_bytes(4, "little") + b"PAR1")
+    refused(tmp_path / "t.parquet", "no parquet file")
+    pq.write_table(pa.table({"flux_jy": [[1.0]]}), tmp_path / "t.parquet")
+    refused(tmp_path / "t.parquet", "not of numbers but list")
+    (tmp_path / "t.csv").write_bytes(b"a" * (2 << 20))
+    refused(tmp_path / "t.csv", "first line is longer")
+    os.mkfifo(tmp_path / "p.csv")
+    refused(tmp_path / "p.csv", "no table")
+    (tmp_path / "self.csv").symlink_to("/proc/self/status")
+    refused(tmp_path / "self.csv", "one of /proc")
+    (tmp_path / "t.fits").write_bytes(b"BZh9" + bytes(3000))
+    refused(tmp_path / "t.fits", "not a FITS file")
+    Table({"flux_jy": [1.0]}).write(tmp_path / "u.fits")
+    (tmp_path / "t.fits").write_bytes(gzip.compress((tmp_path / "u.fits").read_bytes()))
+    assert read_columns(tmp_path / "t.fits", ("flux_jy",))["flux_jy"].tolist() == [1.0]
+
+
+def test_a_unit_is_compared_without_working_it_out(tmp_path):
+    column = fits.Column("flux_jy", "D", unit="10**(99999999) Jy", array=np.ones(2))
+    fits.BinTableHDU.from_columns([column]).writeto(tmp_path / "t.fits")
+    refused(tmp_path / "t.fits", "instead of Jy")

@@ -16,12 +16,17 @@ def make_columns(kind, n):
     return {spec.name: np.arange(n).astype(spec.dtype) for spec in COLUMNS[kind]}
 
 
+def make_attrs(n):
+    maps = [{"name": f"m{i}", "pixel_arcsec": [2.0, 2.0]} for i in range(n)]
+    return {"survey": "small", "stretch": "asinh", "maps": maps}
+
+
 def make_store(path, kind="cutouts", n=5, size=8, per_shard=2):
     for spec in STACKS[kind]:
         images = np.arange(n * size * size).reshape(n, size, size).astype(spec.dtype)
         for i in range(0, n, per_shard):
             write_shard(path, spec, i // per_shard, images[i : i + per_shard], per_shard)
-    publish_store(path, kind, size, per_shard, make_columns(kind, n), {"survey": "small", "maps": []})
+    publish_store(path, kind, size, per_shard, make_columns(kind, n), make_attrs(n))
     return path
 
 
@@ -59,7 +64,7 @@ def test_the_bytes_are_the_same_when_made_again_and_in_place(tmp_path):
 def test_columns_equal_to_their_fill_are_written(tmp_path):
     path = tmp_path / "a.zarr"
     columns = {spec.name: np.full(3, spec.fill) for spec in COLUMNS["stamps"]}
-    publish_store(path, "stamps", 8, 4, columns, {})
+    publish_store(path, "stamps", 8, 4, columns, make_attrs(1))
     assert all((path / name / "c.0").is_file() for name in columns)
 
 

@@ -20,7 +20,7 @@ from astro_dist.store.shards import (
     write_shard,
 )
 from astro_dist.store.verify import verify_store
-from tests.store.test_schema import make_columns
+from tests.store.test_schema import make_attrs, make_columns
 
 SIZE, PER_SHARD, N = 16, 4, 10
 
@@ -41,7 +41,7 @@ def store(tmp_path):
     for spec in (IMAGE, MASK, INSTANCES, VALID):
         for i in range(count_shards(N, PER_SHARD)):
             write_shard(path, spec, i, stacks[spec.name][i * PER_SHARD : (i + 1) * PER_SHARD], PER_SHARD)
-    publish_store(path, "cutouts", SIZE, PER_SHARD, make_columns("cutouts", N), {"survey": "small"})
+    publish_store(path, "cutouts", SIZE, PER_SHARD, make_columns("cutouts", N), make_attrs(N))
     return path, stacks
 
 

@@ -5,7 +5,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.store.schema import COLUMNS, STACKS, publish_store
 from astro_dist.store.shards import encode_shard
 from astro_dist.store.verify import verify_store
-from tests.store.test_schema import make_columns, make_store
+from tests.store.test_schema import make_attrs, make_columns, make_store
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_damaged_columns_and_metadata_are_found(store):
 
 def test_a_store_longer_than_its_shards_is_found(store):
     columns = make_columns("cutouts", 10)
-    publish_store(store, "cutouts", 8, 4, columns, {})
+    publish_store(store, "cutouts", 8, 4, columns, make_attrs(10))
     faults = verify_store(store)
     assert len(faults) == len(STACKS["cutouts"])
     assert all("holds 1 images instead of the first 2" in fault for fault in faults)

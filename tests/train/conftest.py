@@ -51,7 +51,12 @@ class ToyReader:
             "split": np.where(np.arange(self.count) < self.count - 2, 0, 1).astype(np.uint8),
             "flags": np.zeros(self.count, np.uint16),
         }
-        self.attrs = {"size_pix": SIDE, "stretch": "asinh", "maps": [{"pixel_arcsec": [2.0, 2.0]}]}
+        self.attrs = {
+            "size_pix": SIDE,
+            "survey": "s",
+            "stretch": "asinh",
+            "maps": [{"pixel_arcsec": [2.0, 2.0]}],
+        }
 
     def read(self, array, indices):
         return self.arrays[array][np.asarray(indices)]

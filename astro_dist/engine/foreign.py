@@ -1,0 +1,62 @@
+"""Files of others, looked at before a library reads them: what kind of file, how large, which JSON."""
+
+import contextlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from astro_dist.engine.errors import ConfigError
+
+JSON_BYTES = 1 << 20
+"""Most bytes of a JSON file that is read whole."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is not a regular file of a disk; links to one are followed.
+
+    Pipes and devices never end, and files of ``/proc`` and ``/sys`` tell no size that can be trusted.
+
+    Raises
+    ------
+    ConfigError
+        In one line without the path.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ConfigError("there is no such file; mend the path") from None
+    except (OSError, ValueError):
+        raise ConfigError("not a file that can be read; mend the path or its permissions") from None
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
+        raise ConfigError("not a file that can be read; mend the path or its permissions")
+    for system in ("/proc", "/sys"):
+        with contextlib.suppress(OSError):
+            if os.stat(system).st_dev == status.st_dev:
+                raise ConfigError(f"not a file of a disk but one of {system}; give a copy of it")
+
+
+def read_mapping(path: Path, most_bytes: int = JSON_BYTES) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds.
+
+    Raises
+    ------
+    ConfigError
+        In one line without the path: the file is missing, too large, not JSON or not a mapping.
+    """
+    check_regular(path)
+    if path.stat().st_size > most_bytes:
+        raise ConfigError(f"more than {most_bytes >> 10} kB of JSON; fetch it again")
+    return parse_mapping(path.read_bytes())
+
+
+def parse_mapping(text: bytes) -> dict[str, Any]:
+    """Return the mapping in JSON text; see `read_mapping`."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ConfigError("not readable as JSON; fetch it again") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"a JSON mapping is needed, not a {type(value).__name__}; fetch it again")
+    return value
