@@ -70,6 +70,8 @@ def check_tiles(path: Path, hdu: Hdu) -> None:
     _check_shape(hdu)
     if is_gzip(path) and hdu.data_bytes > PACKED_BYTES:
         raise ConfigError(f"more than {PACKED_BYTES >> 20} MB of tiles inside gzip; unpack it (gunzip)")
+    sides = [hdu.number(f"ZTILE{i + 1}") for i in range(len(hdu.image_axes))]
+    tile_bytes = 8 * math.prod(map(min, hdu.image_axes, sides))
     with open_raw(path) as handle:
         handle.seek(hdu.data_start)
         rows = handle.read(hdu.axes[0] * hdu.axes[1])
@@ -79,7 +81,7 @@ def check_tiles(path: Path, hdu: Hdu) -> None:
             if is_deflated and name != "UNCOMPRESSED_DATA":
                 for length, offset in places[places[:, 0] * item_bytes > TRUSTED_BYTES].tolist():
                     handle.seek(hdu.data_start + _heap_start(hdu) + offset)
-                    _check_deflated(handle.read(length * item_bytes))
+                    _check_deflated(handle.read(length * item_bytes), tile_bytes)
 
 
 def _check_codec(hdu: Hdu) -> None:
@@ -148,15 +150,16 @@ def _check_places(hdu: Hdu, name: str, places: NDArray[np.int64], item_bytes: in
         raise ConfigError(f"{hdu.named}: the column {name[:30]} points outside the file; fetch it again")
 
 
-def _check_deflated(packed: bytes) -> None:
+def _check_deflated(packed: bytes, tile_bytes: int) -> None:
+    """Refuse a packed tile that unpacks to more than the 8 bytes that a pixel takes at most."""
     done = 0
     while packed:
         member = zlib.decompressobj(wbits=31)
         while packed and not member.eof:
             done += len(member.decompress(packed, 1 << 24))
             packed = member.unconsumed_tail
-            if done > TILE_BYTES:
-                raise ConfigError(f"a tile of more than {TILE_BYTES >> 20} MB; unpack the file (funpack)")
+            if done > tile_bytes:
+                raise ConfigError(f"a tile unpacks to more than its {tile_bytes} bytes; fetch it again")
         packed = member.unused_data.lstrip(b"\0")
 
 

@@ -22,6 +22,11 @@ MOST_PIXELS, MOST_PER_SHARD, MOST_IMAGES = 4096, 1 << 20, 2**31 - 1
 CODECS = {"sharding_indexed", "bytes", "zstd", "crc32c"}
 SPARE_FILES = 1000
 """How many shard files may be missing beside nine of ten, for them to be counted and not disbelieved."""
+NEEDED = {
+    "cutouts": ("size_pix", "per_shard", "survey", "stretch", "maps"),
+    # The sky of stamps is that of the cutouts, which is where it is looked up.
+    "stamps": ("size_pix", "per_shard", "accept"),
+}
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -39,9 +44,13 @@ def check_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
         "survey": lambda value: isinstance(value, str),
         "stretch": lambda value: isinstance(value, str) and value in STRETCHES,
         "maps": lambda value: isinstance(value, list) and all(map(_is_map, value)),
+        "accept": lambda value: isinstance(value, dict),
+        "files": lambda value: isinstance(value, dict),
     }
     for name, is_fine in checks.items():
         if name not in attrs:
+            if name not in NEEDED[attrs["kind"]]:
+                continue
             raise IntegrityError(f"{path}: the attribute {name} is missing; make the store again")
         if not is_fine(attrs[name]):
             raise IntegrityError(

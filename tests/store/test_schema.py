@@ -18,7 +18,7 @@ def make_columns(kind, n):
 
 def make_attrs(n):
     maps = [{"name": f"m{i}", "pixel_arcsec": [2.0, 2.0]} for i in range(n)]
-    return {"survey": "small", "stretch": "asinh", "maps": maps}
+    return {"survey": "small", "stretch": "asinh", "maps": maps, "accept": {}}
 
 
 def make_store(path, kind="cutouts", n=5, size=8, per_shard=2):
