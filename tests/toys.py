@@ -34,7 +34,7 @@ class ShardsConfig(Section):
     hang_once: int = -1
     stoppable_s: float = 0.0
     stoppable_once: bool = False
-    slow_first: int = 0
+    slow_until: tuple[int, ...] = ()
     threads: int = 1
 
 
@@ -90,9 +90,10 @@ def run_shard(run, task):
             time.sleep(0.1)
             check_stop()
             run.progress(task.name, i, 10 * settings.stoppable_s)
-    if settings.slow_first and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
-        # The first worker is slow in its first task: so many others are done meanwhile.
-        wait_until(lambda: len(records_of(run.root)) >= settings.slow_first)
+    if settings.slow_until and first_time(run.root / f"slow-{os.getpid()}", run.root / "slow"):
+        # The worker that comes first is slow: it waits until the next of these numbers of tasks are done.
+        wanted = min((n for n in settings.slow_until if n >= len(records_of(run.root))), default=0)
+        wait_until(lambda: len(records_of(run.root)) >= wanted)
     data = run.stream("shards", index).bytes(1000)
     digest = publish_bytes(run.output / f"{task.name}.bin", data)
     return {"sha256": {f"{task.name}.bin": digest}, "small": int(data[0] % 4)}
