@@ -116,8 +116,8 @@ def test_manifest_lists_every_file(tmp_path):
     assert manifest["products"]["out/total.txt"]["byte_stable"] is True
 
 
-def start_driver(root, told_s=0.0):
-    settings = json.dumps({"shards": {"told_s": told_s}})
+def start_driver(root, stoppable_s=0.0):
+    settings = json.dumps({"shards": {"stoppable_s": stoppable_s}})
     call = [sys.executable, "-m", "tests.toys", root, "processes", "2", settings]
     return waiting.start(call, stderr=subprocess.DEVNULL, start_new_session=True)
 
@@ -163,7 +163,7 @@ def test_two_hundred_kills_leave_the_same_bytes(tmp_path, reference):
 
 
 def test_sigterm_stops_cleanly_and_the_same_command_resumes(tmp_path, reference):
-    driver = start_driver(tmp_path, told_s=600)
+    driver = start_driver(tmp_path, stoppable_s=600)
     wait_until(lambda: records_of(tmp_path), driver)
     driver.terminate()
     assert driver.wait() == 75
@@ -173,7 +173,7 @@ def test_sigterm_stops_cleanly_and_the_same_command_resumes(tmp_path, reference)
 
 
 def test_two_drivers_in_one_directory(tmp_path):
-    driver = start_driver(tmp_path, told_s=600)
+    driver = start_driver(tmp_path, stoppable_s=600)
     wait_until((tmp_path / "ledger").exists, driver)
     with pytest.raises(ConfigError, match=rf"another astro-dist works in .*pid {driver.pid}"):
         execute(tmp_path, SERIAL)

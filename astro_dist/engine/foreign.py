@@ -16,7 +16,7 @@ JSON_BYTES = 1 << 20
 def check_regular(path: Path) -> None:
     """Refuse what is not a regular file of a disk; links to one are followed.
 
-    Pipes and devices never end, and files of ``/proc`` and ``/sys`` tell no size that can be trusted.
+    Pipes and devices never end, and files of ``/proc`` and ``/sys`` have no size that can be trusted.
 
     Raises
     ------

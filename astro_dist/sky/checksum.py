@@ -25,10 +25,12 @@ class Extent:
     def of(cls, hdu: Any) -> "Extent":
         """Return the extent of an HDU, which astropy must have opened with tile compression left visible."""
         place = hdu.fileinfo()
-        return cls.told(hdu.header, place["hdrLoc"], place["datLoc"], hdu.size)
+        return cls.stated(hdu.header, place["hdrLoc"], place["datLoc"], hdu.size)
 
     @classmethod
-    def told(cls, header: Mapping[str, Any], header_start: int, data_start: int, data_bytes: int) -> "Extent":
+    def stated(
+        cls, header: Mapping[str, Any], header_start: int, data_start: int, data_bytes: int
+    ) -> "Extent":
         """Return the extent of an HDU whose place is found; the sums are those of its header."""
         datasum = str(header.get("DATASUM", "")).strip()
         return cls(

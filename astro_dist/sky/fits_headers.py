@@ -328,7 +328,7 @@ def lone_header(hdu: Hdu) -> bytes:
     """Return a FITS file of an HDU's header alone, for astropy; an extension follows an empty first HDU.
 
     Left out are COMMENT and HISTORY, of which some maps have millions of lines, apart from the lines in which
-    AIPS tells the beam.
+    AIPS writes the beam.
     """
     kept = [card for card in _cards(hdu.header) if not _is_dispensable(card)]
     header = b"".join((*kept, b"END".ljust(CARD)))

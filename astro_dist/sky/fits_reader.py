@@ -135,7 +135,7 @@ def open_whole(path: Path, wanted: Wanted, most_bytes: int) -> Iterator[fits.HDU
 def find_image(path: Path) -> tuple[fits.Header, Layout]:
     """Return the header and the layout of the first image in a FITS file.
 
-    The header comes without COMMENT, and without HISTORY but for lines that may tell the beam.
+    The header comes without COMMENT, and without HISTORY but for lines that may hold the beam.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def find_image(path: Path) -> tuple[fits.Header, Layout]:
     header, table = _parse_header(found), _parse_header(found, disable_image_compression=True)
     layout = Layout(
         hdu=found.index,
-        extent=Extent.told(table, found.header_start, found.data_start, found.data_bytes),
+        extent=Extent.stated(table, found.header_start, found.data_start, found.data_bytes),
         axes=tuple(reversed(found.image_axes)),
         bitpix=header["BITPIX"],
         compressed=found.is_compressed,

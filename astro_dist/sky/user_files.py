@@ -1,6 +1,6 @@
 """Small files that a user hands over beside maps: tables of sources, and images of any unit and sky.
 
-Files are read whole, after their rows, columns and bytes are bounded by what their first or last bytes tell.
+Files are read whole, after their rows, columns and bytes are bounded by their first or last bytes.
 A fault is reported in one line that names the file.
 """
 
