@@ -18,7 +18,8 @@ def ray_cluster(address: str | None = None) -> Iterator[Path]:
     A private cluster is removed at the end of the context. A cluster at an address is joined with the token
     in the file that RAY_AUTH_TOKEN_PATH names.
     """
-    os.environ.update(QUIET)
+    # Ray reads these variables when it is imported.
+    os.environ.update({**QUIET, **(LOOPBACK if address is None else {})})
     import ray
 
     if address is not None:
@@ -27,7 +28,7 @@ def ray_cluster(address: str | None = None) -> Iterator[Path]:
             yield Path(notes)
         return
     folder = make_folder()
-    os.environ.update({**LOOPBACK, "RAY_AUTH_TOKEN_PATH": str(folder / TOKEN)})
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(folder / TOKEN)
     try:
         ray.init(
             "local",

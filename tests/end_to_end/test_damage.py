@@ -11,6 +11,7 @@ from astro_dist import cli, pipelines
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import Display
+from astro_dist.engine.record import read_record, write_record
 from astro_dist.runner import Runner
 from tests.end_to_end.conftest import run, shrunk, stable_digests
 
@@ -175,9 +176,9 @@ def test_a_shard_that_was_published_damaged_is_found_and_mended(whole, tmp_path,
     shard = out / product / "image" / "c.0.0.0"
     flip(shard, 100)
     path = out / "ledger" / f"{stage}.json"
-    record = json.loads(path.read_text())
+    record = read_record(path)
     record["files"]["image/c.0.0.0"] = sha256_file(shard)
-    path.write_text(json.dumps(record))
+    write_record(path, record)
     assert cli.main(["verify", str(out / product)]) == cli.main(["verify", str(out)]) == 3
     assert capsys.readouterr().out.count("images are damaged") == 2
     assert cli.main(["repair", str(out)]) == 0
