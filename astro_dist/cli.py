@@ -145,6 +145,7 @@ def _add_runner(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
+    # Before any import of those libraries, which read their variables once.
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
     from astro_dist.engine.errors import AstroDistError, ConfigError, print_error
@@ -158,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_error(ConfigError(reason))
     except KeyboardInterrupt:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
+        # EX_TEMPFAIL of sysexits.h, as for `StoppedError`: the same command resumes.
         return 75
     except BrokenPipeError:
         # The reader of the output ended early, as `head` does; the flush at exit must not fail as well.
@@ -219,6 +221,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
     # A launcher such as torchrun starts this command once for each rank; the first rank alone publishes.
     rank = launched_rank() if arguments.command == "train" else None
     if rank is not None:
+        # The launcher has started one process per rank already; a rank is its own worker.
         arguments.on = "serial"
     runner = _open(arguments, only)
     if arguments.cluster is not None:
@@ -229,6 +232,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     refuse_while_queued(runner.root)
     with stop_on_signals():
+        # 0 is the first rank and None a plain command: both run the stage, record and publish.
         if rank:
             runner.follow(arguments.redo)
             return 0
@@ -254,6 +258,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from astro_dist.workers.machine import choose_machine
 
     runner = _open(arguments)
+    # Called only for the `ConfigError` that it raises for missing GPUs.
     choose_machine(runner.config.machine)
     print(f"{runner.config.name} in {arguments.out or Path('runs') / runner.config.name}")
     print("\n".join(plan_lines(runner.estimates())))
@@ -315,6 +320,7 @@ def _repair(root: Path) -> int:
     from astro_dist.cluster.submit import refuse_while_queued
     from astro_dist.engine.integrity import repair_run
 
+    # A job would go on writing what the repair sets aside.
     refuse_while_queued(root)
     repair_run(root, print, _checks(root))
     print(f"{root}: the published products have the bytes of their records")
@@ -343,6 +349,7 @@ def _init(words: Sequence[str]) -> int:
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.files import publish_bytes
 
+    # One word may be a pipeline or a file; a name of a pipeline comes first.
     named = [word for word in words[:1] if word in {*pipelines.PIPELINES, *pipelines.outside_names()}]
     rest = list(words[len(named) :]) or ["astro_dist.yaml"]
     if len(rest) > 1:

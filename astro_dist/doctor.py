@@ -31,7 +31,9 @@ def describe_packages() -> list[tuple[str, str, bool]]:
             rows.append((name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
             rows.append((name, "missing: install astro_dist again with pip", False))
+    # Below the row of torch, the first of `PACKAGES`.
     rows.insert(1, _describe_build())
+    # `find_spec` looks for the package without importing it.
     if importlib.util.find_spec("torchvision") is not None:
         text = "installed: its wheels break diffusers on a CPU-only torch; pip uninstall torchvision"
         rows.append(("torchvision", text, False))
@@ -65,6 +67,7 @@ def _torch_cuda() -> str | None:
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
+    # torch writes this file when it is built.
     path = Path(spec.origin).with_name("version.py")
     found = (
         re.search(r"^cuda\b.*=\s*['\"](.+)['\"]", path.read_text(), re.MULTILINE) if path.exists() else None

@@ -66,6 +66,7 @@ def outside_names() -> dict[str, str]:
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP)
+    # Names of the package cannot be taken over by another package.
     return {entry.name: entry.value for entry in found if entry.name not in PIPELINES}
 
 
@@ -88,10 +89,12 @@ def load(name: str) -> "Pipeline":
     module, _, attribute = where.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
+        # The name is compared too: it is written into every config.yaml, from which runs are opened again.
         if not isinstance(found, Pipeline) or found.name != name:
             raise ValueError(f"{where} is not a pipeline called {name}")
         check_names(found)
     except (ImportError, AttributeError, ValueError) as error:
+        # In a pipeline of this package that is a fault of the package, not of the user's input.
         if name in PIPELINES:
             raise
         raise ConfigError(f"the pipeline {name} of {where} cannot be used: {error}") from None
@@ -118,6 +121,7 @@ def check_names(pipeline: "Pipeline") -> None:
             continue
         if name in own or pipeline.name in listing.stages:
             raise ValueError(f"{name} is both a pipeline and a stage")
+        # Only shared words import the other pipeline, which is slow.
         if shared := own.keys() & listing.stages.keys():
             theirs = {stage.words: stage for stage in load(name).stages}
             for words in sorted(shared):
@@ -127,6 +131,7 @@ def check_names(pipeline: "Pipeline") -> None:
 
 def commands() -> dict[str, str]:
     """Return ``{words: help}`` of all stages of the package; a name that pipelines share comes once."""
+    # A later listing may overwrite an earlier one, because `check_names` refuses words with two meanings.
     return {words: text for listing in PIPELINES.values() for words, text in listing.stages.items()}
 
 
@@ -151,7 +156,9 @@ def configure(
     from astro_dist.engine.pipeline import read_tree
 
     tree = read_tree(path, assignments)
+    # Not yet checked: the pipeline itself decides which sections the tree may hold.
     pipeline = load(str(tree.get("pipeline", DEFAULT)))
+    # Looked up, not passed on as given: an unknown name is refused with the nearest valid one.
     names = [pipeline.stage(name).name for name in asked]
     return pipeline, pipeline.resolve(pipeline.include(tree, names))
 
@@ -167,6 +174,7 @@ def open_runner(
     from astro_dist.runner import Runner
 
     pipeline, config = configure(path, assignments, [name for name in (to, only) if name is not None])
+    # The name is that of the checked configuration, whose pattern allows no path.
     root = root or Path("runs") / config.name
     return Runner(root, config, pipeline.choose(config, to, only), only, pipeline.shown)
 

@@ -89,9 +89,11 @@ class Runner:
     @contextlib.contextmanager
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
         """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
+        # Before the lock, which would make its file in somebody else's folder.
         refuse_foreign(self.root)
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             marks = {self.root / p.product: p.fingerprint for p in self.ledger.all_published().values()}
+            # Before any status is computed, because products of a killed replacement have the wrong names.
             undo_replacements([(self.root / stage.product).parent for stage in self.known], marks)
             allowed = self.permit(redo)
             self._announce(display)
@@ -104,6 +106,7 @@ class Runner:
                 display.note(f"records of version 0.1.0 carry no sha256 and are read as they are: {names}")
             if marks and manifest_fault(self.root) is not None:
                 write_manifest(self.root, self.config.seed)
+            # Notes of an earlier command would be counted as progress of this one.
             remove(self.root / "logs" / "progress")
             yield allowed
 
@@ -117,6 +120,7 @@ class Runner:
         self._tidy(rounds, state.status)
         stage.prepare(rounds.run)
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
+        # Last: a worker that reads this record may use the prepared output at once.
         self.ledger.begin(stage.name, state.fingerprint)
 
     def rounds(self, state: StageState) -> Rounds:
@@ -177,6 +181,7 @@ class Runner:
         if state.status == "done":
             display.skipped(stage)
             return
+        # Repeated after `permit`: only now are the inputs published and the fingerprint is final.
         self.now.refuse_losing(state, allowed)
         self.inputs.compare(stage)
         rounds = self.rounds(state)
@@ -205,9 +210,12 @@ class Runner:
         for name in self.ledger.unprotected():
             if (before := self.ledger.published(name)) is not None:
                 self.ledger.publish(name, before)
+        # Records of other versions describe outputs that `_tidy` has removed.
         self.ledger.drop_versions(stage.name, keep=state.fingerprint)
         drop_replaced(final, mark)
+        # Read a moment ago by `_finish`; later stages need not read it again.
         self.inputs.trust(final, finished.files)
+        # Without this the stage would stay `redo`, and all later ones `after`.
         self.now.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
 
@@ -233,6 +241,7 @@ class Runner:
             # A kill between the rename and the publication leaves the product under its final name. Whether
             # what lies there is that product, its digests say.
             finished = records.finished() if status == "todo" and final.exists() else None
+            # With neither the output nor its product the records stand for files that are gone.
             if finished is None or tree_digests(final) != finished.files:
                 records.forget_all()
 
@@ -246,6 +255,7 @@ class Runner:
         with executor.crew(stage, run) as crew:
             for _ in range(MAX_REPAIRS):
                 results = self._run_tasks(rounds, crew, display)
+                # Before the comparison, so that the sealed bytes are read back too.
                 sealed = stage.seal(run, results)
                 reading = Reading(run.output)
                 if damaged := reading.find_damage({**results, **sealed}):
@@ -272,6 +282,7 @@ class Runner:
             self.anchor.check()
             now = rounds.look()
             if not now.missing and not now.failures:
+                # The records may hold tasks that the plan does not name with the present results.
                 names = {task.name for task in now.tasks}
                 return {name: result for name, result in now.results.items() if name in names}
             stage.prepare(rounds.run)

@@ -47,14 +47,17 @@ def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
 def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
     """Do the work of one Slurm job; exit code `TIME_UP` makes the sbatch script requeue the job."""
     try:
+        # SIGUSR2, Slurm's warning, ends the time: the work below then raises `TimeUpError`.
         with stop_on_signals():
             if arguments.share:
+                # Elements count from 0, as submitit writes ``--array``, so `number` is below `parts`.
                 number, parts = (int(os.environ[f"SLURM_ARRAY_TASK_{what}"]) for what in ("ID", "COUNT"))
                 do_share(runner, arguments.stage, number, parts, Display())
             else:
                 close_stage(runner, arguments.redo, arguments.begin, Display())
     except TimeUpError as error:
         print(f"astro-dist: {error}", file=sys.stderr)
+        # Not 75, the code of a stop on request: the script requeues for this code alone.
         return TIME_UP
     return 0
 
@@ -67,6 +70,7 @@ def show_logs(root: Path, stage: str | None, count: int) -> int:
             f"no job of {root} has printed anything yet; `astro-dist status {root}` shows the queue"
         )
     for path in paths:
+        # A killed job may have cut a character in two.
         last = path.read_text(errors="replace").splitlines()[-count:]
         print("\n".join([f"==> {path} <==", *last]))
     return 0

@@ -126,6 +126,7 @@ def _cost(runner: Runner, short: Run | None, stage: Stage, estimate: Estimate, a
     if pace is not None:
         # Measured time of the short run, times the ratio of the estimates of both runs.
         each_s = pace.seconds * (each_s / pace.estimated_s if each_s and pace.estimated_s else 1.0)
+    # Tasks run in waves of `at_once`; the last wave takes as long as a full one.
     wall_s = each_s * math.ceil(estimate.tasks / at_once)
     # The ranks of a training are one task that occupies all nodes of the job.
     busy = jobs if stage.ranks(run) > 1 else math.ceil(estimate.tasks / on_each)
@@ -151,6 +152,7 @@ def _open_calibration(runner: Runner, site: Site) -> Run | None:
         if own:
             return None
         raise ConfigError(f"calibration: {root} is not a run directory: it holds no config.yaml")
+    # This run's own old settings may be unusable now, which is no fault; a named calibration must be usable.
     with contextlib.suppress(ConfigError) if own else contextlib.nullcontext():
         return Run.of(root, validate(type(runner.config), load_yaml(path)))
     return None
@@ -161,13 +163,16 @@ def _measure(short: Run, stage: Stage, wants_gpu: bool) -> Pace | None:
     folders = [path for path in (short.ledger.root / stage.name).glob("[!.]*") if path.is_dir()]
     if not folders:
         return None
+    # Folders of other versions may be left from other settings.
     newest = max(folders, key=lambda path: path.stat().st_mtime)
     seconds = [json.loads(path.read_text())["log"]["seconds"] for path in newest.glob("[!.]*.json")]
     run = for_stage(short, stage, newest.name)
     estimate = stage.estimate(run) if stage.estimate else Estimate(tasks=len(seconds))
+    # Without a record of the machine the short run is taken to have used what this one asks for.
     on_gpu = wants_gpu if stage.numerics is None else _device(newest).startswith(ON_GPU)
     if len(seconds) < max(1, min(FEWEST, estimate.tasks)) or (on_gpu and not wants_gpu):
         return None
+    # The median: a stalled node or a first task that warms up must not set the pace.
     return Pace(statistics.median(seconds), _estimate_each(stage, run, estimate, on_gpu), on_gpu)
 
 

@@ -51,6 +51,7 @@ def do_share(runner: Runner, name: str, number: int, parts: int, display: Displa
     size = machine.workers_for(stage, run)
     # Workers of all elements are numbered through, since their numbers name their logs.
     machine = replace(machine, first_worker=number * size)
+    # The job id outlasts a requeue, so that claims from before it count as stale (`_is_active`).
     who = f"{os.environ.get('SLURM_ARRAY_JOB_ID', os.getpid())}_{number}"
     with (
         runner.executor(machine) as executor,
@@ -80,6 +81,7 @@ def _find_begun(runner: Runner, stage: Stage) -> str | None:
 
 def close_stage(runner: Runner, redo: Sequence[str], following: str | None, display: Display) -> None:
     """Do the tasks of a stage that workers have left, publish the stage, and begin the following one."""
+    # The configuration is not written again, and tasks that workers gave up stay given up.
     runner.closing = True
     if find_allocation() is not None:
         # A training starts its own ranks on all nodes; tasks of other stages reach other nodes through Ray.
@@ -100,11 +102,13 @@ class Portion:
 
     def order(self, tasks: Sequence[Task]) -> list[Task]:
         """Return the tasks of this worker's own share first, then those of the next workers' shares."""
+        # A share is every `parts`-th task, so that workers seldom try for the same claim at once.
         places = sorted(range(len(tasks)), key=lambda i: ((i - self.number) % self.parts, i))
         return [tasks[i] for i in places]
 
     def batch(self, missing: int) -> int:
         """Return how many tasks to claim: fewer towards the end, so that all workers end about together."""
+        # Half of an even share, and never less than the workers of this element can do at once.
         return max(self.size, missing // (2 * self.parts))
 
 
@@ -147,6 +151,7 @@ class Claims:
 
     def __enter__(self) -> "Claims":
         self.folder.mkdir(parents=True, exist_ok=True)
+        # The sign precedes any claim: a claim whose owner has no sign counts as stale.
         self._sign(self.who).touch()
         self.beats.start()
         return self
@@ -154,11 +159,13 @@ class Claims:
     def __exit__(self, *error: object) -> None:
         self.ended.set()
         self.beats.join()
+        # The claims go before the sign, so that no claim is ever left without it.
         self.release()
         self._sign(self.who).unlink(missing_ok=True)
 
     def take(self, tasks: Sequence[Task], count: int) -> list[Task]:
         """Claim up to ``count`` free tasks and return them; without free tasks, those with stale claims."""
+        # One listing spares a failing link for every claimed task.
         taken = {path.name for path in self.folder.iterdir()}
         free = (task for task in tasks if task.name not in taken and self._create(task))
         stale = (task for task in tasks if self._adopt(task))
@@ -199,6 +206,7 @@ class Claims:
             reason = f"{len(owners)} jobs ended while they did it, the last {owners[-1]}"
             self.run.records.give_up(task.name, reason)
             return False
+        # Two workers may adopt a claim at the same moment: the task is done twice, with the same bytes.
         with path.open("a") as file:
             file.write(f"{self.who}\n")
         self.held.append(path)
@@ -225,6 +233,7 @@ class Claims:
             beat = self._sign(who).stat().st_mtime_ns
         except FileNotFoundError:
             return False
+        # A sign seen for the first time counts as active, hence stale at the earliest `STALE_S` later.
         before, since = self.seen.get(who, (0, 0.0))
         if beat != before:
             self.seen[who] = beat, time.monotonic()
@@ -237,4 +246,5 @@ class Claims:
     def _beat(self) -> None:
         while not self.ended.wait(BEAT_S):
             with contextlib.suppress(OSError):
+                # A failing touch affects claims only; the writing of results raises the disk's error.
                 os.utime(self._sign(self.who))

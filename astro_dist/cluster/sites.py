@@ -21,6 +21,7 @@ _SETTINGS = (
     "account cpus-per-task constraint exclusive gpus-per-node gres job-name mem nodes ntasks ntasks-per-node "
     "partition qos reservation time"
 )
+# Given again by a user, they would break the chain, the requeue or the logs of a run.
 OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
 """Options of sbatch that a run sets: those of the chain of jobs, and those that are settings here."""
 
@@ -67,6 +68,7 @@ class Resources(Section):
     @classmethod
     def _leave_the_chain_alone(cls, options: tuple[str, ...]) -> tuple[str, ...]:
         for option in options:
+            # Short options such as -p are refused, because the list below holds long names only.
             named = re.fullmatch(r"--([a-z][a-z0-9-]*)(=.*)?", option)
             if named is None:
                 raise ValueError(f"{option!r}: give a long option as --mail-type=FAIL")
@@ -147,6 +149,7 @@ def load_site(path: Path, stages: set[str]) -> Site:
         for name in own:
             if name not in stages:
                 raise ConfigError(f"{path}: stages: no stage is called {name!r}: {nearest(name, stages)}")
+        # Merged before the validation, so that a stage's settings are checked together with the common ones.
         tree = {**tree, "stages": {name: _merge(base, given) for name, given in own.items()}}
     try:
         return validate(Site, tree)
@@ -161,11 +164,13 @@ def _merge(base: dict[str, Any], given: Any) -> Any:
 
 def check_limits(site: Site, stages: Sequence[str]) -> None:
     """Raise `ConfigError` with both numbers for resources beyond the limits of the site."""
+    # All jobs of a chain are in the queue at once, so they are counted together.
     limits, jobs = site.limits, 0
     for stage in stages:
         asked = site.of(stage)
         # Slurm counts every element of an array as a job.
         jobs += 1 + (asked.workers if asked.workers > 1 else 0)
+        # The names of limits are those of the resources, except the array, which `workers` sets.
         pairs = [(name, getattr(asked, name)) for name in ("minutes", "nodes", "cpus", "gpus", "memory_gb")]
         for name, wanted in [*pairs, ("array", asked.workers)]:
             allowed = getattr(limits, name)
@@ -187,6 +192,7 @@ def check_shared(root: Path, site: Site) -> None:
     """Raise `ConfigError` for a run directory that nodes cannot reach, as far as this machine shows."""
     folders = [Path(os.path.expandvars(folder)) for folder in site.shared]
     for folder in folders:
+        # `expandvars` leaves an unset variable as it is.
         if not folder.is_absolute() or "$" in str(folder):
             raise ConfigError(
                 f"shared: {folder!s} is not a folder from the root on; is a variable in it not set here?"

@@ -54,6 +54,7 @@ class Job:
     @property
     def script(self) -> str:
         """Name of the sbatch file; the queue shows this name, which identifies the job."""
+        # Fixed per stage: the same command finds the jobs of an earlier submission by this name.
         return script_name(self.stage, self.array is not None)
 
 
@@ -78,6 +79,7 @@ def submit(site: Site, job: Job, logs: Path) -> str:
     path = logs / job.script
     path.write_text(sbatch_text(site, job, logs))
     answer = call_slurm("sbatch", "--parsable", str(path), asked=job.resources)
+    # On sites of several clusters --parsable prints ID;CLUSTER.
     number = answer.partition(";")[0].strip()
     if not number.isdigit():
         raise ConfigError(f"sbatch printed {answer.strip()!r} in place of a job id; is it Slurm's own?")
@@ -91,6 +93,7 @@ def try_submission(site: Site, job: Job, logs: Path) -> None:
     words. `check_cluster` has refused the former, so that a job is accepted while nodes of its partition are
     unavailable.
     """
+    # Through standard input: nothing is written below the run directory before all checks are over.
     text, asked = sbatch_text(site, job, logs), job.resources
     try:
         call_slurm("sbatch", "--test-only", text=text, asked=asked)
@@ -162,9 +165,11 @@ def read_queue(logs: Path) -> dict[str, list[Queued]]:
 
     The queue shows the path of the sbatch file of every job, so that job ids need not be kept anywhere.
     """
+    # %F is the id of the whole array and %K the element; %o comes last, because a path may hold a bar.
     rows = call_slurm("squeue", "--noheader", f"--user={os.getuid()}", "--format=%F|%K|%T|%r|%N|%S|%o")
     found: dict[str, list[Queued]] = {}
     for line in rows.splitlines():
+        # Six splits, so that bars inside the path stay in the last field.
         row = Queued(*line.strip().split("|", 6))
         if Path(row.script).parent == logs:
             found.setdefault(Path(row.script).name, []).append(row)
@@ -209,6 +214,7 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
         if not mine:
             hint = nearest(str(asked.partition), {row[0] for row in rows})
             raise ConfigError(f"{stage}: partition: there is no {asked.partition!r} here: {hint}")
+        # sinfo prints a row for each kind of node, so the nodes of a partition are the sum of its rows.
         sizes: Counter[str] = Counter()
         for row in mine:
             sizes[row[0]] += _number(row[5])
@@ -216,6 +222,7 @@ def check_cluster(wishes: Mapping[str, Resources]) -> None:
             ("nodes", asked.nodes, max(sizes.values())),
             ("minutes", asked.minutes, max(_minutes(row[1]) for row in mine)),
             ("cpus", asked.cpus, max(_number(row[2]) for row in mine)),
+            # sinfo prints MiB; `memory_gb` is asked for in units of 1024 MB, see `_executor`.
             ("memory_gb", asked.memory_gb or 0, max(_number(row[3]) for row in mine) / 1024),
             ("gpus", asked.gpus, max(_gpus(row[4], asked.gpu_type) for row in mine)),
         ):
@@ -237,6 +244,7 @@ def _partitions(form: str) -> list[list[str]]:
 def _nodes_away(asked: Resources) -> bool:
     """Return whether nodes that a job could get are drained, down or reserved now."""
     wanted = asked.partition.split(",") if asked.partition else None
+    # Prefixes of sinfo's states, such as drained, draining, powered_down and booting.
     away = ("down", "drain", "fail", "maint", "resv", "reserved", "power", "unk", "boot")
     return any(
         state.startswith(away) or state.endswith("*")  # the star marks a node that does not answer
@@ -248,6 +256,7 @@ def _nodes_away(asked: Resources) -> bool:
 def _number(text: str) -> int:
     """Return a number that sinfo printed; a plus sign (some nodes have more) stands for no limit."""
     digits = text.rstrip("+")
+    # Also for text that is no number; `try_submission` then asks Slurm itself.
     return int(digits) if digits.isdigit() and digits == text else sys.maxsize
 
 
@@ -263,6 +272,7 @@ def _minutes(text: str) -> float:
 
 def _gpus(text: str, kind: str | None = None) -> int:
     """Return the number of GPUs of a node (of one type), from its generic resources as sinfo prints them."""
+    # Such as ``gpu:a100:4(S:0-1)`` or ``gpu:4``, several kinds separated by commas.
     found = re.findall(r"gpu(?::([^:,(]+))?:(\d+)", text)
     return sum(int(count) for name, count in found if kind in (None, name))
 
@@ -305,6 +315,7 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
             time=asked.minutes,
             exclusive=asked.exclusive or None,
             dependency=",".join(dependency) or None,
+            # submitit's own default, "submitit", would be sent otherwise.
             wckey=None,
             stderr_to_stdout=True,
             use_srun=False,
@@ -313,6 +324,7 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
             additional_parameters={name: value for name, value in flags.items() if value is not None},
         )
         if job.array:
+            # submitit's own word for an array; elements are numbered from 0.
             executor.parameters["map_count"] = job.array
         return executor
     raise ConfigError("there is no srun on PATH: this machine has no Slurm; run on a login node")
@@ -320,6 +332,7 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
 
 def _margin_s(site: Site, asked: Resources) -> int:
     """Return the seconds before the time limit at which a job begins to stop."""
+    # A fifth, so that short jobs keep most of their time for work.
     return min(site.stop_before_s, asked.minutes * 60 // 5)
 
 
@@ -327,6 +340,7 @@ def _setup(site: Site, asked: Resources) -> list[str]:
     """Return the lines before the command: traps, lines of the site, the deadline, caches on the node."""
     caches = [f'export {name}="$cache/{name}"' for name in CACHES]
     return [
+        # Traps come first, since the lines of a site may take long. 143 is 128 + SIGTERM.
         "pid=",
         "trap '[ -z \"$pid\" ] && exit 143; kill -TERM $pid 2>/dev/null || true' TERM",
         "trap '[ -z \"$pid\" ] || kill -USR2 $pid 2>/dev/null || true' USR2",

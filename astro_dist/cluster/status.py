@@ -38,13 +38,16 @@ class WorkerFigures:
 def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) -> list[WorkerFigures]:
     """Return the figures of every worker since the stage was last begun."""
     mine = [e for e in events if e.get("stage") == stage and e.get("fingerprint") == fingerprint]
+    # Events of earlier commands would mix old rates with those of the present workers.
     begins = [i for i, event in enumerate(mine) if event["event"] == "begin"]
     workers: dict[tuple[str, str], WorkerFigures] = {}
     for event in mine[begins[-1] :] if begins else mine:
         if event["event"] not in ("open", "start", "done"):
             continue
+        # Numbers of workers may repeat on other hosts.
         key = (event["host"], event["who"])
         worker = workers.setdefault(key, WorkerFigures(event["who"], event["host"]))
+        # The event `open` names no task, so that a worker that starts shows none.
         worker.now, worker.since = event.get("task", ""), event["time"]
         if event["event"] == "done":
             worker.tasks, worker.seconds, worker.now = worker.tasks + 1, worker.seconds + event["seconds"], ""
@@ -61,6 +64,7 @@ def status_lines(runner: Runner) -> list[str]:
     except ConfigError as error:
         # The ledger and the journal are readable without Slurm.
         idle = f"nothing is running on this machine, and the queue cannot be read: {error}"
+    # A lock that a job holds on its node may not show here; the queue shows the job.
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
     states = runner.states()
@@ -80,6 +84,7 @@ def _job_lines(rows: list[Queued]) -> list[str]:
     """Return a line for each job and state, with the nodes, or why the job waits and its expected start."""
     groups: dict[tuple[str, str], list[Queued]] = {}
     for row in rows:
+        # An array has a row for each running element; together they make one line.
         groups.setdefault((row.id, row.state), []).append(row)
     lines = []
     for (job, state), same in groups.items():
@@ -92,6 +97,7 @@ def _job_lines(rows: list[Queued]) -> list[str]:
 
 def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]) -> bool:
     """Return whether the product of a stage is being made anew while the old product is still in place."""
+    # A begun stage whose fingerprint is that of the present settings is being made; other begins are history.
     begins = [e for e in events if e["event"] == "begin" and e["stage"] == state.stage.name]
     if state.status == "after" or not begins or begins[-1]["fingerprint"] != state.fingerprint:
         return False

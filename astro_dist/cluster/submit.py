@@ -59,8 +59,10 @@ class Chain:
         """Return the array of a stage of the chain, None without one, and the job that closes the stage."""
         stage, asked = stages[place], self.site.of(stages[place].name)
         following = stages[place + 1].name if place + 1 < len(stages) else None
+        # The closing job of this stage prepares the output of a following array, which has no job before it.
         begin = ["--begin", following] if following and self.is_shared(following) else []
         redo = [word for name in self.redo for word in ("--redo", name)]
+        # Jobs read the settings from config.yaml in the run directory, not from the user's file.
         base = ("job", str(self.root), "--stage", stage.name)
         name = f"{self.runner.config.name}-{stage.name}"
         closing = Job(name, stage.name, (*base, *redo, *begin), asked, after=after)
@@ -93,6 +95,7 @@ class Chain:
                 stages = self.stages()
                 if stages and self.is_shared(stages[0].name):
                     self.runner.begin(stages[0])
+        # Not the lock of the run directory: the first job may start at once and needs that one.
         with lock_folder(self.logs):
             return self._queue(self.stages(), queue_of(self.root))
 
@@ -106,7 +109,9 @@ class Chain:
             self._check_ranks(stage)
             self._check_machine(stage)
         check_cluster({name: self.site.of(name) for name in names})
+        # Equal requests are tried once: each trial is a call to the scheduler.
         for asked in dict.fromkeys(self.site.of(name) for name in names):
+            # As an array where one will be submitted, since sites limit arrays as well.
             array = asked.workers if asked.workers > 1 else None
             try_submission(self.site, Job("test", "test", (), asked, array), self.root)
 
@@ -116,6 +121,7 @@ class Chain:
             return
         asked, ranks = self.site.of(stage.name), stage.ranks(for_stage(self.runner.run, stage, ""))
         gpus = asked.nodes * asked.gpus
+        # Ranks are spread evenly over the nodes; without GPUs nothing else limits them.
         if ranks % asked.nodes or (gpus and ranks > gpus):
             raise ConfigError(
                 f"{stage.name}: {stage.own}.ranks is {ranks} and its job has {asked.nodes} nodes with "
@@ -136,6 +142,7 @@ class Chain:
         """Submit all stages from the first one whose closing job is not in the queue."""
         lines, kept, after = [], 0, None
         while kept < len(stages) and (rows := queue.get(script_name(stages[kept].name))):
+            # All rows under one sbatch file are elements of one submission and have its id.
             after = rows[0].id
             lines.append(f"{stages[kept].name:<12} is queued already and keeps its settings: job {after}")
             kept += 1
@@ -168,6 +175,7 @@ class Chain:
                 f"jobs of this run for {', '.join(others)} are in the queue; wait for them, ask for all "
                 f"stages together (run --to), or take them out first: astro-dist cancel {self.root}"
             )
+        # Queued jobs read this file when they start, so its settings are theirs.
         there = validate(type(self.runner.config), load_yaml(self.root / "config.yaml"))
         changes = differences(there.model_dump(mode="json"), self.runner.config.model_dump(mode="json"))
         if changes or self.redo:
@@ -216,6 +224,7 @@ def refuse_while_queued(root: Path) -> None:
             f"cannot check whether jobs of {root} are in the queue: {error}; if you are sure that none are, "
             f"remove {log_folder(root)}"
         ) from None
+    # An empty queue needs no second call. Otherwise ending jobs are waited for, which may leave none.
     queue = queue and settled_queue_of(root)
     ids = sorted({row.id for rows in queue.values() for row in rows}, key=int)
     if ids:

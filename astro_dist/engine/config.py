@@ -22,6 +22,7 @@ from astro_dist.engine.files import digest_text
 class Section(BaseModel):
     """A frozen group of settings; unknown keys, infinities and NaN are refused."""
 
+    # The docstrings of fields become the comments of a starter configuration, see `describe`.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     unmarked: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
@@ -37,6 +38,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set[Any]()
         for key, _ in node.value:
             name, line = self.construct_object(key, deep=True), key.start_mark.line + 1
+            # A list as a key cannot be hashed; `in seen` would raise a TypeError.
             if not isinstance(name, str | int | float | None):
                 raise ConfigError(f"the key in line {line} is not a plain word")
             if name in seen:
@@ -45,6 +47,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Far above any real configuration; aliases of aliases can grow a few hundred bytes to gigabytes.
 MAX_YAML_BYTES, MAX_YAML_PARTS, MAX_YAML_DEPTH, MAX_DIGITS = 1_000_000, 20_000, 20, 40
 
 
@@ -74,6 +77,7 @@ def _bound_yaml(text: str) -> None:
             grown = 1
             if event.anchor is not None:
                 sizes[event.anchor] = 1
+            # Only unquoted text: quoted digits stay text and are never turned into a number.
             if event.implicit[0] and len(event.value) > MAX_DIGITS and _NUMBER.fullmatch(event.value):
                 raise ConfigError(f"the number in line {line} has more than {MAX_DIGITS} digits")
             if "\0" in event.value:
@@ -84,6 +88,7 @@ def _bound_yaml(text: str) -> None:
             raise ConfigError(f"it has more than {MAX_YAML_PARTS} values by line {line}")
 
 
+# All forms of YAML 1.1: hexadecimal, octal and binary, underscores, and sexagesimal numbers with colons.
 _NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoObB_:.]+")
 
 
@@ -129,6 +134,7 @@ def apply_set(tree: dict[str, Any], assignment: str) -> dict[str, Any]:
     if not equals or not all(parts):
         raise ConfigError(f"--set {assignment!r}: write it as section.key=value")
     value = parse_yaml(text, f"--set {name}")
+    # Only the sections on the path are copied; the caller's tree is never changed.
     result = dict(tree)
     node = result
     for part in parts[:-1]:
@@ -151,6 +157,7 @@ def validate(model: type[AnySection], tree: Mapping[str, Any]) -> AnySection:
 
 def fingerprint(value: Any) -> str:
     """Return the sha256 of a JSON-able value in canonical form."""
+    # Sorted keys and fixed separators: the order of a YAML file changes no digest. Paths enter as text.
     return digest_text(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str))
 
 
@@ -175,6 +182,7 @@ def describe(section: Section, indent: str = "") -> str:
         if isinstance(value, Section):
             lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
         else:
+            # Through JSON, because YAML has no paths, tuples or enums and would write Python tags for them.
             plain = json.loads(section.model_dump_json(include={name}))[name]
             # The width keeps a list on one line. PyYAML ends a bare scalar with the document mark "...".
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()

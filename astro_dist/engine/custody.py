@@ -15,6 +15,7 @@ from astro_dist.engine.files import PART, fsync_folder, publish_folder, remove
 OURS = frozenset({".lock", "logs"})
 """Names that a run directory may hold before its ledger is there."""
 REPLACED = ".replaced"
+# The mark in the hidden name lets `undo_replacements` look up whether the successor is published.
 _REPLACED = re.compile(rf"\.(?P<name>.+)\.(?P<mark>[0-9a-f]{{12}}){re.escape(REPLACED + PART)}")
 
 
@@ -40,6 +41,7 @@ def refuse_foreign(root: Path) -> None:
 def set_aside(path: Path, reason: str) -> Path:
     """Rename a file, folder or link so that its name is free, and return the new path: ``NAME.REASON-1``."""
     number = 1
+    # `lexists`, because a dangling link takes the name too. `os.replace` would overwrite an earlier one.
     while os.path.lexists(aside := path.with_name(f"{path.name}.{reason}-{number}")):
         number += 1
     os.replace(path, aside)
@@ -63,9 +65,11 @@ def replace_product(output: Path, final: Path, mark: str, covered: bool) -> Path
         Whether a publication of this run directory covers what stands at ``final``.
     """
     aside = None
+    # Without an output the rename was done by an earlier command, and the new product is already at `final`.
     if os.path.lexists(output) and os.path.lexists(final):
         if covered:
             os.replace(final, _replaced(final, mark))
+            # Flushed before the second rename, so that a power cut cannot keep the second and lose the first.
             fsync_folder(final.parent)
         else:
             aside = set_aside(final, "yours")
@@ -97,10 +101,12 @@ def undo_replacements(folders: Iterable[Path], published: Mapping[Path, str]) ->
             if found is None:
                 continue
             final = folder / found["name"]
+            # The publication decides: with it the new product counts, without it the old one.
             if published.get(final, "").startswith(found["mark"]):
                 remove(path)
                 continue
             hidden = folder / f".{found['name']}.{found['mark']}{PART}"
+            # The successor moves back first, which frees the name; either step may have been done before.
             if os.path.lexists(final) and not os.path.lexists(hidden):
                 os.replace(final, hidden)
             if not os.path.lexists(final):

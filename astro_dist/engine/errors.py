@@ -55,6 +55,7 @@ class TimeUpError(StoppedError):
 
 def print_error(error: AstroDistError) -> int:
     """Print an error as one line on standard error, and return its exit code."""
+    # Joined again, because a library's message inside may hold line breaks.
     print(f"astro-dist: {' '.join(str(error).split())}", file=sys.stderr)
     return error.exit_code
 

@@ -21,6 +21,7 @@ from typing import IO, Any
 from astro_dist.engine.errors import ConfigError, IntegrityError, StoppedError
 
 PART = ".part"
+# Marks: 12 digits of a digest or a uuid, or a whole uuid (32). Foreign `.part` files do not match.
 _LEFTOVER = re.compile(r"\..+\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
 """Ending of hidden names whose files or folders are not finished."""
 LOST_STORAGE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO}
@@ -53,6 +54,7 @@ def digest_text(text: str) -> str:
 
 def fsync_folder(path: Path) -> None:
     """Flush a folder to the disk, so that a rename in the folder survives a power cut."""
+    # A rename changes the folder, not the file: a flush of the file alone would not keep the new name.
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -67,9 +69,11 @@ def publish_file(path: Path) -> Iterator[Path]:
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
         yield hidden
+        # The flush precedes the rename: otherwise a power cut could leave the final name with an empty file.
         with hidden.open("rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(hidden, path)
+    # BaseException, because a Ctrl-C must leave no hidden file either.
     except BaseException:
         remove(hidden)
         raise
@@ -78,6 +82,7 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 def follow_umask(folder: Path) -> None:
     """Give everything below a folder the permissions of the umask; safetensors makes its files private."""
+    # The umask can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     for path in folder.rglob("*"):
@@ -112,6 +117,7 @@ def publish_folder(hidden: Path, final: Path) -> None:
     """Rename a finished hidden file or folder to its final name; do nothing where that is done already."""
     if not hidden.exists() and final.exists():
         return
+    # Zarr and other libraries write without a flush, so every file is flushed here, before the one rename.
     for path in tree_files(hidden):
         with path.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -167,6 +173,7 @@ def _show_gb(size: int) -> str:
 
 def is_disk_full(error: BaseException) -> bool:
     """Return whether an error means that the disk or the quota is exhausted."""
+    # A quota has its own number (EDQUOT), and so has a limit on the size of one file (EFBIG).
     return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -186,6 +193,7 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Not truncated, because a refused driver shows the owner in it. A link in its place is not followed.
         handle = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
     except OSError as error:
         reason = error.strerror or str(error)
@@ -202,6 +210,7 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
         # The last owner may have removed the lock file after it was opened here.
         if os.fstat(handle.fileno()).st_nlink == 0:
             raise ConfigError(f"another astro-dist has just ended in {folder}; run the command again")
+        # Only the holder of the lock changes the text, which names that holder for refused drivers.
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
         handle.flush()
@@ -220,6 +229,7 @@ def _lock(handle: IO[str], patience_s: float) -> bool:
     deadline = time.monotonic() + patience_s
     while True:
         try:
+            # Non-blocking and repeated, because a blocking `flock` has no time limit.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() > deadline:

@@ -27,10 +27,12 @@ def check_regular(path: Path) -> None:
         status = path.stat()
     except FileNotFoundError:
         raise ConfigError("there is no such file; mend the path") from None
+    # ValueError comes from a path with a null character.
     except (OSError, ValueError):
         raise ConfigError("not a file that can be read; mend the path or its permissions") from None
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
         raise ConfigError("not a file that can be read; mend the path or its permissions")
+    # Compared by device, because a link or a bind mount may lead there under any name.
     for system in ("/proc", "/sys"):
         with contextlib.suppress(OSError):
             if os.stat(system).st_dev == status.st_dev:
@@ -55,6 +57,7 @@ def parse_mapping(text: bytes) -> dict[str, Any]:
     """Return the mapping in JSON text; see `read_mapping`."""
     try:
         value = json.loads(text)
+    # Deeply nested brackets exhaust the stack of the JSON parser: a RecursionError, not a ValueError.
     except (ValueError, RecursionError):
         raise ConfigError("not readable as JSON; fetch it again") from None
     if not isinstance(value, dict):

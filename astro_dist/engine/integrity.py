@@ -48,6 +48,7 @@ def find_bad_records(root: Path) -> list[tuple[Path, str]]:
     """Return the damaged records of a run directory, each with the line that says so."""
     bad = []
     ledger = Ledger(root)
+    # Hidden records (`.finished.json`, `.numerics.json`) are part of the search; claims are not records.
     for path in sorted(p for p in ledger.root.rglob("*.json") if p.is_file() and ".claims" not in p.parts):
         try:
             if path.parent == ledger.root:
@@ -77,11 +78,14 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
                 show(f"{name} is now {set_aside(root / name, 'damaged').name}; the next run writes it")
         for stage, faults in verify_run(root, checks).items():
             record = ledger.published(stage) if stage != LEDGER else None
+            # Faults listed under `LEDGER` belong to no stage; those files were set aside above.
             if record is None:
                 continue
             for fault in faults:
                 show(fault)
             show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
+            # The product is renamed before its publication is deleted: after a kill in between, the product
+            # is reported as missing and the repair goes on.
             ledger.retract(stage)
 
 
@@ -89,6 +93,7 @@ def _readable(root: Path) -> dict[str, Published]:
     """Return the publications whose records are sound."""
     ledger, found = Ledger(root), {}
     for path in sorted(ledger.root.glob("[!.]*.json")):
+        # Damaged publications are listed by `find_bad_records`.
         with contextlib.suppress(IntegrityError):
             published = ledger.published(path.stem)
             if published is not None:

@@ -15,11 +15,13 @@ class Journal:
     """The file of a run directory to which one worker, or the driver, appends events."""
 
     def __init__(self, root: Path, who: str) -> None:
+        # The host is part of the name: NFS has no atomic append, so two hosts must not write to one file.
         self.path = root / "logs" / "journal" / f"{os.uname().nodename}-{who}.jsonl"
         self.facts = {"host": os.uname().nodename, "pid": os.getpid(), "who": who}
 
     def note(self, event: str, **facts: Any) -> None:
         """Append one event with the time; disk errors are ignored, the writing of results raises them."""
+        # Wall-clock time, because events of several hosts are put in one order.
         line = json.dumps({"event": event, "time": round(time.time(), 3), **self.facts, **facts}) + "\n"
         with contextlib.suppress(OSError):
             # The run directory itself is not made: a lost mount must not be covered by a new folder.
@@ -27,6 +29,7 @@ class Journal:
                 folder.mkdir(exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
             try:
+                # One `os.write`, not a buffered file, which may split a line into two writes.
                 os.write(handle, line.encode())
             finally:
                 os.close(handle)

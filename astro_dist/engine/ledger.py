@@ -91,6 +91,7 @@ class Ledger:
 
     def all_published(self) -> dict[str, Published]:
         """Return the publications of all stages by stage name."""
+        # `[!.]` leaves out hidden files: records that are being written.
         names = sorted(path.stem for path in self.root.glob("[!.]*.json"))
         return {name: found for name in names if (found := self.published(name)) is not None}
 
@@ -106,6 +107,7 @@ class Ledger:
     def retract(self, stage: str) -> None:
         """Delete the publication of a stage and all its task records."""
         (self.root / f"{stage}.json").unlink(missing_ok=True)
+        # An empty name stands for the parent folder, which is no entry of itself: nothing is kept.
         self.drop_versions(stage, keep="")
 
     def drop_versions(self, stage: str, keep: str) -> None:
@@ -124,12 +126,14 @@ class Records:
 
     def __init__(self, parent: Path, stage: str, fingerprint: str) -> None:
         self.stage, self.fingerprint = stage, fingerprint
+        # 64 bits of the fingerprint tell the few versions of one run apart and keep paths short.
         self.folder = parent / fingerprint[:16]
         self._known: dict[str, Result] = {}
 
     def results(self) -> dict[str, Result]:
         """Return ``{task name: result}`` of every finished task."""
         names = {path.stem for path in self.folder.glob("[!.]*.json")}
+        # Records vanish too: `forget` in another process deletes those of damaged tasks.
         self._known = {task: result for task, result in self._known.items() if task in names}
         for name in names - self._known.keys():
             # Another process may delete a record between the listing and the reading.
@@ -165,6 +169,7 @@ class Records:
 
     def forget(self, tasks: Iterable[str]) -> None:
         """Delete the records of some tasks and of ``finish``, so that all of them run again."""
+        # First, because after a kill in between this record would vouch for files that run again.
         self._finished.unlink(missing_ok=True)
         for task in tasks:
             (self.folder / f"{task}.json").unlink(missing_ok=True)
@@ -181,6 +186,7 @@ class Records:
 
     def given_up(self) -> dict[str, str]:
         """Return ``{task name: reason}`` of the tasks that were given up."""
+        # Marks lie in a hidden folder of their own, which the listing of done tasks leaves out.
         paths = sorted((self.folder / GIVEN_UP).glob("[!.]*.json"))
         return {path.stem: read_record(path)["reason"] for path in paths}
 
@@ -212,6 +218,7 @@ class Records:
             with contextlib.suppress(FileExistsError):
                 os.link(own, path)
             own.unlink()
+        # Read back in any case: the record of another worker may have been first.
         if (known := read_record(path)) != numerics:
             pairs = ", ".join(
                 f"{key}: {known.get(key)} then, {numerics.get(key)} now"
@@ -235,6 +242,7 @@ def _published(path: Path) -> Published:
     """Read a publication; its product must lie below the run directory."""
     try:
         published = Published(**read_record(path))
+        # `repair` and `--redo` rename what the record names, so a forged path must not lead outside.
         parts = Path(published.product).parts
         if not parts or Path(published.product).is_absolute() or ".." in parts:
             raise ValueError(f"{published.product!r} does not lie below the run directory")

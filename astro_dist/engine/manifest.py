@@ -43,6 +43,7 @@ def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
     with the sentence that says so.
     """
     path = root / CONFIG
+    # Unsorted: the file shows the sections in the order of the configuration class.
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     data = f"{text}{_CONFIG_SEAL}{digest_text(text)}\n".encode()
     if path.exists() and path.read_bytes() == data:
@@ -77,6 +78,7 @@ def manifest_fault(root: Path) -> str | None:
         value = json.loads(path.read_bytes())
         if {"format", SEAL} & value.keys():
             body = {name: part for name, part in value.items() if name != SEAL}
+            # The same form as `publish_json`: equal content in other bytes counts as changed.
             whole = (json.dumps({**body, SEAL: fingerprint(body)}, indent=1, sort_keys=True) + "\n").encode()
             if whole != path.read_bytes():
                 return f"{MANIFEST}: its bytes have changed since it was written"
@@ -90,6 +92,7 @@ def manifest_fault(root: Path) -> str | None:
 def source_name(path: Path) -> str:
     """Return the name of a file in a fingerprint; for a file of the package, without the install path."""
     package = Path(__file__).parents[1]
+    # The same package installed elsewhere must have the same fingerprints.
     return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
 
 
@@ -113,6 +116,7 @@ def _commit() -> str | None:
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
+    # No error where git fails: the commit is for people, and no fingerprint depends on it.
     call = ["git", "-C", str(here), "rev-parse", "HEAD"]
     answer = subprocess.run(call, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or None

@@ -79,6 +79,7 @@ class Reading:
             if name.partition("/")[0] in without:
                 continue
             identity, digest = self.seen.get(name, (None, ""))
+            # `finish` may have changed a compared file, or added one.
             if identity != _identify(self.output / name):
                 digest, _ = self._read(name, [])
             found[name] = digest
@@ -91,13 +92,16 @@ class Reading:
         """Return the sha256 of a file and the tasks whose ranges differ; ranges ascend and do not overlap."""
         path = self.output / name
         digest, broken, place = hashlib.sha256(), set(), 0
+        # Unbuffered: pieces of 1 MiB are read straight into memory, and a buffer would only copy them.
         with path.open("rb", buffering=0) as handle:
+            # Taken before the bytes are read: after a write in between it differs, and `digests` reads again.
             identity = _identify(path)
             for part in ranges:
                 # The bytes between two ranges belong to no task; they enter the sha256 alone.
                 place += _hash(handle, part.offset - place, digest)[0]
                 length, crc = _hash(handle, part.bytes, digest)
                 place += length
+                # The length too: the crc32 of a file cut short covers fewer bytes.
                 if (length, crc) != (part.bytes, part.crc32):
                     broken.add(part.task)
             _hash(handle, None, digest)
@@ -118,6 +122,7 @@ class Inputs:
     def trust(self, product: Path, files: Mapping[str, str]) -> None:
         """Take the digests of a product that was read and published a moment ago."""
         for name, digest in files.items():
+            # Identified after the rename to the final name, because a rename changes the ctime of a file.
             self.seen[product / name] = _identify(product / name), digest
 
     def compare(self, stage: Stage) -> None:
@@ -136,6 +141,7 @@ class Inputs:
                 continue
             product = self.root / published.product
             there = {path.relative_to(product).as_posix() for path in tree_files(product)}
+            # Added files count as well: a stage that lists a folder would read them.
             wrong = sorted(there ^ published.files.keys())
             wrong += [
                 file for file, digest in published.files.items() if self._digest(product / file) != digest

@@ -28,6 +28,7 @@ class PipelineConfig(Section):
 
     pipeline: str = "radio"
     """Name of the pipeline that this configuration is for."""
+    # No slash, and no leading dot or dash: the name becomes a folder and a word of command lines.
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
     """Name of the run; also of its directory below runs/ unless --out names another."""
     seed: int = Field(1, ge=0, lt=2**63)
@@ -99,6 +100,7 @@ class Pipeline:
                 faults.append(f"{stage.name} names {', '.join(unknown)}, which is no section")
             if stage.own and stage.own not in stage.sections:
                 faults.append(f"{stage.name} has {stage.own} for its own section and does not depend on it")
+            # Two stages with one product would replace each other's, with every run.
             if (other := products.setdefault(stage.product, stage.name)) != stage.name:
                 faults.append(f"{other} and {stage.name} both publish {stage.product}")
             if stage.name in earlier:
@@ -139,6 +141,7 @@ class Pipeline:
         if to is None:
             return stages
         wanted = {to}
+        # Inputs always come earlier in the list, so one backward pass finds inputs of inputs too.
         for stage in reversed(stages):
             if stage.name in wanted:
                 wanted |= set(stage.inputs)
@@ -147,6 +150,7 @@ class Pipeline:
 
 def read_tree(path: Path, assignments: Sequence[str] = ()) -> Tree:
     """Return a configuration file as a mapping, with the changes of ``--set``; the file names the run."""
+    # In this order: a name inside the file replaces that of the file.
     tree = {"name": path.stem, **load_yaml(path)}
     for assignment in assignments:
         tree = apply_set(tree, assignment)

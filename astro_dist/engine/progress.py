@@ -85,6 +85,7 @@ class Display:
         if not self.live:
             yield
             return
+        # Imported here, because runs without a terminal never need it.
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -104,12 +105,14 @@ class Display:
 
     def _watch(self, folder: Path, stop: threading.Event) -> None:
         """Update the bar, or write a line every `LINE_EVERY_S`, until ``stop`` is set."""
+        # Tasks report at most twice a second; looking more often would read the same notes again.
         while not stop.wait(0.5):
             inside = read_progress(folder, self.name)
             # A running task counts as the fraction it reports. A full report is not counted here: the task's
             # result follows and is counted by `done`.
             fraction = sum(note["done"] / note["total"] for note in inside if note["done"] < note["total"])
             rate = (self.finished - self.before) / max(1e-9, time.monotonic() - self.started)
+            # Rates of the notes are in the task's own units, hence divided by its total: tasks per second.
             rate += sum(n.get("per_s", 0.0) / n["total"] for n in inside if n["done"] < n["total"])
             if self.bar is not None:
                 progress, row = self.bar
@@ -132,6 +135,7 @@ class Display:
 
     def _print(self, text: str) -> None:
         if self.bar is not None:
+            # Without markup: rich would take brackets in a name for a style and leave them out.
             self.bar[0].console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
@@ -145,6 +149,7 @@ def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
     """Return the latest progress notes of the long tasks of a stage; unreadable ones are left out."""
     notes = []
     for path in sorted(folder.glob(f"{stage}-*.json")):
+        # A note may be removed between the listing and the reading.
         with contextlib.suppress(OSError, ValueError):
             notes.append(json.loads(path.read_text()))
     return notes

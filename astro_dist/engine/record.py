@@ -41,9 +41,11 @@ def read_record(path: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
+    # Either key makes it format 2: a record with one key damaged must not pass for an unprotected one.
     if not {"format", SEAL} & value.keys():
         return value
     body = {name: part for name, part in value.items() if name not in ("format", SEAL)}
+    # The text is compared, not the digest alone: a space added outside the content is noticed too.
     if text != _line(body):
         raise _damaged(path, "its content and its sha256 differ")
     return body
@@ -61,6 +63,7 @@ def _line(body: dict[str, Any]) -> str:
 
 
 def _damaged(path: Path, reason: str) -> IntegrityError:
+    # The run directory, which `astro-dist repair` takes; records lie at different depths below it.
     where = next((folder.parent for folder in path.parents if folder.name == "ledger"), path.parent)
     return IntegrityError(
         f"the record {path} is damaged ({reason}); `astro-dist repair {where}` sets it aside, and the next "

@@ -55,6 +55,7 @@ class Rounds:
 
     def look(self) -> Round:
         """Plan with the present records; each record is read from the disk once."""
+        # A task that ends after this listing counts as missing; done again, it has the same bytes.
         results = self.records.results()
         tasks = list(self.stage.plan(self.run, results))
         marks = self.records.given_up()
@@ -83,6 +84,7 @@ class Rounds:
             if tasks and set(new) & set(tasks):
                 dropped |= results.keys() - known.keys() - set(new)
                 break
+            # This round is not complete, so no later one was ever planned.
             if not all(name in results for name in new):
                 break
             known |= {name: results[name] for name in new}

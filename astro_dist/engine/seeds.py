@@ -14,5 +14,6 @@ def stream(seed: int, *key: int | str) -> np.random.Generator:
     """
     # The types and a separator that no name holds keep 1 and "1", and ("a", "b") and ("ab",), apart.
     text = "\x1f".join([str(int(seed)), *(f"{type(part).__name__}:{part}" for part in key)])
+    # 16 bytes: the key of Philox is two 64-bit words. "<u8" fixes their byte order on every machine.
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8")))

@@ -50,6 +50,7 @@ class States:
         for name in self.redo:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
+        # Later stages too: their inputs change, so they must be replaced as well.
         allowed = self._closure(sorted(self.redo))
         self._refuse_mixing(stages, only)
         self._refuse_replacing(stages, allowed)
@@ -66,6 +67,7 @@ class States:
                     f"{stage.name} needs what {name} publishes and {self.run.root} does not have it; "
                     f"run `astro-dist {given.words}` or `astro-dist run` with this configuration first"
                 )
+            # An unstable product has other bytes each time, which would make all later stages `changed`.
             inputs[name] = fingerprint(published.files if published.stable else published.fingerprint)
         return {
             "schema": stage.schema,
@@ -86,6 +88,7 @@ class States:
         states: list[StageState] = []
         waiting: set[str] = set()
         for stage in stages:
+            # The fingerprint holds the digests of the inputs, which exist only once these are published.
             if waiting & set(self._inputs(stage)):
                 waiting.add(stage.name)
                 states.append(StageState(stage, "after"))
@@ -105,10 +108,12 @@ class States:
         published = self.run.ledger.published(stage.name)
         if published is None:
             return StageState(stage, "todo", mark)
+        # Before the comparison of settings: --redo makes a stage again although nothing has changed.
         if stage.name in self.redo:
             return StageState(stage, "redo", mark)
         if published.fingerprint != mark:
             return StageState(stage, "changed", mark, tuple(differences(published.basis, basis)))
+        # Only existence: the bytes are compared before a stage reads them (`Inputs.compare`) and by `verify`.
         paths = (self.run.root / published.product / name for name in published.files)
         if gone := [path for path in paths if not path.exists()]:
             raise IntegrityError(
@@ -131,6 +136,7 @@ class States:
         for stage in reversed(self.known):
             if stage in stages or stage.name in needed:
                 needed |= set(self._inputs(stage))
+        # A run of all stages brings earlier ones up to date first; only a stage run alone can mix.
         for stage in (s for s in self.known if only and s.name in needed):
             if self.run.ledger.published(stage.name) is None:
                 return

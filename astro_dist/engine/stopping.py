@@ -18,6 +18,7 @@ from typing import Any
 
 from astro_dist.engine.errors import StoppedError, TimeUpError
 
+# Epoch times: processes on all nodes of a job inherit them, and each node's monotonic clock has its own zero.
 STOP_AT, END_AT = "ASTRO_DIST_STOP_AT", "ASTRO_DIST_END_AT"
 """Variables with the deadline and with the end of the machine, in seconds of the epoch."""
 
@@ -52,6 +53,7 @@ def check_stop(waiting: bool = False) -> None:
 def end_time(*signal_facts: object) -> None:
     """Move the deadline of this process and of its later children to now; fit to handle a signal."""
     now = time.time()
+    # A known end of the job stays. Otherwise twice the grace, of which `check_stop` grants half.
     os.environ.setdefault(END_AT, str(now + 2 * GRACE_S))
     os.environ[STOP_AT] = str(now)
 
@@ -85,4 +87,5 @@ def stop_on_signals() -> Iterator[None]:
         for name in (STOP_AT, END_AT):
             os.environ.pop(name, None)
         os.environ.update(deadline)
+        # One process may run several commands (tests, scripts): nothing of this one must stop the next.
         _stop.clear()

@@ -69,6 +69,7 @@ class Settings:
     @classmethod
     def of(cls, config: Any) -> "Settings":
         """Return the settings with all sections of a configuration."""
+        # `machine` is no section that a stage can declare, since no byte may depend on it.
         sections = {key: value for key, value in config if isinstance(value, Section) and key != "machine"}
         return cls(config.name, config.seed, config.machine, sections)
 
@@ -147,6 +148,7 @@ class Run:
     def output(self) -> Path:
         """Hidden file or folder that the stage fills; the runner renames it when the stage is complete."""
         final = self.root / self.target
+        # The fingerprint keeps the outputs of different settings apart, and lets a begun one be found again.
         return final.with_name(f".{final.name}.{self.fingerprint[:12]}{PART}")
 
     @property
@@ -307,6 +309,7 @@ class Stage:
 
     def threads(self, run: Run) -> int:
         """Return the threads per worker; they are a setting because they change float sums."""
+        # A stage without a section of its own has one thread.
         return int(getattr(run.settings.sections.get(self.own), "threads", 1))
 
     def ranks(self, run: Run) -> int:
@@ -341,6 +344,7 @@ class Executor(Protocol):
         ...
 
 
+# Of the module and not of `Run`, which is frozen and is pickled to every worker.
 _last_report: dict[str, float] = {}
 """Time of the last report of each task of this process."""
 _first_report: dict[str, tuple[float, float]] = {}

@@ -36,6 +36,7 @@ class Allocation:
 
     def address(self) -> str:
         """Return the address at which the other nodes reach this one."""
+        # The nodes of a job are taken to share one network, so any other node will do.
         return address_towards(self.others[0])
 
     def srun(self, nodes: tuple[str, ...], tasks_per_node: int = 1) -> list[str]:
@@ -49,8 +50,11 @@ class Allocation:
             f"--ntasks={count * tasks_per_node}",
             f"--ntasks-per-node={tasks_per_node}",
             f"--nodelist={','.join(nodes)}",
+            # `block` numbers the tasks node after node. Without `none` below, Slurm may bind all threads
+            # of a task to few cores.
             "--distribution=block",
             "--cpu-bind=none",
+            # No process here uses MPI, so the site's default plugin is not loaded.
             "--mpi=none",
             "--quiet",
         ]
@@ -77,6 +81,7 @@ def find_allocation(environment: Mapping[str, str] = os.environ) -> Allocation |
         if "SLURM_JOB_ID" not in environment or int(environment.get("SLURM_JOB_NUM_NODES", 1)) == 1:
             return None
         nodes = _expand(environment["SLURM_JOB_NODELIST"])
+    # Slurm's own name of the node, which may differ from the host name.
     here = environment.get("SLURMD_NODENAME")
     if here not in nodes:
         raise ConfigError(

@@ -29,6 +29,7 @@ class Worker:
         self.facts = {"host": os.uname().nodename, "pid": os.getpid(), **facts}
         self.journal = Journal(run.root, str(facts.get("worker", 0)))
         self.journal.note("open", stage=stage.name, fingerprint=run.fingerprint, **facts)
+        # Before the stage is opened: a wrong machine is refused before weights are loaded.
         if stage.numerics is not None:
             afresh = f"delete {run.output} and run the same command"
             run.records.settle_numerics(stage.numerics(run), afresh)
@@ -61,9 +62,11 @@ class Attempts:
 
     def retry(self, task: Task, error: BaseException) -> bool:
         """Return True to try again, False when the task is given up; raise the error to stop the stage."""
+        # First, because a lost run directory causes errors of many kinds, and each would count as an attempt.
         self.anchor.check()
         if is_disk_full(error):
             raise error
+        # Every other task would meet the same error: the stage stops, and no task is given up for it.
         if isinstance(error, ConfigError | IntegrityError | StageError | StoppedError):
             raise error
         lost = isinstance(error, WorkerLostError) and not isinstance(error, WorkerHungError)
@@ -74,6 +77,7 @@ class Attempts:
         # The message of a DataError is written for the user; other errors need their class to be understood.
         kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
         self.failures.append(Failure(task.name, f"{kind}{error}"))
+        # Recorded, so that workers of other jobs do not try the task either.
         self.run.records.give_up(task.name, f"{kind}{error}")
         return False
 
@@ -114,6 +118,7 @@ class _SerialCrew:
                 result = self.worker.do(task)
             except Exception as error:
                 if attempts.retry(task, error):
+                    # At the end of the queue: a cause that passes, such as a busy disk, has time to pass.
                     queue.append(task)
             else:
                 on_done(task, result)

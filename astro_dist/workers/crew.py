@@ -44,6 +44,7 @@ class Patience:
     @property
     def hopeless(self) -> bool:
         """Whether a task that is begun now would end after the deadline, judged by the last ten tasks."""
+        # The longest of ten, because a task begun too late is cut short; before the first it is 0.
         return seconds_left() < max(self.seconds[-10:], default=0.0)
 
     @property
@@ -51,8 +52,10 @@ class Patience:
         """Seconds of silence after which a worker counts as hung."""
         if self.given_s is not None:
             return self.given_s
+        # A median of one or two times may come from unusually short tasks.
         if len(self.seconds) < 3:
             return FIRST_LIMIT_S
+        # The median, because one slow task would stretch a mean.
         return max(LEAST_LIMIT_S, LIMIT_IN_MEDIANS * statistics.median(self.seconds))
 
 
@@ -124,6 +127,7 @@ class WatchedCrew(ABC):
         """See `astro_dist.engine.work.Crew`."""
         attempts, queue = Attempts(self.run), deque(tasks)
         self.on_done = on_done
+        # No more workers than tasks: opening a stage may load weights. Seats stay for the next round.
         for number in range(len(self.seats), min(self.size, len(tasks))):
             self.seats.append(self.make_seat(number))
             self._hire(self.seats[-1])
@@ -136,9 +140,11 @@ class WatchedCrew(ABC):
                     raise TimeUpError("no task ends in the time left; run the same command to go on")
             else:
                 self._hand_out(queue)
+            # The workers may save and stop now; `check` raises once the grace time is over too.
             if seconds_left() < 0:
                 self._warn()
             for seat, kind, value in self.collect(TICK_S):
+                # Read first: `_settle` clears the task of the seat.
                 task = seat.task
                 if kind == "failed":
                     self._settle_failure(seat, value, attempts, queue)
@@ -166,6 +172,7 @@ class WatchedCrew(ABC):
         seat.hire()
 
     def _give(self, seat: Seat, task: Task) -> None:
+        # The note of an earlier attempt may still lie there; it must not count as a sign of life.
         seat.task, seat.state, seat.beat = task, "busy", self._read_beat(task)
         seat.started = seat.last_sign = time.monotonic()
         seat.give(task)
@@ -182,6 +189,7 @@ class WatchedCrew(ABC):
     def _settle_failure(
         self, seat: Seat, error: BaseException, attempts: Attempts, queue: deque[Task]
     ) -> None:
+        # Kept, because hiring a new worker below changes both.
         task, state = seat.task, seat.state
         seat.task, seat.state = None, "idle"
         if isinstance(error, StoppedError):
@@ -197,6 +205,7 @@ class WatchedCrew(ABC):
             )
             self._hire(seat)
         elif task is None:
+            # An opening that fails would fail in every worker. A lost run directory is the truer reason.
             attempts.anchor.check()
             raise error
         if task is not None:
@@ -218,8 +227,10 @@ class WatchedCrew(ABC):
         """End and replace workers that were silent for longer than allowed."""
         now, limit_s = time.monotonic(), self.patience.limit_s
         for seat in self.seats:
+            # A worker that waits for a place (Ray) or for a task has nothing to report.
             if seat.state not in ("opening", "busy") or now - seat.last_sign <= limit_s:
                 continue
+            # Read only now: notes lie on a shared file system, and most tasks end long before the limit.
             beat = self._read_beat(seat.task) if seat.task else ""
             if beat != seat.beat:
                 seat.beat, seat.last_sign = beat, now

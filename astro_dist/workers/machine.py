@@ -20,6 +20,7 @@ def count_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = Path("/sys/fs/cgroup/cpu.max")
     if limit.exists():
+        # Both in microseconds; 100000 is the kernel's default period.
         quota, period = [*limit.read_text().split(), "100000"][:2]
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
@@ -72,6 +73,7 @@ class Machine:
             return self.workers
         if stage.gpu and self.gpus:
             return self.gpus * math.floor(1 / self.gpus_per_worker)
+        # Each worker has its own threads; more workers than that would share cores.
         return max(1, self.cores // stage.threads(run))
 
     def gpu_share(self, stage: Stage, workers: int) -> float:
@@ -88,6 +90,7 @@ class Machine:
 
     def spread(self, resources: Mapping[str, float]) -> "Machine":
         """Return this machine with the cores and GPUs of a whole cluster that has ``resources``."""
+        # A configured number of GPUs is that of the whole cluster.
         gpus = self.gpus if self.gpus_asked else int(resources.get("GPU", 0))
         return replace(self, cores=int(resources.get("CPU", 1)), gpus=gpus)
 

@@ -20,6 +20,7 @@ JOIN_S = 5.0
 """Seconds to wait for a killed worker process to be reaped."""
 ALL_GPUS = "ASTRO_DIST_GPUS"
 """Variable with all GPUs of a run, for workers that are themselves pinned to one of them."""
+# Threads change the order of float sums, and so bytes: their number is a setting, no default.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -79,11 +80,13 @@ class _ProcessSeat(Seat):
         self.args, self.gpu = (stage, run, number), gpu
 
     def hire(self) -> None:
+        # Not fork: thread variables are read at import, held locks are copied, and CUDA refuses forks.
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
         with _environment(self.args[0].threads(self.args[1]), self.gpu), ignoring_ctrl_c():
             self.process.start()
+        # While this process held the far end too, the pipe of an ended worker would never report its end.
         far_end.close()
         self.state = "opening"
 
@@ -103,6 +106,7 @@ class _ProcessSeat(Seat):
             kind, value = self.pipe.recv()
             return kind, value
         except (EOFError, OSError):
+            # Reaped first: before that there is no exit code.
             self.process.join(JOIN_S)
             self.pipe.close()
             return "failed", WorkerLostError(f"its worker ended ({_exit_text(self.process.exitcode)})")
@@ -119,6 +123,7 @@ def _exit_text(code: int | None) -> str:
 
 def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     """Open the stage, then do tasks until the pipe closes; the main function of a worker process."""
+    # A parent that ended before this call is noticed by the closed pipe.
     die_with_parent()
     # Slurm sends SIGTERM to every process of a job. The default action would end the worker in mid-task;
     # instead long tasks save and stop, and the driver decides whether the run goes on.
@@ -162,6 +167,7 @@ def _environment(threads: int, gpu: str | None) -> Iterator[None]:
     wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if gpu is not None:
         wanted["CUDA_VISIBLE_DEVICES"] = gpu
+    # Restored afterwards, because later children of the driver get values of their own.
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -195,6 +201,7 @@ def log_to(path: Path) -> None:
     """Append standard output and standard error of this process to a log file."""
     # On the descriptors, not on `sys.stdout`: C libraries and child processes write there too.
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Appended, so that the log of a lost worker stays readable above that of its successor.
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

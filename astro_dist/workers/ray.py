@@ -41,6 +41,7 @@ class RayExecutor:
 
     def __enter__(self) -> "RayExecutor":
         with contextlib.ExitStack() as undo:
+            # `__exit__` is not called when `__enter__` raises, so the begun cluster is removed here.
             undo.callback(self.close)
             self._start()
             undo.pop_all()
@@ -55,15 +56,19 @@ class RayExecutor:
         allocation = None
         if self.address is None:
             allocation = find_allocation()
+            # Clusters of killed drivers would keep their processes and memory on this machine.
             sweep_clusters()
             self.folder = make_folder()
         cluster = Cluster(self.machine, self.folder, self.address, self.log, allocation)
+        # Spawned, because Ray reads variables at its import, and not a daemon, which would be killed at exit
+        # before it has removed its cluster.
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
         self.process.start()
         far_end.close()
         self.stop_sent, answer = False, None
+        # No time limit: the foreman answers or its pipe closes, and `check_stop` raises meanwhile.
         while answer is None:
             check_stop()
             answer = self.receive()
@@ -126,6 +131,7 @@ class RayExecutor:
             # The closed pipe makes the foreman take the cluster down and exit.
             self.pipe.close()
             self.process.join(TAKE_DOWN_S)
+            # Harmless where it has ended in time.
             self.process.kill()
             self.process.join(TAKE_DOWN_S)
             self.process = None
@@ -152,6 +158,7 @@ class DistantCrew:
 
     def execute(self, tasks: Sequence[Task], on_done: Callable[[Task, Result], None]) -> list[Failure]:
         """See `astro_dist.engine.work.Crew`."""
+        # Kept by the driver, so that a new cluster gets the tasks without a result and no others.
         left = {task.name: task for task in tasks}
         self.executor.send("execute", list(left.values()))
         while True:
@@ -161,6 +168,7 @@ class DistantCrew:
                 continue
             kind, *values = answer
             if kind == "done":
+                # One finished task shows that the cluster works; only breakdowns in a row count.
                 self.executor.breakdowns = 0
                 task, result = values
                 del left[task.name]

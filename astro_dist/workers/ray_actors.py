@@ -72,10 +72,12 @@ class RayCrew(WatchedCrew):
         import ray
 
         waiting = {seat.answer: seat for seat in self.seats if isinstance(seat, _ActorSeat) and seat.answer}
+        # For an empty list `ray.wait` returns at once, and the loop would spin.
         if not waiting:
             time.sleep(timeout_s)
             return []
         done, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
+        # One placed worker is enough: the stage goes on with fewer, and the others join when there is room.
         if any(seat.state != "placing" for seat in self.seats):
             self.room_since = time.monotonic()
         elif time.monotonic() - self.room_since > ROOM_LIMIT_S:
@@ -117,8 +119,11 @@ class _ActorSeat(Seat):
         options = {
             "num_cpus": self.needs["CPU"],
             "num_gpus": self.needs["GPU"],
+            # A restarted actor would have no open stage; the crew replaces lost actors itself.
             "max_restarts": 0,
+            # Ray's default packs actors onto few nodes.
             "scheduling_strategy": "SPREAD",
+            # Ray sets OMP_NUM_THREADS by itself (1 for an actor), and threads change bytes.
             "runtime_env": {"env_vars": dict.fromkeys(THREAD_VARIABLES, self.threads)},
         }
         self.actor = ray.remote(Actor).options(**options).remote(*self.args)
@@ -150,6 +155,7 @@ class _ActorSeat(Seat):
     def dismiss(self) -> None:
         import ray
 
+        # Forgotten first, so that the end of the killed call is not collected as news.
         self.answer = None
         with contextlib.suppress(ray.exceptions.RayError, ValueError):
             ray.kill(self.actor)

@@ -21,15 +21,18 @@ from astro_dist.workers.allocation import Allocation, address_towards
 from astro_dist.workers.machine import Machine, count_cores
 from astro_dist.workers.ray_leftovers import INNER, TOKEN, make_folder, remove_cluster, sweep_clusters
 
+# Just above Ray's minimum of 75 MiB: no array passes through the object store.
 OBJECT_STORE_BYTES = 80_000_000
 QUIET = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    # 0: an actor without a GPU keeps CUDA_VISIBLE_DEVICES as it is; Ray's older behaviour emptied it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    # Ray starts its workers with a lower priority otherwise, which would slow them beside other processes.
     "RAY_worker_niceness": "0",
 }
 JOIN_LIMIT_S = 300.0
@@ -52,14 +55,17 @@ def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> I
     call = [*allocation.srun(allocation.others), sys.executable, "-m", "astro_dist.workers.ray_agent"]
     # A process whose environment names the head's folder is killed with it: see `ray_leftovers`.
     environment = {k: v for k, v in allocation.environment().items() if not k.startswith("RAY_AUTH")}
+    # One pipe to all: `srun` passes its standard input on to every task, and so its end.
     agents = subprocess.Popen(call, env=environment, stdin=subprocess.PIPE)
     assert agents.stdin is not None
     try:
+        # Through the pipe, because every user of a node can read command lines.
         order = {"head": head, "token": token, "fake_gpus": machine.fake_gpus}
         agents.stdin.write(json.dumps(order).encode() + b"\n")
         agents.stdin.flush()
         deadline = time.monotonic() + JOIN_LIMIT_S
         wanted = len(allocation.nodes)
+        # All nodes, because the number of workers follows from the resources of the whole cluster.
         while sum(node["Alive"] for node in ray.nodes()) < wanted:  # type: ignore[no-untyped-call]
             if agents.poll() is not None or time.monotonic() > deadline:
                 raise ConfigError(
@@ -70,6 +76,7 @@ def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> I
         yield
     finally:
         with contextlib.suppress(OSError):
+            # The closed input is the order to leave.
             agents.stdin.close()
         try:
             agents.wait(LEAVE_S)
@@ -109,6 +116,7 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bo
         "node-ip-address": address_towards(order["head"].rpartition(":")[0]),
         "temp-dir": folder,
         "num-cpus": machine.cores,
+        # Counted on this node: the head cannot see which GPUs Slurm assigned here.
         "num-gpus": machine.gpus_here(),
         "object-store-memory": OBJECT_STORE_BYTES,
         # 0 lets the kernel choose. Ray's default is a fixed range, which collides with other clusters here.
@@ -119,6 +127,7 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bo
     call += [f"--{name}={value}" for name, value in options.items()]
     node = subprocess.Popen(call, env=environment, stdin=subprocess.DEVNULL)
     while node.poll() is None:
+        # Nothing is sent after the order; readable input with no byte in it is the end of the pipe.
         ready, _, _ = select.select([0], [], [], 0.5)
         if ready and not os.read(0, 1):
             return True

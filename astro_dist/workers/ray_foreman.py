@@ -47,6 +47,7 @@ class Cluster:
 
 def serve(pipe: Connection, cluster: Cluster) -> None:
     """Start or join the cluster, then carry out orders until the pipe closes; the foreman's main function."""
+    # A session of its own: Ctrl-C in the terminal reaches the driver only, which then sends "stop".
     os.setsid()
     log_to(cluster.log)
     try:
@@ -73,6 +74,7 @@ def _connected(cluster: Cluster) -> Iterator[Machine]:
     if cluster.folder is not None:
         os.environ.update(LOOPBACK if cluster.allocation is None else {})
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(cluster.folder / TOKEN)
+        # The user's own values belong to another cluster; such a token would be used before the file's.
         for name in ("RAY_AUTH_TOKEN", "RAY_ADDRESS"):
             os.environ.pop(name, None)
     # Only now, because Ray reads some of these variables when it is imported.
@@ -85,6 +87,7 @@ def _connected(cluster: Cluster) -> Iterator[Machine]:
             signal.signal(number, lambda *_: None)
         with _over_nodes(cluster):
             resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+            # On one machine the numbers given to Ray are those of `machine` already.
             alone = cluster.folder is not None and cluster.allocation is None
             yield cluster.machine if alone else cluster.machine.spread(resources)
     finally:
@@ -107,6 +110,7 @@ def _over_nodes(cluster: Cluster) -> contextlib.AbstractContextManager[None]:
 def _initialise(cluster: Cluster) -> None:
     import ray
 
+    # Workers write their own logs below the run directory, see `log_to`.
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if cluster.allocation is not None:
         options |= {"_node_ip_address": cluster.allocation.address()}
@@ -145,12 +149,14 @@ class Foreman:
     def __init__(self, pipe: Connection, machine: Machine, private: bool) -> None:
         self.pipe, self.machine, self.private = pipe, machine, private
         children = psutil.Process().children(recursive=True) if private else []
+        # Collected once, after the start; a later listing would no longer hold a process that has ended.
         self.essential = [child for child in children if child.name() in ESSENTIAL]
 
     def serve(self) -> None:
         """Carry out orders; raise `EOFError` when the pipe closes, `HeadLostError` without a cluster."""
         crew: RayCrew | None = None
         while True:
+            # Between stages no crew is at work that would call `check`.
             if not self.pipe.poll(1.0):
                 self.check_processes()
                 continue
@@ -172,6 +178,7 @@ class Foreman:
             answer = ("end", crew.execute(tasks, lambda task, result: self.pipe.send(("done", task, result))))
         except (_HungUpError, EOFError, BrokenPipeError):
             raise EOFError from None
+        # Not an answer: the foreman exits, and the driver starts the cluster again.
         except HeadLostError:
             raise
         except Exception as error:
@@ -191,6 +198,7 @@ class Foreman:
     def check_processes(self) -> None:
         """Raise `HeadLostError` when one of the private cluster's own processes has ended."""
         for process in self.essential:
+            # psutil counts a zombie as running, and nothing here waits for Ray's processes to reap them.
             if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
                 raise HeadLostError(f"{process.name()} has ended")
 

@@ -19,6 +19,7 @@ import psutil
 PREFIX = "astro_dist-"
 NAME = re.compile(rf"{PREFIX}(\d+)-[a-z0-9_]{{8}}")
 TOKEN = "token"
+# One letter, because every character counts towards the length of a socket's name.
 INNER = "r"
 ROOM_FOR_NAMES = 12
 """Longest path of a temporary folder below which Ray's sockets fit into the 107 bytes of a socket name."""
@@ -30,7 +31,9 @@ def make_folder(token: str | None = None) -> Path:
     The name holds the pid of this process: the folder is in use as long as that process exists. Ray opens
     the folder it is given to every user, so it is given an inner one, which nobody else can reach.
     """
+    # `mkdtemp` makes the folder with mode 0700.
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=short_folder()))
+    # The mode is given at creation: a chmod afterwards would leave a moment in which others can read it.
     with open(os.open(folder / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
         handle.write(token or secrets.token_hex(32))
     (folder / INNER).mkdir()

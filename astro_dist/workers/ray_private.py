@@ -23,6 +23,7 @@ def ray_cluster(address: str | None = None) -> Iterator[Path]:
     import ray
 
     if address is not None:
+        # A cluster at an address has no folder of ours for notes.
         with tempfile.TemporaryDirectory() as notes:
             ray.init(address, log_to_driver=True)
             yield Path(notes)
