@@ -102,6 +102,7 @@ class FigureTable:
         self.run, self.masks = run, masks
         self.rows = {name: {**row, "features": _directions(row["features"])} for name, row in rows.items()}
         self.real = self.rows["real"]
+        # The row `TRAIN` follows `masks.train`, which is ascending: a search finds the entry of a cutout.
         places = np.searchsorted(masks.train, masks.reference)
         self.reference = self.rows[TRAIN]["features"][places]
         # Filled by the first row, ``real``: `ROWS` begins with it.
@@ -134,6 +135,7 @@ class FigureTable:
         return {"snr": ((SKY_EDGES[1:] + SKY_EDGES[:-1]) / 2).tolist(), **shares}
 
     def _add(self, row: str, name: str, statistic: Statistic, n: int | None = None) -> None:
+        # Each figure has a stream of its own, so a new figure does not change the intervals of the others.
         rng, settings = self.run.stream("evaluate", "bootstrap", row, name), self.run.section(EvaluateConfig)
         figures = bootstrap(statistic, self.masks.n, rng, settings.resamples)
         self.found.append(Figure(row, name, *figures, self.masks.n if n is None else n))
@@ -166,6 +168,8 @@ class FigureTable:
         self._add(row, "island_iou", lambda w: _iou(islands, w))
         if row in ("real", "trained"):
             return
+        # Both sides of a ratio have the same masks and are resampled together. The row `trained` has other
+        # masks than `real`, hence the return above.
         best, most = image_scores(self.real["classes"]), self.real["islands"][:, 0]
         self._add(row, "segmentation_ratio", lambda w: _mean(score, w) / _mean(best, w))
         self._add(row, "island_ratio", lambda w: _iou(islands, w) / _iou(most, w))
@@ -175,6 +179,7 @@ class FigureTable:
         kinds = {"flux_bias_dex": np.ones(len(dex), bool)}
         for wanted in (SourceClass.COMPACT, SourceClass.EXTENDED):
             kinds[f"flux_bias_{wanted.name.lower()}_dex"] = source_class == wanted
+        # Resamples draw images, not objects: objects of one image share its sky and are not independent.
         for name, kept in kinds.items():
             self._add(row, name, _median_of(dex[kept], image[kept]), int(kept.sum()))
         if len(dex):
@@ -183,6 +188,7 @@ class FigureTable:
 
     def _similarity(self, row: str) -> None:
         ours, real = self.rows[row], self.real
+        # Histograms of images add up, so a resample of images needs no pixels.
         centres = (U_EDGES[1:] + U_EDGES[:-1]) / 2
         self._add(row, "ssim", lambda w: _mean(ours["ssim"], w))
         self._add(row, "spectrum_dex", lambda w: spectrum_distance(w @ ours["power"], w @ real["power"]))
@@ -262,6 +268,7 @@ def _directions(features_NF: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the features of each image, scaled to unit mean square."""
     values = np.asarray(features_NF, np.float64)
     rms_N1 = np.sqrt(np.mean(values**2, axis=1, keepdims=True))
+    # An image whose features are all 0 has no direction and stays 0.
     return np.asarray(values / np.maximum(rms_N1, 1e-12))
 
 
@@ -293,5 +300,6 @@ def _scatter(dex: NDArray[np.floating]) -> float:
 def _nearest_turned(coarse: NDArray[np.float32], train: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the distance of each image to the nearest training image, the least over all turns and flips."""
     flat = train.reshape(len(train), -1)
+    # These images are turned and not those of the training, of which there are at least as many.
     turned = [apply_symmetry(coarse, k).reshape(len(coarse), -1) for k in range(8)]
     return np.asarray(np.min([nearest_distances(each, flat) for each in turned], axis=0))

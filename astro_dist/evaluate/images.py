@@ -64,7 +64,10 @@ def read_skies(reader: StoreReader, indices: Indices, seed: int) -> Image:
     skies = []
     for i, image, mask in zip(indices, snr, masks, strict=True):
         kept = 1 - _taper(reader, int(i), ((mask > 0) | ~np.isfinite(image)).astype(np.uint8))
+        # 0 times NaN is NaN: a weight of 0 alone would not remove missing pixels.
         filled = np.nan_to_num(image) * kept
+        # `kept` is the amplitude of the noise that is left, so the fill makes it one sigma everywhere.
+        # The key is the cutout's, so a sky is filled alike in every row.
         skies.append(add_noise(filled, kept, *sky_of(reader, int(i)), seed, ("evaluate", "sky", int(i))))
     return np.stack(skies)
 

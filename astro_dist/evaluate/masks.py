@@ -44,8 +44,10 @@ class HeldOutMasks:
     def __init__(self, run: Run) -> None:
         settings = run.section(EvaluateConfig)
         self.run, self.reader = run, StoreReader(run.product("cutouts.zarr"))
+        # Sorted, so that the order of the splits in the settings does not change the draws.
         self.pool = np.sort(np.concatenate([self.reader.select(split) for split in settings.splits]))
         self.train = self.reader.select("train")
+        # All sets have one size, because the bias of a Frechet distance depends on the size.
         self.n = min(settings.stamps, len(self.pool), len(self.train))
         if self.n < 2:
             raise ConfigError(
@@ -89,6 +91,7 @@ class HeldOutMasks:
         }
 
     def _draw(self, name: str, indices: Indices) -> Indices:
+        # The beginning of one permutation: with a larger n the same images come first.
         return np.asarray(self.run.stream("evaluate", name).permutation(indices)[: self.n])
 
     def _choose_sky(self, name: str, i: int, donor: int) -> int:

@@ -24,8 +24,10 @@ from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 
 COARSE_PIX = 16
 EXAMPLES = 8
+# 450 bins of 0.02, which in the asinh stretch span -400 to 160,000 sigma.
 U_EDGES = np.linspace(-3, 6, 451)
 """Edges of the histogram of pixels in network range; pixels beyond them are counted in the end bins."""
+# 64 bins of a quarter of a sigma.
 SKY_EDGES = np.linspace(-8, 8, 65)
 """Edges of the histogram of sky pixels in units of the noise; likewise."""
 READ_AT_ONCE = 256
@@ -93,6 +95,7 @@ class RowJudge:
         if name == "reassembled":
             sources = np.nan_to_num(real) * images.tapers_of(self.reader, donors)
             return images.set_in_sky(self.reader, sources, donors, self.masks.skies("blind"), self.seed)
+        # Names end in the first index with six digits, so their order is that of the stamps.
         parts = sorted(self.drawn.glob(f"{DRAWN[name]}-*.npy"))
         drawn = np.concatenate([np.load(part) for part in parts])
         if self.target != "source":
@@ -125,6 +128,7 @@ class RowJudge:
     def _fingerprint(self, u: Image) -> Arrays:
         """Return features, and pixels averaged to 16 x 16: noise would hide a copied image."""
         block = u.shape[-1] // COARSE_PIX
+        # Up to 15 pixels at the far sides are left out where 16 does not divide the side.
         side = block * COARSE_PIX
         blocks = u[:, :side, :side].reshape(len(u), COARSE_PIX, block, COARSE_PIX, block)
         return {"features": self.networks.features(u), "coarse": blocks.mean((2, 4), dtype=np.float32)}
@@ -162,6 +166,7 @@ def _describe_islands(snr: Image, mask: NDArray[np.uint8]) -> Arrays:
     """Return the overlap of islands and mask in each image, and flux and size of every island."""
     overlaps, image, flux, size = [], [], [], []
     for index, (one, classes) in enumerate(zip(snr, mask, strict=True)):
+        # The thresholds here and below are the defaults of both functions, which are the same.
         parts = overlap_masks(one, classes)
         overlaps.append([(parts[k].intersection, parts[k].union) for k in (ALL, *CLASS_NAMES[1:])])
         islands = label_islands(one)

@@ -62,7 +62,9 @@ def estimate(run: Run) -> Estimate:
     presets = {name: run.section(TrainingConfig, name).preset for name in ("byol", "segmenter")}
     judge_s = sum(JUDGES[preset].costs[name][1] / 3 for name, preset in presets.items())
     return Estimate(
-        tasks=3 * -(-settings.stamps // settings.per_task) + 8,
+        tasks=3 * -(-settings.stamps // settings.per_task) + 8,  # 6 rows, the training images, the figures
+        # Three sets of float32 stamps, and for each image of a row about 8,000 bytes of arrays: half of them
+        # histograms, a quarter features.
         bytes=settings.stamps * (3 * size_pix**2 * 4 + 6 * 8000) + 200_000_000,
         files=3 * -(-settings.stamps // settings.per_task) + 10,
         memory_bytes=int(1.5e9 + 40 * settings.stamps * size_pix**2),
@@ -87,6 +89,7 @@ class Evaluator:
         """Do a task of any round and return the sha256 of the file it wrote."""
         if "name" in task.args:
             return self._draw(**task.args)
+        # At every task: a drawing before in the same process has set the threads of `generate`.
         pin(self.run.section(EvaluateConfig).threads)
         if "row" in task.args:
             row = task.args["row"]
@@ -104,6 +107,7 @@ class Evaluator:
             check_stop()
             indices = range(start, min(start + maker.settings.micro_batch, end))
             stamps = maker.draw(indices, [self.masks.choose(name, i) for i in indices])
+            # In units of the noise of the mask's donor, as the real cutouts are.
             parts.append(stamps.image_jy_beam / stamps.rms_jy_beam[:, None, None])
         return self._keep(Path("drawn") / f"{name}-{first:06}.npy", np.concatenate(parts))
 

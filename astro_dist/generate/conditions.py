@@ -73,6 +73,7 @@ class Donors:
         """Draw the two donors, and a turn under which beam and pixels of the mask's donor stay the same."""
         # The order of the donors is common to all stamps; all other draws are from the stamp's own stream.
         donor = deal(self.pools, weights, partial(stream, "donors"), stamp)
+        # The background first, then the turn: this order of draws fixes the bytes.
         rng = stream("conditions", stamp)
         background_donor = int(rng.choice(self.backgrounds[donor]))
         return Choice(donor, background_donor, int(rng.choice(_symmetries(*sky_of(reader, donor)))))
@@ -86,6 +87,7 @@ class Donors:
         alike = alike if len(alike) else self.objects
         # Stable, so that objects of equal size stay in the order of the store on every machine.
         alike = alike[np.argsort(alike[:, 1], kind="stable")]
+        # From place - 8 to place + 7: eight smaller objects, and eight of this size or larger.
         place = int(np.searchsorted(alike[:, 1], size)) + int(rng.integers(-ALIKE, ALIKE))
         return float(alike[min(max(place, 0), len(alike) - 1), 2])
 
@@ -103,12 +105,14 @@ def deal(
     # `rank` counts the earlier stamps that went to no pool before the current one of the loop.
     rank, left = stamp, sum(weights[kind] for kind in kinds)
     for kind in kinds:
+        # Exactly 1 for the last pool: with the rounding errors of `left` a stamp could miss every pool.
         share = weights[kind] / left if kind != kinds[-1] else 1.0
         # `before` is the number of earlier stamps that went to this pool, `after` the same with this stamp
         # included: the pool takes the stamp if the two differ.
         before, after = math.floor(rank * share), math.floor((rank + 1) * share)
         if after > before:
             lap, place = divmod(before, len(pools[kind]))
+            # Permuted anew for every stamp: a lap kept in memory would be state, which other workers lack.
             return int(stream(kind, lap).permutation(pools[kind])[place])
         rank, left = rank - before, left - weights[kind]
     raise AssertionError("some pool has members and a weight")
@@ -139,6 +143,7 @@ def find_donors(
     starts = range(0, len(candidates), READ_AT_ONCE)
     parts = [candidates[start : start + READ_AT_ONCE] for start in starts]
     found = [usable for part in parts for usable in _usable_objects(reader, part, accept)]
+    # A cutout without a usable object gets 0, the background, and is in no pool.
     best = np.array([max((row[0] for row in rows), default=0) for rows in found])
     pools = {c.name.lower(): candidates[best == c] for c in HIGHEST_FIRST}
     if not any(len(pools[name]) for name in wanted):
@@ -179,6 +184,7 @@ def _examine(
     """
     margins = reach_pix(*sky, accept)
     for number, box in enumerate(ndimage.find_objects(instances.astype(np.int32)), start=1):
+        # `find_objects` gives None for a number without pixels.
         if box is None or not all(
             s.start > margin and s.stop + margin < side
             for s, margin, side in zip(box, margins, snr.shape, strict=True)

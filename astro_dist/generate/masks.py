@@ -55,6 +55,7 @@ class MaskDrawer:
     def __init__(self, folder: Path, steps: int, device: str, precision: str) -> None:
         network: Any = load_mask_denoiser(folder)
         self.network = network.to(device, memory_format=torch.channels_last)
+        # dpm++ draws no noise, so the first noise and the condition decide on a mask.
         self.solver = Solver(load_scheduler(folder), "dpm++", steps, 0.0, device)
         self.device, self.precision = device, precision
 
@@ -116,6 +117,7 @@ class ModelMasks:
         ``rng`` is the stamp's stream, from which the noise of the mask was drawn before.
         """
         sizes = np.bincount(instances.ravel())[1:]
+        # `from_planes` numbers objects without gaps and gives all pixels of an object one class.
         classes = [int(mask[instances == number].max()) for number in range(1, len(sizes) + 1)]
         pairs = zip(classes, sizes, strict=True)
         snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]

@@ -56,14 +56,17 @@ def regenerate_stamp(run: Run, stamp: int) -> Path:
     store = StoreReader(run.product(GENERATE.product))
     if not 0 <= stamp < len(store):
         raise ConfigError(f"--stamp {stamp}: {run.root} holds the stamps 0 to {len(store) - 1}")
+    # Before the drawing: on another kind of machine the last bits differ, which would look like damage.
     run.records.settle_numerics(numerics(run), "--redo generate")
     arrays = regenerate(run, stamp)
+    # Bytes and not values: NaN differs from itself, and -0.0 equals 0.0.
     differing = [
         name for name, array in arrays.items() if array.tobytes() != store.read(name, [stamp])[0].tobytes()
     ]
     if differing:
         raise IntegrityError(f"stamp {stamp}: {', '.join(differing)} came out different from the store's")
     path = run.root / f"stamp-{stamp:06}.npz"
+    # Given a path, `savez` would add .npz to a name without it; a handle is written as it is.
     with publish_file(path) as hidden, hidden.open("wb") as handle:
         np.savez(handle, image=arrays["image"], mask=arrays["mask"], instances=arrays["instances"])
     return path

@@ -81,6 +81,7 @@ class Sampler:
                 # Classifier-free guidance, see `GuidanceConfig.terms` for its equation.
                 if len(parts) == 1:
                     return parts[0]
+                # In the order of `terms`, as the last bits of a float sum depend on the order.
                 weighted = zip(self.terms.values(), parts, strict=True)
                 return torch.stack([weight * part for weight, part in weighted]).sum(0)
 

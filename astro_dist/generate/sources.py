@@ -127,10 +127,12 @@ class LabelMasks:
         item = deal(self.pools, self.weights, partial(self.stream, "labels"), stamp)
         y0, x0 = (int(start) for start in self.corners[item])
         mask, instances, items = self.labels.paint(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
+        # A stream apart from the noise of the stamp, whose draws stay the same for any number of objects.
         rng = self.stream("brightness", stamp)
         snr = [
             self.donors.draw_snr(int(self.labels.classes[i]), int(self.labels.sizes[i]), rng) for i in items
         ]
+        # The brightness is in units of the noise already, hence a background of 0 and an rms of 1.
         # Instance 0 is the sky.
         return mask, instances, stretch(np.array([0.0, *snr]), 0.0, 1.0, self.stretch)[instances]
 
@@ -176,9 +178,11 @@ class MapSky:
         # A window without data is drawn again from the stamp's own stream, so that stamps stay independent.
         rng = self.stream("sky", stamp)
         for _ in range(TRIES):
+            # `integers` excludes its end: the last window ends where the map ends.
             y0, x0 = (int(rng.integers(length - self.size_pix + 1)) for length in self.plane.shape)
             image = self.plane.read(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
             image[np.isinf(image)] = np.nan
+            # The whole window is one cell, so there is one value of each.
             background, rms = measure_cells(image, self.size_pix)
             if np.isfinite(rms[0]):
                 bright = (image - background[0]) / rms[0] > SOURCE_SNR
@@ -275,6 +279,7 @@ def _find_items(
 ) -> dict[str, NDArray[np.int64]]:
     """Return, by class, the objects of a label image whose footprint fits into a stamp."""
     size_pix, accept = int(reader.attrs["size_pix"]), settings.accept.with_spurious()
+    # A set, because a survey has few beams however many donors it has.
     skies = {sky_of(reader, int(i)) for pool in donors.pools.values() for i in pool}
     # Donors are drawn independently of labels, so an object has to fit under the beam of any donor.
     margins = np.max([reach_pix(*sky, accept) for sky in skies], axis=0)

@@ -30,6 +30,7 @@ MOST_GROWTH = 4
 """Most shards after a round over those before, since the acceptance of few stamps is uncertain."""
 FEWEST_SHARDS = 4
 """Least value, in shards, of the limit that follows from `generate.max_stamps_per_object`."""
+# The classes that are promised. Spurious objects are extracted too, but count for no promise.
 _SOURCES = ("compact", "extended")
 
 
@@ -55,6 +56,7 @@ def plan(run: Run, results: Results) -> list[Task]:
             return tasks
         if shards >= most:
             raise ConfigError(_explain(settings, wanted, shards, results, tasks))
+        # While nothing is accepted, the quotient means nothing and `MOST_GROWTH` bounds the next round.
         needed = SPARE * (wanted - accepted) * shards / max(accepted, 1)
         shards = min(most, MOST_GROWTH * shards, shards + math.ceil(needed))
 
@@ -136,6 +138,7 @@ def _draw_shard(maker: Any, task: Task) -> dict[str, Any]:
     classes = Counter(found.source_class.name.lower() for found in objects)
     return {
         "accepted": sum(classes[name] for name in _SOURCES),
+        # Sorted: a Counter keeps the order in which its keys came first.
         "classes": dict(sorted(classes.items())),
         "rejected": dict(sorted(rejected.items())),
         "iou_sum": sum(found.iou for found in objects),
@@ -152,6 +155,7 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
 
     tasks = plan(run, results)
     settings, cutouts = run.section(GenerateConfig), StoreReader(run.product("cutouts.zarr"))
+    # In the order of the shards, so that row i of every column is stamp i.
     rows = [row for task in tasks for row in results[task.name]["choices"]]
     donor, background_donor, symmetry = np.array(rows, dtype=np.int64).T
     inherited = ("rms_jy_beam", "beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
@@ -159,6 +163,7 @@ def _finish(run: Run, results: Results) -> dict[str, Any]:
     columns |= {name: cutouts.columns[name][donor] for name in inherited}
     attrs = {name: cutouts.attrs[name] for name in ("stretch", "survey", "maps")}
     attrs["accept"] = settings.accept.model_dump(mode="json")
+    # Names only: the bytes of a store hold no path, since paths differ between machines.
     attrs["files"] = {name: path.name for name, path in source_files(settings).items()}
     publish_stamps(run.output, cutouts.attrs["size_pix"], settings.per_shard, columns, attrs)
     return _sum_up(results, tasks) | {"stamps": len(rows)}

@@ -78,6 +78,7 @@ class StampMaker:
 
     def __init__(self, run: Run, splits: Sequence[str] = ("train",)) -> None:
         settings = run.section(GenerateConfig)
+        # First of all: threads and deterministic kernels must be set before any network computes.
         pin(settings.threads)
         device = choose_device(run)
         self.run, self.settings = run, settings
@@ -111,6 +112,7 @@ class StampMaker:
                 check_stop()
                 batch = ahead.result()
                 if following is not None:
+                    # Before the sampling below, so that the second thread reads while this one draws.
                     ahead = aside.submit(self.read, following)
                 finished.append(aside.submit(self._finish, batch, self._sample(batch)))
             done = [part.result() for part in finished]
@@ -121,6 +123,7 @@ class StampMaker:
         """Draw the micro-batch of a stamp, and return its stamps and the place of the stamp among them."""
         per_shard, size = self.settings.per_shard, self.settings.micro_batch
         start = stamp // per_shard * per_shard
+        # Micro-batches begin anew in every shard, whose size need not be a multiple of theirs.
         first = start + (stamp - start) // size * size
         return self.draw(range(first, min(first + size, start + per_shard))), stamp - first
 
@@ -140,7 +143,9 @@ class StampMaker:
         shape = self.sampler.noise_shape(self.reader.attrs["size_pix"])
         # Each stamp has a stream, which gives its noise first and then the seed of the solver's noise.
         streams = [self.run.stream("generate", i) for i in padded]
+        # By NumPy, because torch's generators give other numbers on a GPU than on a CPU.
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
+        # NumPy draws signed integers of 64 bits by default, hence seeds below 2^63.
         return MicroBatch(stamps, chosen, conditions, noise, [int(rng.integers(2**63)) for rng in streams])
 
     def extract(self, stamps: Stamps, first: int) -> Extracted:

@@ -43,6 +43,7 @@ def _fit(features: Features, weights: Weights) -> tuple[NDArray[np.float64], NDA
 
     A has as few rows as possible: the smaller of the numbers of images and features.
     """
+    # float64: the distance is a small difference of large traces.
     values = np.asarray(features, np.float64)
     counts = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     mean = counts @ values / counts.sum()
@@ -85,6 +86,7 @@ def kernel_distance(
 
 def _within(kernel: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """Return the weighted mean of a kernel over the pairs of different images of one set."""
+    # The diagonal compares an image with itself and its copies, weight squared: left out of both sums.
     squares = weights**2
     pairs = weights.sum() ** 2 - squares.sum()
     return float((weights @ kernel @ weights - squares @ np.diag(kernel)) / pairs)

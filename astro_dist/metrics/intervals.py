@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
-RESAMPLES = 200
+RESAMPLES = 200  # five of them lie beyond either end of a 95 % interval
 LEVEL = 0.95
 
 

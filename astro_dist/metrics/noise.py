@@ -14,9 +14,9 @@ from astro_dist.metrics.similarity import RINGS, power_of, ring_of
 
 Sky = NDArray[np.bool_]
 
-LEVELS = (3, 4, 5)
+LEVELS = (3, 4, 5)  # sigma
 SUMS = ("pixels", "x", "x2", "x3", "x4", *(f"{side}_{k}" for side in ("below", "above") for k in LEVELS))
-SECTORS = 12
+SECTORS = 12  # of 15 degrees each, over half a turn
 STRIPE_RINGS = slice(2, 12)
 """Rings of `similarity.power_spectra` from 0.04 to 0.25 cycles per pixel; above there is only white noise."""
 
@@ -65,6 +65,7 @@ def describe_noise(sums: NDArray[np.floating]) -> dict[str, float]:
         return dict.fromkeys(names, float("nan"))
     # Raw moments to central ones: E(x - a)^2 = b - a^2, and the fourth by its binomial expansion.
     a, b, c, d = (power / pixels for power in powers)
+    # Rounding can bring the variance of equal pixels just below 0.
     variance = max(b - a**2, 0.0)
     fourth = d - 4 * a * c + 6 * a**2 * b - 3 * a**4
     shares = (float(v) / pixels for v in sums[5:])
@@ -95,12 +96,14 @@ def measure_stripes(snr_NSS: AnyImage, sky_NSS: Sky) -> NDArray[np.float64]:
     frequency = np.fft.fftfreq(side)
     # A real image has equal power at opposite frequencies, so directions go over half a turn.
     angle = np.arctan2(frequency[:, None], frequency) % np.pi
+    # The minimum guards against rounding: an angle of pi would be in a thirteenth sector.
     sector = np.minimum(angle / np.pi * SECTORS, SECTORS - 1).astype(int)[used]
     sizes = np.bincount(ring[used], minlength=RINGS)
     highest = []
     for image, sky in zip(snr_NSS, sky_NSS, strict=True):
         power = power_of(np.where(sky, image, 0.0))[used]
         mean = np.bincount(ring[used], power, minlength=RINGS) / np.maximum(sizes, 1)
+        # An image of one value has no power in any ring; the limit avoids 0 / 0.
         whitened = power / np.maximum(mean, 1e-300)[ring[used]]
         sectors = np.bincount(sector, whitened, minlength=SECTORS) / np.bincount(sector, minlength=SECTORS)
         highest.append(sectors.max() / sectors.mean())
@@ -113,5 +116,6 @@ def count_stray(snr_NSS: AnyImage, mask_NSS: NDArray[np.integer]) -> NDArray[np.
     for image, mask in zip(snr_NSS, mask_NSS, strict=True):
         islands = label_islands(np.asarray(image, np.float32))
         on_objects = np.setdiff1d(islands[mask > 0], 0)
+        # Islands are numbered without gaps, so the highest number is how many there are.
         counts.append(int(islands.max()) - len(on_objects))
     return np.array(counts, np.int64)

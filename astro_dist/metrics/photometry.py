@@ -58,15 +58,18 @@ def flux_ratios(
         if not labels.size:
             continue
         real = np.nan_to_num(real_snr[index])
+        # Where the pixels of an object have several classes, the highest counts, as in `models.masks`.
         classes = ndimage.maximum(mask[index], numbers, labels)
         peaks = ndimage.maximum(real, numbers, labels)
         fluxes, wanted = (ndimage.sum_labels(x, numbers, labels) for x in (np.nan_to_num(snr[index]), real))
         # A sum below zero, for which there is no logarithm, counts as no flux.
         with np.errstate(divide="ignore", invalid="ignore"):
             dex = np.log10(np.maximum(fluxes, 0) / wanted)
+        # Noise can bring the sum of a real object to 0 or below, and there is no ratio to such a sum.
         kept = (
             np.isin(classes, (SourceClass.COMPACT, SourceClass.EXTENDED)) & (peaks >= min_snr) & (wanted > 0)
         )
         rows += [(index, *row) for row in zip(classes[kept], peaks[kept], dex[kept], strict=True)]
+    # The shape keeps four columns where no object is left.
     columns = np.array(rows, np.float64).reshape(-1, 4).T
     return FluxRatios(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2], columns[3])

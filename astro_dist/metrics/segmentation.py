@@ -49,6 +49,8 @@ def label_islands(snr: NDArray[np.float32], seed: float = 5.0, merge: float = 3.
     """
     labels, n = ndimage.label(snr > merge, structure=_EIGHT_NEIGHBOURS)
     kept = np.zeros(n + 1, np.int32)
+    # A pixel above `seed` is above `merge` too, so label 0 is no seed. Islands without one map to 0, and
+    # the others get numbers without gaps.
     seeds = np.unique(labels[snr > seed])
     kept[seeds] = np.arange(1, len(seeds) + 1)
     islands: NDArray[np.int32] = kept[labels]
@@ -79,6 +81,7 @@ def overlap_masks(
     islands = label_islands(snr, seed, merge)
     # Pixels of each class (columns) under each island (rows; row 0 is the sky).
     under = np.zeros((int(islands.max()) + 1, len(CLASS_NAMES)), np.int64)
+    # Not `under[islands, mask] += 1`, which adds 1 only once for a pair that occurs often.
     np.add.at(under, (islands.ravel(), mask.ravel()), 1)
     # Column 0 is sky, which gives an island no class.
     found_class = np.where(under[:, 1:].any(axis=1), 1 + under[:, 1:].argmax(axis=1), 0)
@@ -164,6 +167,7 @@ def image_scores(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         (N, 3, 2) from `count_classes`.
     """
     there = counts[..., 1] > 0
+    # The union of an absent class is 0; its quotient is left out below.
     iou = counts[..., 0] / np.maximum(counts[..., 1], 1)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(there, iou, 0).sum(1) / there.sum(1))

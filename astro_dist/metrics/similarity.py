@@ -87,7 +87,9 @@ def power_spectra(images_NSS: AnyImage, bins: int = RINGS) -> NDArray[np.float64
 def ring_of(side: int, bins: int = RINGS) -> NDArray[np.int64]:
     """Return the ring (S, S) of each frequency of an image's Fourier transform; -1 for 0 and the corners."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    # Beyond 0.5 cycles per pixel only diagonal waves exist, so a ring would not hold all directions.
     inside = (frequency > 0) & (frequency <= 0.5)
+    # A frequency of exactly 0.5 belongs to the last ring.
     return np.where(inside, np.minimum(2 * bins * frequency, bins - 1).astype(int), -1)
 
 
@@ -98,6 +100,7 @@ def power_of(image: AnyImage) -> NDArray[np.float64]:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
     window, values = np.outer(hann, hann), np.asarray(image, np.float64)
     transform = np.fft.fft2(window * (values - values.mean()))
+    # The sum of squares of the window is the power it leaves of white noise of variance 1.
     return np.asarray(np.abs(transform) ** 2 / np.sum(window**2))
 
 

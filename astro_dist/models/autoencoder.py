@@ -80,6 +80,7 @@ class StampAutoencoder(ModelMixin, ConfigMixin):
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1),
             *_blocks(coarse, num_blocks),
             nn.SiLU(),
+            # Mean and logarithm of the variance of each latent pixel.
             nn.Conv2d(coarse, 2 * latent_channels, 3, padding=1),
         )
         self.decoder = nn.Sequential(
@@ -90,10 +91,12 @@ class StampAutoencoder(ModelMixin, ConfigMixin):
             *_blocks(fine, num_blocks),
             nn.SiLU(),
         )
+        # Apart from the decoder, because it runs in float32 where the decoder may run in bfloat16.
         self.conv_out = nn.Conv2d(fine, 4, 3, padding=1)
 
     def encode(self, x_B1HW: Tensor) -> AutoencoderKLOutput:
         """Return the posterior over unscaled latents in the attribute ``latent_dist``."""
+        # In float32 also under autocast: the deviation is an exponential of the second half of the channels.
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(self.encoder(x_B1HW).float()))
 
     def decode(self, z_BChw: Tensor) -> DecoderOutput:
@@ -115,6 +118,7 @@ CLASSES: dict[str, type[ModelMixin]] = {"StampAutoencoder": StampAutoencoder, "A
 def build_autoencoder(preset: str) -> ModelMixin:
     """Return an untrained autoencoder of a preset."""
     sizes = PRESETS[preset]
+    # The factor stays 1 until a training has measured the deviation of its latents.
     return CLASSES[sizes.autoencoder_class](**sizes.autoencoder, scaling_factor=1.0)
 
 
@@ -126,6 +130,7 @@ def load_autoencoder(folder: Path) -> ModelMixin:
 
 def encode(autoencoder: Any, u_B1HW: Tensor) -> Tensor:
     """Return the latents (B, C, H/4, W/4) float32 that the U-Net works on."""
+    # The mean and not a draw: one image has one latent, so latents can be kept and compared.
     mean_BChw = autoencoder.encode(u_B1HW).latent_dist.mode().float()
     z_BChw: Tensor = mean_BChw * autoencoder.config.scaling_factor
     return z_BChw

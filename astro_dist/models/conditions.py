@@ -20,8 +20,8 @@ from torch.nn import functional
 from astro_dist.models.diffusers_types import ConfigMixin, ModelMixin, register_to_config
 from astro_dist.models.presets import LATENT_FACTOR
 
-NUM_CLASSES = 4
-TOKEN_STRIDE_PIX = 16
+NUM_CLASSES = 4  # background 0, spurious 1, compact 2, extended 3
+TOKEN_STRIDE_PIX = 16  # pixels are unshuffled by 4, and two convolutions have stride 2
 
 
 class Encoded(NamedTuple):
@@ -123,6 +123,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         sky_in_place: bool = False,
     ) -> None:
         super().__init__()
+        # No plane for the background, which is where the other three are all 0.
         planes = (NUM_CLASSES - 1 + brightness) * LATENT_FACTOR**2
         self.mask_in = nn.Conv2d(planes, mask_channels, 1)
         self.mask_null = nn.Parameter(torch.zeros(mask_channels))
@@ -137,6 +138,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         self.token_norm = nn.LayerNorm(token_dim)
         self.background_null = nn.Parameter(torch.zeros(token_dim))
         nn.init.normal_(self.mask_null, std=0.5)
+        # Tokens leave the layer norm with unit deviation, so their null begins with the same.
         nn.init.normal_(self.background_null)
         self.facts_null = nn.Parameter(torch.zeros(facts)) if facts else None
         self.injector = MaskInjector(planes, 2 * width, skips) if skips else None
@@ -168,6 +170,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             Beam, noise and survey; None is the null for all samples.
         """
         onehot_BHWC = functional.one_hot(mask_BHW.long(), NUM_CLASSES)[..., 1:].to(peak_BHW.dtype)
+        # `one_hot` puts the classes last; convolutions expect channels second.
         planes_BCHW = onehot_BHWC.permute(0, 3, 1, 2)
         if self.config.brightness:
             planes_BCHW = torch.cat([planes_BCHW, peak_BHW[:, None]], 1)
@@ -175,6 +178,8 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
         mask_BMhw = self.mask_in(folded_BChw)
         tokens_BTD = self.token_norm(self.background_in(background_B2HW).flatten(2).transpose(1, 2))
         if keep_mask_B is not None:
+            # Under autocast convolutions give bfloat16 and parameters stay float32. Without the cast `where`
+            # would return float32.
             keep_B111 = keep_mask_B[:, None, None, None]
             mask_BMhw = torch.where(keep_B111, mask_BMhw, self.mask_null[:, None, None].to(mask_BMhw.dtype))
         if keep_background_B is not None:
@@ -182,6 +187,7 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             tokens_BTD = torch.where(keep_background_B[:, None, None], tokens_BTD, null_D)
         if self.sky_in is not None:
             sky_B2hw = self._average_sky(mask_BHW, background_B2HW, keep_background_B)
+            # Added and not concatenated: the U-Net then has the same channels with and without the sky.
             mask_BMhw = mask_BMhw + self.sky_in(sky_B2hw)
         facts_BF = self._fill_facts(len(mask_BHW), facts_BF, keep_facts_B)
         skips = self.injector(folded_BChw, keep_mask_B) if self.injector is not None else ()
@@ -199,12 +205,14 @@ class ConditionEncoder(ModelMixin, ConfigMixin):
             # sky is another cutout's, with holes anywhere. The mask turned by 180 degrees puts holes
             # elsewhere too.
             hidden_BHW = hidden_BHW | hidden_BHW.flip(1, 2)
+        # The largest value, not the mean: one hidden pixel of the image hides the pixel of the latent.
         hidden_B1hw = functional.max_pool2d(hidden_BHW[:, None].float(), LATENT_FACTOR)
         known_B1hw = 1.0 - functional.max_pool2d(hidden_B1hw, 3, stride=1, padding=1)
         if keep_B is not None:
             # A sky with no known pixel is the null.
             known_B1hw = known_B1hw * keep_B[:, None, None, None]
         sky_B1hw = functional.avg_pool2d(background_B2HW[:, :1], LATENT_FACTOR)
+        # A 0 in the first plane alone could be an unknown pixel or a sky at its mean.
         return torch.cat([sky_B1hw * known_B1hw, known_B1hw], 1)
 
     def _fill_facts(self, count: int, facts_BF: Tensor | None, keep_B: Tensor | None) -> Tensor | None:

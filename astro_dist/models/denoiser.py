@@ -48,6 +48,7 @@ class Denoiser(nn.Module):
     @property
     def latent_channels(self) -> int:
         """Channels C of the latent."""
+        # Not `in_channels`, which counts the channels of the mask too.
         return int(self.unet.config["out_channels"])
 
     def predict(self, noisy_BChw: Tensor, timestep: Tensor, encoded: Encoded) -> Tensor:
@@ -61,6 +62,7 @@ class Denoiser(nn.Module):
             joined,
             timestep,
             encoded.tokens_BTD,
+            # With `class_embed_type="projection"` diffusers takes real numbers in place of class labels.
             class_labels=encoded.facts_BF,
             down_block_additional_residuals=tuple(skips) or None,
             mid_block_additional_residual=middle,
@@ -96,8 +98,10 @@ def build_denoiser(preset: str, target: str = "source", stretch: str = "asinh") 
 def build_scheduler(preset: str) -> DPMSolverMultistepScheduler:
     """Return the noise schedule of a preset, as a DPM-Solver++ scheduler."""
     return DPMSolverMultistepScheduler(
+        # Trailing steps begin at the last timestep, where a latent is nearest to the pure noise that the
+        # sampler starts from. A preset may say otherwise.
         **{"timestep_spacing": "trailing", **PRESETS[preset].schedule},
-        num_train_timesteps=1000,
+        num_train_timesteps=1000,  # T of Ho et al. 2020 and of RADiff's code
         use_lu_lambdas=False,
     )
 
@@ -111,6 +115,7 @@ def save_denoiser(denoiser: Denoiser, scheduler: DPMSolverMultistepScheduler, fo
 
 def load_denoiser(folder: Path) -> Denoiser:
     """Load a denoiser from its folder, without any download."""
+    # Safetensors only: the older `.bin` files are pickles, which run code when they are loaded.
     only_local = {"use_safetensors": True, "local_files_only": True}
     unet = UNet2DConditionModel.from_pretrained(folder / "unet", **only_local)
     name = json.loads((folder / "conditioner" / "config.json").read_text())["_class_name"]

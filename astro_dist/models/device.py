@@ -28,6 +28,8 @@ def pin(threads: int) -> None:
     The settings hold for the whole process. ``HF_HUB_OFFLINE`` and ``CUBLAS_WORKSPACE_CONFIG`` are set in its
     environment unless the user has set them.
     """
+    # Before the imports below: libraries read these variables once. cuBLAS is reproducible only with a fixed
+    # workspace, and ":4096:8" is one of the two sizes that its manual names.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     import torch
@@ -82,10 +84,12 @@ def choose_device(run: Run) -> str:
     import torch
 
     machine = run.machine
+    # Fake GPUs are counted where tasks are placed; no kernel can run on them.
     if machine.fake_gpus or machine.gpus == 0:
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
+    # No silent fall back to the CPU: the stage would occupy a GPU and be far slower than planned.
     if machine.gpus or _is_pinned():
         raise ConfigError(
             f"there is a GPU, but torch {torch.__version__} has no working CUDA; install a CUDA build "
@@ -113,6 +117,7 @@ def resolve_precision(wish: Precision, device: str) -> Literal["bf16", "no"]:
     if wish != "auto":
         return wish
     if device == "cuda":
+        # By default torch also says yes for a GPU that only emulates bfloat16.
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "no"
@@ -141,8 +146,10 @@ def numerics(run: Run) -> dict[str, Any]:
     section = run.own
     return {
         "device": f"cuda: {torch.cuda.get_device_name()}" if device == "cuda" else _processor(),
+        # The instruction set that torch chose. `ATEN_CPU_CAPABILITY` can lower it on the same processor.
         "capability": torch.backends.cpu.get_cpu_capability(),
         "precision": resolve_precision(getattr(section, "precision", "auto"), device),
+        # Partial sums per thread: another number of threads adds in another order.
         "threads": int(getattr(section, "threads", 1)),
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
@@ -156,6 +163,7 @@ def _processor() -> str:
     Kernels choose their block sizes by the caches of the CPU, and block sizes decide the order of sums.
     """
     with contextlib.suppress(OSError):
+        # First, because `platform.processor()` gives at most the architecture on Linux.
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()

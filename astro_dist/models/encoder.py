@@ -28,6 +28,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inside: int, channels: int, stride: int) -> None:
         super().__init__()
+        # No bias before a batch norm, which subtracts the mean of each channel.
         self.conv1 = nn.Conv2d(inside, channels, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
@@ -103,11 +104,13 @@ class Byol(nn.Module):
         features = encoder.config.channels[-1]
         self.encoder, self.projector = encoder, _head(features, hidden, projection)
         self.predictor = _head(projection, hidden, projection)
+        # A copy and not the same module: the target has to lag behind the online network.
         self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
         """Set the target to decay * target + (1 - decay) * online (eq. 1 of Grill et al. 2020)."""
+        # Parameters only: in training the target's batch norms use the statistics of the batch, not buffers.
         online = [*self.encoder.parameters(), *self.projector.parameters()]
         for slow, fast in zip(self.target.parameters(), online, strict=True):
             slow.lerp_(fast, 1.0 - decay)
@@ -122,6 +125,7 @@ class Byol(nn.Module):
         predicted = [self.predictor(self.projector(self.encoder(view))).float() for view in views]
         with torch.no_grad():
             wanted = [self.target(view).float() for view in views]
+        # 2 - 2 cos is the squared distance of two unit vectors, from 0 to 4 per pair.
         pairs = ((predicted[0], wanted[1]), (predicted[1], wanted[0]))
         return torch.stack([2 - 2 * functional.cosine_similarity(p, w) for p, w in pairs]).sum(0)
 

@@ -30,6 +30,7 @@ FREE = {
     *("dropout", "target", "stretch", "act_fn"),
 }
 """Settings of a network that may differ from the preset's: they decide on no layer."""
+# Bytes of one number, by safetensors' name of the type.
 DTYPES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2},
     **{"I8": 1, "U8": 1, "BOOL": 1},
@@ -67,10 +68,13 @@ def check_part(folder: Path, network: Any, setting: str) -> None:
         raise _refusal(
             folder, setting, "the weights are quantised or in several files; save them as one file"
         )
+    # Through JSON and back, which turns tuples into lists as in their file.
     ours = json.loads(json.dumps(dict(network.config)))
     for name, value in theirs.items():
         if name in FREE:
             _check_free(folder / CONFIG, setting, name, value)
+        # Names with an underscore are diffusers' notes, such as its version. A name that the network does
+        # not have is ignored by diffusers too.
         elif name in ours and not name.startswith("_") and ours[name] != value:
             what = f"{name} is {_short(value)}, that of the preset {_short(ours[name])}"
             raise _refusal(folder / CONFIG, setting, f"{what}; set {setting}.preset to theirs")
@@ -84,6 +88,7 @@ def check_scheduler(folder: Path, setting: str) -> None:
     path = folder / SCHEDULER
     theirs = read_settings(path, setting)
     steps = theirs.get("num_train_timesteps", 1000)
+    # Not `isinstance`: True is an int for Python.
     if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
         raise _refusal(path, setting, f"num_train_timesteps is {_short(steps)}, not 1 to {MOST_STEPS}")
     betas = theirs.get("trained_betas")
@@ -110,6 +115,7 @@ def _check_free(path: Path, setting: str, name: str, value: Any) -> None:
     fine = len(numbers) <= 1000 and all(
         one is None or _is_number(one) or (isinstance(one, str) and len(one) < 100) for one in numbers
     )
+    # Latents are divided by this factor before they are decoded.
     if name == "scaling_factor":
         fine = _is_number(value) and not isinstance(value, bool) and value > 0
     if not fine:
@@ -120,6 +126,8 @@ def _check_tensors(path: Path, shapes: dict[str, tuple[int, ...]], remedy: str) 
     check_regular(path)
     size = path.stat().st_size
     with path.open("rb") as handle:
+        # A safetensors file: 8 bytes with the length of the header, the header in JSON, then the numbers.
+        # A length is checked before so many bytes are read.
         n = int.from_bytes(handle.read(8), "little")
         if n > min(HEADER_BYTES, size - 8):
             raise ConfigError("its header does not fit into the file; fetch it again")
@@ -137,6 +145,7 @@ def _check_tensors(path: Path, shapes: dict[str, tuple[int, ...]], remedy: str) 
             raise ConfigError(
                 f"the tensor {name} has the shape {_short(value.get('shape'))}, not {ours}; {remedy}"
             )
+        # Offsets count from the end of the header.
         wanted, place = math.prod(shapes[name]) * DTYPES[value["dtype"]], value.get("data_offsets")
         if not (
             isinstance(place, list)
@@ -149,6 +158,7 @@ def _check_tensors(path: Path, shapes: dict[str, tuple[int, ...]], remedy: str) 
 
 
 def _new_name(name: str) -> str:
+    # diffusers renames in attention blocks only, so other names must match as they are.
     if re.search(r"attentions\.\d+\.", name):
         for old, new in OLD_NAMES:
             name = name.replace(old, new)
@@ -168,6 +178,7 @@ def _refusal(path: Path, setting: str, reason: str) -> ConfigError:
 
 
 def _is_number(value: Any) -> bool:
+    # NaN and infinity, which Python's JSON accepts, fail the comparison.
     return isinstance(value, bool | int | float) and abs(value) <= 1e9
 
 

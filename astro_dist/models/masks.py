@@ -51,9 +51,11 @@ def to_planes(mask: NDArray[np.uint8], instances: NDArray[np.integer]) -> Image:
     numbers = instances.astype(np.int32)
     # A pixel is whole if the 3 x 3 pixels around it hold no other object's number.
     highest = ndimage.maximum_filter(numbers, footprint=_EIGHT_NEIGHBOURS)
+    # In the minimum the sky has the highest number, so only other objects lower it.
     lowest = ndimage.minimum_filter(np.where(numbers, numbers, 1 << 30), footprint=_EIGHT_NEIGHBOURS)
     whole = (highest == numbers) & (lowest == numbers)
     for plane, source_class in zip(planes, range(1, NUM_CLASSES), strict=True):
+        # A mask without instances cannot show where objects touch and is taken as it is.
         inside = (mask == source_class) & (whole if numbers.any() else True)
         if not inside.any():
             continue
@@ -82,6 +84,7 @@ def from_planes(planes_KSS: Image, least_pix: int = 4) -> tuple[NDArray[np.uint8
     votes = np.zeros((count + 1, NUM_CLASSES), np.int64)
     np.add.at(votes, (labels.ravel(), classes.ravel()), 1)
     kept = votes.sum(1) >= least_pix
+    # Label 0 is the sky. The numbers below have no gaps: a gap would be an object without pixels.
     kept[0] = False
     numbers = np.where(kept, np.cumsum(kept), 0)
     winners = np.where(kept, votes.argmax(1), 0)
@@ -106,6 +109,7 @@ def encode_mask_condition(counts_BK: NDArray[np.integer], facts_BF: Image) -> Im
     facts_BF
         Beam, noise and survey, see `astro_dist.store.facts`.
     """
+    # A logarithm brings tens of objects near the size of the facts, which are about one.
     return np.concatenate([np.log2(1 + counts_BK), facts_BF], axis=1, dtype=np.float32)
 
 
@@ -139,6 +143,7 @@ class MaskDenoiser(ModelMixin, ConfigMixin):
     def __init__(self, unet: dict[str, Any]) -> None:
         super().__init__()
         channels = (NUM_CLASSES - 1) * LATENT_FACTOR**2
+        # "identity": the condition is already a vector of the size of the time's embedding.
         self.drawer = UNet2DModel(
             **unet, in_channels=channels, out_channels=channels, class_embed_type="identity"
         )

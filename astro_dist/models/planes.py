@@ -24,6 +24,7 @@ def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArr
     2-D float32, 0 outside all instances. A 0 within an instance means "brightness not given".
     """
     inside = instances > 0
+    # Maxima begin at 0, so an object without a positive pixel gets 0, as if no brightness were given.
     peaks = np.zeros(int(instances.max(initial=0)) + 1, np.float32)
     np.maximum.at(peaks, instances[inside], u[inside])
     painted: Image = peaks[instances]
@@ -52,6 +53,7 @@ def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
     weights = np.zeros(mask.shape, np.float32)
     if not mask.any():
         return weights
+    # Below 0.8 pixels even the pixel next to the mask, at a distance of 1, would have the weight 0.
     beam_pix = max(fwhm_pix, 1.0)
     reach_pix = math.ceil(1.25 * beam_pix)
     # The distance transform is the costly part, so only pixels within reach of an object are computed.
@@ -59,6 +61,7 @@ def source_taper(mask: NDArray[np.uint8], fwhm_pix: float) -> Image:
         slice(max(0, side.start - reach_pix), side.stop + reach_pix)
         for side in ndimage.find_objects((mask > 0).view(np.uint8))[0]
     )
+    # The box holds every object, so distances inside it are those in the whole image.
     distance_pix = ndimage.distance_transform_edt(mask[box] == 0)
     weights[box] = 0.5 + 0.5 * np.cos(np.pi * np.clip(distance_pix / beam_pix - 0.25, 0.0, 1.0))
     return weights

@@ -60,6 +60,8 @@ class Preset:
 def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
     """Return level and channels of each of a U-Net's skip connections; the last entry is of its middle."""
     deepest = len(channels) - 1
+    # The order in which diffusers' encoder gives them: the first convolution, then of each level its layers
+    # and its downsampler, whose output has half the side.
     skips = [(0, channels[0])]
     for level, inside in enumerate(channels):
         skips += [(level, inside)] * layers + [(level + 1, inside)] * (level < deepest)
@@ -84,6 +86,7 @@ def _latent_unet(
         "cross_attention_dim": token_dim,
         # diffusers calls the *number* of heads by the name of their size.
         "attention_head_dim": heads,
+        # diffusers' default of 32 does not divide 48 channels; 8 divides those of every preset.
         "norm_num_groups": 8,
         "resnet_time_scale_shift": "scale_shift",
     }
@@ -100,6 +103,7 @@ def _mask_unet(channels: tuple[int, int, int], layers: int) -> dict[str, Any]:
         "layers_per_block": layers,
         "down_block_types": ("DownBlock2D",) * 3,
         "up_block_types": ("UpBlock2D",) * 3,
+        # In `UNet2DModel` this is the size of a head, unlike in `_latent_unet`.
         "attention_head_dim": 32,
         "norm_num_groups": 8,
         "resnet_time_scale_shift": "scale_shift",
@@ -112,13 +116,14 @@ _RADIFF_AUTOENCODER: dict[str, Any] = {
     "latent_channels": 3,
     "block_out_channels": (128, 256, 512),
     "layers_per_block": 2,
+    # The last of the three blocks does not shrink, so the side is divided by 4.
     "down_block_types": ("DownEncoderBlock2D",) * 3,
     "up_block_types": ("UpDecoderBlock2D",) * 3,
     "sample_size": 128,
 }
 _RADIFF_UNET: dict[str, Any] = {
     "sample_size": 32,
-    "in_channels": 6,
+    "in_channels": 6,  # latent 3, mask 3
     "out_channels": 3,
     "block_out_channels": (256, 512, 1024),
     "layers_per_block": 2,
@@ -159,6 +164,7 @@ PRESETS: dict[str, Preset] = {
         unet=_latent_unet((160, 320, 480), heads=8, mask_channels=64, token_dim=256)
         | {
             "layers_per_block": 2,
+            # No attention at the full side of the latent: its cost grows with the fourth power of the side.
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             "norm_num_groups": 32,
@@ -182,6 +188,7 @@ PRESETS: dict[str, Preset] = {
         masks=_mask_unet((128, 256, 384), 2),
         costs={"autoencoder": (55.3e6, 1.0), "diffusion": (396.5e6, 1.2), "masks": (41e6, 0.15)},
         schedule={
+            # Ho et al. 2020, section 4.
             "beta_schedule": "linear",
             "beta_start": 1e-4,
             "beta_end": 2e-2,
@@ -201,6 +208,7 @@ PRESETS: dict[str, Preset] = {
             "beta_start": 1.5e-3,
             "beta_end": 1.55e-2,
             "prediction_type": "epsilon",
+            # With `ddim` the timesteps are those of LDM's sampler: 1, 11, 21, ... for 100 steps.
             "timestep_spacing": "leading",
             "steps_offset": 1,
         },

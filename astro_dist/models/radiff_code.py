@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from astro_dist.models.conditions import Encoded
 from astro_dist.models.diffusers_types import AutoencoderKL, ConfigMixin, ModelMixin, register_to_config
 
-_WIDTHS = (32, 64, 128, 256, 256, 512)
+_WIDTHS = (32, 64, 128, 256, 256, 512)  # of the code's `ImageEncoder`, whose last width is the token's
 
 
 class CodeConditionEncoder(ModelMixin, ConfigMixin):
@@ -47,6 +47,7 @@ class CodeConditionEncoder(ModelMixin, ConfigMixin):
         self.mask_encoder = AutoencoderKL(**autoencoder).requires_grad_(False)
         layers: list[nn.Module] = []
         for inside, outside in zip((1, *_WIDTHS), (*_WIDTHS, token_dim), strict=True):
+            # The first convolution is 7 x 7 and has a padding of 1 all the same, as in the public code.
             size = 3 if layers else 7
             layers += [nn.Conv2d(inside, outside, size, 2, 1), nn.BatchNorm2d(outside), nn.GELU()]
         self.background_in = nn.Sequential(*layers)
@@ -72,6 +73,7 @@ class CodeConditionEncoder(ModelMixin, ConfigMixin):
         Brightness, the usable pixels of the background and the facts are ignored.
         """
         with torch.no_grad():
+            # No factor on the latent: the preset does not scale the latents of its images either.
             posterior = self.mask_encoder.encode(mask_BHW[:, None].to(peak_BHW.dtype)).latent_dist
         planes_BMhw = posterior.mode()
         # The mean over the pixels that are left gives one token for images of any size.

@@ -99,6 +99,7 @@ class Segmenter(ModelMixin, ConfigMixin):
         """Return the logits (B, K, H, W) of each pixel's class."""
         x_BCHW, skips = self.entry(u_BCHW), []
         for block, shrink in zip(self.down, self.shrink, strict=True):
+            # On the way down a block's input stays beside the maps it added, for the skip and the next level.
             x_BCHW = torch.cat([x_BCHW, block(x_BCHW)], 1)
             skips.append(x_BCHW)
             x_BCHW = shrink(x_BCHW)
@@ -108,6 +109,7 @@ class Segmenter(ModelMixin, ConfigMixin):
             # Pooling turns both 2n and 2n + 1 pixels into n. The transposed convolution returns 2n + 1: cut.
             joined_BCHW = torch.cat([grow(added_BCHW)[..., :height, :width], skip_BCHW], 1)
             added_BCHW = block(joined_BCHW)
+        # The last block keeps its input too: no further level follows whose channels would grow.
         logits_BKHW: Tensor = self.head(torch.cat([joined_BCHW, added_BCHW], 1))
         return logits_BKHW.float()
 

@@ -73,7 +73,9 @@ class Solver:
         scheduler = copy.deepcopy(self.scheduler)
         extra: dict[str, Any] = dict(self.extra)
         if self.draws_noise:
+            # Generators of the CPU: those of a GPU give other numbers for the same seed.
             extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
+        # The highest noise level: 1 for all solvers but heun, whose samples are not scaled to unit variance.
         x: Tensor = noise * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             predicted = predict(scheduler.scale_model_input(x, timestep), timestep)
@@ -87,9 +89,12 @@ def _convert(scheduler: DPMSolverMultistepScheduler, name: SolverName) -> Schedu
         return copy.deepcopy(scheduler)
     config = scheduler.config
     shared = {key: config[key] for key in ("prediction_type", "timestep_spacing", "steps_offset")}
+    # The betas themselves: they may have been rescaled to zero terminal SNR, for which diffusers' Heun
+    # has no setting.
     shared |= {"num_train_timesteps": len(scheduler.betas), "trained_betas": scheduler.betas.numpy()}
     if name == "heun":
         return HeunDiscreteScheduler(**shared)
+    # By default diffusers clips samples to -1..1, made for images; latents reach beyond.
     return (DDIMScheduler if name == "ddim" else DDPMScheduler)(**shared, clip_sample=False)
 
 
@@ -100,6 +105,7 @@ def _karras_timesteps(alpha_bar_T: np.ndarray, steps: int) -> list[float]:
     """
     # In the variance-exploding form of x / sqrt(alpha_bar), sigma^2 = (1 - alpha_bar) / alpha_bar.
     log_sigma_T = 0.5 * np.log((1 - alpha_bar_T) / alpha_bar_T)
+    # Where a schedule ends in pure noise, diffusers sets the last alpha_bar to 2^-24: sigma is 4096 there.
     high, low = min(SIGMA_MAX, float(np.exp(log_sigma_T[-1]))), float(np.exp(log_sigma_T[0]))
     sigma = (high ** (1 / RHO) + np.linspace(0, 1, steps) * (low ** (1 / RHO) - high ** (1 / RHO))) ** RHO
     return [float(time) for time in np.interp(np.log(sigma), log_sigma_T, np.arange(len(log_sigma_T)))]
