@@ -69,6 +69,7 @@ class Assembly:
     @cached_property
     def field(self) -> SkyMap:
         """The map that is being made, opened for its shape, WCS and beam; its pixels may still be missing."""
+        # The defaults and not the section `maps`, which completes headers of other maps; this one is whole.
         return SkyMap.open(self.folder / MAP, MapsConfig(), verify=False)
 
     @cached_property
@@ -80,6 +81,7 @@ class Assembly:
     def rms_jy_beam(self) -> float:
         """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
         measured = self.cutouts.columns["rms_jy_beam"]
+        # `> 0` also leaves out NaN, the fill value of cutouts without a measured noise.
         return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
 
     def background(self) -> Background:
@@ -100,6 +102,7 @@ class Assembly:
 def open_background(run: Run) -> SkyMap | None:
     """Return the real map that the field is made on, or None when the noise is simulated."""
     path = run.section(AssembleConfig).background.path
+    # Every worker opens the map, and verifying reads all of it: `analyse_background` verifies once.
     return None if path is None else SkyMap.open(Path(path), run.section(MapsConfig), verify=False)
 
 
@@ -115,6 +118,7 @@ def plan(run: Run, results: Results) -> Sequence[Task]:
             return tasks[: i + 1]
     shape, rows = results["layout"]["shape"], run.section(AssembleConfig).band_rows
     slabs = bands(shape, rows)
+    # Zero-padded names: sorted by name, the bands lie in the order of their rows.
     digits = len(str(len(slabs) - 1))
     return [*tasks, *(Task(f"band-{i:0{digits}d}", {"y0": w.y0, "y1": w.y1}) for i, w in enumerate(slabs))]
 
@@ -123,6 +127,7 @@ def prepare(run: Run) -> None:
     """Create the three images, empty but with their headers."""
     instrument = find_instrument(run)
     run.output.mkdir(parents=True, exist_ok=True)
+    # A file that is there and fits is kept, so that the bands of an interrupted run need not be made again.
     for name, image in _images(run, instrument):
         create_banded(run.output / name, image)
 
@@ -163,6 +168,8 @@ def analyse_background(state: Assembly) -> Result:
     merge = min(state.run.section(AnnotateConfig).merge_sigma, 0.9 * seed)
     rules = state.run.section(AnnotateConfig).model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
     facts = analyse_map(state.real, state.folder, rules)
+    # The engine compares the files with these digests before `finish`, and repeats this task and all later
+    # ones where they differ.
     return facts | {"sha256": _digests(state, BACKGROUND_FILES)}
 
 
@@ -214,6 +221,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "flux_jy": float(truth["flux_jy"].sum()),
         "snr_quantiles": np.quantile(truth["snr"], [0, 0.25, 0.5, 0.75, 1]).tolist(),
         "brightened": int((truth["snr"] > truth["donor_snr"]).sum()),
+        # Without the digests, which belong to the record of the task: facts are figures for the reader.
         "background": {k: v for k, v in results.get("background", {}).items() if k != "sha256"},
         "map": statistics,
         "zooms": zooms,
@@ -230,6 +238,7 @@ def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
     ):
         rows = np.flatnonzero(truth["class"] == kind)
         if len(rows):
+            # Stable: among equal fluxes the choice must not depend on the sort that this CPU's numpy uses.
             order = rows[np.argsort(truth["flux_jy"][rows], kind="stable")]
             chosen.append(order[int(quantile * (len(order) - 1))])
     centres = [(int(truth["y_peak_pix"][i]), int(truth["x_peak_pix"][i])) for i in chosen]
@@ -269,7 +278,7 @@ def estimate(run: Run) -> Estimate:
     return Estimate(
         tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
         bytes=pixel_bytes * area + objects,
-        files=20,
+        files=20,  # three images, the truth in five formats, pictures, layout and background
         # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
         cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,

@@ -24,7 +24,8 @@ from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window, bands
 
-READ_ROWS = 512
+READ_ROWS = 512  # rows of a real map in memory at once: 31 MB of float32 at 15,000 columns
+# One key serves both kinds of background, because a field has only one of them.
 NOISE_KEY = ("assemble", "noise")
 MESH_FILE, PIXELS_FILE, ISLANDS_FILE = "background_mesh.npy", "background_islands.npy", "existing.fits"
 BACKGROUND_FILES = (MESH_FILE, PIXELS_FILE, ISLANDS_FILE)
@@ -108,9 +109,11 @@ class MapBackground:
         if self.keep:
             return image
         distance = self.distance_pix(window)
+        # NaN stays NaN: beyond the map's coverage there is no sky that noise could stand for.
         gone = np.isfinite(distance) & np.isfinite(image)
         if gone.any():
             level, rms = (values[gone] for values in self.mesh.evaluate(window))
+            # For the whole window and not for single pixels: the noise is filtered in blocks of a fixed grid.
             noise = beam_noise(window, self.sky_map.beam, self.sky_map.pixel, self.seed, NOISE_KEY)[gone]
             # cos^2 + sin^2 = 1: the sum of the map's noise and independent noise keeps the local variance.
             angle = np.pi / 2 * np.clip(distance[gone] / self.fwhm_pix - 0.5, 0, 1)
@@ -127,6 +130,7 @@ class MapBackground:
             part = ground[window.slices]
             part[~np.isfinite(self.sky_map.read(window))] = CLOSED
             if self.keep:
+                # TAKEN and not CLOSED: `max_overlap` holds for real sources too. `|=` keeps CLOSED pixels.
                 part[self.distance_pix(window) <= self.fwhm_pix] |= TAKEN
 
     @property
@@ -145,6 +149,8 @@ class MapBackground:
         y, x = rows[first:last] - frame.y0, columns[first:last] - frame.x0
         seen = (x >= 0) & (x < frame.width)
         y, x = y[seen] + reach, x[seen] + reach
+        # Island pixels lie up to `reach` outside the window and their discs reach as far again. With room for
+        # both, no step has to be clipped.
         distance = np.full(frame.grown(reach).shape, np.inf, np.float32)
         # Steps go from far to near, so that the shortest distance of a pixel is written last and stays.
         for d, dy, dx in steps:
@@ -164,7 +170,9 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
     mesh, pixels = found.mesh, found.islands.pixels
     # Sorted by row for `MapBackground.distance_pix`.
     order = np.lexsort((pixels.x, pixels.y))
+    # An open handle, because given a path np.save would append .npy to the hidden name.
     with publish_file(folder / MESH_FILE) as hidden, hidden.open("wb") as handle:
+        # Both arrays in one file: cell size and mesh can never come from different analyses.
         np.save(handle, np.int64(mesh.cell_pix))
         np.save(handle, np.stack([mesh.background, mesh.rms]))
     with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:

@@ -43,12 +43,16 @@ def check_field(run: Run, real: SkyMap | None) -> None:
     field = design_instrument(config, find_surveys(run), real)
     origin = "assemble.shape" if real is None else str(real.path)
     _check_size(field, run.section(CutoutsConfig).size_pix, origin)
+    # With overlap footprints may have more area than the field, and stretched shapes have no taper, so that
+    # the least footprint does not hold for them.
     if config.max_overlap == 0 and config.flux.mode != "radiff_stretched":
         _check_room(field, config.objects, generate.accept)
     if config.flux.catalogue is not None:
         catalogue = FluxCatalogue.read(Path(config.flux.catalogue))
+        # The WCS of a real map may be in a frame other than ICRS, which the map's own `pixel_of` converts.
         catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
     if config.density is not None:
+        # `by_density` checks the image at once and draws nothing here, so that any generator will do.
         by_density(field.shape, read_plane(Path(config.density)), np.random.default_rng(0))
 
 

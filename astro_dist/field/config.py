@@ -13,10 +13,13 @@ class FluxConfig(Section):
     mode: Literal["radiff", "radiff_stretched", "catalogue"] = "radiff"
     """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixels times the
     same; catalogue: a shape scaled to the flux of the catalogue's next row."""
+    # RADiff's "lambda = 3", read as a mean: read as a rate, k would be 0.33 on average, and the cap of 10
+    # would be reached with a probability of exp(-30).
     scale: float = Field(default=3.0, gt=0)
     """Scale (mean) of the exponential distribution of k, the peak signal-to-noise of an object."""
     cap: float = Field(default=10.0, gt=0)
     """Largest k."""
+    # With clip a share of exp(-10 / 3) = 3.6 % of all objects would lie exactly at the cap.
     above: Literal["redraw", "clip"] = "redraw"
     """Treatment of a k above the cap: redraw draws it again, clip sets it to the cap."""
     minimum: float = Field(default=0.0, ge=0)
@@ -59,6 +62,7 @@ class BackgroundConfig(Section):
 class AssembleConfig(Section):
     """The synthetic field and what is placed in it."""
 
+    # The largest maps of RADiff's survey collection have this size.
     shape: tuple[int, int] = (12000, 15000)
     """Rows and columns of the field; a background map brings its own."""
     objects: int = Field(default=1000, ge=1)
@@ -101,6 +105,7 @@ class AssembleConfig(Section):
         if min(self.shape) < 1:
             raise ValueError(f"shape {list(self.shape)}: both numbers must be positive")
         pixel = self.pixel_arcsec
+        # Not `Field(gt=0)`, which cannot compare a pair with a number.
         if pixel is not None and min(pixel if isinstance(pixel, tuple) else (pixel,)) <= 0:
             raise ValueError("pixel_arcsec must be positive")
         if self.background.kind == "map" and (self.beam_major_arcsec, pixel) != (None, None):

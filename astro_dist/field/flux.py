@@ -36,6 +36,7 @@ def draw_k(n: int, flux: FluxConfig, rng: np.random.Generator) -> NDArray[np.flo
     uniform number per k is enough: k is the minimum plus the inverse of the (truncated) cumulative
     distribution, and the number of draws does not depend on their values.
     """
+    # expm1 and log1p keep the digits that 1 - exp(-x) loses when the interval is short against the scale.
     high = -np.expm1(-(flux.cap - flux.minimum) / flux.scale) if flux.above == "redraw" else 1.0
     # In (0, 1], so that k is above the minimum. A share of 1 without truncation is infinite, hence the clip.
     share = 1 - rng.random(n)
@@ -48,6 +49,7 @@ def stretch_shape(
     image_jy_beam: NDArray[np.float32], inside: NDArray[np.bool_], rms_jy_beam: float
 ) -> NDArray[np.float32]:
     """Return the pixels of an object in the paper's stretch, in [0, 1], 0 outside its mask."""
+    # The background is 0, because stamps hold the brightness above it.
     stretched = np.clip(stretch(image_jy_beam, 0.0, rms_jy_beam, "tanh"), 0, 1)
     return np.where(inside, stretched, 0).astype(np.float32)
 
@@ -114,5 +116,6 @@ class FluxCatalogue:
 
 def nearest_pixels(pixel_of: PixelOf, sky_deg: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the pixels (y, x) of sky positions, shape (n, 2), (-1, -1) for positions that do not project."""
+    # floor(x + 0.5) and not a rounding to even, by which every other pixel would get both its edges.
     pixels = np.stack(pixel_of(*sky_deg), axis=1)
     return np.asarray(np.floor(np.nan_to_num(pixels, nan=-1) + 0.5).astype(np.int64))

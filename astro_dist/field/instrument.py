@@ -57,6 +57,7 @@ class Instrument:
 
 def median_survey(surveys: Sequence[Survey]) -> Survey:
     """Return the map whose beam has the median solid angle."""
+    # The name breaks ties, so that the order of the maps does not choose the instrument.
     ordered = sorted(surveys, key=lambda s: (s.beam.major_arcsec * s.beam.minor_arcsec, s.name))
     return ordered[len(ordered) // 2]
 
@@ -80,7 +81,10 @@ def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: S
 
 def check_surveys(field: Instrument, surveys: Iterable[Survey]) -> None:
     """Refuse a field that the objects do not fit; see `design_instrument`."""
+    # Maps of equal beam and pixel need one check and one mention in the message.
     known = {(s.beam, s.pixel): s for s in surveys}
+    # In arcsec one map must agree, in pixels every map: objects are pixels, and a beam with other pixels and
+    # the same shape in pixels fits the field as well.
     if not any(_scales_agree(field, survey) for survey in known.values()):
         raise ConfigError(
             f"the field has a {_describe(field)}, the objects come from {_list(known.values())}; they may "
@@ -103,6 +107,7 @@ def _simulated(config: AssembleConfig, survey: Survey) -> Instrument:
         beam = Beam(config.beam_major_arcsec, minor, config.beam_pa_deg or 0.0)
     wcs = plane_wcs(config.shape, pixel, config.ra_deg, config.dec_deg)
     ny, nx = config.shape
+    # A SIN projection shows half of the sky. Pixels beyond it have no position, and the truth would hold NaN.
     corners = wcs.wcs_pix2world([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]], 0)
     if not np.isfinite(corners).all():
         raise ConfigError(

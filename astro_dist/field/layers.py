@@ -29,6 +29,7 @@ class Layer:
 
 
 CONTOUR = "A source's pixels are those where what it adds reaches its level_jy_beam in placements.parquet."
+# FITS has unsigned pixels of 8 bits only: ids, which need more, are signed.
 LAYERS = {
     MAP: Layer("f4", "Jy/beam", "brightness"),
     MASK: Layer("u1", "", "class of each pixel", CONTOUR),
@@ -58,6 +59,7 @@ def provenance(run: Run) -> dict[str, Any]:
     """Return the header cards with the seed and the model of a field."""
     cards: dict[str, Any] = {"SEED": (run.seed, "of all randomness")}
     if (model := run.ledger.published("diffusion")) is not None:
+        # A FITS keyword has at most eight characters.
         cards["GENERATR"] = ("latent diffusion", "what the objects were drawn from")
         cards["MODELSHA"] = fingerprint(model.files)
     return cards
@@ -66,6 +68,7 @@ def provenance(run: Run) -> dict[str, Any]:
 def history(run: Run) -> list[str]:
     """Return the HISTORY lines: the digest of each earlier product, and the settings of `assemble`."""
     lines = [
+        # A card has 80 characters: 16 of the 64 digits fit beside the name, and the ledger has all of them.
         f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}"
         for name in UPSTREAM
         if (published := run.ledger.published(name)) is not None

@@ -16,6 +16,7 @@ from astro_dist.engine.errors import ConfigError
 # CLOSED includes the bit of TAKEN, so that one test of a footprint finds both.
 FREE, TAKEN, CLOSED = 0, 1, 3
 # Candidates are drawn in blocks, so that numpy discards those whose peak is taken, not a loop in Python.
+# 16 x 128 = 2,048 places are tried before a field counts as full.
 BLOCK, BLOCKS = 16, 128
 
 Places = NDArray[np.int64]
@@ -75,6 +76,7 @@ def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.rando
     ConfigError
         When the density is negative somewhere, or zero everywhere.
     """
+    # Infinity becomes negative, and the next line refuses it.
     weights = np.nan_to_num(density, nan=0.0, posinf=-1.0)
     if weights.min() < 0 or weights.max() <= 0:
         raise ConfigError("assemble.density: it must be finite, nowhere negative and somewhere positive")
@@ -85,6 +87,7 @@ def by_density(shape: Sequence[int], density: NDArray[np.float64], rng: np.rando
     def propose(number: int, footprint: Footprint) -> Iterator[Places]:
         for _ in range(BLOCKS):
             draws = rng.random((BLOCK, 3))
+            # The last sum may round to a little below 1; a draw above it would lie past the last cell.
             cells = np.minimum(np.searchsorted(steps, draws[:, 0], side="right"), weights.size - 1)
             corner = np.stack(np.divmod(cells, weights.shape[1]), axis=1)
             spots = ((corner + draws[:, 1:]) * scale).astype(np.int64) - footprint.peak
@@ -131,6 +134,7 @@ def place(
         places.append(spot)
         y, x = spot
         h, w = footprint.pixels.shape
+        # `|=`: zeros of the footprint free no pixel, and CLOSED pixels stay closed.
         ground[y : y + h, x : x + w] |= footprint.pixels
         ground[y + footprint.peak[0], x + footprint.peak[1]] |= CLOSED
     return np.array(places, np.int64).reshape(-1, 2)
@@ -142,6 +146,7 @@ def most_that_fit(fits: Callable[[int], bool], wanted: int) -> int:
     ``fits(wanted)`` must be False already. Halving the interval takes about six calls of ``fits``.
     """
     low, high = 0, wanted
+    # Each call of `fits` lays out a whole field; 2 % is close enough for the number in a message.
     while high - low > max(1, wanted // 50):
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

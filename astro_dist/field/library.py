@@ -27,7 +27,7 @@ from astro_dist.store.reader import StoreReader
 
 OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"
 PIXELS = "shape_pixels"
-READ_STAMPS = 64
+READ_STAMPS = 64  # stamps in memory at once
 TYPES = {
     "stamp": "i4",
     "instance": "i4",
@@ -54,6 +54,7 @@ class Library:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # `asarray` drops the class memmap, because each slice of a memmap runs Python code of numpy.
         self._pixels = np.asarray(np.load(folder / SHAPES_FILE, mmap_mode="r"))
         places = read_columns_file(folder / OBJECTS_FILE, ("offset", "height", "width"))
         self._offset, self._height, self._width = places.values()
@@ -80,10 +81,12 @@ def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
         (o.stamp, o.instance, int(o.source_class), o.box.y0, o.box.x0, *o.shape.shape, o.snr, o.iou)
         for o in objects
     ]
+    # Without rows `zip` yields no columns at all, and an empty shard needs its typed columns too.
     columns = zip(*rows, strict=True) if rows else [()] * len(TYPES)
     table = {n: np.array(v, t) for (n, t), v in zip(TYPES.items(), columns, strict=True)}
     shapes = [o.shape for o in objects]
     table |= _moments(shapes)
+    # The offsets of an arrow list are 32-bit; the objects of a shard have far fewer than 2^31 pixels.
     offsets = np.cumsum([0, *(shape.size for shape in shapes)]).astype(np.int32)
     ragged = pa.ListArray.from_arrays(offsets, _flat(shapes))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +120,7 @@ def build_library(
         # Other shapes, so other moments: the boxes stay, the columns of moments are replaced.
         table, pixels = table | _moments(shapes), _flat(shapes)
     sizes = _sizes(table)
+    # An open handle, because given a path np.save would append .npy to the hidden name.
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, pixels)
     write_columns_file(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes})
@@ -148,6 +152,7 @@ def _moments(shapes: Sequence[ObjectPixels]) -> Columns:
 
 
 def _flat(shapes: Sequence[ObjectPixels]) -> ObjectPixels:
+    # The empty array comes first, because numpy refuses to concatenate nothing.
     return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
 
 

@@ -197,6 +197,7 @@ def footprint_weights(
     rim = np.clip((own - config.grow_beams) / config.taper_beams, 0, 1)
     # Half a period of a cosine (Hann taper): 1 and 0 at the ends, without a kink.
     weights = 0.5 + 0.5 * np.cos(np.pi * rim)
+    # In a neighbour's own pixels the distance is 0 and the closeness infinite: the share becomes exactly 0.
     with np.errstate(divide="ignore"):
         closeness = [
             _distance(instances == n, steps) ** -2.0 for n in np.unique(instances) if n not in (0, number)
@@ -236,6 +237,7 @@ def _examine(
         return "not_finite"
     # A generated sky may lie a little off zero. That pedestal would count as flux over the whole footprint.
     ring = (instances == 0) & ~footprint & np.isfinite(snr)
+    # The median and not the mean, because wings of neighbours reach into the ring.
     pedestal = np.median(snr[ring]) if np.count_nonzero(ring) >= _FEW_PIXELS else np.float32(0)
     level = np.where(footprint, snr - pedestal, 0).astype(np.float32)
     values = weights * level
@@ -276,6 +278,7 @@ def _build(
     )
 
 
+# Cached, because all stamps of a donor's map have one beam and pixel.
 @lru_cache(maxsize=1024)
 def _steps_in_beams(beam: Beam, pixel: Pixel) -> tuple[float, float]:
     """Return the size of a pixel along y and x in units of the beam's width (FWHM) along that axis."""
@@ -285,6 +288,7 @@ def _steps_in_beams(beam: Beam, pixel: Pixel) -> tuple[float, float]:
 
 def _width_in_beams(neighbour: float) -> float:
     # A Gaussian beam is exp(-4 ln 2 d^2) at a distance d in units of its FWHM; solved for d.
+    # The floor keeps the logarithm finite for a beam that is much narrower than a pixel.
     return sqrt(-log(max(neighbour, 1e-300)) / (4 * log(2)))
 
 
@@ -306,6 +310,7 @@ def _grown(found: tuple[slice, ...], margins: Sequence[int], whole: Window) -> W
 def _outer_edges(window: Window, whole: Window) -> NDArray[np.bool_]:
     """Return which pixels of a window lie on the border of the stamp."""
     edges = np.zeros(window.shape, dtype=np.bool_)
+    # `_grown` clips the window: only a side that lies on the stamp's border can cut an object.
     edges[0] |= window.y0 == whole.y0
     edges[-1] |= window.y1 == whole.y1
     edges[:, 0] |= window.x0 == whole.x0

@@ -22,7 +22,7 @@ from astro_dist.sky.windows import Window, bands
 
 OVERVIEW_PIX = 1500
 ZOOM_PIX, ZOOM_FACTOR = 320, 3
-SOFTENING = 4.0
+SOFTENING = 4.0  # asinh(4 x): linear up to a quarter of the range, logarithmic above
 READ_ROWS = 512
 FIGURES = tuple(f"{name}_jy_beam" for name in ("min", "max", "mean", "std", "median", "rms"))
 SAMPLE_PIX = 200_000
@@ -36,6 +36,7 @@ PALETTE = (
     (245, 125, 21),
     (252, 255, 180),
 )
+# RGB by class: compact, extended, spurious.
 OUTLINES = {2: (90, 220, 255), 3: (255, 120, 255), 1: (160, 160, 160)}
 
 
@@ -58,6 +59,7 @@ def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
     unit = math.lcm(factor, step)
     rows = max(1, READ_ROWS // unit) * unit
     lazy = [delayed(_summarise_band)(sky_map, w, factor, step) for w in bands(sky_map.shape, rows)]
+    # The parts come back in the order of the bands, so that their sums do not depend on the threads.
     parts = compute(*lazy, scheduler="threads", num_workers=2)  # type: ignore[no-untyped-call]
     figures, blocks, samples = zip(*parts, strict=True)
     table = {name: np.array([figure[name] for figure in figures]) for name in figures[0]}
@@ -74,8 +76,10 @@ def _summarise_band(
     pixels = sky_map.read(window)
     sample = pixels[::step, ::step]
     ny, nx = pixels.shape[0] // factor, pixels.shape[1] // factor
+    # fmax passes over NaN: a block is blank only where all its pixels are.
     tall = np.fmax.reduce(pixels[: ny * factor].reshape(ny, factor, -1), axis=1)
     blocks = np.fmax.reduce(tall[:, : nx * factor].reshape(ny, nx, factor), axis=2)
+    # Doubles: the variance is a difference of two sums, in which float32 would lose its digits.
     values = pixels[np.isfinite(pixels)].astype(np.float64)
     figures = {
         "n": values.size,
@@ -96,6 +100,7 @@ def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]
         float(table["min"].min()),
         float(table["max"].max()),
         mean,
+        # Rounding may make the variance of equal pixels slightly negative.
         math.sqrt(max(0.0, float(table["squares"].sum()) / n - mean**2)),
         median,
         1.4826 * spread,
@@ -106,6 +111,7 @@ def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]
 def colour(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
     """Return RGB pixels in an asinh scale between two limits, NaN grey; the sky's last row comes first."""
     share = np.clip((image - low) / (high - low), 0, 1)
+    # The level becomes an index below, which NaN cannot be; blank pixels are painted grey afterwards.
     level = np.nan_to_num(np.arcsinh(SOFTENING * share) / math.asinh(SOFTENING))
     anchors = np.linspace(0, 1, len(PALETTE))
     table = np.stack(
@@ -124,6 +130,8 @@ def limits(image: NDArray[np.float32]) -> tuple[float, float]:
     median = float(np.median(values))
     sigma = 1.4826 * float(np.median(abs(values - median)))
     low = median - 2 * sigma
+    # In a field of few sources the 99.7 % level is noise, which would be drawn as bright as sources. The last
+    # term keeps the limits of a constant image apart.
     return low, max(float(np.quantile(values, 0.997)), median + 12 * sigma, low + 1e-12)
 
 
@@ -139,9 +147,11 @@ def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], s
     """
     plain = _magnify(colour(image, *limits(image)))
     marked = plain.copy()
+    # `colour` puts row 0 at the bottom, so that the mask has to be flipped too.
     outlines = _outline(_magnify(mask))[::-1]
     for kind, rgb in OUTLINES.items():
         marked[outlines == kind] = rgb
+    # After the copy: the beam covers a corner of the plain half only.
     _stamp_beam(plain, sky_map)
     gap = np.full((len(plain), 2 * ZOOM_FACTOR, 3), 255, np.uint8)
     ny, nx = image.shape
@@ -194,5 +204,6 @@ def _publish_png(path: Path, pixels: NDArray[np.uint8], about: str = "") -> None
     buffer, text = io.BytesIO(), PngInfo()
     if about:
         text.add_text("Description", about)
+    # The level is stated, because the default of another Pillow would give other bytes.
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6, pnginfo=text)
     publish_bytes(path, buffer.getvalue())

@@ -42,6 +42,7 @@ def add_objects(
     for (y0, y1, x0, x1), (v0, v1, u0, u1), source, item, turn, amplitude, level, kind in zip(
         inner.tolist(), outer.tolist(), sources[here], *values, strict=True
     ):
+        # Each product is of one pixel and float32, so that cropping before it changes no bit.
         added = library.shape(item, turn)[v0:v1, u0:u1] * amplitude
         core = added >= level
         # Always in the order of placing: a sum of float32 depends on the order of its terms.

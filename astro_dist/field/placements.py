@@ -93,6 +93,7 @@ class _Draw:
             ("spurious", self.spurious, self.n_spurious(n)),
         ):
             if count:
+                # A stream per group: with or without spurious objects, the sources are the same.
                 order = self.stream("assemble", "objects", name).permutation(pool)
                 # Beyond the pool's size the order repeats, so that every object is used before any is reused.
                 chosen = order[np.arange(count) % len(pool)]
@@ -114,6 +115,7 @@ class _Draw:
 
     def turn(self, slots: Integers) -> Integers:
         """Return the turn of each slot."""
+        # One uniform number per slot: `integers` may reject draws, which would shift those of later slots.
         share = self.stream("assemble", "turns").random(int(slots.max()) + 1)[slots]
         return np.asarray(self.turns[(share * len(self.turns)).astype(np.int64)])
 
@@ -133,6 +135,7 @@ class _Draw:
     def place(self, n: int) -> layout.Places | None:
         """Return the first pixel of every box, or None when one has no place; `placed` is their number."""
         check_stop()
+        # New for every call, because `most_that_fit` places other numbers of objects on the same field.
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)
         # `footprints` is a generator: shapes are read one at a time, not all at once.
@@ -167,6 +170,7 @@ class _Draw:
         assert self.catalogue is not None
         rows = self.catalogue.rows_in(self.field.shape, self.field.pixel_of, self.config.objects)
         if self.catalogue.sky_deg is None:
+            # Shuffled before the cut: of a catalogue sorted by flux, the first rows are the extremes.
             rows = self.stream("assemble", "catalogue").permutation(rows)
         return rows[: self.config.objects]
 
@@ -180,6 +184,7 @@ def _refuse(drawn: _Draw, n: int) -> NoReturn:
             f"{config.flux.catalogue}: the object of row {row + 1} overlaps one placed before it, or reaches "
             "beyond the field or onto blank pixels; raise assemble.max_overlap or leave the row out"
         )
+    # `m > 0`: for no object at all `slots` has nothing to concatenate.
     fit = layout.most_that_fit(lambda m: m > 0 and drawn.place(m) is not None, n)
     ny, nx = drawn.field.shape
     raise ConfigError(
@@ -201,11 +206,14 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
     if drawn.catalogue is not None:
         flux = drawn.catalogue.flux_jy[drawn.rows[slots[:n]]]
         # The sum of the added pixels over the beam area is the flux: solved for the amplitude over sigma.
+        # Sources only: spurious objects keep the k of the law, because a catalogue has no artefacts.
         k[:n] = flux * area / unit["sum"][:n] / sigma[:n]
+    # float32 like the map, so that the truth is computed from the very numbers that are added.
     amplitude = (sigma * k).astype(np.float32)
     # Rounding is monotonic, so that the brightest product is that of the brightest pixel.
     peak = unit["peak"] * amplitude
     added = zip(objects.tolist(), amplitude, strict=True)
+    # Without the turn, which moves pixels and changes none.
     sums = [float((library.shape(number) * a).sum(dtype=np.float64)) for number, a in added]
     y, x = places[:, 0] + unit["y"], places[:, 1] + unit["x"]
     ra, dec = field.sky_of(y, x)
@@ -238,5 +246,6 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
         "height": unit["height"],
         "width": unit["width"],
         "amplitude_jy_beam": amplitude,
+        # Half the peak at most, so that sources below mask_snr have pixels in the mask as well.
         "level_jy_beam": np.minimum(drawn.config.mask_snr * sigma, 0.5 * peak).astype(np.float32),
     }

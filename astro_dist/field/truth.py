@@ -121,8 +121,10 @@ def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
         # A quarter turn sends (y, x) to (width - 1 - x, y).
         for y, x in (("y", "x"), ("peak_y", "peak_x")):
             rows[y][now], rows[x][now] = rows["width"][now] - 1 - rows[x][now], rows[y][now]
+        # After the positions, which need the width before the turn.
         for one, other in (("yy", "xx"), ("height", "width")):
             rows[one][now], rows[other][now] = rows[other][now], rows[one][now]
+        # A quarter turn reverses one of the two axes, as a mirror does, and with it the mixed moment's sign.
         rows["yx"][now] *= -1
     mirrored = turns >= 4
     for x in ("x", "peak_x"):
@@ -220,6 +222,7 @@ def votable_lines(truth: Columns) -> Iterable[str]:
     )
     for name, values in truth.items():
         column = COLUMNS[name]
+        # The first character is the byte order.
         kind = VO_TYPES.get(values.dtype.str[1:])
         attributes = f'datatype="{kind}"' if kind else 'datatype="char" arraysize="*"'
         attributes += f" unit={quoteattr(column.unit)}" if column.unit else ""
@@ -229,6 +232,7 @@ def votable_lines(truth: Columns) -> Iterable[str]:
             f"<DESCRIPTION>{escape(column.meaning)}</DESCRIPTION></FIELD>\n"
         )
     yield "   <DATA><TABLEDATA>\n"
+    # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
     for row in zip(*(values.astype(str) for values in truth.values()), strict=True):
         yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"
@@ -254,6 +258,7 @@ def sdc1_lines(truth: Columns) -> Iterable[str]:
     Degrees, Jy and arcsec; ``core`` is the brightest pixel and ``core_frac`` the share of the flux in
     the beam round it; widths are intrinsic, with ``size`` 2 for Gaussian; ``class`` is that of the truth.
     """
+    # Jy/beam over Jy is the share in one beam. Negative pixels or narrow shapes may bring it above 1.
     core = np.clip(truth["peak_jy_beam"] / truth["flux_jy"], 0, 1)
     columns = [truth[name] for name in ("id", "ra_peak_deg", "dec_peak_deg", "ra_deg", "dec_deg", "flux_jy")]
     columns += [core, *(truth[f"intrinsic_{name}"] for name in ("major_arcsec", "minor_arcsec", "pa_deg"))]

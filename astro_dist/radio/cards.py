@@ -131,6 +131,7 @@ def _facts(config: TrainingConfig) -> str:
     facts = _FACTS.format(**config.model_dump())
     if config.start_from is None:
         return facts
+    # Without steps the settings describe a training that did not take place.
     if config.steps == 0:
         return f"* preset {config.preset}, the weights of `{config.start_from}` as they are\n"
     return f"* begun with the weights of `{config.start_from}`\n{facts}"

@@ -27,6 +27,7 @@ class AutoencoderConfig(GeneratorTrainingConfig):
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
     mask_weight: Annotated[float, Field(ge=0)] = 5.0
     """Extra weight of object pixels in the loss."""
+    # RADiff's code weighs the sum by 1e-6, which for its latent of 3 x 32 x 32 is 3e-3 times the mean.
     kl_weight: Annotated[float, Field(ge=0)] = 1e-3
     """Weight of the KL term; the term is a mean over the latent's numbers and does not depend on crop_pix."""
     source_fraction: Fraction = 0.5
@@ -59,6 +60,7 @@ class DiffusionConfig(GeneratorTrainingConfig):
     """Whether each turn of a cutout is encoded once, and crops are cut out of the latent at multiples of 4
     pixels. This is faster where the autoencoder is large and the training long."""
 
+    # Before validation: only here does a missing own_background differ from one that was given.
     @model_validator(mode="before")
     @classmethod
     def _settle_background(cls, tree: Any) -> Any:

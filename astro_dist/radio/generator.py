@@ -68,6 +68,7 @@ class AutoencoderObjective:
 
     def loss(self, network: nn.Module, batch: Batch, device: str) -> tuple[Tensor, Figures]:
         tensors = to_tensors(batch, device)
+        # The choice belongs to the sample and is not drawn here, so that ranks and resumed runs agree.
         bare_B = tensors["chance_B4"][:, 0] < self.config.source_fraction
         u_BSS = torch.where(bare_B[:, None, None], tensors["source_BSS"], tensors["full_BSS"])
         output_B1SS, kl = network(u_BSS[:, None], tensors["noise_BChw"])
@@ -86,7 +87,9 @@ class AutoencoderObjective:
         """
         autoencoder = self.network.autoencoder.eval()
         if self.config.steps > 0:
+            # `encode` multiplies by the factor: at 1 the deviation is that of the bare latents.
             autoencoder.register_to_config(scaling_factor=1.0)
+            # Rombach et al. 2022 divide latents by their standard deviation; the code of RADiff does not.
             scale = self._measure_scale(batches, device) if PRESETS[self.config.preset].scale_latents else 1.0
             autoencoder.register_to_config(scaling_factor=scale)
         scale = autoencoder.config.scaling_factor
@@ -109,6 +112,7 @@ class DiffusionObjective:
     def __init__(self, config: DiffusionConfig, autoencoder: Path, stretch: str, device: str) -> None:
         self.config = config
         self.network = build_denoiser(config.preset, config.target, stretch)
+        # Beside the network and not part of it: checkpoints and averages hold none of its weights.
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
         self.latents_of = {"autoencoder_sha256": sha256_file(autoencoder / AUTOENCODER_WEIGHTS)}
         if isinstance(self.network.conditioner, CodeConditionEncoder):
@@ -129,6 +133,7 @@ class DiffusionObjective:
             noisy_BChw,
             timestep_B,
             tensors["mask_BSS"],
+            # A peak of 0 on an object means "brightness not given" (`astro_dist.models.planes.paint_peaks`).
             tensors["peak_BSS"] * keep_peak[:, None, None],
             tensors["background_B2SS"],
             keep_mask,
@@ -163,6 +168,8 @@ class DiffusionObjective:
                 self.latents[key] = encode(self.autoencoder, u_SS[None, None])[0]
             crops.append(self.latents[key][:, y : y + side, x : x + side])
         latent_BChw = torch.stack(crops)
+        # Keys keep the order in which they were added. Dropped after the crops are cut, because one batch may
+        # need more latents than are kept.
         for oldest in [*self.latents][: max(0, len(self.latents) - KEPT_LATENTS)]:
             del self.latents[oldest]
         return latent_BChw
@@ -173,6 +180,7 @@ class DiffusionObjective:
         config = self.config
         dropped = (config.drop_mask, config.drop_peak, config.drop_background, config.drop_facts)
         if config.drop_together:
+            # The first sample's numbers decide for all, each condition still on its own.
             chance_B4 = chance_B4[:1].expand_as(chance_B4)
         return (chance_B4 >= torch.tensor(dropped, device=chance_B4.device)).unbind(1)
 

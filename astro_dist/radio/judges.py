@@ -115,6 +115,7 @@ class ByolObjective:
         return network(first, second).mean(), {}
 
     def publish(self, folder: Path, batches: list[Views], device: str) -> dict[str, Any]:
+        # The online network; the target, the projector and the predictor serve the training alone.
         encoder = self.network.encoder
         settle_norms(encoder, [batch.first_BSS for batch in batches], device)
         encoder.save_pretrained(folder, safe_serialization=True)
@@ -157,6 +158,7 @@ def settle_norms(network: nn.Module, batches: list[Image], device: str) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # None makes torch take the plain mean over all batches
+        # Only the norms: dropout stays switched off, because the judge works without it.
         norm.train()
     _forward(network, batches, device)
     for norm, momentum in zip(norms, momenta, strict=True):

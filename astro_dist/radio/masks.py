@@ -61,6 +61,7 @@ class MaskData(CutoutSamples):
     @cached_property
     def pools(self) -> list[NDArray[np.int64]]:
         """Cutouts with an object of each class that occurs, one array per class; one array of all without."""
+        # Read in parts: the masks of a whole store need not fit the memory.
         parts = np.array_split(self.chosen, math.ceil(len(self.chosen) / READ_AT_ONCE))
         masks = (mask for part in parts for mask in self.reader.read("mask", part))
         has = np.array([np.bincount(mask.ravel(), minlength=NUM_CLASSES)[1:] > 0 for mask in masks])
@@ -115,6 +116,7 @@ class MasksObjective:
         error_Bhw = ((output_BChw - wanted) ** 2).mean(1) / variance_B11
         # `fold` packs each square of pixels into channels; a square is on an object where any of its pixels
         # is.
+        # -1 is sky in every plane.
         near_BSS = (tensors["planes_BKSS"].amax(1) > -1).float()
         near_Bhw = functional.max_pool2d(near_BSS, LATENT_FACTOR)
         return error_Bhw.mean(), {"mask_loss": mean_inside(error_Bhw, near_Bhw)}

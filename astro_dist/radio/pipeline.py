@@ -95,7 +95,9 @@ class RadioConfig(PipelineConfig):
         if not machine["trackers"]:
             return {**tree, "machine": kept}
         given = {name: tree.get(name) or {} for name in TRAININGS}
+        # A section that is no mapping stays in the tree, and the validation refuses it by its name.
         sections = {name: own for name, own in given.items() if isinstance(own, dict)}
+        # The section's own value comes last and wins.
         moved = {name: {"trackers": machine["trackers"], **own} for name, own in sections.items()}
         return {**tree, "machine": kept, **moved}
 

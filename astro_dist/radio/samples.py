@@ -109,9 +109,11 @@ class Cutout:
     ) -> None:
         valid = np.isfinite(snr)
         self.valid = np.broadcast_to(np.True_, snr.shape) if valid.all() else valid
+        # 0 in units of the noise is the local background: pixels without data look like empty sky.
         self.snr, self.kind = np.where(valid, snr, np.float32(0.0)), kind
         self.u, self.mask = stretch(self.snr, 0.0, 1.0, kind), mask
         self.fwhm_pix, self.symmetries = beam
+        # Objects cover little of a cutout, so that a list of their pixels takes less memory than a plane.
         self.places = np.flatnonzero(instances).astype(np.int32)
         self._numbers = instances.flat[self.places]
 
@@ -224,6 +226,7 @@ class CutoutSamples:
 
     def _read(self, indices: list[int]) -> dict[int, Cutout]:
         """Return cutouts by their index; the cutouts read last are kept, as many as fit into `KEPT_BYTES`."""
+        # Each cutout once, and in the order of the store.
         unique = sorted(set(indices))
         if missing := [i for i in unique if i not in self.kept]:
             image, mask, instances = (
@@ -232,6 +235,7 @@ class CutoutSamples:
             for k, i in enumerate(missing):
                 self.kept[i] = self._cutout(i, image[k], mask[k], instances[k])
         found = {i: self.kept[i] for i in unique}
+        # After `found` is made, because one batch may need more cutouts than are kept.
         for i in [*self.kept][: max(0, len(self.kept) - self.room)]:
             del self.kept[i]
         return found
@@ -270,6 +274,7 @@ class TrainingData(CutoutSamples):
     ) -> None:
         super().__init__(reader, config, key, split)
         self.latent_channels, self.own_background = latent_channels, own_background
+        # Only the diffusion model has this setting; the autoencoder's samples are of this class too.
         self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
         self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
 
@@ -317,9 +322,11 @@ class TrainingData(CutoutSamples):
 
     def _sample(self, own: Cutout, donor: Cutout, same: bool, rng: np.random.Generator) -> tuple[Any, ...]:
         side = self.config.crop_pix
+        # The order of the draws below fixes the samples of every seed; a new draw belongs at the end.
         crop = self._choose_crop(own, rng)
         source, peaks = own.paint()
         planes = np.stack([own.u[crop], source[crop], peaks[crop]])
+        # The crop's own sky must lie under the crop. Another sky may lie anywhere and has turns of its own.
         elsewhere = crop if same else self._place_crop(rng)
         turn = int(rng.choice(own.symmetries))
         other_turn = turn if same else int(rng.choice(donor.symmetries))

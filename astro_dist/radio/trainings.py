@@ -30,6 +30,7 @@ def _build_autoencoder(cell: Cell, device: str) -> Built:
 
     config = cell.config
     assert isinstance(config, AutoencoderConfig)
+    # The autoencoder has no background condition: with 1.0 no second cutout is read for a sample.
     kind = partial(TrainingData, latent_channels=latent_channels(config.preset), own_background=1.0)
     return _with_samples(cell, lambda _: AutoencoderObjective(config), kind)
 
@@ -91,10 +92,13 @@ def _load_autoencoder(objective: Any, folder: Path) -> None:
     from astro_dist.models.foreign import check_finite, check_part
 
     target = objective.network.autoencoder
+    # Kind and size are compared before a library reads weights that may come from anybody.
     check_part(folder, target, "autoencoder")
+    # The weights of the package lie in half precision; training is in float32.
     loaded = load_autoencoder(folder).float()
     check_finite(folder, loaded, "autoencoder")
     target.load_state_dict(loaded.state_dict())
+    # `load_state_dict` carries weights only; the factor is in the configuration.
     target.register_to_config(scaling_factor=loaded.config.scaling_factor)
 
 
@@ -144,6 +148,7 @@ def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: s
         raise ConfigError(
             f"{setting}.start_from: the noise schedule of {folder} is not of finite numbers; fetch it again"
         )
+    # Weights fit the noise levels of their own schedule only, so that theirs replaces that of the preset.
     objective.scheduler = scheduler
     objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
 
@@ -188,4 +193,5 @@ RECIPES = {
         ),
     )
 }
+# In the order of the recipes above.
 AUTOENCODER, DIFFUSION, MASKS, BYOL, SEGMENTER = (training_stage(recipe) for recipe in RECIPES.values())

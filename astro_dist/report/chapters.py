@@ -228,6 +228,7 @@ def _run_blocks(run: Run) -> list[Block]:
 
 def _next_blocks(run: Run) -> list[Block]:
     here = os.path.relpath(run.root)
+    # A run outside this directory is named by its absolute path, which is valid anywhere.
     root = str(run.root) if here.startswith(os.pardir) else here
     folder = f"{root}/field"
     scale = 2 * run.section(AssembleConfig).flux.scale

@@ -83,6 +83,7 @@ def _draw_grids(folder: Any) -> list[Block]:
             continue
         rows = {name: row["shown"][chosen] for name, row in judged.items()}
         masks, name = real["shown_mask"][chosen], source_class.name.lower()
+        # The scale of the real cutouts for all rows, so that a model that draws too bright looks too bright.
         top_snr = samples.top_of_scale(rows["real"], masks)
         picture = to_webp(images.draw_grid(masks, rows, top_snr=top_snr))
         caption = f"Held-out masks with {name} sources, in units of the noise."

@@ -70,11 +70,13 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
     axes.stairs(counts, edges, color=INK, linewidth=1.2, label=f"all ({len(k):,})")
     if flux:
         centres = np.linspace(flux.minimum, flux.cap, 400)
+        # Density times width of a bin times number of objects: the count that a bin is expected to have.
         wanted = len(k) * (edges[1] - edges[0]) * exponential_density(centres, flux)
         label = f"asked for: scale {flux.scale:g}, cap {flux.cap:g}"
         axes.plot(centres, wanted, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label=label)
     axes.set(xlabel="peak signal-to-noise ratio k", ylabel="objects per bin")
     _log_axis(axes, "y")
+    # Below 1, so that a bar of one object has a height on a logarithmic axis.
     axes.set_ylim(bottom=0.7)
     _legend(axes)
     return figure
@@ -156,6 +158,7 @@ def plot_tails(snr: Values, shares: Mapping[str, Values]) -> Figure:
     x, width = np.asarray(snr), snr[1] - snr[0]
     for name, share in shares.items():
         values = np.asarray(share) / width
+        # NaN breaks the line; zero has no place on a logarithmic axis.
         axes.plot(x, np.where(values > 0, values, np.nan), label=name.replace("_", " "))
     # The normal density with mean 0 and standard deviation 1: the sky is in units of the noise.
     gaussian = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
@@ -210,6 +213,7 @@ def _log_edges(values: Values, per_decade: int = 20) -> Values:
     """Return logarithmic bin edges over all positive values, at most `MAX_DECADES` below the largest."""
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = (positive.min(), positive.max()) if len(positive) else (1.0, 10.0)
+    # The 1e-6 is for values on an edge, which rounding could put to either side of it.
     last = np.floor(np.log10(high) * per_decade + 1e-6) + 1
     first = max(np.floor(np.log10(low) * per_decade - 1e-6), last - MAX_DECADES * per_decade)
     return np.asarray(10 ** (np.arange(min(first, last - 2), last + 1) / per_decade))
@@ -220,6 +224,7 @@ def _log_axis(axes: Axes, which: str) -> None:
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     low, high = getattr(axes, f"get_{which}lim")()
+    # Below about two decades powers of ten alone would leave one or two numbers on the axis.
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -236,6 +241,7 @@ def _legend(axes: Axes) -> None:
 def _running_mean(values: Values) -> Values:
     """Return the running mean over about a thirtieth of the curve; near the ends the window is cut."""
     half = max(1, len(values) // 60)
+    # Differences of cumulative sums cost the same for every width of the window.
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))

@@ -18,7 +18,7 @@ from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import Window, bands
 
-BAND_PIX = 8_000_000
+BAND_PIX = 8_000_000  # pixels in memory at once: 32 MB of float32
 SMALLEST_VIEW_PIX = 48
 Curve = dict[str, list[tuple[int, float]]]
 
@@ -67,7 +67,9 @@ class FieldFiles:
             window,
             factor,
             reduce_blocks(self.map, window, factor),
+            # A slice with a step gives the WCS of the blocks: the centre of a block, not its first pixel.
             self.map.wcs[window.y0 : window.y1 : factor, window.x0 : window.x1 : factor],
+            # `SkyMap` reads float32, which holds class numbers exactly.
             reduce_blocks(self.mask, window, factor).astype(np.uint8) if classes and self.mask else None,
         )
 
@@ -80,6 +82,7 @@ class FieldFiles:
         shape = self.map.shape
         y, x = self.whole.centre
         if (truth := self.truth) is not None:
+            # Even a window of half the field's side fits round any place of the inner half without a shift.
             inner = np.abs(truth["y_pix"] - y) < shape[0] / 4
             inner &= np.abs(truth["x_pix"] - x) < shape[1] / 4
             found = np.flatnonzero(inner & (truth["class"] == SourceClass.EXTENDED))
@@ -96,6 +99,7 @@ def reduce_blocks(sky_map: SkyMap, window: Window, factor: int) -> NDArray[np.fl
     The maximum keeps sources that are narrower than a block; a mean would drown them in the noise. Blocks at
     the far edges may be cut; a block without data gives NaN.
     """
+    # A multiple of the factor, so that no band cuts a block.
     height = factor * max(1, BAND_PIX // (factor * window.width))
     columns = np.arange(0, window.width, factor)
     pieces = []
@@ -129,6 +133,7 @@ def read_curve(path: Path) -> Curve:
 
 def count_classes(truth: Columns) -> dict[str, int]:
     """Return the number of sources of each class in the truth."""
+    # 0 is background and 1 spurious: the truth has neither.
     return {
         name: int((truth["class"] == number).sum()) for number, name in enumerate(CLASS_NAMES) if number > 1
     }

@@ -26,10 +26,11 @@ from astro_dist.sky.windows import Window
 
 MARK, OUTLINE = "#ffffff", "#7fe0ff"
 LOW_SNR = -3.0
+# Contrast, rounds and clip are the defaults of IRAF's zscale.
 ZSCALE_CONTRAST, ZSCALE_SAMPLES, ZSCALE_ROUNDS, ZSCALE_CLIP = 0.25, 10_000, 5, 2.5
 MAGNIFICATIONS = (1, 2, 5, 10, 20, 50, 100)
 BEAM_SHARE, LABEL_SHARE = 0.025, 0.08
-MARGINS_IN = (0.95, 0.82, 0.52, 0.08)
+MARGINS_IN = (0.95, 0.82, 0.52, 0.08)  # left, right, bottom, top
 TOP_PERCENTILE = 99.97
 DPI = 170
 COORDINATES = {
@@ -117,6 +118,7 @@ def draw_view(
         Draw the sky in grey and the classes of the truth as coloured outlines over it.
     """
     ny, nx = view.image_jy_beam.shape
+    # Pixels that are oblong on the sky are drawn oblong.
     aspect = pixel.dy_arcsec / pixel.dx_arcsec
     left, right, bottom, top = MARGINS_IN
     height_in = (width_in - left - right) * ny * aspect / nx
@@ -157,10 +159,12 @@ def draw_grid(
     """
     n, size = len(masks), masks.shape[-1]
     gap = max(2, size // 24)
+    # Linear up to about 2 sigma, where the noise lies, and logarithmic above.
     norm = AsinhNorm(2.0, LOW_SNR, top_snr)
     colours = colormaps[SKY_COLOURS].with_extremes(bad=NO_DATA)
     tiles = [[_paint_classes(mask) for mask in masks]]
     tiles += [[colours(norm(image))[..., :3] for image in images] for images in rows.values()]
+    # Room for `columns` stamps at least, so that a few are not drawn larger than many.
     sheet = _tile(tiles, gap, max(columns, n))
     left, right, margin = 1.05, 0.75, 0.08
     height_in = sheet.shape[0] * (WIDE_IN - left - right) / sheet.shape[1]
@@ -218,6 +222,7 @@ def _sky_norm(image_mjy_beam: Image) -> AsinhNorm:
 def _label_sky(axes: Any, wcs: Any) -> None:
     frame = f" ({wcs.wcs.radesys})" if wcs.wcs.radesys else ""
     for coordinate, kind, side in zip(axes.coords, wcs.wcs.ctype, "bl", strict=True):
+        # A CTYPE begins with a name of up to four letters, filled up with dashes: RA---SIN.
         name = COORDINATES.get(kind[:4].rstrip("-"), kind)
         coordinate.set_axislabel(f"{name}{frame}", minpad=0.8)
         coordinate.set_ticks(number=5)
@@ -257,6 +262,7 @@ def _frame(axes: Axes, view: View, window: Window, label: str) -> None:
     """Frame a window; the label is in its upper left corner, or below when the window is too small."""
     y0, x0 = (window.y0 - view.window.y0) / view.factor, (window.x0 - view.window.x0) / view.factor
     height, width = window.height / view.factor, window.width / view.factor
+    # Whole numbers are the centres of pixels, so that a pixel begins half a pixel earlier.
     axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), width, height, fill=False, edgecolor=MARK, linewidth=1.3))
     style = {"facecolor": "#000000b0", "edgecolor": "none", "pad": 2.0}
     y = y0 + height if window.width >= LABEL_SHARE * view.window.width else y0
@@ -269,6 +275,8 @@ def _draw_beam(axes: Axes, view: View, beam: Beam, pixel: Pixel) -> None:
     nx = view.image_jy_beam.shape[1]
     share = beam.major_arcsec / (nx * step_x)
     times = next((m for m in MAGNIFICATIONS if m * share >= BEAM_SHARE), MAGNIFICATIONS[-1])
+    # A position angle runs from north (up) to east (left): counter-clockwise, like the angle of an Ellipse
+    # whose height is the major axis.
     ellipse = Ellipse((0, 0), times * beam.minor_arcsec, times * beam.major_arcsec, angle=beam.pa_deg)
     half_x, half_y = times * beam.major_arcsec / step_x / 2, times * beam.major_arcsec / step_y / 2
     margin = 0.025 * nx

@@ -16,7 +16,7 @@ from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
-MAX_CANDIDATES, MAX_EXAMINED = 600, 200
+MAX_CANDIDATES, MAX_EXAMINED = 600, 200  # stamps that are read, for examples and for refused objects
 TOP_PERCENTILE, LOWEST_TOP_SNR, HIGHEST_TOP_SNR = 97.0, 12.0, 100.0
 
 
@@ -72,6 +72,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
         chosen = choose_examples(masks, source_class, n)
         if len(chosen):
             rows = _read_rows(run, stamps, cutouts, candidates[chosen], empty_sky)
+            # The first row, of real cutouts where there are any, sets the scale of all rows.
             top_snr = top_of_scale(next(iter(rows.values())), masks[chosen])
             found[source_class.name.lower()] = Examples(masks[chosen], rows, top_snr)
     return found
@@ -138,6 +139,7 @@ def _noise(run: Run, cutouts: StoreReader, stamp: int, donor: int) -> Image:
     """Return noise of unit rms with the beam of a cutout, a function of the seed and the stamp."""
     size_pix = cutouts.attrs["size_pix"]
     beam, pixel = _optics(cutouts, donor)
+    # A key of its own, so that this noise is not a piece of the noise of the field.
     return beam_noise(Window(0, size_pix, 0, size_pix), beam, pixel, run.seed, ("report", stamp))
 
 

@@ -47,6 +47,7 @@ REPORT = Stage(
     estimate=estimate,
     sections=("report",),
     own="report",
+    # The page has the times of the stages, so that its bytes differ when it is made again.
     stable=False,
 )
 

@@ -45,6 +45,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "path",
+    # The ids in an SVG are hashes, by default with a random salt that no two files would share.
     "svg.hashsalt": "astro_dist",
 }
 
@@ -71,7 +72,9 @@ def new_graph(width_in: float = 5.4, height_in: float = 3.5) -> tuple[Figure, Ax
 def to_svg(figure: Figure) -> str:
     """Return a graph as a data URI of SVG; text is drawn as paths, so that it needs no font of the reader."""
     buffer = io.BytesIO()
+    # The settings again, because matplotlib reads those of fonts and ids when a figure is saved.
     with rc_context(STYLE):
+        # Without `Date: None` matplotlib writes the time of day into the file.
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return data_uri(buffer.getvalue(), "image/svg+xml")
 

@@ -18,6 +18,7 @@ LIBRARIES = (
     *("numpy", "scipy", "astropy", "photutils", "zarr", "tensorstore", "pyarrow", "dask"),
     *("torch", "diffusers", "accelerate", "ray", "matplotlib"),
 )
+# One sentence for each of `astro_dist.field.objects.REASONS`.
 REASONS = {
     "edge": "its footprint reaches the edge of the stamp",
     "not_finite": "it holds pixels that are not numbers",
@@ -38,6 +39,7 @@ def show(value: Any) -> str:
     """Return a value as text: thousands separated, floats of four digits, lists cut after `LONG_LIST`."""
     if value is None:
         return "-"
+    # Before int, of which bool is a subclass.
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -97,6 +99,7 @@ def tabulate_versions(seed: int) -> Table:
     for name in LIBRARIES:
         try:
             rows.append((name, version(name)))
+        # Libraries of an extra may be absent.
         except PackageNotFoundError:
             continue
     return Table(("part", "version"), rows, "Seed and versions", folded=True)
@@ -131,6 +134,7 @@ def tabulate_files(ledger: Ledger, root: Path, stages: Sequence[str]) -> list[Bl
 def tabulate_reasons(rejected: Mapping[str, int], accepted: int | None) -> Table:
     """Return the number of refused objects by reason, the commonest first, and its share of all examined."""
     total = sum(rejected.values()) + (accepted or 0)
+    # Equal counts by name, so that the table does not depend on the order in which reasons were met.
     ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
     outcomes = [(reason.replace("_", " "), REASONS.get(reason, ""), n) for reason, n in ordered]
     if accepted is not None:

@@ -117,6 +117,7 @@ class ReadAhead:
             # All steps have arrays of the same shapes, so that this step's size is that of a slot.
             size = sum(_padded(buffer.nbytes) for buffer in _take_apart(parts)[1])
             self.readers = [_Reader(self.share, size) for _ in range(self.count)]
+        # A reader needs seconds to import; until all are ready, the training makes its own samples.
         if not all(reader.ready() for reader in self.readers):
             return
         # Each reader has a slot in use and `SLOTS` - 1 that it may fill.
@@ -141,10 +142,12 @@ class _Reader:
         try:
             self.memory = memoryview(mmap.mmap(handle, size * SLOTS))
             command = [sys.executable, "-m", "astro_dist.train.ahead", str(handle), str(size)]
+            # Unbuffered, because `select` and `os.read` see nothing that waits in a buffer of Python.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[handle], bufsize=0
             )
         finally:
+            # The mapping and the child keep the memory.
             os.close(handle)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -163,6 +166,7 @@ class _Reader:
 
     def take(self) -> list[Any]:
         """Return the parts of the step that was requested first among those not taken."""
+        # Both processes count steps modulo `SLOTS`; as steps are made and taken in one order, slots agree.
         start, buffers = self.taken % SLOTS * self.size, []
         self.taken += 1
         skeleton, sizes = pickle.loads(_receive(self.answers))
@@ -202,6 +206,7 @@ def _open_memory(size: int) -> int:
 def _send(pipe: int, message: bytes) -> None:
     data = memoryview(len(message).to_bytes(8, "big") + message)
     while data:
+        # A write that a signal interrupts may have written a part only.
         data = data[os.write(pipe, data) :]
 
 
@@ -237,6 +242,7 @@ def main(handle: int, size: int) -> None:
         for buffer in buffers:
             memory[start : start + buffer.nbytes] = buffer
             start += _padded(buffer.nbytes)
+        # Sent after the bytes are in the slot, because the answer is what makes the training read them.
         _send(answers, pickle.dumps((skeleton, [buffer.nbytes for buffer in buffers])))
 
 

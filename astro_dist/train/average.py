@@ -55,6 +55,7 @@ class Average:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after optimiser step ``step``, counted from 0."""
+        # The rule of TensorFlow's ExponentialMovingAverage; decay 0 at step 0 drops the initial weights.
         decay = min((1 + step) / (10 + step), self.decay) if step else 0.0
         weights = [part(p) for p in self.parameters]
         # average -= (1 - decay) * (average - weights), one fused call over all parameters.

@@ -48,9 +48,11 @@ class Checkpoints:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
         self.meet()
+        # The barrier before: no rank may write into a folder that the first rank has yet to empty and make.
         write(hidden)
         self.meet()
         if self.leads:
+            # After the barrier and last: the manifest has the digests of the files of all ranks.
             publish_bytes(hidden / MANIFEST, _manifest(step, hidden))
             # A training resumes from its newest whole checkpoint. Checkpoints of this and later steps are
             # therefore damaged, and would be tried first by the next resume.
@@ -65,10 +67,12 @@ class Checkpoints:
     def hidden(self, step: int) -> Path:
         """Return the folder that a checkpoint is written to; all ranks find the same one."""
         name = self.at(step).name
+        # Twelve hexadecimal digits, by which `sweep` finds the folder that a killed save has left.
         return self.folder / f".{name}.{digest_text(name)[:12]}{PART}"
 
     def at(self, step: int) -> Path:
         """Return the folder of the checkpoint of ``step``."""
+        # Zero-padded, because `_all` sorts names and not numbers.
         return self.folder / f"step-{step:08d}"
 
     def newest(self) -> int:
@@ -76,6 +80,7 @@ class Checkpoints:
         for path in reversed(self._all()):
             try:
                 step = int(path.name.removeprefix("step-"))
+                # The manifest holds the step too, so that a renamed folder does not match.
                 if (path / MANIFEST).read_bytes() == _manifest(step, path):
                     return step
                 reason = "its files and its manifest differ"
@@ -95,6 +100,8 @@ def checkpoint_folder(cell: Cell) -> Path:
     published = [run.ledger.published(name) for name in recipe.inputs]
     start_from = cell.config.start_from
     start = [] if start_from is None else [sha256_file(path) for path in start_files(recipe, start_from)]
+    # All that changes the weights is in the name: after a change the training begins in another folder, and
+    # the digests notice initial weights that were replaced under the same path.
     mark = [run.seed, settings, [p and p.files for p in published], start]
     if cell.task:
         mark += [list(cell.key), cell.rows]

@@ -71,6 +71,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check_ranks(self) -> Self:
+        # With equal parts the mean of the parts' losses is the loss of the batch.
         if self.batch_size % (self.ranks * self.accumulate):
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be shared by {self.ranks} ranks in "

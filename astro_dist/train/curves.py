@@ -45,6 +45,7 @@ class Curves:
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= start]
         logs.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in kept))
+        # Buffered by lines: a kill loses no finished line.
         self.file = path.open("a", buffering=1)
         # `purge_step` hides the points that TensorBoard has from after the last checkpoint.
         self.board = SummaryWriter(str(logs / "tensorboard" / stage), purge_step=start)

@@ -85,6 +85,7 @@ def _plan(recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run, result
     for arm in arms(run):
         if changed := sorted(LAYOUT & arm.settings.keys()):
             raise ConfigError(f"{run.stage}: {', '.join(changed)} cannot differ between the cells of a grid")
+        # A list, because the arguments of tasks are JSON, which has no tuples.
         key = list(arm.key or (arm.name,))
         tasks.append(Task(arm.name, {"settings": dict(arm.settings), "rows": arm.rows, "key": key}))
     return tasks
@@ -93,6 +94,7 @@ def _plan(recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run, result
 def _cell(recipe: Recipe, run: Run, task: Task) -> Cell:
     section = run.section(recipe.section)
     config = validate(recipe.section, {**section.model_dump(), **task.args["settings"]})
+    # With the stage, so that arms of one name in two grids draw different numbers.
     key = (run.stage, *task.args["key"])
     return Cell(recipe, run, config, task.name, key, task.args["rows"])
 
@@ -105,6 +107,7 @@ def _run(recipe: Recipe, run: Run, task: Task) -> Result:
     cell = _cell(recipe, run, task)
     cell.output.mkdir(parents=True, exist_ok=True)
     result = do_cell(cell)
+    # The engine looks for these files from the folder of the product, not from that of the cell.
     files = {f"{task.name}/{name}": digest for name, digest in result.get("sha256", {}).items()}
     return {**result, "sha256": files}
 
@@ -114,6 +117,7 @@ def _finish(
 ) -> dict[str, Any]:
     tasks = _plan(recipe, arms, run, results)
     for task in tasks:
+        # Not earlier: where the engine finds damaged files, a training goes on from its last checkpoint.
         remove(checkpoint_folder(_cell(recipe, run, task)))
     cells = {t.name: {k: v for k, v in results[t.name].items() if k != "sha256"} for t in tasks}
     return {"cells": cells}
@@ -121,6 +125,7 @@ def _finish(
 
 def _estimate(recipe: Recipe, arms: Callable[[Run], Sequence[Arm]], run: Run) -> Estimate:
     one, count = estimate_training(recipe, run), len(arms(run))
+    # A worker trains one cell at a time, so that the memory is that of one.
     return replace(
         one, tasks=count, bytes=one.bytes * count, files=one.files * count, cpu_s=one.cpu_s * count
     )

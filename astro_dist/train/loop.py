@@ -111,10 +111,12 @@ class Training:
                     figures |= self.validate()
                 curves.add(done, lr=learning_rate(self.config, step), **figures)
                 self._report(done, figures)
+                # The product follows at once, so that a checkpoint of the last step has no use.
                 if done == self.config.steps:
                     break
                 due = self.rank == 0 and time.monotonic() - saved_s > self.config.checkpoint_every_s
                 own_stop = _stop_asked()
+                # All ranks decide together: saving is collective, and a stop may have reached one rank only.
                 due, stop = self._any_rank(due, own_stop is not None)
                 if due or stop:
                     self._save(done)
@@ -125,6 +127,7 @@ class Training:
 
     def publish(self, folder: Path) -> dict[str, Any]:
         """Write the network with its averaged weights below ``folder``; all ranks must call this together."""
+        # Before anything is written, because unequal copies must not be published.
         self.state.check_equal()
         self.state.publish_into(self.published)
         if self.rank != 0:
@@ -142,6 +145,7 @@ class Training:
         batches = [self.validation.batch(n, size) for n in range(0, VALIDATION_SAMPLES, size)]
         totals: dict[str, float] = {}
         self.network.eval()
+        # Every rank computes all samples: under ZeRO-3 a forward pass of one rank alone would wait for ever.
         with self.state.average.in_place(), torch.no_grad(), autocast(self.device, self.precision):
             for batch in batches:
                 loss, parts = self.objective.loss(self.network, batch, self.device)
@@ -152,6 +156,7 @@ class Training:
         return totals
 
     def _is_validation_step(self, done: int) -> bool:
+        # About ten times in a training, always at a point of the curve.
         every = max(LOG_EVERY, self.config.steps // 10 // LOG_EVERY * LOG_EVERY)
         return done % every == 0 or done == self.config.steps
 
@@ -170,6 +175,7 @@ class Training:
                 self.accelerator.backward(loss)
                 if self.config.clip_norm and self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+                # Accelerate skips this and `zero_grad` before the last part of the batch.
                 self.optimiser.step()
                 self.optimiser.zero_grad()
             figures.append({"loss": loss.detach(), **parts})
@@ -181,6 +187,7 @@ class Training:
         config = self.config
         first, part = self.rank * self.share, self.share // config.accumulate
         share = Share(self.data, config.batch_size, first, self.share, part)
+        # Ranks of one node share its cores.
         ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         steps = range(start, config.steps)
         with ReadAhead(share, steps, count_readers(self.device, config.threads, ranks_here)) as read:
@@ -191,6 +198,7 @@ class Training:
         """Return the means over the last steps and all ranks; `ConfigError` when the loss is not finite."""
         means = {name: torch.stack([each[name].float() for each in losses]).mean() for name in losses[0]}
         figures = {name: float(self.accelerator.reduce(mean, "mean")) for name, mean in means.items()}
+        # Tested on the mean over the ranks, so that all ranks raise, and none waits for another.
         if not math.isfinite(figures["loss"]):
             section, rate = self.run.settings.own, learning_rate(self.config, done - 1)
             raise ConfigError(
@@ -218,6 +226,7 @@ class Training:
             if self.rank == 0:
                 (folder / LAYOUTS).write_text(json.dumps(self.layouts))
 
+        # Unequal copies must not become the checkpoint that the next start trusts.
         self.state.check_equal()
         self.checkpoints.save(done, write)
 
@@ -228,6 +237,7 @@ class Training:
         if step:
             self.state.load(self.checkpoints.at(step), step)
             before = json.loads((self.checkpoints.at(step) / LAYOUTS).read_text())
+            # Compared without the step at which each layout began.
             if before[-1] | {"from": 0} != self.layouts[0]:
                 self.layouts = [*before, {**self.layouts[0], "from": step}]
                 if self.rank == 0:
@@ -244,7 +254,9 @@ def train(cell: Cell) -> dict[str, Any]:
     on all ranks but the first.
     """
     config, recipe, run = cell.config, cell.recipe, cell.run
+    # First of all: the number of threads changes the last bits of sums.
     pin(config.threads)
+    # `build` draws the initial weights from torch's global generator.
     torch.manual_seed(int(run.stream(*cell.key, "weights").integers(2**63)))
     objective, samples, validation = recipe.build(cell, choose_device(run))
     if config.start_from is not None:

@@ -51,6 +51,7 @@ def train_on_ranks(cell: Cell) -> dict[str, Any]:
     allocation, ranks = find_allocation(), cell.config.ranks
     logs = cell.run.root / "logs"
     logs.mkdir(exist_ok=True)
+    # Ranks on other nodes write their outcomes too, and `logs` is on storage that all nodes share.
     with tempfile.TemporaryDirectory(prefix=".ranks-", dir=logs if allocation else None) as name:
         folder, port = Path(name), free_port()
         if allocation is None:
@@ -78,6 +79,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> errors.StoppedError | Non
     """
     deadline_s, asked = math.inf, None
     while any(child.poll() is None for child in children) and time.monotonic() < deadline_s:
+        # After a stop request exit codes other than 0 are expected, and the other ranks may still be saving.
         if any(child.poll() for child in children) and deadline_s == math.inf:
             # The other ranks could wait for the failed one in a collective call for ever.
             break
@@ -102,6 +104,7 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
 
 def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
+    # Without a name gloo listens on the address of the host's name, which may be that of an outside network.
     own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     if ALL_GPUS in os.environ:
         # This worker may be pinned to one GPU. Each rank takes the GPU of its number among all GPUs of the
@@ -135,6 +138,7 @@ def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> d
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
+        # OpenMP reads this once, when torch is loaded; the number of threads changes the last bits of sums.
         "OMP_NUM_THREADS": str(cell.config.threads),
     }
 
@@ -150,6 +154,7 @@ def _launch(
     message = pickle.dumps(cell)
     # A broken pipe means that the child has ended; `_watch` reports that.
     with contextlib.suppress(BrokenPipeError):
+        # The length comes first: the pipe stays open, so that its end cannot mark the end of the cell.
         child.stdin.write(len(message).to_bytes(8, "big") + message)
         child.stdin.flush()
     return child
@@ -166,6 +171,7 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
             child.wait()
         assert child.stdin is not None
         with contextlib.suppress(BrokenPipeError):
+            # Last: ranks exit at once when the pipe closes, and the wait above lets them end by themselves.
             child.stdin.close()
 
 
@@ -198,6 +204,7 @@ def _join_nodes() -> None:
     interface = interface_of(address_towards(os.environ["MASTER_ADDR"]))
     for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
         if interface is not None:
+            # A name that the site has set wins.
             os.environ.setdefault(name, interface)
     print(f"rank {rank} of {world} is on {os.uname().nodename}, interface {interface}", flush=True)
 
@@ -209,6 +216,7 @@ def _end_with_pipe() -> None:
     """
     while os.read(0, 1):
         os.kill(os.getpid(), signal.SIGTERM)
+    # At once and without cleaning up: the main thread may be in a collective call that never returns.
     os._exit(1)
 
 
@@ -217,10 +225,12 @@ def main(folder: Path) -> int:
     die_with_parent()
     pipe = sys.stdin.buffer
     cell = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))
+    # Before torch is imported and ranks are connected: the parent may end during these seconds.
     threading.Thread(target=_end_with_pipe, daemon=True).start()
     try:
         if FIRST_TASK in os.environ:
             _join_nodes()
+        # Imported here, because the parent imports this module and must not load torch.
         from astro_dist.train.loop import train
 
         with stop_on_signals():

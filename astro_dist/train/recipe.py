@@ -14,6 +14,7 @@ from astro_dist.engine.work import Run
 from astro_dist.train.config import TrainingConfig
 
 if TYPE_CHECKING:
+    # For types only: naming a stage must not load torch.
     from torch import Tensor, nn
 
 Figures = dict[str, "Tensor"]

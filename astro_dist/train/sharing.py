@@ -19,6 +19,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
+        # A copy, because `all_reduce` works in place and autograd forbids changing an input.
         total = values.contiguous().clone()
         torch.distributed.all_reduce(total)
         return total
@@ -56,6 +57,7 @@ def _normalise(norm: nn.BatchNorm1d | nn.BatchNorm2d, ranks: int, x: Tensor) -> 
     if not norm.training:
         return type(norm).forward(norm, x)
     axes = [0, *range(2, x.ndim)]
+    # float32 also under autocast: bf16 has 8 significant bits. Batch norms divide by n, hence no correction.
     variance, mean = torch.var_mean(x.float(), axes, correction=0)
     # Law of total variance: the variance over all ranks is the mean variance plus the variance of the means.
     mean, square, within = _sum_over_ranks(torch.stack([mean, mean**2, variance])) / ranks

@@ -62,7 +62,7 @@ def estimate_training(recipe: Recipe, run: Run) -> Estimate:
     weights = int(4 * size)  # bytes, float32
     return Estimate(
         tasks=1,
-        bytes=weights * 13,
+        bytes=weights * 13,  # 1 + 3 x 4
         files=24,
         memory_bytes=int(1e9 + 6 * weights * section.ranks + section.batch_size * cost * 1e9),
         cpu_s=samples * cost * (section.crop_pix / 64) ** 2,
@@ -86,5 +86,6 @@ def _run(recipe: Recipe, run: Run, task: Task) -> Result:
 
 
 def _finish(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
+    # Not earlier: where the engine finds damaged files, a training goes on from its last checkpoint.
     remove(checkpoint_folder(_only_cell(recipe, run)))
     return {name: value for name, value in results[TASK].items() if name != "sha256"}

@@ -23,9 +23,11 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
     """
     name = recipe.name
     shipped = SHIPPED / start_from / name
+    # A slash always means a folder of the user, so that `./small` is possible beside the package's `small`.
     if "/" not in start_from and shipped.is_dir():
         return shipped
     folder = Path(start_from).expanduser()
+    # A run directory has its models below `models/`.
     for found in (folder / "models" / name, folder):
         if (found / recipe.first_file).is_file():
             return found

@@ -67,6 +67,7 @@ class State:
         whole = load_file(folder / FILE)
         for name, buffer in self._unaveraged():
             buffer.copy_(whole[f"weight/{name}"])
+        # Before the first step AdamW has no moments that the loop below could fill.
         self._begin_moments(step)
         for name, average in zip(self.averaged, self.average.values, strict=True):
             average.copy_(self._cut(self.parameters[name], whole[f"average/{name}"]))
@@ -91,6 +92,7 @@ class State:
         """Raise `IntegrityError` when the ranks' copies of the weights differ; ZeRO-3 has one copy only."""
         if self.accelerator.num_processes == 1 or self._stage() == 3:
             return
+        # Digests are compared in place of weights: 32 bytes per rank are gathered, and equal means every bit.
         digest = hashlib.sha256()
         for parameter in self.parameters.values():
             digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
@@ -129,8 +131,10 @@ class State:
         if split is None:
             return own
         ranks = self.accelerator.num_processes
+        # Parts may be offloaded to the CPU, but the collective call runs on the rank's device.
         pieces = own.new_empty(ranks * own.numel(), device=self.accelerator.device)
         torch.distributed.all_gather_into_tensor(pieces, own.to(pieces.device).flatten())
+        # The last part is padded with zeros, which are cut off here.
         return pieces[: split.ds_numel].view(split.ds_shape)
 
     def _cut(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ def connect_ranks(device: str) -> None:
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     listener = None
     if rank == 0:
+        # `create_server` takes IPv4 unless it is given the family of the address.
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         server = socket.create_server((host, port), family=family)
         # The store owns the descriptor from here on.
@@ -131,12 +132,12 @@ def _deepspeed_plugin(config: TrainingConfig, precision: str) -> DeepSpeedPlugin
     settings = {
         "train_micro_batch_size_per_gpu": config.batch_size // config.ranks // config.accumulate,
         "gradient_accumulation_steps": config.accumulate,
-        "gradient_clipping": config.clip_norm or 0.0,
+        "gradient_clipping": config.clip_norm or 0.0,  # 0 sets no limit
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         # torch's AdamW also with offload; the AdamW of DeepSpeed would be compiled on first use.
         "zero_force_ds_cpu_optimizer": False,
         "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
-        "steps_per_print": 10**9,
+        "steps_per_print": 10**9,  # more steps than a training has, so that nothing is printed
     }
     return _Plugin(hf_ds_config=settings)
