@@ -148,7 +148,11 @@ def _training_blocks(run: Run) -> list[Block]:
             continue
         step, last = curve["loss"][-1]
         caption = f"{title}: training loss {last:.4g} at step {step:,}"
-        caption += f", last validation loss {curve['val_loss'][-1][1]:.4g}." if curve.get("val_loss") else "."
+        caption += (
+            f", last validation loss {curve['validation_loss'][-1][1]:.4g}."
+            if curve.get("validation_loss")
+            else "."
+        )
         blocks.append(Picture(to_svg(figures.plot_curve(curve)), caption, f"Learning curve of the {stage}"))
     return blocks
 

@@ -27,7 +27,7 @@ def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     ----------
     curve
         ``{quantity: [(step, value), ...]}`` as from `astro_dist.report.gather.read_curve`; ``loss``,
-        ``mask_loss`` and ``val_loss`` are drawn, as far as the mapping has them.
+        ``mask_loss`` and ``validation_loss`` are drawn, as far as the mapping has them.
     """
     figure, axes = new_graph()
     colours = {"loss": ACCENT, "mask_loss": CLASS_COLOURS["extended"]}
@@ -37,10 +37,10 @@ def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
             step, value = np.array(curve[key]).T
             axes.plot(step, value, color=colour, alpha=0.22, linewidth=0.9)
             axes.plot(step, _running_mean(value), color=colour, label=names[key])
-    if curve.get("val_loss"):
-        step, value = np.array(curve["val_loss"]).T
+    if curve.get("validation_loss"):
+        step, value = np.array(curve["validation_loss"]).T
         axes.plot(step, value, "o-", color=INK, markersize=3.5, linewidth=1.0, label="validation loss")
-    values = [v for key in (*colours, "val_loss") for _, v in curve.get(key, ()) if np.isfinite(v)]
+    values = [v for key in (*colours, "validation_loss") for _, v in curve.get(key, ()) if np.isfinite(v)]
     if values and min(values) > 0 and max(values) > 3 * min(values):
         _log_axis(axes, "y")
     axes.set(xlabel="optimiser step", ylabel="loss")

@@ -221,7 +221,7 @@ def add_curves(run: Run, steps=200) -> None:
             point = {"step": step, "loss": float(np.exp(-step / 60) + 0.05 + 0.03 * rng.random()), "lr": 1e-3}
             point["mask_loss"] = 2 * point["loss"]
             if step % 40 == 0:
-                point["val_loss"] = 1.1 * point["loss"]
+                point["validation_loss"] = 1.1 * point["loss"]
             lines.append(json.dumps(point))
         publish_bytes(run.root / "logs" / f"{stage}.curve.jsonl", "\n".join(lines).encode())
         publish_bytes(run.root / product / "config.json", b"{}")

@@ -86,7 +86,7 @@ def test_every_graph_draws_with_one_object_and_leaves_matplotlib_as_it_was():
         figures.plot_sizes(one, name, 6.0),
         figures.plot_counts(one, name, 0.01),
         figures.plot_curve({"loss": [(0, 1.0)]}),
-        figures.plot_curve({"loss": [(0, -1.0), (5, 2.0)], "val_loss": [(5, 1.0)]}),
+        figures.plot_curve({"loss": [(0, -1.0), (5, 2.0)], "validation_loss": [(5, 1.0)]}),
     ]
     assert all(to_svg(figure).startswith("data:image/svg+xml;base64,") for figure in drawn)
     assert {key: matplotlib.rcParams[key] for key in STYLE} == before != STYLE
