@@ -94,6 +94,7 @@ class Annotator:
             table, _ = read_parquet(self.part(task.name))
             columns = [table[name] for name in ("y", "x", "value_jy_beam", "snr")]
             for index, _, y1 in task.args["pieces"]:
+                # A task has its pieces in the order of the maps, so that the column `map` ascends.
                 rows = slice(*np.searchsorted(table["map"], [index, index + 1]))
                 parts.append(Pixels(*(column[rows] for column in columns)))
                 # The last piece of a map ends it: its pixels go out before the next map's are read.
@@ -108,6 +109,7 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
     A task has at most one piece of each map.
     """
     cuts: list[list[Piece]] = [[]]
+    # The room left over goes on to the next map, so that many small maps share a task.
     room = budget = config.task_mpix * 1e6
     for index, sky_map in enumerate(maps):
         cell_pix, (ny, nx) = mesh_cell(sky_map, config), sky_map.shape
@@ -142,6 +144,7 @@ def _run(annotator: Annotator, task: Task) -> Result:
     columns = _measure(annotator, pieces) if task.args["kind"] == "mesh" else _detect(annotator, pieces)
     path = annotator.part(task.name)
     write_parquet(path, columns)
+    # Kept in the record: `_nothing_found` names the highest snr without reading a table again.
     snr = columns.get("snr", np.zeros(0))
     name = path.relative_to(annotator.run.output).as_posix()
     return {
@@ -191,8 +194,10 @@ def _write_products(annotator: Annotator, results: Results) -> None:
             sky_map = annotator.maps[index]
             mesh = meshes[index]
             found = annotate_pixels(pixels, mesh, sky_map, annotator.config)
+            # No row group without islands: `Annotations.load` counts groups by the maps of the catalogue.
             if len(found.islands):
                 kept = found.islands.pixels
+                # Islands count from 1, since 0 is the background where they are painted.
                 writer.write(index, kept.y, kept.x, found.islands.owner + 1)
             owner = np.full(len(found.islands), index, np.int32)
             catalogues.append({"map": owner, **found.columns})
@@ -204,6 +209,7 @@ def _write_products(annotator: Annotator, results: Results) -> None:
             raise ConfigError(_nothing_found(annotator, results))
     write_parquet(annotator.run.output / ISLANDS, islands, about)
     write_parquet(annotator.run.output / MESH, _stacked(nodes))
+    # The FITS table stands alone: maps and classes by name, since the lists are in the parquet files.
     names = np.array([sky_map.name for sky_map in annotator.maps])
     measured = islands | {"map": names[islands["map"]], "class": np.array(CLASS_NAMES)[islands["class"]]}
     write_table(
@@ -259,6 +265,7 @@ def _estimate(run: Run) -> Estimate:
     return Estimate(
         tasks=2 * cuts,
         bytes=3 * n_pix,
+        # Two tables a cut; islands, pixels, mesh and measured.fits.
         files=2 * cuts + 4,
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,

@@ -29,6 +29,7 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], about: Any = 
     """Publish columns of one length as a parquet file, with ``about`` (JSON-able) in its metadata."""
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
     if about is not None:
+        # Sorted keys, since the metadata are part of the bytes.
         table = table.replace_schema_metadata({"about": json.dumps(about, sort_keys=True)})
     with publish_file(path) as hidden:
         pq.write_table(table, hidden, compression="zstd")
@@ -74,6 +75,7 @@ class PixelWriter:
         order = np.lexsort((x, y))
         columns = [np.full(len(y), map_index), y[order], x[order], island[order]]
         arrays = [pa.array(column.astype(np.int32)) for column in columns]
+        # One row group however long, for `Annotations.load` counts one for each map with islands.
         self.writer.write_table(pa.table(arrays, schema=self.schema), row_group_size=max(len(y), 1))
 
 
@@ -147,6 +149,7 @@ class Annotations:
         return self._recent[1]
 
     def _read_pixels(self, map_index: int) -> Columns:
+        # A map without islands has no row group.
         if map_index not in self._groups:
             return {name: np.zeros(0, np.int32) for name in ("y", "x", "island")}
         try:

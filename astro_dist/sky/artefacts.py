@@ -70,6 +70,7 @@ class Artefact:
         own = self.window
         if (own & window) is None:
             return
+        # Tables are made at need: an artefact keeps 5 kB of coefficients in place of 98 kB of directions.
         rays = [np.fft.irfft(ray, RAY_BINS).astype(np.float32) for ray in self.rays]
         for slab in bands(own.shape, SLAB_ROWS):
             slab = slab.shifted(own.y0, own.x0)
@@ -85,6 +86,7 @@ class Artefact:
             t = x * math.sin(direction) - y * math.cos(direction)
             line = weight * np.exp(-0.5 * (t / width) ** 2)
             pattern += line * np.cos(2 * np.pi * t / wavelength + phase)
+        # Rings fade within three of their wavelengths, faster than spokes and rays.
         weight, wavelength, phase = self.rings
         pattern += weight * np.cos(2 * np.pi * r / wavelength + phase) * np.exp(-r / (3 * wavelength))
         # Negative bins count from the end of the table, where a table from 0 to 2 pi has negative angles.
@@ -124,8 +126,10 @@ def draw_artefact(
     level = float(snr) * min(0.004 * (snr / 1000) ** -0.5, 0.02) * rng.lognormal(0, 0.5)
     if level < FAINTEST_SNR:
         return None
+    # Where (1 + r/2)^-DECAY brings the level down to LOWEST_SNR, the 1 left out beside r/2.
     radius = min(2 * (level / LOWEST_SNR) ** (1 / DECAY), LARGEST_BEAMS)
     directions = first_direction + np.arange(3) * np.pi / 3 + rng.normal(0, 0.03, 3)
+    # Widths add in quadrature, as those of a spoke convolved with the source.
     widths = np.hypot(rng.uniform(0.7, 1.8, 3), 0.3 * size_beams)
     spokes = (
         directions,

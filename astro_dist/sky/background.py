@@ -18,6 +18,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Mesh
 
 MIN_FILLED = 1 / 3
+# Median and MAD: mean and standard deviation are moved by the sources that are to be clipped.
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")
 
 
@@ -50,6 +51,7 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
     # The last row and column of cells reach over the edge of the map; NaN there counts as no data.
     padded = np.full((cell_pix, n_cells * cell_pix), np.nan, np.float32)
     padded[:height, :width] = rows
+    # (row, cell, column) to (cell, row, column): each cell becomes one line.
     cells = padded.reshape(cell_pix, n_cells, cell_pix).swapaxes(0, 1).reshape(n_cells, -1)
     background, rms = np.full((2, n_cells), np.nan, np.float32)
     usable = np.isfinite(cells).mean(axis=1) >= MIN_FILLED
@@ -58,6 +60,7 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
             # NaN means "no data" here; astropy would warn of it in every cell.
             warnings.simplefilter("ignore", AstropyUserWarning)
             clipped = CLIP(cells[usable], axis=1, masked=False)
+        # Clipped above: left to itself photutils would clip once more.
         background[usable] = SExtractorBackground(sigma_clip=None)(clipped, axis=1)
         rms[usable] = MADStdBackgroundRMS(sigma_clip=None)(clipped, axis=1)
     # Not `rms <= 0`, which is false for NaN.
@@ -89,6 +92,8 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
             f"the map {name!r} has too few usable pixels (in every cell of {cell_pix} x {cell_pix} fewer "
             "than a third are finite, or nearly all are equal); leave it out or give another"
         )
+    # `measure_cells` leaves both planes empty in the same cells, so that one search serves both. Cells are
+    # filled before smoothing, because a median over NaN means nothing.
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
     smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]
     return Mesh(shape, cell_pix, smooth[0], smooth[1])

@@ -21,6 +21,7 @@ class Pixel:
     dx_arcsec: float
 
     def __post_init__(self) -> None:
+        # Not `<= 0`, which is false for NaN.
         if not (self.dy_arcsec > 0 and self.dx_arcsec > 0):
             raise ConfigError(f"a pixel needs two positive sizes, not {self.dy_arcsec} and {self.dx_arcsec}")
 
@@ -37,6 +38,7 @@ class Beam:
     pa_deg: float = 0.0
 
     def __post_init__(self) -> None:
+        # NaN fails every comparison and is refused here too.
         if not 0 < self.minor_arcsec <= self.major_arcsec < math.inf:
             raise ConfigError(
                 f"a beam of {self.major_arcsec} x {self.minor_arcsec} arcsec is impossible: "

@@ -117,6 +117,7 @@ def _ellipse(nn: Values, ee: Values, ne: Values, floor: float) -> tuple[Values, 
     mean, half = (nn + ee) / 2, np.hypot((nn - ee) / 2, ne)
     width = math.sqrt(8 * math.log(2))
     pa = np.degrees(np.arctan2(2 * ne, nn - ee)) / 2 % 180
+    # Rounding may make the smaller eigenvalue negative; the floor takes its place.
     return (
         width * np.sqrt(np.maximum(mean + half, floor)),
         width * np.sqrt(np.maximum(mean - half, floor)),

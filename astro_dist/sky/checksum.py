@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+# A multiple of 4, so that pieces are whole words.
 READ_BYTES = 1 << 24
 SUM_WORDS = 1 << 20
 
@@ -54,6 +55,7 @@ class Extent:
         if self.datasum is None and not self.has_checksum:
             return ""
         handle.seek(self.header_start)
+        # CHECKSUM is chosen so that header and data, that card included, sum to zero.
         head = sum32(handle.read(self.data_start - self.header_start))
         data = 0
         for piece in read_pieces(handle, self.data_bytes):

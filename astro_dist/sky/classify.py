@@ -126,6 +126,7 @@ class Scene:
 
     def pixel_depth(self, near_beams: float) -> Image:
         """Return the strongest negative snr near each pixel, as a positive number; 0 where there is none."""
+        # The rims of negative islands, between merge and seed, are within reach of plain noise.
         pixels = self.negatives.pixels[self.negatives.pixels.snr >= self.seed]
         depth = np.zeros(len(self.islands.pixels), np.float32)
         if not len(pixels) or not len(depth):
@@ -134,6 +135,7 @@ class Scene:
         for start in range(0, len(pixels), PIXELS_AT_ONCE):
             part = slice(start, start + PIXELS_AT_ONCE)
             near = cKDTree(points[part]).sparse_distance_matrix(tree, near_beams, output_type="ndarray")
+            # `at`, since several negative pixels may be near one: indexing would keep the last of them.
             np.maximum.at(depth, near["j"], pixels.snr[part][near["i"]])
         return depth
 
@@ -145,17 +147,20 @@ def trim(scene: Scene, rules: RulesConfig, least_pix: float) -> Scene:
     # A pixel fainter than a negative one nearby is as likely an error of the image as the negative one.
     doubted = bright[islands.owner] & (islands.pixels.snr < depth)
     trimmed = trim_islands(islands, doubted, scene.points, scene.seed, least_pix)
+    # A new scene, since the cached points and peaks of the old one belong to the untrimmed islands.
     return Scene(trimmed, scene.negatives, scene.beam, scene.pixel, scene.seed, scene.merge)
 
 
 def classify(scene: Scene, rules: RulesConfig) -> NDArray[np.str_]:
     """Return the name of the rule that decides each island; `RULES` gives its class."""
     islands = scene.islands
+    # Positive: a peak reaches the seed, and `AnnotateConfig` keeps the seed above merge.
     point_pix = scene.beam_area_pix * np.log(islands.peak_snr / scene.merge)
     depth = _island_depth(islands, scene.pixel_depth(rules.near_beams))
     mirror, ray, ring = sidelobes(scene, rules)
     # Rule `area`: the margin keeps faint islands, of few pixels, from being extended by chance.
     large = islands.sizes > rules.extended_area * point_pix + rules.extended_margin * scene.beam_area_pix
+    # In the order of `RULES`: `np.select` takes the first that holds.
     holds = {
         "narrow": islands.sizes < rules.narrow * point_pix,
         "negative": depth >= rules.depth * islands.peak_snr,
@@ -178,6 +183,7 @@ def sidelobes(scene: Scene, rules: RulesConfig) -> tuple[Flags, Flags, Flags]:
     flags[0][faint[far][_has_mirror(scene, peaks, bright[far], faint[far])]] = True
     far = snr[bright] >= rules.ratio * snr[faint]
     along, across = _polar_lengths(scene, peaks[bright[far]], faint[far])
+    # A ray is long along the direction to its source, a ring across it.
     for flag, length, breadth in ((flags[1], along, across), (flags[2], across, along)):
         thin = (breadth <= MOST_BREADTH) & (length >= rules.long * breadth)
         flag[faint[far][thin & (length >= LEAST_LENGTH)]] = True
@@ -193,6 +199,7 @@ def _island_depth(islands: Islands, pixel_depth: Image) -> Image:
 
 def _bright_neighbours(snr: Image, peaks: Points, ratio: float, reach_beams: float) -> tuple[Index, Index]:
     """Return the pairs (bright, faint) of islands that differ by ``ratio`` and are within reach."""
+    # Fainter islands are no source to even the faintest one; without them the tree is small.
     sources = np.flatnonzero(snr >= ratio * snr.min(initial=np.inf))
     if not len(sources):
         return sources, sources
@@ -218,6 +225,7 @@ def _polar_lengths(scene: Scene, centres: Points, faint: Index) -> tuple[Points,
     """Return the rms lengths of islands along and across the direction to their centres, beam widths."""
     sizes = scene.islands.sizes[faint]
     pair = np.repeat(np.arange(len(faint)), sizes)
+    # The pixels of an island are repeated for each of its bright neighbours; `within` counts them from 0.
     within = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     member = scene.islands.starts[faint][pair] + within
     # Positions as complex numbers: multiplying by the conjugate of `towards` turns angles to be near 0, where

@@ -78,6 +78,7 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
     rows = [measured for block in blocks for measured in measure_block(sky_map.read(block), cell_pix)]
     background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
     mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name)
+    # Read again and not kept: a map may be larger than memory.
     pixels = [find_pixels(sky_map.read(block), mesh, block, config.merge_sigma) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config)
 
@@ -114,6 +115,7 @@ def mesh_cell(sky_map: SkyMap, config: AnnotateConfig) -> int:
 def read_blocks(sky_map: SkyMap, config: AnnotateConfig, y0: int, y1: int) -> Iterator[Window]:
     """Yield windows of about ``READ_PIX`` pixels, in whole rows of cells, that cover the rows of a map."""
     cell_pix, nx = mesh_cell(sky_map, config), sky_map.shape[1]
+    # Whole rows of cells, since a cell is measured from one block alone.
     step = cell_pix * max(1, READ_PIX // (cell_pix * nx))
     for y in range(y0, y1, step):
         yield Window(y, min(y + step, y1), 0, nx)

@@ -19,6 +19,7 @@ from astro_dist.sky.fits_headers import BITPIX_SET, DEFLATE_RATIO, PACKED_BYTES,
 
 SIZES = {
     **{"L": 1, "B": 1, "A": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16},
+    # Descriptors: two numbers of 32 or 64 bits, length and offset in the heap (standard 4.0, 7.3.5).
     **{"P": 8, "Q": 16},
 }
 _BINARY = re.compile(r"(\d{0,9})([LXBIJKAEDCMPQ])([LXBIJKAEDCM]?)(.*)", re.DOTALL)
@@ -65,6 +66,7 @@ def check_tiles(path: Path, hdu: Hdu) -> None:
     ConfigError
         In one line without the path.
     """
+    # In this order: the rows are cut by column widths that `check_columns` has added up.
     _check_codec(hdu)
     check_columns(hdu)
     _check_shape(hdu)
@@ -76,7 +78,9 @@ def check_tiles(path: Path, hdu: Hdu) -> None:
         handle.seek(hdu.data_start)
         rows = handle.read(hdu.axes[0] * hdu.axes[1])
         for name, places, item_bytes in _descriptors(hdu, rows):
+            # Before any tile is sought or read: a length from the file bounds the read below.
             _check_places(hdu, name, places, item_bytes)
+            # Tiles of GZIP_COMPRESSED_DATA could not be quantized and are gzip whatever ZCMPTYPE says.
             is_deflated = name == "GZIP_COMPRESSED_DATA" or hdu.text("ZCMPTYPE").startswith("GZIP")
             if is_deflated and name != "UNCOMPRESSED_DATA":
                 for length, offset in places[places[:, 0] * item_bytes > TRUSTED_BYTES].tolist():
@@ -98,6 +102,7 @@ def _check_codec(hdu: Hdu) -> None:
     for number, name in names.items():
         if name in allowed and hdu.number(f"ZVAL{number}") not in allowed[name]:
             raise ConfigError(f"{hdu.named}: its {name} is not one of {allowed[name]}; unpack it (funpack)")
+    # ZDITHER0 is an index, from 1, into a table of 10,000 random numbers.
     if hdu.text("ZQUANTIZ") in DITHERS and hdu.number("ZDITHER0", 0) < 1:
         raise ConfigError(f"{hdu.named}: ZDITHER0 is not one of 1 to 10000; unpack it (funpack)")
 
@@ -135,6 +140,7 @@ def _descriptors(hdu: Hdu, rows: bytes) -> Iterator[tuple[str, NDArray[np.int64]
         width = _width(hdu, number)
         kind, item = _split(hdu, number)[1:3]
         if kind in "PQ" and width:
+            # A copy: a slice of the columns has no contiguous rows to view as integers.
             pair = np.ascontiguousarray(table[:, at : at + width]).view(">i4" if kind == "P" else ">i8")
             yield hdu.text(f"TTYPE{number}").upper(), pair.astype(np.int64), SIZES.get(item, 1)
         at += width
@@ -153,9 +159,11 @@ def _check_places(hdu: Hdu, name: str, places: NDArray[np.int64], item_bytes: in
 def _check_deflated(packed: bytes, tile_bytes: int) -> None:
     """Refuse a packed tile that unpacks to more than the 8 bytes that a pixel takes at most."""
     done = 0
+    # A gzip stream may have several members one after the other; the size is that of all.
     while packed:
         member = zlib.decompressobj(wbits=31)
         while packed and not member.eof:
+            # Pieces of 16 MB, so that a bomb is refused before it is unpacked whole.
             done += len(member.decompress(packed, 1 << 24))
             packed = member.unconsumed_tail
             if done > tile_bytes:
@@ -164,6 +172,7 @@ def _check_deflated(packed: bytes, tile_bytes: int) -> None:
 
 
 def _heap_start(hdu: Hdu) -> int:
+    # Without THEAP the heap follows the rows at once.
     return hdu.number("THEAP", hdu.axes[0] * hdu.axes[1])
 
 
@@ -182,6 +191,7 @@ def _width(hdu: Hdu, number: int) -> int:
     shape = re.findall(r"\d{1,9}", hdu.text(f"TDIM{number}"))
     if kind not in "PQ" and math.prod(map(int, shape)) > max(repeat, 1):
         raise ConfigError(f"{hdu.named}: TDIM{number} is larger than its column; fetch it again")
+    # X counts bits, which fill whole bytes.
     return -(-repeat // 8) if kind == "X" else repeat * SIZES[kind]
 
 
@@ -189,5 +199,6 @@ def _check_text_columns(hdu: Hdu, n: int) -> None:
     for number in range(1, n + 1):
         form, start = hdu.text(f"TFORM{number}").upper(), hdu.number(f"TBCOL{number}")
         match = _ASCII.fullmatch(form)
+        # TBCOL counts bytes from 1.
         if not match or not 1 <= start <= hdu.axes[0] + 1 - int(match[1]):
             raise ConfigError(f"{hdu.named}: TFORM{number} or TBCOL{number} is impossible; fetch it again")

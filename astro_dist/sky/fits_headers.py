@@ -44,6 +44,7 @@ _COUNTED = re.compile(
 _AXES_OF_DISTORTION = re.compile(rb"\s*(?:HIERARCH\s+)?D[PQ]\d.*NAXES\D*(\d+)", re.IGNORECASE)
 _COMMENTARY = (b"HISTORY ", b"COMMENT ", b" " * 8)
 _VALUE = re.compile(rb" *('(?:[^']|'')*'|[^/ ]*) *(?:/.*)?", re.DOTALL)
+# END alone, and not a longer keyword that begins with it.
 _END = re.compile(rb"END[^A-Z0-9_-]")
 _BEAM = re.compile(rb"BM(AJ|IN)|BPA")
 LIMITS = {
@@ -68,6 +69,7 @@ class Hdu:
     def number(self, key: str, default: int | None = None) -> int:
         """Return a counted card as a whole number."""
         text = self.cards.get(key, "" if default is None else str(default))
+        # 19 digits hold every number of 64 bits.
         if not re.fullmatch(r"[+-]?\d{1,19}", text):
             raise ConfigError(f"{self.named}: {key} is {text[:30] or 'missing'}, not a whole number")
         return int(text)
@@ -111,6 +113,7 @@ class Hdu:
     @property
     def data_bytes(self) -> int:
         """The size of its data, without the padding at the end."""
+        # FITS standard 4.0, section 4.4.1.2; no axes at all means no data.
         axes = self.axes
         pixels = math.prod(axes) if axes else 0
         heap, groups = self.number("PCOUNT", 0), self.number("GCOUNT", 1)
@@ -203,6 +206,7 @@ def _check_gzip_name(path: Path) -> None:
     """Refuse a gzip header without an end: Python looks for the end byte by byte."""
     with path.open("rb") as handle:
         head = handle.read(1 << 16)
+    # RFC 1952: flag 4 is an extra field of given length; 8 and 16 are texts that end with a zero byte.
     fields, at = head[3:4], 10
     flags = fields[0] if fields else 0
     if flags & 4:
@@ -215,6 +219,7 @@ def _check_gzip_name(path: Path) -> None:
 
 
 def _walk(handle: BufferedIOBase, limit: int | None, wanted: Wanted | None, whole: bool) -> Iterator[Hdu]:
+    # One allowance for all headers together: each of 300 could otherwise take the most.
     start, found, left = 0, False, HEADER_BYTES
     for index in range(MOST_HDUS):
         if limit is not None and start > (PACKED_BYTES if whole else limit):
@@ -246,11 +251,13 @@ def _read_header(handle: BufferedIOBase, index: int, most: int) -> bytes:
     while done < most:
         # Small at first: inside gzip every byte is unpacked.
         piece = handle.read(20 * BLOCK if done else BLOCK)
+        # Bytes that follow the last HDU and are no extension are allowed in FITS and end the walk.
         if not done and index and not piece.startswith(b"XTENSION"):
             return b""
         if not piece:
             raise ConfigError(f"the header of HDU {index} has no END, the file is cut short; fetch it again")
         for found in _END.finditer(piece):
+            # Only at the start of a card: the text of a comment may hold the word.
             if found.start() % CARD == 0:
                 pieces.append(piece[: (found.start() // BLOCK + 1) * BLOCK])
                 return b"".join(pieces)
@@ -279,6 +286,7 @@ def _parse(index: int, start: int, header: bytes) -> Hdu:
         key = match[1].decode().upper()
         if card[:10] != f"{key:<8}= ".encode():
             raise ConfigError(f"the card {key} of HDU {index} is not as FITS writes it; mend its header")
+        # Two alike are harmless; of two that differ astropy may take the one that is not checked here.
         if found.setdefault(key, value := _value(card)) != value:
             raise ConfigError(f"HDU {index} has the card {key} twice and not alike; take one out")
     hdu = Hdu(index, start, header, start + len(header), found)
@@ -287,6 +295,7 @@ def _parse(index: int, start: int, header: bytes) -> Hdu:
 
 
 def _value(card: bytes) -> str:
+    # latin-1 has a character for every byte, so that a garbled card raises nothing here.
     match = _VALUE.match(card, 10)
     return match[1].decode("latin-1") if match else ""
 
@@ -318,6 +327,7 @@ def _check_fits_into(path: Path, hdu: Hdu, whole: bool) -> None:
     if packed:
         if whole and hdu.data_bytes > PACKED_BYTES:
             raise ConfigError(f"more than {PACKED_BYTES >> 20} MB of data inside gzip; unpack it (gunzip)")
+        # The size inside gzip shows only when all is unpacked; this is the most that it can be.
         size *= DEFLATE_RATIO
     if size < hdu.end:
         where = "are there" if not packed else "can be there at most"

@@ -25,6 +25,7 @@ from astro_dist.sky.fits_columns import check_columns, check_tiles
 from astro_dist.sky.fits_headers import BLOCK, Hdu, Wanted, holds_image, lone_header, open_raw, read_hdus
 from astro_dist.sky.windows import Window
 
+# By BITPIX; FITS is big-endian.
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
@@ -55,6 +56,7 @@ def explained(path: Path, kind: type[AstroDistError]) -> Iterator[None]:
         except AstroDistError as error:
             raise type(error)(f"{path}: {error}") from None
         except Exception as error:
+            # On one line and cut: messages of astropy may have many lines.
             reason = " ".join(str(error).split())[:200]
             raise kind(f"{path}: cannot be read as a radio map ({type(error).__name__}: {reason})") from None
 
@@ -65,6 +67,7 @@ def open_hdus(path: Path, **options: Any) -> Iterator[fits.HDUList]:
 
     Astropy leaves the handle of a file that it opened itself open when a header is garbled.
     """
+    # No memory map: gzip has none, and a mapped file that is cut meanwhile ends the process (SIGBUS).
     with open_raw(path) as handle, fits.open(handle, memmap=False, **options) as hdus:
         yield hdus
 
@@ -104,6 +107,7 @@ class Part(io.RawIOBase):
 @contextlib.contextmanager
 def open_checked(path: Path, hdus: list[Hdu], **options: Any) -> Iterator[fits.HDUList]:
     """Open a FITS file of which astropy sees what is checked, up to the end of the last of some HDUs."""
+    # With the padding to a whole block, without which astropy calls the file truncated.
     end = hdus[-1].data_start + -(-hdus[-1].data_bytes // BLOCK) * BLOCK
     with open_raw(path) as handle, fits.open(Part(handle, end), memmap=False, **options) as opened:
         yield opened
@@ -155,6 +159,7 @@ def find_image(path: Path) -> tuple[fits.Header, Layout]:
         compressed=found.is_compressed,
         scale=float(header.get("BSCALE", 1)),
         zero=float(header.get("BZERO", 0)),
+        # FITS allows BLANK for integers only; floating-point images mark missing pixels with NaN.
         blank=header.get("BLANK") if header["BITPIX"] > 0 else None,
     )
     if min(layout.axes) < 1 or layout.bitpix not in DTYPES:
@@ -179,11 +184,13 @@ def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float3
         When the file ends too early or its compressed pixels cannot be decoded.
     """
     if layout.compressed:
+        # `section` unpacks only the tiles of the window, and scales them.
         index = (*(0 for _ in layout.axes[2:]), *window.slices)
         with explained(path, DataError), open_hdus(path) as hdus:
             return np.array(hdus[layout.hdu].section[index], np.float32)
     raw = _read_plain(path, layout, window)
     if (layout.scale, layout.zero) != (1, 0):
+        # Through float64: 32-bit integers have more digits than float32 holds.
         values = (raw.astype(np.float64) * layout.scale + layout.zero).astype(np.float32)
     elif layout.bitpix == -32:
         # In place: the rows of a band are the largest array of a worker.
@@ -191,6 +198,7 @@ def read_pixels(path: Path, layout: Layout, window: Window) -> NDArray[np.float3
     else:
         values = raw.astype(np.float32)
     if layout.blank is not None:
+        # BLANK is a value of the raw integers: rounding may hide it after scaling.
         values[raw == layout.blank] = np.nan
     return values
 
@@ -221,6 +229,7 @@ def _read_plain(path: Path, layout: Layout, window: Window) -> NDArray[Any]:
             for i, run in enumerate(runs):
                 start = (window.y0 + i) * nx + window.x0
                 handle.seek(layout.extent.data_start + start * raw.itemsize)
+                # Straight into the array: `read` would hold a second copy of the band.
                 if handle.readinto(run.reshape(-1).view(np.uint8).data) != run.nbytes:
                     raise EOFError
     except (EOFError, zlib.error):

@@ -51,6 +51,7 @@ class Pixels:
         return Pixels(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def __neg__(self) -> "Pixels":
+        # Places stay and signs turn, so that `join_islands` serves negative islands as it stands.
         return Pixels(self.y, self.x, -self.value_jy_beam, -self.snr)
 
     @classmethod
@@ -72,6 +73,7 @@ def find_pixels(image: Image, mesh: Mesh, window: Window, threshold: float) -> P
     value = np.subtract(image, background, out=background)
     snr = np.divide(value, rms, out=rms)
     y, x = np.nonzero(np.abs(snr) >= threshold)
+    # int32, half of what `np.nonzero` returns: `finish` holds these columns of a whole map.
     place = (y + window.y0).astype(np.int32), (x + window.x0).astype(np.int32)
     return Pixels(*place, value[y, x], snr[y, x])
 
@@ -146,6 +148,7 @@ def join_islands(pixels: Pixels, seed: float, least_pix: float) -> Islands:
     """
     n = len(pixels)
     a, b = touching(pixels.y, pixels.x)
+    # One entry for a pair is enough: `directed=False` follows it both ways.
     graph = coo_matrix((np.ones(len(a), np.bool_), (a, b)), shape=(n, n))
     _, label = connected_components(graph, directed=False)
     # Of two pixels that touch the fainter is no peak, and of equal ones the later in raster order.
@@ -176,9 +179,12 @@ def trim_islands(islands: Islands, doubted: Flags, points: Points, seed: float, 
     if not hurt.any():
         return islands
     index = np.flatnonzero(hurt[islands.owner])
+    # `join_islands` needs raster order over all islands together, not within each of them.
     index = index[np.lexsort((islands.pixels.x[index], islands.pixels.y[index]))]
     believed = cKDTree(points[index[~doubted[index]]])
+    # Believed pixels are at distance 0 of themselves; beyond the bound the distance is infinite.
     stays = believed.query(points[index], distance_upper_bound=0.5)[0] <= 0.5
+    # Each part is joined apart: joined together, the pieces would grow together at the cut.
     pieces = [join_islands(islands.pixels[index[part]], seed, least_pix) for part in (stays, ~stays)]
     return Islands.merge([islands[~hurt], *pieces])
 
@@ -196,6 +202,7 @@ def count_peaks(islands: Islands, seed: float, points: Points) -> NDArray[np.int
     alone = np.ones(len(index), np.bool_)
     a, b = np.sort(cKDTree(points[index]).query_pairs(1.0, output_type="ndarray"), axis=1).T
     same = owner[a] == owner[b]
+    # Pairs are sorted, so that of equal peaks the first in raster order remains, as in `join_islands`.
     alone[np.where(snr[b] > snr[a], a, b)[same]] = False
     return np.bincount(owner[alone], minlength=len(islands)).astype(np.int32)
 
@@ -215,6 +222,7 @@ def touching(y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[NDArray[np
     key = y.astype(np.int64) * stride + x
     first = [np.flatnonzero(np.diff(key) == 1)]
     second = [first[0] + 1]
+    # Three neighbours in the next row and one in the same: every pair is found once, from its earlier pixel.
     for step in (stride - 1, stride, stride + 1):
         place = np.searchsorted(key, key + step)
         # Beyond the last key there is no neighbour, and key[0] is below every key looked for.
@@ -229,6 +237,7 @@ def _ordered(pixels: Pixels, sizes: NDArray[np.intp], is_peak: Flags) -> Islands
     """Return islands, given one after the other, in the order of their first pixels."""
     first = _starts(sizes)
     order = np.lexsort((pixels.x[first], pixels.y[first]))
+    # The inverse permutation: `order` has an old number at each new place, `rank` the reverse.
     rank = np.argsort(order)
     moved = np.argsort(np.repeat(rank, sizes), kind="stable")
     return Islands(pixels[moved], _starts(sizes[order]), is_peak[moved])

@@ -118,6 +118,7 @@ class Labels:
         owner = _join(y, x, class_of_pixel, number)
         n = int(owner.max(initial=-1)) + 1
         # `ufunc.at` and not `reduceat`: the pixels of an object need not follow each other.
+        # Minima start above every pixel, maxima at 0.
         boxes = np.empty((n, 4), np.int64)
         for column, values in ((0, y), (2, x)):
             boxes[:, column], boxes[:, column + 1] = np.iinfo(np.int64).max, 0
@@ -152,6 +153,7 @@ class Labels:
 
 def _read_band(mask: Plane, instances: Plane | None, window: Window) -> tuple[NDArray[Any], ...]:
     values = mask.read(window)
+    # NaN, no data, counts as background.
     known = np.isin(values, [int(c) for c in SourceClass]) | np.isnan(values)
     if not known.all():
         names = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES))
@@ -179,4 +181,5 @@ def _join(
     # Numbers of the user are positive and those of joined pieces negative, so that none are mixed up.
     key = np.where(number > 0, number, -1 - piece)
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    # `argsort` twice gives ranks: objects are numbered by their first pixels and not by their keys.
     return np.asarray(np.argsort(np.argsort(first))[inverse])

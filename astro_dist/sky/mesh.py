@@ -54,7 +54,9 @@ class Mesh:
         n_cells = self.rms.shape[axis]
         # In units of cells from the centre of the first; a map one cell wide has that node alone.
         position = np.clip((pixel + 0.5) / self.cell_pix - 0.5, 0, n_cells - 1)
+        # The last centre is the end of the last interval and not the start of one beyond the grid.
         low = np.minimum(position.astype(np.intp), max(n_cells - 2, 0))
+        # float32, as the nodes: a float64 weight would double the planes that `evaluate` makes.
         return low, np.minimum(low + 1, n_cells - 1), (position - low).astype(np.float32)
 
     @cached_property

@@ -145,6 +145,7 @@ def draw_galaxy(
     middle = complex(z.real.min() + z.real.max(), z.imag.min() + z.imag.max()) / 2
     moved = [Particles(cloud.z - middle + offset, cloud.weight, cloud.level) for cloud in clouds]
     image = _smooth(moved, covariance, reach)
+    # Fourier transforms leave rounding errors of either sign in empty sky.
     return np.asarray(np.maximum(image, 0) / image.max()).astype(np.float32)
 
 
@@ -153,6 +154,7 @@ def _galaxy(
 ) -> list[Particles]:
     """Return the clouds of particles of a core and two arms, core at zero."""
     habit = HABITS[kind]
+    # Even in the logarithm: the core of a double ranges over two decades.
     core = np.exp(rng.uniform(*np.log(habit.core)))
     clouds = [Particles(np.zeros(1, complex), np.array([core]), SHARP)]
     for arm in _arms(rng, habit, length, axis, fwhm):
@@ -166,6 +168,7 @@ def _arms(rng: np.random.Generator, habit: Habit, length: float, axis: float, fw
     share = 1 / (1 + np.exp(rng.normal(0, 0.6) - habit.tilt))
     ratio = rng.uniform(*habit.ratio)
     lengths = habit.stretch * length * np.array([1.0, ratio]) / (1 + ratio)
+    # Half widths are drawn over the length of the arm: a short arm is a narrow one.
     widths = np.maximum(rng.uniform(*habit.half_width, 2) * lengths, 0.25 * fwhm)
     # Both arms of a bent source lean and curl to the same side, which is to the left of one of them.
     side = rng.choice([-1.0, 1.0]) * np.array([1.0, -1.0])
@@ -191,6 +194,7 @@ def _lobe(rng: np.random.Generator, arm: Arm) -> list[Particles]:
     spots = path[-1] + arm.half_width * np.array([0.1, 0.5]) * (rng.normal(size=(2, 2)) @ [1, 1j])
     along = rng.uniform(0.03, 0.95, 200)
     knots = np.exp(1.2 * _waves(rng, along + 0j, 0.25))
+    # Weights are divided by their sums: lobe, hot spots and jet have exactly the shares drawn.
     flux = arm.flux
     return [
         Particles(z, flux * (1 - hot - jet) * weight / weight.sum(), COARSE),
@@ -210,6 +214,7 @@ def _plume(rng: np.random.Generator, arm: Arm) -> list[Particles]:
     weight = arm.flux * np.exp(0.8 * _waves(rng, z, 2 * arm.half_width) + 0.5 * _waves(rng, s + 0j, 0.4))
     # By the number and not by the sum: the flux of a plume fluctuates with its waves.
     weight /= n
+    # The inner part is a jet still: smoothed less, it stays narrow.
     near = s < 0.4
     return [Particles(z[near], weight[near], FINE), Particles(z[~near], weight[~near], COARSE)]
 
@@ -249,6 +254,7 @@ def _smooth(clouds: list[Particles], covariance: Floats, reach: int) -> Floats:
     ky, kx = scipy.fft.fftfreq(side)[:, None], scipy.fft.rfftfreq(side)[None]
     square = covariance[0, 0] * ky**2 + 2 * covariance[0, 1] * ky * kx + covariance[1, 1] * kx**2
     largest = MARGIN_SIGMAS * float(np.sqrt(covariance.diagonal().max()))
+    # Levels are added as spectra, so that one inverse transform serves all.
     spectrum = np.zeros(square.shape, complex)
     for level, beams in enumerate(SMOOTHING_BEAMS):
         chosen = [cloud for cloud in clouds if cloud.level == level]
@@ -273,5 +279,6 @@ def _lay(z: Complexes, weight: Floats, side: int) -> Floats:
         (1, 0, fy * (1 - fx)),
         (1, 1, fy * fx),
     ):
+        # `grid[y, x] +=` would count one particle of several in a pixel.
         grid += np.bincount((y + dy) * side + x + dx, weight * part, side * side)
     return grid.reshape(side, side)

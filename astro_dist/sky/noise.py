@@ -25,6 +25,7 @@ CELL_ROWS = 64
 # wavelengths. Mean power in bands .02/.08/.16/.25/.5 cycles/pix at a beam of 3 pix: 16.0/5.3/2.0/.18,
 # measured in FIRST and SUMSS 15.2/5.0/2.0/.25; a map of white noise convolved with the beam 16.5/7.8/1.5/.03.
 LONG_WAVE_SCALE = 4.0
+# The wider Gaussian has fallen to exp(-4.5^2 / 2) = 4e-5 at the edge of the halo.
 HALO_SIGMAS = 4.5
 
 
@@ -78,6 +79,7 @@ def _design_filter(beam: Beam, pixel: Pixel) -> tuple[int, NDArray[np.float32]]:
     # Fourier transforms of Gaussians of covariance C / 2 and of LONG_WAVE_SCALE^2 times that, equal at k = 0;
     # then unit rms by Parseval's theorem.
     transfer = np.exp(-(np.pi**2) * square) + np.exp(-((np.pi * LONG_WAVE_SCALE) ** 2) * square)
+    # Over the whole plane, before it is cut to the half of kx that `rfft2` keeps.
     transfer /= np.sqrt(np.mean(transfer**2))
     return (side - BLOCK) // 2, transfer[:, : side // 2 + 1].astype(np.float32)
 
@@ -88,6 +90,7 @@ def _white(window: Window, seed: int, key: tuple[int | str, ...]) -> NDArray[np.
     for cy in range(window.y0 // CELL_ROWS, (window.y1 - 1) // CELL_ROWS + 1):
         for cx in range(window.x0 // BLOCK, (window.x1 - 1) // BLOCK + 1):
             cell = Window(cy * CELL_ROWS, (cy + 1) * CELL_ROWS, cx * BLOCK, (cx + 1) * BLOCK)
+            # A whole cell even where one row of it is wanted: a value belongs to its place in the cell.
             values = stream(seed, *key, cy, cx).standard_normal((CELL_ROWS, BLOCK), dtype=np.float32)
             if part := cell & window:
                 white[part.within(window)] = values[part.within(cell)]

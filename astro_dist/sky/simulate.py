@@ -34,11 +34,13 @@ from astro_dist.sky.sources import Population, draw_population
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.windows import Window, bands
 
+# The block of `beam_noise`: a block that lay across two bands would be filtered twice.
 BAND_ROWS = 512
 ARTEFACT_SNR = 50.0
 """Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
 """A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
+# 77 bytes of numbers, and the name of a morphology of up to 11 letters.
 TRUTH_ROW_BYTES = 100
 UNITS = {
     **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
@@ -88,6 +90,7 @@ class SimulatedMap:
                 stream(self.seed, "simulate", self.number, "shape", i),
                 Morphology(int(p.kind[i])),
                 p.major_arcsec[i] / config.pixel_arcsec,
+                # `axis_rad` runs from +x to +y, position angles from +y to -x: a quarter turn between them.
                 math.radians(p.pa_deg[i] + 90),
                 config.beam.covariance_pix(config.pixel),
                 complex(dx, dy),
@@ -109,6 +112,7 @@ class SimulatedMap:
         compact, extended, spurious = (np.zeros(window.shape, np.float32) for _ in range(3))
         measured: dict[int, list[float]] = {}
         area = self.config.beam.area_pix(self.config.pixel)
+        # Ascending numbers: a float32 sum depends on its order, which no band may change.
         for i in self.population.touching(window.y0, window.y1).tolist():
             own, stamp = self.draw_source(i)
             is_extended = bool(self.population.is_extended[i])
@@ -209,6 +213,7 @@ def _finish(run: Run, results: Results) -> Result:
     for number in range(config.maps):
         done = {t.name: results[t.name] for t in _plan(run, results) if t.args["map"] == number}
         measured = {int(i): v for result in done.values() for i, v in result["measured"].items()}
+        # Drawn again and not kept: a record holds only what the pixels of its band showed.
         population = draw_population(config, run.seed, ("simulate", number))
         _write_truth(run, number, population, measured)
         sources, extended = sources + len(population), extended + len(measured)
@@ -223,6 +228,7 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
     if rows:
         # An extended source is drawn to a peak: its flux and centroid are known from its pixels only.
         flux[rows], y[rows], x[rows] = np.array([measured[i] for i in rows]).T
+    # Origin 0: the first pixel is centred on 0 and not, as in FITS, on 1.
     ra, dec = config.wcs(number).all_pix2world(x, y, 0)
     columns = {
         "id": np.arange(1, len(population) + 1, dtype=np.int32),
@@ -247,10 +253,13 @@ def _estimate(run: Run) -> Estimate:
     config = run.section(SimulateConfig)
     pixels = math.prod(config.shape) * config.maps
     band = min(BAND_ROWS, config.shape[0]) * config.shape[1]
+    # The first map stands for all; counts are Poisson, so that others may have somewhat more.
     rows = 1.1 * config.maps * len(draw_population(config, run.seed, ("simulate", 0)))
     return Estimate(
         tasks=len(_plan(run, {})),
+        # Four bytes of brightness and one of mask.
         bytes=5 * pixels + int(TRUTH_ROW_BYTES * rows) + 20_000 * config.maps,
+        # Image, mask and truth.
         files=3 * config.maps,
         memory_bytes=170_000_000 + 32 * band,
         cpu_s=5e-7 * pixels,
@@ -265,6 +274,7 @@ def _draw_artefacts(config: SimulateConfig, population: Population, seed: int, n
     snr = population.peak_jy_beam / config.rms_jy_beam
     found = (
         draw_artefact(
+            # A stream for each source: a source without an artefact then changes no other artefact.
             stream(seed, "simulate", number, "artefact", i),
             population.y[i],
             population.x[i],

@@ -25,6 +25,7 @@ HOPKINS = (0.859, 0.508, 0.376, -0.049, -0.121, 0.057, -0.008)
 FITTED_MJY = (0.05, 1000.0)
 COUNTS_HZ, SPECTRAL_INDEX = 1.4e9, -0.7
 
+# Shares of the extended sources; `rng.choice` refuses any that do not sum to one.
 KINDS = {
     Morphology.DOUBLE: 0.52,
     Morphology.PLUMES: 0.21,
@@ -109,6 +110,7 @@ def count_density(flux_jy: Floats, frequency_hz: float) -> Floats:
 
 def draw_population(config: SimulateConfig, seed: int, key: tuple[int | str, ...]) -> Population:
     """Draw all sources of one map; ``key`` names the map."""
+    # A stream each: other settings of extended sources leave the compact ones where they are.
     compact = _draw_compact(config, stream(seed, *key, "compact"))
     extended = _draw_extended(config, stream(seed, *key, "extended"))
     return Population(**{name: np.concatenate([compact[name], extended[name]]) for name in compact})
@@ -118,6 +120,8 @@ def _draw_compact(config: SimulateConfig, rng: np.random.Generator) -> dict[str,
     flux = _draw_fluxes(config, rng)
     n = len(flux)
     resolved = rng.random(n) < config.resolved_fraction
+    # Beam widths. At 0.9 the beam is broadened to 1.8 areas at most, below the rule `area` of `classify`.
+    # Random numbers are drawn for all n sources, so that `resolved_fraction` shifts no later draw.
     major = np.where(resolved, np.minimum(rng.lognormal(math.log(0.35), 0.45, n), 0.9), 0)
     major *= math.sqrt(config.beam.major_arcsec * config.beam.minor_arcsec)
     minor = major * rng.uniform(0.3, 1.0, n)
@@ -126,6 +130,7 @@ def _draw_compact(config: SimulateConfig, rng: np.random.Generator) -> dict[str,
     moments = beam_moments + _moments_pix(major, minor, pa, config.pixel)
     # A convolved Gaussian keeps its flux: its peak falls as the area, the root of the determinant, grows.
     peak = flux * np.sqrt(np.linalg.det(beam_moments) / np.linalg.det(moments))
+    # Where the Gaussian has fallen to FAINTEST rms; e keeps the logarithm of faint sources positive.
     sigmas = np.sqrt(2 * np.log(np.maximum(peak / (FAINTEST * config.rms_jy_beam), math.e)))
     widest = np.sqrt(np.maximum(moments[:, 0, 0], moments[:, 1, 1]))
     reach = np.ceil(np.maximum(sigmas, 4) * widest).astype(np.int64)
@@ -145,10 +150,12 @@ def _draw_compact(config: SimulateConfig, rng: np.random.Generator) -> dict[str,
 
 def _draw_fluxes(config: SimulateConfig, rng: np.random.Generator) -> Floats:
     """Draw fluxes from one rms to the limit by the inverse of the cumulative counts."""
+    # Even in the logarithm, since counts are nearly a power law.
     grid = np.geomspace(config.rms_jy_beam, config.flux_limit_jy, 2000)
     density = count_density(grid, config.frequency_hz)
     # The trapezoid rule; the number of sources is Poisson, each flux the inverse of a uniform share of it.
     cumulative = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))])
+    # A radian has 206264.806 arcsec.
     solid_angle = math.prod(config.shape) * config.pixel.dy_arcsec * config.pixel.dx_arcsec / 206264.806**2
     n = rng.poisson(cumulative[-1] * solid_angle)
     return np.asarray(np.exp(np.interp(rng.random(n) * cumulative[-1], cumulative, np.log(grid))))

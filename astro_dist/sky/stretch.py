@@ -15,7 +15,9 @@ from astro_dist.engine.errors import ConfigError
 STRETCHES = ("asinh", "tanh")
 # The output of a network has no bound: 6 stands for 160,000 sigma and keeps sinh far from overflow.
 ASINH_LIMIT = 6.0
+# arctanh is infinite at 1; 0.9999 stands for 64 sigma.
 TANH_LIMIT = 0.9999
+# RADiff's ZScale takes its limits from each image; fixed ones can be inverted without the image.
 TANH_LOW_SNR, TANH_HIGH_SNR = -3.3, 10.2
 
 

@@ -58,6 +58,7 @@ class SimulateConfig(Section):
             raise ValueError("extended_size_beams needs two rising lengths of at least 2 beams")
         if self.flux_limit_jy <= self.rms_jy_beam:
             raise ValueError("flux_limit_jy must be above rms_jy_beam")
+        # 30 degrees, in arcsec, is the largest side of one map.
         if self.maps * self.step_deg > 360 or max(self.shape) * self.pixel_arcsec > 30 * 3600:
             raise ValueError("the maps do not fit on the sky without touching; make fewer or smaller ones")
         return self
@@ -76,7 +77,9 @@ class SimulateConfig(Section):
     def step_deg(self) -> float:
         """Step in right ascension from the centre of one map to the centre of the next."""
         # Meridians are closest at the edge nearer to the pole; 1.1 leaves a gap of a tenth of a map.
+        # 7200: half of the height, and 3600 arcsec in a degree.
         half_height_deg = self.shape[0] * self.pixel_arcsec / 7200
+        # Below 90 degrees, where the cosine is zero and the step has no end.
         nearest_pole = min(abs(self.dec_deg) + half_height_deg, 89.0)
         return 1.1 * self.shape[1] * self.pixel_arcsec / 3600 / math.cos(math.radians(nearest_pole))
 

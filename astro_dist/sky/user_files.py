@@ -32,9 +32,11 @@ MOST_ROWS, MOST_COLUMNS = 10_000_000, 999
 TABLE_BYTES = 1 << 29
 """Most bytes of a table that is read whole."""
 LINE_BYTES = 1 << 20
+# Most columns that an error names.
 MOST_NAMED = 30
 NUMBERS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
+    # A CSV column of nothing but gaps has the type null.
     *(pa.types.is_boolean, pa.types.is_null),
 )
 FOOTER_BYTES = 1 << 25
@@ -83,6 +85,7 @@ def _check_column(name: str, unit: str | None, values: NDArray[np.float64]) -> N
     expected = UNITS.get(name)
     if unit and expected and not _is_unit(unit, expected):
         raise ConfigError(f"the column {name} has the unit {unit} instead of {expected}; convert it")
+    # NaN, a gap in the table, is neither below nor above and passes.
     low, high = LIMITS.get(name, (-math.inf, math.inf))
     if (off := (values < low) | (values > high)).any():
         raise ConfigError(f"{name} is {values[off][0]:g} in a row, not within {low} to {high}; mend it")
@@ -144,6 +147,7 @@ class _FitsTable:
 def _image_data(hdu: Any, path: Path) -> Any:
     packed = isinstance(hdu, fits.CompImageHDU) or is_gzip(path)
     n_pixels = math.prod(hdu.shape)
+    # Eight bytes a pixel, since `read_plane` returns float64.
     if n_pixels > (MOST_PACKED_PIXELS if packed else PLANE_BYTES // 8):
         raise ConfigError(
             f"{n_pixels} pixels are too many for an image that is read whole; bin it or unpack it"
@@ -166,15 +170,18 @@ def _read_csv(path: Path, wanted: set[str]) -> _Named:
     with path.open("rb") as handle:
         line = handle.readline(LINE_BYTES)
         handle.seek(0)
+        # Lines may end with a carriage return alone, so that the more frequent mark bounds the rows.
         rows = sum(
             max(part.count(b"\n"), part.count(b"\r")) for part in iter(partial(handle.read, 1 << 24), b"")
         )
     if len(line) == LINE_BYTES:
         raise ConfigError(f"its first line is longer than {LINE_BYTES >> 20} MB; is it CSV?")
     _check_size(rows, line.count(b",") + 1)
+    # Opening a stream reads the first block of the file, enough for the names.
     with pa.csv.open_csv(path) as stream:
         names = stream.schema.names
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
+    # `names[:1]` where none is wanted: pyarrow takes an empty list for all columns.
     options = pa.csv.ConvertOptions(include_columns=[name for name in names if name in wanted] or names[:1])
     table = pa.csv.read_csv(path, convert_options=options)
     return _Named(table, names)
@@ -189,6 +196,7 @@ def _read_parquet(path: Path, wanted: set[str]) -> _Named:
     with pa.parquet.ParquetFile(path) as file:
         about, schema = file.metadata, file.schema_arrow
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
+        # The total and the sum over row groups may contradict each other in a damaged file.
         _check_size(max(about.num_rows, sum(group.num_rows for group in groups)), about.num_columns)
         names = [name for name in schema.names if name in wanted]
         for name in names:

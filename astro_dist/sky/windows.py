@@ -68,6 +68,7 @@ class Window:
         ValueError
             When this window is not wholly inside ``other``.
         """
+        # Unchecked, a negative start would count from the end of the array.
         if self & other != self:
             raise ValueError(f"{self} is not inside {other}")
         return self.shifted(-other.y0, -other.x0).slices
@@ -120,4 +121,5 @@ def bands(shape: Sequence[int], height: int) -> list[Window]:
 def _starts(length: int, size: int, stride: int) -> list[int]:
     # The last window ends at the edge; it overlaps its neighbour where the step does not divide the length.
     last = length - size
+    # `range` ends before `last`, so that no window comes twice where the step divides the length.
     return [*range(0, last, stride), last]

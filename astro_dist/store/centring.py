@@ -146,10 +146,12 @@ def _place(
     shape: Sequence[int], box: Boxes, jitter: NDArray[np.int64], size_pix: int, obstacles: SortedBoxes
 ) -> tuple[int, int, bool]:
     first, last = box[[0, 2]], box[[1, 3]]
+    # From `low` to `high` a window holds the whole island and stays in the map.
     low = np.maximum(0, last - size_pix)
     high = np.minimum(first, np.array(shape) - size_pix)
     wanted = np.clip((first + last - size_pix) // 2 + jitter, low, high)
     reach = high + size_pix
+    # All that a window at any of these origins can meet, looked up once for every candidate.
     near = obstacles.meeting(int(low[0]), int(reach[0]), int(low[1]), int(reach[1]))
     if not find_cut(wanted[0], wanted[1], size_pix, near):
         return int(wanted[0]), int(wanted[1]), False
@@ -161,6 +163,7 @@ def _place(
     free = ~find_cut(ys[:, None], xs[None, :], size_pix, near)
     if not free.any():
         return int(wanted[0]), int(wanted[1]), True
+    # Squares of whole numbers are exact, and of equally near positions `argmin` takes the first.
     distance = (ys[:, None] - wanted[0]) ** 2 + (xs[None, :] - wanted[1]) ** 2
     row, column = np.unravel_index(np.where(free, distance, np.iinfo(np.int64).max).argmin(), free.shape)
     return int(ys[row]), int(xs[column]), False

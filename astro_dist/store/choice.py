@@ -74,6 +74,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
             rows, large = _tiles(config, sky_map, islands)
         else:
             rows, large = _centred(run, config, sky_map, islands)
+        # By row, since `read_windows` reads each row of a map once only where first rows ascend.
         chosen.append(np.insert(rows[np.lexsort((rows[:, 1], rows[:, 0]))], 0, i, axis=1))
         oversized += [(i, int(number)) for number in large]
     table = np.concatenate(chosen)
@@ -113,6 +114,7 @@ def _islands_of(annotations: Annotations, map_index: int) -> dict[str, NDArray[A
 
 
 def _beam_pix(sky_map: SkyMap) -> float:
+    # The longest axis over the finer side: an upper limit whatever the beam's angle.
     return sky_map.beam.major_arcsec / min(sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec)
 
 
@@ -155,10 +157,12 @@ def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, islands: dict[str
     size_pix, margin = config.size_pix, math.ceil(_beam_pix(sky_map))
     box = islands["box"] + np.array([-margin, margin, -margin, margin])
     box = np.clip(box, 0, np.repeat(sky_map.shape, 2))
+    # Named by the map and not by its number: a map added to a run moves no window of another.
     rng = run.stream("cutouts", "centre", sky_map.name)
     is_extended = islands["class"] == SourceClass.EXTENDED
     found = centre_windows(sky_map.shape, box, is_extended, size_pix, config.jitter_pix, rng)
     rng = run.stream("cutouts", "empty", sky_map.name)
+    # `empty_fraction` is a share of all windows, `share` the ratio to those round islands.
     share = config.empty_fraction / (1 - config.empty_fraction)
     # Rounded up or down by chance: rounding to the nearest would give none to maps of few islands.
     count = math.floor(share * len(found.y0) + rng.random())

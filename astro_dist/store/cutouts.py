@@ -94,12 +94,14 @@ def _plan(run: Run, results: Results) -> list[Task]:
     return [Task(f"shard-{i:05d}", {"shard": i}) for i in range(shards)]
 
 
+# Plan, tasks and finish of one process would otherwise choose all windows again each time.
 _opened: dict[tuple[Path, str], _State] = {}
 
 
 def _open(run: Run) -> _State:
     """Open maps and annotations and choose the windows, once per process and version of the stage."""
     key = run.root, run.fingerprint
+    # A run without a stage at hand has no fingerprint, and nothing shows whether its settings changed.
     if key not in _opened or not run.fingerprint:
         maps, annotations = open_maps(run), Annotations.load(run.product("annotations"))
         # One version at a time, since the annotations of a large run take much memory.
@@ -115,6 +117,7 @@ def _cut_shard(state: _State, task: Task) -> Result:
     shape = (len(members), config.size_pix, config.size_pix)
     stacks = {spec.name: np.empty(shape, spec.dtype) for spec in STACKS["cutouts"]}
     n_objects = []
+    # Windows are sorted by map, so that images come in the order of `members`.
     for place, image in enumerate(_read_members(state, members)):
         mask, islands = state.annotations.paint(*choice.window(members[place]))
         stacks["image"][place], stacks["mask"][place] = image, mask
@@ -125,6 +128,7 @@ def _cut_shard(state: _State, task: Task) -> Result:
     for spec in STACKS["cutouts"]:
         # Masks compress so fast that threads cost more than they save.
         threads = config.threads if spec is IMAGE else 1
+        # Relative to the store, whose folder is renamed once the stage is complete.
         name = shard_path(Path(), spec.name, shard).as_posix()
         images = stacks[spec.name]
         digests[name] = write_shard(state.run.output, spec, shard, images, config.shard, threads)
@@ -155,6 +159,7 @@ def _local_sky(state: _State, members: Integers) -> dict[str, list[float]]:
 
 def _finish(run: Run, results: Results) -> dict[str, Any]:
     state, config = _open(run), run.section(CutoutsConfig)
+    # By number: as text `shard-100000` comes before `shard-99999`.
     order = sorted(results, key=lambda name: int(name.split("-")[1]))
     columns = {
         name: np.concatenate([np.asarray(results[task][name]) for task in order])
@@ -193,6 +198,7 @@ def _columns(state: _State) -> dict[str, NDArray[Any]]:
         footprints,
         (train, config.validation_fraction, config.test_fraction),
         config.split_block_pix,
+        # Blocks of two windows a side at least: in smaller ones nearly every window touches another block.
         2 * config.size_pix,
         state.run.stream("cutouts", "splits"),
     )
@@ -209,6 +215,7 @@ def _outline(state: _State) -> tuple[NDArray[np.float64], Footprints]:
     """Return centres (2, n) in degrees and outlines of all windows on the sky."""
     choice, size_pix = state.choice, state.run.section(CutoutsConfig).size_pix
     # The centre and the four outer corners, going round.
+    # Pixels are centred on whole numbers, so that corners are half a pixel outside.
     dy = np.array([0.5, 0, 0, 1, 1]) * size_pix - 0.5
     dx = np.array([0.5, 0, 1, 1, 0]) * size_pix - 0.5
     sky = np.empty((2, len(choice), 5))

@@ -101,8 +101,10 @@ def check_packed(data: bytes, n_bytes: int) -> None:
     # RFC 8878, section 3.1.1.1.
     flags = data[4]
     single, size_code = flags >> 5 & 1, flags >> 6
+    # After magic and flags: a window byte unless the frame is one segment, and a dictionary's number.
     at = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
     width = (single, 2, 4, 8)[size_code]
+    # A size of two bytes is stored less 256.
     said = int.from_bytes(data[at : at + width], "little") + (256 if width == 2 else 0)
     if not width or said != n_bytes:
         raise ValueError(f"its bytes unpack to {said}, not to {n_bytes}")
@@ -112,6 +114,7 @@ def check_maps(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArr
     """Refuse a store of cutouts that names a map which its attributes do not have."""
     if "map" in columns and len(columns["map"]):
         low, high = int(columns["map"].min()), int(columns["map"].max())
+        # A negative number would silently count from the end of the list.
         if low < 0 or high >= len(attrs["maps"]):
             raise IntegrityError(
                 f"{path}: it has {len(attrs['maps'])} maps and cutouts of maps {low} to {high}; make it again"
@@ -119,6 +122,7 @@ def check_maps(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArr
 
 
 def _is_count(value: Any, most: int) -> bool:
+    # Not `isinstance`, for which JSON's `true` is a number.
     return type(value) is int and 1 <= value <= most
 
 
@@ -176,6 +180,7 @@ def _check_array(
         codecs, names = metadata["codecs"], {codec["name"] for codec in metadata["codecs"]}
         found_inner = inner
         if len(shape) > 1:
+            # The first codec of a stack is the sharding one, which holds the codecs of single images.
             found_inner = codecs[0]["configuration"]["chunk_shape"]
             names |= {codec["name"] for codec in codecs[0]["configuration"]["codecs"]}
     except (KeyError, TypeError, IndexError):
@@ -196,6 +201,7 @@ def _check_array(
 
 
 def _check_files(path: Path, stacks: Sequence[Any], n: int, per_shard: int) -> None:
+    # `missing_shards` lists every absent shard by name: a lying count would fill the memory with names.
     shards = -(-n // per_shard)
     for spec in stacks:
         folder = path / spec.name

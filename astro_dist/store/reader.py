@@ -47,6 +47,7 @@ class StoreReader:
         self.columns = read_columns(self.path, self.attrs["kind"])
         check_maps(self.path, self.attrs, self.columns)
         self._arrays: dict[str, Any] = {}
+        # In Zarr a missing shard is read as fill value, without an error.
         if missing := missing_shards(self.path, self.attrs, len(self)):
             raise IntegrityError(
                 f"{self.path}: {len(missing)} shard files are missing, the first is {missing[0]}; "
@@ -137,6 +138,7 @@ def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
         folder = path / spec.name
         # One listing per array: a look at each of many files is slow on a shared file system.
         present = {file.name for file in os.scandir(folder) if file.is_file()} if folder.is_dir() else set()
+        # Any other file in the folder, such as Zarr's metadata, is none of these names.
         wanted = (shard_path(path, spec.name, i) for i in range(count_shards(n, attrs["per_shard"])))
         missing += [f"{spec.name}/{file.name}" for file in wanted if file.name not in present]
     return missing

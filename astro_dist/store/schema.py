@@ -119,6 +119,7 @@ def publish_store(
     # Zarr writes to memory first: each file then appears on the disk whole, by one rename.
     files: dict[str, Buffer] = {}
     memory = MemoryStore(files)
+    # `own` comes last, so that no attribute of a caller takes its place.
     zarr.create_group(memory, attributes={**attrs, **own})
     for spec in STACKS[kind]:
         _create_stack(memory, spec, n, size_pix, per_shard)
@@ -186,11 +187,13 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     columns = {}
     for spec in COLUMNS[kind]:
         file = path / spec.name / "c.0"
+        # Zarr would read a missing file as fill value, without an error.
         if not file.is_file():
             raise IntegrityError(f"{path}: the column {spec.name} is missing; make the store again")
         try:
             column: Any = group[spec.name]
             with file.open("rb") as handle:
+                # The header of a zstd frame has 18 bytes at most, magic included.
                 check_packed(handle.read(32), column.nbytes)
             columns[spec.name] = np.asarray(column[:])
         except Exception as error:
@@ -215,8 +218,10 @@ def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, pe
         # Random batches read single images; tasks write whole shards.
         chunks=(1, size_pix, size_pix),
         shards=(per_shard, size_pix, size_pix),
+        # The sharding codec sums its index alone: without crc32c here flipped bits become brightness.
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value=spec.fill,
+        # One folder an array: with Zarr's default slash each shard would lie in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=("cutout", "y", "x"),
         attributes=_attributes(spec),

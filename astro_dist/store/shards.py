@@ -23,6 +23,7 @@ from astro_dist.store.opening import check_packed
 from astro_dist.store.schema import ZSTD_LEVEL, ArraySpec
 
 CRC_BYTES = 4
+# Two unsigned numbers of 64 bits.
 ENTRY_BYTES = 16
 # Offset and length of an absent chunk in the index, by the specification of the codec.
 EMPTY = 2**64 - 1
@@ -95,6 +96,7 @@ def decode_index(data: bytes, per_shard: int) -> NDArray[np.uint64]:
     index = np.frombuffer(data, dtype="<u8", count=2 * per_shard, offset=start).reshape(per_shard, 2)
     # Padding has no place in the file, so that its entries are not checked.
     filled = index[index[:, 0] != EMPTY]
+    # Each number first: the sum of two may wrap round 64 bits.
     if np.any(filled > start) or np.any(filled.sum(axis=1) > start):
         raise IntegrityError("the index of the shard points outside of it")
     return index
@@ -108,6 +110,7 @@ def decode_image(data: bytes, offset: int, length: int, spec: ArraySpec, size_pi
     IntegrityError
         The bytes fail their checksum or do not hold an image of that size.
     """
+    # The checksum comes before the decoder, which gets no damaged bytes.
     end = offset + length - CRC_BYTES
     body = data[offset:end]
     if _crc(body) != data[end : end + CRC_BYTES]:

@@ -49,6 +49,7 @@ class Footprints:
         corners = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
         middle = corners.mean(axis=1)
         centres = middle / np.linalg.norm(middle, axis=-1, keepdims=True)
+        # `max` keeps the NaN of a corner off the sky, by which `assign_splits` finds such windows.
         radii = np.linalg.norm(corners - centres[:, None], axis=-1).max(axis=1)
         return cls(corners, centres, radii)
 
@@ -120,6 +121,7 @@ def touch(these: Footprints, those: Footprints) -> NDArray[np.bool_]:
 
     The gnomonic projection about the middle of a pair makes great circles straight lines.
     """
+    # The middle of the pair keeps both outlines near the point of tangency, far from the horizon.
     middle = these.centres + those.centres
     middle /= np.linalg.norm(middle, axis=-1, keepdims=True)
     # The axis of the sphere least parallel to each middle gives a stable basis of its tangent plane.
@@ -167,6 +169,7 @@ def _deal(
     # A split without any block takes the smallest block of the split that has most.
     for empty in np.flatnonzero((wanted > 0) & (have == 0)):
         counts = np.bincount(split, minlength=len(fractions))
+        # No split gives up its only block: with fewer blocks than splits one stays without.
         if counts.max() > 1:
             blocks = np.flatnonzero(split == counts.argmax())
             split[blocks[sizes[blocks].argmin()]] = empty

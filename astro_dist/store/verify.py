@@ -31,6 +31,7 @@ def verify_store(path: Path) -> list[str]:
         attrs = read_attrs(path)
         columns = read_columns(path, attrs["kind"])
     except IntegrityError as error:
+        # Shards are counted and measured by the attributes: without them nothing more can be checked.
         return [str(error)]
     n = len(next(iter(columns.values())))
     faults = [f"{path}: the shard {name} is missing" for name in missing_shards(path, attrs, n)]
@@ -75,6 +76,7 @@ def _verify_shard(file: Path, spec: ArraySpec, per_shard: int, size_pix: int, co
     if not np.array_equal(is_filled, np.arange(per_shard) < count):
         return [f"{file}: holds {int(is_filled.sum())} images instead of the first {count}"]
     damaged = []
+    # Python's integers, since sums of numpy's unsigned ones wrap round.
     for i, (offset, length) in enumerate(index[:count].tolist()):
         try:
             decode_image(data, offset, length, spec, size_pix)
