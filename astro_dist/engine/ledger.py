@@ -126,7 +126,7 @@ class Records:
 
     def __init__(self, parent: Path, stage: str, fingerprint: str) -> None:
         self.stage, self.fingerprint = stage, fingerprint
-        # 64 bits of the fingerprint tell the few versions of one run apart and keep paths short.
+        # 64 bits of the fingerprint separate the few versions of one run and keep paths short.
         self.folder = parent / fingerprint[:16]
         self._known: dict[str, Result] = {}
 
