@@ -81,7 +81,7 @@ def test_a_task_that_always_hangs_is_quarantined_and_the_rest_is_done(tmp_path):
 
 
 def test_a_long_task_that_tells_of_itself_is_left_alone(tmp_path, reference, monkeypatch):
-    """The crew's clock counts the progress notes of the task, so that the task is never slower than its clock."""
+    """The crew's clock counts the progress notes of the task, which is thus never slower than its clock."""
 
     def stoppable_s():
         notes = read_progress(tmp_path / "logs" / "progress", "shards")
