@@ -41,6 +41,7 @@ HOMES = {
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # These modules send orders to their own children through anonymous pipes, as multiprocessing does.
 EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
+JOBS = sorted((PACKAGE.parent / "jobs").glob("*.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -87,6 +88,14 @@ def test_rooms_stay_small_and_safe(path):
             if called == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
             assert not any(k.arg == "shell" for k in node.keywords)
+
+
+@pytest.mark.parametrize("path", [*MODULES, *JOBS], ids=lambda p: p.name)
+def test_no_started_module_is_looked_for_in_the_current_folder(path):
+    """A clone, or a `random.py`, below the folder that a run is started from must not be imported."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        words = [ast.unparse(part) for part in node.elts] if isinstance(node, ast.List) else []
+        assert "'-m'" not in words or words[words.index("'-m'") - 1] == "'-P'", ast.unparse(node)
 
 
 def test_every_module_has_a_layer():
