@@ -17,7 +17,8 @@ from scipy import ndimage
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.objects import AcceptConfig, reach_pix
+from astro_dist.field.config import AcceptConfig
+from astro_dist.field.footprints import reach_pix
 from astro_dist.generate.config import MasksConfig
 from astro_dist.sky.beams import Beam, Pixel, symmetries
 from astro_dist.sky.classes import SourceClass

@@ -14,9 +14,10 @@ from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.windows import Window
 from astro_dist.store import cutouts
-from astro_dist.store.cutouts import CUTOUTS, CutoutsConfig, Flag, number_locally, read_windows
+from astro_dist.store.cutouts import CutoutsConfig, Flag, number_locally, read_windows
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.splits import GUARD
+from astro_dist.store.stage import CUTOUTS
 from astro_dist.store.verify import verify_store
 from tests.sky.repairs import bring_damaged
 from tests.store.small_survey import BACKGROUND, RMS, SmallMap, execute, make_run, scatter
