@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from astro_dist.engine.later import Later
+
 PACKAGE = Path(__file__).parent.parent / "astro_dist"
 LAYERS = [
     {"engine"},
@@ -57,6 +59,15 @@ def imports(path):
             yield node.module
             if node.module == "astro_dist":
                 yield from (f"astro_dist.{alias.name}" for alias in node.names)
+    yield from (place.partition(":")[0] for place in later(path))
+
+
+def later(path):
+    """The places of functions that are imported when they are used: these are imports too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Later":
+            # Literal, so that a reader, and this test, sees what is imported.
+            yield ast.literal_eval(node.args[0])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -98,6 +109,11 @@ def test_no_started_module_is_looked_for_in_the_current_folder(path):
         assert "'-m'" not in words or words[words.index("'-m'") - 1] == "'-P'", ast.unparse(node)
 
 
+def test_what_is_imported_later_is_there():
+    for place in {place for path in MODULES for place in later(path)}:
+        assert callable(Later(place).load()), place
+
+
 def test_every_module_has_a_layer():
     assert {room(path) for path in MODULES} - {"__init__"} <= set(LAYER)
 
@@ -119,6 +135,7 @@ def test_no_module_takes_part_in_a_circle_of_imports():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found |= {place.partition(":")[0] for place in later(path)}
         graph[name] = found & set(names.values()) - {name}
     done = set()
     while ready := [name for name, found in graph.items() if name not in done and found <= done]:

@@ -4,6 +4,7 @@ They read only the configuration, the headers of the maps, and the user's small 
 the same conditions again, or fails on them.
 """
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AcceptConfig, AssembleConfig
-from astro_dist.field.footprints import least_footprint_pix
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
+from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.store.config import CutoutsConfig
@@ -100,3 +101,11 @@ def _check_room(field: Instrument, objects: int, accept: AcceptConfig) -> None:
             f"{least:.0f} pixels with its taper; about {int(ny * nx / least / 2)} would fit: lower "
             "assemble.objects, enlarge assemble.shape or allow assemble.max_overlap"
         )
+
+
+def least_footprint_pix(beam: Beam, pixel: Pixel, accept: AcceptConfig) -> float:
+    """Return the area in pixels of the footprint of an isolated mask of one pixel: an ellipse's pi a b."""
+    yy, yx, xx = beam.moments_pix(pixel)
+    # A pixel is sqrt(xx / det / (8 ln 2)) beam widths long along y, and the same with yy along x.
+    steps = math.sqrt(yy * xx) / (yy * xx - yx * yx) / (8 * math.log(2))
+    return math.pi * (accept.grow_beams + accept.taper_beams) ** 2 / steps

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.beams import Beam, Pixel
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from astro_dist.sky.maps import Coordinates, SkyMap
 
 MAX_DIFFERENCE = 0.1
@@ -68,7 +68,7 @@ class Instrument:
 
         return self.real.wcs if self.real is not None else plane_wcs(self.shape, self.pixel, *self.centre_deg)
 
-    def pixel_of(self, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> "Coordinates":
+    def pixel_of(self, ra_deg: "NDArray[np.float64]", dec_deg: "NDArray[np.float64]") -> "Coordinates":
         """Return the pixel positions ``(y, x)`` of ICRS positions, for a WCS that is in ICRS as well."""
         x, y = self.wcs.wcs_world2pix(ra_deg, dec_deg, 0)
         return y, x
@@ -138,21 +138,25 @@ def _simulated(config: AssembleConfig, survey: Survey) -> Instrument:
 
 
 def _scales_agree(field: Instrument, survey: Survey) -> bool:
-    mine = np.array([field.pixel.dy_arcsec, field.pixel.dx_arcsec])
-    theirs = np.array([survey.pixel.dy_arcsec, survey.pixel.dx_arcsec])
-    beams = np.array([(i.beam.major_arcsec, i.beam.minor_arcsec) for i in (field, survey)])
-    return bool(
-        (abs(mine - theirs) <= MAX_DIFFERENCE * theirs).all()
-        and (abs(beams[0] - beams[1]) <= MAX_DIFFERENCE * beams[1]).all()
-    )
+    def sizes(item: Instrument | Survey) -> tuple[float, ...]:
+        beam, pixel = item.beam, item.pixel
+        return pixel.dy_arcsec, pixel.dx_arcsec, beam.major_arcsec, beam.minor_arcsec
+
+    pairs = zip(sizes(field), sizes(survey), strict=True)
+    return all(abs(mine - theirs) <= MAX_DIFFERENCE * theirs for mine, theirs in pairs)
 
 
 def _same_in_pixels(field: Instrument, survey: Survey) -> bool:
     """Return whether the second moments of the beams in pixels agree, position angle included."""
+    mine, theirs = (i.beam.moments_pix(i.pixel) for i in (field, survey))
     # Moments are widths squared, hence the square of the allowed ratio.
-    mine, theirs = (i.beam.covariance_pix(i.pixel) for i in (field, survey))
     allowed = (1 + MAX_DIFFERENCE) ** 2 - 1
-    return bool(np.linalg.norm(mine - theirs) <= allowed * np.linalg.norm(theirs))
+    return _norm(*(a - b for a, b in zip(mine, theirs, strict=True))) <= allowed * _norm(*theirs)
+
+
+def _norm(yy: float, yx: float, xx: float) -> float:
+    """Return the Frobenius norm of a symmetric matrix."""
+    return math.sqrt(yy**2 + 2 * yx**2 + xx**2)
 
 
 def _describe(item: Instrument | Survey) -> str:

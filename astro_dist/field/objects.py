@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_dist.field.config import AcceptConfig
-from astro_dist.field.footprints import reach_pix, steps_in_beams
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window
@@ -94,7 +93,7 @@ def extract_objects(
     """
     objects: list[SkyObject] = []
     rejected: Counter[str] = Counter()
-    steps = steps_in_beams(beam, pixel)
+    steps = _steps_in_beams(beam, pixel)
     # One beam more than the footprint, for the ring in which the pedestal is measured.
     margins = [
         reach + ceil(1 / step) for reach, step in zip(reach_pix(beam, pixel, config), steps, strict=True)
@@ -122,6 +121,13 @@ def extract_objects(
         elif source_class is not SourceClass.SPURIOUS:
             rejected[outcome] += 1
     return objects, rejected
+
+
+def reach_pix(beam: Beam, pixel: Pixel, config: AcceptConfig) -> tuple[int, int]:
+    """Return the reach of a footprint beyond its mask along y and x, in whole pixels."""
+    y_step, x_step = _steps_in_beams(beam, pixel)
+    reach = config.grow_beams + config.taper_beams
+    return ceil(reach / y_step), ceil(reach / x_step)
 
 
 def footprint_weights(
@@ -221,6 +227,18 @@ def _build(
 
 # Cached, because all stamps of a donor's map have one beam and pixel.
 @lru_cache(maxsize=1024)
+def _steps_in_beams(beam: Beam, pixel: Pixel) -> tuple[float, float]:
+    """Return the size of a pixel along y and x in units of the beam's width (FWHM) along that axis."""
+    along_y, along_x = (float(beam.profile(np.array(y), np.array(x), pixel)) for y, x in ((1, 0), (0, 1)))
+    return _width_in_beams(along_y), _width_in_beams(along_x)
+
+
+def _width_in_beams(neighbour: float) -> float:
+    # A Gaussian beam is exp(-4 ln 2 d^2) at a distance d in units of its FWHM; solved for d.
+    # The floor keeps the logarithm finite for a beam that is much narrower than a pixel.
+    return sqrt(-log(max(neighbour, 1e-300)) / (4 * log(2)))
+
+
 def _distance(pixels: NDArray[np.bool_], steps: Sequence[float]) -> NDArray[np.float64]:
     """Return the distance of every pixel to the nearest of ``pixels``, in beam widths."""
     distance: NDArray[np.float64] = ndimage.distance_transform_edt(~pixels, sampling=steps)

@@ -6,7 +6,6 @@ from pathlib import Path
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
-from astro_dist.field.checks import check_field
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.windows import bands
 
@@ -79,7 +78,7 @@ ASSEMBLE = Stage(
     seal=Later("astro_dist.field.assembly:seal"),
     finish=Later("astro_dist.field.assembly:finish"),
     sources=sources,
-    refuse=check_field,
+    refuse=Later("astro_dist.field.checks:check_field"),
     estimate=estimate,
     sections=("assemble", "maps", "annotate"),
     reads=("cutouts", "generate", "simulate"),

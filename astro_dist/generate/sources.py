@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.footprints import reach_pix
+from astro_dist.field.objects import reach_pix
 from astro_dist.generate.conditions import HIGHEST_FIRST, Choice, Donors, Stream, deal, sky_of
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.planes import background_planes, paint_peaks
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.sky.windows import Window
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader

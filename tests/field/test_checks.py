@@ -5,9 +5,8 @@ import pytest
 from astropy.io import fits
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.checks import find_surveys
+from astro_dist.field.checks import find_surveys, least_footprint_pix
 from astro_dist.field.config import AcceptConfig, AssembleConfig
-from astro_dist.field.footprints import least_footprint_pix
 from astro_dist.field.objects import footprint_weights
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.sky.beams import Beam, Pixel

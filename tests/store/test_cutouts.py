@@ -243,7 +243,7 @@ def test_the_estimate_is_a_bound_before_and_exact_after(tmp_path, monkeypatch):
     run = make_run(tmp_path, SURVEY, CUTOUTS, size_pix=48, shard=16)
     before = CUTOUTS.estimate(run)
     execute(CUTOUTS, run)
-    monkeypatch.setattr(type(run.ledger), "published", lambda self, stage: stage == "annotate")
+    monkeypatch.setattr(type(run.ledger), "published", lambda self, name: {"annotate": "it"}.get(name))
     after = CUTOUTS.estimate(run)
     assert (before.exact, after.exact) == (False, True)
     assert after.tasks == len(CUTOUTS.plan(run, {})) <= before.tasks
