@@ -22,6 +22,8 @@ QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
+    # pydantic would look for plugins in every installed package, and no setting of ours needs one.
+    "PYDANTIC_DISABLE_PLUGINS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TOKENIZERS_PARALLELISM": "false",
@@ -212,18 +214,22 @@ def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
 
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
+    rank = None
+    if arguments.command == "train":
+        from astro_dist.train.ranks import launched_rank
+
+        # A launcher such as torchrun starts this command once for each rank; the first rank alone publishes.
+        rank = launched_rank()
+        if rank is not None:
+            # The launcher has started one process per rank already; a rank is its own worker.
+            arguments.on = "serial"
+    runner = _open(arguments, only)
+    # After the configuration, most faults of which need none of these.
     from astro_dist.cluster.submit import refuse_while_queued
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
     from astro_dist.engine.stopping import stop_on_signals
-    from astro_dist.train.ranks import launched_rank
 
-    # A launcher such as torchrun starts this command once for each rank; the first rank alone publishes.
-    rank = launched_rank() if arguments.command == "train" else None
-    if rank is not None:
-        # The launcher has started one process per rank already; a rank is its own worker.
-        arguments.on = "serial"
-    runner = _open(arguments, only)
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import submit_run
 
@@ -254,10 +260,10 @@ def _slurm(command: str, arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    runner = _open(arguments)
     from astro_dist.engine.progress import plan_lines
     from astro_dist.workers.machine import choose_machine
 
-    runner = _open(arguments)
     # Called only for the `ConfigError` that it raises for missing GPUs.
     choose_machine(runner.config.machine)
     print(f"{runner.config.name} in {arguments.out or Path('runs') / runner.config.name}")

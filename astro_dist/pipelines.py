@@ -171,9 +171,10 @@ def open_runner(
     only: str | None = None,
 ) -> "Runner":
     """Return the runner of a configuration file; its run directory is ``root``, runs/NAME by default."""
+    pipeline, config = configure(path, assignments, [name for name in (to, only) if name is not None])
+    # Only now, so that a wrong configuration costs little.
     from astro_dist.runner import Runner
 
-    pipeline, config = configure(path, assignments, [name for name in (to, only) if name is not None])
     # The name is that of the checked configuration, whose pattern allows no path.
     root = root or Path("runs") / config.name
     return Runner(root, config, pipeline.choose(config, to, only), only, pipeline.shown)

@@ -23,7 +23,7 @@ from astro_dist.engine.files import (
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
-from astro_dist.engine.manifest import manifest_fault, write_config, write_manifest
+from astro_dist.engine.manifest import check_source, manifest_fault, write_config, write_manifest
 from astro_dist.engine.outputs import Inputs, Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
@@ -62,10 +62,21 @@ class Runner:
         self.stages = [s for s in self.known if only in (None, s.name)]
 
     def estimates(self) -> list[tuple[Stage, str, Estimate]]:
-        """Return ``(stage, status, cost)`` for every stage; nothing is run."""
+        """Return ``(stage, status, cost)`` for every stage; nothing is run.
+
+        Raises
+        ------
+        ConfigError
+            The product of a stage that is not done can never be made, see `Stage.refuse`.
+        """
         rows = []
         for state in self.states():
             run = for_stage(self.run, state.stage, state.fingerprint or "0" * 64)
+            if state.status != "done":
+                # Stages that wait for others too: these files are read after hours otherwise.
+                for path in state.stage.sources(run):
+                    check_source(path)
+                state.stage.refuse(run)
             estimate = state.stage.estimate(run) if state.stage.estimate else Estimate(tasks=1)
             rows.append((state.stage, state.status, estimate))
         return rows
@@ -286,6 +297,7 @@ class Runner:
                 names = {task.name for task in now.tasks}
                 return {name: result for name, result in now.results.items() if name in names}
             stage.prepare(rounds.run)
+            rounds.note("driver", len(now.tasks))
             display.tasks(stage, now.done, len(now.tasks))
             failures = now.failures + crew.execute(now.missing, display.done)
             if failures:

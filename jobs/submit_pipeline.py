@@ -33,7 +33,7 @@ executor.update_parameters(
     gpus_per_node=options.gpus,
     slurm_partition=options.partition,
 )
-command = [sys.executable, "-m", "astro_dist", "run", options.config, *extra]
+command = [sys.executable, "-P", "-m", "astro_dist", "run", options.config, *extra]
 job = executor.submit(submitit.helpers.CommandFunction(command, verbose=False))
 print(f"job {job.job_id}: {' '.join(command[1:])}")
 if options.wait:

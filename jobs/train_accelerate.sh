@@ -12,6 +12,7 @@ ranks=$1 stage=$2 config=$3
 shift 3
 # --multi_gpu also without GPUs (then with ACCELERATE_USE_CPU=true): with --cpu Accelerate starts one process
 # without a warning, and astro-dist refuses to train with one process in place of several.
+export PYTHONSAFEPATH=1 # modules are never looked for in the current folder
 exec python -m accelerate.commands.launch --multi_gpu --num_processes "$ranks" --num_machines 1 \
     --main_process_port 0 --mixed_precision no --dynamo_backend no \
     --module astro_dist train "$stage" "$config" --set "$stage.ranks=$ranks" "$@"

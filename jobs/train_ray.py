@@ -29,7 +29,7 @@ for name, kind in {"ranks": int, "stage": str, "config": os.path.abspath}.items(
 parser.add_argument("--gpus", action="store_true", help="give each rank a GPU")
 parser.add_argument("--address", help="a running cluster, whose machines share the run directory")
 own, extra = parser.parse_known_args()
-command = [sys.executable, "-m", "astro_dist", "train", own.stage, own.config]
+command = [sys.executable, "-P", "-m", "astro_dist", "train", own.stage, own.config]
 command += ["--set", f"{own.stage}.ranks={own.ranks}", *extra]
 with ray_cluster(own.address) as folder:
     from ray import train as rt

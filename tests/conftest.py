@@ -5,6 +5,7 @@ Property tests draw the same examples on every run; ``HYPOTHESIS_PROFILE=search`
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -45,6 +46,16 @@ def command(capsys, monkeypatch):
         return subprocess.CompletedProcess(words, code, out, err)
 
     return call
+
+
+@pytest.fixture
+def above(tmp_path, monkeypatch):
+    """Be in a folder that holds a clone of the package: its name is that of the package, without a module."""
+    folder = tmp_path / "above"
+    folder.mkdir()
+    (folder / "astro_dist").symlink_to(Path(__file__).parents[1])
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)

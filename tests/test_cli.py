@@ -2,10 +2,13 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from astro_dist import pipelines
+from astro_dist.cluster.sites import Resources, Site
+from astro_dist.cluster.slurm import Job, _command
 from astro_dist.engine.config import load_yaml
 from astro_dist.radio.pipeline import RADIO
 
@@ -62,6 +65,19 @@ def test_stages_import_nothing_that_only_some_workers_need():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown == "[]\n"
+
+
+def test_it_starts_in_the_folder_above_a_clone(above, tmp_path):
+    (above / "random.py").write_text("raise SystemExit('the module of the current folder')")
+    job = Job("n", "simulate", ("--version",), Resources())
+    script = tmp_path / "job"
+    script.write_text(_command(Site(), job))
+    for line in ([Path(sys.executable).with_name("astro-dist"), "--version"], ["bash", script]):
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout[:13]) == (0, "astro-dist 0."), done.stderr
+    # Without -P the current folder comes first; only a clone in it must not matter.
+    (above / "random.py").unlink()
+    assert process("--version").stdout.startswith("astro-dist 0.")
 
 
 def test_init_writes_a_config_that_plans(command, tmp_path):

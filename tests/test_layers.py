@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from astro_dist.engine.later import Later
+
 PACKAGE = Path(__file__).parent.parent / "astro_dist"
 LAYERS = [
     {"engine"},
@@ -41,6 +43,7 @@ HOMES = {
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # These modules send orders to their own children through anonymous pipes, as multiprocessing does.
 EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
+JOBS = sorted((PACKAGE.parent / "jobs").glob("*.py"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -56,6 +59,15 @@ def imports(path):
             yield node.module
             if node.module == "astro_dist":
                 yield from (f"astro_dist.{alias.name}" for alias in node.names)
+    yield from (place.partition(":")[0] for place in later(path))
+
+
+def later(path):
+    """The places of functions that are imported when they are used: these are imports too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Later":
+            # Literal, so that a reader, and this test, sees what is imported.
+            yield ast.literal_eval(node.args[0])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -89,6 +101,19 @@ def test_rooms_stay_small_and_safe(path):
             assert not any(k.arg == "shell" for k in node.keywords)
 
 
+@pytest.mark.parametrize("path", [*MODULES, *JOBS], ids=lambda p: p.name)
+def test_no_started_module_is_looked_for_in_the_current_folder(path):
+    """A clone, or a `random.py`, below the folder that a run is started from must not be imported."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        words = [ast.unparse(part) for part in node.elts] if isinstance(node, ast.List) else []
+        assert "'-m'" not in words or words[words.index("'-m'") - 1] == "'-P'", ast.unparse(node)
+
+
+def test_what_is_imported_later_is_there():
+    for place in {place for path in MODULES for place in later(path)}:
+        assert callable(Later(place).load()), place
+
+
 def test_every_module_has_a_layer():
     assert {room(path) for path in MODULES} - {"__init__"} <= set(LAYER)
 
@@ -110,6 +135,7 @@ def test_no_module_takes_part_in_a_circle_of_imports():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        found |= {place.partition(":")[0] for place in later(path)}
         graph[name] = found & set(names.values()) - {name}
     done = set()
     while ready := [name for name, found in graph.items() if name not in done and found <= done]:

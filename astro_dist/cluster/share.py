@@ -118,6 +118,7 @@ def _share(rounds: Rounds, crew: Crew, claims: "Claims", mine: Portion, display:
     while True:
         check_stop()
         now = rounds.look()
+        rounds.note(claims.who, len(now.tasks))
         display.tasks(rounds.stage, len(now.tasks) - len(now.missing), len(now.tasks))
         if not now.missing:
             return

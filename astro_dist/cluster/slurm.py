@@ -361,8 +361,9 @@ def _command(site: Site, job: Job) -> str:
     each trap and is therefore repeated until the command has ended. After a requeue the script sleeps until
     Slurm ends it, so that the job does not end by itself first.
     """
+    # `-P` as in `module_command`; here the Python may be that of a container.
     python = site.python or sys.executable
-    words = shlex.join([python, "-m", "astro_dist", *job.arguments])
+    words = shlex.join([python, "-P", "-m", "astro_dist", *job.arguments])
     line = f"{site.container} {words}" if site.container else words
     itself = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" if job.array else "$SLURM_JOB_ID"
     return f"""{line} &

@@ -7,7 +7,7 @@ from typing import Any
 
 from astro_dist.cluster.slurm import Queued, script_name
 from astro_dist.cluster.submit import Queue, log_folder, queue_of
-from astro_dist.engine.errors import AstroDistError, ConfigError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import read_progress
@@ -101,26 +101,24 @@ def _is_replaced(runner: Runner, state: StageState, events: list[dict[str, Any]]
     begins = [e for e in events if e["event"] == "begin" and e["stage"] == state.stage.name]
     if state.status == "after" or not begins or begins[-1]["fingerprint"] != state.fingerprint:
         return False
-    done, total = _count_tasks(runner, state)
+    done, total = _count_tasks(runner, state, events)
     return state.status == "changed" or done < total
 
 
-def _count_tasks(runner: Runner, state: StageState) -> tuple[int, int]:
-    """Return how many tasks of a stage are done, and how many there are; 0 where no plan is possible yet."""
-    rounds = runner.rounds(state)
-    try:
-        now = rounds.look()
-        return len(now.results), len(now.tasks)
-    except AstroDistError:
-        return len(rounds.records.results()), 0
+def _count_tasks(runner: Runner, state: StageState, events: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return how many tasks of a stage are done, and how many are planned; 0 before the first plan."""
+    # From the journal: a plan may open all maps of a run, which workers have done already.
+    own = {"event": "tasks", "stage": state.stage.name, "fingerprint": state.fingerprint}
+    planned = [event["tasks"] for event in events if own.items() <= event.items()]
+    return len(runner.rounds(state).records.results()), planned[-1] if planned else 0
 
 
 def _stage_lines(runner: Runner, state: StageState, events: list[dict[str, Any]], running: bool) -> list[str]:
-    stage, (done, total) = state.stage, _count_tasks(runner, state)
+    stage, (done, total) = state.stage, _count_tasks(runner, state, events)
     workers = measure_workers(events, stage.name, state.fingerprint) if running else []
     rate = sum(worker.tasks_per_s for worker in workers)
     text = f"{stage.name:<12} {done} of {total or '?'} tasks done"
-    if rate:
+    if rate and total:
         text += f", {rate:.3g} per s, about {_duration((total - done) / rate)} left"
     lines = [text]
     for worker in workers:

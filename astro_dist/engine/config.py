@@ -4,10 +4,14 @@ A section derives from `Section` and is defined beside the code that reads it. U
 with the nearest valid one. Every field has a default and a description of one sentence.
 """
 
+import ast
 import difflib
+import inspect
+import itertools
 import json
 import re
 import reprlib
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
@@ -22,8 +26,7 @@ from astro_dist.engine.files import digest_text
 class Section(BaseModel):
     """A frozen group of settings; unknown keys, infinities and NaN are refused."""
 
-    # The docstrings of fields become the comments of a starter configuration, see `describe`.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unmarked: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
 
@@ -173,12 +176,27 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
+def describe_fields(model: type[BaseModel]) -> dict[str, str]:
+    """Return the sentences under the fields of a section by field, from the source of its class."""
+    found: dict[str, str] = {}
+    # pydantic would do this for every class at its import, in half of the time that a short command takes.
+    for kind in reversed(model.__mro__):
+        if not issubclass(kind, BaseModel) or kind is BaseModel:
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in itertools.pairwise(tree.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                found[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+    return found
+
+
 def describe(section: Section, indent: str = "") -> str:
     """Return a section as commented YAML: every field with its value, below the field's description."""
-    lines = []
-    for name, field in type(section).model_fields.items():
+    lines, sentences = [], describe_fields(type(section))
+    for name in type(section).model_fields:
         value = getattr(section, name)
-        lines += [f"{indent}# {line}" for line in (field.description or "").split("\n") if line]
+        lines += [f"{indent}# {line}" for line in sentences.get(name, "").split("\n") if line]
         if isinstance(value, Section):
             lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
         else:

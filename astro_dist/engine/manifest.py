@@ -15,6 +15,7 @@ from astro_dist.engine.config import fingerprint
 from astro_dist.engine.custody import set_aside
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text, publish_bytes, publish_json, sha256_file
+from astro_dist.engine.foreign import check_regular
 from astro_dist.engine.ledger import Ledger
 from astro_dist.engine.record import SEAL
 
@@ -96,8 +97,17 @@ def source_name(path: Path) -> str:
     return str(path.relative_to(package.parent) if path.is_relative_to(package) else path)
 
 
+def check_source(path: Path) -> None:
+    """Refuse a source file that is missing, is no regular file, or may not be read; raises `ConfigError`."""
+    try:
+        check_regular(path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 def digest_source(path: Path) -> str:
     """Return the sha256 of a source file; a process reads an unchanged file once."""
+    check_source(path)
     try:
         facts = path.stat()
         return _digest_once(path, facts.st_mtime_ns, facts.st_size)

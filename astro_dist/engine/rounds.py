@@ -7,6 +7,7 @@ result. The runner of a whole stage, a worker of an array, a second rank and `st
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Records
 from astro_dist.engine.work import Failure, Results, Run, Stage, Task, for_stage
 
@@ -52,6 +53,7 @@ class Rounds:
     def __init__(self, run: Run, stage: Stage, fingerprint: str) -> None:
         self.stage, self.run = stage, for_stage(run, stage, fingerprint)
         self.records: Records = self.run.records
+        self.noted: int | None = None
 
     def look(self) -> Round:
         """Plan with the present records; each record is read from the disk once."""
@@ -63,6 +65,13 @@ class Rounds:
         missing = [task for task in open_tasks if task.name not in marks]
         failures = [Failure(task.name, marks[task.name]) for task in open_tasks if task.name in marks]
         return Round(results, tasks, missing, failures)
+
+    def note(self, who: str, tasks: int) -> None:
+        """Write the number of tasks that are planned now to the journal, from which `status` reads it."""
+        if tasks != self.noted:
+            facts = {"stage": self.stage.name, "fingerprint": self.run.fingerprint, "tasks": tasks}
+            Journal(self.run.root, who).note("tasks", **facts)
+            self.noted = tasks
 
     def ended(self) -> set[str]:
         """Return the names of the tasks that are done or given up."""

@@ -195,6 +195,11 @@ class Estimate:
     exact: bool = True
 
 
+def make_folder(run: Run) -> None:
+    """Make the output of a stage a folder; a `Stage.prepare`."""
+    run.output.mkdir(parents=True, exist_ok=True)
+
+
 def _nothing(run: Run) -> None:
     return None
 
@@ -219,11 +224,16 @@ def _no_faults(path: Path) -> list[str]:
     return []
 
 
+def _no_refusal(run: Run) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Stage:
     """A plan, the function that does one of its tasks, and the functions before and after the tasks.
 
-    All functions are module functions or `functools.partial`s of such, because stages are pickled.
+    All functions are module functions or `functools.partial`s of such, because stages are pickled. A function
+    of a module that imports more than settings is named by `astro_dist.engine.later.Later`.
 
     Attributes
     ----------
@@ -253,6 +263,9 @@ class Stage:
         ``(path) -> faults`` inside a published product, for products with checksums of their own.
     sources
         ``(run) -> paths`` of the user's files whose content enters the fingerprint.
+    refuse
+        ``(run)``: raises `ConfigError` for files of the user and settings that cannot lead to the product.
+        Called by `plan` and `run` before any stage runs; what is refused after hours could be refused here.
     estimate
         ``(run) -> Estimate``, before anything runs.
     sections
@@ -290,6 +303,7 @@ class Stage:
     scratch: tuple[str, ...] = ()
     check: Callable[[Path], list[str]] = _no_faults
     sources: Callable[[Run], list[Path]] = _no_sources
+    refuse: Callable[[Run], None] = _no_refusal
     estimate: Callable[[Run], Estimate] | None = None
     sections: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()

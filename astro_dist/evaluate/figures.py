@@ -23,8 +23,8 @@ from astro_dist.metrics.memorisation import distance_ratio, nearest_distances, s
 from astro_dist.metrics.noise import describe_noise
 from astro_dist.metrics.segmentation import image_scores
 from astro_dist.metrics.similarity import RINGS, distribution_distance, ring_frequencies, spectrum_distance
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.symmetries import apply_symmetry
 
 Statistic = Callable[[Counts], float]
 """A figure as a function of how often each image counts."""

@@ -6,7 +6,7 @@ band of rows is a task, which adds its part of the objects in the order of placi
 that was placed later, which is the smaller one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
-from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
+from astro_dist.engine.work import Results, Run, Task
 from astro_dist.field.background import (
     BACKGROUND_FILES,
     Background,
@@ -26,7 +25,6 @@ from astro_dist.field.background import (
     NoiseBackground,
     analyse_map,
 )
-from astro_dist.field.checks import check_field
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
@@ -35,19 +33,16 @@ from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, sum
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
 from astro_dist.field.placements import draw_placements
 from astro_dist.field.truth import read_columns_file, select_truth, write_columns_file, write_truth
-from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
-from astro_dist.sky.maps import MapsConfig, SkyMap
-from astro_dist.sky.windows import Window, bands
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
 
 PLACEMENTS = "placements.parquet"
 LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)
-# Measured on a 12,000 x 15,000 field of 30,000 objects and rounded up.
-BYTES_PER_OBJECT = 9000
-CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
 
 
 class Assembly:
@@ -104,23 +99,6 @@ def open_background(run: Run) -> SkyMap | None:
     path = run.section(AssembleConfig).background.path
     # Every worker opens the map, and verifying reads all of it: `analyse_background` verifies once.
     return None if path is None else SkyMap.open(Path(path), run.section(MapsConfig), verify=False)
-
-
-def plan(run: Run, results: Results) -> Sequence[Task]:
-    """Return the analysis of a real background, then the layout, then one task per band.
-
-    A task is returned once those before it are done: the number of bands follows from the layout's result.
-    """
-    tasks = [Task("background")] if run.section(AssembleConfig).background.kind == "map" else []
-    tasks.append(Task("layout"))
-    for i, task in enumerate(tasks):
-        if task.name not in results:
-            return tasks[: i + 1]
-    shape, rows = results["layout"]["shape"], run.section(AssembleConfig).band_rows
-    slabs = bands(shape, rows)
-    # Zero-padded names: sorted by name, the bands lie in the order of their rows.
-    digits = len(str(len(slabs) - 1))
-    return [*tasks, *(Task(f"band-{i:0{digits}d}", {"y0": w.y0, "y1": w.y1}) for i, w in enumerate(slabs))]
 
 
 def prepare(run: Run) -> None:
@@ -248,58 +226,3 @@ def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
         names.append(f"zoom-{number}-{ZOOM_FACTOR}x.png")
         draw_zoom(state.folder / names[-1], layers[MAP], layers[MASK], state.field)
     return names
-
-
-def sources(run: Run) -> list[Path]:
-    """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
-    config = run.section(AssembleConfig)
-    named = {
-        "background.path": config.background.path,
-        "flux.catalogue": config.flux.catalogue,
-        "density": config.density,
-    }
-    paths = {key: Path(value) for key, value in named.items() if value is not None}
-    for key, path in paths.items():
-        if not path.is_file():
-            raise ConfigError(f"assemble.{key}: there is no file {path}; mend the path")
-    return list(paths.values())
-
-
-def estimate(run: Run) -> Estimate:
-    """Return the cost of the field from the config alone; refuse a field that could not be made."""
-    config = run.section(AssembleConfig)
-    real = open_background(run)
-    check_field(run, real)
-    shape = config.shape if real is None else real.shape
-    area = shape[0] * shape[1]
-    pixel_bytes = sum(np.dtype(layer.dtype).itemsize for layer in LAYERS.values())
-    objects = BYTES_PER_OBJECT * config.objects
-    band = 3 * pixel_bytes * min(config.band_rows, shape[0]) * shape[1]
-    return Estimate(
-        tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
-        bytes=pixel_bytes * area + objects,
-        files=20,  # three images, the truth in five formats, pictures, layout and background
-        # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
-        memory_bytes=300_000_000 + max(area + 2 * objects, band),
-        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,
-        exact=False,
-    )
-
-
-ASSEMBLE = Stage(
-    name="assemble",
-    product="field",
-    plan=plan,
-    run=run_task,
-    prepare=prepare,
-    open=Assembly,
-    seal=seal,
-    finish=finish,
-    sources=sources,
-    estimate=estimate,
-    sections=("assemble", "maps", "annotate"),
-    reads=("cutouts", "generate", "simulate"),
-    own="assemble",
-    inputs=("cutouts", "generate"),
-    schema=2,
-)

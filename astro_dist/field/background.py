@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.files import publish_file
 from astro_dist.field.layout import CLOSED, TAKEN, Ground
-from astro_dist.sky.annotate import AnnotateConfig, find_islands
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.catalogue import UCDS, UNITS
+from astro_dist.sky.config import AnnotateConfig
+from astro_dist.sky.finder import find_islands
 from astro_dist.sky.fits_file import write_table
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh

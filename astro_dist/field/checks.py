@@ -4,32 +4,26 @@ They read only the configuration, the headers of the maps, and the user's small 
 the same conditions again, or fails on them.
 """
 
+import math
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
-from astro_dist.field.config import AssembleConfig
-from astro_dist.field.flux import FluxCatalogue
+from astro_dist.field.config import AcceptConfig, AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
-from astro_dist.field.layout import by_density
-from astro_dist.field.objects import AcceptConfig, least_footprint_pix
-from astro_dist.sky.maps import MapsConfig, SkyMap, open_maps
-from astro_dist.sky.simulate import SimulateConfig
-from astro_dist.sky.user_files import read_plane
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.survey import SimulateConfig
 from astro_dist.store.config import CutoutsConfig
 
+if TYPE_CHECKING:
+    from astro_dist.sky.maps import SkyMap
 
-def check_field(run: Run, real: SkyMap | None) -> None:
+
+def check_field(run: Run) -> None:
     """Refuse a field that could not be made.
-
-    Parameters
-    ----------
-    real
-        The real map that the field is made on, or None.
 
     Raises
     ------
@@ -37,7 +31,11 @@ def check_field(run: Run, real: SkyMap | None) -> None:
         When pixels or beam differ from the survey's, when the field is smaller than a stamp or much too small
         for its objects, or when a catalogue or density cannot be used.
     """
-    config = run.section(AssembleConfig)
+    config, real = run.section(AssembleConfig), None
+    if config.background.path is not None:
+        from astro_dist.field.assembly import open_background
+
+        real = open_background(run)
     # The room that draws objects is above this one; of its settings only what it accepts matters here.
     generate: Any = run.section(Section, "generate")
     field = design_instrument(config, find_surveys(run), real)
@@ -48,17 +46,34 @@ def check_field(run: Run, real: SkyMap | None) -> None:
     if config.max_overlap == 0 and config.flux.mode != "radiff_stretched":
         _check_room(field, config.objects, generate.accept)
     if config.flux.catalogue is not None:
-        catalogue = FluxCatalogue.read(Path(config.flux.catalogue))
-        # The WCS of a real map may be in a frame other than ICRS, which the map's own `pixel_of` converts.
-        catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
+        _check_catalogue(config, field, real)
     if config.density is not None:
-        # `by_density` checks the image at once and draws nothing here, so that any generator will do.
-        by_density(field.shape, read_plane(Path(config.density)), np.random.default_rng(0))
+        _check_density(config.density, field)
+
+
+def _check_catalogue(config: AssembleConfig, field: Instrument, real: "SkyMap | None") -> None:
+    from astro_dist.field.flux import FluxCatalogue
+
+    catalogue = FluxCatalogue.read(Path(str(config.flux.catalogue)))
+    # The WCS of a real map may be in a frame other than ICRS, which the map's own `pixel_of` converts.
+    catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
+
+
+def _check_density(path: str, field: Instrument) -> None:
+    import numpy as np
+
+    from astro_dist.field.layout import by_density
+    from astro_dist.sky.user_files import read_plane
+
+    # `by_density` checks the image at once and draws nothing here, so that any generator will do.
+    by_density(field.shape, read_plane(Path(path)), np.random.default_rng(0))
 
 
 def find_surveys(run: Run) -> list[Survey]:
     """Return the maps that the model is trained on, from their headers or from the settings of `simulate`."""
     if run.section(MapsConfig).files:
+        from astro_dist.sky.maps import open_maps
+
         return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in open_maps(run)]
     sky = run.section(SimulateConfig)
     return [Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)]
@@ -86,3 +101,11 @@ def _check_room(field: Instrument, objects: int, accept: AcceptConfig) -> None:
             f"{least:.0f} pixels with its taper; about {int(ny * nx / least / 2)} would fit: lower "
             "assemble.objects, enlarge assemble.shape or allow assemble.max_overlap"
         )
+
+
+def least_footprint_pix(beam: Beam, pixel: Pixel, accept: AcceptConfig) -> float:
+    """Return the area in pixels of the footprint of an isolated mask of one pixel: an ellipse's pi a b."""
+    yy, yx, xx = beam.moments_pix(pixel)
+    # A pixel is sqrt(xx / det / (8 ln 2)) beam widths long along y, and the same with yy along x.
+    steps = math.sqrt(yy * xx) / (yy * xx - yx * yx) / (8 * math.log(2))
+    return math.pi * (accept.grow_beams + accept.taper_beams) ** 2 / steps

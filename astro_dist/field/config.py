@@ -1,10 +1,57 @@
-"""Settings of the synthetic field: its size and sky, the brightness of its objects, its background."""
+"""Settings of objects and of the field: its size and sky, the brightness of its objects, its background."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section
+from astro_dist.sky.classes import SourceClass
+
+
+class AcceptConfig(Section):
+    """The conditions under which a generated source becomes an object that may be placed on a map."""
+
+    classes: tuple[str, ...] = ("compact", "extended")
+    """The classes whose instances are wanted; spurious objects are kept besides, for assemble.spurious."""
+    min_snr: Annotated[float, Field(gt=0)] = 10.0
+    """Least peak over the noise: scaling bright objects down is better than scaling faint ones up."""
+    threshold_snr: Annotated[float, Field(gt=0)] = 3.0
+    """Level of the isophote, in units of the noise, whose shape is compared with the mask."""
+    min_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least intersection over union of that isophote and the mask."""
+    min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
+    """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
+    grow_beams: float = 0.5
+    """Distance from its mask up to which an object is kept whole, in beam widths."""
+    taper_beams: float = 1.0
+    """Distance over which the object then falls to zero, in beam widths."""
+
+    @field_validator("classes")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        valid = [c.name.lower() for c in SourceClass if c is not SourceClass.BACKGROUND]
+        if not names or not set(names) <= set(valid):
+            raise ValueError(f"name one or more of {', '.join(valid)}, found {list(names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _positive(self) -> "AcceptConfig":
+        if self.threshold_snr <= 0 or self.min_snr < self.threshold_snr:
+            raise ValueError("min_snr must be at least threshold_snr, and that above 0")
+        if self.grow_beams < 0 or self.taper_beams <= 0:
+            raise ValueError("grow_beams must not be negative and taper_beams must be above 0")
+        return self
+
+    def with_spurious(self) -> "AcceptConfig":
+        """Return the same conditions for spurious objects too."""
+        name = SourceClass.SPURIOUS.name.lower()
+        others = (c for c in self.classes if c != name)
+        return self.model_copy(update={"classes": (*others, name)})
+
+    @property
+    def wanted(self) -> tuple[SourceClass, ...]:
+        """The classes as members of `SourceClass`."""
+        return tuple(SourceClass[name.upper()] for name in self.classes)
 
 
 class FluxConfig(Section):

@@ -4,18 +4,21 @@ Objects are pixels that already contain a beam, so a field must have the pixels 
 that the model was trained on. Settings left out come from that survey or from a real background.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.fits_file import plane_wcs
-from astro_dist.sky.maps import Coordinates, SkyMap
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from astro_dist.sky.maps import Coordinates, SkyMap
 
 MAX_DIFFERENCE = 0.1
 """Largest relative difference of pixels and beams between a field and its objects."""
@@ -41,15 +44,31 @@ class Survey:
 
 @dataclass(frozen=True)
 class Instrument:
-    """Size, astropy WCS, beam, pixel and frequency of a field, as its header states them."""
+    """Size, beam, pixel and frequency of a field, as its header states them, and where it lies.
+
+    Attributes
+    ----------
+    centre_deg
+        Right ascension and declination of the middle of a simulated field.
+    real
+        The real map whose sky the field has; ``centre_deg`` then has no meaning.
+    """
 
     shape: tuple[int, int]
-    wcs: Any
     beam: Beam
     pixel: Pixel
     frequency_hz: float | None
+    centre_deg: tuple[float, float] = (0.0, 0.0)
+    real: "SkyMap | None" = None
 
-    def pixel_of(self, ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> Coordinates:
+    @cached_property
+    def wcs(self) -> Any:
+        """The astropy WCS; a plan needs none, and loads no astropy."""
+        from astro_dist.sky.fits_file import plane_wcs
+
+        return self.real.wcs if self.real is not None else plane_wcs(self.shape, self.pixel, *self.centre_deg)
+
+    def pixel_of(self, ra_deg: "NDArray[np.float64]", dec_deg: "NDArray[np.float64]") -> "Coordinates":
         """Return the pixel positions ``(y, x)`` of ICRS positions, for a WCS that is in ICRS as well."""
         x, y = self.wcs.wcs_world2pix(ra_deg, dec_deg, 0)
         return y, x
@@ -62,7 +81,7 @@ def median_survey(surveys: Sequence[Survey]) -> Survey:
     return ordered[len(ordered) // 2]
 
 
-def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: SkyMap | None) -> Instrument:
+def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: "SkyMap | None") -> Instrument:
     """Return the instrument of the config; settings left out are those of the median survey map.
 
     Raises
@@ -72,7 +91,7 @@ def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: S
         which is part of the objects, differs by more than that in some source map.
     """
     if real is not None:
-        field = Instrument(real.shape, real.wcs, real.beam, real.pixel, real.frequency_hz)
+        field = Instrument(real.shape, real.beam, real.pixel, real.frequency_hz, real=real)
     else:
         field = _simulated(config, median_survey(surveys))
     check_surveys(field, surveys)
@@ -105,35 +124,39 @@ def _simulated(config: AssembleConfig, survey: Survey) -> Instrument:
     if config.beam_major_arcsec is not None:
         minor = config.beam_minor_arcsec or config.beam_major_arcsec
         beam = Beam(config.beam_major_arcsec, minor, config.beam_pa_deg or 0.0)
-    wcs = plane_wcs(config.shape, pixel, config.ra_deg, config.dec_deg)
     ny, nx = config.shape
-    # A SIN projection shows half of the sky. Pixels beyond it have no position, and the truth would hold NaN.
-    corners = wcs.wcs_pix2world([[0, 0], [nx - 1, 0], [0, ny - 1], [nx - 1, ny - 1]], 0)
-    if not np.isfinite(corners).all():
+    # A SIN projection shows half of the sky, a disc of one radian. Pixels beyond it have no position, and the
+    # truth would hold NaN. From the middle of the field to the middle of a pixel in its corner:
+    corner_arcsec = math.hypot((ny - 1) / 2 * pixel.dy_arcsec, (nx - 1) / 2 * pixel.dx_arcsec)
+    if math.radians(corner_arcsec / 3600) > 1:
         raise ConfigError(
             f"a field of {ny} x {nx} pixels of {pixel.dy_arcsec:g} x {pixel.dx_arcsec:g} arcsec reaches "
             "beyond the half sphere that its projection shows; lower assemble.shape or pixel_arcsec"
         )
     frequency_hz = config.frequency_hz or survey.frequency_hz
-    return Instrument(config.shape, wcs, beam, pixel, frequency_hz)
+    return Instrument(config.shape, beam, pixel, frequency_hz, (config.ra_deg, config.dec_deg))
 
 
 def _scales_agree(field: Instrument, survey: Survey) -> bool:
-    mine = np.array([field.pixel.dy_arcsec, field.pixel.dx_arcsec])
-    theirs = np.array([survey.pixel.dy_arcsec, survey.pixel.dx_arcsec])
-    beams = np.array([(i.beam.major_arcsec, i.beam.minor_arcsec) for i in (field, survey)])
-    return bool(
-        (abs(mine - theirs) <= MAX_DIFFERENCE * theirs).all()
-        and (abs(beams[0] - beams[1]) <= MAX_DIFFERENCE * beams[1]).all()
-    )
+    def sizes(item: Instrument | Survey) -> tuple[float, ...]:
+        beam, pixel = item.beam, item.pixel
+        return pixel.dy_arcsec, pixel.dx_arcsec, beam.major_arcsec, beam.minor_arcsec
+
+    pairs = zip(sizes(field), sizes(survey), strict=True)
+    return all(abs(mine - theirs) <= MAX_DIFFERENCE * theirs for mine, theirs in pairs)
 
 
 def _same_in_pixels(field: Instrument, survey: Survey) -> bool:
     """Return whether the second moments of the beams in pixels agree, position angle included."""
+    mine, theirs = (i.beam.moments_pix(i.pixel) for i in (field, survey))
     # Moments are widths squared, hence the square of the allowed ratio.
-    mine, theirs = (i.beam.covariance_pix(i.pixel) for i in (field, survey))
     allowed = (1 + MAX_DIFFERENCE) ** 2 - 1
-    return bool(np.linalg.norm(mine - theirs) <= allowed * np.linalg.norm(theirs))
+    return _norm(*(a - b for a, b in zip(mine, theirs, strict=True))) <= allowed * _norm(*theirs)
+
+
+def _norm(yy: float, yx: float, xx: float) -> float:
+    """Return the Frobenius norm of a symmetric matrix."""
+    return math.sqrt(yy**2 + 2 * yx**2 + xx**2)
 
 
 def _describe(item: Instrument | Survey) -> str:

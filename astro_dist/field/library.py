@@ -21,8 +21,8 @@ from astro_dist.engine.stopping import check_stop
 from astro_dist.field.flux import stretch_shape
 from astro_dist.field.objects import SkyObject
 from astro_dist.field.truth import moments_of, read_columns_file, write_columns_file
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 
 OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"

@@ -20,9 +20,9 @@ from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k, nearest_pixels
 from astro_dist.field.library import Library
 from astro_dist.field.truth import size_columns, turn_moments
-from astro_dist.sky.beams import symmetries
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.symmetries import symmetries
 from astro_dist.sky.user_files import read_plane
 
 Stream = Callable[..., np.random.Generator]

@@ -113,7 +113,7 @@ def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
     rows
         The columns of `moments_of`, ``height`` and ``width``; others stay as they are.
     turns
-        Shape (n,), as `astro_dist.sky.beams.apply_symmetry` counts them.
+        Shape (n,), as `astro_dist.sky.symmetries.apply_symmetry` counts them.
     """
     rows = {name: values.copy() for name, values in rows.items()}
     for quarter in range(3):

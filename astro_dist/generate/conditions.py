@@ -17,10 +17,12 @@ from scipy import ndimage
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.objects import AcceptConfig, reach_pix
+from astro_dist.field.config import AcceptConfig
+from astro_dist.field.objects import reach_pix
 from astro_dist.generate.config import MasksConfig
-from astro_dist.sky.beams import Beam, Pixel, symmetries
+from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.symmetries import symmetries
 from astro_dist.store.reader import StoreReader, group_by_survey
 
 READ_AT_ONCE = 256
@@ -43,7 +45,7 @@ class Choice:
     donor, background_donor
         Positions in the store of cutouts.
     symmetry
-        Number of an element of the symmetries of a square, see `astro_dist.sky.beams.apply_symmetry`.
+        Number of an element of the symmetries of a square, see `astro_dist.sky.symmetries.apply_symmetry`.
     """
 
     donor: int

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
-from astro_dist.field.objects import AcceptConfig
+from astro_dist.field.config import AcceptConfig
 from astro_dist.models.device import Precision
 
 # The same as `astro_dist.models.solvers.SolverName`, whose module imports torch.

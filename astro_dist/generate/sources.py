@@ -21,9 +21,10 @@ from astro_dist.field.objects import reach_pix
 from astro_dist.generate.conditions import HIGHEST_FIRST, Choice, Donors, Stream, deal, sky_of
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.planes import background_planes, paint_peaks
-from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.sky.windows import Window
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
@@ -272,6 +273,19 @@ def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
         A file is missing, is no FITS image, or is smaller than a stamp.
     """
     return {name: Plane.open(path, size_pix) for name, path in source_files(settings).items()}
+
+
+def check_files(settings: GenerateConfig, size_pix: int) -> None:
+    """Read the labels and open the background of the user, and raise the errors of a run."""
+    planes = open_planes(settings, size_pix)
+    if "labels" in planes:
+        labels = Labels.read(planes["labels"], planes.get("instances"))
+        wanted = [name for name, share in settings.masks.weights.items() if share > 0]
+        if not any(SourceClass[name.upper()] in labels.classes for name in wanted):
+            raise ConfigError(
+                f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(wanted)}; "
+                "give other labels or change the shares in generate.masks"
+            )
 
 
 def _find_items(

@@ -22,8 +22,8 @@ from astro_dist.models.segmenter import build_segmenter
 from astro_dist.radio.cards import write_encoder_card, write_segmenter_card
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
 from astro_dist.radio.samples import Cutout, CutoutSamples
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.train.recipe import Figures
 
 

@@ -30,7 +30,7 @@ from astro_dist.models.presets import LATENT_FACTOR
 from astro_dist.radio.cards import write_masks_card
 from astro_dist.radio.config import MasksTrainingConfig
 from astro_dist.radio.samples import GOLDEN_RATIO, Cutout, CutoutSamples
-from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
 from astro_dist.train.recipe import Figures
 

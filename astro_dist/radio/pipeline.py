@@ -1,6 +1,6 @@
 """The radio pipeline: from survey maps to a synthetic field with an exact truth.
 
-Importing this module imports neither torch nor ray.
+Importing this module imports settings and declarations, and none of the libraries that the stages use.
 """
 
 import math
@@ -14,8 +14,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pipeline import Pipeline, PipelineConfig, Tree
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
-from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.config import AssembleConfig
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.stage import GENERATE
 from astro_dist.radio.config import (
@@ -28,11 +28,11 @@ from astro_dist.radio.config import (
 from astro_dist.radio.trainings import AUTOENCODER, BYOL, DIFFUSION, MASKS, SEGMENTER
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.stage import report_on
-from astro_dist.sky.annotate import ANNOTATE, AnnotateConfig
-from astro_dist.sky.maps import MapsConfig
-from astro_dist.sky.simulate import SIMULATE, SimulateConfig
+from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.stages import ANNOTATE, SIMULATE
+from astro_dist.sky.survey import SimulateConfig
 from astro_dist.store.config import CutoutsConfig
-from astro_dist.store.cutouts import CUTOUTS
+from astro_dist.store.stage import CUTOUTS
 from astro_dist.train.config import TrainingConfig
 
 EVALUATION = ("byol", "segmenter", "evaluate")

@@ -20,8 +20,9 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
 from astro_dist.models.planes import background_planes, paint_peaks, source_taper
 from astro_dist.models.presets import LATENT_FACTOR
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
+from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.stretch import stretch
+from astro_dist.sky.symmetries import apply_symmetry, symmetries
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import group_by_survey
 from astro_dist.train.config import TrainingConfig

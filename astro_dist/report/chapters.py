@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from astro_dist.engine.work import Run
+from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Run, Task
 from astro_dist.field.config import AssembleConfig
 from astro_dist.report import evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture
+from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture, render
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
-from astro_dist.sky.maps import MapsConfig
+from astro_dist.sky.config import MapsConfig
 
 HALF_IN = 6.3
 OVERVIEW_SIDE_PIX, ZOOM_SIDE_PIX = 1500, 760
@@ -36,6 +38,12 @@ class ChapterBuilder:
     lead: str
     needs: tuple[str, ...]
     build: Callable[[Run], list[Block]]
+
+
+def write_page(run: Run, task: Task) -> Result:
+    """Write the page, the only task of the stage."""
+    content = render(build_page(run)).encode()
+    return {"sha256": {".": publish_bytes(run.output, content)}, "bytes": len(content)}
 
 
 def build_page(run: Run) -> Page:

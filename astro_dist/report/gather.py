@@ -15,7 +15,8 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.field.truth import read_columns_file
 from astro_dist.report.images import View
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.maps import MapsConfig, SkyMap
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
 
 BAND_PIX = 8_000_000  # pixels in memory at once: 32 MB of float32

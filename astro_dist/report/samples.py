@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.work import Run
 from astro_dist.evaluate.examples import choose_examples, spread_evenly
-from astro_dist.field.objects import AcceptConfig, extract_objects
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
+from astro_dist.field.config import AcceptConfig
+from astro_dist.field.objects import extract_objects
+from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from astro_dist.engine.files import publish_bytes
-from astro_dist.engine.ledger import Result
+from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.report.config import ReportConfig
 
@@ -17,15 +16,6 @@ LARGEST_PAGE_BYTES, MEMORY_BYTES, CPU_S = 20_000_000, 1_000_000_000, 30.0
 def plan(run: Run, results: Results) -> list[Task]:
     """Return the only task: the page."""
     return [TASK]
-
-
-def write_page(run: Run, task: Task) -> Result:
-    """Write the page; drawing libraries are loaded here, so that naming the stage costs nothing."""
-    from astro_dist.report.chapters import build_page
-    from astro_dist.report.page import render
-
-    content = render(build_page(run)).encode()
-    return {"sha256": {".": publish_bytes(run.output, content)}, "bytes": len(content)}
 
 
 def estimate(run: Run) -> Estimate:
@@ -42,7 +32,7 @@ REPORT = Stage(
     "report",
     product="report.html",
     plan=plan,
-    run=write_page,
+    run=Later("astro_dist.report.chapters:write_page"),
     finish=finish,
     estimate=estimate,
     sections=("report",),

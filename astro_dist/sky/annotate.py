@@ -17,20 +17,19 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
+from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
 from astro_dist.sky.catalogue import UCDS, UNITS
 from astro_dist.sky.classes import CLASS_NAMES
-from astro_dist.sky.finder import AnnotateConfig as AnnotateConfig
+from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
 from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_file import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
-from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps
+from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
-from astro_dist.sky.simulate import SimulateConfig
 
 PARTS = "parts"
 Piece = tuple[int, int, int]
@@ -127,7 +126,8 @@ def cut_maps(maps: Sequence[SkyMap], config: AnnotateConfig) -> list[list[Piece]
     return cuts
 
 
-def _plan(run: Run, results: Results) -> list[Task]:
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return the tasks of the first round, and once these are done those of the second."""
     annotator = Annotator.open(run)
     first = annotator.tasks("mesh")
     # The second round reads the whole mesh of a map, so that its tasks wait for all of the first round.
@@ -135,11 +135,13 @@ def _plan(run: Run, results: Results) -> list[Task]:
     return [*first, *annotator.tasks("pixels")] if ready else first
 
 
-def _prepare(run: Run) -> None:
+def prepare(run: Run) -> None:
+    """Make the folder of the tables that tasks write."""
     (run.output / PARTS).mkdir(parents=True, exist_ok=True)
 
 
-def _run(annotator: Annotator, task: Task) -> Result:
+def run_task(annotator: Annotator, task: Task) -> Result:
+    """Measure the noise in the pieces of a task, or find the pixels beyond the threshold."""
     pieces = [(index, y0, y1) for index, y0, y1 in task.args["pieces"]]
     columns = _measure(annotator, pieces) if task.args["kind"] == "mesh" else _detect(annotator, pieces)
     path = annotator.part(task.name)
@@ -181,7 +183,8 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
-def _finish(run: Run, results: Results) -> Result:
+def finish(run: Run, results: Results) -> Result:
+    """Join the pixels to islands, write catalogue and tables, and return the figures."""
     _write_products(Annotator.open(run), results)
     return _facts(Annotations.load(run.output))
 
@@ -252,40 +255,3 @@ def _facts(annotations: Annotations) -> Result:
         "rules": dict(sorted(rules.items())),
         "rms_jy_beam": float(np.median(rms["rms_jy_beam"])),
     }
-
-
-def _estimate(run: Run) -> Estimate:
-    if run.section(MapsConfig).files:
-        maps = open_maps(run)
-        cuts, n_pix = len(cut_maps(maps, run.section(AnnotateConfig))), sum(math.prod(m.shape) for m in maps)
-    else:
-        n_pix = math.prod(run.section(SimulateConfig).shape) * run.section(SimulateConfig).maps
-        cuts = math.ceil(n_pix / (run.section(AnnotateConfig).task_mpix * 1e6))
-    # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
-    return Estimate(
-        tasks=2 * cuts,
-        bytes=3 * n_pix,
-        # Two tables a cut; islands, pixels, mesh and measured.fits.
-        files=2 * cuts + 4,
-        memory_bytes=500_000_000,
-        cpu_s=3e-7 * n_pix,
-        exact=bool(run.section(MapsConfig).files),
-    )
-
-
-ANNOTATE = Stage(
-    name="annotate",
-    product="annotations",
-    plan=_plan,
-    prepare=_prepare,
-    open=Annotator.open,
-    run=_run,
-    finish=_finish,
-    scratch=(PARTS,),
-    sources=map_sources,
-    estimate=_estimate,
-    sections=("annotate", "maps"),
-    reads=("simulate",),
-    own="annotate",
-    inputs=("simulate",),
-)

@@ -36,14 +36,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy.spatial import cKDTree
 
 from astro_dist.engine.arrays import Image
-from astro_dist.engine.config import Section
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.beams import Pixel as PixelSize
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.config import RulesConfig as RulesConfig
 from astro_dist.sky.islands import Flags, Islands, Points, count_peaks, in_beams, trim_islands
 
 RULES = {
@@ -61,31 +60,6 @@ RULES = {
 LEAST_LENGTH, MOST_BREADTH = 0.7, 0.6
 # Bounds the memory of the list of neighbours in a map with much negative structure.
 PIXELS_AT_ONCE = 10_000
-
-
-class RulesConfig(Section):
-    """The numbers in the rules that class islands."""
-
-    narrow: float = Field(default=0.4, ge=0, le=1)
-    """Islands below this part of a point source's area are spurious; 0 turns the rule off."""
-    depth: float = Field(default=0.8, gt=0)
-    """Islands are spurious beside negative pixels this many times as strong."""
-    near_beams: float = Field(default=3.0, gt=0)
-    """Largest distance of those negative pixels, beam widths."""
-    trim_ratio: float = Field(default=5.0, gt=1)
-    """Islands so many times brighter than negative pixels nearby lose their pixels fainter than those."""
-    reach_beams: float = Field(default=60.0, gt=0)
-    """Largest distance between a bright source and its sidelobes, beam widths."""
-    mirror_ratio: float = Field(default=20.0, gt=1)
-    """How much brighter the source in the middle of an antisymmetric pair is."""
-    ratio: float = Field(default=50.0, gt=1)
-    """How much brighter the source of a ray or a ring is."""
-    long: float = Field(default=2.5, gt=1)
-    """How much longer than wide a ray or a ring is."""
-    extended_area: float = Field(default=1.8, gt=1)
-    """Extended islands cover more than this many times a point source's area ..."""
-    extended_margin: float = Field(default=0.5, ge=0)
-    """... and this many beam areas."""
 
 
 @dataclass(frozen=True, eq=False)

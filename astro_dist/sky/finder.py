@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from astro_dist.engine.arrays import Columns, Image
-from astro_dist.engine.config import Section
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
 from astro_dist.sky.catalogue import measure
-from astro_dist.sky.classify import RULES, RulesConfig, Scene, classify, trim
+from astro_dist.sky.classify import RULES, Scene, classify, trim
+from astro_dist.sky.config import AnnotateConfig
 from astro_dist.sky.islands import Islands, Pixels, find_pixels, join_islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
@@ -18,33 +17,6 @@ from astro_dist.sky.windows import Window
 
 # Pixels of a map that are read at once: 16 MB as float32.
 READ_PIX = 4_000_000
-
-
-class AnnotateConfig(Section):
-    """How islands are found in the maps and classed."""
-
-    seed_sigma: float = Field(default=5.0, gt=0)
-    """An island has at least one pixel this many times above the local noise."""
-    merge_sigma: float = Field(default=3.0, gt=0)
-    """Pixels this many times above the noise belong to the island they touch."""
-    min_beam: float = Field(default=0.25, ge=0)
-    """Islands below this many beam areas are dropped as noise."""
-    mesh_beams: float = Field(default=20.0, gt=0)
-    """Side of the cells in which background and noise are measured, beam widths."""
-    mesh_least_pix: int = Field(default=64, ge=8)
-    """The cells are at least this wide."""
-    rules: RulesConfig = RulesConfig()
-    """The numbers in the rules that class islands."""
-    task_mpix: float = Field(default=8.0, gt=0)
-    """Million pixels per task; no result depends on it."""
-
-    @model_validator(mode="after")
-    def _check(self) -> "AnnotateConfig":
-        if self.merge_sigma >= self.seed_sigma:
-            raise ValueError(
-                f"merge_sigma ({self.merge_sigma}) must be below seed_sigma ({self.seed_sigma}); lower one"
-            )
-        return self
 
 
 @dataclass(frozen=True, eq=False)

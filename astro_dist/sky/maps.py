@@ -5,13 +5,12 @@ is a small picklable description without a file handle. `SkyMap.read` returns Jy
 the file. Two axes must be celestial, north up and east left; further axes must have length 1.
 """
 
-import glob
 import math
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -19,12 +18,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, model_validator
 
-from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.config import MapsConfig, SurveyConfig, unit_factor
+from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
 from astro_dist.sky.windows import Window
 
@@ -33,76 +32,9 @@ CHECK_AT_OPEN_BYTES = 1 << 30
 # Largest turn of north from +y, as a tangent: positions of windows and angles of beams assume aligned axes.
 MAX_TURN = 0.05
 FRAMES = ("icrs", "fk5", "fk4", "galactic")
-UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
 HERTZ = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
 AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-class SurveyConfig(Section):
-    """The maps of one survey, and facts that their headers leave out."""
-
-    files: tuple[str, ...] = ()
-    """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
-    unit: str | None = None
-    """Unit of the pixels (Jy/beam, mJy/beam or uJy/beam), in place of BUNIT."""
-    beam_major_arcsec: float | None = Field(default=None, gt=0)
-    """Full width of the beam along its major axis, in place of BMAJ."""
-    beam_minor_arcsec: float | None = Field(default=None, gt=0)
-    """Full width of the beam along its minor axis; by default the beam is round."""
-    beam_pa_deg: float | None = None
-    """Position angle of the beam's major axis, east of north; by default 0."""
-    frequency_hz: float | None = Field(default=None, gt=0)
-    """Observing frequency, in place of the header's."""
-    survey: str = "survey"
-    """Name of the survey, as stores, catalogues and the report show it."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        try:
-            _ = self.beam, self.unit and unit_factor(self.unit)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    @property
-    def beam(self) -> Beam | None:
-        """The beam these settings give, or None when they leave it to the headers."""
-        if self.beam_major_arcsec is not None:
-            minor = self.beam_minor_arcsec or self.beam_major_arcsec
-            return Beam(self.beam_major_arcsec, minor, self.beam_pa_deg or 0.0)
-        if self.beam_minor_arcsec is not None or self.beam_pa_deg is not None:
-            raise ConfigError("a beam needs beam_major_arcsec too; give it or leave all three out")
-        return None
-
-
-class MapsConfig(SurveyConfig):
-    """The maps that are read, of one survey or of several."""
-
-    more: tuple[SurveyConfig, ...] = ()
-    """Further surveys to learn from, each with `files` and a `survey` name of its own; a field can only be
-    filled from surveys whose beams have the same size in pixels."""
-
-    @model_validator(mode="after")
-    def _check_more(self) -> Self:
-        if self.more and not all(one.files for one in self.surveys):
-            raise ValueError(
-                "each of several surveys needs files; give them, or take the entry out of maps.more"
-            )
-        names = [one.survey for one in self.surveys]
-        if len(set(names)) < len(names):
-            raise ValueError("two surveys have one name; give each a `survey` name of its own")
-        return self
-
-    @property
-    def surveys(self) -> tuple[SurveyConfig, ...]:
-        """All surveys, the one of these settings first."""
-        return (self, *self.more)
-
-    @property
-    def name(self) -> str:
-        """The names of all surveys."""
-        return " and ".join(one.survey for one in self.surveys)
 
 
 @dataclass(frozen=True)
@@ -255,7 +187,7 @@ def open_maps(run: Run) -> list[SkyMap]:
     """
     config = run.section(MapsConfig)
     if config.files:
-        maps = [_open_once(path, survey, *_age(path)) for path, survey in _find_files(config)]
+        maps = [_open_once(path, survey, *_age(path)) for path, survey in find_maps(config)]
     else:
         maps = _open_simulated(run)
     # Tables, stores and random streams address a map by its name.
@@ -293,52 +225,6 @@ def _age(path: Path) -> tuple[int, int]:
         # `SkyMap.open` reports the missing file, with its remedy.
         return 0, 0
     return status.st_mtime_ns, status.st_size
-
-
-def map_sources(run: Run) -> list[Path]:
-    """Return the user's files that ``maps`` names, survey by survey, sorted, each once."""
-    return [path for path, _ in _find_files(run.section(MapsConfig))]
-
-
-def _find_files(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
-    found: dict[Path, SurveyConfig] = {}
-    for survey in config.surveys:
-        for path in sorted({path for pattern in survey.files for path in _expand(pattern)}):
-            if path in found:
-                raise ConfigError(
-                    f"{path} belongs to {found[path].survey} and to {survey.survey}; name it once"
-                )
-            found[path] = survey
-    return list(found.items())
-
-
-def _expand(pattern: str) -> list[Path]:
-    expanded = str(Path(pattern).expanduser())
-    matches = glob.glob(expanded, recursive=True)
-    if not matches and not glob.has_magic(expanded):
-        matches = [expanded]
-    if not matches:
-        raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
-    return [Path(match) for match in matches]
-
-
-def unit_factor(unit: str) -> float:
-    """Return the factor from ``unit`` to Jy/beam; M stands for milli, not mega.
-
-    Raises
-    ------
-    ConfigError
-        When the unit is empty or not Jy, mJy or uJy per beam.
-    """
-    known = "Jy/beam, mJy/beam or uJy/beam"
-    # Two code points stand for the micro sign.
-    text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
-    if not text:
-        raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
-    match = re.fullmatch(r"([mu]?)jy(?:/beam|beam-1)|beam-1([mu]?)jy", text)
-    if match is None:
-        raise ConfigError(f"the unit {unit!r} is not known; convert the map or give maps.unit as {known}")
-    return UNIT_FACTORS[match[1] or match[2] or ""]
 
 
 def _celestial(header: fits.Header) -> WCS:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.seeds import stream
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
+from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.artefacts import Artefact, draw_artefact
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_file import (
@@ -31,17 +31,14 @@ from astro_dist.sky.fits_file import (
 from astro_dist.sky.morphology import Morphology, draw_galaxy
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
+from astro_dist.sky.survey import BAND_ROWS
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.windows import Window, bands
 
-# The block of `beam_noise`: a block that lay across two bands would be filtered twice.
-BAND_ROWS = 512
 ARTEFACT_SNR = 50.0
 """Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
 """A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
-# 77 bytes of numbers, and the name of a morphology of up to 11 letters.
-TRUTH_ROW_BYTES = 100
 UNITS = {
     **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
     **{name: "arcsec" for name in ("major_arcsec", "minor_arcsec")},
@@ -154,7 +151,8 @@ class SimulatedMaps:
         )
 
 
-def _plan(run: Run, results: Results) -> list[Task]:
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return a task for each band of each map."""
     config = run.section(SimulateConfig)
     return [
         Task(f"{name}-band-{i:04d}", {"map": number, "y0": band.y0, "y1": band.y1})
@@ -163,7 +161,8 @@ def _plan(run: Run, results: Results) -> list[Task]:
     ]
 
 
-def _prepare(run: Run) -> None:
+def prepare(run: Run) -> None:
+    """Create the images of all maps, empty but with their headers."""
     for name, image in _images(run):
         create_banded(run.output / name, image)
 
@@ -192,7 +191,8 @@ def _images(run: Run) -> Iterator[tuple[str, BandedImage]]:
         yield f"{name}.mask.fits", BandedImage(header, config.shape, np.uint8)
 
 
-def _run(maps: SimulatedMaps, task: Task) -> Result:
+def run_task(maps: SimulatedMaps, task: Task) -> Result:
+    """Draw one band of a map and of its mask."""
     number, name = task.args["map"], maps.run.section(SimulateConfig).names[task.args["map"]]
     window = Window(task.args["y0"], task.args["y1"], 0, maps.run.section(SimulateConfig).shape[1])
     image, mask, measured = maps.map(number).draw_band(window)
@@ -203,15 +203,17 @@ def _run(maps: SimulatedMaps, task: Task) -> Result:
     }
 
 
-def _seal(run: Run, results: Results) -> Results:
+def seal(run: Run, results: Results) -> Results:
+    """Write the headers of all images with the sums of their bands."""
     return seal_all(run.output, _images(run), results)
 
 
-def _finish(run: Run, results: Results) -> Result:
+def finish(run: Run, results: Results) -> Result:
+    """Write the truth of every map, and return the number of sources."""
     config = run.section(SimulateConfig)
     sources = extended = 0
     for number in range(config.maps):
-        done = {t.name: results[t.name] for t in _plan(run, results) if t.args["map"] == number}
+        done = {t.name: results[t.name] for t in plan(run, results) if t.args["map"] == number}
         measured = {int(i): v for result in done.values() for i, v in result["measured"].items()}
         # Drawn again and not kept: a record holds only what the pixels of its band showed.
         population = draw_population(config, run.seed, ("simulate", number))
@@ -246,23 +248,6 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
     }
     write_table(
         run.output / f"{config.names[number]}.truth.fits", columns, name="TRUTH", units=UNITS, ucds=UCDS
-    )
-
-
-def _estimate(run: Run) -> Estimate:
-    config = run.section(SimulateConfig)
-    pixels = math.prod(config.shape) * config.maps
-    band = min(BAND_ROWS, config.shape[0]) * config.shape[1]
-    # The first map stands for all; counts are Poisson, so that others may have somewhat more.
-    rows = 1.1 * config.maps * len(draw_population(config, run.seed, ("simulate", 0)))
-    return Estimate(
-        tasks=len(_plan(run, {})),
-        # Four bytes of brightness and one of mask.
-        bytes=5 * pixels + int(TRUTH_ROW_BYTES * rows) + 20_000 * config.maps,
-        # Image, mask and truth.
-        files=3 * config.maps,
-        memory_bytes=170_000_000 + 32 * band,
-        cpu_s=5e-7 * pixels,
     )
 
 
@@ -307,18 +292,3 @@ def _measure(window: Window, stamp: Image, beam_area_pix: float) -> list[float]:
     y = rows @ np.arange(window.y0, window.y1) / total
     x = columns @ np.arange(window.x0, window.x1) / total
     return [float(total / beam_area_pix), float(y), float(x)]
-
-
-SIMULATE = Stage(
-    name="simulate",
-    product="maps",
-    plan=_plan,
-    prepare=_prepare,
-    open=SimulatedMaps,
-    run=_run,
-    seal=_seal,
-    finish=_finish,
-    estimate=_estimate,
-    sections=("simulate",),
-    own="simulate",
-)

@@ -15,15 +15,9 @@ from astro_dist.engine.arrays import Floats
 from astro_dist.engine.seeds import stream
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.morphology import Morphology
-from astro_dist.sky.survey import SimulateConfig
+from astro_dist.sky.survey import COUNTS_HZ, FITTED_MJY, HOPKINS, SPECTRAL_INDEX, SimulateConfig
 
 Column = NDArray[Any]
-
-# Hopkins et al. 2003, AJ 125, 465, eq. 7: log10 of the Euclidean-normalised counts at 1.4 GHz
-# [Jy^1.5 / sr] as a polynomial in log10(S / mJy), fitted from 0.05 to 1000 mJy.
-HOPKINS = (0.859, 0.508, 0.376, -0.049, -0.121, 0.057, -0.008)
-FITTED_MJY = (0.05, 1000.0)
-COUNTS_HZ, SPECTRAL_INDEX = 1.4e9, -0.7
 
 # Shares of the extended sources; `rng.choice` refuses any that do not sum to one.
 KINDS = {

@@ -1,13 +1,45 @@
-"""The settings of the simulated survey."""
+"""The settings of the simulated survey; what needs numpy or astropy imports it when it is asked for."""
 
 import math
+from typing import TYPE_CHECKING
 
-from astropy.wcs import WCS
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
-from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.fits_file import plane_wcs
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+    from astro_dist.sky.beams import Beam, Pixel
+
+# The block of `beam_noise`: a block that lay across two bands would be filtered twice.
+BAND_ROWS = 512
+# Hopkins et al. 2003, AJ 125, 465, eq. 7: log10 of the Euclidean-normalised counts at 1.4 GHz
+# [Jy^1.5 / sr] as a polynomial in log10(S / mJy), fitted from 0.05 to 1000 mJy.
+HOPKINS = (0.859, 0.508, 0.376, -0.049, -0.121, 0.057, -0.008)
+FITTED_MJY = (0.05, 1000.0)
+COUNTS_HZ, SPECTRAL_INDEX = 1.4e9, -0.7
+
+
+def count_above(faintest_jy: float, limit_jy: float, frequency_hz: float) -> float:
+    """Return the number of sources per steradian between two fluxes, to a percent.
+
+    `astro_dist.sky.sources.count_density` says which counts; here they are summed without numpy.
+    """
+    ratio, steps = (frequency_hz / COUNTS_HZ) ** SPECTRAL_INDEX, 200
+    low, high = math.log(faintest_jy / ratio), math.log(limit_jy / ratio)
+
+    def count(log_jy: float) -> float:
+        """Return the sources per steradian and per e-fold of flux."""
+        log_mjy = log_jy / math.log(10) + 3
+        inside = min(max(log_mjy, math.log10(FITTED_MJY[0])), math.log10(FITTED_MJY[1]))
+        value = sum(c * inside**i for i, c in enumerate(HOPKINS))
+        slope = sum(i * c * inside ** (i - 1) for i, c in enumerate(HOPKINS) if i)
+        # Euclidean-normalised counts are S^2.5 dN/dS.
+        return float(10 ** (value + slope * (log_mjy - inside)) * math.exp(-1.5 * log_jy))
+
+    width = (high - low) / steps
+    return width * sum(count(low + (i + 0.5) * width) for i in range(steps))
 
 
 class SimulateConfig(Section):
@@ -64,13 +96,17 @@ class SimulateConfig(Section):
         return self
 
     @property
-    def beam(self) -> Beam:
+    def beam(self) -> "Beam":
         """The beam of every map."""
+        from astro_dist.sky.beams import Beam
+
         return Beam(self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg)
 
     @property
-    def pixel(self) -> Pixel:
+    def pixel(self) -> "Pixel":
         """The pixel of every map."""
+        from astro_dist.sky.beams import Pixel
+
         return Pixel(self.pixel_arcsec, self.pixel_arcsec)
 
     @property
@@ -84,11 +120,22 @@ class SimulateConfig(Section):
         return 1.1 * self.shape[1] * self.pixel_arcsec / 3600 / math.cos(math.radians(nearest_pole))
 
     @property
+    def mean_sources(self) -> float:
+        """Mean number of sources in a map, by the counts that `astro_dist.sky.sources` draws from."""
+        sky = math.prod(self.shape) * self.pixel_arcsec**2
+        beam = math.pi / (4 * math.log(2)) * self.beam_major_arcsec * self.beam_minor_arcsec
+        # A radian has 206264.806 arcsec.
+        compact = sky / 206264.806**2 * count_above(self.rms_jy_beam, self.flux_limit_jy, self.frequency_hz)
+        return compact + self.extended_per_1000_beams * sky / beam / 1000
+
+    @property
     def names(self) -> list[str]:
         """Names of the maps, without suffix."""
         return [f"simulated-{number:02d}" for number in range(self.maps)]
 
-    def wcs(self, number: int) -> WCS:
+    def wcs(self, number: int) -> "WCS":
         """Return the celestial coordinates of map ``number``."""
+        from astro_dist.sky.fits_file import plane_wcs
+
         ra_deg = (self.ra_deg + number * self.step_deg) % 360
         return plane_wcs(self.shape, self.pixel, ra_deg, self.dec_deg)

@@ -100,6 +100,17 @@ def tile_map(shape: Sequence[int], size_pix: int, stride_pix: int) -> list[Windo
     ConfigError
         When the map is smaller than a window, or the step leaves gaps.
     """
+    ys, xs = _corners(shape, size_pix, stride_pix)
+    return [Window(y, y + size_pix, x, x + size_pix) for y in ys for x in xs]
+
+
+def count_tiles(shape: Sequence[int], size_pix: int, stride_pix: int) -> int:
+    """Return the number of windows of `tile_map`, which raises the same errors."""
+    ys, xs = _corners(shape, size_pix, stride_pix)
+    return len(ys) * len(xs)
+
+
+def _corners(shape: Sequence[int], size_pix: int, stride_pix: int) -> tuple[list[int], list[int]]:
     ny, nx = (int(n) for n in shape)
     if min(ny, nx) < size_pix:
         raise ConfigError(
@@ -108,8 +119,7 @@ def tile_map(shape: Sequence[int], size_pix: int, stride_pix: int) -> list[Windo
         )
     if not 1 <= stride_pix <= size_pix:
         raise ConfigError(f"a stride of {stride_pix} pixels must be between 1 and the window's {size_pix}")
-    ys, xs = _starts(ny, size_pix, stride_pix), _starts(nx, size_pix, stride_pix)
-    return [Window(y, y + size_pix, x, x + size_pix) for y in ys for x in xs]
+    return _starts(ny, size_pix, stride_pix), _starts(nx, size_pix, stride_pix)
 
 
 def bands(shape: Sequence[int], height: int) -> list[Window]:

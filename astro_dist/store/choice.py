@@ -16,8 +16,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.maps import MapsConfig, SkyMap, open_maps
-from astro_dist.sky.simulate import SimulateConfig
+from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, tile_map
 from astro_dist.store.centring import centre_windows, empty_windows, find_cut
 from astro_dist.store.config import CutoutsConfig
@@ -68,7 +67,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     chosen = [np.zeros((0, 4), np.int64)]
     oversized: list[tuple[int, int]] = []
     for i, sky_map in enumerate(maps):
-        _check_map(sky_map, config.size_pix)
+        check_map(sky_map, config.size_pix)
         islands = _islands_of(annotations, i)
         if config.mode == "tiles":
             rows, large = _tiles(config, sky_map, islands)
@@ -86,23 +85,6 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     return ChosenWindows(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
 
 
-def most_windows(run: Run) -> int:
-    """Return the number of tiles or, round islands, what crowded maps have: six on the area of one."""
-    config = run.section(CutoutsConfig)
-    if run.section(MapsConfig).files:
-        maps = open_maps(run)
-        # Refused here too, since a run is planned with this estimate before any stage has run.
-        for sky_map in maps:
-            _check_map(sky_map, config.size_pix)
-        shapes: list[tuple[int, ...]] = [sky_map.shape for sky_map in maps]
-    else:
-        shapes = [tuple(run.section(SimulateConfig).shape)] * run.section(SimulateConfig).maps
-    tiles = config.mode == "tiles"
-    # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
-    stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
-    return sum(len(tile_map(shape, config.size_pix, stride)) for shape in shapes)
-
-
 def _islands_of(annotations: Annotations, map_index: int) -> dict[str, NDArray[Any]]:
     """Return ``box`` (n, 4), ``class`` and ``island`` of the compact and extended islands of a map."""
     columns = annotations.islands
@@ -118,7 +100,8 @@ def _beam_pix(sky_map: SkyMap) -> float:
     return sky_map.beam.major_arcsec / min(sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec)
 
 
-def _check_map(sky_map: SkyMap, size_pix: int) -> None:
+def check_map(sky_map: SkyMap, size_pix: int) -> None:
+    """Refuse a map that is smaller than a window, or whose beam is wider than a third of one."""
     ny, nx = sky_map.shape
     if min(ny, nx) < size_pix:
         raise ConfigError(

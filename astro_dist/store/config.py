@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
 
+# Rows of a map that are held at once; reading further rows takes as much again.
+BUFFER_BYTES = 16_000_000
+
 
 class CutoutsConfig(Section):
     """Which windows are cut out of the maps, and how they are divided and stored."""

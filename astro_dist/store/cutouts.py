@@ -16,22 +16,19 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
+from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.fits_file import wcs_cards
-from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps
+from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
-from astro_dist.store.choice import ChosenWindows, choose_windows, most_windows
-from astro_dist.store.config import CutoutsConfig
+from astro_dist.store.choice import ChosenWindows, choose_windows
+from astro_dist.store.config import BUFFER_BYTES
+from astro_dist.store.config import CutoutsConfig as CutoutsConfig
 from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
-from astro_dist.store.verify import verify_store
-
-# Rows of a map that are held at once; reading further rows takes as much again.
-BUFFER_BYTES = 16_000_000
-COLUMN_FILES = 32
 
 
 class Flag(IntFlag):
@@ -89,8 +86,9 @@ def number_locally(instances: NDArray[np.int32], mask: NDArray[np.uint8]) -> tup
     return local, int(is_source.sum())
 
 
-def _plan(run: Run, results: Results) -> list[Task]:
-    shards = count_shards(len(_open(run).choice), run.section(CutoutsConfig).shard)
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return a task for each shard of the chosen windows."""
+    shards = count_shards(len(open_state(run).choice), run.section(CutoutsConfig).shard)
     return [Task(f"shard-{i:05d}", {"shard": i}) for i in range(shards)]
 
 
@@ -98,7 +96,7 @@ def _plan(run: Run, results: Results) -> list[Task]:
 _opened: dict[tuple[Path, str], _State] = {}
 
 
-def _open(run: Run) -> _State:
+def open_state(run: Run) -> _State:
     """Open maps and annotations and choose the windows, once per process and version of the stage."""
     key = run.root, run.fingerprint
     # A run without a stage at hand has no fingerprint, and nothing shows whether its settings changed.
@@ -110,7 +108,7 @@ def _open(run: Run) -> _State:
     return _opened[key]
 
 
-def _cut_shard(state: _State, task: Task) -> Result:
+def cut_shard(state: _State, task: Task) -> Result:
     """Write one shard of every array; return digests and the facts of each cutout."""
     config, choice, shard = state.run.section(CutoutsConfig), state.choice, task.args["shard"]
     members = np.arange(shard * config.shard, min((shard + 1) * config.shard, len(choice)))
@@ -157,8 +155,9 @@ def _local_sky(state: _State, members: Integers) -> dict[str, list[float]]:
     return sky
 
 
-def _finish(run: Run, results: Results) -> dict[str, Any]:
-    state, config = _open(run), run.section(CutoutsConfig)
+def finish(run: Run, results: Results) -> dict[str, Any]:
+    """Write the columns and the attributes of the store, and return its figures."""
+    state, config = open_state(run), run.section(CutoutsConfig)
     # By number: as text `shard-100000` comes before `shard-99999`.
     order = sorted(results, key=lambda name: int(name.split("-")[1]))
     columns = {
@@ -247,35 +246,3 @@ def _attributes(state: _State) -> dict[str, Any]:
         "maps": maps,
         "oversized_islands": [{"map": i, "island": number} for i, number in state.choice.oversized],
     }
-
-
-def _estimate(run: Run) -> Estimate:
-    config = run.section(CutoutsConfig)
-    known = run.ledger.published("annotate") is not None
-    n = len(_open(run).choice) if known else most_windows(run)
-    tasks, pixels = count_shards(n, config.shard), config.size_pix**2
-    return Estimate(
-        tasks=tasks,
-        bytes=int(4.3 * pixels * n) + 100_000,
-        files=len(STACKS["cutouts"]) * (tasks + 1) + COLUMN_FILES,
-        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
-        cpu_s=4.5e-8 * pixels * n,
-        exact=known,
-    )
-
-
-CUTOUTS = Stage(
-    name="cutouts",
-    product="cutouts.zarr",
-    plan=_plan,
-    run=_cut_shard,
-    open=_open,
-    finish=_finish,
-    check=verify_store,
-    sources=map_sources,
-    estimate=_estimate,
-    sections=("cutouts", "maps"),
-    reads=("simulate",),
-    own="cutouts",
-    inputs=("simulate", "annotate"),
-)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from astro_dist.workers.machine import count_cores
-from astro_dist.workers.processes import die_with_parent
+from astro_dist.workers.processes import die_with_parent, module_command
 
 BEGIN_S = 10.0
 """Age in seconds of a training that gets readers: starting a reader costs some seconds of a core."""
@@ -141,7 +141,7 @@ class _Reader:
         handle = _open_memory(size * SLOTS)
         try:
             self.memory = memoryview(mmap.mmap(handle, size * SLOTS))
-            command = [sys.executable, "-m", "astro_dist.train.ahead", str(handle), str(size)]
+            command = module_command("astro_dist.train.ahead", str(handle), str(size))
             # Unbuffered, because `select` and `os.read` see nothing that waits in a buffer of Python.
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[handle], bufsize=0

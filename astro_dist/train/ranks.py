@@ -27,7 +27,7 @@ from astro_dist.engine.stopping import check_stop, stop_on_signals
 from astro_dist.train.config import OWN_STORE
 from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c
+from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c, module_command
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Variable with the number of the `srun` task that is rank 0, on the node of the parent process."""
@@ -147,7 +147,7 @@ def _launch(
     call: list[str], environment: dict[str, str], folder: Path, cell: Cell
 ) -> subprocess.Popen[bytes]:
     """Start a rank (or `srun`) and send the cell; the pipe stays open, and ranks end when it closes."""
-    command = [*call, sys.executable, "-m", "astro_dist.train.ranks", str(folder)]
+    command = [*call, *module_command("astro_dist.train.ranks", str(folder))]
     with ignoring_ctrl_c():
         child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     assert child.stdin is not None

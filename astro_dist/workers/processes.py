@@ -24,6 +24,15 @@ ALL_GPUS = "ASTRO_DIST_GPUS"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+def module_command(module: str, *words: str) -> list[str]:
+    """Return the command line of a Python process that runs a module.
+
+    With ``-P``, without which Python looks for modules in the current folder first, and so in any `random.py`
+    or clone of this package there.
+    """
+    return [sys.executable, "-P", "-m", module, *words]
+
+
 class ProcessExecutor:
     """Executor that does tasks in worker processes; lost and hung workers are replaced.
 

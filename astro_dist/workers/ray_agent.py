@@ -19,6 +19,7 @@ from typing import Any
 from astro_dist.engine.errors import ConfigError
 from astro_dist.workers.allocation import Allocation, address_towards
 from astro_dist.workers.machine import Machine, count_cores
+from astro_dist.workers.processes import module_command
 from astro_dist.workers.ray_leftovers import INNER, TOKEN, make_folder, remove_cluster, sweep_clusters
 
 # Just above Ray's minimum of 75 MiB: no array passes through the object store.
@@ -52,7 +53,7 @@ def joined(allocation: Allocation, head: str, token: str, machine: Machine) -> I
     """
     import ray
 
-    call = [*allocation.srun(allocation.others), sys.executable, "-m", "astro_dist.workers.ray_agent"]
+    call = [*allocation.srun(allocation.others), *module_command("astro_dist.workers.ray_agent")]
     # A process whose environment names the head's folder is killed with it: see `ray_leftovers`.
     environment = {k: v for k, v in allocation.environment().items() if not k.startswith("RAY_AUTH")}
     # One pipe to all: `srun` passes its standard input on to every task, and so its end.
@@ -123,7 +124,7 @@ def _live(order: dict[str, Any], environment: dict[str, str], folder: str) -> bo
         "min-worker-port": 0,
         "max-worker-port": 0,
     }
-    call = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+    call = module_command("ray.scripts.scripts", "start", "--block")
     call += [f"--{name}={value}" for name, value in options.items()]
     node = subprocess.Popen(call, env=environment, stdin=subprocess.DEVNULL)
     while node.poll() is None:

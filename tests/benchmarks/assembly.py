@@ -26,10 +26,11 @@ import numpy as np
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.seeds import stream
-from astro_dist.field.assembly import ASSEMBLE, LAYERS
 from astro_dist.field.config import AssembleConfig
+from astro_dist.field.layers import LAYERS
 from astro_dist.field.layout import Footprint, place, uniform
 from astro_dist.field.library import Library
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.fits_file import (
     BandedImage,

@@ -38,10 +38,11 @@ from astro_dist.sky.fits_file import (
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import bands, tile_map
 from astro_dist.store.config import CutoutsConfig
-from astro_dist.store.cutouts import CUTOUTS, number_locally, read_windows
+from astro_dist.store.cutouts import number_locally, read_windows
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import IMAGE, STACKS
 from astro_dist.store.shards import write_shard
+from astro_dist.store.stage import CUTOUTS
 from tests import settings
 from tests.store import small_survey
 

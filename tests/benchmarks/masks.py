@@ -26,8 +26,8 @@ from astro_dist.engine.seeds import stream
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.device import pin, resolve_precision
 from astro_dist.models.masks import count_objects, encode_mask_condition, from_planes, mask_noise_shape
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
 

@@ -140,7 +140,7 @@ def test_the_sbatch_file_asks_for_what_the_site_says(tmp_path):
     ):
         assert f"#SBATCH --{line}\n" in text
     assert "module load x\n" in text
-    assert "sing exec i.sif py -m astro_dist job 'RUN x' --share &\n" in text
+    assert "sing exec i.sif py -P -m astro_dist job 'RUN x' --share &\n" in text
     assert "wckey" not in text
 
 

@@ -11,7 +11,8 @@ from astro_dist.engine.outputs import Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
 from astro_dist.evaluate.figures import MEANINGS
-from astro_dist.evaluate.stage import EVALUATE, estimate, plan
+from astro_dist.evaluate.rounds import plan
+from astro_dist.evaluate.stage import EVALUATE, estimate
 from tests.evaluate.conftest import N
 
 

@@ -10,10 +10,10 @@ from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run, for_stage
-from astro_dist.field.assembly import ASSEMBLE
-from astro_dist.field.config import AssembleConfig
+from astro_dist.field.config import AcceptConfig, AssembleConfig
 from astro_dist.field.library import write_objects
-from astro_dist.field.objects import AcceptConfig, extract_objects
+from astro_dist.field.objects import extract_objects
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.beams import Beam, Pixel

@@ -11,7 +11,7 @@ from radio_beam import Beam as RadioBeam
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
-from astro_dist.field.assembly import ASSEMBLE
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window

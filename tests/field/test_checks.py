@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.assembly import ASSEMBLE
-from astro_dist.field.checks import find_surveys
-from astro_dist.field.config import AssembleConfig
-from astro_dist.field.objects import AcceptConfig, footprint_weights, least_footprint_pix
+from astro_dist.field.checks import find_surveys, least_footprint_pix
+from astro_dist.field.config import AcceptConfig, AssembleConfig
+from astro_dist.field.objects import footprint_weights
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig
@@ -40,32 +40,32 @@ def write_map(path, pixel=PIXEL, shape=(300, 400)):
 )
 def test_hopeless_settings(run, settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        ASSEMBLE.estimate(again(run, **{"shape": SHAPE, "objects": 10, **settings}))
+        ASSEMBLE.refuse(again(run, **{"shape": SHAPE, "objects": 10, **settings}))
     assert "\n" not in str(caught.value)
 
 
 def test_overlap_makes_room(run):
-    ASSEMBLE.estimate(again(run, shape=SHAPE, objects=2000, max_overlap=0.5))
+    ASSEMBLE.refuse(again(run, shape=SHAPE, objects=2000, max_overlap=0.5))
 
 
 def test_the_headers_of_given_maps_count(run, tmp_path):
     run = again(run, shape=SHAPE, objects=10)
     run = run.having(MapsConfig(files=(write_map(tmp_path / "fine.fits"),)))
     assert find_surveys(run)[0].name == "fine"
-    ASSEMBLE.estimate(run)
+    ASSEMBLE.refuse(run)
     run = run.having(MapsConfig(files=(write_map(tmp_path / "coarse.fits", Pixel(3.0, 3.0)),)))
     run = run.having(run.section(AssembleConfig).model_copy(update={"pixel_arcsec": SKY.pixel_arcsec}))
     with pytest.raises(ConfigError, match="coarse"):
-        ASSEMBLE.estimate(run)
+        ASSEMBLE.refuse(run)
 
 
 def test_a_real_background_must_agree_too(run, tmp_path):
     path = write_map(tmp_path / "other.fits", Pixel(2.5, 2.5))
     with pytest.raises(ConfigError, match="differ by 10 %"):
-        ASSEMBLE.estimate(again(run, objects=10, background={"kind": "map", "path": path}))
+        ASSEMBLE.refuse(again(run, objects=10, background={"kind": "map", "path": path}))
     path = write_map(tmp_path / "small.fits", shape=(SIZE - 1, 400))
     with pytest.raises(ConfigError, match=r"small\.fits: a field of 63 x 400 pixels"):
-        ASSEMBLE.estimate(again(run, objects=10, background={"kind": "map", "path": path}))
+        ASSEMBLE.refuse(again(run, objects=10, background={"kind": "map", "path": path}))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_unusable_catalogues(run, tmp_path, text, message):
     (tmp_path / "fluxes.csv").write_text(text)
     flux = {"mode": "catalogue", "catalogue": str(tmp_path / "fluxes.csv")}
     with pytest.raises(ConfigError, match=message):
-        ASSEMBLE.estimate(again(run, shape=SHAPE, objects=3, flux=flux))
+        ASSEMBLE.refuse(again(run, shape=SHAPE, objects=3, flux=flux))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_unusable_catalogues(run, tmp_path, text, message):
 def test_unusable_densities(run, tmp_path, write, message):
     write(tmp_path / "density.fits")
     with pytest.raises(ConfigError, match=message):
-        ASSEMBLE.estimate(again(run, shape=SHAPE, objects=3, density=str(tmp_path / "density.fits")))
+        ASSEMBLE.refuse(again(run, shape=SHAPE, objects=3, density=str(tmp_path / "density.fits")))
 
 
 @pytest.mark.parametrize("beam", [BEAM, Beam(16.0, 8.0, 30.0)])

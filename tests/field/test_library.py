@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from astro_dist.field.config import AcceptConfig
 from astro_dist.field.flux import stretch_shape
 from astro_dist.field.library import MOMENT_TYPES, Library, build_library, write_objects
-from astro_dist.field.objects import AcceptConfig, extract_objects
+from astro_dist.field.objects import extract_objects
 from astro_dist.field.truth import moments_of
-from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
 from tests.field.small_sky import BEAM, PIXEL, RMS, write_stamp_store

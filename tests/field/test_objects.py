@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.objects import REASONS, AcceptConfig, extract_objects, footprint_weights, reach_pix
+from astro_dist.field.config import AcceptConfig
+from astro_dist.field.objects import REASONS, extract_objects, footprint_weights, reach_pix
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from astro_dist.field.layers import INSTANCES, MAP, MASK
 from astro_dist.field.painting import add_objects, clip_boxes
-from astro_dist.sky.beams import apply_symmetry
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.sky.windows import Window
 
 SHAPE = (60, 70)

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.assembly import ASSEMBLE
 from astro_dist.field.library import Library
+from astro_dist.field.stage import ASSEMBLE
 from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.maps import MapsConfig, SkyMap

@@ -22,7 +22,8 @@ from astro_dist.field.truth import (
     turn_moments,
     write_truth,
 )
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.symmetries import apply_symmetry
 
 BEAM, PIXEL = Beam(9.0, 7.0, 20.0), Pixel(2.0, 1.5)
 

@@ -6,7 +6,7 @@ import pytest
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
-from astro_dist.field.objects import AcceptConfig
+from astro_dist.field.config import AcceptConfig
 from astro_dist.generate.conditions import deal, find_donors
 from astro_dist.sky.classes import SourceClass
 from astro_dist.store.reader import StoreReader

@@ -8,8 +8,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.models.planes import source_taper
 from astro_dist.radio.config import DiffusionConfig
 from astro_dist.radio.samples import TrainingData
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.stretch import stretch
+from astro_dist.sky.symmetries import apply_symmetry
 from tests.train.conftest import RMS
 
 KEY = (5, "diffusion")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from astro_dist.report import samples
-from astro_dist.sky.beams import apply_symmetry
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 from tests.report.small_run import RMS, STAMP, add_stores, make_run, publish
 

@@ -13,11 +13,12 @@ from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.work import for_stage
 from astro_dist.sky import finder
-from astro_dist.sky.annotate import ANNOTATE, PARTS, AnnotateConfig, Annotations, Annotator, find_islands
+from astro_dist.sky.annotate import PARTS, AnnotateConfig, Annotations, Annotator, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import MapsConfig, SkyMap
-from astro_dist.sky.simulate import SIMULATE, SimulateConfig
+from astro_dist.sky.simulate import SimulateConfig
+from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.sky.windows import Window
 from tests.settings import make_run
 from tests.sky.repairs import Listener, bring_damaged, make_runner

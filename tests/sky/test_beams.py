@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.beams import Beam, Pixel, apply_symmetry, symmetries
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.symmetries import apply_symmetry, symmetries
 
 SQUARE = Pixel(1.5, 1.5)
 OFFSETS = np.mgrid[-30:31, -30:31]

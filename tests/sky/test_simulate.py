@@ -8,7 +8,8 @@ from astro_dist.sky import simulate
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import verify_fits
 from astro_dist.sky.maps import MapsConfig, SkyMap
-from astro_dist.sky.simulate import SIMULATE, SimulateConfig, SimulatedMap
+from astro_dist.sky.simulate import SimulateConfig, SimulatedMap
+from astro_dist.sky.stages import SIMULATE
 from astro_dist.sky.windows import Window, bands
 from tests.settings import make_run
 

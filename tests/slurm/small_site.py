@@ -21,7 +21,7 @@ def small_site(tmp_path, stages=None, **resources):
     """A site whose jobs are toy jobs; every worker of the shards has a node's half of the cores."""
     python = tmp_path / "python"
     python.write_text(
-        f'#!/bin/bash\nshift 2\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.slurm.toy_job "$@"\n'
+        f'#!/bin/bash\nshift 3\nPYTHONPATH={ROOT} exec {sys.executable} -m tests.slurm.toy_job "$@"\n'
     )
     python.chmod(0o755)
     base = {"cpus": 4, "memory_gb": 1, "minutes": 10, **resources}

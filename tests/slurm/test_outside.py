@@ -1,4 +1,4 @@
-"""A pipeline from outside the package on a real queue: an array of trainings, the bytes of a local run."""
+"""A pipeline from outside the package on a real queue, submitted from the folder above a clone."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 from astro_dist.cluster.submit import queue_of
 from astro_dist.engine.journal import read_journal
-from tests.slurm.conftest import ROOT, wait_until
+from tests.slurm.conftest import wait_until
 from tests.test_pipelines import OUTSIDE, SUMS, products
 
 SITE = """
@@ -16,16 +16,16 @@ stages:
 """
 
 
-def test_its_jobs_find_it_where_the_one_that_submits_did(nodes_on, monkeypatch, tmp_path):
+def test_its_jobs_find_it_where_the_one_that_submits_did(nodes_on, monkeypatch, tmp_path, above):
     monkeypatch.setenv("SLURM_CONF", nodes_on.environment["SLURM_CONF"])
     monkeypatch.setenv("PYTHONPATH", f"{OUTSIDE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     (tmp_path / "site.yaml").write_text(SITE)
     line = [sys.executable, "-m", "astro_dist", "run", SUMS, "--set", "machine.workers=1"]
     local, out = tmp_path / "local", tmp_path / "out"
-    subprocess.run([*line, "--out", local, "--on", "serial"], cwd=ROOT, check=True)
+    subprocess.run([*line, "--out", local, "--on", "serial"], cwd=above, check=True)
     submitted = subprocess.run(
         [*line, "--out", out, "--cluster", tmp_path / "site.yaml"],
-        cwd=ROOT,
+        cwd=above,
         capture_output=True,
         text=True,
         check=False,
@@ -40,7 +40,7 @@ def test_its_jobs_find_it_where_the_one_that_submits_did(nodes_on, monkeypatch, 
     (tmp_path / "wrong.yaml").write_text("stages:\n  annotate: {cpus: 1}\n")
     refused = subprocess.run(
         [*line, "--out", tmp_path / "refused", "--cluster", tmp_path / "wrong.yaml"],
-        cwd=ROOT,
+        cwd=above,
         capture_output=True,
         text=True,
         check=False,

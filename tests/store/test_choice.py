@@ -5,8 +5,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.maps import open_maps
-from astro_dist.store.choice import choose_windows, most_windows
-from astro_dist.store.cutouts import CUTOUTS
+from astro_dist.store.choice import choose_windows
+from astro_dist.store.stage import CUTOUTS, most_windows
 from tests.store.small_survey import SmallMap, make_run, scatter
 
 COMPACT, EXTENDED = 2, 3

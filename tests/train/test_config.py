@@ -1,13 +1,14 @@
 import pytest
 
-from astro_dist.engine.config import validate
+from astro_dist.engine.config import describe_fields, validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 
 
 def test_every_field_is_described():
     for model in (AutoencoderConfig, DiffusionConfig):
-        assert all(f.description and f.description.endswith(".") for f in model.model_fields.values())
+        sentences = describe_fields(model)
+        assert all(sentences[name].endswith(".") for name in model.model_fields)
 
 
 @pytest.mark.parametrize(

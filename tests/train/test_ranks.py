@@ -38,7 +38,7 @@ def test_a_rank_leaves_its_error_in_a_file(tmp_path, monkeypatch):
     assert "threads" in outcome["message"]
 
 
-def test_two_ranks_share_a_batch(toy_cell, tmp_path):
+def test_two_ranks_share_a_batch(toy_cell, tmp_path, above):
     """Sums over ranks are taken in another order: the losses agree, the bits do not."""
     alone = loop.train(toy_cell(root=tmp_path / "one"))
     shared = ranks.train_on_ranks(toy_cell(root=tmp_path / "two", ranks=2))

@@ -1,0 +1,154 @@
+"""Settings of the maps, of the search for islands and of the rules that class them; light to import."""
+
+import re
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from astro_dist.engine.config import Section
+from astro_dist.engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astro_dist.sky.beams import Beam
+
+UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
+
+
+class SurveyConfig(Section):
+    """The maps of one survey, and facts that their headers leave out."""
+
+    files: tuple[str, ...] = ()
+    """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
+    unit: str | None = None
+    """Unit of the pixels (Jy/beam, mJy/beam or uJy/beam), in place of BUNIT."""
+    beam_major_arcsec: float | None = Field(default=None, gt=0)
+    """Full width of the beam along its major axis, in place of BMAJ."""
+    beam_minor_arcsec: float | None = Field(default=None, gt=0)
+    """Full width of the beam along its minor axis; by default the beam is round."""
+    beam_pa_deg: float | None = None
+    """Position angle of the beam's major axis, east of north; by default 0."""
+    frequency_hz: float | None = Field(default=None, gt=0)
+    """Observing frequency, in place of the header's."""
+    survey: str = "survey"
+    """Name of the survey, as stores, catalogues and the report show it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        try:
+            _ = self.beam, self.unit and unit_factor(self.unit)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def beam(self) -> "Beam | None":
+        """The beam these settings give, or None when they leave it to the headers."""
+        if self.beam_major_arcsec is not None:
+            # Here, because beams need numpy, and most configurations leave the beam to the headers.
+            from astro_dist.sky.beams import Beam
+
+            minor = self.beam_minor_arcsec or self.beam_major_arcsec
+            return Beam(self.beam_major_arcsec, minor, self.beam_pa_deg or 0.0)
+        if self.beam_minor_arcsec is not None or self.beam_pa_deg is not None:
+            raise ConfigError("a beam needs beam_major_arcsec too; give it or leave all three out")
+        return None
+
+
+class MapsConfig(SurveyConfig):
+    """The maps that are read, of one survey or of several."""
+
+    more: tuple[SurveyConfig, ...] = ()
+    """Further surveys to learn from, each with `files` and a `survey` name of its own; a field can only be
+    filled from surveys whose beams have the same size in pixels."""
+
+    @model_validator(mode="after")
+    def _check_more(self) -> Self:
+        if self.more and not all(one.files for one in self.surveys):
+            raise ValueError(
+                "each of several surveys needs files; give them, or take the entry out of maps.more"
+            )
+        names = [one.survey for one in self.surveys]
+        if len(set(names)) < len(names):
+            raise ValueError("two surveys have one name; give each a `survey` name of its own")
+        return self
+
+    @property
+    def surveys(self) -> tuple[SurveyConfig, ...]:
+        """All surveys, the one of these settings first."""
+        return (self, *self.more)
+
+    @property
+    def name(self) -> str:
+        """The names of all surveys."""
+        return " and ".join(one.survey for one in self.surveys)
+
+
+class RulesConfig(Section):
+    """The numbers in the rules that class islands."""
+
+    narrow: float = Field(default=0.4, ge=0, le=1)
+    """Islands below this part of a point source's area are spurious; 0 turns the rule off."""
+    depth: float = Field(default=0.8, gt=0)
+    """Islands are spurious beside negative pixels this many times as strong."""
+    near_beams: float = Field(default=3.0, gt=0)
+    """Largest distance of those negative pixels, beam widths."""
+    trim_ratio: float = Field(default=5.0, gt=1)
+    """Islands so many times brighter than negative pixels nearby lose their pixels fainter than those."""
+    reach_beams: float = Field(default=60.0, gt=0)
+    """Largest distance between a bright source and its sidelobes, beam widths."""
+    mirror_ratio: float = Field(default=20.0, gt=1)
+    """How much brighter the source in the middle of an antisymmetric pair is."""
+    ratio: float = Field(default=50.0, gt=1)
+    """How much brighter the source of a ray or a ring is."""
+    long: float = Field(default=2.5, gt=1)
+    """How much longer than wide a ray or a ring is."""
+    extended_area: float = Field(default=1.8, gt=1)
+    """Extended islands cover more than this many times a point source's area ..."""
+    extended_margin: float = Field(default=0.5, ge=0)
+    """... and this many beam areas."""
+
+
+class AnnotateConfig(Section):
+    """How islands are found in the maps and classed."""
+
+    seed_sigma: float = Field(default=5.0, gt=0)
+    """An island has at least one pixel this many times above the local noise."""
+    merge_sigma: float = Field(default=3.0, gt=0)
+    """Pixels this many times above the noise belong to the island they touch."""
+    min_beam: float = Field(default=0.25, ge=0)
+    """Islands below this many beam areas are dropped as noise."""
+    mesh_beams: float = Field(default=20.0, gt=0)
+    """Side of the cells in which background and noise are measured, beam widths."""
+    mesh_least_pix: int = Field(default=64, ge=8)
+    """The cells are at least this wide."""
+    rules: RulesConfig = RulesConfig()
+    """The numbers in the rules that class islands."""
+    task_mpix: float = Field(default=8.0, gt=0)
+    """Million pixels per task; no result depends on it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AnnotateConfig":
+        if self.merge_sigma >= self.seed_sigma:
+            raise ValueError(
+                f"merge_sigma ({self.merge_sigma}) must be below seed_sigma ({self.seed_sigma}); lower one"
+            )
+        return self
+
+
+def unit_factor(unit: str) -> float:
+    """Return the factor from ``unit`` to Jy/beam; M stands for milli, not mega.
+
+    Raises
+    ------
+    ConfigError
+        When the unit is empty or not Jy, mJy or uJy per beam.
+    """
+    known = "Jy/beam, mJy/beam or uJy/beam"
+    # Two code points stand for the micro sign.
+    text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
+    if not text:
+        raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
+    match = re.fullmatch(r"([mu]?)jy(?:/beam|beam-1)|beam-1([mu]?)jy", text)
+    if match is None:
+        raise ConfigError(f"the unit {unit!r} is not known; convert the map or give maps.unit as {known}")
+    return UNIT_FACTORS[match[1] or match[2] or ""]

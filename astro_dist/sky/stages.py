@@ -1,0 +1,95 @@
+"""The stages `simulate` and `annotate`; their functions are imported when they are used."""
+
+import math
+
+from astro_dist.engine.later import Later
+from astro_dist.engine.work import Estimate, Run, Stage
+from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.files import map_sources
+from astro_dist.sky.survey import BAND_ROWS, SimulateConfig
+
+# 77 bytes of numbers, and the name of a morphology of up to 11 letters.
+TRUTH_ROW_BYTES = 100
+
+
+def estimate_simulation(run: Run) -> Estimate:
+    """Return the cost of the simulated maps."""
+    config = run.section(SimulateConfig)
+    pixels = math.prod(config.shape) * config.maps
+    mean = config.maps * config.mean_sources
+    return Estimate(
+        tasks=config.maps * math.ceil(config.shape[0] / BAND_ROWS),
+        # Four bytes of brightness and one of mask. Counts are Poisson: five sigma more.
+        bytes=5 * pixels + int(TRUTH_ROW_BYTES * (mean + 5 * math.sqrt(mean))) + 20_000 * config.maps,
+        # Image, mask and truth.
+        files=3 * config.maps,
+        memory_bytes=170_000_000 + 32 * min(BAND_ROWS, config.shape[0]) * config.shape[1],
+        cpu_s=5e-7 * pixels,
+    )
+
+
+SIMULATE = Stage(
+    name="simulate",
+    product="maps",
+    plan=Later("astro_dist.sky.simulate:plan"),
+    prepare=Later("astro_dist.sky.simulate:prepare"),
+    open=Later("astro_dist.sky.simulate:SimulatedMaps"),
+    run=Later("astro_dist.sky.simulate:run_task"),
+    seal=Later("astro_dist.sky.simulate:seal"),
+    finish=Later("astro_dist.sky.simulate:finish"),
+    estimate=estimate_simulation,
+    sections=("simulate",),
+    own="simulate",
+)
+
+
+def refuse_maps(run: Run) -> None:
+    """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened."""
+    if run.section(MapsConfig).files:
+        from astro_dist.sky.maps import open_maps
+
+        open_maps(run)
+
+
+def estimate_annotation(run: Run) -> Estimate:
+    """Return the cost of the search for islands."""
+    config, exact = run.section(AnnotateConfig), bool(run.section(MapsConfig).files)
+    if exact:
+        from astro_dist.sky.annotate import cut_maps
+        from astro_dist.sky.maps import open_maps
+
+        maps = open_maps(run)
+        cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
+    else:
+        sky = run.section(SimulateConfig)
+        n_pix = math.prod(sky.shape) * sky.maps
+        cuts = math.ceil(n_pix / (config.task_mpix * 1e6))
+    # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
+    return Estimate(
+        tasks=2 * cuts,
+        bytes=3 * n_pix,
+        # Two tables a cut; islands, pixels, mesh and measured.fits.
+        files=2 * cuts + 4,
+        memory_bytes=500_000_000,
+        cpu_s=3e-7 * n_pix,
+        exact=exact,
+    )
+
+
+ANNOTATE = Stage(
+    name="annotate",
+    product="annotations",
+    plan=Later("astro_dist.sky.annotate:plan"),
+    prepare=Later("astro_dist.sky.annotate:prepare"),
+    open=Later("astro_dist.sky.annotate:Annotator.open"),
+    run=Later("astro_dist.sky.annotate:run_task"),
+    finish=Later("astro_dist.sky.annotate:finish"),
+    scratch=("parts",),
+    sources=map_sources,
+    refuse=refuse_maps,
+    estimate=estimate_annotation,
+    sections=("annotate", "maps"),
+    reads=("simulate",),
+    own="annotate",
+    inputs=("simulate",),
+)

@@ -1,0 +1,77 @@
+"""The stage `cutouts`; its functions are imported when they are used."""
+
+from astro_dist.engine.later import Later
+from astro_dist.engine.work import Estimate, Run, Stage
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.files import map_sources
+from astro_dist.sky.survey import SimulateConfig
+from astro_dist.sky.windows import count_tiles
+from astro_dist.store.config import BUFFER_BYTES, CutoutsConfig
+
+STACKS, COLUMN_FILES = 4, 32
+"""Arrays of images, and files of columns and attributes, in a store of cutouts."""
+
+
+def refuse(run: Run) -> None:
+    """Refuse maps that are smaller than a window or have too wide a beam for one."""
+    config = run.section(CutoutsConfig)
+    if not run.section(MapsConfig).files:
+        count_tiles(run.section(SimulateConfig).shape, config.size_pix, config.size_pix)
+        return
+    from astro_dist.sky.maps import open_maps
+    from astro_dist.store.choice import check_map
+
+    for sky_map in open_maps(run):
+        check_map(sky_map, config.size_pix)
+
+
+def most_windows(run: Run) -> int:
+    """Return the number of tiles or, round islands, what crowded maps have: six on the area of one."""
+    config = run.section(CutoutsConfig)
+    if run.section(MapsConfig).files:
+        from astro_dist.sky.maps import open_maps
+
+        shapes = [sky_map.shape for sky_map in open_maps(run)]
+    else:
+        shapes = [run.section(SimulateConfig).shape] * run.section(SimulateConfig).maps
+    tiles = config.mode == "tiles"
+    # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
+    stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
+    return sum(count_tiles(shape, config.size_pix, stride) for shape in shapes)
+
+
+def estimate(run: Run) -> Estimate:
+    """Return the cost of the store, exact once the islands are known."""
+    config, own = run.section(CutoutsConfig), run.ledger.published("cutouts")
+    known = run.ledger.published("annotate") is not None
+    if own is not None and own.fingerprint == run.fingerprint:
+        n = int(own.facts["cutouts"])
+    else:
+        n = len(Later("astro_dist.store.cutouts:open_state")(run).choice) if known else most_windows(run)
+    tasks, pixels = -(-n // config.shard), config.size_pix**2
+    return Estimate(
+        tasks=tasks,
+        bytes=int(4.3 * pixels * n) + 100_000,
+        files=STACKS * (tasks + 1) + COLUMN_FILES,
+        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
+        cpu_s=4.5e-8 * pixels * n,
+        exact=known,
+    )
+
+
+CUTOUTS = Stage(
+    name="cutouts",
+    product="cutouts.zarr",
+    plan=Later("astro_dist.store.cutouts:plan"),
+    run=Later("astro_dist.store.cutouts:cut_shard"),
+    open=Later("astro_dist.store.cutouts:open_state"),
+    finish=Later("astro_dist.store.cutouts:finish"),
+    check=Later("astro_dist.store.verify:verify_store"),
+    sources=map_sources,
+    refuse=refuse,
+    estimate=estimate,
+    sections=("cutouts", "maps"),
+    reads=("simulate",),
+    own="cutouts",
+    inputs=("simulate", "annotate"),
+)
