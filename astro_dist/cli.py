@@ -266,8 +266,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     # Called only for the `ConfigError` that it raises for missing GPUs.
     choose_machine(runner.config.machine)
+    lines = plan_lines(runner.estimates())
     print(f"{runner.config.name} in {arguments.out or Path('runs') / runner.config.name}")
-    print("\n".join(plan_lines(runner.estimates())))
+    print("\n".join(lines))
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import plan_on_cluster
 

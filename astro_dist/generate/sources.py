@@ -286,6 +286,11 @@ def check_files(settings: GenerateConfig, size_pix: int) -> None:
                 f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(wanted)}; "
                 "give other labels or change the shares in generate.masks"
             )
+    if "background" in planes and not planes["background"].has_data():
+        raise ConfigError(
+            f"{planes['background'].path}: its pixels are blank or constant; give generate.background a map "
+            "with data"
+        )
 
 
 def _find_items(

@@ -3,18 +3,17 @@
 A configuration that differs from the preset's in what decides on the layers is refused, so that no count in
 it can be larger than the preset's. Tensors must have the names and shapes of the network's, and be finite.
 
-API: ``check_part(folder, network, setting)`` and ``check_scheduler(folder, setting)`` before diffusers reads
-a folder; ``check_finite(folder, network, setting)`` after.
+API: ``check_settings(folder, kind, ours, setting)`` before there is a network, without torch;
+``check_part(folder, network, setting)`` and ``check_scheduler(folder, setting)`` before diffusers reads a
+folder; ``check_finite(folder, tensors, setting)`` for what was read.
 """
 
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular, parse_mapping, read_mapping
@@ -60,8 +59,21 @@ def check_part(folder: Path, network: Any, setting: str) -> None:
     ConfigError
         Naming the file and the remedy.
     """
+    check_settings(folder, type(network).__name__, dict(network.config), setting)
+    path = folder / WEIGHTS
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    _told(path, setting, lambda path: _check_tensors(path, shapes, f"set {setting}.preset to theirs"))
+
+
+def check_settings(folder: Path, kind: str, ours: dict[str, Any], setting: str) -> None:
+    """Refuse the folder of a network that is not of the class ``kind`` with the settings ``ours``.
+
+    Raises
+    ------
+    ConfigError
+        Naming the file and the remedy.
+    """
     theirs = read_settings(folder / CONFIG, setting)
-    kind = type(network).__name__
     if theirs.get("_class_name") != kind:
         raise _refusal(folder / CONFIG, setting, f"{_short(theirs.get('_class_name'))} is no {kind}")
     if "quantization_config" in theirs or (folder / f"{WEIGHTS}.index.json").exists():
@@ -69,7 +81,7 @@ def check_part(folder: Path, network: Any, setting: str) -> None:
             folder, setting, "the weights are quantised or in several files; save them as one file"
         )
     # Through JSON and back, which turns tuples into lists as in their file.
-    ours = json.loads(json.dumps(dict(network.config)))
+    ours = json.loads(json.dumps(ours))
     for name, value in theirs.items():
         if name in FREE:
             _check_free(folder / CONFIG, setting, name, value)
@@ -78,9 +90,6 @@ def check_part(folder: Path, network: Any, setting: str) -> None:
         elif name in ours and not name.startswith("_") and ours[name] != value:
             what = f"{name} is {_short(value)}, that of the preset {_short(ours[name])}"
             raise _refusal(folder / CONFIG, setting, f"{what}; set {setting}.preset to theirs")
-    path = folder / WEIGHTS
-    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    _told(path, setting, lambda path: _check_tensors(path, shapes, f"set {setting}.preset to theirs"))
 
 
 def check_scheduler(folder: Path, setting: str) -> None:
@@ -103,10 +112,10 @@ def check_scheduler(folder: Path, setting: str) -> None:
             raise _refusal(path, setting, f"{_short(name)} is {_short(value)}")
 
 
-def check_finite(folder: Path, network: nn.Module, setting: str) -> None:
+def check_finite(folder: Path, tensors: Iterable[tuple[str, Any]], setting: str) -> None:
     """Refuse weights with a NaN or an infinite number; raises `ConfigError`."""
-    for name, tensor in network.state_dict().items():
-        if not bool(torch.isfinite(tensor).all()):
+    for name, tensor in tensors:
+        if not bool(tensor.isfinite().all()):
             raise _refusal(folder, setting, f"the tensor {name} holds NaN or infinite numbers")
 
 

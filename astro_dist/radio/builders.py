@@ -5,22 +5,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
+
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
+from astro_dist.models.autoencoder import build_autoencoder as make_autoencoder
 from astro_dist.models.autoencoder import load_autoencoder as read_autoencoder
-from astro_dist.models.denoiser import load_denoiser, load_scheduler
-from astro_dist.models.foreign import check_finite, check_part, check_scheduler, read_settings
-from astro_dist.models.masks import load_mask_denoiser
+from astro_dist.models.denoiser import build_denoiser, load_denoiser, load_scheduler
+from astro_dist.models.foreign import WEIGHTS, check_finite, check_part, check_scheduler
+from astro_dist.models.masks import build_mask_denoiser, load_mask_denoiser
 from astro_dist.radio.config import (
     AutoencoderConfig,
     ByolConfig,
     DiffusionConfig,
+    GeneratorTrainingConfig,
     MasksTrainingConfig,
     SegmenterConfig,
 )
-from astro_dist.radio.generator import LATENTS, AutoencoderObjective, DiffusionObjective, latent_channels
+from astro_dist.radio.generator import AutoencoderObjective, DiffusionObjective, latent_channels
 from astro_dist.radio.judges import ByolObjective, LabelledData, SegmenterObjective, ViewData
 from astro_dist.radio.masks import MaskData, MasksObjective
 from astro_dist.radio.samples import TrainingData
+from astro_dist.radio.weights import check_latents, check_target
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.recipe import Built, Cell, Objective, Samples
 
@@ -88,7 +95,7 @@ def load_autoencoder(objective: Any, folder: Path) -> None:
     check_part(folder, target, "autoencoder")
     # The weights of the package lie in half precision; training is in float32.
     loaded = read_autoencoder(folder).float()
-    check_finite(folder, loaded, "autoencoder")
+    check_finite(folder, loaded.state_dict().items(), "autoencoder")
     target.load_state_dict(loaded.state_dict())
     # `load_state_dict` carries weights only; the factor is in the configuration.
     target.register_to_config(scaling_factor=loaded.config.scaling_factor)
@@ -96,20 +103,9 @@ def load_autoencoder(objective: Any, folder: Path) -> None:
 
 def load_diffusion(objective: Any, folder: Path) -> None:
     """Put published weights of the latent diffusion model into an objective."""
-    note = folder / LATENTS
-    if note.is_file() and read_settings(note, "diffusion") != objective.latents_of:
-        raise ConfigError(
-            f"diffusion.start_from: {folder} was trained on the latents of another autoencoder than that of "
-            "this run; take both models from one run directory"
-        )
-    theirs = read_settings(folder / "conditioner" / "config.json", "diffusion")
-    for name in ("target", "stretch"):
-        wanted = objective.network.config[name]
-        if name in theirs and theirs[name] != wanted:
-            raise ConfigError(
-                f"diffusion.start_from: {folder} has the {name} {str(theirs[name])[:40]!r}, the settings say "
-                f"{wanted!r}; make them agree"
-            )
+    check_latents(folder, objective.latents_of)
+    wanted = {name: objective.network.config[name] for name in ("target", "stretch")}
+    check_target(folder, wanted)
     for part in ("unet", "conditioner"):
         check_part(folder / part, getattr(objective.network, part), "diffusion")
     _adopt(objective, load_denoiser, folder, "diffusion")
@@ -125,7 +121,7 @@ def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: s
     """Put the weights of a diffusion model into an objective, as float32, and take over its schedule."""
     check_scheduler(folder, setting)
     loaded = load(folder).float()
-    check_finite(folder, loaded, setting)
+    check_finite(folder, loaded.state_dict().items(), setting)
     objective.network.load_state_dict(loaded.state_dict())
     scheduler = load_scheduler(folder)
     if not bool(scheduler.alphas_cumprod.isfinite().all()):
@@ -135,3 +131,24 @@ def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: s
     # Weights fit the noise levels of their own schedule only, so that theirs replaces that of the preset.
     objective.scheduler = scheduler
     objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
+
+
+def check_weights(name: str, run: Run, folder: Path) -> None:
+    """Refuse weights that the network of the settings cannot take, before there is a training."""
+    config = run.section(GeneratorTrainingConfig, name)
+    # Without memory for the numbers: only names and shapes are compared.
+    with torch.device("meta"):
+        if isinstance(config, DiffusionConfig):
+            denoiser = build_denoiser(config.preset, config.target)
+            parts = {"unet": denoiser.unet, "conditioner": denoiser.conditioner}
+        elif isinstance(config, MasksTrainingConfig):
+            parts = {"": build_mask_denoiser(config.preset)}
+        else:
+            parts = {"": make_autoencoder(config.preset)}
+    for part, network in parts.items():
+        check_part(folder / part, network, name)
+        with safe_open(folder / part / WEIGHTS, framework="pt") as file:
+            # One tensor after the other, so that only one is in memory.
+            check_finite(folder / part, ((key, file.get_tensor(key)) for key in file.keys()), name)  # noqa: SIM118
+    if not isinstance(config, AutoencoderConfig):
+        check_scheduler(folder, name)

@@ -18,17 +18,16 @@ from astro_dist.engine.files import sha256_file
 from astro_dist.models.autoencoder import build_autoencoder, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
 from astro_dist.models.diffusers_types import AutoencoderKL
+from astro_dist.models.foreign import WEIGHTS
 from astro_dist.models.presets import LATENT_FACTOR, PRESETS
 from astro_dist.models.radiff_code import CodeConditionEncoder
 from astro_dist.radio.cards import write_autoencoder_card, write_diffusion_card
 from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.radio.samples import Batch
+from astro_dist.radio.weights import LATENTS
 from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
 from astro_dist.train.recipe import Figures
 
-LATENTS = "latents.json"
-"""File beside a diffusion model with the sha256 of the autoencoder whose latents the model was trained on."""
-AUTOENCODER_WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEPT_LATENTS = 100_000
 """Most latents of whole cutouts that are kept; each takes 16 KB for a cutout of 128 pixels."""
 
@@ -114,7 +113,7 @@ class DiffusionObjective:
         self.network = build_denoiser(config.preset, config.target, stretch)
         # Beside the network and not part of it: checkpoints and averages hold none of its weights.
         self.autoencoder = load_autoencoder(autoencoder).requires_grad_(False).to(device)
-        self.latents_of = {"autoencoder_sha256": sha256_file(autoencoder / AUTOENCODER_WEIGHTS)}
+        self.latents_of = {"autoencoder_sha256": sha256_file(autoencoder / WEIGHTS)}
         if isinstance(self.network.conditioner, CodeConditionEncoder):
             # Presets with this conditioner have an `AutoencoderKL`.
             self.network.conditioner.adopt(cast(AutoencoderKL, self.autoencoder))

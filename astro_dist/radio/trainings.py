@@ -17,6 +17,7 @@ from astro_dist.radio.config import (
     MasksTrainingConfig,
     SegmenterConfig,
 )
+from astro_dist.radio.weights import refuse_diffusion, refuse_weights
 from astro_dist.train.recipe import Recipe
 from astro_dist.train.stage import training_stage
 
@@ -27,17 +28,19 @@ def _cost(presets: Any, name: str, config: Any) -> tuple[float, float]:
     return size, seconds
 
 
+_AUTOENCODER = Recipe(
+    "autoencoder",
+    AutoencoderConfig,
+    ("cutouts",),
+    Later("astro_dist.radio.builders:build_autoencoder"),
+    partial(_cost, PRESETS, "autoencoder"),
+    Later("astro_dist.radio.builders:load_autoencoder"),
+    refuse=partial(refuse_weights, "autoencoder"),
+)
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe(
-            "autoencoder",
-            AutoencoderConfig,
-            ("cutouts",),
-            Later("astro_dist.radio.builders:build_autoencoder"),
-            partial(_cost, PRESETS, "autoencoder"),
-            Later("astro_dist.radio.builders:load_autoencoder"),
-        ),
+        _AUTOENCODER,
         Recipe(
             "diffusion",
             DiffusionConfig,
@@ -46,6 +49,8 @@ RECIPES = {
             partial(_cost, PRESETS, "diffusion"),
             Later("astro_dist.radio.builders:load_diffusion"),
             "unet/config.json",
+            refuse=partial(refuse_diffusion, _AUTOENCODER),
+            reads=("cutouts", "autoencoder"),
         ),
         Recipe(
             "masks",
@@ -54,6 +59,7 @@ RECIPES = {
             Later("astro_dist.radio.builders:build_masks"),
             partial(_cost, PRESETS, "masks"),
             Later("astro_dist.radio.builders:load_masks"),
+            refuse=partial(refuse_weights, "masks"),
         ),
         Recipe(
             "byol",

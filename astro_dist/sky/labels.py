@@ -67,6 +67,15 @@ class Plane:
         """Return the pixels of a window inside the image, float32, NaN where there are no data."""
         return read_pixels(self.path, self.layout, window)
 
+    def has_data(self) -> bool:
+        """Return whether two finite pixels of one band differ; stops at the first band where they do."""
+        for window in bands(self.shape, BAND_ROWS):
+            pixels = self.read(window)
+            known = pixels[np.isfinite(pixels)]
+            if len(known) and known.min() < known.max():
+                return True
+        return False
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:

@@ -13,13 +13,13 @@ from typing import Any
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import remove
+from astro_dist.engine.later import Later
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
-from astro_dist.models.device import numerics
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
 from astro_dist.train.checkpoint import checkpoint_folder
 from astro_dist.train.config import LAYOUT
 from astro_dist.train.recipe import Cell, Recipe
-from astro_dist.train.stage import do_cell, estimate_training, find_sources
+from astro_dist.train.stage import do_cell, estimate_training, find_sources, refuse_start
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,16 @@ def grid_stage(
         product=product,
         plan=partial(_plan, recipe, arms),
         run=partial(_run, recipe),
-        prepare=_prepare,
+        prepare=make_folder,
         finish=partial(_finish, recipe, arms),
         sources=partial(find_sources, recipe),
+        refuse=partial(refuse_start, recipe),
         estimate=partial(_estimate, recipe, arms),
         sections=sections,
+        reads=recipe.reads,
         own=sections[0],
         inputs=inputs,
-        numerics=numerics,
+        numerics=Later("astro_dist.models.device:numerics"),
         gpu=True,
         gang=True,
     )
@@ -97,10 +99,6 @@ def _cell(recipe: Recipe, run: Run, task: Task) -> Cell:
     # With the stage, so that arms of one name in two grids draw different numbers.
     key = (run.stage, *task.args["key"])
     return Cell(recipe, run, config, task.name, key, task.args["rows"])
-
-
-def _prepare(run: Run) -> None:
-    run.output.mkdir(parents=True, exist_ok=True)
 
 
 def _run(recipe: Recipe, run: Run, task: Task) -> Result:

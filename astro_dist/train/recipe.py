@@ -83,6 +83,11 @@ class Recipe:
         fit.
     first_file
         File that identifies a folder of such weights.
+    refuse
+        ``(run, folder)``: raises `ConfigError` for published weights that the settings cannot take; called
+        before anything runs, so that most faults cost no torch.
+    reads
+        Further sections that ``refuse`` looks at.
     groups
         ``(network, settings) -> parameter groups`` of AdamW with betas of their own and ``rate``, a factor
         on the learning rate; one group of all parameters by default.
@@ -97,6 +102,8 @@ class Recipe:
     cost: Callable[[Any], tuple[float, float]]
     load: Callable[[Any, Path], None] | None = None
     first_file: str = "config.json"
+    refuse: Callable[[Run, Path], None] | None = None
+    reads: tuple[str, ...] = ()
     groups: "Callable[[nn.Module, Any], list[dict[str, Any]]] | None" = None
     averaged: str = ""
 

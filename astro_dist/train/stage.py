@@ -4,13 +4,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import remove
+from astro_dist.engine.later import Later
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
-from astro_dist.models.device import numerics
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
 from astro_dist.train.checkpoint import checkpoint_folder
 from astro_dist.train.recipe import TASK, Cell, Recipe
-from astro_dist.train.start import start_files
+from astro_dist.train.start import find_start, start_files
 
 
 def training_stage(recipe: Recipe) -> Stage:
@@ -20,14 +21,16 @@ def training_stage(recipe: Recipe) -> Stage:
         product=f"models/{recipe.name}",
         plan=_plan,
         run=partial(_run, recipe),
-        prepare=_prepare,
+        prepare=make_folder,
         finish=partial(_finish, recipe),
         sources=partial(find_sources, recipe),
+        refuse=partial(refuse_start, recipe),
         estimate=partial(estimate_training, recipe),
         sections=(recipe.name,),
+        reads=recipe.reads,
         own=recipe.name,
         inputs=recipe.inputs,
-        numerics=numerics,
+        numerics=Later("astro_dist.models.device:numerics"),
         gpu=True,
         gang=True,
         command=("train", recipe.name),
@@ -53,6 +56,18 @@ def find_sources(recipe: Recipe, run: Run) -> list[Path]:
     return [] if start_from is None else start_files(recipe, start_from)
 
 
+def refuse_start(recipe: Recipe, run: Run) -> None:
+    """Refuse initial weights that there are none of, or that the settings cannot take."""
+    start_from = run.section(recipe.section).start_from
+    if start_from is None:
+        return
+    if recipe.load is None:
+        raise ConfigError(f"{recipe.name}.start_from: this training cannot begin with weights; leave it out")
+    folder = find_start(recipe, start_from)
+    if recipe.refuse is not None:
+        recipe.refuse(run, folder)
+
+
 def estimate_training(recipe: Recipe, run: Run) -> Estimate:
     """Return an upper bound of the cost of one training."""
     section = run.section(recipe.section)
@@ -75,10 +90,6 @@ def _only_cell(recipe: Recipe, run: Run) -> Cell:
 
 def _plan(run: Run, results: Results) -> list[Task]:
     return [Task(TASK)]
-
-
-def _prepare(run: Run) -> None:
-    run.output.mkdir(parents=True, exist_ok=True)
 
 
 def _run(recipe: Recipe, run: Run, task: Task) -> Result:

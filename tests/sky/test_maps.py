@@ -15,6 +15,8 @@ from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
 from astro_dist.engine.ledger import Published
 from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.config import MapsConfig, unit_factor
+from astro_dist.sky.files import map_sources
 from astro_dist.sky.fits_file import (
     BandedImage,
     create_banded,
@@ -23,7 +25,7 @@ from astro_dist.sky.fits_file import (
     seal_banded,
     write_rows,
 )
-from astro_dist.sky.maps import MapsConfig, SkyMap, map_sources, open_maps, unit_factor
+from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from tests.settings import make_run
 
