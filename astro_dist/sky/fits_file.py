@@ -98,7 +98,7 @@ def radio_header(
     cards
         More cards, each a value or a ``(value, comment)``.
     history
-        HISTORY lines, one per stage.
+        HISTORY lines; characters that FITS does not have are escaped.
 
     Notes
     -----
@@ -118,6 +118,9 @@ def radio_header(
     header.update(wcs_cards(wcs))
     if frequency_hz is not None:
         header["RESTFRQ"] = (frequency_hz, "[Hz] observing frequency")
+        # The older spelling is the one that PyBDSF looks for where no axis is a frequency. Not axes of
+        # length 1 instead: Aegean and spectral-cube's `Projection` read images of two axes only.
+        header["RESTFREQ"] = (frequency_hz, "[Hz] the same")
         header["SPECSYS"] = "TOPOCENT"
     header["TELESCOP"] = "synthetic"
     header["ORIGIN"] = f"astro_dist {__version__}"
@@ -126,9 +129,14 @@ def radio_header(
         moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))
         header["DATE"] = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
     header.update(cards or {})
-    for line in history:
-        header.add_history(line)
+    add_history(header, history)
     return header
+
+
+def add_history(header: fits.Header, lines: Iterable[str]) -> None:
+    """Append HISTORY cards; characters other than printable ASCII, as in names of files, are escaped."""
+    for line in lines:
+        header.add_history(ascii(line)[1:-1])
 
 
 @dataclass(frozen=True)
@@ -312,8 +320,7 @@ def write_table(
                 table.header[f"{card}{number}"] = texts[key]
     table.header.update(cards or {})
     table.header["ORIGIN"] = f"astro_dist {__version__}"
-    for line in history:
-        table.header.add_history(line)
+    add_history(table.header, history)
     hdus = fits.HDUList([fits.PrimaryHDU(), table])
     for hdu in hdus:
         hdu.add_checksum(when=CHECK_COMMENT)
