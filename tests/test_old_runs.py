@@ -21,6 +21,7 @@ from astro_dist.engine.progress import Display
 from astro_dist.models.device import numerics
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.runner import Runner
+from astro_dist.store.reader import StoreReader
 
 ARCHIVE = Path(__file__).parent / "data" / "runs-0.1.0.tar.xz"
 
@@ -50,6 +51,8 @@ def test_a_finished_run_is_done_and_sound(old):
     assert {name: states[name] for name in done} == dict.fromkeys(done, "done")
     assert states["autoencoder"] == "todo"
     assert verify_run(old / "finished", {stage.name: stage.check for stage in runner.known}) == {}
+    cutouts = StoreReader(old / "finished" / "cutouts.zarr")
+    assert (cutouts.attrs["schema_version"], set(cutouts.columns["source_map"].tolist())) == (1, {0})
     before = tree_digests(old / "finished")
     reopen(old / "finished", "cutouts").execute(Display(live=False))
     after = tree_digests(old / "finished")

@@ -19,7 +19,7 @@ from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.catalogue import UCDS, UNITS
 from astro_dist.sky.config import AnnotateConfig
 from astro_dist.sky.finder import find_islands
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.noise import beam_noise

@@ -22,7 +22,7 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import write_table
 
 # The full width at half maximum of a Gaussian is sqrt(8 ln 2) = 2.355 standard deviations.
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))

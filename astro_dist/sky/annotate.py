@@ -26,7 +26,7 @@ from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
 from astro_dist.sky.finder import find_islands as find_islands
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh

@@ -26,8 +26,8 @@ from astro_dist.sky.fits_file import (
     radio_header,
     seal_all,
     write_rows,
-    write_table,
 )
+from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.morphology import Morphology, draw_galaxy
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
