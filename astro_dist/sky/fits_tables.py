@@ -4,7 +4,9 @@ Units, UCDs and meanings of columns are written where astropy, STILTS and TOPCAT
 TUNIT, TUCD and TCOMM.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,25 @@ COLUMN_FORMATS = {
 }
 
 
+# A card has 80 characters, of which name and a value of up to 20 take 33 with the slash.
+COMMENT_WIDTH = 47
+
+
+@dataclass(frozen=True)
+class Column:
+    """Unit as FITS writes it (empty where there is none), UCD of the IVOA and meaning of a column."""
+
+    unit: str
+    ucd: str
+    meaning: str
+
+
 def write_table(
     path: Path,
     columns: Mapping[str, NDArray[Any]],
+    about: Mapping[str, Column],
     *,
     name: str,
-    units: Mapping[str, str] | None = None,
-    ucds: Mapping[str, str] | None = None,
-    meanings: Mapping[str, str] | None = None,
     cards: Mapping[str, Any] | None = None,
     history: Iterable[str] = (),
 ) -> None:
@@ -40,19 +53,19 @@ def write_table(
     ----------
     columns
         One-dimensional arrays of one length: bool, integers, floats or text.
+    about
+        The description of every column, and of any others.
     name
         EXTNAME of the table.
-    units, ucds
-        TUNIT and TUCD of some columns, as FITS and the IVOA write them.
-    meanings
-        TCOMM of some columns: what they hold, in words.
     """
-    table = fits.BinTableHDU.from_columns([_column(key, v, units or {}) for key, v in columns.items()])
+    table = fits.BinTableHDU.from_columns([_column(key, v, about[key].unit) for key, v in columns.items()])
     table.name = name
     for number, key in enumerate(columns, 1):
-        for card, texts in (("TUCD", ucds), ("TCOMM", meanings)):
-            if texts and key in texts:
-                table.header[f"{card}{number}"] = texts[key]
+        # The comment is for those who look at the header; it may be cut short.
+        short = textwrap.shorten(about[key].meaning, COMMENT_WIDTH, placeholder="...")
+        table.header.comments[f"TTYPE{number}"] = short
+        table.header[f"TUCD{number}"] = about[key].ucd
+        table.header[f"TCOMM{number}"] = about[key].meaning
     table.header.update(cards or {})
     table.header["ORIGIN"] = f"astro_dist {__version__}"
     add_history(table.header, history)
@@ -63,9 +76,9 @@ def write_table(
         hdus.writeto(hidden)
 
 
-def _column(name: str, values: NDArray[Any], units: Mapping[str, str]) -> fits.Column:
+def _column(name: str, values: NDArray[Any], unit: str) -> fits.Column:
     if values.dtype.kind == "U":
         # FITS has ASCII only; names of the user's maps may have more.
         text = np.strings.encode(values, "ascii", "backslashreplace")
         return fits.Column(name, f"{max(1, values.dtype.itemsize // 4, text.dtype.itemsize)}A", array=text)
-    return fits.Column(name, COLUMN_FORMATS[values.dtype.str[1:]], units.get(name), array=values)
+    return fits.Column(name, COLUMN_FORMATS[values.dtype.str[1:]], unit or None, array=values)

@@ -22,7 +22,7 @@ from astro_dist.sky.fits_file import (
     wcs_cards,
     write_rows,
 )
-from astro_dist.sky.fits_tables import write_table
+from astro_dist.sky.fits_tables import Column, write_table
 
 SHAPE = (40, 31)
 BEAM, PIXEL = Beam(6, 4.5, 20), Pixel(1.5, 1.2)
@@ -249,7 +249,7 @@ def test_spectral_cube_and_radio_beam_read_the_beam_and_the_unit(tmp_path):
 
 def test_verify_names_the_part_that_is_wrong(tmp_path):
     path = tmp_path / "t.fits"
-    write_table(path, {"id": np.arange(3000)}, name="IDS")
+    write_table(path, {"id": np.arange(3000)}, {"id": Column("", "meta.id", "a number")}, name="IDS")
     assert verify_fits(path) == []
     content = bytearray(path.read_bytes())
     content[9000] ^= 1
