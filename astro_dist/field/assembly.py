@@ -31,7 +31,7 @@ from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, pro
 from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_library
 from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, summarise, zoom_windows
 from astro_dist.field.painting import PAINT_COLUMNS, add_objects
-from astro_dist.field.placements import draw_placements
+from astro_dist.field.placements import PLACEMENT_COLUMNS, draw_placements
 from astro_dist.field.truth import read_columns_file, select_truth, write_columns_file, write_truth
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
@@ -159,7 +159,7 @@ def lay_out(state: Assembly) -> Result:
         state.folder, objects_files(stamps.path), spurious=config.spurious, stretched=stretched
     )
     table = draw_placements(state.field, state.background(), Library(state.folder), config, state.run.stream)
-    write_columns_file(state.folder / PLACEMENTS, table)
+    write_columns_file(state.folder / PLACEMENTS, table, PLACEMENT_COLUMNS)
     return {
         "shape": list(state.field.shape),
         "accepted": accepted,

@@ -16,10 +16,10 @@ from astro_dist.engine.arrays import Image
 from astro_dist.engine.files import publish_file
 from astro_dist.field.layout import CLOSED, TAKEN, Ground
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.catalogue import UCDS, UNITS
+from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.config import AnnotateConfig
 from astro_dist.sky.finder import find_islands
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.noise import beam_noise
@@ -178,7 +178,7 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
         np.save(handle, np.stack([mesh.background, mesh.rms]))
     with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.stack([pixels.y[order], pixels.x[order]]))
-    write_table(folder / ISLANDS_FILE, found.columns, name="EXISTING", units=UNITS, ucds=UCDS)
+    write_table(folder / ISLANDS_FILE, found.columns, COLUMNS, name="EXISTING")
     return {"islands": len(found.islands), "island_pix": len(pixels), "median_rms_jy_beam": mesh.median_rms}
 
 

@@ -1,5 +1,6 @@
 """Settings of objects and of the field: its size and sky, the brightness of its objects, its background."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -146,6 +147,16 @@ class AssembleConfig(Section):
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files of the user by the setting that names them, those of a background map first."""
+        named = {
+            "background.path": self.background.path,
+            "flux.catalogue": self.flux.catalogue,
+            "density": self.density,
+        }
+        return {key: Path(value) for key, value in named.items() if value is not None}
 
     @model_validator(mode="after")
     def _check(self) -> "AssembleConfig":

@@ -1,13 +1,17 @@
 """The three images of a field (map, mask and instances): their pixel types and their headers.
 
-A header states how the field was made (seed, model, one HISTORY line per stage). A header holds no time, host
-or path, so that a field that is made again has the same header.
+A header states how the field was made: seed, model, HISTORY of every stage, of the weights and of the user's
+files. A header holds no time, host or path, so that a field that is made again has the same header.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.config import fingerprint
+from astro_dist.engine.ledger import Published
+from astro_dist.engine.manifest import digest_source
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument
@@ -15,7 +19,6 @@ from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_file import radio_header
 
 MAP, MASK, INSTANCES = "map.fits", "mask.fits", "instances.fits"
-UPSTREAM = ("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "generate")
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,39 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def history(run: Run) -> list[str]:
-    """Return the HISTORY lines: the digest of each earlier product, and the settings of `assemble`."""
-    lines = [
-        # A card has 80 characters: 16 of the 64 digits fit beside the name, and the ledger has all of them.
-        f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}"
-        for name in UPSTREAM
-        if (published := run.ledger.published(name)) is not None
-    ]
+    """Return the HISTORY lines: earlier products, weights, settings of `assemble`, files of the user."""
+    lines = []
+    for name, published in _made_from(run, run.inputs).items():
+        # 72 characters fit a card: 16 of the 64 digits beside the name, and the ledger has all of them.
+        lines.append(f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}")
+        lines += _weights(name, published)
     config = run.section(AssembleConfig)
     flux = config.flux
     law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}" if flux.catalogue is None else "fluxes"
     lines.append(f"assemble: {config.objects} objects, {flux.mode} {law}")
     lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
+    for key, path in config.files.items():
+        lines += [f"assemble.{key}: {path.name}", f"sha256 {digest_source(path)}"]
+    return lines
+
+
+def _made_from(run: Run, names: Iterable[str]) -> dict[str, Published]:
+    """Return the publications of some stages and of all that they were made from, the earliest first."""
+    found: dict[str, Published] = {}
+    for name in names:
+        if (published := run.ledger.published(name)) is not None:
+            # A name that comes again keeps its first place.
+            found |= _made_from(run, published.basis.get("inputs", ())) | {name: published}
+    return found
+
+
+def _weights(stage: str, published: Published) -> list[str]:
+    """Return lines that name a model's files of weights, and the weights that its training began with."""
+    began = published.basis.get("settings", {}).get(stage, {}).get("start_from")
+    lines = [] if began is None else [f"{stage}: began with the weights {Path(began).name}"]
+    for name, digest in sorted(published.files.items()):
+        if name.endswith(".safetensors"):
+            lines += [f"weights {published.product}/{name}", f"sha256 {digest}"]
     return lines
 
 

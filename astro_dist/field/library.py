@@ -20,8 +20,9 @@ from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field.flux import stretch_shape
 from astro_dist.field.objects import SkyObject
-from astro_dist.field.truth import moments_of, read_columns_file, write_columns_file
+from astro_dist.field.truth import COLUMNS, moments_of, read_columns_file, write_columns_file
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 
@@ -39,6 +40,25 @@ TYPES = {
     "donor_snr": "f4",
     "iou": "f4",
 }
+ROW, COLUMN = "pos.cartesian.y;instr.det", "pos.cartesian.x;instr.det"
+OBJECT_COLUMNS = {name: COLUMNS[name] for name in ("stamp", "instance", "height", "width", "donor_snr")} | {
+    "class": Column("", "src.class", "1 spurious, 2 compact, 3 extended"),
+    "stamp_y0": Column("pix", f"{ROW};stat.min", "first row of the object's box in its stamp"),
+    "stamp_x0": Column("pix", f"{COLUMN};stat.min", "first column of the box in the stamp"),
+    "iou": Column("", "stat.value", "intersection over union of the object and its mask"),
+    "sum": Column("", "phot.flux", "sum of the shape, whose peak is 1"),
+    "y": Column("pix", ROW, "row of the centroid in the box, the first is 0"),
+    "x": Column("pix", COLUMN, "column of the centroid in the box, the first is 0"),
+    "yy": Column("pix2", "stat.variance;pos.cartesian.y", "second moment along y"),
+    "xx": Column("pix2", "stat.variance;pos.cartesian.x", "second moment along x"),
+    "yx": Column("pix2", "stat.covariance;pos.cartesian", "mixed second moment"),
+    "peak": Column("", "phot.flux;stat.max", "brightest pixel of the shape"),
+    "peak_y": Column("pix", ROW, "row of the brightest pixel in the box"),
+    "peak_x": Column("pix", COLUMN, "column of the brightest pixel in the box"),
+    "n_pix": Column("pix", "phys.area", "pixels of the shape other than 0"),
+    "offset": Column("", "meta.id", "place of the shape's first pixel in shapes.npy"),
+}
+"""Every column of ``objects.parquet``."""
 MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
     "peak": "f4",
     "peak_y": "i4",
@@ -123,7 +143,7 @@ def build_library(
     # An open handle, because given a path np.save would append .npy to the hidden name.
     with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, pixels)
-    write_columns_file(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes})
+    write_columns_file(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes}, OBJECT_COLUMNS)
     return len(sizes)
 
 

@@ -19,12 +19,21 @@ from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k, nearest_pixels
 from astro_dist.field.library import Library
-from astro_dist.field.truth import size_columns, turn_moments
+from astro_dist.field.truth import COLUMNS, size_columns, turn_moments
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.symmetries import symmetries
 from astro_dist.sky.user_files import read_plane
 
+PLACEMENT_COLUMNS = COLUMNS | {
+    "class": Column("", "src.class", "1 spurious, 2 compact, 3 extended"),
+    "amplitude_jy_beam": Column("Jy/beam", "phot.flux.density", "factor of the shape, whose peak is 1"),
+    "level_jy_beam": Column(
+        "Jy/beam", "phot.flux.density;stat.min", "least added pixel of mask and instances"
+    ),
+}
+"""Every column of ``placements.parquet``."""
 Stream = Callable[..., np.random.Generator]
 Integers = NDArray[np.int64]
 

@@ -36,17 +36,11 @@ def plan(run: Run, results: Results) -> Sequence[Task]:
 
 def sources(run: Run) -> list[Path]:
     """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
-    config = run.section(AssembleConfig)
-    named = {
-        "background.path": config.background.path,
-        "flux.catalogue": config.flux.catalogue,
-        "density": config.density,
-    }
-    paths = {key: Path(value) for key, value in named.items() if value is not None}
-    for key, path in paths.items():
+    files = run.section(AssembleConfig).files
+    for key, path in files.items():
         if not path.is_file():
             raise ConfigError(f"assemble.{key}: there is no file {path}; mend the path")
-    return list(paths.values())
+    return list(files.values())
 
 
 def estimate(run: Run) -> Estimate:

@@ -7,7 +7,6 @@ nothing is left.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -22,25 +21,16 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import Column, write_table
 
 # The full width at half maximum of a Gaussian is sqrt(8 ln 2) = 2.355 standard deviations.
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 
-@dataclass(frozen=True)
-class Column:
-    """FITS unit, IVOA UCD and meaning of a column of the truth."""
-
-    unit: str
-    ucd: str
-    meaning: str
-
-
 COLUMNS = {
     "id": Column("", "meta.id;meta.main", "number of the source, its value in instances.fits"),
     "class": Column("", "src.class", "2 compact, 3 extended, as in mask.fits"),
-    "class_name": Column("", "meta.note;src.class", "the same in words"),
+    "class_name": Column("", "meta.note;src.class", "compact or extended"),
     "ra_deg": Column("deg", "pos.eq.ra;meta.main", "right ascension of the centroid, ICRS"),
     "dec_deg": Column("deg", "pos.eq.dec;meta.main", "declination of the centroid, ICRS"),
     "ra_peak_deg": Column("deg", "pos.eq.ra", "right ascension of the brightest pixel, ICRS"),
@@ -58,18 +48,18 @@ COLUMNS = {
     "major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "full width along the major axis, observed"),
     "minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "full width along the minor axis, observed"),
     "pa_deg": Column("deg", "pos.posAng", "position angle of the major axis, east of north"),
-    "intrinsic_major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "the same without the beam"),
-    "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "the same without the beam"),
-    "intrinsic_pa_deg": Column("deg", "pos.posAng", "the same without the beam"),
+    "intrinsic_major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "major_arcsec without the beam"),
+    "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "minor_arcsec without the beam"),
+    "intrinsic_pa_deg": Column("deg", "pos.posAng", "pa_deg without the beam"),
     "n_pix": Column("pix", "phys.area", "pixels the source was added to"),
     "object": Column("", "meta.id", "row of the object in objects.parquet"),
     "stamp": Column("", "meta.id", "generated stamp the object comes from"),
-    "instance": Column("", "meta.id", "its number in the stamp's instances"),
+    "instance": Column("", "meta.id", "number of the object in the instances of its stamp"),
     "turn": Column("", "meta.code", "turn and flip: k % 4 quarter turns, then mirrored if k > 3"),
-    "y0": Column("pix", "pos.cartesian.y;stat.min", "first row of the box it was added in"),
-    "x0": Column("pix", "pos.cartesian.x;stat.min", "first column of the box"),
-    "height": Column("pix", "phys.size", "rows of the box"),
-    "width": Column("pix", "phys.size", "columns of the box"),
+    "y0": Column("pix", "pos.cartesian.y;stat.min", "first row of the box that the source was added in"),
+    "x0": Column("pix", "pos.cartesian.x;stat.min", "first column of that box"),
+    "height": Column("pix", "phys.size", "rows of that box"),
+    "width": Column("pix", "phys.size", "columns of that box"),
     "donor_snr": Column("", "stat.snr", "peak signal-to-noise the object was generated at"),
 }
 SDC1_COLUMNS = (
@@ -180,10 +170,8 @@ def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history:
     write_table(
         folder / "truth.fits",
         truth,
+        COLUMNS,
         name="TRUTH",
-        units={name: column.unit for name, column in COLUMNS.items() if column.unit},
-        ucds={name: column.ucd for name, column in COLUMNS.items()},
-        meanings={name: column.meaning for name, column in COLUMNS.items()},
         cards=cards,
         history=history,
     )
@@ -192,11 +180,11 @@ def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history:
     publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth)).encode())
 
 
-def write_columns_file(path: Path, table: Columns) -> None:
-    """Publish a table; the metadata of its fields hold units, UCDs and meanings."""
+def write_columns_file(path: Path, table: Columns, about: Mapping[str, Column] = COLUMNS) -> None:
+    """Publish a table; the metadata of its fields hold units, UCDs and meanings from ``about``."""
     fields = []
     for name, values in table.items():
-        column = COLUMNS.get(name, Column("", "", ""))
+        column = about[name]
         notes = {"unit": column.unit, "ucd": column.ucd, "description": column.meaning}
         metadata = {key: text for key, text in notes.items() if text}
         fields.append(pa.field(name, pa.array(values[:0]).type, nullable=False, metadata=metadata))

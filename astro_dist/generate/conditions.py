@@ -124,7 +124,7 @@ def sky_of(reader: StoreReader, index: int) -> tuple[Beam, Pixel]:
     """Return beam and pixel of a cutout."""
     names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
     beam = Beam(*(float(reader.columns[name][index]) for name in names))
-    return beam, Pixel(*reader.attrs["maps"][int(reader.columns["map"][index])]["pixel_arcsec"])
+    return beam, Pixel(*reader.attrs["maps"][int(reader.columns["source_map"][index])]["pixel_arcsec"])
 
 
 def find_donors(

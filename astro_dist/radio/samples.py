@@ -246,7 +246,7 @@ class CutoutSamples:
     ) -> Cutout:
         columns = self.reader.columns
         snr = (image - columns["background_jy_beam"][index]) / columns["rms_jy_beam"][index]
-        pixel = Pixel(*self.reader.attrs["maps"][int(columns["map"][index])]["pixel_arcsec"])
+        pixel = Pixel(*self.reader.attrs["maps"][int(columns["source_map"][index])]["pixel_arcsec"])
         names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
         beam = Beam(*(float(columns[name][index]) for name in names))
         shape = (beam.fwhm_pix(pixel), _symmetries(beam, pixel))

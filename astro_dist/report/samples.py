@@ -148,7 +148,7 @@ def _noise(run: Run, cutouts: StoreReader, stamp: int, donor: int) -> Image:
 def _optics(cutouts: StoreReader, index: int) -> tuple[Beam, Pixel]:
     columns = cutouts.columns
     names = ("beam_major_arcsec", "beam_minor_arcsec", "beam_pa_deg")
-    pixel_arcsec = cutouts.attrs["maps"][columns["map"][index]]["pixel_arcsec"]
+    pixel_arcsec = cutouts.attrs["maps"][columns["source_map"][index]]["pixel_arcsec"]
     return Beam(*(float(columns[name][index]) for name in names)), Pixel(*pixel_arcsec)
 
 

@@ -21,12 +21,12 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
-from astro_dist.sky.catalogue import UCDS, UNITS
+from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
 from astro_dist.sky.finder import find_islands as find_islands
-from astro_dist.sky.fits_file import write_table
+from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.islands import Pixels, find_pixels
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
@@ -218,9 +218,8 @@ def _write_products(annotator: Annotator, results: Results) -> None:
     write_table(
         annotator.run.output / "measured.fits",
         measured,
+        COLUMNS,
         name="MEASURED",
-        units=UNITS,
-        ucds=UCDS,
         cards={
             "SEEDSNR": (annotator.config.seed_sigma, "snr of a peak"),
             "MERGESNR": (annotator.config.merge_sigma, "snr of a pixel"),

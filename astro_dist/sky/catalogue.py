@@ -7,30 +7,45 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.islands import Islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 
 Values = NDArray[np.float64]
 
-UNITS = {
-    **{name: "pix" for name in ("y0", "y1", "x0", "x1", "peak_y", "peak_x", "y", "x", "n_pix")},
-    **{name: "Jy/beam" for name in ("peak_jy_beam", "background_jy_beam", "rms_jy_beam")},
-    **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
-    **{"major_arcsec": "arcsec", "minor_arcsec": "arcsec", "flux_jy": "Jy"},
+FLUX, ROW, COLUMN = "phot.flux.density;em.radio", "pos.cartesian.y;instr.det", "pos.cartesian.x;instr.det"
+COLUMNS = {
+    "map": Column("", "meta.dataset", "name of the map"),
+    "island": Column("", "meta.id;meta.main", "number of the island in its map, from 1"),
+    "y0": Column("pix", f"{ROW};stat.min", "first row of the smallest window that holds it, from 0"),
+    "y1": Column("pix", f"{ROW};stat.max", "row after the last of that window"),
+    "x0": Column("pix", f"{COLUMN};stat.min", "first column of that window, from 0"),
+    "x1": Column("pix", f"{COLUMN};stat.max", "column after the last of that window"),
+    "n_pix": Column("pix", "phys.area", "pixels of the island"),
+    "peak_y": Column("pix", ROW, "row of the pixel of the highest snr"),
+    "peak_x": Column("pix", COLUMN, "column of the pixel of the highest snr"),
+    "peak_jy_beam": Column("Jy/beam", f"{FLUX};stat.max", "brightness there above the background"),
+    "snr": Column("", "stat.snr", "brightness there over the local rms"),
+    "flux_jy": Column("Jy", FLUX, "sum of the pixels above the background, over the beam area"),
+    "background_jy_beam": Column("Jy/beam", "instr.background", "background at the highest pixel"),
+    "rms_jy_beam": Column("Jy/beam", "stat.stdev;phot.flux.density", "local rms at the highest pixel"),
+    "y": Column("pix", ROW, "row of the centroid of brightness, the first is 0"),
+    "x": Column("pix", COLUMN, "column of the centroid of brightness, the first is 0"),
+    "ra_deg": Column("deg", "pos.eq.ra;meta.main", "right ascension of the centroid, ICRS"),
+    "dec_deg": Column("deg", "pos.eq.dec;meta.main", "declination of the centroid, ICRS"),
+    "major_arcsec": Column(
+        "arcsec", "phys.angSize.smajAxis", "full width of the major axis, not deconvolved"
+    ),
+    "minor_arcsec": Column(
+        "arcsec", "phys.angSize.sminAxis", "full width of the minor axis, not deconvolved"
+    ),
+    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north"),
+    "class": Column("", "src.class", "spurious, compact or extended"),
+    "rule": Column("", "meta.note;src.class", "the rule that gave the class"),
+    "n_peaks": Column("", "meta.number", "separate peaks of the island"),
 }
-UCDS = {
-    "island": "meta.id",
-    "class": "src.class",
-    "peak_jy_beam": "phot.flux.density;em.radio;stat.max",
-    "flux_jy": "phot.flux.density;em.radio",
-    "snr": "stat.snr",
-    "ra_deg": "pos.eq.ra;meta.main",
-    "dec_deg": "pos.eq.dec;meta.main",
-    "major_arcsec": "phys.angSize.smajAxis",
-    "minor_arcsec": "phys.angSize.sminAxis",
-    "pa_deg": "pos.posAng",
-}
+"""Every column of the catalogues of islands."""
 
 
 def measure(

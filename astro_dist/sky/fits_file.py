@@ -30,11 +30,6 @@ from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 # A fixed comment, since astropy's own holds the time of day and no two files would be equal.
 CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
 BITPIX = {np.dtype(code): bitpix for bitpix, code in DTYPES.items()}
-# FITS tables have no unsigned integers of 2 or 4 bytes: the next larger signed type (J, K) holds them.
-COLUMN_FORMATS = {
-    **{"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"},
-    **{"u2": "J", "u4": "K"},
-}
 
 
 def plane_wcs(shape: Sequence[int], pixel: Pixel, ra_deg: float, dec_deg: float) -> WCS:
@@ -98,7 +93,7 @@ def radio_header(
     cards
         More cards, each a value or a ``(value, comment)``.
     history
-        HISTORY lines, one per stage.
+        HISTORY lines; characters that FITS does not have are escaped.
 
     Notes
     -----
@@ -118,6 +113,9 @@ def radio_header(
     header.update(wcs_cards(wcs))
     if frequency_hz is not None:
         header["RESTFRQ"] = (frequency_hz, "[Hz] observing frequency")
+        # The older spelling is the one that PyBDSF looks for where no axis is a frequency. Not axes of
+        # length 1 instead: Aegean and spectral-cube's `Projection` read images of two axes only.
+        header["RESTFREQ"] = (frequency_hz, "[Hz] the same")
         header["SPECSYS"] = "TOPOCENT"
     header["TELESCOP"] = "synthetic"
     header["ORIGIN"] = f"astro_dist {__version__}"
@@ -126,9 +124,14 @@ def radio_header(
         moment = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))
         header["DATE"] = time.strftime("%Y-%m-%dT%H:%M:%S", moment)
     header.update(cards or {})
-    for line in history:
-        header.add_history(line)
+    add_history(header, history)
     return header
+
+
+def add_history(header: fits.Header, lines: Iterable[str]) -> None:
+    """Append HISTORY cards; characters other than printable ASCII, as in names of files, are escaped."""
+    for line in lines:
+        header.add_history(ascii(line)[1:-1])
 
 
 @dataclass(frozen=True)
@@ -280,47 +283,6 @@ def seal_all(
     return stated
 
 
-def write_table(
-    path: Path,
-    columns: Mapping[str, NDArray[Any]],
-    *,
-    name: str,
-    units: Mapping[str, str] | None = None,
-    ucds: Mapping[str, str] | None = None,
-    meanings: Mapping[str, str] | None = None,
-    cards: Mapping[str, Any] | None = None,
-    history: Iterable[str] = (),
-) -> None:
-    """Publish a FITS binary table with checksums, equal byte for byte when made again.
-
-    Parameters
-    ----------
-    columns
-        One-dimensional arrays of one length: bool, integers, floats or text.
-    name
-        EXTNAME of the table.
-    units, ucds
-        TUNIT and TUCD of some columns, as FITS and the IVOA write them.
-    meanings
-        TCOMM of some columns: what they hold, in words.
-    """
-    table = fits.BinTableHDU.from_columns([_column(key, v, units or {}) for key, v in columns.items()])
-    table.name = name
-    for number, key in enumerate(columns, 1):
-        for card, texts in (("TUCD", ucds), ("TCOMM", meanings)):
-            if texts and key in texts:
-                table.header[f"{card}{number}"] = texts[key]
-    table.header.update(cards or {})
-    table.header["ORIGIN"] = f"astro_dist {__version__}"
-    for line in history:
-        table.header.add_history(line)
-    hdus = fits.HDUList([fits.PrimaryHDU(), table])
-    for hdu in hdus:
-        hdu.add_checksum(when=CHECK_COMMENT)
-    with publish_file(path) as hidden:
-        hdus.writeto(hidden)
-
-
 def verify_fits(path: Path) -> list[str]:
     """Return the faults of a FITS file that its own checksums show, one line per fault.
 
@@ -390,10 +352,3 @@ def _layout(header: fits.Header) -> tuple[int, tuple[int, int], np.dtype[Any]]:
     """Return the offset of the data, the shape (ny, nx) and the type of a pixel on disk."""
     start = len(header.tostring())
     return start, (header["NAXIS2"], header["NAXIS1"]), np.dtype(DTYPES[header["BITPIX"]])
-
-
-def _column(name: str, values: NDArray[Any], units: Mapping[str, str]) -> fits.Column:
-    kind = values.dtype.str[1:]
-    text = values.dtype.kind == "U"
-    code = f"{max(1, values.dtype.itemsize // 4)}A" if text else COLUMN_FORMATS[kind]
-    return fits.Column(name, code, units.get(name), array=values.astype("S") if text else values)

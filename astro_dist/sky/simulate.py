@@ -26,8 +26,8 @@ from astro_dist.sky.fits_file import (
     radio_header,
     seal_all,
     write_rows,
-    write_table,
 )
+from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.morphology import Morphology, draw_galaxy
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
@@ -39,22 +39,25 @@ ARTEFACT_SNR = 50.0
 """Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
 """A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
-UNITS = {
-    **{name: "deg" for name in ("ra_deg", "dec_deg", "pa_deg")},
-    **{name: "arcsec" for name in ("major_arcsec", "minor_arcsec")},
-    **{"x": "pix", "y": "pix", "flux_jy": "Jy", "peak_jy_beam": "Jy/beam"},
+COLUMNS = {
+    "id": Column("", "meta.id;meta.main", "number of the source, from 1"),
+    "class": Column("", "src.class", "2 compact, 3 extended"),
+    "ra_deg": Column("deg", "pos.eq.ra;meta.main", "right ascension of the centroid, ICRS"),
+    "dec_deg": Column("deg", "pos.eq.dec;meta.main", "declination of the centroid, ICRS"),
+    "x": Column("pix", "pos.cartesian.x;instr.det", "column of the centroid, the first is 0"),
+    "y": Column("pix", "pos.cartesian.y;instr.det", "row of the centroid, the first is 0"),
+    "flux_jy": Column("Jy", "phot.flux.density;em.radio", "flux of the source"),
+    "peak_jy_beam": Column("Jy/beam", "phot.flux.density;em.radio;stat.max", "brightness of its peak"),
+    "major_arcsec": Column(
+        "arcsec", "phys.angSize.smajAxis", "width without the beam; the length of an extended source"
+    ),
+    "minor_arcsec": Column(
+        "arcsec", "phys.angSize.sminAxis", "width without the beam; 0 for an extended source"
+    ),
+    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north"),
+    "morphology": Column("", "meta.code.class", "the kind of structure that was drawn"),
 }
-UCDS = {
-    "id": "meta.id;meta.main",
-    "class": "src.class",
-    "ra_deg": "pos.eq.ra;meta.main",
-    "dec_deg": "pos.eq.dec;meta.main",
-    "flux_jy": "phot.flux.density;em.radio",
-    "peak_jy_beam": "phot.flux.density;em.radio;stat.max",
-    "major_arcsec": "phys.angSize.smajAxis",
-    "minor_arcsec": "phys.angSize.sminAxis",
-    "pa_deg": "pos.posAng",
-}
+"""Every column of the truth of a simulated map."""
 
 
 @dataclass(frozen=True)
@@ -246,9 +249,7 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
         "pa_deg": population.pa_deg,
         "morphology": np.array([kind.name.lower() for kind in Morphology])[population.kind],
     }
-    write_table(
-        run.output / f"{config.names[number]}.truth.fits", columns, name="TRUTH", units=UNITS, ucds=UCDS
-    )
+    write_table(run.output / f"{config.names[number]}.truth.fits", columns, COLUMNS, name="TRUTH")
 
 
 def _draw_artefacts(config: SimulateConfig, population: Population, seed: int, number: int) -> list[Artefact]:

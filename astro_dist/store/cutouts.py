@@ -6,7 +6,6 @@ sorted by map and row. A task writes one shard and reads each row of a map once.
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,9 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
 from astro_dist.store.config import BUFFER_BYTES
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
-from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, publish_store
+from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, Flag, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
-
-
-class Flag(IntFlag):
-    """Reason why a cutout is left out of training."""
-
-    CUTS_EXTENDED = 1
-    """An extended island lies in the window only in part."""
-    LITTLE_DATA = 2
-    """Fewer valid pixels than ``min_valid_fraction``."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +194,7 @@ def _columns(state: _State) -> dict[str, NDArray[Any]]:
     beams = np.array([(m.beam.major_arcsec, m.beam.minor_arcsec, m.beam.pa_deg) for m in maps])
     major, minor, pa = beams[choice.map_index].T
     return {
-        **{"map": choice.map_index, "y0": choice.y0, "x0": choice.x0},
+        **{"source_map": choice.map_index, "y0": choice.y0, "x0": choice.x0},
         **{"ra_deg": centres[0], "dec_deg": centres[1], "split": split},
         **{"beam_major_arcsec": major, "beam_minor_arcsec": minor, "beam_pa_deg": pa},
     }

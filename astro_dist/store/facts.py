@@ -18,7 +18,7 @@ def describe_cutouts(attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any
     changes; log10 of rms over 1 mJy/beam, of the major axis over 10 arcsec, and of the frequency over
     1.4 GHz, 0 where the frequency is unknown.
     """
-    maps = [attrs["maps"][int(i)] for i in columns["map"]]
+    maps = [attrs["maps"][int(i)] for i in columns["source_map"]]
     dy, dx = np.array([one["pixel_arcsec"] for one in maps], np.float64).reshape(-1, 2).T
     frequency = np.array([one.get("frequency_hz") or 1.4e9 for one in maps], np.float64)
     major, minor = (columns[f"beam_{axis}_arcsec"].astype(np.float64) for axis in ("major", "minor"))

@@ -112,8 +112,8 @@ def check_packed(data: bytes, n_bytes: int) -> None:
 
 def check_maps(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> None:
     """Refuse a store of cutouts that names a map which its attributes do not have."""
-    if "map" in columns and len(columns["map"]):
-        low, high = int(columns["map"].min()), int(columns["map"].max())
+    if "source_map" in columns and len(columns["source_map"]):
+        low, high = int(columns["source_map"].min()), int(columns["source_map"].max())
         # A negative number would silently count from the end of the list.
         if low < 0 or high >= len(attrs["maps"]):
             raise IntegrityError(

@@ -44,7 +44,7 @@ class StoreReader:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.attrs = read_attrs(self.path)
-        self.columns = read_columns(self.path, self.attrs["kind"])
+        self.columns = read_columns(self.path, self.attrs["kind"], self.attrs["schema_version"])
         check_maps(self.path, self.attrs, self.columns)
         self._arrays: dict[str, Any] = {}
         # In Zarr a missing shard is read as fill value, without an error.
@@ -126,7 +126,7 @@ def group_by_survey(
     which would contradict the sources drawn over it.
     """
     names = [str(one.get("survey", "")) for one in attrs["maps"]]
-    surveys = np.array([names[i] for i in columns["map"][indices]], dtype=np.str_)
+    surveys = np.array([names[i] for i in columns["source_map"][indices]], dtype=np.str_)
     groups = {name: indices[surveys == name] for name in set(names)}
     return {int(i): groups[str(name)] for i, name in zip(indices, surveys, strict=True)}
 

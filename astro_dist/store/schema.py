@@ -3,11 +3,16 @@
 A store is a stack of N square images in sharded arrays (see `astro_dist.store.shards`), beside one
 single-chunk column per fact. Tasks write shard files without any metadata; `publish_store` adds the
 metadata and the columns when N is known. `publish_store` touches no shard and may be repeated.
+
+Attributes of arrays follow the CF conventions, section 3.5 (flags) and chapter 5 (coordinates), so that
+xarray shows the place of a cutout beside its pixels. Stores of schema version 1 differ in these attributes
+and in the name of one column; they are read as well.
 """
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +29,74 @@ from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+FORMER_NAMES = {1: {"source_map": "map"}, SCHEMA_VERSION: {}}
+"""Columns by their present names whose name was another, for every schema version that is read."""
 SPLIT_NAMES = ("train", "validation", "test", "guard")
 ZSTD_LEVEL = 1
 
 
+class Flag(IntFlag):
+    """Reason why a cutout is left out of training."""
+
+    CUTS_EXTENDED = 1
+    """An extended island lies in the window only in part."""
+    LITTLE_DATA = 2
+    """Fewer valid pixels than ``min_valid_fraction``."""
+
+
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of a store: name, little-endian dtype, meaning, unit, and value where nothing is."""
+    """One array of a store.
+
+    Attributes
+    ----------
+    name, dtype, long_name, units
+        Its name, little-endian type, meaning in words and unit.
+    fill
+        Value where nothing is.
+    values, bits
+        Names of its values 0, 1, 2 and so on; or of its bits 1, 2, 4 and so on.
+    """
 
     name: str
     dtype: str
     long_name: str
     units: str = ""
     fill: float | int | bool = 0
+    values: tuple[str, ...] = ()
+    bits: tuple[str, ...] = ()
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the array, as CF names them."""
+        found: dict[str, Any] = {"long_name": self.long_name}
+        if self.units:
+            found["units"] = self.units
+        if self.values:
+            found["flag_values"] = list(range(len(self.values)))
+        if self.bits:
+            found["flag_masks"] = [1 << place for place in range(len(self.bits))]
+        if names := self.values or self.bits:
+            found["flag_meanings"] = " ".join(names)
+        return found
 
 
 NAN = float("nan")
 IMAGE = ArraySpec("image", "<f4", "brightness; NaN where the map has no data", "Jy/beam", NAN)
-MASK = ArraySpec("mask", "|u1", "class of the pixel, an index into the attribute classes")
+MASK = ArraySpec("mask", "|u1", "class of the pixel, an index into the attribute classes", values=CLASS_NAMES)
 INSTANCES = ArraySpec("instances", "<u2", "object of the pixel: 1..n in each image, 0 outside")
 VALID = ArraySpec("valid", "|b1", "whether the map has data in the pixel", fill=False)
 STACKS = {
     "cutouts": (IMAGE, MASK, INSTANCES, VALID),
     "stamps": (IMAGE, MASK, INSTANCES),
 }
+
+COORDINATES = {
+    "cutouts": "ra_deg dec_deg source_map y0 x0",
+    "stamps": "donor background_donor symmetry",
+}
+"""Columns that say where the images of a store come from: in xarray coordinates and not variables."""
 
 _BEAM = (
     ArraySpec("beam_major_arcsec", "<f4", "major axis of the beam (FWHM)", "arcsec", NAN),
@@ -57,7 +105,7 @@ _BEAM = (
 )
 COLUMNS = {
     "cutouts": (
-        ArraySpec("map", "<i4", "source map, an index into the attribute maps", fill=-1),
+        ArraySpec("source_map", "<i4", "source map, an index into the attribute maps", fill=-1),
         ArraySpec("y0", "<i4", "first row of the window in the map", "pix", -1),
         ArraySpec("x0", "<i4", "first column of the window in the map", "pix", -1),
         ArraySpec("ra_deg", "<f8", "right ascension of the window's centre (ICRS)", "deg", NAN),
@@ -65,8 +113,13 @@ COLUMNS = {
         ArraySpec("background_jy_beam", "<f4", "background at the window's centre", "Jy/beam", NAN),
         ArraySpec("rms_jy_beam", "<f4", "noise at the window's centre", "Jy/beam", NAN),
         *_BEAM,
-        ArraySpec("flags", "<u2", "bits of the attribute flags; 0 where the cutout is good"),
-        ArraySpec("split", "|u1", "index into the attribute splits"),
+        ArraySpec(
+            "flags",
+            "<u2",
+            "bits of the attribute flags; 0 where the cutout is good",
+            bits=tuple(flag.name.lower() for flag in Flag if flag.name),
+        ),
+        ArraySpec("split", "|u1", "index into the attribute splits", values=SPLIT_NAMES),
         ArraySpec("n_objects", "<i4", "compact and extended instances in the cutout"),
     ),
     "stamps": (
@@ -122,7 +175,7 @@ def publish_store(
     # `own` comes last, so that no attribute of a caller takes its place.
     zarr.create_group(memory, attributes={**attrs, **own})
     for spec in STACKS[kind]:
-        _create_stack(memory, spec, n, size_pix, per_shard)
+        _create_stack(memory, spec, n, size_pix, per_shard, COORDINATES[kind])
     for spec in specs:
         _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
     # zarr-python warns that consolidated metadata are no part of the Zarr v3 specification yet.
@@ -135,19 +188,21 @@ def publish_store(
 
 
 def read_attrs(path: Path) -> dict[str, Any]:
-    """Return the attributes of a store, checked against this version of the schema.
+    """Return the attributes of a store, checked against the schema of its version.
 
     Raises
     ------
     IntegrityError
-        The path is no store of this package, one of another schema version or with other classes, or its
+        The path is no store of this package, one of an unknown schema version or with other classes, or its
         attributes and the shapes of its arrays are impossible or contradict each other.
     """
     attrs = _read_attributes(path)
-    if str(attrs.get("kind")) not in STACKS or attrs.get("schema_version") != SCHEMA_VERSION:
+    version = attrs.get("schema_version")
+    # `type` first, since JSON may hold a list there, which is no key of a mapping, or `true`, which equals 1.
+    if str(attrs.get("kind")) not in STACKS or type(version) is not int or version not in FORMER_NAMES:
         raise IntegrityError(
             f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {attrs.get('kind')!r}, "
-            f"version {attrs.get('schema_version')!r}); make it again with this version of astro_dist"
+            f"version {version!r}); make it again with this version of astro_dist"
         )
     if attrs.get("classes") != list(CLASS_NAMES):
         raise IntegrityError(
@@ -155,8 +210,15 @@ def read_attrs(path: Path) -> dict[str, Any]:
             "make it again"
         )
     check_attrs(path, attrs)
-    check_arrays(path, attrs, STACKS[attrs["kind"]], COLUMNS[attrs["kind"]])
+    stored = stored_columns(attrs["kind"], version)
+    check_arrays(path, attrs, STACKS[attrs["kind"]], list(stored.values()))
     return attrs
+
+
+def stored_columns(kind: str, version: int) -> dict[str, ArraySpec]:
+    """Return the columns of a store by their present names, as a schema version has them on the disk."""
+    former = FORMER_NAMES[version]
+    return {spec.name: replace(spec, name=former.get(spec.name, spec.name)) for spec in COLUMNS[kind]}
 
 
 def _read_attributes(path: Path) -> dict[str, Any]:
@@ -170,8 +232,8 @@ def _read_attributes(path: Path) -> dict[str, Any]:
     return attrs
 
 
-def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
-    """Return ``{name: values of shape (N,)}`` of all columns of a store.
+def read_columns(path: Path, kind: str, version: int = SCHEMA_VERSION) -> dict[str, NDArray[Any]]:
+    """Return ``{name: values of shape (N,)}`` of all columns of a store, by their present names.
 
     Raises
     ------
@@ -185,7 +247,7 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
         reason = " ".join(str(error).split())[:200]
         raise IntegrityError(f"{path} is not a readable Zarr store ({reason})") from None
     columns = {}
-    for spec in COLUMNS[kind]:
+    for name, spec in stored_columns(kind, version).items():
         file = path / spec.name / "c.0"
         # Zarr would read a missing file as fill value, without an error.
         if not file.is_file():
@@ -195,7 +257,7 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
             with file.open("rb") as handle:
                 # The header of a zstd frame has 18 bytes at most, magic included.
                 check_packed(handle.read(32), column.nbytes)
-            columns[spec.name] = np.asarray(column[:])
+            columns[name] = np.asarray(column[:])
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise IntegrityError(f"{path}: the column {spec.name} is damaged ({reason})") from None
@@ -205,11 +267,9 @@ def read_columns(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def _attributes(spec: ArraySpec) -> dict[str, Any]:
-    return {"long_name": spec.long_name, **({"units": spec.units} if spec.units else {})}
-
-
-def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, per_shard: int) -> None:
+def _create_stack(
+    store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, per_shard: int, coordinates: str
+) -> None:
     zarr.create_array(
         store,
         name=spec.name,
@@ -224,7 +284,7 @@ def _create_stack(store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, pe
         # One folder an array: with Zarr's default slash each shard would lie in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=("cutout", "y", "x"),
-        attributes=_attributes(spec),
+        attributes=spec.attributes | {"coordinates": coordinates},
     )
 
 
@@ -240,7 +300,7 @@ def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) ->
         fill_value=spec.fill,
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=("cutout",),
-        attributes=_attributes(spec),
+        attributes=spec.attributes,
         # A column that is all fill value gets its file too: `read_columns` takes a missing file for damage.
         config={"write_empty_chunks": True},
     )

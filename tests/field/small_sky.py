@@ -63,7 +63,7 @@ def write_cutouts(path: Path, beams) -> None:
     for spec in STACKS["cutouts"]:
         write_shard(path, spec, 0, np.zeros((n, SIZE, SIZE), spec.dtype), n)
     columns = {name: np.zeros(n) for name in ("y0", "x0", "flags", "split", "n_objects", "ra_deg", "dec_deg")}
-    columns |= {"map": np.arange(n), "background_jy_beam": np.zeros(n), "rms_jy_beam": np.full(n, RMS)}
+    columns |= {"source_map": np.arange(n), "background_jy_beam": np.zeros(n), "rms_jy_beam": np.full(n, RMS)}
     columns |= beam_columns([beam for beam, _ in beams])
     maps = [
         {

@@ -112,7 +112,7 @@ def test_headers_verify_and_carry_provenance(made):
         assert "DATE" not in header
     _, header = read(run, "map.fits")
     assert (header["NAXIS1"], header["NAXIS2"], header["BUNIT"]) == (SHAPE[1], SHAPE[0], "Jy/beam")
-    assert header["RESTFRQ"] == 1.4e9
+    assert header["RESTFRQ"] == header["RESTFREQ"] == 1.4e9
     beam = RadioBeam.from_fits_header(header)
     assert beam.major.to_value("arcsec") == pytest.approx(8.0)
     assert read(run, "mask.fits")[1]["CLASS3"] == "extended"

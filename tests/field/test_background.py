@@ -6,6 +6,7 @@ from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
 from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
 from astro_dist.field.config import AssembleConfig
@@ -54,6 +55,9 @@ def test_the_field_is_the_maps(made):
         header, pixels = hdus[0].header, hdus[0].data
     assert pixels.shape == SHAPE
     assert (header["CRVAL1"], header["CRVAL2"]) == (30.0, -45.0)
+    history = list(header["HISTORY"])
+    place = history.index("assemble.background.path: real.fits")
+    assert history[place + 1] == f"sha256 {sha256_file(run.root.parent / 'real.fits')}"
     assert np.array_equal(np.isnan(pixels), np.isnan(image))
 
 

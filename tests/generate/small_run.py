@@ -65,7 +65,9 @@ def add_cutouts(root: Path, n=12, objects=True):
     arrays = {"image": image, "mask": mask, "instances": instances, "valid": np.isfinite(image)}
     for spec in STACKS["cutouts"]:
         write_shard(root / "cutouts.zarr", spec, 0, arrays[spec.name], n)
-    columns = {name: np.zeros(n) for name in ("map", "y0", "x0", "ra_deg", "dec_deg", "flags", "n_objects")}
+    columns = {
+        name: np.zeros(n) for name in ("source_map", "y0", "x0", "ra_deg", "dec_deg", "flags", "n_objects")
+    }
     columns |= {"background_jy_beam": np.full(n, 1e-3), "rms_jy_beam": np.full(n, RMS)}
     columns |= {"beam_major_arcsec": np.full(n, 7.25), "beam_minor_arcsec": np.full(n, 7.25)}
     columns |= {"beam_pa_deg": np.zeros(n), "split": np.where(np.arange(n) % 4 == 3, 2, 0)}

@@ -127,10 +127,10 @@ def test_crops_larger_than_the_cutouts_are_refused(reader):
 
 
 def test_a_background_is_of_the_same_survey(reader):
-    reader.columns["map"] = np.arange(reader.count, dtype=np.int32) % 2
+    reader.columns["source_map"] = np.arange(reader.count, dtype=np.int32) % 2
     reader.attrs["maps"] = [{"pixel_arcsec": [2.0, 2.0], "survey": name} for name in "AB"]
     # Surveys have different levels, so that the level of a background shows its survey.
-    reader.arrays["image"] += 1000 * RMS * reader.columns["map"][:, None, None]
+    reader.arrays["image"] += 1000 * RMS * reader.columns["source_map"][:, None, None]
     batch = make(reader, own_background=0.0, source_bias=0.0).batch(0, 24)
     levels = [np.median(image) > 3 for image in batch.full_BSS]
     skies = [np.median(sky[sky != 0]) > 3 for sky in batch.background_B2SS[:, 0]]

@@ -156,7 +156,17 @@ def add_stores(run: Run, n=24, size=STAMP, rejected=None, accepted=40) -> None:
         "beam_pa_deg": np.full(n, BEAM.pa_deg),
         "rms_jy_beam": np.full(n, RMS),
     }
-    names = ("map", "y0", "x0", "ra_deg", "dec_deg", "background_jy_beam", "flags", "split", "n_objects")
+    names = (
+        "source_map",
+        "y0",
+        "x0",
+        "ra_deg",
+        "dec_deg",
+        "background_jy_beam",
+        "flags",
+        "split",
+        "n_objects",
+    )
     zeros = {name: np.zeros(n) for name in names}
     arrays = {
         "image": real.astype(np.float32),

@@ -21,8 +21,8 @@ from astro_dist.sky.fits_file import (
     verify_fits,
     wcs_cards,
     write_rows,
-    write_table,
 )
+from astro_dist.sky.fits_tables import Column, write_table
 
 SHAPE = (40, 31)
 BEAM, PIXEL = Beam(6, 4.5, 20), Pixel(1.5, 1.2)
@@ -247,46 +247,9 @@ def test_spectral_cube_and_radio_beam_read_the_beam_and_the_unit(tmp_path):
         np.testing.assert_array_equal(projection.value, image)
 
 
-def test_a_table_is_the_same_bytes_again_and_keeps_types_units_and_ucds(tmp_path):
-    columns = {
-        "id": np.arange(5, dtype=np.int32),
-        "ra_deg": np.linspace(0, 1, 5),
-        "peak_jy_beam": np.linspace(0, 1, 5, dtype=np.float32),
-        "class": np.array(["compact", "extended"] * 2 + ["spurious"]),
-        "stamp": np.array([0, 1, 2, 3, 65535], np.uint16),
-        "blended": np.array([True, False] * 2 + [True]),
-    }
-    for name in ("a.fits", "b.fits"):
-        write_table(
-            tmp_path / name,
-            columns,
-            name="TRUTH",
-            units={"ra_deg": "deg", "peak_jy_beam": "Jy/beam"},
-            ucds={"ra_deg": "pos.eq.ra;meta.main"},
-            meanings={"id": "number of the source"},
-            cards={"SEED": 3},
-            history=["assemble"],
-        )
-    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
-    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
-        hdus.verify("exception")
-        table = hdus["TRUTH"]
-        for key, values in columns.items():
-            np.testing.assert_array_equal(table.data[key], values)
-        assert table.columns["peak_jy_beam"].unit == "Jy/beam"
-        assert table.header["TCOMM1"] == "number of the source"
-        assert (table.header["TUCD2"], table.header["SEED"]) == ("pos.eq.ra;meta.main", 3)
-        assert all("2" not in hdu.header.comments["CHECKSUM"] for hdu in hdus)
-
-
-def test_an_empty_table_can_be_written(tmp_path):
-    write_table(tmp_path / "t.fits", {"id": np.zeros(0, np.int32), "class": np.zeros(0, "U8")}, name="NONE")
-    assert len(fits.getdata(tmp_path / "t.fits")) == 0
-
-
 def test_verify_names_the_part_that_is_wrong(tmp_path):
     path = tmp_path / "t.fits"
-    write_table(path, {"id": np.arange(3000)}, name="IDS")
+    write_table(path, {"id": np.arange(3000)}, {"id": Column("", "meta.id", "a number")}, name="IDS")
     assert verify_fits(path) == []
     content = bytearray(path.read_bytes())
     content[9000] ^= 1

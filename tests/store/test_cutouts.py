@@ -14,8 +14,9 @@ from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.windows import Window
 from astro_dist.store import cutouts
-from astro_dist.store.cutouts import CutoutsConfig, Flag, number_locally, read_windows
+from astro_dist.store.cutouts import CutoutsConfig, number_locally, read_windows
 from astro_dist.store.reader import StoreReader
+from astro_dist.store.schema import Flag
 from astro_dist.store.splits import GUARD
 from astro_dist.store.stage import CUTOUTS
 from astro_dist.store.verify import verify_store
@@ -40,7 +41,7 @@ def test_image_mask_and_instances_are_those_of_the_maps(cut):
         name: reader.read(name, np.arange(len(reader))) for name in ("image", "mask", "instances", "valid")
     }
     for i in range(len(reader)):
-        index, y0, x0 = (int(reader.columns[name][i]) for name in ("map", "y0", "x0"))
+        index, y0, x0 = (int(reader.columns[name][i]) for name in ("source_map", "y0", "x0"))
         window = Window(y0, y0 + 48, x0, x0 + 48)
         np.testing.assert_array_equal(stacks["image"][i], images[index][window.slices])
         mask, islands = annotations.paint(index, window)
@@ -61,7 +62,7 @@ def test_columns_say_where_and_how_well(cut):
     np.testing.assert_array_equal(columns["background_jy_beam"], BACKGROUND)
     assert set(columns["beam_major_arcsec"]) == {6.0}
     sky_map = cutouts.open_maps(run)[1]
-    i = int(np.argmax(columns["map"] == 1))
+    i = int(np.argmax(columns["source_map"] == 1))
     ra, dec = sky_map.sky_of(columns["y0"][i] + 23.5, columns["x0"][i] + 23.5)
     assert (columns["ra_deg"][i], columns["dec_deg"][i]) == (ra, dec)
 
@@ -84,7 +85,7 @@ def test_good_cutouts_cut_no_extended_island_and_others_are_left_out_of_training
     c = reader.columns
     for i in range(len(reader)):
         partly = False
-        for kind, y0, y1, x0, x1 in SURVEY[c["map"][i]].islands:
+        for kind, y0, y1, x0, x1 in SURVEY[c["source_map"][i]].islands:
             rows = min(y1, c["y0"][i] + 48) - max(y0, c["y0"][i])
             columns = min(x1, c["x0"][i] + 48) - max(x0, c["x0"][i])
             if kind == 3 and rows > 0 and columns > 0:

@@ -7,7 +7,7 @@ from astro_dist.store.facts import describe_cutouts
 
 def describe(major, minor=None, pa=0.0, pixel=(2.0, 2.0), **one):
     maps = {"maps": [{"pixel_arcsec": list(pixel), **one}]}
-    columns = {"map": [0], "beam_major_arcsec": [major], "beam_minor_arcsec": [minor or major]}
+    columns = {"source_map": [0], "beam_major_arcsec": [major], "beam_minor_arcsec": [minor or major]}
     columns |= {"beam_pa_deg": [pa], "rms_jy_beam": [1e-3]}
     return describe_cutouts(maps, {name: np.array(values) for name, values in columns.items()})[0]
 

@@ -86,6 +86,6 @@ def test_a_missing_shard_is_named_when_opened(store, name):
 
 def test_cutouts_are_grouped_by_survey():
     attrs = {"maps": [{"survey": "A"}, {"survey": "B"}, {"survey": "A"}]}
-    columns = {"map": np.array([0, 1, 2, 1, 0])}
+    columns = {"source_map": np.array([0, 1, 2, 1, 0])}
     groups = group_by_survey(attrs, columns, np.array([0, 1, 2, 3]))
     assert {i: group.tolist() for i, group in groups.items()} == {0: [0, 2], 1: [1, 3], 2: [0, 2], 3: [1, 3]}

@@ -42,7 +42,7 @@ class ToyReader:
         self.arrays = {"image": image, "mask": 2 * (instances > 0).astype(np.uint8), "instances": instances}
         ones = np.ones(self.count, np.float32)
         self.columns = {
-            "map": np.zeros(self.count, np.int32),
+            "source_map": np.zeros(self.count, np.int32),
             "background_jy_beam": 0 * ones,
             "rms_jy_beam": RMS * ones,
             "beam_major_arcsec": 6 * ones,
