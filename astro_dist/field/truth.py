@@ -180,11 +180,11 @@ def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history:
     publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth)).encode())
 
 
-def write_columns_file(path: Path, table: Columns, about: Mapping[str, Column] = COLUMNS) -> None:
-    """Publish a table; the metadata of its fields hold units, UCDs and meanings from ``about``."""
+def write_columns_file(path: Path, table: Columns, known: Mapping[str, Column] = COLUMNS) -> None:
+    """Publish a table; the metadata of its fields hold units, UCDs and meanings from ``known``."""
     fields = []
     for name, values in table.items():
-        column = about[name]
+        column = known[name]
         notes = {"unit": column.unit, "ucd": column.ucd, "description": column.meaning}
         metadata = {key: text for key, text in notes.items() if text}
         fields.append(pa.field(name, pa.array(values[:0]).type, nullable=False, metadata=metadata))

@@ -44,7 +44,7 @@ class StoreReader:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.attrs = read_attrs(self.path)
-        self.columns = read_columns(self.path, self.attrs["kind"], self.attrs["schema_version"])
+        self.columns = read_columns(self.path, self.attrs)
         check_maps(self.path, self.attrs, self.columns)
         self._arrays: dict[str, Any] = {}
         # In Zarr a missing shard is read as fill value, without an error.

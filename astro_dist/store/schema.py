@@ -210,15 +210,16 @@ def read_attrs(path: Path) -> dict[str, Any]:
             "make it again"
         )
     check_attrs(path, attrs)
-    stored = stored_columns(attrs["kind"], version)
-    check_arrays(path, attrs, STACKS[attrs["kind"]], list(stored.values()))
+    check_arrays(path, attrs, STACKS[attrs["kind"]], list(stored_columns(attrs).values()))
     return attrs
 
 
-def stored_columns(kind: str, version: int) -> dict[str, ArraySpec]:
-    """Return the columns of a store by their present names, as a schema version has them on the disk."""
-    former = FORMER_NAMES[version]
-    return {spec.name: replace(spec, name=former.get(spec.name, spec.name)) for spec in COLUMNS[kind]}
+def stored_columns(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """Return the columns of a store by their present names, as its schema version has them on the disk."""
+    former = FORMER_NAMES[attrs["schema_version"]]
+    return {
+        spec.name: replace(spec, name=former.get(spec.name, spec.name)) for spec in COLUMNS[attrs["kind"]]
+    }
 
 
 def _read_attributes(path: Path) -> dict[str, Any]:
@@ -232,8 +233,8 @@ def _read_attributes(path: Path) -> dict[str, Any]:
     return attrs
 
 
-def read_columns(path: Path, kind: str, version: int = SCHEMA_VERSION) -> dict[str, NDArray[Any]]:
-    """Return ``{name: values of shape (N,)}`` of all columns of a store, by their present names.
+def read_columns(path: Path, attrs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return ``{name: values of shape (N,)}`` of all columns of a store with these attributes, as now named.
 
     Raises
     ------
@@ -247,7 +248,7 @@ def read_columns(path: Path, kind: str, version: int = SCHEMA_VERSION) -> dict[s
         reason = " ".join(str(error).split())[:200]
         raise IntegrityError(f"{path} is not a readable Zarr store ({reason})") from None
     columns = {}
-    for name, spec in stored_columns(kind, version).items():
+    for name, spec in stored_columns(attrs).items():
         file = path / spec.name / "c.0"
         # Zarr would read a missing file as fill value, without an error.
         if not file.is_file():

@@ -29,7 +29,7 @@ def verify_store(path: Path) -> list[str]:
         raise ConfigError(f"{path} is not a store but one array; give the folder of the whole store")
     try:
         attrs = read_attrs(path)
-        columns = read_columns(path, attrs["kind"], attrs["schema_version"])
+        columns = read_columns(path, attrs)
     except IntegrityError as error:
         # Shards are counted and measured by the attributes: without them nothing more can be checked.
         return [str(error)]

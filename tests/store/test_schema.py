@@ -162,12 +162,13 @@ def test_what_is_no_store_is_named(tmp_path):
 
 def test_a_damaged_or_missing_column_is_named(tmp_path):
     path = make_store(tmp_path / "a.zarr")
+    attrs = read_attrs(path)
     file = path / "rms_jy_beam" / "c.0"
     data = bytearray(file.read_bytes())
     data[3] ^= 4
     file.write_bytes(data)
     with pytest.raises(IntegrityError, match="rms_jy_beam is damaged"):
-        read_columns(path, "cutouts")
+        read_columns(path, attrs)
     file.unlink()
     with pytest.raises(IntegrityError, match="rms_jy_beam is missing"):
-        read_columns(path, "cutouts")
+        read_columns(path, attrs)
