@@ -145,6 +145,9 @@ class AssembleConfig(Section):
     """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
+    sdc1_angle: Literal["east_of_north", "clockwise"] = "east_of_north"
+    """Angles of truth_sdc1.txt: from north to east, as SKAO's own solution of that challenge writes them, or
+    clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
 
