@@ -98,7 +98,7 @@ class _Draw:
         self._check_supply()
         self.density = read_plane(Path(config.density)) if config.density else None
         path = config.flux.catalogue
-        self.catalogue = FluxCatalogue.read(Path(path)) if path else None
+        self.catalogue = FluxCatalogue.read(Path(path), config.flux.columns) if path else None
         self.rows = self._choose_rows() if self.catalogue else np.zeros(0, np.int64)
 
     def slots(self, n: int) -> tuple[Integers, Integers]:
