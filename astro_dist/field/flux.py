@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import FluxConfig
-from astro_dist.sky.maps import Coordinates
+from astro_dist.sky.coordinates import Coordinates
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.user_files import read_columns
 

@@ -9,10 +9,11 @@ import re
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel
@@ -31,6 +32,7 @@ SYSTEMS = {
 # Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
 STRAIGHT = 1e-9
 Matrix = NDArray[np.float64]
+Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def read_wcs(header: fits.Header) -> WCS:
@@ -90,6 +92,23 @@ def beam_in_image(beam: Beam, scale_arcsec: Matrix) -> Beam:
 def beam_on_sky(beam: Beam, scale_arcsec: Matrix) -> Beam:
     """Return a beam with its angle east of the map's north, as BPA states it; undoes `beam_in_image`."""
     return beam if _is_straight(scale_arcsec) else turn_beam(beam, _from_image(scale_arcsec))
+
+
+def sky_in_icrs(celestial: WCS, y: ArrayLike, x: ArrayLike) -> Coordinates:
+    """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, RA in [0, 360), NaN off the sky."""
+    lon, lat = celestial.pixel_to_world_values(x, y)
+    frame = wcs_to_celestial_frame(celestial)
+    if frame.name == "icrs":
+        # Longitudes are near CRVAL1, which some imagers write below zero.
+        return wrap_ra(lon), np.asarray(lat)
+    sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
+    return wrap_ra(sky.ra.deg), np.asarray(sky.dec.deg)
+
+
+def pixel_in_icrs(celestial: WCS, ra_deg: ArrayLike, dec_deg: ArrayLike) -> Coordinates:
+    """Return the pixel positions ``(y, x)`` of ICRS positions, NaN where they do not project."""
+    x, y = celestial.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs"))
+    return np.asarray(y), np.asarray(x)
 
 
 def wrap_ra(ra_deg: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,17 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.config import MapsConfig, SurveyConfig, unit_factor
-from astro_dist.sky.coordinates import REGRID, beam_in_image, check_frame, pixel_size, read_wcs, wrap_ra
+from astro_dist.sky.coordinates import (
+    REGRID,
+    Coordinates,
+    beam_in_image,
+    check_frame,
+    pixel_in_icrs,
+    pixel_size,
+    read_wcs,
+    sky_in_icrs,
+)
 from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
 from astro_dist.sky.windows import Window
@@ -32,7 +39,6 @@ from astro_dist.sky.windows import Window
 CHECK_AT_OPEN_BYTES = 1 << 30
 HERTZ = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
 AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
-Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -161,19 +167,11 @@ class SkyMap:
 
     def sky_of(self, y: ArrayLike, x: ArrayLike) -> Coordinates:
         """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, RA in [0, 360), NaN off the sky."""
-        lon, lat = self.wcs.pixel_to_world_values(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        frame = wcs_to_celestial_frame(self.wcs)
-        if frame.name == "icrs":
-            # Longitudes are near CRVAL1, which some imagers write below zero.
-            return wrap_ra(lon), np.asarray(lat)
-        sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
-        return wrap_ra(sky.ra.deg), np.asarray(sky.dec.deg)
+        return sky_in_icrs(self.wcs, np.asarray(y, np.float64), np.asarray(x, np.float64))
 
     def pixel_of(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> Coordinates:
         """Return the pixel positions ``(y, x)`` of ICRS positions, NaN where they do not project."""
-        sky = SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs")
-        x, y = self.wcs.world_to_pixel(sky)
-        return np.asarray(y), np.asarray(x)
+        return pixel_in_icrs(self.wcs, ra_deg, dec_deg)
 
 
 def open_maps(run: Run) -> list[SkyMap]:
