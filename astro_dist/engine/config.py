@@ -29,6 +29,26 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     unmarked: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Names of fields that runs of earlier versions do not have: fingerprints leave them out while they have
+    their defaults, so that such a run is not taken for a changed one."""
+
+    def marks(self) -> dict[str, Any]:
+        """Return the values that enter fingerprints."""
+        return self._marked(self.unmarked)
+
+    def _marked(self, left_out: Iterable[str] = ()) -> dict[str, Any]:
+        fields = type(self).model_fields
+        same = {name for name in self.later if getattr(self, name) == fields[name].default}
+        values = self.model_dump(mode="json", exclude={*left_out, *same})
+        for name in values:
+            value = getattr(self, name)
+            # Sections may stand in a section, and in a list of a section.
+            if isinstance(value, Section):
+                values[name] = value._marked()
+            elif isinstance(value, tuple) and any(isinstance(one, Section) for one in value):
+                values[name] = [one._marked() for one in value]
+        return values
 
 
 AnySection = TypeVar("AnySection", bound=Section)

@@ -72,10 +72,7 @@ class States:
         return {
             "schema": stage.schema,
             "seed": self.config.seed,
-            "settings": {
-                name: section.model_dump(mode="json", exclude=section.unmarked)
-                for name, section in sections.items()
-            },
+            "settings": {name: section.marks() for name, section in sections.items()},
             "inputs": inputs,
             "sources": {
                 source_name(path): digest_source(path)

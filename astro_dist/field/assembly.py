@@ -182,8 +182,8 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write the truth and the pictures, and return the figures of the field."""
     state = Assembly(run)
     placements = read_columns_file(state.folder / PLACEMENTS)
-    truth = select_truth(placements)
-    write_truth(state.folder, truth, provenance(run), history(run))
+    truth = select_truth(placements, state.field)
+    write_truth(state.folder, truth, provenance(run), history(run), state.field.beam, state.config.sdc1_angle)
     statistics, blocks = summarise(state.field)
     draw_overview(state.folder / "overview.png", blocks)
     zooms = _draw_zooms(state, truth)

@@ -54,7 +54,7 @@ def check_field(run: Run) -> None:
 def _check_catalogue(config: AssembleConfig, field: Instrument, real: "SkyMap | None") -> None:
     from astro_dist.field.flux import FluxCatalogue
 
-    catalogue = FluxCatalogue.read(Path(str(config.flux.catalogue)))
+    catalogue = FluxCatalogue.read(Path(str(config.flux.catalogue)), config.flux.columns)
     # The WCS of a real map may be in a frame other than ICRS, which the map's own `pixel_of` converts.
     catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
 

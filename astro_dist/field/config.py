@@ -1,11 +1,12 @@
 """Settings of objects and of the field: its size and sky, the brightness of its objects, its background."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from astro_dist.engine.config import Section
+from astro_dist.engine.config import Section, nearest
 from astro_dist.sky.classes import SourceClass
 
 
@@ -55,6 +56,10 @@ class AcceptConfig(Section):
         return tuple(SourceClass[name.upper()] for name in self.classes)
 
 
+CATALOGUE = ("flux_jy", "ra_deg", "dec_deg")
+"""Columns that are read from a catalogue of fluxes."""
+
+
 class FluxConfig(Section):
     """The brightness of placed objects."""
 
@@ -73,7 +78,12 @@ class FluxConfig(Section):
     minimum: float = Field(default=0.0, ge=0)
     """Smallest k; smaller ones are drawn again."""
     catalogue: str | None = None
-    """FITS, CSV or parquet table with a column flux_jy; columns ra_deg and dec_deg fix the positions too."""
+    """Table with fluxes (FITS, CSV, parquet, VOTable, ECSV, text); positions in it fix those of the objects.
+    Columns flux_jy, ra_deg and dec_deg are known, and the names of PyBDSF, Aegean and SDC1."""
+    columns: Mapping[str, str] = {}
+    """Names of the catalogue's columns where they are others, such as {flux_jy: Total_flux}; a unit follows
+    in brackets where the table states none: {flux_jy: "S1400 [mJy]"}."""
+    later: ClassVar[frozenset[str]] = frozenset({"columns"})
 
     @model_validator(mode="after")
     def _check(self) -> "FluxConfig":
@@ -81,6 +91,10 @@ class FluxConfig(Section):
             raise ValueError(f"minimum {self.minimum:g} must lie below cap {self.cap:g}; lower minimum")
         if (self.mode == "catalogue") != (self.catalogue is not None):
             raise ValueError("mode catalogue and a catalogue file go together; set both or neither")
+        if self.columns and self.catalogue is None:
+            raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
+        if unknown := sorted(set(self.columns) - set(CATALOGUE)):
+            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], CATALOGUE)}")
         return self
 
 
@@ -145,8 +159,12 @@ class AssembleConfig(Section):
     """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
+    sdc1_angle: Literal["east_of_north", "clockwise"] = "east_of_north"
+    """Angles of truth_sdc1.txt: from north to east, as SKAO's own solution of that challenge writes them, or
+    clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
+    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle"})
 
     @property
     def files(self) -> dict[str, Path]:

@@ -12,16 +12,17 @@ peak signal-to-noise is k times the shape's maximum, so below k. In mode ``catal
 that the sum of the added pixels over the beam area is the given flux.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import FluxConfig
-from astro_dist.sky.maps import Coordinates
+from astro_dist.sky.coordinates import Coordinates
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.user_files import read_columns
 
@@ -70,8 +71,13 @@ class FluxCatalogue:
     sky_deg: NDArray[np.float64] | None
 
     @classmethod
-    def read(cls, path: Path) -> "FluxCatalogue":
+    def read(cls, path: Path, names: Mapping[str, str] = MappingProxyType({})) -> "FluxCatalogue":
         """Read a table with the column flux_jy and, optionally, ra_deg and dec_deg.
+
+        Parameters
+        ----------
+        names
+            Names of these columns in the table, see `read_columns`.
 
         Raises
         ------
@@ -79,7 +85,7 @@ class FluxCatalogue:
             When the file or the column is missing, a flux is not positive, a position is not finite, or only
             one of the two position columns is there.
         """
-        table = read_columns(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"))
+        table = read_columns(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"), names=names)
         if not (np.isfinite(table["flux_jy"]) & (table["flux_jy"] > 0)).all():
             raise ConfigError(f"{path}: every flux_jy must be a positive number; leave the other rows out")
         sky = [table[name] for name in ("ra_deg", "dec_deg") if name in table]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from astro_dist.sky.maps import Coordinates, SkyMap
+    from astro_dist.sky.coordinates import Coordinates
+    from astro_dist.sky.maps import SkyMap
 
 MAX_DIFFERENCE = 0.1
 """Largest relative difference of pixels and beams between a field and its objects."""

@@ -5,6 +5,7 @@ instances, and the truth are all computed from it.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,14 +20,22 @@ from astro_dist.field.background import Background
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue, draw_k, nearest_pixels
 from astro_dist.field.library import Library
-from astro_dist.field.truth import COLUMNS, size_columns, turn_moments
+from astro_dist.field.truth import COLUMNS, IMAGE, SIZES, size_columns, turn_moments
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.symmetries import symmetries
 from astro_dist.sky.user_files import read_plane
 
-PLACEMENT_COLUMNS = COLUMNS | {
+SIZE_COLUMNS = {
+    IMAGE + name: replace(
+        COLUMNS[name], meaning=f"{name} in the frame of the image, whose axes are +y and -x"
+    )
+    for name in (prefix + size for prefix in ("", "intrinsic_") for size in SIZES)
+}
+PLACEMENT_COLUMNS = {
+    **COLUMNS,
+    **SIZE_COLUMNS,
     "class": Column("", "src.class", "1 spurious, 2 compact, 3 extended"),
     "amplitude_jy_beam": Column("Jy/beam", "phot.flux.density", "factor of the shape, whose peak is 1"),
     "level_jy_beam": Column(
@@ -54,9 +63,10 @@ def draw_placements(
     -------
     dict
         One row per placement in the order of placing, sources first and spurious ones after them, each
-        group from the largest footprint down: the columns of the truth but ``class_name``, and
-        ``amplitude_jy_beam`` and ``level_jy_beam`` (from which brightness on an added pixel belongs to
-        mask and instances). ``id`` counts from 1, in no order.
+        group from the largest footprint down: the columns of the truth but ``class_name``, with sizes and
+        angles in the frame of the image (``image_`` in front of their names), and ``amplitude_jy_beam`` and
+        ``level_jy_beam`` (from which brightness on an added pixel belongs to mask and instances). ``id``
+        counts from 1, in no order.
 
     Raises
     ------
@@ -88,7 +98,7 @@ class _Draw:
         self._check_supply()
         self.density = read_plane(Path(config.density)) if config.density else None
         path = config.flux.catalogue
-        self.catalogue = FluxCatalogue.read(Path(path)) if path else None
+        self.catalogue = FluxCatalogue.read(Path(path), config.flux.columns) if path else None
         self.rows = self._choose_rows() if self.catalogue else np.zeros(0, np.int64)
 
     def slots(self, n: int) -> tuple[Integers, Integers]:

@@ -1,9 +1,9 @@
-"""The truth catalogue in five formats: parquet, FITS, VOTable, DS9 regions, SDC1 text.
+"""The truth catalogue in six formats: parquet, FITS, VOTable, DS9 and CASA regions, SDC1 text.
 
 All are written from the placements; nothing is measured back from the map. Positions and sizes are moments of
 the pixels that were added. A size is the full width at half maximum of a Gaussian with the same second
 moments. Observed sizes include the beam; intrinsic ones have the beam's moments subtracted, and are 0 when
-nothing is left.
+nothing is left. Sizes and angles of placements are in the frame of the image, those of the truth on the sky.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from astro_dist import __version__
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes, publish_file
+from astro_dist.field.truth_text import Sdc1Angle, crtf_lines, region_lines, sdc1_columns, sdc1_lines
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
-
-# The full width at half maximum of a Gaussian is sqrt(8 ln 2) = 2.355 standard deviations.
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
-
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.tangent import ellipses, frame_step, local_axes, to_sky, turn_ellipses
 
 COLUMNS = {
     "id": Column("", "meta.id;meta.main", "number of the source, its value in instances.fits"),
@@ -47,7 +46,8 @@ COLUMNS = {
     "beam_area_pix": Column("pix", "phys.angArea;instr.beam", "solid angle of the beam"),
     "major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "full width along the major axis, observed"),
     "minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "full width along the minor axis, observed"),
-    "pa_deg": Column("deg", "pos.posAng", "position angle of the major axis, east of north"),
+    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north in ICRS at the source"),
+    "image_pa_deg": Column("deg", "pos.posAng;instr.det", "pa_deg in the image, from +y to -x, as BPA"),
     "intrinsic_major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "major_arcsec without the beam"),
     "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "minor_arcsec without the beam"),
     "intrinsic_pa_deg": Column("deg", "pos.posAng", "pa_deg without the beam"),
@@ -62,10 +62,9 @@ COLUMNS = {
     "width": Column("pix", "phys.size", "columns of that box"),
     "donor_snr": Column("", "stat.snr", "peak signal-to-noise the object was generated at"),
 }
-SDC1_COLUMNS = (
-    "id ra_core dec_core ra_cent dec_cent flux core_frac b_maj b_min pa size class".split()  # noqa: SIM905
-)
-SDC1_GAUSSIAN = 2
+IMAGE = "image_"
+"""Begins the names of sizes and angles in the frame of the image, see `astro_dist.sky.tangent.frame_step`."""
+SIZES = ("major_arcsec", "minor_arcsec", "pa_deg")
 VO_TYPES = {"u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8": "double"}
 
 
@@ -123,49 +122,58 @@ def turn_moments(rows: Columns, turns: NDArray[np.integer[Any]]) -> Columns:
     return rows
 
 
-def ellipses(
-    moments_pix: NDArray[np.float64], pixel: Pixel
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return major and minor full width in arcsec, and the position angle in [0, 180) deg, of second moments.
+def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Columns:
+    """Return the observed and the intrinsic sizes of objects with these second moments, in the image's frame.
 
     Parameters
     ----------
     moments_pix
-        Shape (n, 2, 2), axes (y, x), pixels squared; negative eigenvalues count as zero.
+        Shape (n, 2, 2), axes (y, x), pixels squared.
     """
-    # Moments on the axes (north, east); east is towards smaller x, hence the sign.
-    step = np.array([pixel.dy_arcsec, -pixel.dx_arcsec])
-    values, vectors = np.linalg.eigh(moments_pix * np.outer(step, step))
-    widths = FWHM_PER_SIGMA * np.sqrt(np.maximum(values, 0))
-    # `eigh` sorts ascending, so the last eigenvector is the major axis; its angle runs from north to east.
-    angle = np.degrees(np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1])) % 180
-    return widths[:, 1], widths[:, 0], np.where(widths[:, 1] > 0, angle, 0.0)
-
-
-def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> Columns:
-    """Return the observed and the intrinsic size columns of objects with these second moments."""
     table: Columns = {}
     # Second moments add under convolution, so that subtracting the beam's leaves those of the source.
     without_beam = moments_pix - beam.covariance_pix(pixel)
     for prefix, moments in (("", moments_pix), ("intrinsic_", without_beam)):
-        major, minor, angle = ellipses(moments, pixel)
-        table[f"{prefix}major_arcsec"] = major.astype(np.float32)
-        table[f"{prefix}minor_arcsec"] = minor.astype(np.float32)
-        table[f"{prefix}pa_deg"] = angle.astype(np.float32)
+        sizes = ellipses(to_sky(np.diag(frame_step(pixel)), moments))
+        for name, values in zip(SIZES, sizes, strict=True):
+            table[f"{IMAGE}{prefix}{name}"] = values.astype(np.float32)
     return table
 
 
-def select_truth(placements: Columns) -> Columns:
+def select_truth(placements: Columns, field: SkyMap) -> Columns:
     """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`."""
     real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
     real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}
     table["class_name"] = np.array(CLASS_NAMES)[table["class"]]
+    axes = local_axes(field.sky_of, table["y_pix"], table["x_pix"])
+    for prefix in ("", "intrinsic_"):
+        names = [prefix + name for name in SIZES]
+        # Version 0.1.0 wrote placements with the same numbers under the names of the truth.
+        in_image = [table[IMAGE + name if IMAGE + name in table else name] for name in names]
+        table[f"{IMAGE}{names[2]}"] = in_image[2]
+        for name, values in zip(names, turn_ellipses(axes, field.pixel, *in_image), strict=True):
+            table[name] = values.astype(np.float32)
     return {name: table[name] for name in COLUMNS}
 
 
-def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history: Iterable[str]) -> None:
-    """Write ``truth.parquet``, ``.fits``, ``.vot``, ``.reg`` and ``truth_sdc1.txt`` into a folder."""
+def write_truth(
+    folder: Path,
+    truth: Columns,
+    cards: Mapping[str, Any],
+    history: Iterable[str],
+    beam: Beam,
+    sdc1_angle: Sdc1Angle = "east_of_north",
+) -> None:
+    """Write ``truth.parquet``, ``.fits``, ``.vot``, ``.reg``, ``.crtf`` and ``truth_sdc1.txt`` into a folder.
+
+    Parameters
+    ----------
+    beam
+        The beam of the field, for the least sizes of the SDC1 text.
+    sdc1_angle
+        Convention of the angles in the SDC1 text, see `sdc1_lines`.
+    """
     write_columns_file(folder / "truth.parquet", truth)
     write_table(
         folder / "truth.fits",
@@ -177,7 +185,9 @@ def write_truth(folder: Path, truth: Columns, cards: Mapping[str, Any], history:
     )
     publish_bytes(folder / "truth.vot", "".join(votable_lines(truth)).encode())
     publish_bytes(folder / "truth.reg", "".join(region_lines(truth)).encode())
-    publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth)).encode())
+    publish_bytes(folder / "truth.crtf", "".join(crtf_lines(truth)).encode())
+    publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth, beam, sdc1_angle)).encode())
+    publish_bytes(folder / "truth_sdc1_columns.txt", "".join(sdc1_columns(beam, sdc1_angle)).encode())
 
 
 def write_columns_file(path: Path, table: Columns, known: Mapping[str, Column] = COLUMNS) -> None:
@@ -224,35 +234,3 @@ def votable_lines(truth: Columns) -> Iterable[str]:
     for row in zip(*(values.astype(str) for values in truth.values()), strict=True):
         yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"
-
-
-def region_lines(truth: Columns) -> Iterable[str]:
-    """Yield a DS9 region file: an ellipse of the observed full widths per source, coloured by class."""
-    yield "# Region file format: DS9 version 4.1\n"
-    yield "global color=cyan width=1 select=1 edit=0 move=0 delete=1\nicrs\n"
-    colours = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta"}
-    names = ("id", "class", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg")
-    for number, kind, ra, dec, major, minor, angle in zip(*(truth[n].tolist() for n in names), strict=True):
-        # DS9 takes half axes, and an angle from the x axis instead of from north: 90 degrees more.
-        yield (
-            f'ellipse({ra:.7f},{dec:.7f},{major / 2:.3f}",{minor / 2:.3f}",{(angle + 90) % 180:.2f})'
-            f" # color={colours[SourceClass(kind)]} text={{{number}}}\n"
-        )
-
-
-def sdc1_lines(truth: Columns) -> Iterable[str]:
-    """Yield the rows of an SDC1 catalogue: numbers only, in the order of `SDC1_COLUMNS`, no header.
-
-    Degrees, Jy and arcsec; ``core`` is the brightest pixel and ``core_frac`` the share of the flux in
-    the beam round it; widths are intrinsic, with ``size`` 2 for Gaussian; ``class`` is that of the truth.
-    """
-    # Jy/beam over Jy is the share in one beam. Negative pixels or narrow shapes may bring it above 1.
-    core = np.clip(truth["peak_jy_beam"] / truth["flux_jy"], 0, 1)
-    columns = [truth[name] for name in ("id", "ra_peak_deg", "dec_peak_deg", "ra_deg", "dec_deg", "flux_jy")]
-    columns += [core, *(truth[f"intrinsic_{name}"] for name in ("major_arcsec", "minor_arcsec", "pa_deg"))]
-    for row in zip(*(c.tolist() for c in columns), truth["class"].tolist(), strict=True):
-        number, ra, dec, ra_mean, dec_mean, flux, share, major, minor, angle, kind = row
-        yield (
-            f"{number} {ra:.7f} {dec:.7f} {ra_mean:.7f} {dec_mean:.7f} {flux:.6e} {share:.5f} "
-            f"{major:.4f} {minor:.4f} {angle:.3f} {SDC1_GAUSSIAN} {kind}\n"
-        )

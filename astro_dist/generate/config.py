@@ -1,7 +1,8 @@
 """Settings of the generation of stamps."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,8 +21,15 @@ class MasksConfig(Section):
     """The origin of the stamps' masks, and the shares of the classes, of which only the ratios count."""
 
     labels: str | None = None
-    """FITS image of classes (0 background, 1 spurious, 2 compact, 3 extended) whose objects are drawn, with
-    brightness, noise and beam of the survey's own objects; by default the masks of the survey's cutouts."""
+    """Masks whose objects are drawn, with brightness, noise and beam of the survey's own objects; by default
+    those of the survey's cutouts. A FITS image of classes (0 background, 1 spurious, 2 compact, 3 extended),
+    COCO's JSON, RADiff's JSON or a folder of it, or regions of DS9 or CASA (.reg, .crtf)."""
+    classes: Mapping[int | str, Literal["background", "spurious", "compact", "extended"]] = {}
+    """Classes of the labels in the masks where they are others: {1: compact}, {FRII: extended}; "*" stands
+    for all that are not named."""
+    map: str | None = None
+    """FITS map that regions are drawn on, for labels that are regions."""
+    later: ClassVar[frozenset[str]] = frozenset({"classes", "map"})
     instances: str | None = None
     """FITS image of object numbers for the labels; by default connected pixels are an object."""
     model: bool = False
@@ -43,6 +51,8 @@ class MasksConfig(Section):
             raise ValueError("masks come from labels or from the model; leave one of the two out")
         if self.instances is not None and self.labels is None:
             raise ValueError("instances go with labels; give labels too")
+        if self.labels is None and (self.classes or self.map):
+            raise ValueError("classes and map go with labels; give labels too")
         return self
 
     @property
@@ -122,9 +132,10 @@ class GenerateConfig(Section):
 
 
 def source_files(settings: GenerateConfig) -> dict[str, Path]:
-    """Return the user's files from which conditions are read, by setting: labels, instances, background."""
+    """Return the user's files from which conditions are read, by the setting that names them."""
     given = {
         "labels": settings.masks.labels,
+        "map": settings.masks.map,
         "instances": settings.masks.instances,
         "background": settings.background,
     }

@@ -21,7 +21,9 @@ from astro_dist.field.objects import reach_pix
 from astro_dist.generate.conditions import HIGHEST_FIRST, Choice, Donors, Stream, deal, sky_of
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.models.planes import background_planes, paint_peaks
+from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.label_files import read_labels
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.symmetries import apply_symmetry
@@ -250,47 +252,56 @@ def open_source(reader: StoreReader, donors: Donors, settings: GenerateConfig, s
     Raises
     ------
     ConfigError
-        A file cannot be used (see `open_planes` and `Labels.read`) or has no usable object.
+        A file cannot be used (see `Plane.open` and `read_labels`) or has no usable object.
     """
     size_pix, kind = int(reader.attrs["size_pix"]), str(reader.attrs["stretch"])
     weights = settings.masks.weights
-    planes = open_planes(settings, size_pix)
+    plane, labels = open_background(settings, size_pix), open_labels(settings, size_pix)
     masks: MaskSource = StoreMasks(reader)
-    if "labels" in planes:
-        labels = Labels.read(planes["labels"], planes.get("instances"))
+    if labels is not None:
         pools = _find_items(labels, reader, donors, settings)
         masks = LabelMasks(labels, pools, donors, weights, stream, size_pix, kind)
-    sky = MapSky(planes["background"], stream, size_pix, kind) if "background" in planes else StoreSky(reader)
+    sky = MapSky(plane, stream, size_pix, kind) if plane is not None else StoreSky(reader)
     return Source(reader, donors, weights, stream, masks, sky)
 
 
-def open_planes(settings: GenerateConfig, size_pix: int) -> dict[str, Plane]:
-    """Open the user's files and return them by setting.
+def open_background(settings: GenerateConfig, size_pix: int) -> Plane | None:
+    """Open the user's background, where there is one; raises `ConfigError` as `Plane.open` does."""
+    path = source_files(settings).get("background")
+    return None if path is None else Plane.open(path, size_pix)
 
-    Raises
-    ------
-    ConfigError
-        A file is missing, is no FITS image, or is smaller than a stamp.
-    """
-    return {name: Plane.open(path, size_pix) for name, path in source_files(settings).items()}
+
+def open_labels(settings: GenerateConfig, size_pix: int) -> Labels | None:
+    """Read the user's masks, where there are any; raises `ConfigError` as `read_labels` does."""
+    files = source_files(settings)
+    if "labels" not in files:
+        return None
+    words = ClassWords({str(label): name for label, name in settings.masks.classes.items()})
+    return read_labels(files["labels"], size_pix, words, files.get("instances"), files.get("map"))
 
 
 def check_files(settings: GenerateConfig, size_pix: int) -> None:
     """Read the labels and open the background of the user, and raise the errors of a run."""
-    planes = open_planes(settings, size_pix)
-    if "labels" in planes:
-        labels = Labels.read(planes["labels"], planes.get("instances"))
+    background = open_background(settings, size_pix)
+    labels = open_labels(settings, size_pix)
+    if labels is not None:
         wanted = [name for name, share in settings.masks.weights.items() if share > 0]
         if not any(SourceClass[name.upper()] in labels.classes for name in wanted):
             raise ConfigError(
                 f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(wanted)}; "
-                "give other labels or change the shares in generate.masks"
+                f"{_remedy(labels, settings)}"
             )
-    if "background" in planes and not planes["background"].has_data():
+    if background is not None and not background.has_data():
         raise ConfigError(
-            f"{planes['background'].path}: its pixels are blank or constant; give generate.background a map "
-            "with data"
+            f"{background.path}: its pixels are blank or constant; give generate.background a map with data"
         )
+
+
+def _remedy(labels: Labels, settings: GenerateConfig) -> str:
+    remedy = "give other labels or change the shares in generate.masks"
+    if len(labels.classes) and (labels.classes == SourceClass.SPURIOUS).all() and not settings.masks.classes:
+        remedy += ", or say what they are: generate.masks.classes: {1: compact} for a mask of 0 and 1"
+    return remedy
 
 
 def _find_items(
@@ -313,8 +324,7 @@ def _find_items(
     if not any(len(pool) for pool in pools.values()):
         raise ConfigError(
             f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(pools)} and "
-            f"fits with its rim into a stamp of {size_pix} x {size_pix} pixels; give other labels or change "
-            "the shares in generate.masks"
+            f"fits with its rim into a stamp of {size_pix} x {size_pix} pixels; {_remedy(labels, settings)}"
         )
     return pools
 

@@ -14,7 +14,20 @@ from astro_dist.train.config import TrainingConfig
 
 def sources(run: Run) -> list[Path]:
     """Return the user's files from which masks and backgrounds are read."""
-    return list(source_files(run.section(GenerateConfig)).values())
+    files = source_files(run.section(GenerateConfig))
+    paths = [path for name, path in files.items() if name != "labels"]
+    if "labels" in files:
+        paths = [*_label_files(files["labels"]), *paths]
+    return paths
+
+
+def _label_files(path: Path) -> list[Path]:
+    """Return the files of masks; of a folder, and of JSON that names images, all of them."""
+    if not path.is_dir() and path.suffix.lower() != ".json":
+        return [path]
+    from astro_dist.sky.label_files import label_files
+
+    return label_files(path)
 
 
 def refuse(run: Run) -> None:

@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
+from astro_dist.sky.beams import Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.islands import Islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.tangent import FWHM_PER_SIGMA, ellipses, frame_step, local_axes, to_sky
 
 Values = NDArray[np.float64]
 
@@ -40,7 +42,8 @@ COLUMNS = {
     "minor_arcsec": Column(
         "arcsec", "phys.angSize.sminAxis", "full width of the minor axis, not deconvolved"
     ),
-    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north"),
+    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north in ICRS at the source"),
+    "image_pa_deg": Column("deg", "pos.posAng;instr.det", "that angle in the image, from +y to -x, as BPA"),
     "class": Column("", "src.class", "spurious, compact or extended"),
     "rule": Column("", "meta.note;src.class", "the rule that gave the class"),
     "n_peaks": Column("", "meta.number", "separate peaks of the island"),
@@ -67,7 +70,8 @@ def measure(
         ``n_pix``; ``peak_y peak_x peak_jy_beam snr``, of the pixel of the highest snr;
         ``background_jy_beam rms_jy_beam`` there; ``flux_jy``, the sum over the beam area;
         ``y x ra_deg dec_deg``, the centroid of brightness; ``major_arcsec minor_arcsec pa_deg``, full
-        widths of the Gaussian of the same second moments, angle east of north, not deconvolved.
+        widths on the sky of the Gaussian of the same second moments, angle east of north in ICRS at the
+        source, not deconvolved; ``image_pa_deg``, its angle in the image from +y to -x, as BPA.
         Brightness is counted from the background.
 
     Notes
@@ -85,14 +89,12 @@ def measure(
     ra, dec = sky_map.sky_of(y, x)
     # t/P of the notes; 0 leaves flux and moments as they are summed.
     cut = np.where(classes == SourceClass.COMPACT, merge / top.snr.astype(np.float64), 0.0)
-    north = (pixels.y - y[islands.owner]) * pixel.dy_arcsec
-    east = (x[islands.owner] - pixels.x) * pixel.dx_arcsec
-    nn, ee, ne = (_sum(islands, value * m) / total for m in (north**2, east**2, north * east))
+    dy, dx = pixels.y - y[islands.owner], pixels.x - x[islands.owner]
+    yy, yx, xx = (_sum(islands, value * m) / total for m in (dy**2, dy * dx, dx**2))
     # The part of the second moments in the pixels, see the notes; 1e-9 keeps the unused branch finite.
     kept = 1 + np.where(cut > 0, cut * np.log(np.maximum(cut, 1e-9)) / (1 - cut), 0.0)
-    # The second moment of a single pixel, side^2 / 12: an island of one row is not of zero width.
-    floor = min(pixel.dy_arcsec, pixel.dx_arcsec) ** 2 / 12
-    major, minor, pa = _ellipse(nn / kept, ee / kept, ne / kept, floor)
+    moments = np.stack([yy, yx, yx, xx], axis=-1).reshape(-1, 2, 2) / kept[:, None, None]
+    sizes = _sizes(moments, local_axes(sky_map.sky_of, y, x), pixel)
     columns = {
         "island": np.arange(1, len(islands) + 1, dtype=np.int32),
         **_boxes(islands),
@@ -106,7 +108,7 @@ def measure(
         "rms_jy_beam": rms,
     }
     sky = {"y": y, "x": x, "ra_deg": ra, "dec_deg": dec}
-    return columns | sky | {"major_arcsec": major, "minor_arcsec": minor, "pa_deg": pa}
+    return columns | sky | sizes
 
 
 def _sum(islands: Islands, values: Values) -> Values:
@@ -126,15 +128,16 @@ def _boxes(islands: Islands) -> Columns:
     }
 
 
-def _ellipse(nn: Values, ee: Values, ne: Values, floor: float) -> tuple[Values, Values, Values]:
-    """Return the full widths and the angle (0 to 180 deg, north to east) of second moments."""
-    # Eigenvalues and direction of the symmetric matrix [[nn, ne], [ne, ee]].
-    mean, half = (nn + ee) / 2, np.hypot((nn - ee) / 2, ne)
-    width = math.sqrt(8 * math.log(2))
-    pa = np.degrees(np.arctan2(2 * ne, nn - ee)) / 2 % 180
-    # Rounding may make the smaller eigenvalue negative; the floor takes its place.
-    return (
-        width * np.sqrt(np.maximum(mean + half, floor)),
-        width * np.sqrt(np.maximum(mean - half, floor)),
-        pa,
-    )
+def _sizes(moments_pix: Values, axes: Values, pixel: Pixel) -> Columns:
+    """Return full widths and angles of second moments (n, 2, 2) in pixels; ``axes`` see `local_axes`."""
+    major, minor, pa = ellipses(to_sky(axes, moments_pix))
+    # The second moment of a single pixel, side^2 / 12: an island of one row is not of zero width.
+    sides = np.hypot(axes[:, 0], axes[:, 1])
+    least = FWHM_PER_SIGMA * sides.min(axis=1) / math.sqrt(12)
+    _, _, image_pa = ellipses(to_sky(np.diag(frame_step(pixel)), moments_pix))
+    return {
+        "major_arcsec": np.maximum(major, least),
+        "minor_arcsec": np.maximum(minor, least),
+        "pa_deg": pa,
+        "image_pa_deg": image_pa,
+    }

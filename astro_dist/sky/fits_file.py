@@ -5,7 +5,6 @@ returns its crc32 and its share of the checksum; `seal_banded` reads the file on
 whose bytes changed and seals the header in place. Images are two-dimensional, big-endian and unscaled.
 """
 
-import math
 import os
 import time
 import zlib
@@ -24,6 +23,7 @@ from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
+from astro_dist.sky.coordinates import beam_on_sky, wcs_cards
 from astro_dist.sky.fits_headers import BLOCK, open_raw, read_hdus
 from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 
@@ -44,32 +44,6 @@ def plane_wcs(shape: Sequence[int], pixel: Pixel, ra_deg: float, dec_deg: float)
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.set()
     return wcs
-
-
-def wcs_cards(wcs: WCS) -> dict[str, str | float]:
-    """Return the FITS cards of a celestial WCS as plain values, in degrees, for a header or JSON."""
-    w = wcs.wcs
-    scale = wcs.pixel_scale_matrix
-    cards: dict[str, str | float] = {}
-    for i in (0, 1):
-        cards[f"CTYPE{i + 1}"] = str(w.ctype[i])
-        cards[f"CUNIT{i + 1}"] = "deg"
-        cards[f"CRVAL{i + 1}"] = float(w.crval[i])
-        cards[f"CRPIX{i + 1}"] = float(w.crpix[i])
-        cards[f"CDELT{i + 1}"] = float(scale[i, i])
-        if scale[i, 1 - i]:
-            cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / scale[i, i])
-    cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
-    if math.isfinite(w.lonpole):
-        cards["LONPOLE"] = float(w.lonpole)
-    equinox = float(w.equinox)
-    if str(w.ctype[0]).startswith("RA"):
-        # FITS standard 4.0, RADESYSa: without the card the equinox decides, and without both it is ICRS.
-        old = "FK5" if equinox >= 1984 else "FK4"
-        cards["RADESYS"] = str(w.radesys) or ("ICRS" if math.isnan(equinox) else old)
-        if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
-            cards["EQUINOX"] = equinox
-    return cards
 
 
 def radio_header(
@@ -107,6 +81,7 @@ def radio_header(
     if object_name:
         header["OBJECT"] = object_name
     if beam is not None:
+        beam = beam_on_sky(beam, wcs.pixel_scale_matrix * 3600)
         header["BMAJ"] = (beam.major_arcsec / 3600, "[deg] beam, full width at half maximum")
         header["BMIN"] = (beam.minor_arcsec / 3600, "[deg]")
         header["BPA"] = (beam.pa_deg, "[deg] major axis east of north")

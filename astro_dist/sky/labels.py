@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.class_words import SETTING, ClassWords
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels
 from astro_dist.sky.islands import touching
@@ -95,6 +96,8 @@ class Labels:
         ``(n, 4)``: y0, y1, x0, x1 of each object.
     classes, sizes
         Highest class and number of pixels of each object.
+    frames
+        ``(m, 4)``: y0, y1, x0, x1 of the images that lie in this one, one above the other; usually one.
     """
 
     shape: tuple[int, int]
@@ -105,9 +108,10 @@ class Labels:
     boxes: NDArray[np.int64]
     classes: NDArray[np.uint8]
     sizes: NDArray[np.intp]
+    frames: NDArray[np.int64]
 
     @classmethod
-    def read(cls, mask: Plane, instances: Plane | None = None) -> "Labels":
+    def read(cls, mask: Plane, instances: Plane | None = None, words: ClassWords | None = None) -> "Labels":
         """Read an image of class numbers and, where given, an image of object numbers.
 
         Labelled pixels without an object number are connected, by sides or corners and within a class, to
@@ -122,8 +126,23 @@ class Labels:
         if instances is not None and instances.shape != mask.shape:
             sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (mask.shape, instances.shape))
             raise ConfigError(f"{mask.path} and {instances.path} differ in shape ({sizes} pixels)")
-        parts = [_read_band(mask, instances, window) for window in bands(mask.shape, BAND_ROWS)]
+        words = words or ClassWords()
+        parts = [_read_band(mask, instances, window, words) for window in bands(mask.shape, BAND_ROWS)]
         y, x, class_of_pixel, number = (np.concatenate(column) for column in zip(*parts, strict=True))
+        whole = np.array([[0, mask.shape[0], 0, mask.shape[1]]], np.int64)
+        return cls.of_pixels(mask.shape, y, x, class_of_pixel, number, whole)
+
+    @classmethod
+    def of_pixels(
+        cls,
+        shape: tuple[int, int],
+        y: NDArray[np.int32],
+        x: NDArray[np.int32],
+        class_of_pixel: NDArray[np.uint8],
+        number: NDArray[np.int64],
+        frames: NDArray[np.int64],
+    ) -> "Labels":
+        """Return the objects of labelled pixels in raster order; 0 in ``number`` is to be connected."""
         owner = _join(y, x, class_of_pixel, number)
         n = int(owner.max(initial=-1)) + 1
         # `ufunc.at` and not `reduceat`: the pixels of an object need not follow each other.
@@ -135,15 +154,19 @@ class Labels:
             np.maximum.at(boxes[:, column + 1], owner, values + 1)
         classes = np.zeros(n, np.uint8)
         np.maximum.at(classes, owner, class_of_pixel)
-        return cls(mask.shape, y, x, class_of_pixel, owner, boxes, classes, np.bincount(owner, minlength=n))
+        return cls(
+            shape, y, x, class_of_pixel, owner, boxes, classes, np.bincount(owner, minlength=n), frames
+        )
 
     def corners(self, size_pix: int) -> NDArray[np.int64]:
         """Return the first row and column of a square window for each object, shape (n, 2).
 
-        Each object is as near to the middle of its window as the edges of the image allow.
+        Each object is as near to the middle of its window as the edges of its image allow.
         """
         middle = (self.boxes[:, [0, 2]] + self.boxes[:, [1, 3]] - size_pix) // 2
-        return np.asarray(np.clip(middle, 0, np.array(self.shape) - size_pix))
+        # The images lie one above the other, so that the first row of an object tells its image.
+        own = self.frames[np.searchsorted(self.frames[:, 0], self.boxes[:, 0], side="right") - 1]
+        return np.asarray(np.clip(middle, own[:, [0, 2]], own[:, [1, 3]] - size_pix))
 
     def paint(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.intp]]:
         """Return the classes of a window's pixels, their objects, and the index of each of these objects.
@@ -160,21 +183,30 @@ class Labels:
         return mask, numbers, items
 
 
-def _read_band(mask: Plane, instances: Plane | None, window: Window) -> tuple[NDArray[Any], ...]:
-    values = mask.read(window)
+def _read_band(
+    mask: Plane, instances: Plane | None, window: Window, words: ClassWords
+) -> tuple[NDArray[Any], ...]:
     # NaN, no data, counts as background.
-    known = np.isin(values, [int(c) for c in SourceClass]) | np.isnan(values)
-    if not known.all():
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES))
-        raise ConfigError(f"{mask.path} holds the label {values[~known][0]:g}; known are {names}")
-    y, x = np.nonzero(np.nan_to_num(values) > 0)
+    values = np.nan_to_num(mask.read(window), posinf=np.inf, neginf=-np.inf)
+    kinds = np.zeros(values.shape, np.uint8)
+    # Zero apart: nearly all pixels are, and unique values are found by sorting.
+    for label in (*((0.0,) if (values == 0).any() else ()), *np.unique(values[values != 0])):
+        if (kind := words.of_number(float(label))) is None:
+            names = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES))
+            known = f"{SETTING} names {', '.join(words.given)}" if words.given else f"known are {names}"
+            raise ConfigError(
+                f"{mask.path} holds the label {label:g}; {known}: set {SETTING}: {{{label:g}: compact}}"
+            )
+        if kind is not SourceClass.BACKGROUND:
+            kinds[values == label] = kind
+    y, x = np.nonzero(kinds)
     number = np.zeros(len(y), np.int64)
     if instances is not None:
         found = np.nan_to_num(instances.read(window)[y, x], nan=0.0)
         if (found < 0).any() or (found != np.floor(found)).any():
             raise ConfigError(f"{instances.path} holds numbers of objects that are negative or not whole")
         number = found.astype(np.int64)
-    return (y + window.y0).astype(np.int32), x.astype(np.int32), values[y, x].astype(np.uint8), number
+    return (y + window.y0).astype(np.int32), x.astype(np.int32), kinds[y, x], number
 
 
 def _join(

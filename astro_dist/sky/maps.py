@@ -2,7 +2,7 @@
 
 `SkyMap.open` checks everything that can be wrong with a file and reports a fault in one line. An opened map
 is a small picklable description without a file handle. `SkyMap.read` returns Jy/beam, whatever the unit of
-the file. Two axes must be celestial, north up and east left; further axes must have length 1.
+the file. The first two axes must be celestial, in any direction; further axes must have length 1.
 """
 
 import math
@@ -13,28 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
-from astropy.wcs.utils import wcs_to_celestial_frame
 from numpy.typing import ArrayLike, NDArray
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.config import MapsConfig, SurveyConfig, unit_factor
+from astro_dist.sky.coordinates import (
+    REGRID,
+    Coordinates,
+    beam_in_image,
+    check_frame,
+    pixel_in_icrs,
+    pixel_size,
+    read_wcs,
+    sky_in_icrs,
+)
 from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30
-# Largest turn of north from +y, as a tangent: positions of windows and angles of beams assume aligned axes.
-MAX_TURN = 0.05
-FRAMES = ("icrs", "fk5", "fk4", "galactic")
 HERTZ = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
 AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
-Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class SkyMap:
     shape
         ``(ny, nx)``.
     beam, pixel
-        The restoring beam, and the size of a pixel at the reference point.
+        The restoring beam, its angle from +y towards -x, and the size of a pixel at the reference point.
     frequency_hz
         None when neither the settings nor the header give one.
     to_jy_beam
@@ -87,7 +91,7 @@ class SkyMap:
         ------
         ConfigError
             The file is missing, cut short, no FITS image, a cube, without a celestial WCS, without a known
-            unit, not north-up and east-left, or its beam is missing, narrower than a pixel or wider than a
+            unit or frame, or its beam is missing, narrower than a pixel or wider than a
             third of the map. The message names the file.
         IntegrityError
             When a checksum is wrong.
@@ -99,8 +103,8 @@ class SkyMap:
                 path=path,
                 name=re.sub(r"(\.(fits?|fz|gz))+$", "", path.name, flags=re.IGNORECASE),
                 shape=(layout.axes[-2], layout.axes[-1]),
-                beam=config.beam or _header_beam(header),
-                pixel=Pixel(float(scale[1, 1]), -float(scale[0, 0])),
+                beam=beam_in_image(config.beam or _header_beam(header), scale),
+                pixel=pixel_size(scale),
                 frequency_hz=config.frequency_hz or _header_frequency_hz(header),
                 to_jy_beam=unit_factor(config.unit or str(header.get("BUNIT", ""))),
                 cards=header.tostring(),
@@ -162,19 +166,12 @@ class SkyMap:
         verify_checksum(self.path, self.layout)
 
     def sky_of(self, y: ArrayLike, x: ArrayLike) -> Coordinates:
-        """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, NaN off the projected sky."""
-        lon, lat = self.wcs.pixel_to_world_values(np.asarray(x, np.float64), np.asarray(y, np.float64))
-        frame = wcs_to_celestial_frame(self.wcs)
-        if frame.name == "icrs":
-            return np.asarray(lon), np.asarray(lat)
-        sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
-        return np.asarray(sky.ra.deg), np.asarray(sky.dec.deg)
+        """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, RA in [0, 360), NaN off the sky."""
+        return sky_in_icrs(self.wcs, np.asarray(y, np.float64), np.asarray(x, np.float64))
 
     def pixel_of(self, ra_deg: ArrayLike, dec_deg: ArrayLike) -> Coordinates:
         """Return the pixel positions ``(y, x)`` of ICRS positions, NaN where they do not project."""
-        sky = SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs")
-        x, y = self.wcs.world_to_pixel(sky)
-        return np.asarray(y), np.asarray(x)
+        return pixel_in_icrs(self.wcs, ra_deg, dec_deg)
 
 
 def open_maps(run: Run) -> list[SkyMap]:
@@ -229,7 +226,7 @@ def _age(path: Path) -> tuple[int, int]:
 
 def _celestial(header: fits.Header) -> WCS:
     """Return the celestial part of a header's WCS after checking that the image is a plain sky map."""
-    wcs = WCS(header)
+    wcs = read_wcs(header)
     if not wcs.has_celestial:
         raise ConfigError("there is no celestial WCS (CTYPE, CRVAL, CRPIX, CDELT) in its header; add one")
     lengths = [int(header[f"NAXIS{i + 1}"]) for i in range(header["NAXIS"])]
@@ -239,17 +236,8 @@ def _celestial(header: fits.Header) -> WCS:
         named = ", ".join(f"{header.get(f'CTYPE{i + 1}', f'axis {i + 1}')} ({lengths[i]})" for i in long_axes)
         raise ConfigError(f"it is a cube with more than one plane along {named}; write one plane as a map")
     if (lon, lat) != (0, 1):
-        raise ConfigError("its first two axes are not longitude and latitude; reorder them first")
-    scale = wcs.celestial.pixel_scale_matrix
-    # Off-diagonal over diagonal terms: the tangent of the turn of each axis.
-    turn = (
-        max(abs(scale[0, 1] / scale[0, 0]), abs(scale[1, 0] / scale[1, 1])) if scale.diagonal().all() else 1
-    )
-    if not (scale[0, 0] < 0 < scale[1, 1] and turn <= MAX_TURN):
-        raise ConfigError("its north is not up or its east not left; regrid it first")
-    frame = wcs_to_celestial_frame(wcs.celestial).name
-    if frame not in FRAMES:
-        raise ConfigError(f"its sky is in the frame {frame}, not one of {', '.join(FRAMES)}; regrid it first")
+        raise ConfigError(f"its first two axes are not longitude and latitude; {REGRID}")
+    check_frame(wcs.celestial)
     return wcs.celestial
 
 

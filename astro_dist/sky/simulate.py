@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Image
+from astro_dist.engine.arrays import Columns, Image
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.artefacts import Artefact, draw_artefact
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.sky.coordinates import wrap_ra
 from astro_dist.sky.fits_file import (
     BandedImage,
     create_banded,
@@ -33,6 +34,7 @@ from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
 from astro_dist.sky.survey import BAND_ROWS
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
+from astro_dist.sky.tangent import local_axes, turn_ellipses
 from astro_dist.sky.windows import Window, bands
 
 ARTEFACT_SNR = 50.0
@@ -54,7 +56,8 @@ COLUMNS = {
     "minor_arcsec": Column(
         "arcsec", "phys.angSize.sminAxis", "width without the beam; 0 for an extended source"
     ),
-    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north"),
+    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north in ICRS at the source"),
+    "image_pa_deg": Column("deg", "pos.posAng;instr.det", "that angle in the image, from +y to -x, as BPA"),
     "morphology": Column("", "meta.code.class", "the kind of structure that was drawn"),
 }
 """Every column of the truth of a simulated map."""
@@ -233,9 +236,17 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
     if rows:
         # An extended source is drawn to a peak: its flux and centroid are known from its pixels only.
         flux[rows], y[rows], x[rows] = np.array([measured[i] for i in rows]).T
-    # Origin 0: the first pixel is centred on 0 and not, as in FITS, on 1.
-    ra, dec = config.wcs(number).all_pix2world(x, y, 0)
-    columns = {
+    wcs = config.wcs(number)
+
+    def sky_of(y: NDArray[Any], x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        # Origin 0: the first pixel is centred on 0 and not, as in FITS, on 1.
+        ra, dec = wcs.all_pix2world(x, y, 0)
+        return wrap_ra(ra), dec
+
+    ra, dec = sky_of(y, x)
+    drawn = population.major_arcsec, population.minor_arcsec, population.pa_deg
+    major, minor, pa = turn_ellipses(local_axes(sky_of, y, x), config.pixel, *drawn)
+    columns: Columns = {
         "id": np.arange(1, len(population) + 1, dtype=np.int32),
         "class": np.where(population.is_extended, SourceClass.EXTENDED, SourceClass.COMPACT).astype(np.uint8),
         "ra_deg": ra,
@@ -244,9 +255,10 @@ def _write_truth(run: Run, number: int, population: Population, measured: dict[i
         "y": y,
         "flux_jy": flux,
         "peak_jy_beam": population.peak_jy_beam,
-        "major_arcsec": population.major_arcsec,
-        "minor_arcsec": population.minor_arcsec,
-        "pa_deg": population.pa_deg,
+        "major_arcsec": major,
+        "minor_arcsec": minor,
+        "pa_deg": pa,
+        "image_pa_deg": population.pa_deg,
         "morphology": np.array([kind.name.lower() for kind in Morphology])[population.kind],
     }
     write_table(run.output / f"{config.names[number]}.truth.fits", columns, COLUMNS, name="TRUTH")

@@ -5,12 +5,11 @@ A fault is reported in one line that names the file.
 """
 
 import math
-import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,22 +17,24 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from astropy.io import fits
-from astropy.units import Unit
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular
+from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns, convert
 from astro_dist.sky.fits_headers import holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
+from astro_dist.sky.text_tables import LINE_BYTES, read_text_table
+from astro_dist.sky.votables import read_votable
 
-UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}
-LIMITS = {"ra_deg": (0, 360), "dec_deg": (-90, 90)}
+LIMITS = {"ra_deg": (-180, 360), "dec_deg": (-90, 90)}
 MOST_ROWS, MOST_COLUMNS = 10_000_000, 999
 TABLE_BYTES = 1 << 29
 """Most bytes of a table that is read whole."""
-LINE_BYTES = 1 << 20
-# Most columns that an error names.
-MOST_NAMED = 30
+FORMATS = "FITS, CSV, parquet, VOTable, ECSV or text"
+TEXT_SUFFIXES = frozenset(
+    {".txt", ".dat", ".cat", ".gaul", ".srl", ".ecsv", ".tab", ".tsv", ".asc", ".ascii", ".tbl"}
+)
 NUMBERS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
     # A CSV column of nothing but gaps has the type null.
@@ -48,9 +49,20 @@ MOST_PACKED_PIXELS = 1 << 26
 
 
 def read_columns(
-    path: Path, required: Sequence[str], optional: Sequence[str] = ()
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, NDArray[np.float64]]:
-    """Return columns of numbers of a FITS, CSV or parquet table, by the file's suffix.
+    """Return columns of numbers of a user's table, under our names and in the units that these say.
+
+    FITS, parquet and VOTable are known by their first bytes, CSV, ECSV and other text by the file's suffix.
+    Right ascensions come out in [0, 360).
+
+    Parameters
+    ----------
+    names
+        The table's names by ours, where they are not among those of `column_names.KNOWN`.
 
     Raises
     ------
@@ -58,43 +70,61 @@ def read_columns(
         When the file is missing, unreadable or of another kind, a required column is absent,
         its unit is not the one in its name, or a position is off the sphere.
     """
-    readers = {".csv": _read_csv, ".parquet": _read_parquet}
     if not path.is_file():
         raise ConfigError(f"there is no table {path}")
-    reader = readers.get(path.suffix.lower(), _read_fits_table)
+    columns: dict[str, NDArray[np.float64]] = {}
+    chosen: dict[str, Chosen] = {}
     try:
         check_regular(path)
-        table: Any = reader(path, {*required, *optional})
-        names = set(table.column_names)
-        if missing := [name for name in required if name not in names]:
-            found = ", ".join(sorted(names)[:MOST_NAMED])
-            raise ConfigError(f"no column {missing[0]}; it has {found or 'none'}")
-        wanted = [*required, *(name for name in optional if name in names)]
-        columns = {name: np.asarray(table.column(name), np.float64) for name in wanted}
-        for name, values in columns.items():
-            _check_column(name, getattr(table, "units", {}).get(name), values)
-        return columns
+
+        def choose(found: Sequence[str]) -> dict[str, Chosen]:
+            chosen.update(choose_columns(found, required, optional, names))
+            return chosen
+
+        table = _read_table(path, choose)
+        for name, values in table.values.items():
+            columns[name] = convert(name, chosen[name], table.units.get(name), values)
+            _check_limits(name, columns[name])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path}: cannot be read as a table of numbers ({text})") from None
+    except Exception:
+        # What pyarrow, numpy and astropy say of a strange file helps nobody to mend it.
+        shown = ", ".join(column.name for column in chosen.values()) or "named"
+        raise ConfigError(
+            f"{path}: cannot be read as a table of numbers; is it whole, {FORMATS} as its name says, and are "
+            f"its columns {shown} of numbers?"
+        ) from None
+    if "ra_deg" in columns:
+        columns["ra_deg"] = columns["ra_deg"] % 360 % 360
+    return columns
 
 
-def _check_column(name: str, unit: str | None, values: NDArray[np.float64]) -> None:
-    expected = UNITS.get(name)
-    if unit and expected and not _is_unit(unit, expected):
-        raise ConfigError(f"the column {name} has the unit {unit} instead of {expected}; convert it")
+def _read_table(path: Path, choose: Choose) -> Found:
+    with path.open("rb") as handle:
+        first = handle.read(512)
+    suffix = path.suffix.lower()
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if first.startswith(b"SIMPLE"):
+        return _read_fits_table(path, choose)
+    if first.startswith(b"PAR1") or suffix == ".parquet":
+        return _read_parquet(path, choose)
+    if text.startswith((b"<?xml", b"<VOTABLE")) or suffix in (".vot", ".votable", ".xml"):
+        return read_votable(path, choose, _check_size)
+    if suffix in TEXT_SUFFIXES or suffix == ".csv":
+        if path.stat().st_size > TABLE_BYTES:
+            raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")
+        # Other CSV than with names in the first line is text as any.
+        if suffix == ".csv" and not text.startswith(b"#"):
+            return _read_csv(path, choose)
+        return read_text_table(path, choose, _check_size)
+    return _read_fits_table(path, choose)
+
+
+def _check_limits(name: str, values: NDArray[np.float64]) -> None:
     # NaN, a gap in the table, is neither below nor above and passes.
     low, high = LIMITS.get(name, (-math.inf, math.inf))
     if (off := (values < low) | (values > high)).any():
         raise ConfigError(f"{name} is {values[off][0]:g} in a row, not within {low} to {high}; mend it")
-
-
-def _is_unit(unit: str, expected: str) -> bool:
-    # A plain name only: astropy would work out a power such as 10**99999999.
-    plain = re.fullmatch(r"[A-Za-z]{1,20}", unit.strip())
-    return plain is not None and bool(Unit(plain[0], parse_strict="silent") == Unit(expected))
 
 
 def read_plane(path: Path) -> NDArray[np.float64]:
@@ -120,30 +150,6 @@ def read_plane(path: Path) -> NDArray[np.float64]:
     raise ConfigError(f"{path}: holds no image of two axes")
 
 
-@dataclass(frozen=True)
-class _Named:
-    """Some columns of a table with the names of all."""
-
-    table: pa.Table
-    column_names: list[str]
-
-    def column(self, name: str) -> Any:
-        return self.table.column(name)
-
-
-class _FitsTable:
-    """A FITS table with the two members of a pyarrow table that `read_columns` uses, and units."""
-
-    def __init__(self, data: Any) -> None:
-        self.data = data
-        self.units = {column.name.lower(): column.unit for column in data.columns}
-        # Lower case, since FITS names have no case and catalogues are often in capitals.
-        self.column_names = [name.lower() for name in data.names]
-
-    def column(self, name: str) -> NDArray[Any]:
-        return np.asarray(self.data[self.data.names[self.column_names.index(name)]])
-
-
 def _image_data(hdu: Any, path: Path) -> Any:
     packed = isinstance(hdu, fits.CompImageHDU) or is_gzip(path)
     n_pixels = math.prod(hdu.shape)
@@ -155,18 +161,22 @@ def _image_data(hdu: Any, path: Path) -> Any:
     return hdu.data
 
 
-def _read_fits_table(path: Path, wanted: set[str]) -> _FitsTable:
+def _read_fits_table(path: Path, choose: Choose) -> Found:
     with open_whole(path, holds_table, TABLE_BYTES) as hdus:
         for hdu in hdus:
             if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
                 _check_size(hdu.header["NAXIS2"], hdu.header["TFIELDS"])
-                return _FitsTable(hdu.data)
-    raise ValueError("it has no table")
+                data = hdu.data
+                chosen = choose(data.names)
+                units = {column.name: column.unit for column in data.columns}
+                return Found(
+                    {ours: np.asarray(data[column.name], np.float64) for ours, column in chosen.items()},
+                    {ours: units[column.name] for ours, column in chosen.items()},
+                )
+    raise ConfigError("it has no table")
 
 
-def _read_csv(path: Path, wanted: set[str]) -> _Named:
-    if path.stat().st_size > TABLE_BYTES:
-        raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")
+def _read_csv(path: Path, choose: Choose) -> Found:
     with path.open("rb") as handle:
         line = handle.readline(LINE_BYTES)
         handle.seek(0)
@@ -179,15 +189,14 @@ def _read_csv(path: Path, wanted: set[str]) -> _Named:
     _check_size(rows, line.count(b",") + 1)
     # Opening a stream reads the first block of the file, enough for the names.
     with pa.csv.open_csv(path) as stream:
-        names = stream.schema.names
+        chosen = choose(stream.schema.names)
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
-    # `names[:1]` where none is wanted: pyarrow takes an empty list for all columns.
-    options = pa.csv.ConvertOptions(include_columns=[name for name in names if name in wanted] or names[:1])
+    options = pa.csv.ConvertOptions(include_columns=[column.name for column in chosen.values()])
     table = pa.csv.read_csv(path, convert_options=options)
-    return _Named(table, names)
+    return Found({ours: table.column(column.name).to_numpy() for ours, column in chosen.items()}, {})
 
 
-def _read_parquet(path: Path, wanted: set[str]) -> _Named:
+def _read_parquet(path: Path, choose: Choose) -> Found:
     with path.open("rb") as handle:
         handle.seek(-min(8, path.stat().st_size), 2)
         tail = handle.read(8)
@@ -198,13 +207,15 @@ def _read_parquet(path: Path, wanted: set[str]) -> _Named:
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
         # The total and the sum over row groups may contradict each other in a damaged file.
         _check_size(max(about.num_rows, sum(group.num_rows for group in groups)), about.num_columns)
-        names = [name for name in schema.names if name in wanted]
-        for name in names:
-            if not any(is_kind(schema.field(name).type) for is_kind in NUMBERS):
-                raise ConfigError(
-                    f"the column {name} is not of numbers but {schema.field(name).type}; convert it"
-                )
-        return _Named(file.read(columns=names, use_threads=False), schema.names)
+        chosen = choose(schema.names)
+        units = {}
+        for ours, column in chosen.items():
+            field = schema.field(column.name)
+            if not any(is_kind(field.type) for is_kind in NUMBERS):
+                raise ConfigError(f"the column {column.name} is not of numbers but {field.type}; convert it")
+            units[ours] = (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
+        table = file.read(columns=[column.name for column in chosen.values()], use_threads=False)
+        return Found({ours: table.column(column.name).to_numpy() for ours, column in chosen.items()}, units)
 
 
 def _check_size(rows: int, columns: int) -> None:

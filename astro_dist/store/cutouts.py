@@ -19,7 +19,7 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.fits_file import wcs_cards
+from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows

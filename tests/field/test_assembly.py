@@ -94,7 +94,7 @@ def test_seed_changes_everything_random(made, tmp_path):
     other = make_run(tmp_path, seed=4, shape=SHAPE, objects=45)
     assemble(other)
     same = {name for name, digest in digests(other).items() if digests(made[0])[name] == digest}
-    assert same == {"objects.parquet", "shapes.npy"}
+    assert same == {"objects.parquet", "shapes.npy", "truth_sdc1_columns.txt"}
 
 
 def test_headers_verify_and_carry_provenance(made):

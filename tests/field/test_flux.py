@@ -76,7 +76,7 @@ def test_catalogues_of_every_kind_are_read(tmp_path, kind):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("flux\n1\n", "no column flux_jy"),
+        ("fluxes\n1\n", "no column flux_jy"),
         ("flux_jy\nabc\n", "cannot be read"),
         ("flux_jy\n-1\n", "positive"),
         ("flux_jy,ra_deg\n1,2\n", "both columns or neither"),
@@ -101,3 +101,25 @@ def test_a_minimum_far_above_the_scale_is_exact():
     k = draw_k(20_000, flux, np.random.default_rng(3))
     assert k.min() > 1
     assert np.mean(k - 1) == pytest.approx(0.02, rel=0.05)
+
+
+def test_names_of_columns_are_settings(tmp_path):
+    path = tmp_path / "fluxes.csv"
+    path.write_text("lon,lat,S\n-10,-30,5\n")
+    names = {"flux_jy": "S [mJy]", "ra_deg": "lon", "dec_deg": "lat"}
+    config = FluxConfig(mode="catalogue", catalogue=str(path), columns=names)
+    catalogue = FluxCatalogue.read(path, config.columns)
+    assert catalogue.flux_jy == pytest.approx([5e-3])
+    assert catalogue.sky_deg.tolist() == [[350.0], [-30.0]]
+    with pytest.raises(ValueError, match="unknown key 'flux': did you mean 'flux_jy'"):
+        FluxConfig(mode="catalogue", catalogue=str(path), columns={"flux": "S"})
+    with pytest.raises(ValueError, match="give a catalogue"):
+        FluxConfig(columns=names)
+    assert "columns" not in FluxConfig().marks()
+    assert config.marks()["columns"] == names
+
+
+def test_the_truth_of_a_field_is_a_catalogue(tmp_path):
+    table = {"ra_deg": np.array([-164.0 % 360]), "dec_deg": np.array([-30.0]), "flux_jy": np.array([0.5])}
+    Table(table).write(tmp_path / "truth.fits")
+    assert FluxCatalogue.read(tmp_path / "truth.fits").sky_deg.tolist() == [[196.0], [-30.0]]

@@ -45,9 +45,9 @@ def test_compact_sources_have_the_beams_flux_and_size(stores):
     table, _ = lay_out(again(stores, shape=SHAPE, objects=30))
     compact = table["class"] == 2
     assert (table["flux_jy"] / table["peak_jy_beam"])[compact] == pytest.approx(1, rel=0.03)
-    assert table["major_arcsec"][compact] == pytest.approx(8.0, rel=0.05)
-    assert (table["intrinsic_major_arcsec"][compact] < 2.5).all()
-    assert (table["major_arcsec"][~compact] > 12).all()
+    assert table["image_major_arcsec"][compact] == pytest.approx(8.0, rel=0.05)
+    assert (table["image_intrinsic_major_arcsec"][compact] < 2.5).all()
+    assert (table["image_major_arcsec"][~compact] > 12).all()
 
 
 def test_fewer_objects_than_promised_are_refused_with_the_number(stores):
@@ -138,8 +138,8 @@ def test_only_turns_that_keep_the_beam_are_used(stores, tmp_path):
     table, _ = lay_out(slanted)
     assert set(table["turn"]) == {0, 2}
     compact = table["class"] == 2
-    assert table["pa_deg"][compact] == pytest.approx(30, abs=4)
-    assert table["major_arcsec"][compact] == pytest.approx(12, rel=0.05)
+    assert table["image_pa_deg"][compact] == pytest.approx(30, abs=4)
+    assert table["image_major_arcsec"][compact] == pytest.approx(12, rel=0.05)
 
 
 def test_turned_objects_turn_their_sizes_too(stores):

@@ -1,5 +1,6 @@
 """The truth's files: all readers see the same numbers, sizes and angles mean what they say."""
 
+import re
 import warnings
 
 import numpy as np
@@ -13,8 +14,6 @@ from hypothesis import strategies as st
 from astro_dist.engine.files import tree_digests
 from astro_dist.field.truth import (
     COLUMNS,
-    SDC1_COLUMNS,
-    ellipses,
     moments_of,
     read_columns_file,
     select_truth,
@@ -22,15 +21,22 @@ from astro_dist.field.truth import (
     turn_moments,
     write_truth,
 )
+from astro_dist.field.truth_text import SDC1_COLUMNS, sdc1_lines
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.symmetries import apply_symmetry
+from astro_dist.sky.tangent import ellipses, frame_step, to_sky
+from tests.sky.small_maps import angles_on_sky, apart, open_map
 
 BEAM, PIXEL = Beam(9.0, 7.0, 20.0), Pixel(2.0, 1.5)
+SIZES = ("major_arcsec", "minor_arcsec", "pa_deg")
 
 
 def make_placements(n=5):
     rng = np.random.default_rng(0)
-    table = {name: rng.random(n).astype(np.float32) for name in COLUMNS if name != "class_name"}
+    names = [name for name in COLUMNS if name != "class_name" and not name.endswith(SIZES)]
+    table = {name: rng.random(n).astype(np.float32) for name in names}
+    moments = BEAM.covariance_pix(PIXEL) * rng.uniform(0.9, 3, n)[:, None, None]
+    table |= size_columns(moments, BEAM, PIXEL)
     table |= {
         name: np.arange(n, dtype=np.int32) for name in ("object", "stamp", "instance", "y0", "x0", "n_pix")
     }
@@ -39,11 +45,18 @@ def make_placements(n=5):
     return table | {"turn": np.zeros(n, np.uint8), "level_jy_beam": np.zeros(n, np.float32)}
 
 
+def field_of(path, centre=(40.0, -60.0), kind=("RA---SIN", "DEC--SIN"), pixel=PIXEL):
+    """A field of the test's pixels; its file is no part of what is compared."""
+    field = open_map(path, np.ones((64, 64)), (pixel.dy_arcsec, pixel.dx_arcsec), centre, kind)
+    path.unlink()
+    return field
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truth")
-    truth = select_truth(make_placements())
-    write_truth(folder, truth, {"SEED": 3}, ["assemble: a line"])
+    truth = select_truth(make_placements(), field_of(folder / "field.fits"))
+    write_truth(folder, truth, {"SEED": 3}, ["assemble: a line"], BEAM)
     return folder, truth
 
 
@@ -64,7 +77,7 @@ def test_a_gaussian_is_measured_as_what_it_is(major, ratio, angle, dy, dx):
     assert (found["y"], found["x"]) == (pytest.approx(40.3, abs=0.01), pytest.approx(39.8, abs=0.01))
     assert found["sum"] == pytest.approx(beam.area_pix(pixel), rel=1e-3)
     moments = np.array([[[found["yy"], found["yx"]], [found["yx"], found["xx"]]]])
-    width, height, turned = ellipses(moments, pixel)
+    width, height, turned = ellipses(to_sky(np.diag(frame_step(pixel)), moments))
     assert width[0] == pytest.approx(beam.major_arcsec, rel=0.01)
     assert height[0] == pytest.approx(beam.minor_arcsec, rel=0.01)
     if beam.minor_arcsec < 0.9 * beam.major_arcsec:
@@ -75,11 +88,11 @@ def test_intrinsic_sizes_have_the_beam_taken_out():
     source = Beam(12.0, 8.0, 70.0)
     sum_of_both = BEAM.covariance_pix(PIXEL) + source.covariance_pix(PIXEL)
     table = size_columns(np.stack([sum_of_both, BEAM.covariance_pix(PIXEL)]), BEAM, PIXEL)
-    assert table["intrinsic_major_arcsec"] == pytest.approx([12.0, 0.0], abs=1e-3)
-    assert table["intrinsic_minor_arcsec"] == pytest.approx([8.0, 0.0], abs=1e-3)
-    assert table["intrinsic_pa_deg"][0] == pytest.approx(70.0, abs=0.01)
-    assert table["major_arcsec"][1] == pytest.approx(9.0)
-    assert table["pa_deg"][1] == pytest.approx(20.0, abs=0.01)
+    assert table["image_intrinsic_major_arcsec"] == pytest.approx([12.0, 0.0], abs=1e-3)
+    assert table["image_intrinsic_minor_arcsec"] == pytest.approx([8.0, 0.0], abs=1e-3)
+    assert table["image_intrinsic_pa_deg"][0] == pytest.approx(70.0, abs=0.01)
+    assert table["image_major_arcsec"][1] == pytest.approx(9.0)
+    assert table["image_pa_deg"][1] == pytest.approx(20.0, abs=0.01)
 
 
 def test_negative_pixels_count_for_the_flux_only():
@@ -126,7 +139,19 @@ def test_regions_have_one_ellipse_per_source(written):
     assert lines[2] == "icrs"
     assert len(lines) == 3 + len(truth["id"])
     assert lines[3].startswith(f"ellipse({truth['ra_deg'][0]:.7f},{truth['dec_deg'][0]:.7f},")
-    assert lines[4].endswith("color=magenta text={2}")
+    assert lines[4].endswith("# tag={extended} color=magenta text={2}")
+    casa = (folder / "truth.crtf").read_text().splitlines()
+    assert casa[0].startswith("#CRTF")
+    assert len(casa) == 1 + len(truth["id"])
+    for ds9, crtf, i in zip(lines[3:], casa[1:], range(4), strict=True):
+        numbers = [float(text) for text in re.findall(r"-?\d+\.\d+", ds9.split("#")[0])]
+        others = [float(text) for text in re.findall(r"-?\d+\.\d+", crtf.split("coord")[0])]
+        assert numbers[:4] == others[:4]
+        assert numbers[:2] == pytest.approx([truth["ra_deg"][i], truth["dec_deg"][i]], abs=1e-6)
+        assert numbers[2] == pytest.approx(truth["major_arcsec"][i] / 2, abs=1e-3)
+        assert apart(numbers[4] - 90, others[4]) < 0.011
+        assert apart(others[4], truth["pa_deg"][i]) < 0.011
+        assert f"label='{truth['class_name'][i]} {truth['id'][i]}'" in crtf
 
 
 def test_sdc1_rows_are_numbers_in_order(written):
@@ -142,9 +167,87 @@ def test_sdc1_rows_are_numbers_in_order(written):
     assert table["class"].tolist() == [2, 3, 3, 2]
 
 
+def test_the_sdc1_angle_follows_the_convention_that_is_asked_for(written, tmp_path):
+    folder, truth = written
+    north, clockwise = tmp_path / "north", tmp_path / "clockwise"
+    for path, angle in ((north, "east_of_north"), (clockwise, "clockwise")):
+        path.mkdir()
+        write_truth(path, truth, {}, [], BEAM, angle)
+    pa = {path: np.loadtxt(path / "truth_sdc1.txt")[:, 9] for path in (north, clockwise)}
+    assert pa[north] == pytest.approx(truth["intrinsic_pa_deg"], abs=1e-3)
+    # North is a quarter turn clockwise from the horizontal; from there east lies counter-clockwise.
+    assert apart(pa[clockwise], 90 - pa[north]).max() < 2e-3
+    assert "from north to east" in (folder / "truth_sdc1_columns.txt").read_text()
+    assert "clockwise from the direction of longitude" in (clockwise / "truth_sdc1_columns.txt").read_text()
+
+
+def sdc1_score(found, truth, beam_arcsec):
+    """The mean score of matched sources by the rules of SDC1: seven equal parts, 0/0 counts as 0."""
+
+    def part(error, threshold):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(np.minimum(1, threshold / error), nan=0.0)
+
+    cos = np.cos(np.radians(truth["dec_cent"]))
+    shift = np.hypot((found["ra_cent"] - truth["ra_cent"]) * cos, found["dec_cent"] - truth["dec_cent"])
+    size = np.hypot(2 * beam_arcsec, (truth["b_maj"] + truth["b_min"]) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = {n: np.abs(found[n] - truth[n]) / truth[n] for n in ("flux", "b_maj", "b_min")}
+    parts = [
+        part(shift * 3600 / size, 0.3),
+        part(relative["flux"], 0.1),
+        *(part(relative[name], 0.3) for name in ("b_maj", "b_min")),
+        part(np.abs(found["pa"] - truth["pa"]), 10),
+        part(np.abs(found["core_frac"] - truth["core_frac"]) / 0.75, 0.05),
+        (found["class"] == truth["class"]).astype(float),
+    ]
+    return np.mean(parts, axis=0)
+
+
+def test_a_perfect_sdc1_catalogue_scores_one(written):
+    _, truth = written
+    unresolved = truth | {f"intrinsic_{name}": np.zeros(4, np.float32) for name in SIZES}
+    rows = np.array([line.split() for line in sdc1_lines(unresolved, BEAM)], float)
+    table = dict(zip(SDC1_COLUMNS, rows.T, strict=True))
+    assert (table["b_maj"] > 0).all()
+    assert (table["b_min"] > 0).all()
+    assert sdc1_score(table, table, 9.0).tolist() == [1, 1, 1, 1]
+    # Without a least width, as before: two of seven parts are lost.
+    zeros = table | {"b_maj": np.zeros(4), "b_min": np.zeros(4)}
+    assert sdc1_score(zeros, zeros, 9.0) == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize(
+    ("centre", "kind"),
+    [((0.0, 0.0), ("GLON-SIN", "GLAT-SIN")), ((200.0, 89.9), ("RA---SIN", "DEC--SIN"))],
+)
+def test_sizes_and_angles_are_those_on_the_sky(tmp_path, centre, kind):
+    field = field_of(tmp_path / "m.fits", centre, kind)
+    table = make_placements()
+    # The edges of a field of 1.1 degrees.
+    table |= {"y_pix": np.linspace(-1000, 1000, 5), "x_pix": np.linspace(900, -1100, 5)}
+    truth = select_truth(table, field)
+    rows = truth["id"] - 1
+    axes = to_sky(np.diag([1.0, -1.0]), BEAM.covariance_pix(PIXEL)[None])
+    major, minor, angle = (np.full(len(rows), value[0]) for value in ellipses(axes))
+    place = table["y_pix"][rows], table["x_pix"][rows]
+    expected = angles_on_sky(field.wcs, *place, major, minor, angle)
+    assert apart(truth["pa_deg"], expected[2]).max() < 0.1
+    assert apart(truth["image_pa_deg"], 20.0).max() < 1e-3
+    assert apart(truth["pa_deg"], truth["image_pa_deg"]).max() > 40
+    assert truth["major_arcsec"] / truth["minor_arcsec"] == pytest.approx(expected[0] / expected[1], rel=1e-3)
+
+
+def test_placements_of_version_0_1_0_give_the_same_truth(tmp_path):
+    field, new = field_of(tmp_path / "m.fits"), make_placements()
+    old = {name.removeprefix("image_"): values for name, values in new.items()}
+    found, expected = select_truth(old, field), select_truth(new, field)
+    assert all(np.array_equal(found[name], expected[name]) for name in COLUMNS)
+
+
 def test_bytes_are_the_same_when_written_again(written, tmp_path):
     folder, truth = written
-    write_truth(tmp_path, truth, {"SEED": 3}, ["assemble: a line"])
+    write_truth(tmp_path, truth, {"SEED": 3}, ["assemble: a line"], BEAM)
     assert tree_digests(tmp_path) == tree_digests(folder)
 
 

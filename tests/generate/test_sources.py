@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -9,6 +11,7 @@ from astro_dist.generate.conditions import Choice, sky_of
 from astro_dist.sky.stretch import stretch
 from astro_dist.store.reader import StoreReader
 from tests.generate import small_run
+from tests.sky.small_maps import header_of
 
 SIDE = small_run.SIZE
 
@@ -162,8 +165,88 @@ def test_bad_files_are_refused_in_one_line(reader, labels, tmp_path, case):
         run.stages[0].refuse(run.run)
 
 
+def other_forms(folder):
+    """The objects of `labels` that are not at the edge, in other forms: their settings by name."""
+    boxes = [(20, 30, 2), (60, 100, 2), (100, 60, 3), (120, 170, 1)]
+    corners = [(x, y, x + 4 + c, y + 6, c) for y, x, c in boxes]
+    annotations = [
+        {"image_id": 1, "category_id": c, "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]]}
+        for x0, y0, x1, y1, c in corners
+    ]
+    names = [{"id": c, "name": f"kind {c}"} for c in (1, 2, 3)]
+    about = {
+        "images": [{"id": 1, "height": 150, "width": 200}],
+        "categories": names,
+        "annotations": annotations,
+    }
+    (folder / "coco.json").write_text(json.dumps(about))
+    objects = []
+    for number, (x0, y0, x1, y1, c) in enumerate(corners):
+        plane = np.zeros((150, 200), np.uint8)
+        plane[y0:y1, x0:x1] = 1
+        fits.writeto(folder / f"mask{number}.fits", plane)
+        objects.append({"mask": f"mask{number}.fits", "class": f"kind {c}"})
+    (folder / "radiff").mkdir()
+    (folder / "mask_a.json").write_text(json.dumps({"nx": 200, "ny": 150, "objs": objects}))
+    lines = [
+        f"box({(x0 + x1 + 1) / 2},{(y0 + y1 + 1) / 2},{x1 - x0},{y1 - y0},0) # text={{kind {c}}}"
+        for x0, y0, x1, y1, c in corners
+    ]
+    (folder / "regions.reg").write_text("image\n" + "\n".join(lines))
+    fits.writeto(
+        folder / "map.fits", np.zeros((150, 200), np.float32), header_of((150, 200), (2, 2), (10, 10))
+    )
+    classes = {"kind 1": "spurious", "kind 2": "compact", "kind 3": "extended"}
+    return {
+        "coco": {"labels": str(folder / "coco.json"), "classes": classes},
+        "radiff": {"labels": str(folder / "mask_a.json"), "classes": classes},
+        "regions": {
+            "labels": str(folder / "regions.reg"),
+            "classes": classes,
+            "map": str(folder / "map.fits"),
+        },
+    }
+
+
+@pytest.mark.parametrize("form", ["coco", "radiff", "regions"])
+def test_masks_in_other_forms_give_the_same_stamps_and_are_checked_by_the_plan(
+    reader, labels, tmp_path, form
+):
+    masks = other_forms(tmp_path)[form]
+    shares = {"compact": 1, "extended": 1, "spurious": 1}
+    plain = tmp_path / "plain.fits"
+    image = fits.getdata(labels / "mask.fits")
+    image[:6] = 0
+    fits.writeto(plain, image)
+    expected = read_all(small_run.open_source(reader, masks={"labels": str(plain), **shares}), range(6))
+    given = read_all(small_run.open_source(reader, masks=masks | shares), range(6))
+    for name in ("mask_BSS", "instances_BSS", "peak_BSS"):
+        assert np.array_equal(getattr(given, name), getattr(expected, name))
+    runner = small_run.make_runner(tmp_path / "run", masks=masks)
+    stage = runner.stages[0]
+    stage.refuse(runner.run)
+    used = {path.name for path in stage.sources(runner.run)}
+    assert {"radiff": "mask3.fits", "regions": "map.fits"}.get(form, "coco.json") in used
+    wrong = small_run.make_runner(tmp_path / "wrong", masks=masks | {"classes": {"kind 1": "spurious"}})
+    with pytest.raises(ConfigError, match=r"which is no class.*generate\.masks\.classes"):
+        wrong.stages[0].refuse(wrong.run)
+
+
+def test_a_mask_of_zeros_and_ones_is_compact_where_the_user_says_so(reader, labels, tmp_path):
+    image = (fits.getdata(labels / "mask.fits") > 0).astype(np.uint8)
+    fits.writeto(tmp_path / "m.fits", image)
+    masks = {"labels": str(tmp_path / "m.fits")}
+    run = small_run.make_runner(tmp_path / "run", masks=masks)
+    with pytest.raises(ConfigError, match=r"classes: \{1: compact\} for a mask of 0 and 1"):
+        run.stages[0].refuse(run.run)
+    given = read_all(small_run.open_source(reader, masks=masks | {"classes": {1: "compact"}}), range(3))
+    assert set(np.unique(given.mask_BSS)) == {0, 2}
+    assert small_run.make_config(masks=masks).generate.marks()["masks"].keys().isdisjoint({"classes", "map"})
+
+
 def test_shares_are_not_all_zero_and_instances_need_labels():
     with pytest.raises(ConfigError, match="all 0"):
         small_run.make_config(masks={"compact": 0, "extended": 0})
-    with pytest.raises(ConfigError, match="give labels too"):
-        small_run.make_config(masks={"instances": "numbers.fits"})
+    for settings in ({"instances": "numbers.fits"}, {"map": "m.fits"}, {"classes": {1: "compact"}}):
+        with pytest.raises(ConfigError, match="give labels too"):
+            small_run.make_config(masks=settings)

@@ -24,7 +24,7 @@ from astro_dist.sky.fits_file import (
     seal_banded,
     write_rows,
 )
-from astro_dist.sky.maps import MapsConfig
+from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.windows import bands
 from astro_dist.store.schema import STACKS, publish_store
 from astro_dist.store.shards import write_shard
@@ -68,7 +68,8 @@ def add_field(run: Run, shape=(300, 375), n=60, band_rows=512) -> None:
     rng = stream(run.seed, "small field")
     table = _place(shape, n, rng)
     _write_images(folder, shape, table, rng, band_rows)
-    write_truth(folder, select_truth(table), {}, [])
+    truth = select_truth(table, SkyMap.open(folder / "map.fits", MapsConfig(), verify=False))
+    write_truth(folder, truth, {}, [], BEAM)
     publish(run, "assemble", "field", {"objects": n, "map": {"rms_jy_beam": RMS}})
 
 

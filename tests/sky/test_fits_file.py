@@ -12,6 +12,7 @@ from astro_dist import __version__
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.outputs import Reading
 from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.fits_file import (
     BandedImage,
     create_banded,
@@ -19,7 +20,6 @@ from astro_dist.sky.fits_file import (
     radio_header,
     seal_banded,
     verify_fits,
-    wcs_cards,
     write_rows,
 )
 from astro_dist.sky.fits_tables import Column, write_table

@@ -193,12 +193,8 @@ def test_cubes_and_strange_skies_are_refused(tmp_path):
     expect(ConfigError, cube, r"cube .* FREQ \(3\)")
     bare = write_map(tmp_path / "bare.fits", drop=("CTYPE1", "CTYPE2"))
     expect(ConfigError, bare, "no celestial WCS")
-    mirrored = write_map(tmp_path / "mirror.fits", CDELT1=1e-3)
-    expect(ConfigError, mirrored, "east not left")
-    turned = write_map(tmp_path / "turned.fits", PC1_2=0.2, PC2_1=-0.2)
-    expect(ConfigError, turned, "north is not up")
     earth = write_map(tmp_path / "earth.fits", CTYPE1="TLON-SIN", CTYPE2="TLAT-SIN")
-    expect(ConfigError, earth, "frame itrs")
+    expect(ConfigError, earth, "frame TLON-SIN.*reproject")
     swapped = {"CTYPE1": "DEC--SIN", "CTYPE2": "RA---SIN"}
     expect(ConfigError, write_map(tmp_path / "swapped.fits", **swapped), "longitude")
 

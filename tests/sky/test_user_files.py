@@ -64,7 +64,7 @@ def test_a_unit_other_than_the_name_says_is_refused(tmp_path, name, unit):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ra_deg", -1), ("ra_deg", 361), ("dec_deg", 91), ("dec_deg", -91)]
+    ("name", "value"), [("ra_deg", -181), ("ra_deg", 361), ("dec_deg", 91), ("dec_deg", -91)]
 )
 def test_positions_off_the_sphere_are_refused(tmp_path, name, value):
     (tmp_path / "t.csv").write_text(f"{name}\n0\n{value}\n")

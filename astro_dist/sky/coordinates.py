@@ -1,0 +1,207 @@
+"""The coordinates of a map: its WCS from a header in any usual spelling, and axes turned or mirrored.
+
+A header that says the same as a valid one in other words is mended here; one that says nothing certain is
+refused in words of ours. Beams are kept in the frame of the image, see `astro_dist.sky.tangent.frame_step`.
+"""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import wcs_to_celestial_frame
+from numpy.typing import ArrayLike, NDArray
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.tangent import frame_step, turn_beam
+
+FRAMES = ("icrs", "fk5", "fk4", "galactic")
+REGRID = "regrid it first, for example with reproject (pip install 'astro_dist[regrid]')"
+# Spellings of RADESYS without blanks, dots and hyphens: the valid value, and the equinox that it implies.
+SYSTEMS = {
+    **dict.fromkeys(("ICRS", "ICRF", "ICRF2", "ICRF3", "ICRSJ2000", "ICRS2000"), ("ICRS", None)),
+    **dict.fromkeys(("FK5", "FK52000"), ("FK5", None)),
+    **dict.fromkeys(("J2000", "J20000", "FK5J2000", "FK5J20000", "2000", "20000"), ("FK5", 2000.0)),
+    "FK4": ("FK4", None),
+    **dict.fromkeys(("B1950", "B19500", "FK4B1950", "FK4B19500", "1950", "19500"), ("FK4", 1950.0)),
+}
+# Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
+STRAIGHT = 1e-9
+Matrix = NDArray[np.float64]
+Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def read_wcs(header: fits.Header) -> WCS:
+    """Return the WCS of a header, whatever the spelling of its CTYPE, RADESYS and EQUINOX.
+
+    Raises
+    ------
+    ConfigError
+        The header has no valid coordinates, or a RADESYS or EQUINOX that stands for nothing known.
+    """
+    mended = _mend(header)
+    try:
+        return WCS(mended)
+    except Exception:
+        types = " and ".join(repr(mended.get(f"CTYPE{i}", "")) for i in (1, 2))
+        raise ConfigError(
+            f"its coordinates (CTYPE {types}, CUNIT, CRVAL, CRPIX, CDELT, CROTA, PC or CD) are not those of "
+            "a map of the sky; mend these cards, CTYPE being for example 'RA---SIN' and 'DEC--SIN'"
+        ) from None
+
+
+def check_frame(celestial: WCS) -> None:
+    """Refuse the celestial part of a WCS in a frame that is not read, or whose axes fall into one."""
+    lon_type = str(celestial.wcs.ctype[0])
+    try:
+        # Astropy takes ecliptic and unknown longitudes for ICRS.
+        known = lon_type.startswith(("RA", "GLON"))
+        frame = wcs_to_celestial_frame(celestial).name if known else lon_type
+    except ValueError:
+        frame = f"{lon_type}, {celestial.wcs.radesys or 'without RADESYS'}"
+    if frame not in FRAMES:
+        raise ConfigError(f"its sky is in the frame {frame}, not one of {', '.join(FRAMES)}; {REGRID}")
+    scale = celestial.pixel_scale_matrix
+    sides = np.hypot(*scale)
+    if not abs(np.linalg.det(scale)) > 1e-3 * sides[0] * sides[1]:
+        raise ConfigError("its two axes have one direction (CDELT, CROTA, PC or CD); mend these cards")
+
+
+def pixel_size(scale_arcsec: Matrix) -> Pixel:
+    """Return the size of a pixel at the reference point from `WCS.pixel_scale_matrix` in arcsec."""
+    if _is_straight(scale_arcsec):
+        return Pixel(float(scale_arcsec[1, 1]), -float(scale_arcsec[0, 0]))
+    dx, dy = np.hypot(*scale_arcsec)
+    return Pixel(float(dy), float(dx))
+
+
+def beam_in_image(beam: Beam, scale_arcsec: Matrix) -> Beam:
+    """Return a beam in the frame of the image from one whose angle is east of the map's north.
+
+    North is that of the map's own coordinates at the reference point, galactic north in a galactic map.
+    """
+    if _is_straight(scale_arcsec):
+        return beam
+    return turn_beam(beam, np.asarray(np.linalg.inv(_from_image(scale_arcsec)), np.float64))
+
+
+def beam_on_sky(beam: Beam, scale_arcsec: Matrix) -> Beam:
+    """Return a beam with its angle east of the map's north, as BPA states it; undoes `beam_in_image`."""
+    return beam if _is_straight(scale_arcsec) else turn_beam(beam, _from_image(scale_arcsec))
+
+
+def sky_in_icrs(celestial: WCS, y: ArrayLike, x: ArrayLike) -> Coordinates:
+    """Return ``(ra_deg, dec_deg)`` in ICRS of pixel positions, RA in [0, 360), NaN off the sky."""
+    lon, lat = celestial.pixel_to_world_values(x, y)
+    frame = wcs_to_celestial_frame(celestial)
+    if frame.name == "icrs":
+        # Longitudes are near CRVAL1, which some imagers write below zero.
+        return wrap_ra(lon), np.asarray(lat)
+    sky = SkyCoord(lon, lat, unit="deg", frame=frame).icrs
+    return wrap_ra(sky.ra.deg), np.asarray(sky.dec.deg)
+
+
+def pixel_in_icrs(celestial: WCS, ra_deg: ArrayLike, dec_deg: ArrayLike) -> Coordinates:
+    """Return the pixel positions ``(y, x)`` of ICRS positions, NaN where they do not project."""
+    x, y = celestial.world_to_pixel(SkyCoord(ra_deg, dec_deg, unit="deg", frame="icrs"))
+    return np.asarray(y), np.asarray(x)
+
+
+def wrap_ra(ra_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return right ascensions in [0, 360)."""
+    # Twice: the first makes 360 of a number so little below zero that the sum rounds to it.
+    return np.asarray(np.asarray(ra_deg) % 360 % 360)
+
+
+def wcs_cards(wcs: WCS) -> dict[str, str | float]:
+    """Return the FITS cards of a celestial WCS as plain values, in degrees, for a header or JSON."""
+    w = wcs.wcs
+    scale = wcs.pixel_scale_matrix
+    cards: dict[str, str | float] = {}
+    for i in (0, 1):
+        cards[f"CTYPE{i + 1}"] = str(w.ctype[i])
+        cards[f"CUNIT{i + 1}"] = "deg"
+        cards[f"CRVAL{i + 1}"] = float(w.crval[i])
+        cards[f"CRPIX{i + 1}"] = float(w.crpix[i])
+        # Far from straight the diagonal may be zero; the length of the row, with its sign, never is.
+        turned = abs(scale[i, 1 - i]) > abs(scale[i, i])
+        step = float(np.copysign(np.hypot(*scale[i]), (-1, 1)[i]) if turned else scale[i, i])
+        cards[f"CDELT{i + 1}"] = step
+        if turned:
+            cards[f"PC{i + 1}_{i + 1}"] = float(scale[i, i] / step)
+        if scale[i, 1 - i]:
+            cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / step)
+    cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
+    if math.isfinite(w.lonpole):
+        cards["LONPOLE"] = float(w.lonpole)
+    equinox = float(w.equinox)
+    if str(w.ctype[0]).startswith("RA"):
+        # FITS standard 4.0, RADESYSa: without the card the equinox decides, and without both it is ICRS.
+        old = "FK5" if equinox >= 1984 else "FK4"
+        cards["RADESYS"] = str(w.radesys) or ("ICRS" if math.isnan(equinox) else old)
+        if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
+            cards["EQUINOX"] = equinox
+    return cards
+
+
+def _is_straight(scale: Matrix) -> bool:
+    """Return whether north is up and east left, without a turn."""
+    off = max(abs(scale[0, 1]), abs(scale[1, 0]))
+    return bool(scale[0, 0] < 0 < scale[1, 1] and off <= STRAIGHT * min(-scale[0, 0], scale[1, 1]))
+
+
+def _from_image(scale: Matrix) -> Matrix:
+    """Return the matrix from the frame of the image to (north, east) at the reference point."""
+    # `scale` has rows (longitude, latitude) and columns (x, y).
+    return np.asarray(scale[::-1, ::-1] / frame_step(pixel_size(scale)))
+
+
+def _mend(header: fits.Header) -> fits.Header:
+    """Return the header with valid spellings of CTYPE, RADESYS and EQUINOX."""
+    cards: dict[str, Any] = {}
+    for key in ("CTYPE1", "CTYPE2"):
+        if isinstance(value := header.get(key), str) and value != value.strip().upper():
+            cards[key] = value.strip().upper()
+    for key in ("EQUINOX", "EPOCH"):
+        if isinstance(value := header.get(key), str):
+            cards[key] = _equinox(key, value)
+    stated = next((key for key in ("RADESYS", "RADECSYS") if str(header.get(key, "")).strip()), None)
+    if stated is not None:
+        cards |= _system(stated, str(header[stated]), header, cards)
+    if not cards:
+        return header
+    mended = header.copy()
+    mended.update({key: value for key, value in cards.items() if value is not None})
+    for key in (key for key, value in cards.items() if value is None):
+        mended.remove(key, ignore_missing=True, remove_all=True)
+    return mended
+
+
+def _system(key: str, value: str, header: fits.Header, cards: dict[str, Any]) -> dict[str, Any]:
+    if str(cards.get("CTYPE1", header.get("CTYPE1", ""))).startswith(("GLON", "GLAT")):
+        # Galactic coordinates have no equinox; what the card says is of no use.
+        return {key: None}
+    if value.strip().upper() in ("ICRS", "FK5", "FK4") and value.strip() == value.strip().upper():
+        return {}
+    known = SYSTEMS.get(re.sub(r"[\s.\-_()]", "", value.upper()))
+    if known is None:
+        raise ConfigError(
+            f"its {key} is {value.strip()[:20]!r}; ICRS, FK5 (J2000) and FK4 (B1950) are read: mend the "
+            f"card, or {REGRID}"
+        )
+    system, equinox = known
+    stated = next((cards.get(k, header.get(k)) for k in ("EQUINOX", "EPOCH") if k in header), equinox)
+    if equinox is not None and stated != equinox:
+        raise ConfigError(f"its {key} is {value.strip()!r} and its EQUINOX {stated}; mend one of the two")
+    return {key: system} | ({"EQUINOX": equinox} if equinox is not None else {})
+
+
+def _equinox(key: str, value: str) -> float:
+    match = re.fullmatch(r"[JjBb]?\s*(\d{4}(?:\.\d{0,6})?)", value.strip())
+    if match is None:
+        raise ConfigError(f"its {key} is {value.strip()[:20]!r}, which is no year; write 2000.0 or 1950.0")
+    return float(match[1])

@@ -1,0 +1,211 @@
+"""Masks of users in every form that is read: label images, COCO's JSON, RADiff's folders, and regions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import check_regular, read_mapping
+from astro_dist.sky.class_words import ClassWords
+from astro_dist.sky.coco import COCO_BYTES, is_coco, read_coco
+from astro_dist.sky.coordinates import check_frame, pixel_in_icrs, read_wcs, sky_in_icrs
+from astro_dist.sky.fill import Spots
+from astro_dist.sky.fits_reader import explained, find_image
+from astro_dist.sky.label_pieces import Frame, Piece, join_frames
+from astro_dist.sky.labels import Labels, Plane
+from astro_dist.sky.region_shapes import Shape, System, fill_shape
+from astro_dist.sky.region_text import parse_crtf, parse_ds9
+from astro_dist.sky.user_files import read_plane
+
+REGION_BYTES = 1 << 26
+MOST_FILES = 200_000
+REGION_SUFFIXES = (".reg", ".crtf", ".ds9", ".rgn")
+Floats = NDArray[np.float64]
+
+
+def read_labels(
+    path: Path,
+    least_pix: int,
+    words: ClassWords,
+    instances: Path | None = None,
+    drawn_on: Path | None = None,
+) -> Labels:
+    """Return the objects of a user's masks.
+
+    Parameters
+    ----------
+    path
+        A FITS image of labels; JSON of COCO; a JSON file of RADiff (``objs``, with a FITS image for each
+        object), or a folder of such; a region file of DS9 or CASA.
+    least_pix
+        Least side of an image.
+    instances
+        FITS image of object numbers, for a FITS image of labels.
+    drawn_on
+        FITS map that regions are drawn on.
+
+    Raises
+    ------
+    ConfigError
+        In one line that names the file: it cannot be read, or a label of it is no class.
+    """
+    if path.suffix.lower() not in (".json", *REGION_SUFFIXES) and not path.is_dir():
+        mask = Plane.open(path, least_pix)
+        numbers = None if instances is None else Plane.open(instances, least_pix)
+        return Labels.read(mask, numbers, words)
+    if instances is not None:
+        raise ConfigError(f"{instances}: numbers of objects go with a FITS image of labels; leave them out")
+    try:
+        return join_frames(list(_frames(path, words, drawn_on)), least_pix)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(f"{path}") else f"{path}: {text}") from None
+
+
+def label_files(path: Path) -> list[Path]:
+    """Return the files that masks are read from: the file itself, and the images that RADiff's JSON names."""
+    if path.is_dir():
+        return [file for one in _json_files(path) for file in label_files(one)]
+    if path.suffix.lower() == ".json" and path.is_file():
+        about = _mapping(path)
+        if "objs" in about:
+            return [path, *(mask for mask, _ in _objects(path, about))]
+    return [path]
+
+
+def _frames(path: Path, words: ClassWords, drawn_on: Path | None) -> Iterator[Frame]:
+    if path.is_dir():
+        for one in _json_files(path):
+            yield _read_radiff(one, _mapping(one), words)
+        return
+    check_regular(path)
+    if path.suffix.lower() in REGION_SUFFIXES:
+        yield _read_regions(path, words, drawn_on)
+        return
+    about = _mapping(path)
+    if is_coco(about):
+        yield from read_coco(path, words)
+    elif "objs" in about:
+        yield _read_radiff(path, about, words)
+    else:
+        raise ConfigError("it is neither COCO's JSON (images, annotations) nor RADiff's (objs)")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        return read_mapping(path, COCO_BYTES)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _json_files(folder: Path) -> list[Path]:
+    """Return the JSON files of a folder that describe masks as RADiff does, sorted."""
+    files = sorted(folder.rglob("*.json"))
+    if len(files) > MOST_FILES:
+        raise ConfigError(f"{folder}: {len(files)} JSON files, at most {MOST_FILES} are read")
+    found = [path for path in files if "objs" in _mapping(path)]
+    if not found:
+        raise ConfigError(f"{folder}: no JSON file in it has objs, as those of RADiff's masks do")
+    return found
+
+
+def _objects(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield the mask and the class of each object that a JSON file of RADiff names."""
+    objects = about["objs"]
+    if not isinstance(objects, list):
+        raise ConfigError(f"{path}: its objs are no list")
+    for number, item in enumerate(objects, 1):
+        name = item.get("mask") if isinstance(item, dict) else None
+        if not isinstance(name, str) or not isinstance(item.get("class"), str):
+            raise ConfigError(f"{path}: object {number} has no mask or no class")
+        # A description of masks has no business elsewhere.
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ConfigError(f"{path}: object {number} names a mask outside its folder, {name[:60]!r}")
+        yield path.parent / name, item["class"]
+
+
+def _read_radiff(path: Path, about: Mapping[str, Any], words: ClassWords) -> Frame:
+    shape = about.get("ny"), about.get("nx")
+    pieces = []
+    for number, (mask, name) in enumerate(_objects(path, about), 1):
+        plane = read_plane(mask)
+        if shape == (None, None):
+            shape = plane.shape
+        if plane.shape != shape:
+            raise ConfigError(f"{path}: {mask.name} has {plane.shape} pixels, its image {shape}")
+        kind = words.require([name], f"{path}: object {number}")
+        pieces.append(Piece(Spots.of(np.nan_to_num(plane) > 0, 0, 0), kind))
+    ny, nx = shape
+    if not isinstance(ny, int) or not isinstance(nx, int) or not 0 < ny * nx < 1 << 31:
+        raise ConfigError(f"{path}: its image has the size {ny} x {nx}")
+    return Frame((ny, nx), tuple(pieces))
+
+
+def _read_regions(path: Path, words: ClassWords, drawn_on: Path | None) -> Frame:
+    if drawn_on is None:
+        raise ConfigError("regions are drawn on a map; name its FITS file as generate.masks.map")
+    size = path.stat().st_size
+    if size > REGION_BYTES:
+        raise ConfigError(f"{size >> 20} MB of regions, at most {REGION_BYTES >> 20} are read")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError("it is no text; is it a region file?") from None
+    canvas = MapCanvas.open(drawn_on)
+    pieces = []
+    for shape in parse_crtf(text) if text.startswith("#CRTF") else parse_ds9(text):
+        kind = words.require(shape.words, f"line {shape.line}")
+        if len((spots := _fill(shape, canvas)).y):
+            pieces.append(Piece(spots, kind))
+    if not pieces:
+        raise ConfigError(f"it holds no circle, ellipse, box or polygon that lies on {drawn_on}")
+    return Frame(canvas.shape, tuple(pieces))
+
+
+def _fill(shape: Shape, canvas: "MapCanvas") -> Spots:
+    try:
+        return fill_shape(shape, canvas)
+    except ConfigError as error:
+        raise ConfigError(f"line {shape.line}: {error}") from None
+
+
+@dataclass(frozen=True)
+class MapCanvas:
+    """Size and coordinates of a FITS map; neither unit nor beam is needed to draw on it."""
+
+    shape: tuple[int, int]
+    wcs: WCS
+
+    @classmethod
+    def open(cls, path: Path) -> "MapCanvas":
+        """Read the header of the first image of a file."""
+        with explained(path, ConfigError):
+            header, layout = find_image(path)
+            wcs = read_wcs(header)
+            if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
+                raise ConfigError("its first two axes are not those of the sky")
+            check_frame(wcs.celestial)
+            return cls((layout.axes[-2], layout.axes[-1]), wcs.celestial)
+
+    def sky_of(self, system: System, y: Floats, x: Floats) -> tuple[Floats, Floats]:
+        """Return longitude and latitude of pixels in one of the frames of regions."""
+        if system in ("image", "map"):
+            lon, lat = self.wcs.pixel_to_world_values(x, y)
+            return lon, lat
+        sky = SkyCoord(*sky_in_icrs(self.wcs, y, x), unit="deg", frame="icrs").transform_to(system)
+        return np.asarray(sky.spherical.lon.deg), np.asarray(sky.spherical.lat.deg)
+
+    def place(self, system: System, lon: float, lat: float) -> tuple[float, float]:
+        """Return the pixel (y, x) of a position in one of the frames of regions."""
+        if system == "map":
+            x, y = self.wcs.world_to_pixel_values(lon, lat)
+            return float(y), float(x)
+        sky = SkyCoord(lon, lat, unit="deg", frame=system).icrs
+        y, x = pixel_in_icrs(self.wcs, sky.ra.deg, sky.dec.deg)
+        return float(y), float(x)

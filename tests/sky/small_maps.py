@@ -1,0 +1,56 @@
+"""Small maps with any header, and angles and widths that astropy alone computes."""
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import pixel_to_skycoord
+
+from astro_dist.sky.maps import MapsConfig, SkyMap
+
+
+def header_of(shape, pixel_arcsec, centre, kind=("RA---SIN", "DEC--SIN"), **cards):
+    """The header of a map with north up, its middle on ``centre``; ``cards`` take the place of its own."""
+    dy, dx = pixel_arcsec
+    header = fits.Header()
+    for i, (step, n) in enumerate(((-dx, shape[1]), (dy, shape[0]))):
+        header[f"CTYPE{i + 1}"], header[f"CUNIT{i + 1}"] = kind[i], "deg"
+        header[f"CRVAL{i + 1}"], header[f"CRPIX{i + 1}"] = centre[i], (n + 1) / 2
+        header[f"CDELT{i + 1}"] = step / 3600
+    width = 4 * max(dy, dx) / 3600
+    header.update({"BUNIT": "Jy/beam", "BMAJ": width, "BMIN": width, "BPA": 0.0, "RESTFRQ": 1.4e9})
+    header.update(cards)
+    return header
+
+
+def open_map(path, image, *args, **cards):
+    """Write an image as a map, see `header_of`, and open it."""
+    fits.writeto(path, image.astype(np.float32), header_of(image.shape, *args, **cards), overwrite=True)
+    return SkyMap.open(path, MapsConfig())
+
+
+def angles_on_sky(wcs: WCS, y, x, major, minor, angle_deg, points=7200):
+    """Widths in arcsec and angle of small ellipses in pixels, from distances and position angles of astropy.
+
+    ``major`` and ``minor`` are half axes in pixels, ``angle_deg`` counts from +y to -x.
+    """
+    scale = 1e-3 / np.maximum(major, minor)
+    t = np.linspace(0, np.pi, points, endpoint=False)
+    a, b, turn = (
+        np.asarray(v, float)[:, None] for v in (major * scale, minor * scale, np.radians(angle_deg))
+    )
+    up, left = a * np.cos(t), b * np.sin(t)
+    dy, dx = up * np.cos(turn) - left * np.sin(turn), -up * np.sin(turn) - left * np.cos(turn)
+    y, x = np.asarray(y, float)[:, None], np.asarray(x, float)[:, None]
+    centre = pixel_to_skycoord(x, y, wcs).icrs
+    rim = pixel_to_skycoord(x + dx, y + dy, wcs).icrs
+    distance = centre.separation(rim).arcsec
+    rows, far = np.arange(len(distance)), distance.argmax(axis=1)
+    towards = SkyCoord(rim.ra[rows, far], rim.dec[rows, far])
+    pa = centre[:, 0].position_angle(towards).deg % 180
+    return distance[rows, far] / scale, distance.min(axis=1) / scale, pa
+
+
+def apart(a, b):
+    """Difference of two directions without a head, degrees."""
+    return np.abs((np.asarray(a) - np.asarray(b) + 90) % 180 - 90)
