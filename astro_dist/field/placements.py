@@ -28,9 +28,7 @@ from astro_dist.sky.symmetries import symmetries
 from astro_dist.sky.user_files import read_plane
 
 SIZE_COLUMNS = {
-    IMAGE + name: replace(
-        COLUMNS[name], meaning=f"{name} in the frame of the image, whose axes are +y and -x"
-    )
+    IMAGE + name: replace(COLUMNS[name], meaning=f"{name} in the frame of the image (axes +y, -x)")
     for name in (prefix + size for prefix in ("", "intrinsic_") for size in SIZES)
 }
 PLACEMENT_COLUMNS = {
