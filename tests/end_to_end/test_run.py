@@ -138,8 +138,13 @@ def test_stores_open_in_xarray_without_a_warning(toy_run):
     out, _ = toy_run
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in ("cutouts.zarr", "stamps.zarr"):
+        for name, place in (
+            ("cutouts.zarr", {"ra_deg", "dec_deg", "source_map"}),
+            ("stamps.zarr", {"donor"}),
+        ):
             with xarray.open_zarr(out / name) as store:
+                assert set(store["image"].coords) >= place
+                assert store["mask"].attrs["flag_meanings"] == "background spurious compact extended"
                 assert store["image"].dims == ("cutout", "y", "x")
                 assert store["image"].attrs["units"] == "Jy/beam"
 
