@@ -11,6 +11,7 @@ from astro_dist.cluster.sites import Resources, Site
 from astro_dist.cluster.slurm import Job, _command
 from astro_dist.engine.config import load_yaml
 from astro_dist.radio.pipeline import RADIO
+from astro_dist.workers.processes import environment
 
 HEAVY = ("torch", "ray", "astropy", "zarr", "pydantic", "numpy")
 
@@ -75,6 +76,9 @@ def test_it_starts_in_the_folder_above_a_clone(above, tmp_path):
     for line in ([Path(sys.executable).with_name("astro-dist"), "--version"], ["bash", script]):
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout[:13]) == (0, "astro-dist 0."), done.stderr
+    with environment({}):
+        done = subprocess.run([sys.executable, "-c", "import random"], capture_output=True, check=False)
+    assert done.returncode == 0
     # Without -P the current folder comes first; only a clone in it must not matter.
     (above / "random.py").unlink()
     assert process("--version").stdout.startswith("astro-dist 0.")

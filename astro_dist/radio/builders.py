@@ -5,21 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.work import Run
-from astro_dist.models.autoencoder import build_autoencoder as make_autoencoder
 from astro_dist.models.autoencoder import load_autoencoder as read_autoencoder
-from astro_dist.models.denoiser import build_denoiser, load_denoiser, load_scheduler
-from astro_dist.models.foreign import WEIGHTS, check_finite, check_part, check_scheduler
-from astro_dist.models.masks import build_mask_denoiser, load_mask_denoiser
+from astro_dist.models.denoiser import load_denoiser, load_scheduler
+from astro_dist.models.foreign import check_finite, check_part, check_scheduler
+from astro_dist.models.masks import load_mask_denoiser
 from astro_dist.radio.config import (
     AutoencoderConfig,
     ByolConfig,
     DiffusionConfig,
-    GeneratorTrainingConfig,
     MasksTrainingConfig,
     SegmenterConfig,
 )
@@ -131,24 +125,3 @@ def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: s
     # Weights fit the noise levels of their own schedule only, so that theirs replaces that of the preset.
     objective.scheduler = scheduler
     objective.alpha_bar_T = objective.scheduler.alphas_cumprod.to(objective.alpha_bar_T.device)
-
-
-def check_weights(name: str, run: Run, folder: Path) -> None:
-    """Refuse weights that the network of the settings cannot take, before there is a training."""
-    config = run.section(GeneratorTrainingConfig, name)
-    # Without memory for the numbers: only names and shapes are compared.
-    with torch.device("meta"):
-        if isinstance(config, DiffusionConfig):
-            denoiser = build_denoiser(config.preset, config.target)
-            parts = {"unet": denoiser.unet, "conditioner": denoiser.conditioner}
-        elif isinstance(config, MasksTrainingConfig):
-            parts = {"": build_mask_denoiser(config.preset)}
-        else:
-            parts = {"": make_autoencoder(config.preset)}
-    for part, network in parts.items():
-        check_part(folder / part, network, name)
-        with safe_open(folder / part / WEIGHTS, framework="pt") as file:
-            # One tensor after the other, so that only one is in memory.
-            check_finite(folder / part, ((key, file.get_tensor(key)) for key in file.keys()), name)  # noqa: SIM118
-    if not isinstance(config, AutoencoderConfig):
-        check_scheduler(folder, name)

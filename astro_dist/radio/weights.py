@@ -1,7 +1,7 @@
 """Initial weights compared with the settings before anything runs, as far as that goes without a network.
 
 The weights of the package are compared by their settings only. Those of a user are then compared tensor by
-tensor with the networks that they are for (`astro_dist.radio.builders.check_weights`), which loads torch.
+tensor with the networks that they are for (`astro_dist.radio.networks.check_weights`), which loads torch.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def refuse_weights(name: str, run: Run, folder: Path) -> None:
     for part, kind, ours in _parts(name, PRESETS[config.preset]):
         check_settings(folder / part, kind, ours, name)
     if SHIPPED not in folder.parents:
-        Later("astro_dist.radio.builders:check_weights")(name, run, folder)
+        Later("astro_dist.radio.networks:check_weights")(name, run, folder)
 
 
 def refuse_diffusion(autoencoder: Recipe, run: Run, folder: Path) -> None:

@@ -7,7 +7,7 @@ import multiprocessing.connection
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ class _ProcessSeat(Seat):
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
-        with _environment(self.args[0].threads(self.args[1]), self.gpu), ignoring_ctrl_c():
+        variables = _variables(self.args[0].threads(self.args[1]), self.gpu)
+        with environment(variables), ignoring_ctrl_c():
             self.process.start()
         # While this process held the far end too, the pipe of an ended worker would never report its end.
         far_end.close()
@@ -169,13 +170,18 @@ def visible_gpus(count: int) -> list[str]:
     return names[:count]
 
 
+def _variables(threads: int, gpu: str | None) -> dict[str, str]:
+    """Return the variables that pin the threads of every numerical library, and the GPU."""
+    pinned = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    return pinned if gpu is None else {**pinned, "CUDA_VISIBLE_DEVICES": gpu}
+
+
 @contextlib.contextmanager
-def _environment(threads: int, gpu: str | None) -> Iterator[None]:
-    """Pin the threads of every numerical library, and the GPU, for processes started inside."""
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for processes started inside, which look for no module in the current folder."""
     # Libraries read these when they are imported, so the variables must be set before the child starts.
-    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
-    if gpu is not None:
-        wanted["CUDA_VISIBLE_DEVICES"] = gpu
+    # multiprocessing starts Python with `-c`, for which PYTHONSAFEPATH is what `-P` is for `-m`.
+    wanted = {**wanted, "PYTHONSAFEPATH": "1"}
     # Restored afterwards, because later children of the driver get values of their own.
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
