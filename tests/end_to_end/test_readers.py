@@ -171,6 +171,12 @@ def test_the_regions_lie_on_the_sources(field, truth, name, form, label):
             ellipse.copy(angle=angle) for angle in (ellipse.angle, -ellipse.angle, ellipse.angle + RIGHT)
         ]
         overlaps.append([overlap(one, row["id"]) for one in turned])
+    # CASA's ellipses: the first half axis points north, where DS9's points west; `regions` calls it height.
+    for ellipse, casa in zip(ellipses, Regions.read(field / "truth.crtf", format="crtf"), strict=True):
+        assert casa.center.separation(ellipse.center).arcsec < 1e-3
+        assert (casa.height, casa.width) == (ellipse.width, ellipse.height)
+        assert abs((casa.angle - ellipse.angle).to_value("deg") % 180 - 90) < 0.02
+        assert casa.meta["label"].split()[1] == str(ellipse.meta["text"])
     right, mirrored, across = np.transpose(overlaps)
     assert (right > 0.1).all()
     is_double = np.asarray(truth["class_name"] == "extended")

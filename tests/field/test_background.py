@@ -10,6 +10,7 @@ from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
 from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
 from astro_dist.field.config import AssembleConfig
+from astro_dist.field.flux import FluxCatalogue
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.fits_file import plane_wcs, radio_header
@@ -18,6 +19,7 @@ from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from tests.field.small_sky import BEAM, PIXEL, RMS, assemble, digests, make_run
 from tests.sky.repairs import bring_damaged
+from tests.sky.small_maps import angles_on_sky, apart, open_map
 
 SHAPE = (420, 384)
 SOURCES = ((60, 70, 40.0), (210, 300, 200.0), (330, 120, 15.0))
@@ -59,6 +61,41 @@ def test_the_field_is_the_maps(made):
     place = history.index("assemble.background.path: real.fits")
     assert history[place + 1] == f"sha256 {sha256_file(run.root.parent / 'real.fits')}"
     assert np.array_equal(np.isnan(pixels), np.isnan(image))
+
+
+FRAMES = {
+    "galactic": ((0.0, 0.0), ("GLON-SIN", "GLAT-SIN"), {}),
+    "negative and turned": ((-10.0, 70.0), ("RA---SIN", "DEC--SIN"), {"CROTA2": 50.0}),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_the_truth_on_any_map_is_on_the_sky_and_a_catalogue_for_the_next_field(tmp_path, name):
+    centre, kind, cards = FRAMES[name]
+    image = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, 99, ("test",)) * RMS
+    real = open_map(tmp_path / "real.fits", image, (2.0, 2.0), centre, kind, **cards)
+    background = {"kind": "map", "path": str(tmp_path / "real.fits")}
+    run = make_run(tmp_path / "run", objects=20, background=background, shape=[7, 7])
+    assemble(run)
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
+    placed = read_columns_file(run.root / "field" / "placements.parquet")
+    rows = np.argsort(placed["id"])
+    # Half axes in pixels of 2 arcsec; ellipses that are nearly round have no direction.
+    major, minor = (placed[f"image_{size}_arcsec"][rows] / 4 for size in ("major", "minor"))
+    pa = truth["image_pa_deg"]
+    expected = angles_on_sky(real.wcs, truth["y_pix"], truth["x_pix"], major, minor, pa)
+    assert 2 * expected[0] == pytest.approx(truth["major_arcsec"], rel=1e-3)
+    assert 2 * expected[1] == pytest.approx(truth["minor_arcsec"], rel=1e-3)
+    long = major > 1.3 * minor
+    assert long.sum() > 3
+    assert apart(truth["pa_deg"], expected[2])[long].max() < 0.1
+    assert apart(truth["pa_deg"], pa)[long].max() > 30
+    assert ((truth["ra_deg"] >= 0) & (truth["ra_deg"] < 360)).all()
+    field = SkyMap.open(run.root / "field" / "map.fits", MapsConfig())
+    for file in ("truth.fits", "truth.vot", "truth.parquet", "truth_sdc1.txt"):
+        catalogue = FluxCatalogue.read(run.root / "field" / file)
+        assert catalogue.flux_jy == pytest.approx(truth["flux_jy"], rel=1e-5)
+        assert catalogue.rows_in(field.shape, field.pixel_of, 20).tolist() == list(range(20))
 
 
 def test_a_damaged_analysis_is_made_again_with_all_that_follows_from_it(made, tmp_path):
