@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.outputs import check_product
 from astro_dist.engine.work import Run
 from astro_dist.models.autoencoder import build_autoencoder as make_autoencoder
 from astro_dist.models.autoencoder import load_autoencoder as read_autoencoder
@@ -47,6 +48,8 @@ def build_diffusion(cell: Cell, device: str) -> Built:
     assert isinstance(config, DiffusionConfig)
     channels, own = latent_channels(config.preset), config.own_background
     kind = partial(TrainingData, latent_channels=channels, own_background=own)
+    # Also where a training goes on from a checkpoint.
+    check_product(cell.run.root, "autoencoder")
 
     def make(reader: StoreReader) -> Objective:
         stretch = str(reader.attrs.get("stretch", "asinh"))
