@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.custody import drop_replaced, refuse_foreign, replace_product, undo_replacements
-from astro_dist.engine.errors import IntegrityError, QuarantinedError
+from astro_dist.engine.errors import IntegrityError, QuarantinedError, StoppedError
 from astro_dist.engine.files import (
     lock_folder,
     remove,
     require_space,
     stop_when_storage_fails,
     sweep,
-    tree_digests,
     tree_files,
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
 from astro_dist.engine.manifest import check_source, manifest_fault, write_config, write_manifest
-from astro_dist.engine.outputs import Inputs, Reading
+from astro_dist.engine.outputs import DamagedInputError, Inputs, Reading
 from astro_dist.engine.progress import Display
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.states import StageState, States
@@ -126,7 +125,7 @@ class Runner:
         state = self.now.of(stage)
         if state.status == "done":
             return
-        self.inputs.compare(stage)
+        self._compare_inputs(stage)
         rounds = self.rounds(state)
         self._tidy(rounds, state.status)
         stage.prepare(rounds.run)
@@ -194,7 +193,7 @@ class Runner:
             return
         # Repeated after `permit`: only now are the inputs published and the fingerprint is final.
         self.now.refuse_losing(state, allowed)
-        self.inputs.compare(stage)
+        self._compare_inputs(stage)
         rounds = self.rounds(state)
         run = rounds.run
         self._tidy(rounds, state.status)
@@ -206,6 +205,8 @@ class Runner:
             covered = published is not None and published.product == stage.product
             if (aside := replace_product(run.output, final, mark, covered)) is not None:
                 display.note(f"{final} was not made by this run; it is now {aside.name}")
+            # Read a moment ago by `_finish`; later stages need not read it again.
+            self.inputs.rename(run.output, final)
         self.ledger.publish(
             stage.name,
             Published(
@@ -215,6 +216,7 @@ class Runner:
                 finished.files,
                 finished.facts,
                 stage.stable,
+                compared=True,
             ),
         )
         # Until here the old product was published, so that a kill costs neither of the two.
@@ -224,8 +226,10 @@ class Runner:
         # Records of other versions describe outputs that `_tidy` has removed.
         self.ledger.drop_versions(stage.name, keep=state.fingerprint)
         drop_replaced(final, mark)
-        # Read a moment ago by `_finish`; later stages need not read it again.
-        self.inputs.trust(final, finished.files)
+        # What was begun from an earlier copy of the product may have read it damaged.
+        for later in self.known:
+            if stage.name in later.inputs:
+                self._drop_begun(later)
         # Without this the stage would stay `redo`, and all later ones `after`.
         self.now.redo.discard(stage.name)
         write_manifest(self.root, self.config.seed)
@@ -253,7 +257,7 @@ class Runner:
             # what lies there is that product, its digests say.
             finished = records.finished() if status == "todo" and final.exists() else None
             # With neither the output nor its product the records stand for files that are gone.
-            if finished is None or tree_digests(final) != finished.files:
+            if finished is None or self.inputs.digests(final) != finished.files:
                 records.forget_all()
 
     def _finish(self, rounds: Rounds, executor: Executor, display: Display) -> Finished:
@@ -262,24 +266,70 @@ class Runner:
         # A kill after this record costs nothing: the product only has to be renamed and published.
         if (finished := records.finished()) is not None:
             self._drop_scratch(rounds)
-            return finished
-        with executor.crew(stage, run) as crew:
-            for _ in range(MAX_REPAIRS):
-                results = self._run_tasks(rounds, crew, display)
-                # Before the comparison, so that the sealed bytes are read back too.
-                sealed = stage.seal(run, results)
-                reading = Reading(run.output)
-                if damaged := reading.find_damage({**results, **sealed}):
-                    again = rounds.forget(damaged)
-                    display.note(f"{stage.name}: {_damage_text(damaged)}; {len(again)} tasks run again")
-                    continue
-                reading.drop_unstated()
-                facts = stage.finish(run, results)
-                finished = Finished(facts, reading.digests(without=stage.scratch))
-                records.record_finish(finished)
-                self._drop_scratch(rounds)
+            if not run.output.exists() or self.inputs.digests(run.output) == finished.files:
+                return finished
+            # Damaged since then: the tasks of what is damaged run again.
+            records.forget(())
+        for _ in range(MAX_REPAIRS):
+            try:
+                with executor.crew(stage, run) as crew:
+                    finished = self._complete(rounds, crew, display)
+            except StoppedError:
+                raise
+            except Exception as error:
+                # Whatever a task has met: a damaged input is the truer reason.
+                self._compare_inputs(stage)
+                # What tasks of this stage have written may be damaged too; it is made again.
+                damaged = isinstance(error, IntegrityError) and self._forget_damaged(
+                    rounds, Reading(run.output), records.results(), display
+                )
+                if not damaged:
+                    raise
+                continue
+            if finished is not None:
                 return finished
         raise IntegrityError(f"{stage.name}: its data are damaged again and again; check the disk")
+
+    def _complete(self, rounds: Rounds, crew: Crew, display: Display) -> Finished | None:
+        """Run the missing tasks and finish; return None where files differ and tasks have to run again."""
+        stage, run, records = rounds.stage, rounds.run, rounds.records
+        results = self._run_tasks(rounds, crew, display)
+        # Before the comparison, so that the sealed bytes are read back too.
+        sealed = stage.seal(run, results)
+        reading = Reading(run.output)
+        if self._forget_damaged(rounds, reading, {**results, **sealed}, display):
+            return None
+        reading.drop_unstated()
+        facts = stage.finish(run, results)
+        finished = Finished(facts, reading.digests(without=stage.scratch))
+        # Before the record that vouches for what the tasks and `finish` made from the inputs.
+        self._compare_inputs(stage)
+        records.record_finish(finished)
+        self.inputs.note(reading)
+        self._drop_scratch(rounds)
+        return finished
+
+    def _forget_damaged(self, rounds: Rounds, reading: Reading, results: Results, display: Display) -> bool:
+        """Forget the tasks whose files differ from their results; return whether there are any."""
+        damaged = reading.find_damage(results)
+        if damaged:
+            again = rounds.forget(damaged)
+            display.note(f"{rounds.stage.name}: {_damage_text(damaged)}; {len(again)} tasks run again")
+        return bool(damaged)
+
+    def _compare_inputs(self, stage: Stage) -> None:
+        """Compare the inputs of a stage; after damage nothing that was begun from them is gone on with."""
+        try:
+            self.inputs.compare(stage)
+        except DamagedInputError:
+            self._drop_begun(stage)
+            raise
+
+    def _drop_begun(self, stage: Stage) -> None:
+        """Remove the hidden outputs of a stage; without them `_tidy` forgets the records of their tasks."""
+        final = self.root / stage.product
+        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
+            remove(path)
 
     def _drop_scratch(self, rounds: Rounds) -> None:
         for name in rounds.stage.scratch:

@@ -10,6 +10,7 @@ from astro_dist.cluster.submit import Queue, log_folder, queue_of
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal
+from astro_dist.engine.ledger import DAMAGED
 from astro_dist.engine.progress import read_progress
 from astro_dist.engine.states import StageState
 from astro_dist.runner import Runner
@@ -74,10 +75,26 @@ def status_lines(runner: Runner) -> list[str]:
         if state.status == "todo" or (running and _is_replaced(runner, state, events)):
             lines += _stage_lines(runner, state, events, running)
         else:
-            lines.append(f"{state.stage.name:<12} {WORDS[state.status]}")
+            lines.append(f"{state.stage.name:<12} {_say_status(runner, state)}")
         names = [script_name(state.stage.name, shared) for shared in (True, False)]
         lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in runner.results().items()]
+
+
+def _say_status(runner: Runner, state: StageState) -> str:
+    """Say where a stage stands that is neither missing nor being made."""
+    published = runner.ledger.published(state.stage.name)
+    if published is not None and published.is_doubted:
+        doubted = " and ".join(
+            name for name, digest in published.basis["inputs"].items() if digest == DAMAGED
+        )
+        return f"to be made again: {doubted} may have been damaged when it was read"
+    if published is not None and state.status == "after":
+        return "waits; stays as it is if its inputs come out with the same bytes"
+    if state.changes and all(line.startswith("inputs.") for line in state.changes):
+        names = " and ".join(line.removeprefix("inputs.").partition(":")[0] for line in state.changes)
+        return f"to be made again: {names} has other bytes now"
+    return WORDS[state.status]
 
 
 def _job_lines(rows: list[Queued]) -> list[str]:

@@ -3,18 +3,22 @@
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from astro_dist.engine.config import fingerprint
 from astro_dist.engine.custody import set_aside
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import lock_folder, tree_digests
-from astro_dist.engine.ledger import Ledger, Published
+from astro_dist.engine.ledger import DAMAGED, Ledger, Published
 from astro_dist.engine.manifest import CONFIG, MANIFEST, config_fault, manifest_fault
 from astro_dist.engine.record import read_record
 
 Checks = Mapping[str, Callable[[Path], list[str]]]
 """``{stage: check}``: functions that look for faults in a product by the product's own checksums."""
 
+
+OTHER_BYTES = "its bytes have changed since it was published"
 
 LEDGER = "ledger"
 """The name under which faults of records and of the files beside the products are listed."""
@@ -86,6 +90,8 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
             show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
             # The product is renamed before its publication is deleted: after a kill in between, the product
             # is reported as missing and the repair goes on.
+            if any(OTHER_BYTES in fault for fault in faults):
+                _doubt(ledger, stage, show)
             ledger.retract(stage)
 
 
@@ -110,9 +116,27 @@ def _compare(root: Path, record: Published) -> list[str]:
         if name not in found:
             faults.append(f"{shown}: missing")
         elif found[name] != digest:
-            faults.append(f"{shown}: its bytes have changed since it was published")
+            faults.append(f"{shown}: {OTHER_BYTES}")
     strange = sorted(set(found) - set(record.files))
     return faults + [f"{record.product}/{name}: not part of the product" for name in strange]
+
+
+def _doubt(ledger: Ledger, damaged: str, show: Callable[[str], None]) -> None:
+    """Correct what publications say that were made from a damaged input without comparing it.
+
+    Version 0.1.0 read its inputs as they were. Its publications name the digests that were right, although
+    the bytes may have been damaged already. With a corrected basis a stage counts as made from another input:
+    `status` shows it and the next run makes it again. What was compared stays as it is.
+    """
+    for name, record in ledger.all_published().items():
+        inputs = record.basis.get("inputs", {})
+        if damaged in inputs and not record.compared:
+            basis = {**record.basis, "inputs": {**inputs, damaged: DAMAGED}}
+            ledger.publish(name, replace(record, basis=basis, fingerprint=fingerprint(basis)))
+            show(
+                f"{name}: made from {damaged} by a version that did not compare its inputs, maybe after the "
+                "damage; the next run makes it anew"
+            )
 
 
 def _set_aside(path: Path) -> str:

@@ -21,6 +21,9 @@ from astro_dist.engine.record import is_protected, read_record, write_record
 Result = dict[str, Any]
 """Small, JSON-able result of a task."""
 
+DAMAGED = "damaged"
+"""What the basis of a product says of an input that may have been damaged when it was read."""
+
 
 def states_output(result: Mapping[str, Any]) -> bool:
     """Return whether a result states the task's files in a form of `astro_dist.engine.outputs`."""
@@ -47,6 +50,8 @@ class Published:
         The small figures that ``finish`` returned.
     stable
         Whether the product must be equal byte for byte when it is made again.
+    compared
+        Whether the inputs were compared with their publications before and after; version 0.1.0 did not.
     """
 
     fingerprint: str
@@ -55,6 +60,12 @@ class Published:
     files: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
     stable: bool = True
+    compared: bool = False
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether an input may have been damaged when it was read, see `integrity.repair_run`."""
+        return DAMAGED in self.basis.get("inputs", {}).values()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from astro_dist.engine.errors import IntegrityError
-from astro_dist.engine.files import sha256_file, tree_files
+from astro_dist.engine.files import sha256_file, tree_digests, tree_files
 from astro_dist.engine.ledger import Ledger, Result
 from astro_dist.engine.work import Stage
 
@@ -109,30 +109,53 @@ class Reading:
         return digest.hexdigest(), broken
 
 
-class Inputs:
-    """The published products of a run directory, compared with their publications before a stage reads them.
+class DamagedInputError(IntegrityError):
+    """A file of an input has other bytes than were published."""
 
-    A file is read once per command: one with the inode, size and times of the comparison is taken as it is.
+
+class Inputs:
+    """The published products of a run directory, compared with their publications around each stage.
+
+    The driver compares the inputs of a stage before it opens and once more after its last task. A file with
+    the inode, size and times of its last comparison is taken as it is, so that the second look costs a `stat`
+    per file, and yet whatever was written into an input while workers read it is found. Readers add what
+    needs no second reading: every page of a parquet file, every image and column of a store and every model
+    is checked as it is loaded. FITS images are not, because rows have no sums of their own and each worker
+    would have to read whole maps; bytes of a map that change without a write (a failing disk) between two
+    readings are found by `verify` only.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.seen: dict[Path, tuple[Identity, str]] = {}
 
-    def trust(self, product: Path, files: Mapping[str, str]) -> None:
-        """Take the digests of a product that was read and published a moment ago."""
-        for name, digest in files.items():
-            # Identified after the rename to the final name, because a rename changes the ctime of a file.
-            self.seen[product / name] = _identify(product / name), digest
+    def note(self, reading: Reading) -> None:
+        """Take over what was read of an output."""
+        for name, known in reading.seen.items():
+            self.seen[reading.output / name] = known
+
+    def rename(self, output: Path, final: Path) -> None:
+        """Keep what is known of an output that has its final name now."""
+        for path in [path for path in self.seen if path.is_relative_to(output)]:
+            identity, digest = self.seen.pop(path)
+            place = final / path.relative_to(output)
+            # Scratch files are gone. A rename changes the ctime of a file alone, a write the mtime too.
+            if place.exists() and (now := _identify(place))[:3] == identity[:3]:
+                self.seen[place] = now, digest
+
+    def digests(self, product: Path) -> dict[str, str]:
+        """Return ``{relative name: sha256}`` of all files of a product."""
+        return {path.relative_to(product).as_posix(): self._digest(path) for path in tree_files(product)}
 
     def compare(self, stage: Stage) -> None:
         """Compare everything that the inputs of a stage published.
 
         Raises
         ------
+        DamagedInputError
+            A file has other bytes; what would be made from it would not be what its record says.
         IntegrityError
-            A file has other bytes, is gone or was added; what would be made from it would not be what its
-            record says.
+            A file is gone or was added.
         """
         ledger = Ledger(self.root)
         for name in stage.inputs:
@@ -140,20 +163,19 @@ class Inputs:
             if published is None:
                 continue
             product = self.root / published.product
-            there = {path.relative_to(product).as_posix() for path in tree_files(product)}
-            # Added files count as well: a stage that lists a folder would read them.
-            wrong = sorted(there ^ published.files.keys())
-            wrong += [
-                file for file, digest in published.files.items() if self._digest(product / file) != digest
+            found = self.digests(product)
+            changed = [
+                file for file in sorted(found) if published.files.get(file, found[file]) != found[file]
             ]
-            if wrong:
-                raise IntegrityError(
+            # Added files count as well: a stage that lists a folder would read them.
+            if wrong := changed or sorted(found.keys() ^ published.files.keys()):
+                raise (DamagedInputError if changed else IntegrityError)(
                     f"{product / wrong[0]} is not what {name} published, and {stage.name} would be made from "
                     f"it; put it back, or `astro-dist repair {self.root}` and run the same command again"
                 )
 
     def _digest(self, path: Path) -> str:
-        """Return the sha256 of a file, empty where there is none."""
+        """Return the sha256 of a file, empty where there is none any more."""
         try:
             identity = _identify(path)
         except OSError:
@@ -163,6 +185,25 @@ class Inputs:
             digest = sha256_file(path)
             self.seen[path] = identity, digest
         return digest
+
+
+def check_product(root: Path, stage: str) -> None:
+    """Compare a product with its publication, if there is one, where the product is loaded.
+
+    Models are loaded through this by every worker and rank: weights have no sums of their own, and what a
+    training learnt from damaged ones would outlast the training in its checkpoints.
+
+    Raises
+    ------
+    IntegrityError
+        A file was changed, added or lost since then.
+    """
+    published = Ledger(root).published(stage)
+    if published is not None and tree_digests(root / published.product) != published.files:
+        raise IntegrityError(
+            f"{root / published.product} is not what {stage} published; put the files back, or "
+            f"`astro-dist repair {root}` and run the same command again"
+        )
 
 
 def _hash(handle: BinaryIO | Any, length: int | None, digest: Any) -> tuple[int, int]:

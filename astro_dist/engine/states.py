@@ -51,7 +51,7 @@ class States:
             if name not in {s.name for s in self.known}:
                 raise ConfigError(f"--redo {name}: this run has no such stage")
         # Later stages too: their inputs change, so they must be replaced as well.
-        allowed = self._closure(sorted(self.redo))
+        allowed = self._closure([*sorted(self.redo), *self._doubted()])
         self._refuse_mixing(stages, only)
         self._refuse_replacing(stages, allowed)
         return allowed
@@ -118,6 +118,11 @@ class States:
                 f"put it back, or make it again: `astro-dist repair {self.run.root}`, or --redo {stage.name}"
             )
         return StageState(stage, "done", mark)
+
+    def _doubted(self) -> list[str]:
+        """Return the stages that a repair has announced to be made again."""
+        published = ((stage.name, self.run.ledger.published(stage.name)) for stage in self.known)
+        return [name for name, record in published if record is not None and record.is_doubted]
 
     def _closure(self, names: Sequence[str]) -> set[str]:
         """Return the named stages and all stages that depend on them."""

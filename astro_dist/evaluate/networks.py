@@ -8,6 +8,7 @@ Shape letters: N images, B batch, S side in pixels, F features.
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from astro_dist.engine.arrays import Image
+from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Run
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
@@ -48,17 +50,19 @@ class Networks:
 
     @cached_property
     def _encoder(self) -> Any:
-        return self._place(load_encoder(self.run.product("models/byol")))
+        return self._load(load_encoder, "byol")
 
     @cached_property
     def _segmenter(self) -> Any:
-        return self._place(load_segmenter(self.run.product("models/segmenter")))
+        return self._load(load_segmenter, "segmenter")
 
     @cached_property
     def _autoencoder(self) -> Any:
-        return self._place(load_autoencoder(self.run.product("models/autoencoder")))
+        return self._load(load_autoencoder, "autoencoder")
 
-    def _place(self, network: Any) -> Any:
+    def _load(self, load: Callable[[Path], Any], name: str) -> Any:
+        check_product(self.run.root, name)
+        network = load(self.run.product(f"models/{name}"))
         return network.to(self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()

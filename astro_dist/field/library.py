@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
@@ -24,6 +23,7 @@ from astro_dist.field.truth import COLUMNS, moments_of, read_columns_file, write
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.symmetries import apply_symmetry
+from astro_dist.sky.tables import read_table_file, write_table_file
 from astro_dist.store.reader import StoreReader
 
 OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"
@@ -109,11 +109,8 @@ def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
     # The offsets of an arrow list are 32-bit; the objects of a shard have far fewer than 2^31 pixels.
     offsets = np.cumsum([0, *(shape.size for shape in shapes)]).astype(np.int32)
     ragged = pa.ListArray.from_arrays(offsets, _flat(shapes))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with publish_file(path) as hidden:
-        arrow = pa.table({**table, PIXELS: ragged})
-        # A dictionary of float pixels costs time and saves nothing.
-        pq.write_table(arrow, hidden, compression="zstd", use_dictionary=False)
+    # A dictionary of float pixels costs time and saves nothing.
+    write_table_file(path, pa.table({**table, PIXELS: ragged}), compression="zstd", use_dictionary=False)
     return sha256_file(path)
 
 
@@ -148,7 +145,7 @@ def build_library(
 
 
 def _gather(parts: Sequence[Path]) -> tuple[Columns, ObjectPixels]:
-    tables = [pq.ParquetFile(path).read() for path in parts]
+    tables = [read_table_file(path) for path in parts]
     columns = [name for name in tables[0].column_names if name != PIXELS]
     table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
     chunks = [chunk.flatten().to_numpy() for part in tables for chunk in part[PIXELS].chunks]

@@ -13,17 +13,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist import __version__
 from astro_dist.engine.arrays import Columns
-from astro_dist.engine.files import publish_bytes, publish_file
+from astro_dist.engine.files import publish_bytes
 from astro_dist.field.truth_text import Sdc1Angle, crtf_lines, region_lines, sdc1_columns, sdc1_lines
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.tables import read_table_file, write_table_file
 from astro_dist.sky.tangent import ellipses, frame_step, local_axes, to_sky, turn_ellipses
 
 COLUMNS = {
@@ -198,13 +198,12 @@ def write_columns_file(path: Path, table: Columns, known: Mapping[str, Column] =
         notes = {"unit": column.unit, "ucd": column.ucd, "description": column.meaning}
         metadata = {key: text for key, text in notes.items() if text}
         fields.append(pa.field(name, pa.array(values[:0]).type, nullable=False, metadata=metadata))
-    with publish_file(path) as hidden:
-        pq.write_table(pa.table(list(table.values()), schema=pa.schema(fields)), hidden)
+    write_table_file(path, pa.table(list(table.values()), schema=pa.schema(fields)))
 
 
 def read_columns_file(path: Path, columns: Sequence[str] | None = None) -> Columns:
-    """Return columns of a table as arrays, by default all columns."""
-    table = pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+    """Return columns of a table as arrays, by default all columns; see `read_table_file`."""
+    table = read_table_file(path, columns)
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.outputs import check_product
 from astro_dist.engine.work import Run
 from astro_dist.generate.conditions import Choice, Donors, Stream
 from astro_dist.generate.config import GenerateConfig
@@ -132,10 +133,13 @@ def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:
     ------
     ConfigError
         The run has no mask model.
+    IntegrityError
+        Its files are not those that were published.
     """
     folder = run.product("models/masks")
     if not folder.is_dir():
         raise ConfigError(f"{run.root} has no model of masks; `astro-dist train masks` makes one")
+    check_product(run.root, "masks")
     settings, device = run.section(GenerateConfig), choose_device(run)
     precision = resolve_precision(settings.precision, device)
     drawer = MaskDrawer(folder, settings.masks.steps, device, precision)

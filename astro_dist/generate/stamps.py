@@ -14,8 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.errors import IntegrityError
-from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Run
 from astro_dist.field.objects import SkyObject, extract_objects
@@ -82,7 +81,8 @@ class StampMaker:
         pin(settings.threads)
         device = choose_device(run)
         self.run, self.settings = run, settings
-        check_weights(run)
+        for stage in ("autoencoder", "diffusion"):
+            check_product(run.root, stage)
         self.reader = StoreReader(run.product("cutouts.zarr"))
         self.donors = find_donors(self.reader, settings.accept, splits, settings.masks.weights)
         precision = resolve_precision(settings.precision, device)
@@ -185,24 +185,6 @@ class StampMaker:
     def _finish(self, batch: MicroBatch, u_BSS: NDArray[np.float32]) -> tuple[Stamps, Extracted]:
         stamps = self._to_stamps(batch, u_BSS)
         return stamps, self.extract(stamps, batch.stamps[0])
-
-
-def check_weights(run: Run) -> None:
-    """Compare the files of the models with the digests that their trainings published.
-
-    Raises
-    ------
-    IntegrityError
-        A file was changed, added or lost since then.
-    """
-    for stage in ("autoencoder", "diffusion", *["masks"] * run.section(GenerateConfig).masks.model):
-        published = run.ledger.published(stage)
-        folder = run.product(f"models/{stage}")
-        if published is not None and tree_digests(folder) != published.files:
-            raise IntegrityError(
-                f"{folder} is not what {stage} published, so its stamps would not be those of the run; "
-                f"put the files back, or train it again with --redo {stage}"
-            )
 
 
 def _join(parts: Sequence[Stamps]) -> Stamps:

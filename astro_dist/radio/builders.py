@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.outputs import check_product
 from astro_dist.models.autoencoder import load_autoencoder as read_autoencoder
 from astro_dist.models.denoiser import load_denoiser, load_scheduler
 from astro_dist.models.foreign import check_finite, check_part, check_scheduler
@@ -41,6 +42,8 @@ def build_diffusion(cell: Cell, device: str) -> Built:
     assert isinstance(config, DiffusionConfig)
     channels, own = latent_channels(config.preset), config.own_background
     kind = partial(TrainingData, latent_channels=channels, own_background=own)
+    # Also where a training goes on from a checkpoint.
+    check_product(cell.run.root, "autoencoder")
 
     def make(reader: StoreReader) -> Objective:
         stretch = str(reader.attrs.get("stretch", "asinh"))

@@ -26,7 +26,10 @@ Curve = dict[str, list[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class FieldFiles:
-    """The files of a published field: the map, and the mask and the truth when they exist."""
+    """The files of a published field: the map, and the mask and the truth when they exist.
+
+    The driver has compared them with their publication; their DATASUM would be a second reading.
+    """
 
     folder: Path
 

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
-from astro_dist.engine.errors import IntegrityError
-from astro_dist.engine.files import publish_file
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.tables import explain_damage, open_writer, read_table_file, write_table_file
 from astro_dist.sky.windows import Window
 
 ISLANDS, PIXELS, MESH = "islands.parquet", "pixels.parquet", "mesh.parquet"
@@ -31,8 +29,7 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any]], about: Any = 
     if about is not None:
         # Sorted keys, since the metadata are part of the bytes.
         table = table.replace_schema_metadata({"about": json.dumps(about, sort_keys=True)})
-    with publish_file(path) as hidden:
-        pq.write_table(table, hidden, compression="zstd")
+    write_table_file(path, table, compression="zstd")
 
 
 def read_parquet(path: Path) -> tuple[Columns, Any]:
@@ -43,16 +40,11 @@ def read_parquet(path: Path) -> tuple[Columns, Any]:
     IntegrityError
         When the file is missing or damaged.
     """
-    try:
-        # No partitioning: pyarrow would turn a folder named `key=value` on the path into a column.
-        table = pq.read_table(path, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"the table {path} cannot be read ({error}); redo the stage that made it"
-        ) from None
-    about = (table.schema.metadata or {}).get(b"about")
-    columns = {name: table[name].to_numpy() for name in table.column_names}
-    return columns, json.loads(about) if about is not None else None
+    table = read_table_file(path)
+    with explain_damage(path):
+        about = (table.schema.metadata or {}).get(b"about")
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        return columns, json.loads(about) if about is not None else None
 
 
 class PixelWriter:
@@ -61,7 +53,7 @@ class PixelWriter:
     schema = pa.schema([(name, pa.int32()) for name in ("map", "y", "x", "island")])
 
     def __init__(self, path: Path) -> None:
-        self.writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+        self.writer = open_writer(path, self.schema, compression="zstd")
 
     def __enter__(self) -> "PixelWriter":
         return self
@@ -111,10 +103,12 @@ class Annotations:
         """
         islands, about = read_parquet(folder / ISLANDS)
         mesh, _ = read_parquet(folder / MESH)
-        shapes = [((one["shape"][0], one["shape"][1]), one["cell_pix"]) for one in about]
-        # One row group per map that has islands, in the order of the maps.
-        groups = {int(index): group for group, index in enumerate(np.unique(islands["map"]))}
-        return cls(folder, islands, [one["name"] for one in about], shapes, mesh, groups)
+        # No checksum covers names of columns and what a file says of itself.
+        with explain_damage(folder / ISLANDS):
+            shapes = [((one["shape"][0], one["shape"][1]), one["cell_pix"]) for one in about]
+            # One row group per map that has islands, in the order of the maps.
+            groups = {int(index): group for group, index in enumerate(np.unique(islands["map"]))}
+            return cls(folder, islands, [one["name"] for one in about], shapes, mesh, groups)
 
     def mesh(self, map_index: int) -> Mesh:
         """Return the background and rms of one map."""
@@ -152,11 +146,5 @@ class Annotations:
         # A map without islands has no row group.
         if map_index not in self._groups:
             return {name: np.zeros(0, np.int32) for name in ("y", "x", "island")}
-        try:
-            with pq.ParquetFile(self.folder / PIXELS) as file:
-                table = file.read_row_group(self._groups[map_index], ["y", "x", "island"])
-        except (OSError, pa.ArrowException) as error:
-            raise IntegrityError(
-                f"{self.folder / PIXELS} cannot be read ({error}); run again with --redo annotate"
-            ) from None
+        table = read_table_file(self.folder / PIXELS, ("y", "x", "island"), self._groups[map_index])
         return {name: table[name].to_numpy() for name in table.column_names}

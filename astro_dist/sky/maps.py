@@ -199,6 +199,12 @@ def open_maps(run: Run) -> list[SkyMap]:
 
 
 def _open_simulated(run: Run) -> list[SkyMap]:
+    """Open the maps that `simulate` published, without a sum over their pixels.
+
+    The driver compares the sha256 of these files before the stage opens and looks for writes after its last
+    task (`astro_dist.engine.outputs.Inputs`). A DATASUM belongs to a whole map: each worker would read the
+    whole map for it once more, and still not know of the rows that it reads later.
+    """
     folder = run.product("maps")
     try:
         return [
@@ -206,7 +212,9 @@ def _open_simulated(run: Run) -> list[SkyMap]:
         ]
     except ConfigError as error:
         # The file is ours, so that nothing in the settings mends it.
-        raise IntegrityError(str(error)) from None
+        raise IntegrityError(
+            f"{error}; simulate published it: `astro-dist repair {run.root}` and run the same command again"
+        ) from None
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 from astropy.io import fits
 from numpy.typing import NDArray
 
@@ -24,6 +23,7 @@ from astro_dist.engine.foreign import check_regular
 from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns, convert
 from astro_dist.sky.fits_headers import holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
+from astro_dist.sky.tables import open_table
 from astro_dist.sky.text_tables import LINE_BYTES, read_text_table
 from astro_dist.sky.votables import read_votable
 
@@ -202,7 +202,7 @@ def _read_parquet(path: Path, choose: Choose) -> Found:
         tail = handle.read(8)
     if tail[4:] != b"PAR1" or int.from_bytes(tail[:4], "little") > FOOTER_BYTES:
         raise ConfigError("cannot be read as a table of numbers (no parquet file, or one cut short)")
-    with pa.parquet.ParquetFile(path) as file:
+    with open_table(path) as file:
         about, schema = file.metadata, file.schema_arrow
         groups = [about.row_group(i) for i in range(about.num_row_groups)]
         # The total and the sum over row groups may contradict each other in a damaged file.

@@ -43,7 +43,9 @@ def most_windows(run: Run) -> int:
 def estimate(run: Run) -> Estimate:
     """Return the cost of the store, exact once the islands are known."""
     config, own = run.section(CutoutsConfig), run.ledger.published("cutouts")
-    known = run.ledger.published("annotate") is not None
+    # After a repair the annotations may be there and the maps not.
+    needed = ("annotate",) if run.section(MapsConfig).files else ("annotate", "simulate")
+    known = all(run.ledger.published(name) is not None for name in needed)
     if own is not None and own.fingerprint == run.fingerprint:
         n = int(own.facts["cutouts"])
     else:

@@ -13,25 +13,8 @@ from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import Display
 from astro_dist.engine.record import read_record, write_record
 from astro_dist.runner import Runner
-from tests.end_to_end.conftest import run, shrunk, stable_digests
+from tests.end_to_end.conftest import EVALUATED, run, shrunk, stable_digests
 
-EVALUATED = {
-    "evaluate.enabled": True,
-    "evaluate.stamps": 4,
-    "evaluate.per_task": 4,
-    "evaluate.resamples": 4,
-    "evaluate.splits": ["validation", "test"],
-    "byol.preset": "tiny",
-    "byol.steps": 2,
-    "byol.batch_size": 4,
-    "byol.crop_pix": 32,
-    "byol.threads": 1,
-    "segmenter.preset": "tiny",
-    "segmenter.steps": 2,
-    "segmenter.batch_size": 4,
-    "segmenter.crop_pix": 32,
-    "segmenter.threads": 1,
-}
 BEFORE = {
     ("simulate", "simulated-00.fits"): 1,
     ("simulate", "simulated-00.mask.fits"): 1,
@@ -62,16 +45,6 @@ def flip(path, place=None):
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if place is None else place] ^= 4
     path.write_bytes(data)
-
-
-@pytest.fixture(scope="module")
-def whole(toy_run, tmp_path_factory):
-    """The toy run, evaluated."""
-    out = tmp_path_factory.mktemp("evaluated") / "run"
-    shutil.copytree(toy_run[0], out)
-    done = run(out, "--on", "serial", extra=EVALUATED)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.fixture(scope="module")

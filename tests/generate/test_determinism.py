@@ -150,7 +150,7 @@ def test_weights_that_were_not_published_are_refused(inputs, tmp_path):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(IntegrityError, match=r"models/diffusion is not what diffusion published.*--redo"):
+    with pytest.raises(IntegrityError, match=r"models/diffusion is not what diffusion published.*repair"):
         GENERATE.open(run)
 
 
