@@ -43,7 +43,9 @@ def most_windows(run: Run) -> int:
 def estimate(run: Run) -> Estimate:
     """Return the cost of the store, exact once the islands are known."""
     config, own = run.section(CutoutsConfig), run.ledger.published("cutouts")
-    known = run.ledger.published("annotate") is not None
+    # Both inputs: after a repair one of them may be gone while what was made from it is still there.
+    inputs = ("annotate",) if run.section(MapsConfig).files else run.inputs
+    known = all(run.ledger.published(name) is not None for name in inputs)
     if own is not None and own.fingerprint == run.fingerprint:
         n = int(own.facts["cutouts"])
     else:
