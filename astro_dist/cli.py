@@ -4,6 +4,7 @@ Only the standard library is imported before a command is known, so that ``--hel
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PermissionError as error:
         reason = f"you may not read or write {error.filename}; ask its owner, or choose another directory"
         return print_error(ConfigError(reason))
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        return print_error(ConfigError(f"{error.filename}: {error.strerror}; mend the path"))
     except KeyboardInterrupt:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
         # EX_TEMPFAIL of sysexits.h, as for `StoppedError`: the same command resumes.

@@ -51,7 +51,7 @@ class Runner:
         only: str | None = None,
         shown: Mapping[str, str] | None = None,
     ) -> None:
-        self.root, self.config = root.resolve(), config
+        self.root, self.config = Path(os.path.realpath(root)), config
         self.run = Run.of(self.root, config)
         self.ledger = Ledger(self.root)
         self.known, self.only, self.shown = list(stages), only, dict(shown or {})

@@ -6,6 +6,7 @@ A module of cases calls `report` with them; `run_cases` starts that module and r
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -27,12 +28,14 @@ def report(cases: Iterable[Case], total_cpu_s: int = 300) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + total_cpu_s,) * 2)
+    signal.signal(signal.SIGPROF, _give_up)
     ended: dict[str, str] = {}
     faults, slowest = [], (0.0, "")
     for name, act in cases:
         # The last name on stderr is that of a case that killed the process.
         print(name, file=sys.stderr, flush=True)
         started, outcome = time.process_time(), "read"
+        signal.setitimer(signal.ITIMER_PROF, 5 * CPU_S)
         try:
             act()
         except (ConfigError, DataError, IntegrityError) as error:
@@ -42,6 +45,7 @@ def report(cases: Iterable[Case], total_cpu_s: int = 300) -> None:
         except Exception as error:
             outcome = "other"
             faults.append(f"{name}: {type(error).__name__}: {error}"[:300])
+        signal.setitimer(signal.ITIMER_PROF, 0)
         ended[name] = outcome
         spent = time.process_time() - started
         slowest = max(slowest, (spent, name))
@@ -49,6 +53,11 @@ def report(cases: Iterable[Case], total_cpu_s: int = 300) -> None:
             faults.append(f"{name}: {spent:.1f} s of CPU time")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"ended": ended, "faults": faults, "slowest": slowest, "peak_kb": peak}))
+
+
+def _give_up(number: int, frame: object) -> None:
+    """End a case that takes far too long, so that the others still run."""
+    raise TimeoutError("it did not end")
 
 
 def run_cases(module: str, *arguments: object) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 from astro_dist.cluster.sites import Resources, Site
 from astro_dist.engine.config import load_yaml, validate
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Estimate, Run, Stage, for_stage
 from astro_dist.runner import Runner
 
@@ -146,7 +147,7 @@ def _estimate_each(stage: Stage, run: Run, estimate: Estimate, on_gpu: bool) -> 
 def _open_calibration(runner: Runner, site: Site) -> Run | None:
     """Return the run whose tasks are measured: the calibration of the site, else this run if it was begun."""
     own = site.calibration is None
-    root = runner.root if own else Path(os.path.expandvars(str(site.calibration))).expanduser().resolve()
+    root = runner.root if own else expand_home(os.path.expandvars(str(site.calibration))).resolve()
     path = root / "config.yaml"
     if not path.exists():
         if own:

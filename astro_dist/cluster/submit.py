@@ -6,6 +6,7 @@ Every job starts after the job before it has succeeded. Queued jobs are found in
 kept.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -200,13 +201,13 @@ class Chain:
 
 def queue_of(root: Path) -> Queue:
     """Return the queued jobs of a run, by sbatch file; empty where nothing was ever submitted."""
-    logs = log_folder(root.resolve())
+    logs = log_folder(Path(os.path.realpath(root)))
     return read_queue(logs) if logs.exists() else {}
 
 
 def settled_queue_of(root: Path) -> Queue:
     """Return the queue of a run as `queue_of` does, once none of its jobs is ending."""
-    logs = log_folder(root.resolve())
+    logs = log_folder(Path(os.path.realpath(root)))
     return read_settled_queue(logs) if logs.exists() else {}
 
 

@@ -9,18 +9,20 @@ import difflib
 import inspect
 import itertools
 import json
+import os
 import re
 import reprlib
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text
+from astro_dist.engine.foreign import check_regular
 
 
 class Section(BaseModel):
@@ -50,12 +52,37 @@ class Section(BaseModel):
                 values[name] = [one._marked() for one in value]
         return values
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is meant; pydantic would read them as 1 and 0."""
+        kinds = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+        if bool not in kinds and any(isinstance(part, bool) for part in _parts(value)):
+            raise ValueError("true and false are no values here")
+        return value
+
 
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML loader that refuses a key given twice; `yaml.SafeLoader` would silently keep the last value."""
+def _plain_types(annotation: Any) -> set[Any]:
+    """Return the types that an annotation is made of: bool and None for ``bool | None``."""
+    inner = get_args(annotation)
+    return {kind for part in inner for kind in _plain_types(part)} if inner else {annotation}
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    """Return the entries of a list, anything else as the only one."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML loader that reads what people see, and refuses a key given twice.
+
+    `yaml.SafeLoader` would keep the last value of such a key. It also follows YAML 1.1, in which ``yes`` is
+    true, ``0777`` is 511, ``1:20:30`` is 4830 and ``2001-01-01`` a date; here all of these are text, as in
+    YAML 1.2, and the field that they are given to accepts or refuses that text.
+    """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set[Any]()
@@ -69,6 +96,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             seen.add(name)
         return super().construct_mapping(node, deep)
 
+
+# Its own table: that of the parent class would be copied, and added to.
+_PlainLoader.yaml_implicit_resolvers = {}
+# Narrower than the forms of `yaml.SafeDumper`, so that the text it writes without quotes stays text.
+for _tag, _first, _form in (
+    ("bool", "tTfF", r"true|True|TRUE|false|False|FALSE"),
+    ("int", "-+0123456789", r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)"),
+    ("float", "-+.0123456789", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)"),
+    ("float", ".", r"\.(?:nan|NaN|NAN)"),
+    ("null", ["~", "n", "N", ""], r"~|null|Null|NULL|"),
+):
+    _PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_form})$"), list(_first))
 
 # Far above any real configuration; aliases of aliases can grow a few hundred bytes to gigabytes.
 MAX_YAML_BYTES, MAX_YAML_PARTS, MAX_YAML_DEPTH, MAX_DIGITS = 1_000_000, 20_000, 20, 40
@@ -84,6 +123,8 @@ def _bound_yaml(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark is not None else 0
         grown = 0
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise ConfigError(f"the tag {tag[:60]!r} in line {line} is not read; leave it out")
         if isinstance(event, yaml.CollectionStartEvent):
             open_parts.append((event.anchor, 1))
             if len(open_parts) > MAX_YAML_DEPTH:
@@ -103,14 +144,16 @@ def _bound_yaml(text: str) -> None:
             # Only unquoted text: quoted digits stay text and are never turned into a number.
             if event.implicit[0] and len(event.value) > MAX_DIGITS and _NUMBER.fullmatch(event.value):
                 raise ConfigError(f"the number in line {line} has more than {MAX_DIGITS} digits")
-            if "\0" in event.value:
-                raise ConfigError(f"the text in line {line} holds a null character")
+            if wrong := _UNFIT.search(event.value):
+                raise ConfigError(f"the text in line {line} holds the character {wrong[0]!a}; leave it out")
         anchor, parts = open_parts[-1]
         open_parts[-1] = anchor, parts + grown
         if parts + grown > MAX_YAML_PARTS:
             raise ConfigError(f"it has more than {MAX_YAML_PARTS} values by line {line}")
 
 
+# Control characters, and halves of characters, which no path and no file can hold.
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 # All forms of YAML 1.1: hexadecimal, octal and binary, underscores, and sexagesimal numbers with colons.
 _NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoObB_:.]+")
 
@@ -119,7 +162,7 @@ def parse_yaml(text: str, origin: str) -> Any:
     """Parse YAML text; ``origin`` names the text in errors."""
     try:
         _bound_yaml(text)
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        return yaml.load(text, Loader=_PlainLoader)
     except (ConfigError, ValueError, OverflowError) as error:
         raise ConfigError(f"{origin}: {error}") from None
     except yaml.YAMLError as error:
@@ -132,15 +175,15 @@ def parse_yaml(text: str, origin: str) -> Any:
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a plain mapping."""
     try:
-        # A FIFO or a device could be read for ever.
-        if not path.is_file() and path.exists():
-            raise ConfigError(f"the configuration {path} is not a regular file")
+        if os.path.lexists(path):
+            check_regular(path)
         if path.stat().st_size > MAX_YAML_BYTES:
-            raise ConfigError(f"the configuration {path} is larger than {MAX_YAML_BYTES} bytes")
+            raise ConfigError(f"larger than {MAX_YAML_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}; `astro-dist init` writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    # ValueError comes from a path with a null character.
+    except (ConfigError, OSError, ValueError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None
     value = parse_yaml(text, str(path))
     if value is None:

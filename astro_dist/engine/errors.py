@@ -8,6 +8,9 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+MOST_LETTERS = 600
+"""Most letters of a word that an error shows whole; paths are shorter."""
+
 
 class AstroDistError(Exception):
     """Base class; the message is one line that says what is wrong and how to mend it."""
@@ -55,9 +58,17 @@ class TimeUpError(StoppedError):
 
 def print_error(error: AstroDistError) -> int:
     """Print an error as one line on standard error, and return its exit code."""
-    # Joined again, because a library's message inside may hold line breaks.
-    print(f"astro-dist: {' '.join(str(error).split())}", file=sys.stderr)
+    # Joined again, because a library's message inside may hold line breaks; escaped, because a path or a key
+    # may hold what moves the cursor of a terminal or turns the direction of the text.
+    line = " ".join(_shorten(word) for word in str(error).split())
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    print(f"astro-dist: {shown}", file=sys.stderr)
     return error.exit_code
+
+
+def _shorten(word: str) -> str:
+    """Return a word without its middle where nobody would read that."""
+    return word if len(word) <= MOST_LETTERS else f"{word[:400]}...{word[-100:]}"
 
 
 @contextlib.contextmanager

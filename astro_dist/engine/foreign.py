@@ -13,6 +13,14 @@ JSON_BYTES = 1 << 20
 """Most bytes of a JSON file that is read whole."""
 
 
+def expand_home(text: str | Path) -> Path:
+    """Return a path with its ``~`` replaced; raise `ConfigError` for a user whose home is not known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{text}: there is no such user here; give the whole path") from None
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is not a regular file of a disk; links to one are followed.
 

@@ -5,10 +5,14 @@ No result depends on the journal. A line is appended in one write, so that a kil
 
 import contextlib
 import json
+import math
 import os
 import time
 from pathlib import Path
 from typing import Any
+
+TEXTS = ("event", "host", "who", "stage", "fingerprint")
+"""Texts that every event has."""
 
 
 class Journal:
@@ -36,10 +40,25 @@ class Journal:
 
 
 def read_journal(root: Path) -> list[dict[str, Any]]:
-    """Return the events of all workers in the order of their clocks; torn lines are left out."""
+    """Return the events of all workers in the order of their clocks; torn and damaged lines are left out."""
     events = []
     for path in sorted((root / "logs" / "journal").glob("*.jsonl")):
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):
-                events.append(json.loads(line))
+        for line in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if _is_event(event):
+                    events.append(event)
     return sorted(events, key=lambda event: event["time"])
+
+
+def _is_event(value: Any) -> bool:
+    """Return whether a value has what readers of the journal ask for."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in TEXTS):
+        return False
+    numbers = ("time", "seconds") if value["event"] == "done" else ("time",)
+    return all(is_finite(value.get(name)) for name in numbers) and isinstance(value.get("task") or "", str)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value of JSON is a finite number."""
+    return isinstance(value, int | float) and abs(value) < math.inf

@@ -93,7 +93,7 @@ class Ledger:
     def begun(self, stage: str) -> str | None:
         """Return the fingerprint that `begin` recorded, None when there is no such record."""
         path = self.root / stage / "begun.json"
-        return str(read_record(path)["fingerprint"]) if path.exists() else None
+        return _read_part(path, "fingerprint", str) if path.exists() else None
 
     def published(self, stage: str) -> Published | None:
         """Return the publication of a stage, None when there is none."""
@@ -166,7 +166,7 @@ class Records:
 
     def logs(self) -> list[Result]:
         """Return the log parts of all task records."""
-        return [read_record(path)["log"] for path in sorted(self.folder.glob("[!.]*.json"))]
+        return [_read_part(path, "log", dict) for path in sorted(self.folder.glob("[!.]*.json"))]
 
     def record_finish(self, finished: Finished) -> None:
         """Record figures and digests of a whole product: a kill before the publication then loses nothing."""
@@ -176,7 +176,7 @@ class Records:
         """Return the record of `record_finish`, None when there is none."""
         # Version 0.1.0 recorded the facts alone; ``finish`` is then run again.
         found = read_record(self._finished).get("finished") if self._finished.exists() else None
-        return Finished(**found) if isinstance(found, dict) else None
+        return Finished(**found) if isinstance(found, dict) and found.keys() == FINISHED else None
 
     def forget(self, tasks: Iterable[str]) -> None:
         """Delete the records of some tasks and of ``finish``, so that all of them run again."""
@@ -199,7 +199,7 @@ class Records:
         """Return ``{task name: reason}`` of the tasks that were given up."""
         # Marks lie in a hidden folder of their own, which the listing of done tasks leaves out.
         paths = sorted((self.folder / GIVEN_UP).glob("[!.]*.json"))
-        return {path.stem: read_record(path)["reason"] for path in paths}
+        return {path.stem: _read_part(path, "reason", str) for path in paths}
 
     def try_again(self) -> None:
         """Delete the marks of tasks that were given up, so that these run again."""
@@ -247,6 +247,7 @@ class Records:
 
 
 GIVEN_UP = ".given-up"
+FINISHED = {"facts", "files"}
 
 
 def _published(path: Path) -> Published:
@@ -264,6 +265,17 @@ def _published(path: Path) -> Published:
             f"the record {path} is damaged ({error}); `astro-dist repair {path.parents[1]}` sets it aside"
         ) from None
     return published
+
+
+def _read_part(path: Path, name: str, kind: type) -> Any:
+    """Return one value of a record; a record without it was not written by this package."""
+    value = read_record(path).get(name)
+    if not isinstance(value, kind):
+        root = next(folder.parent for folder in path.parents if folder.name == "ledger")
+        raise IntegrityError(
+            f"the record {path} is damaged (no {name}); `astro-dist repair {root}` sets it aside"
+        )
+    return value
 
 
 def _task_record(path: Path) -> Result:

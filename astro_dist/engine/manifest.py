@@ -109,8 +109,11 @@ def digest_source(path: Path) -> str:
     """Return the sha256 of a source file; a process reads an unchanged file once."""
     check_source(path)
     try:
+        check_regular(path)
         facts = path.stat()
         return _digest_once(path, facts.st_mtime_ns, facts.st_size)
+    except ConfigError as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path} ({error.strerror}); mend the path or leave it out") from None
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.journal import is_finite
 from astro_dist.engine.work import Estimate, Run, Stage, Task
 
 LINE_EVERY_S = 10.0
@@ -150,9 +151,17 @@ def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
     notes = []
     for path in sorted(folder.glob(f"{stage}-*.json")):
         # A note may be removed between the listing and the reading.
-        with contextlib.suppress(OSError, ValueError):
-            notes.append(json.loads(path.read_text()))
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            note = json.loads(path.read_text())
+            if isinstance(note, dict) and isinstance(note.get("task"), str) and _is_measured(note):
+                notes.append(note)
     return notes
+
+
+def _is_measured(note: dict[str, Any]) -> bool:
+    """Return whether the figures of a note can be computed with."""
+    figures = [note.get("done"), note.get("total"), note.get("per_s", 0.0)]
+    return all(is_finite(figure) for figure in figures) and note["total"] > 0
 
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:

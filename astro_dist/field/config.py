@@ -23,9 +23,9 @@ class AcceptConfig(Section):
     """Least intersection over union of that isophote and the mask."""
     min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
     """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
-    grow_beams: float = 0.5
+    grow_beams: Annotated[float, Field(lt=1000)] = 0.5
     """Distance from its mask up to which an object is kept whole, in beam widths."""
-    taper_beams: float = 1.0
+    taper_beams: Annotated[float, Field(lt=1000)] = 1.0
     """Distance over which the object then falls to zero, in beam widths."""
 
     @field_validator("classes")
@@ -133,9 +133,9 @@ class AssembleConfig(Section):
     """Largest number of times that one generated object may be placed."""
     pixel_arcsec: float | tuple[float, float] | None = None
     """Size of a pixel, one number or rows and columns; by default that of the source survey."""
-    beam_major_arcsec: float | None = Field(default=None, gt=0)
+    beam_major_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the field's beam along its major axis; by default the beam of the source survey."""
-    beam_minor_arcsec: float | None = Field(default=None, gt=0)
+    beam_minor_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width along the minor axis; by default the beam is round when a major axis is given."""
     beam_pa_deg: float | None = None
     """Position angle of the beam's major axis, east of north; by default 0 when a major axis is given."""
@@ -143,7 +143,7 @@ class AssembleConfig(Section):
     """Right ascension of the field's centre."""
     dec_deg: float = Field(default=-30.0, ge=-90, le=90)
     """Declination of the field's centre."""
-    frequency_hz: float | None = Field(default=None, gt=0)
+    frequency_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
     """Observing frequency; by default that of the source survey."""
     flux: FluxConfig = FluxConfig()
     """Brightness of the objects."""

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
+from astro_dist.engine.foreign import expand_home
 from astro_dist.field.config import AcceptConfig
 from astro_dist.models.device import Precision
 
@@ -139,4 +140,4 @@ def source_files(settings: GenerateConfig) -> dict[str, Path]:
         "instances": settings.masks.instances,
         "background": settings.background,
     }
-    return {name: Path(path).expanduser() for name, path in given.items() if path is not None}
+    return {name: expand_home(path) for name, path in given.items() if path is not None}

@@ -121,11 +121,11 @@ def read_curve(path: Path) -> Curve:
     line that a kill has cut short is skipped.
     """
     steps: dict[int, Mapping[str, Any]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             point = json.loads(line)
             steps[int(point["step"])] = point
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
     curve: Curve = {}
     for step, point in sorted(steps.items()):

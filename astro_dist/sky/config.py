@@ -21,13 +21,13 @@ class SurveyConfig(Section):
     """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
     unit: str | None = None
     """Unit of the pixels (Jy/beam, mJy/beam or uJy/beam), in place of BUNIT."""
-    beam_major_arcsec: float | None = Field(default=None, gt=0)
+    beam_major_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the beam along its major axis, in place of BMAJ."""
-    beam_minor_arcsec: float | None = Field(default=None, gt=0)
+    beam_minor_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the beam along its minor axis; by default the beam is round."""
     beam_pa_deg: float | None = None
     """Position angle of the beam's major axis, east of north; by default 0."""
-    frequency_hz: float | None = Field(default=None, gt=0)
+    frequency_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
     """Observing frequency, in place of the header's."""
     survey: str = "survey"
     """Name of the survey, as stores, catalogues and the report show it."""
@@ -123,7 +123,7 @@ class AnnotateConfig(Section):
     """The cells are at least this wide."""
     rules: RulesConfig = RulesConfig()
     """The numbers in the rules that class islands."""
-    task_mpix: float = Field(default=8.0, gt=0)
+    task_mpix: float = Field(default=8.0, gt=1e-6)
     """Million pixels per task; no result depends on it."""
 
     @model_validator(mode="after")

@@ -1,11 +1,16 @@
 """The files that the settings of maps name."""
 
 import glob
+from itertools import islice
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import MapsConfig, SurveyConfig
+
+MOST_FILES, MOST_LETTERS = 32_000, 4096
+"""Most files that a pattern may match, and most letters of one."""
 
 
 def map_sources(run: Run) -> list[Path]:
@@ -27,8 +32,13 @@ def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
 
 
 def _expand(pattern: str) -> list[Path]:
-    expanded = str(Path(pattern).expanduser())
-    matches = glob.glob(expanded, recursive=True)
+    if len(pattern) > MOST_LETTERS:
+        raise ConfigError(f"maps.files: a pattern has {len(pattern)} letters, and no path has so many")
+    expanded = str(expand_home(pattern))
+    # Bounded: `**` follows links, and below /proc these lead round in circles.
+    matches = list(islice(glob.iglob(expanded, recursive=True), MOST_FILES + 1))
+    if len(matches) > MOST_FILES:
+        raise ConfigError(f"maps.files: {pattern!r} matches more than {MOST_FILES} files; mend the pattern")
     if not matches and not glob.has_magic(expanded):
         matches = [expanded]
     if not matches:

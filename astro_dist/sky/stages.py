@@ -2,6 +2,7 @@
 
 import math
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
@@ -10,6 +11,22 @@ from astro_dist.sky.survey import BAND_ROWS, SimulateConfig
 
 # 77 bytes of numbers, and the name of a morphology of up to 11 letters.
 TRUTH_ROW_BYTES = 100
+MOST_SOURCES, MOST_EXTENDED = 10_000_000, 100_000
+"""Most sources of a map; the time of extended ones grows with the square of their number."""
+
+
+def refuse_crowds(run: Run) -> None:
+    """Refuse more sources than can be drawn."""
+    config = run.section(SimulateConfig)
+    for names, mean, most in (
+        ("extended_per_1000_beams and shape", config.mean_extended, MOST_EXTENDED),
+        ("rms_jy_beam, flux_limit_jy and shape", config.mean_sources, MOST_SOURCES),
+    ):
+        if not mean <= most:
+            raise ConfigError(
+                f"simulate: {names} ask for {mean:.3g} sources in a map, and at most {most} are drawn; "
+                "ask for fewer, or for a smaller map"
+            )
 
 
 def estimate_simulation(run: Run) -> Estimate:
@@ -37,6 +54,7 @@ SIMULATE = Stage(
     run=Later("astro_dist.sky.simulate:run_task"),
     seal=Later("astro_dist.sky.simulate:seal"),
     finish=Later("astro_dist.sky.simulate:finish"),
+    refuse=refuse_crowds,
     estimate=estimate_simulation,
     sections=("simulate",),
     own="simulate",

@@ -49,17 +49,17 @@ class SimulateConfig(Section):
     """Rows and columns of each map."""
     maps: int = Field(default=1, ge=1)
     """How many maps to make, side by side in right ascension without touching."""
-    pixel_arcsec: float = Field(default=1.5, gt=0)
+    pixel_arcsec: float = Field(default=1.5, gt=1e-6)
     """Side of a pixel."""
-    beam_major_arcsec: float = Field(default=6.0, gt=0)
+    beam_major_arcsec: float = Field(default=6.0, gt=0, lt=1e6)
     """Full width at half maximum of the beam's long axis."""
-    beam_minor_arcsec: float = Field(default=6.0, gt=0)
+    beam_minor_arcsec: float = Field(default=6.0, gt=0, lt=1e6)
     """Full width at half maximum of the beam's short axis."""
     beam_pa_deg: float = 0.0
     """Position angle of the beam's long axis, east of north."""
     rms_jy_beam: float = Field(default=25e-6, gt=0)
     """Noise of the maps."""
-    frequency_hz: float = Field(default=1.4e9, gt=0)
+    frequency_hz: float = Field(default=1.4e9, gt=1e6, lt=1e13)
     """Observing frequency; the 1.4 GHz counts are scaled to it with a spectral index of -0.7."""
     ra_deg: float = Field(default=15.0, ge=0, lt=360)
     """Right ascension of the centre of the first map."""
@@ -123,10 +123,15 @@ class SimulateConfig(Section):
     def mean_sources(self) -> float:
         """Mean number of sources in a map, by the counts that `astro_dist.sky.sources` draws from."""
         sky = math.prod(self.shape) * self.pixel_arcsec**2
-        beam = math.pi / (4 * math.log(2)) * self.beam_major_arcsec * self.beam_minor_arcsec
         # A radian has 206264.806 arcsec.
         compact = sky / 206264.806**2 * count_above(self.rms_jy_beam, self.flux_limit_jy, self.frequency_hz)
-        return compact + self.extended_per_1000_beams * sky / beam / 1000
+        return compact + self.mean_extended
+
+    @property
+    def mean_extended(self) -> float:
+        """Mean number of extended sources in a map."""
+        beam = math.pi / (4 * math.log(2)) * self.beam_major_arcsec * self.beam_minor_arcsec
+        return self.extended_per_1000_beams * math.prod(self.shape) * self.pixel_arcsec**2 / beam / 1000
 
     @property
     def names(self) -> list[str]:

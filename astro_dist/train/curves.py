@@ -42,7 +42,7 @@ class Curves:
             warnings.simplefilter("ignore")
             from torch.utils.tensorboard.writer import SummaryWriter
         path = logs / f"{stage}.curve.jsonl"
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= start]
+        kept = [line for line in _lines(path) if _step(line) <= start]
         logs.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in kept))
         # Buffered by lines: a kill loses no finished line.
@@ -103,4 +103,12 @@ def _lines(path: Path) -> list[str]:
     """Return the complete lines of a file whose last line may have been cut by a kill."""
     if not path.exists():
         return []
-    return [line for line in path.read_text().split("\n")[:-1] if line.endswith("}")]
+    return [line for line in path.read_text(errors="replace").split("\n")[:-1] if line.endswith("}")]
+
+
+def _step(line: str) -> float:
+    """Return the step of a line, infinity for a damaged one, which is then dropped."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf

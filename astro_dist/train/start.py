@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import expand_home
 from astro_dist.train.recipe import Recipe
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -26,7 +27,7 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
     # A slash always means a folder of the user, so that `./small` is possible beside the package's `small`.
     if "/" not in start_from and shipped.is_dir():
         return shipped
-    folder = Path(start_from).expanduser()
+    folder = expand_home(start_from)
     # A run directory has its models below `models/`.
     for found in (folder / "models" / name, folder):
         if (found / recipe.first_file).is_file():

@@ -200,9 +200,8 @@ class WatchedCrew(ABC):
                 seat.dismiss()
                 error = WorkerLostError("its worker alone was signalled to stop")
         if isinstance(error, WorkerLostError):
-            self.journal.note(
-                "lost", stage=self.stage.name, worker=seat.number, task=task and task.name, reason=str(error)
-            )
+            what = {"stage": self.stage.name, "fingerprint": self.run.fingerprint, "worker": seat.number}
+            self.journal.note("lost", **what, task=task and task.name, reason=str(error))
             self._hire(seat)
         elif task is None:
             # An opening that fails would fail in every worker. A lost run directory is the truer reason.

@@ -136,7 +136,7 @@ def test_the_owner_of_a_run_is_known_while_it_lasts(tmp_path):
 
 
 def test_a_torn_line_of_the_journal_is_left_out(tmp_path):
-    Journal(tmp_path, "0").note("start", task="a")
+    Journal(tmp_path, "0").note("start", stage="s", fingerprint="f", task="a")
     path = next((tmp_path / "logs/journal").iterdir())
     path.write_text(path.read_text() + '{"event": "do')
     assert [event["task"] for event in read_journal(tmp_path)] == ["a"]

@@ -66,10 +66,23 @@ def test_every_launcher_trains_to_the_same_bytes(toy_run, trained, tmp_path, sta
 def test_recipes_are_short_and_scripts_are_shell(tmp_path):
     for path in (ROOT / "jobs").glob("*.*"):
         assert len(path.read_text().splitlines()) <= 40
-    for path in [*(ROOT / "slurm").glob("*.sbatch"), ROOT / "slurm" / "env.sh"]:
+    for path in [*(ROOT / "slurm").glob("*.sbatch"), *(ROOT / "slurm").glob("*.sh")]:
         assert len(path.read_text().splitlines()) <= 40
-    for path in [*(ROOT / "slurm").glob("*.sbatch"), *(ROOT / "jobs").glob("*.sh")]:
+    for path in [*(ROOT / "slurm").glob("*.s*"), *(ROOT / "jobs").glob("*.sh")]:
         assert subprocess.run(["bash", "-n", str(path)], check=False).returncode == 0
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_check_of_gpus_works_on_cores(tmp_path):
+    """With fake GPUs: its claims hold, so that on a machine with GPUs a claim that fails is about them."""
+    table = tmp_path / "gpus.md"
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    line = [shutil.which("bash"), "slurm/gpu_check.sh", "--rehearse", str(table)]
+    done = subprocess.run(line, cwd=ROOT, env={**os.environ, "PATH": tools}, check=False)
+    print(table.read_text())
+    assert done.returncode == 0
+    assert table.read_text().count("| yes |") == 8
 
 
 def test_the_sbatch_script_passes_on_the_exit_code_and_requeues_a_stopped_run(tmp_path):
