@@ -28,7 +28,7 @@ from astro_dist.cli import main
 code = main(sys.argv[1:])
 print(code, len(opened), [name for name in {HEAVY} if name in sys.modules])
 """
-FLUX = "flux\n1\n"
+SIZES = "size\n1\n"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -117,7 +117,7 @@ CASES = {
     "no objects": (lambda at: [f"generate.masks.labels={image(at / 'l.fits', 1)}"], "objects is extended or"),
     "sky": (lambda at: [f"generate.background={image(at / 's.fits', np.nan)}"], "are blank or constant"),
     "column": (
-        lambda at: ["assemble.flux.mode=catalogue", f"assemble.flux.catalogue={text(at / 'c.csv', FLUX)}"],
+        lambda at: ["assemble.flux.mode=catalogue", f"assemble.flux.catalogue={text(at / 'c.csv', SIZES)}"],
         "no column flux_jy",
     ),
     "table": (
