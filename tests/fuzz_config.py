@@ -316,6 +316,8 @@ def main(kind: str, seed: int, count: int, folder: Path) -> None:
     make = {"yaml": yaml_cases, "set": set_cases, "paths": path_cases, "fields": field_cases}[kind]
     # Once before the limits are set, so that late imports are no part of a case.
     plan(folder, "name=x")
+    # An empty path stands for the current folder, and a repair makes its lock there.
+    os.chdir(folder)
     cases: Sequence[Case] = list(make(folder))
     report(random.Random(seed).sample(cases, count) if count else cases, 3600)
 
