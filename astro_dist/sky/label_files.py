@@ -25,7 +25,7 @@ from astro_dist.sky.user_files import read_plane
 
 REGION_BYTES = 1 << 26
 MOST_FILES = 200_000
-REGION_SUFFIXES = (".reg", ".crtf", ".ds9", ".rgn")
+REGION_SUFFIXES = (".reg", ".crtf", ".ds9", ".rgn", ".region")
 Floats = NDArray[np.float64]
 
 
@@ -55,7 +55,7 @@ def read_labels(
     ConfigError
         In one line that names the file: it cannot be read, or a label of it is no class.
     """
-    if path.suffix.lower() not in (".json", *REGION_SUFFIXES) and not path.is_dir():
+    if path.suffix.lower() != ".json" and not path.is_dir() and not _is_region(path):
         mask = Plane.open(path, least_pix)
         numbers = None if instances is None else Plane.open(instances, least_pix)
         return Labels.read(mask, numbers, words)
@@ -85,7 +85,7 @@ def _frames(path: Path, words: ClassWords, drawn_on: Path | None) -> Iterator[Fr
             yield _read_radiff(one, _mapping(one), words)
         return
     check_regular(path)
-    if path.suffix.lower() in REGION_SUFFIXES:
+    if _is_region(path):
         yield _read_regions(path, words, drawn_on)
         return
     about = _mapping(path)
@@ -95,6 +95,14 @@ def _frames(path: Path, words: ClassWords, drawn_on: Path | None) -> Iterator[Fr
         yield _read_radiff(path, about, words)
     else:
         raise ConfigError("it is neither COCO's JSON (images, annotations) nor RADiff's (objs)")
+
+
+def _is_region(path: Path) -> bool:
+    """Return whether a file is one of regions, by its name or by its first words."""
+    if path.suffix.lower() in REGION_SUFFIXES or not path.is_file():
+        return path.suffix.lower() in REGION_SUFFIXES
+    with path.open("rb") as handle:
+        return handle.read(64).lstrip().startswith((b"#CRTF", b"# Region file format: DS9"))
 
 
 def _mapping(path: Path) -> dict[str, Any]:

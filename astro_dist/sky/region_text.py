@@ -33,7 +33,8 @@ FLAT = frozenset(
 """Regions without an area."""
 _DS9 = re.compile(r"\s*([-+!]?)\s*([A-Za-z]+)\s*[( ]?\s*([^)#]*)\)?\s*(?:\|\|)?\s*(#.*)?")
 _PROPERTY = re.compile(r"\b(text|tag)\s*=\s*(?:\{([^}]*)\}|\"([^\"]*)\"|'([^']*)')")
-_CRTF = re.compile(r"\s*([-+]?)\s*([A-Za-z]+)\s*(\[.*\])\s*,?\s*([^\]]*)")
+# Brackets in brackets are the places; further ones, such as those of corr=[I, V], belong to the properties.
+_CRTF = re.compile(r"\s*([-+]?)\s*([A-Za-z]+)\s*(\[(?:[^\[\]]|\[[^\[\]]*\])*\])\s*,?\s*(.*)")
 _CRTF_PROPERTY = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^,\s\]]+))")
 
 

@@ -355,6 +355,24 @@ def test_places_in_the_image_count_from_one_in_ds9_and_from_zero_in_casa(canvas)
     assert (one == SPURIOUS).sum() in (60, 77, 70)
 
 
+def test_lines_as_carta_and_casa_write_them(canvas):
+    path = canvas.with_name("carta.txt")
+    path.write_text(
+        "#CRTFv0 CASA Region Text Format version 0\n"
+        "rotbox [[20pix, 30pix], [10pix, 6pix], 0deg], coord=ICRS, corr=[I, V], label='compact'\n"
+        "poly [[60pix, 50pix], [70pix, 50pix], [70pix, 60pix]] range=[1GHz, 2GHz], label=extended\n"
+        "symbol [[4pix, 5pix], .], coord=ICRS\n"
+    )
+    mask, _ = painted(read(path, drawn_on=canvas))
+    assert (mask[28:33, 16:25] == COMPACT).all()
+    assert (mask == EXTENDED).sum() in range(45, 67)
+    canvas.with_name("ds9.txt").write_text(
+        "# Region file format: DS9 version 4.1\nimage\nbox(21,31,10,6,0) # text={compact (a)} dash=1\n"
+        "polygon(61,51,71,51,71,61) # text={extended}\n"
+    )
+    assert np.array_equal(mask, painted(read(canvas.with_name("ds9.txt"), drawn_on=canvas))[0])
+
+
 def test_the_regions_of_a_truth_are_masks(canvas):
     sky = sky_of(canvas)
     places = [(20, 30), (60, 70), (45, 15)]
