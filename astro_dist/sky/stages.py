@@ -86,8 +86,8 @@ def estimate_annotation(run: Run) -> Estimate:
     return Estimate(
         tasks=2 * cuts,
         bytes=3 * n_pix,
-        # Two tables a cut; islands, pixels, mesh and measured.fits.
-        files=2 * cuts + 4,
+        # Two tables a cut; islands, sources, pixels, mesh, measured.fits and components.fits.
+        files=2 * cuts + (6 if config.joins else 4),
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,
