@@ -145,7 +145,11 @@ def analyse_background(state: Assembly) -> Result:
     seed = state.config.background.min_snr
     # The annotation's own merge level may lie above this seed level; islands need merge < seed.
     merge = min(state.run.section(AnnotateConfig).merge_sigma, 0.9 * seed)
-    rules = state.run.section(AnnotateConfig).model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
+    config = state.run.section(AnnotateConfig)
+    # What the user said of islands is about the maps of `annotate`.
+    join = config.join.model_copy(update={"catalogue": None, "labels": {}})
+    levels = {"seed_sigma": seed, "merge_sigma": merge}
+    rules = config.model_copy(update={**levels, "join": join})
     facts = analyse_map(state.real, state.folder, rules)
     # The engine compares the files with these digests before `finish`, and repeats this task and all later
     # ones where they differ.

@@ -130,6 +130,8 @@ class JoinConfig(Section):
     """Longest bridge; 0 turns the rule off and saves reading the map again."""
     catalogue: str | None = None
     """Table (ra_deg, dec_deg, source) of parts of sources: islands at rows of one number are one source."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Label images of maps, by the map's name: islands under one label are one source."""
 
 
 class AnnotateConfig(Section):

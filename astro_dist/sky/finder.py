@@ -12,6 +12,7 @@ from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, Scene, classify, trim
 from astro_dist.sky.config import AnnotateConfig
+from astro_dist.sky.given import given_links
 from astro_dist.sky.islands import Islands, Pixels, find_cuts, find_pixels, join_islands
 from astro_dist.sky.joining import ALONE, Candidates, find_links, group_islands
 from astro_dist.sky.maps import SkyMap
@@ -121,7 +122,8 @@ def join(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, config
 
         facts = sky_map.beam, sky_map.pixel, sky_map.shape, sky_map.frequency_hz
         found = Candidates(islands, columns["class"], columns["flux_jy"], *facts)
-        links = find_links(found, config.join, snr_of, config.merge_sigma)
+        given = given_links(found, sky_map, config.join)
+        links = find_links(found, config.join, snr_of, config.merge_sigma, given)
         source, rules = group_islands(links, found.moments[0], config.join.reach_beams)
     return {"source": source, "joined_by": rules, "flags": islands.cut}
 

@@ -6,7 +6,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
-from astro_dist.sky.files import map_sources
+from astro_dist.sky.files import annotation_sources
 from astro_dist.sky.survey import BAND_ROWS, SimulateConfig
 
 # 77 bytes of numbers, and the name of a morphology of up to 11 letters.
@@ -103,7 +103,7 @@ ANNOTATE = Stage(
     run=Later("astro_dist.sky.annotate:run_task"),
     finish=Later("astro_dist.sky.annotate:finish"),
     scratch=("parts",),
-    sources=map_sources,
+    sources=annotation_sources,
     refuse=refuse_maps,
     estimate=estimate_annotation,
     sections=("annotate", "maps"),
