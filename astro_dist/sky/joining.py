@@ -11,7 +11,8 @@ limit on mu is a limit theta ~ S^0.5 on the separation, the form of the rule of 
 (MNRAS 300, 257) for FIRST, whose flux ratio of at most four is taken as well. n is counted in the map itself,
 without the islands in question, among extended islands where both are extended. The 1.4 GHz counts of
 `astro_dist.sky.sources` weigh as much as one source, so that the map of a single galaxy is not taken for a
-crowded one. Two compact islands are mostly unrelated: their mu counts `COMPACT_FACTOR` times.
+crowded one. Two compact islands are mostly unrelated: their mu counts `COMPACT_FACTOR` times where it is
+compared with ``chance``.
 
 Two islands that are not spurious are joined when one of these holds:
 
@@ -251,7 +252,7 @@ class _Pairs:
     ratio
         Flux of the brighter over that of the fainter.
     mu, aligned
-        See the module; ``aligned`` is mu a_1 a_2.
+        See the module; ``aligned`` is mu a_1 a_2, times `COMPACT_FACTOR` for two compact ones.
     n_extended
         How many of the two are extended.
     """
@@ -279,7 +280,6 @@ def _pairs(found: Candidates, config: JoinConfig) -> _Pairs:
     low, high = np.sort([found.flux_jy[first], found.flux_jy[second]], axis=0)
     n_extended = np.sum(found.classes[np.stack([first, second])] == SourceClass.EXTENDED, axis=0)
     density = np.where(n_extended == 2, found.density(low, 2, extended=True), found.density(low, 2))
-    density *= np.where(n_extended, 1, COMPACT_FACTOR)
     radius = found.radius[first] + found.radius[second]
 
     def expected(gap: Floats) -> Floats:
@@ -293,6 +293,7 @@ def _pairs(found: Candidates, config: JoinConfig) -> _Pairs:
     mu, ratio = expected(gap), (high / low)[kept]
     line = centre[second] - centre[first]
     aligned = mu * _pointing(found, first, line) * _pointing(found, second, line)
+    aligned *= np.where(n_extended[kept], 1, COMPACT_FACTOR)
     return _Pairs(first, second, separation[kept], gap, ends, ratio, mu, aligned, n_extended[kept])
 
 
@@ -327,12 +328,13 @@ def _lobes(found: Candidates, pairs: _Pairs, config: JoinConfig) -> Iterator[Lin
     """Yield the links of the rules ``near`` and ``lobes``."""
     alike = pairs.ratio <= config.flux_ratio
     close = pairs.gap <= config.near_beams
-    near = close & (alike | (pairs.n_extended == 2)) & (pairs.mu <= config.chance)
+    chance = pairs.mu * np.where(pairs.n_extended, 1, COMPACT_FACTOR)
+    near = close & (alike | (pairs.n_extended == 2)) & (chance <= config.chance)
     likely = (pairs.mu <= config.linked_chance) & (pairs.aligned <= config.chance)
     lobes = (pairs.n_extended > 0) & alike & likely
-    for rule, holds, chance in ((NEAR, near, pairs.mu), (LOBES, lobes, pairs.aligned)):
+    for rule, holds, value in ((NEAR, near, chance), (LOBES, lobes, pairs.aligned)):
         for row in np.flatnonzero(holds).tolist():
-            yield Link(float(chance[row]), int(pairs.first[row]), int(pairs.second[row]), rule)
+            yield Link(float(value[row]), int(pairs.first[row]), int(pairs.second[row]), rule)
 
 
 def _cores(found: Candidates, pairs: _Pairs, config: JoinConfig) -> Iterator[Link]:
