@@ -29,7 +29,7 @@ NAMES = (
 )
 COMPONENT_COLUMNS = {
     "id": Column("", "meta.id.parent", "number of the source, as in the truth"),
-    "component": Column("", "meta.id", "number of the component in its source, the brightest is 1"),
+    "component": Column("", "meta.id", "number of the component in its source, that of most flux is 1"),
     "n_components": Column("", "meta.number", "components of the source"),
     **{name: COLUMNS[name] for name in NAMES},
     "flux_part": Column("", "phot.flux.density;arith.ratio", "flux over that of the source"),
@@ -37,7 +37,7 @@ COMPONENT_COLUMNS = {
 
 
 def split_shape(shape: ObjectPixels, inside: NDArray[np.bool_]) -> list[ObjectPixels]:
-    """Return the part of a shape (h, w) that belongs to each piece of its mask, the brightest first."""
+    """Return the part of a shape (h, w) that belongs to each piece of its mask, that of most flux first."""
     pieces, count = ndimage.label(inside, _EIGHT_NEIGHBOURS)
     if count < 2:
         return [shape]
@@ -54,7 +54,7 @@ def find_components(stamps: StoreReader, library: Library, objects: NDArray[np.i
     Returns
     -------
     dict
-        One row per component, by object and brightness: ``object``, ``component`` (from 1), ``height`` and
+        One row per component, by object and flux: ``object``, ``component`` (from 1), ``height`` and
         ``width`` of the object, and the columns of `moments_of`, counted from the object's first pixel.
     """
     table, rows = library.table, []

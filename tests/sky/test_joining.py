@@ -66,7 +66,7 @@ def test_two_lobes_are_one_source_with_the_flux_and_the_box_of_both(make_map):
 
 
 def test_two_unrelated_compact_sources_stay_two_at_any_distance(make_map):
-    """Of like brightness, ten beams apart, alone in the map: nothing but the distance speaks for one source."""
+    """Alike, ten beams apart, alone in the map: only the distance speaks for one source."""
     for apart in (24, 40, 80):
         found = annotate(make_map, spot(50, 200, 200 - apart / 2) + spot(45, 200, 200 + apart / 2))
         assert counts(found) == (2, 2)
@@ -103,7 +103,7 @@ def test_lobes_of_unlike_flux_and_lobes_that_point_elsewhere_are_not_joined(make
 
 
 def test_crowding_keeps_apart_what_alone_would_be_joined(make_map):
-    """The chance of a neighbour is that of the map: the same two lobes among many others are nothing special."""
+    """Chance is that of the map: the same two lobes among many others are nothing special."""
     rng = np.random.default_rng(3)
     places = [(y, x) for y in range(30, 400, 45) for x in range(30, 400, 45) if abs(y - 200) > 30]
     crowd = sum(
