@@ -25,6 +25,7 @@ from astro_dist.field.background import (
     NoiseBackground,
     analyse_map,
 )
+from astro_dist.field.components import find_components, list_components, write_components
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
@@ -144,7 +145,11 @@ def analyse_background(state: Assembly) -> Result:
     seed = state.config.background.min_snr
     # The annotation's own merge level may lie above this seed level; islands need merge < seed.
     merge = min(state.run.section(AnnotateConfig).merge_sigma, 0.9 * seed)
-    rules = state.run.section(AnnotateConfig).model_copy(update={"seed_sigma": seed, "merge_sigma": merge})
+    config = state.run.section(AnnotateConfig)
+    # What the user said of islands is about the maps of `annotate`.
+    join = config.join.model_copy(update={"catalogue": None, "labels": {}})
+    levels = {"seed_sigma": seed, "merge_sigma": merge}
+    rules = config.model_copy(update={**levels, "join": join})
     facts = analyse_map(state.real, state.folder, rules)
     # The engine compares the files with these digests before `finish`, and repeats this task and all later
     # ones where they differ.
@@ -182,8 +187,14 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write the truth and the pictures, and return the figures of the field."""
     state = Assembly(run)
     placements = read_columns_file(state.folder / PLACEMENTS)
-    truth = select_truth(placements, state.field)
+    library = Library(state.folder)
+    parts = find_components(StoreReader(run.product("stamps.zarr")), library, np.unique(placements["object"]))
+    count = np.bincount(parts["object"], minlength=len(library))
+    counted = placements | {"n_components": count[placements["object"]].astype(np.int32)}
+    truth = select_truth(counted, state.field)
     write_truth(state.folder, truth, provenance(run), history(run), state.field.beam, state.config.sdc1_angle)
+    components = list_components(placements, parts, state.field)
+    write_components(state.folder, components, provenance(run), history(run))
     statistics, blocks = summarise(state.field)
     draw_overview(state.folder / "overview.png", blocks)
     zooms = _draw_zooms(state, truth)
@@ -192,6 +203,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "shape": list(state.field.shape),
         "objects": len(truth["id"]),
         "classes": {CLASS_NAMES[c]: int((truth["class"] == c).sum()) for c in np.unique(truth["class"])},
+        "of_several_components": int((truth["n_components"] > 1).sum()),
         "distinct_objects": len(np.unique(truth["object"])),
         "spurious": len(placements["id"]) - len(truth["id"]),
         "accepted": results["layout"]["accepted"],

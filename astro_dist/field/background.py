@@ -160,7 +160,7 @@ class MapBackground:
 
 
 def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[str, Any]:
-    """Measure the noise of a map, find its islands, and write mesh, pixels and list of islands to ``folder``.
+    """Measure the noise of a map, find its islands, and write mesh, pixels and list of sources to ``folder``.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
         np.save(handle, np.stack([mesh.background, mesh.rms]))
     with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.stack([pixels.y[order], pixels.x[order]]))
-    write_table(folder / ISLANDS_FILE, found.columns, COLUMNS, name="EXISTING")
+    write_table(folder / ISLANDS_FILE, found.sources, COLUMNS, name="EXISTING")
     return {"islands": len(found.islands), "island_pix": len(pixels), "median_rms_jy_beam": mesh.median_rms}
 
 

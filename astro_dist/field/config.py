@@ -20,7 +20,7 @@ class AcceptConfig(Section):
     threshold_snr: Annotated[float, Field(gt=0)] = 3.0
     """Level of the isophote, in units of the noise, whose shape is compared with the mask."""
     min_iou: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least intersection over union of that isophote and the mask."""
+    """Least intersection over union of that isophote and the mask, and least part of each of its pieces."""
     min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
     """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
     grow_beams: Annotated[float, Field(lt=1000)] = 0.5

@@ -1,8 +1,9 @@
 """Objects: the sources of a stamp, cut out by instance, checked, and scaled to unit peak.
 
 An isophotal mask holds only part of a source's flux. An object's footprint is therefore its mask grown by
-about a beam with weights that fall smoothly to zero, which keeps the wings and leaves no square edges. An
-object that does not follow its mask is rejected with a one-word reason. The same stamp and settings always
+about a beam with weights that fall smoothly to zero, which keeps the wings and leaves no square edges. The
+pixels of an instance need not touch: the islands of one source are one object. An object that does not follow
+its mask, or any piece of it, is rejected with a one-word reason. The same stamp and settings always
 give the same objects.
 """
 
@@ -201,10 +202,22 @@ def _examine(
     iou = kept / (kept + missing + spilt)
     if iou < config.min_iou:
         return "ignored_mask" if missing >= spilt else "spill"
+    # A lobe that was not drawn may be a small part of its source. For a mask of one piece this says no more
+    # than the intersection over union.
+    if _least_kept(region, island) < config.min_iou:
+        return "ignored_mask"
     # Flux over peak of a point source is the beam's area, so a real source has at least that.
     if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
         return "narrower_than_beam"
     return _Profile(values, weights, peak, iou)
+
+
+def _least_kept(region: NDArray[np.bool_], island: NDArray[np.bool_]) -> float:
+    """Return the least part of a piece of the mask that lies in the isophote."""
+    pieces, count = ndimage.label(region, np.ones((3, 3)))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+    kept = np.bincount(pieces[island & region], minlength=count + 1)[1:]
+    return float((kept / sizes).min())
 
 
 def _build(

@@ -52,6 +52,7 @@ COLUMNS = {
     "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "minor_arcsec without the beam"),
     "intrinsic_pa_deg": Column("deg", "pos.posAng", "pa_deg without the beam"),
     "n_pix": Column("pix", "phys.area", "pixels the source was added to"),
+    "n_components": Column("", "meta.number", "pieces of the mask it was drawn for, see truth_components"),
     "object": Column("", "meta.id", "row of the object in objects.parquet"),
     "stamp": Column("", "meta.id", "generated stamp the object comes from"),
     "instance": Column("", "meta.id", "number of the object in the instances of its stamp"),
@@ -141,7 +142,10 @@ def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> 
 
 
 def select_truth(placements: Columns, field: SkyMap) -> Columns:
-    """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`."""
+    """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`.
+
+    ``placements`` needs the column ``n_components`` beside those of the table of placements.
+    """
     real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
     real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}

@@ -10,12 +10,14 @@ Shape letters: as in `astro_dist.models.masks`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
@@ -35,9 +37,11 @@ from astro_dist.models.masks import (
     unfold,
 )
 from astro_dist.models.solvers import Solver
+from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch
 from astro_dist.store.facts import describe_cutouts
 from astro_dist.store.reader import StoreReader
+from astro_dist.store.schema import SOURCES
 
 
 class MaskDrawer:
@@ -98,14 +102,16 @@ class ModelMasks:
         donors = [choice.donor for choice in choices]
         pairs = zip(*(self.reader.read(name, donors) for name in ("mask", "instances")), strict=True)
         # The condition is that of the donor's mask, so the shares of the donors are those of the drawn masks.
-        condition = encode_mask_condition(
-            np.array([count_objects(*pair) for pair in pairs]), self.facts[donors]
-        )
+        counts = np.array([count_objects(*pair) for pair in pairs])
+        condition = encode_mask_condition(counts, self.facts[donors])
         streams = [self.stream("masks", stamp) for stamp in stamps]
         shape = mask_noise_shape(int(self.reader.attrs["size_pix"]))
         # The noise first, then the brightness, both from the stamp's stream: this order fixes the bytes.
         noise = np.stack([rng.standard_normal(shape, np.float32) for rng in streams])
         drawn = [from_planes(planes) for planes in self.drawer.draw(condition, noise)]
+        if self.reader.attrs.get(SOURCES):
+            wanted = counts[:, SourceClass.EXTENDED - 1].tolist()
+            drawn = [(m, join_pieces(m, i, n)) for (m, i), n in zip(drawn, wanted, strict=True)]
         peaks = [self._peaks(*pair, rng) for pair, rng in zip(drawn, streams, strict=True)]
         masks, instances = (np.stack(planes) for planes in zip(*drawn, strict=True))
         return masks, instances, np.stack(peaks)
@@ -124,6 +130,29 @@ class ModelMasks:
         snr = [self.donors.draw_snr(source_class, int(size), rng) for source_class, size in pairs]
         # Instance 0 is the sky.
         return stretch(np.array([0.0, *snr]), 0.0, 1.0, str(self.reader.attrs["stretch"]))[instances]
+
+
+def join_pieces(
+    mask: NDArray[np.uint8], instances: NDArray[np.uint16], n_extended: int
+) -> NDArray[np.uint16]:
+    """Return the instances (S, S) of a drawn mask with no more than ``n_extended`` extended ones.
+
+    A source of several islands counts as one object in the condition, and its islands are drawn apart. Where
+    there are more extended objects than were asked for, the two with the least distance are one, until the
+    number is right. With a number of 0 nothing is joined, because then the drawn ones are errors.
+    """
+    numbers = instances.copy()
+    extended = mask == SourceClass.EXTENDED
+    kinds = np.unique(numbers[extended])
+    while 0 < n_extended < len(kinds):
+        points = [np.argwhere(numbers == kind) for kind in kinds]
+        pairs = list(combinations(range(len(kinds)), 2))
+        gaps = [cdist(points[a], points[b]).min() for a, b in pairs]
+        a, b = pairs[int(np.argmin(gaps))]
+        numbers[numbers == kinds[b]] = kinds[a]
+        kinds = np.delete(kinds, b)
+    # Numbers without gaps, as `from_planes` gives them.
+    return np.unique(numbers, return_inverse=True)[1].reshape(numbers.shape).astype(np.uint16)
 
 
 def open_masks(run: Run, reader: StoreReader, donors: Donors) -> ModelMasks:

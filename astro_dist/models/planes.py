@@ -10,7 +10,10 @@ from astro_dist.engine.arrays import Image
 
 
 def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Paint each instance with its own brightest pixel.
+    """Paint each piece of each instance with its own brightest pixel.
+
+    The pieces of an instance do not touch: they are the islands of one source, whose lobes differ in
+    brightness.
 
     Parameters
     ----------
@@ -21,13 +24,17 @@ def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArr
 
     Returns
     -------
-    2-D float32, 0 outside all instances. A 0 within an instance means "brightness not given".
+    2-D float32, 0 outside all instances. A 0 within a piece means "brightness not given".
     """
     inside = instances > 0
+    pieces, count = ndimage.label(inside, np.ones((3, 3)))
+    # Instances that touch share a piece of the plane, and an instance may have several: pairs tell all apart.
+    most = int(instances.max(initial=0)) + 1
+    numbers = pieces * most + instances
     # Maxima begin at 0, so an object without a positive pixel gets 0, as if no brightness were given.
-    peaks = np.zeros(int(instances.max(initial=0)) + 1, np.float32)
-    np.maximum.at(peaks, instances[inside], u[inside])
-    painted: Image = peaks[instances]
+    peaks = np.zeros((count + 1) * most, np.float32)
+    np.maximum.at(peaks, numbers[inside], u[inside])
+    painted: Image = np.where(inside, peaks[numbers], np.float32(0))
     return painted
 
 

@@ -18,20 +18,29 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_file, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
-from astro_dist.sky.annotations import ISLANDS, MESH, PIXELS, PixelWriter, read_parquet, write_parquet
+from astro_dist.sky.annotations import (
+    ISLANDS,
+    MESH,
+    PIXELS,
+    SOURCES,
+    PixelWriter,
+    read_parquet,
+    write_parquet,
+)
 from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.background import build_mesh
 from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
-from astro_dist.sky.finder import annotate_pixels, measure_block, mesh_cell, read_blocks
+from astro_dist.sky.finder import annotate_pixels, detect, measure_block, mesh_cell, read_blocks, structure
 from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_tables import write_table
-from astro_dist.sky.islands import Pixels, find_pixels
+from astro_dist.sky.islands import Pixels
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
 
 PARTS = "parts"
+MEASURED, COMPONENTS = "measured.fits", "components.fits"
 Piece = tuple[int, int, int]
 """Map, first row, last row + 1."""
 
@@ -84,14 +93,14 @@ class Annotator:
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
         background, rms = (rows[name][own].reshape(grid) for name in ("background", "rms"))
-        return build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name)
+        return build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(self.config))
 
     def pixels(self) -> Iterator[tuple[int, Pixels]]:
         """Yield each map's pixels of the second round, map by map."""
         parts: list[Pixels] = []
         for task in self.tasks("pixels"):
             table, _ = read_parquet(self.part(task.name))
-            columns = [table[name] for name in ("y", "x", "value_jy_beam", "snr")]
+            columns = [table[name] for name in ("y", "x", "value_jy_beam", "snr", "cut") if name in table]
             for index, _, y1 in task.args["pieces"]:
                 # A task has its pieces in the order of the maps, so that the column `map` ascends.
                 rows = slice(*np.searchsorted(table["map"], [index, index + 1]))
@@ -174,8 +183,9 @@ def _detect(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     for index, y0, y1 in pieces:
         sky_map = annotator.maps[index]
         for block in read_blocks(sky_map, annotator.config, y0, y1):
-            found = find_pixels(sky_map.read(block), meshes[index], block, annotator.config.merge_sigma)
-            tables.append({"map": np.full(len(found), index, np.int32), **vars(found)})
+            found = detect(sky_map, meshes[index], block, annotator.config)
+            columns = {name: values for name, values in vars(found).items() if values is not None}
+            tables.append({"map": np.full(len(found), index, np.int32), **columns})
     return _stacked(tables)
 
 
@@ -190,9 +200,12 @@ def finish(run: Run, results: Results) -> Result:
 
 
 def _write_products(annotator: Annotator, results: Results) -> None:
-    catalogues, nodes, about = [], [], []
+    islands: list[Columns] = []
+    sources: list[Columns] = []
+    nodes, about = [], []
     meshes = annotator.meshes(piece for cut in annotator.cuts for piece in cut)
-    with publish_file(annotator.run.output / PIXELS) as hidden, PixelWriter(hidden) as writer:
+    folder = annotator.run.output
+    with publish_file(folder / PIXELS) as hidden, PixelWriter(hidden) as writer:
         for index, pixels in annotator.pixels():
             sky_map = annotator.maps[index]
             mesh = meshes[index]
@@ -202,24 +215,32 @@ def _write_products(annotator: Annotator, results: Results) -> None:
                 kept = found.islands.pixels
                 # Islands count from 1, since 0 is the background where they are painted.
                 writer.write(index, kept.y, kept.x, found.islands.owner + 1)
-            owner = np.full(len(found.islands), index, np.int32)
-            catalogues.append({"map": owner, **found.columns})
+            for tables, columns in ((islands, found.columns), (sources, found.sources)):
+                rows = len(columns["class"])
+                tables.append({"map": np.full(rows, index, np.int32), **columns})
             nodes.append(_nodes(index, mesh))
             about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
-        islands = _stacked(catalogues)
+        parts = _stacked(islands)
         # Refused inside the block, so that no table of pixels is published for a run without islands.
-        if not len(islands["map"]):
+        if not len(parts["map"]):
             raise ConfigError(_nothing_found(annotator, results))
-    write_parquet(annotator.run.output / ISLANDS, islands, about)
-    write_parquet(annotator.run.output / MESH, _stacked(nodes))
-    # The FITS table stands alone: maps and classes by name, since the lists are in the parquet files.
-    names = np.array([sky_map.name for sky_map in annotator.maps])
-    measured = islands | {"map": names[islands["map"]], "class": np.array(CLASS_NAMES)[islands["class"]]}
+    write_parquet(folder / ISLANDS, parts, about)
+    write_parquet(folder / MESH, _stacked(nodes))
+    measured = _stacked(sources)
+    if annotator.config.joins:
+        write_parquet(folder / SOURCES, measured)
+        _write_catalogue(annotator, COMPONENTS, parts)
+    _write_catalogue(annotator, MEASURED, measured)
+
+
+def _write_catalogue(annotator: Annotator, name: str, table: Columns) -> None:
+    # A FITS table stands alone: maps and classes by name, since the lists are in the parquet files.
+    maps = np.array([sky_map.name for sky_map in annotator.maps])
     write_table(
-        annotator.run.output / "measured.fits",
-        measured,
+        annotator.run.output / name,
+        table | {"map": maps[table["map"]], "class": np.array(CLASS_NAMES)[table["class"]]},
         COLUMNS,
-        name="MEASURED",
+        name=name.removesuffix(".fits").upper(),
         cards={
             "SEEDSNR": (annotator.config.seed_sigma, "snr of a peak"),
             "MERGESNR": (annotator.config.merge_sigma, "snr of a pixel"),
@@ -247,8 +268,17 @@ def _facts(annotations: Annotations) -> Result:
     classes = Counter(annotations.islands["class"].tolist())
     rules = Counter(annotations.islands["rule"].tolist())
     rms, _ = read_parquet(annotations.folder / MESH)
+    # Figures of sources only where there are some: those of islands alone are the figures of version 0.1.0.
+    joined = annotations.sources["n_components"]
+    cut = annotations.sources.get("flags", np.zeros(0))
+    sources = {
+        "sources": len(joined),
+        "of_several_islands": int((joined > 1).sum()),
+        "cut_by_edges_or_blanks": int((cut > 0).sum()),
+    }
     return {
         "maps": len(annotations.map_names),
+        **(sources if annotations.has_sources else {}),
         "islands": len(annotations.islands["map"]),
         "classes": {CLASS_NAMES[kind]: count for kind, count in sorted(classes.items())},
         "rules": dict(sorted(rules.items())),

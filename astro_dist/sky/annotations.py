@@ -1,6 +1,7 @@
 """The product of `annotate` on disk: parquet tables equal byte for byte when made again.
 
-``islands.parquet`` and ``mesh.parquet`` are small; ``pixels.parquet`` has one row group per map that has
+``islands.parquet``, ``sources.parquet`` and ``mesh.parquet`` are small; version 0.1.0 had no sources, and
+there each island is one. ``pixels.parquet`` has one row group per map that has
 islands, so that `Annotations` holds the pixels of one map at a time.
 """
 
@@ -20,6 +21,7 @@ from astro_dist.sky.tables import explain_damage, open_writer, read_table_file, 
 from astro_dist.sky.windows import Window
 
 ISLANDS, PIXELS, MESH = "islands.parquet", "pixels.parquet", "mesh.parquet"
+SOURCES = "sources.parquet"
 Painting = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
@@ -79,13 +81,16 @@ class Annotations:
     ----------
     islands
         Columns of the catalogue, sorted by ``map`` and ``island``; see `catalogue.measure`. ``class`` is a
-        `SourceClass`, ``rule`` the name of the rule that gave it.
+        `SourceClass`, ``rule`` the name of the rule that gave it, ``source`` the number of its source.
+    sources
+        The same for sources, sorted by ``map`` and ``source``; the islands where the product has no sources.
     map_names
         Name of each map, in the order of ``map``.
     """
 
     folder: Path
     islands: Columns
+    sources: Columns
     map_names: list[str]
     _shapes: list[tuple[tuple[int, int], int]]
     _mesh: Columns
@@ -105,10 +110,20 @@ class Annotations:
         mesh, _ = read_parquet(folder / MESH)
         # No checksum covers names of columns and what a file says of itself.
         with explain_damage(folder / ISLANDS):
+            if "source" in islands:
+                sources, _ = read_parquet(folder / SOURCES)
+            else:
+                islands = {**islands, "source": islands["island"]}
+                sources = {**islands, "n_components": np.ones_like(islands["island"])}
             shapes = [((one["shape"][0], one["shape"][1]), one["cell_pix"]) for one in about]
             # One row group per map that has islands, in the order of the maps.
             groups = {int(index): group for group, index in enumerate(np.unique(islands["map"]))}
-            return cls(folder, islands, [one["name"] for one in about], shapes, mesh, groups)
+            return cls(folder, islands, sources, [one["name"] for one in about], shapes, mesh, groups)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether islands were joined and flagged; without, each island is a source and has no flags."""
+        return "flags" in self.sources
 
     def mesh(self, map_index: int) -> Mesh:
         """Return the background and rms of one map."""
@@ -119,7 +134,7 @@ class Annotations:
         return Mesh(shape, cell_pix, nodes[0].reshape(grid), nodes[1].reshape(grid))
 
     def paint(self, map_index: int, window: Window) -> Painting:
-        """Return the class (uint8) and the island number (int32) of each pixel of a window; 0 is background.
+        """Return the class (uint8) and the source (int32) of each pixel of a window; 0 is background.
 
         The window may reach outside the map.
         """
@@ -132,9 +147,16 @@ class Annotations:
         place = pixels["y"][rows][inside] - window.y0, x[inside] - window.x0
         island = pixels["island"][rows][inside]
         # Island numbers count from 1 in each map, rows of the catalogue run on over all maps.
-        first = np.searchsorted(self.islands["map"], map_index)
-        mask[place], instances[place] = self.islands["class"][first + island - 1], island
+        source = self.islands["source"][np.searchsorted(self.islands["map"], map_index) + island - 1]
+        here = self.here(self.sources, map_index)
+        row = np.searchsorted(self.sources["source"][here], source)
+        mask[place], instances[place] = self.sources["class"][here][row], source
         return mask, instances
+
+    @staticmethod
+    def here(table: Columns, map_index: int) -> slice:
+        """Return the rows of one map in ``islands`` or ``sources``."""
+        return slice(*np.searchsorted(table["map"], [map_index, map_index + 1]))
 
     def _pixels(self, map_index: int) -> Columns:
         # Windows are painted map by map, so that the latest map's pixels are all that is worth keeping.

@@ -11,13 +11,20 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
-from scipy.ndimage import distance_transform_edt, median_filter
+from numpy.typing import NDArray
+from scipy.ndimage import binary_propagation, distance_transform_edt, median_filter
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Mesh
 
 MIN_FILLED = 1 / 3
+COARSE = 9
+"""Side, in cells, of the surroundings that a cell is compared with."""
+RIM = 0.5
+"""Cells beside emission belong to it where background or rms is so many times the noise too high."""
+FREE_PART = 0.25
+"""Least part of the surroundings that is free of emission, for one odd cell moves a median of few."""
 # Median and MAD: mean and standard deviation are moved by the sources that are to be clipped.
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")
 
@@ -69,7 +76,14 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
     return background, rms
 
 
-def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Image, name: str) -> Mesh:
+def build_mesh(
+    shape: tuple[int, int],
+    cell_pix: int,
+    background: Image,
+    rms: Image,
+    name: str,
+    structure_sigma: float = 0,
+) -> Mesh:
     """Fill the empty cells of a map from the nearest measured ones and smooth over 3 x 3 cells.
 
     The median over neighbours keeps one bright or crowded cell from raising its own threshold.
@@ -80,6 +94,8 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
         ``(rows, columns)`` from `measure_cells`, NaN = not measured.
     name
         Name of the map, for the error message.
+    structure_sigma
+        See `cover_structure`; 0 covers nothing.
 
     Raises
     ------
@@ -96,4 +112,39 @@ def build_mesh(shape: tuple[int, int], cell_pix: int, background: Image, rms: Im
     # filled before smoothing, because a median over NaN means nothing.
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
     smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]
+    if structure_sigma:
+        smooth = list(cover_structure(smooth[0], smooth[1], structure_sigma))
     return Mesh(shape, cell_pix, smooth[0], smooth[1])
+
+
+def cover_structure(background: Image, rms: Image, sigma: float) -> tuple[Image, Image]:
+    """Give the cells that lie on emission larger than a cell the background and rms of their surroundings.
+
+    A cell is on emission where its background is ``sigma`` times the noise above that of its surroundings,
+    the medians over `COARSE` x `COARSE` cells; noise alone raises no background. Cells beside such ones
+    belong to it down to `RIM` times the noise, in background or in rms. Without such cells both planes stay
+    as they are, bit for bit. Emission that fills most of its surroundings is sky as before.
+    """
+    low, noise = (median_filter(nodes, size=COARSE, mode="reflect") for nodes in (background, rms))
+    seeds = background - low > sigma * noise
+    if not seeds.any():
+        return background, rms
+    rim = (background - low > RIM * noise) | (rms > (1 + RIM) * noise)
+    covered = binary_propagation(seeds, mask=rim | seeds, structure=np.ones((3, 3)))
+    if covered.all():
+        return background, rms
+    result = background.copy(), rms.copy()
+    for y, x in np.argwhere(covered).tolist():
+        near = _surroundings(covered, y, x)
+        for new, old in zip(result, (background, rms), strict=True):
+            new[y, x] = np.median(old[near][~covered[near]])
+    return result
+
+
+def _surroundings(covered: NDArray[np.bool_], y: int, x: int) -> tuple[slice, slice]:
+    """Return the cells round one, as many as hold `FREE_PART` of cells that are not covered, or all."""
+    for reach in range(COARSE // 2, max(covered.shape)):
+        near = slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
+        if (~covered[near]).mean() >= FREE_PART:
+            return near
+    return slice(None), slice(None)

@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 FLUX, ROW, COLUMN = "phot.flux.density;em.radio", "pos.cartesian.y;instr.det", "pos.cartesian.x;instr.det"
 COLUMNS = {
     "map": Column("", "meta.dataset", "name of the map"),
-    "island": Column("", "meta.id;meta.main", "number of the island in its map, from 1"),
+    "island": Column("", "meta.id", "number of the island in its map, from 1"),
     "y0": Column("pix", f"{ROW};stat.min", "first row of the smallest window that holds it, from 0"),
     "y1": Column("pix", f"{ROW};stat.max", "row after the last of that window"),
     "x0": Column("pix", f"{COLUMN};stat.min", "first column of that window, from 0"),
@@ -46,7 +46,11 @@ COLUMNS = {
     "image_pa_deg": Column("deg", "pos.posAng;instr.det", "that angle in the image, from +y to -x, as BPA"),
     "class": Column("", "src.class", "spurious, compact or extended"),
     "rule": Column("", "meta.note;src.class", "the rule that gave the class"),
-    "n_peaks": Column("", "meta.number", "separate peaks of the island"),
+    "n_peaks": Column("", "meta.number", "separate peaks of the island or source"),
+    "source": Column("", "meta.id;meta.main", "number of the source in its map: that of its first island"),
+    "joined_by": Column("", "meta.note", "the rule that joined the island to its source, empty for none"),
+    "flags": Column("", "meta.code.qual", "1 cut by the edge of the map, 2 cut by missing data, 3 by both"),
+    "n_components": Column("", "meta.number", "islands of the source"),
 }
 """Every column of the catalogues of islands."""
 

@@ -16,6 +16,7 @@ KNOWN = {
     # Ours; PyBDSF, Aegean and most others; SDC1, whose core is another position; VizieR.
     "ra_deg": ("ra_deg", "ra", "ra_cent", "raj2000"),
     "dec_deg": ("dec_deg", "dec", "dec_cent", "dej2000", "decj2000"),
+    "source": ("source", "source_id"),
 }
 """The names that are looked for, in any case of letters, the first one first."""
 UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}

@@ -1,7 +1,8 @@
 """Settings of the maps, of the search for islands and of the rules that class them; light to import."""
 
 import re
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -108,6 +109,31 @@ class RulesConfig(Section):
     """... and this many beam areas."""
 
 
+class JoinConfig(Section):
+    """The numbers in the rules that join islands to sources."""
+
+    enabled: bool = True
+    """Whether islands are joined at all; otherwise each is a source of its own."""
+    chance: float = Field(default=0.01, ge=0, le=1)
+    """Largest expected number of unrelated sources as near, as bright and as well in line."""
+    flux_ratio: float = Field(default=4.0, ge=1)
+    """Largest ratio of the fluxes of two lobes."""
+    near_beams: float = Field(default=2.0, ge=0)
+    """Largest gap of islands that are joined without a core, a bridge or a direction, beam widths."""
+    reach_beams: float = Field(default=60.0, gt=0)
+    """Largest length of a source that is joined, beam widths."""
+    linked_chance: float = Field(default=0.1, ge=0, le=1)
+    """Like ``chance``, before the evidence of a core, a bridge or a direction is counted."""
+    bridge_sigma: float = Field(default=4.0, gt=0)
+    """Least mean brightness of a bridge over the error of the mean."""
+    bridge_beams: float = Field(default=15.0, ge=0)
+    """Longest bridge; 0 turns the rule off and saves reading the map again."""
+    catalogue: str | None = None
+    """Table (ra_deg, dec_deg, source) of parts of sources: islands at rows of one number are one source."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Label images of maps, by the map's name: islands under one label are one source."""
+
+
 class AnnotateConfig(Section):
     """How islands are found in the maps and classed."""
 
@@ -123,8 +149,26 @@ class AnnotateConfig(Section):
     """The cells are at least this wide."""
     rules: RulesConfig = RulesConfig()
     """The numbers in the rules that class islands."""
+    catalogue: Literal["sources", "islands"] = "sources"
+    """Rows of the catalogue: sources, with flags and their islands; or islands, as version 0.1.0 wrote."""
+    join: JoinConfig = JoinConfig()
+    """How islands become sources."""
+    structure_sigma: float = Field(default=3.0, ge=0)
+    """Cells whose background is so far above their surroundings are emission and no sky; 0: none are."""
     task_mpix: float = Field(default=8.0, gt=1e-6)
     """Million pixels per task; no result depends on it."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"catalogue", "join", "structure_sigma"})
+    """Fields that version 0.1.0 did not have; ``catalogue: islands`` stands for all of them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_islands(cls, tree: Any) -> Any:
+        """Read a section in which version 0.1.0 wrote every setting of its own as that version did."""
+        written = set(cls.model_fields) - cls.added
+        if isinstance(tree, Mapping) and written <= set(tree) and not cls.added & set(tree):
+            return {**tree, "catalogue": "islands"}
+        return tree
 
     @model_validator(mode="after")
     def _check(self) -> "AnnotateConfig":
@@ -133,6 +177,16 @@ class AnnotateConfig(Section):
                 f"merge_sigma ({self.merge_sigma}) must be below seed_sigma ({self.seed_sigma}); lower one"
             )
         return self
+
+    @property
+    def joins(self) -> bool:
+        """Whether the catalogue has sources and flags."""
+        return self.catalogue == "sources"
+
+    def marks(self) -> dict[str, Any]:
+        """Return the values that enter fingerprints: those of version 0.1.0 where the bytes are its own."""
+        values = super().marks()
+        return values if self.joins else {k: v for k, v in values.items() if k not in self.added}
 
 
 def unit_factor(unit: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
-from astro_dist.sky.config import MapsConfig, SurveyConfig
+from astro_dist.sky.config import AnnotateConfig, MapsConfig, SurveyConfig
 
 MOST_FILES, MOST_LETTERS = 32_000, 4096
 """Most files that a pattern may match, and most letters of one."""
@@ -16,6 +16,17 @@ MOST_FILES, MOST_LETTERS = 32_000, 4096
 def map_sources(run: Run) -> list[Path]:
     """Return the user's files that ``maps`` names, survey by survey, sorted, each once."""
     return [path for path, _ in find_maps(run.section(MapsConfig))]
+
+
+def annotation_sources(run: Run) -> list[Path]:
+    """Return the user's maps, and the files that say which islands belong together."""
+    join = run.section(AnnotateConfig).join
+    named = {"catalogue": join.catalogue, **{f"labels.{name}": path for name, path in join.labels.items()}}
+    paths = {key: Path(path) for key, path in named.items() if path is not None}
+    for key, path in paths.items():
+        if not path.is_file():
+            raise ConfigError(f"annotate.join.{key}: there is no file {path}; mend the path")
+    return [*map_sources(run), *paths.values()]
 
 
 def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:

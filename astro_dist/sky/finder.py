@@ -1,16 +1,20 @@
-"""Find, class and measure the islands of one map, by row bands."""
+"""Find, class, join and measure the islands of one map, by row bands."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
 from astro_dist.sky.catalogue import measure
+from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, Scene, classify, trim
 from astro_dist.sky.config import AnnotateConfig
-from astro_dist.sky.islands import Islands, Pixels, find_pixels, join_islands
+from astro_dist.sky.given import given_links
+from astro_dist.sky.islands import Islands, Pixels, find_cuts, find_pixels, join_islands
+from astro_dist.sky.joining import ALONE, Candidates, find_links, group_islands
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
@@ -30,12 +34,18 @@ class MapIslands:
     islands
         The islands with their pixels.
     columns
-        The catalogue, see `catalogue.measure`, with ``class`` and ``rule``.
+        The catalogue, see `catalogue.measure`, with ``class`` and ``rule``; where the catalogue has sources
+        also ``source``, the number of the first island of the island's source, ``joined_by``, the rule of
+        `joining` that joined it, and ``flags``, see `islands.Cut`.
+    sources
+        The same for the sources: ``source`` in place of ``island``, and ``n_components``, their islands.
+        A source of several islands is extended, and its rule is ``joined``. Without sources, ``columns``.
     """
 
     mesh: Mesh
     islands: Islands
     columns: Columns
+    sources: Columns
 
 
 def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
@@ -49,14 +59,31 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
     cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
     rows = [measured for block in blocks for measured in measure_block(sky_map.read(block), cell_pix)]
     background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
-    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name)
+    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(config))
     # Read again and not kept: a map may be larger than memory.
-    pixels = [find_pixels(sky_map.read(block), mesh, block, config.merge_sigma) for block in blocks]
+    pixels = [detect(sky_map, mesh, block, config) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config)
 
 
+def structure(config: AnnotateConfig) -> float:
+    """Return ``structure_sigma`` where it holds, else 0."""
+    return config.structure_sigma if config.joins else 0.0
+
+
+def detect(sky_map: SkyMap, mesh: Mesh, block: Window, config: AnnotateConfig) -> Pixels:
+    """Return the pixels of a block of full rows beyond the merge threshold, with what cuts them."""
+    if not config.joins:
+        return find_pixels(sky_map.read(block), mesh, block, config.merge_sigma)
+    # A row more on either side: blanks beside a pixel may lie there.
+    around = block.grown(1) & Window.of_shape(sky_map.shape)
+    assert around is not None
+    image = sky_map.read(around)
+    found = find_pixels(image[block.within(around)], mesh, block, config.merge_sigma)
+    return replace(found, cut=find_cuts(image, around, sky_map.shape, found))
+
+
 def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
-    """Join, class and measure the islands of one map.
+    """Connect, class, join and measure the islands of one map.
 
     Parameters
     ----------
@@ -75,7 +102,46 @@ def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: Annotat
     classes = np.array([RULES[name] for name in rule.tolist()], np.uint8)
     columns = measure(scene.islands, classes, mesh, sky_map, merge)
     columns |= {"class": classes, "rule": rule, "n_peaks": scene.n_peaks}
-    return MapIslands(mesh, scene.islands, columns)
+    if not config.joins:
+        return MapIslands(mesh, scene.islands, columns, columns)
+    columns |= join(scene.islands, columns, mesh, sky_map, config)
+    return MapIslands(
+        mesh, scene.islands, columns, measure_sources(scene.islands, columns, mesh, sky_map, merge)
+    )
+
+
+def join(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> Columns:
+    """Return ``source``, ``joined_by`` and ``flags`` of the islands of one map, see `MapIslands`."""
+    source, rules = columns["island"], np.full(len(islands), ALONE, "<U6")
+    if config.join.enabled and len(islands):
+
+        def snr_of(y: NDArray[np.intp], x: NDArray[np.intp]) -> Image:
+            window = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+            background, rms = mesh.evaluate_at(y, x)
+            return np.asarray((sky_map.read(window)[y - window.y0, x - window.x0] - background) / rms)
+
+        facts = sky_map.beam, sky_map.pixel, sky_map.shape, sky_map.frequency_hz
+        found = Candidates(islands, columns["class"], columns["flux_jy"], *facts)
+        given = given_links(found, sky_map, config.join)
+        links = find_links(found, config.join, snr_of, config.merge_sigma, given)
+        source, rules = group_islands(links, found.moments[0], config.join.reach_beams)
+    return {"source": source, "joined_by": rules, "flags": islands.cut}
+
+
+def measure_sources(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, merge: float) -> Columns:
+    """Return the catalogue of the sources of one map, see `MapIslands`."""
+    numbers, first, member, count = np.unique(
+        columns["source"], return_index=True, return_inverse=True, return_counts=True
+    )
+    several = count > 1
+    classes = np.where(several, SourceClass.EXTENDED, columns["class"][first]).astype(np.uint8)
+    whole = islands.grouped(columns["source"])
+    table = measure(whole, classes, mesh, sky_map, merge)
+    peaks = np.bincount(member, columns["n_peaks"], len(numbers)).astype(np.int32)
+    rule = np.where(several, "joined", columns["rule"][first])
+    facts = {"class": classes, "rule": rule, "n_peaks": peaks, "flags": whole.cut}
+    del table["island"]
+    return {"source": numbers, **table, **facts, "n_components": count.astype(np.int32)}
 
 
 def mesh_cell(sky_map: SkyMap, config: AnnotateConfig) -> int:

@@ -6,7 +6,9 @@ touch by a side or a corner.
 """
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntFlag
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +25,7 @@ from astro_dist.sky.windows import Window
 
 Flags = NDArray[np.bool_]
 Points = NDArray[np.float64]
+NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,27 +40,68 @@ class Pixels:
         Brightness above the local background, float32.
     snr
         ``value_jy_beam`` over the local rms, float32.
+    cut
+        uint8, what cuts an island at the pixel: bits of `Cut`; by default nothing.
     """
 
     y: NDArray[np.int32]
     x: NDArray[np.int32]
     value_jy_beam: Image
     snr: Image
+    cut: NDArray[np.uint8] | None = None
+
+    @property
+    def cuts(self) -> NDArray[np.uint8]:
+        """``cut``, zeros where it was not looked at."""
+        return np.zeros(len(self), np.uint8) if self.cut is None else self.cut
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: Flags | NDArray[np.integer] | slice) -> "Pixels":
-        return Pixels(*(getattr(self, f.name)[index] for f in fields(self)))
+        columns = self.y[index], self.x[index], self.value_jy_beam[index], self.snr[index]
+        return Pixels(*columns, None if self.cut is None else self.cut[index])
 
     def __neg__(self) -> "Pixels":
         # Places stay and signs turn, so that `join_islands` serves negative islands as it stands.
-        return Pixels(self.y, self.x, -self.value_jy_beam, -self.snr)
+        return Pixels(self.y, self.x, -self.value_jy_beam, -self.snr, self.cut)
 
     @classmethod
     def join(cls, parts: list["Pixels"]) -> "Pixels":
         """Return the pixels of consecutive bands as one."""
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+        names = ["y", "x", "value_jy_beam", "snr"]
+        if any(part.cut is not None for part in parts):
+            names.append("cuts")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+class Cut(IntFlag):
+    """What an island is cut by: part of it may lie where there are no data."""
+
+    EDGE = 1
+    """A pixel lies on the first or last row or column of the map."""
+    BLANK = 2
+    """A pixel touches one without data, by a side or a corner."""
+
+
+def find_cuts(image: Image, window: Window, shape: Sequence[int], pixels: Pixels) -> NDArray[np.uint8]:
+    """Return `Cut` of each of the pixels of a map of ``shape``.
+
+    Parameters
+    ----------
+    image
+        The pixels of ``window``, which holds the pixels and, as far as the map goes, their neighbours.
+    """
+    ny, nx = shape
+    y, x = pixels.y, pixels.x
+    edge = (y == 0) | (y == ny - 1) | (x == 0) | (x == nx - 1)
+    blank = np.zeros(len(pixels), np.bool_)
+    # Only the few pixels of islands are looked at, and none where the sum shows that nothing is missing: a
+    # plane of neighbours would cost as much as finding them.
+    for dy, dx in NEIGHBOURS if np.isnan(image.sum()) else ():
+        row, column = np.clip(y + dy, 0, ny - 1) - window.y0, np.clip(x + dx, 0, nx - 1) - window.x0
+        blank |= np.isnan(image[row, column])
+    return (Cut.EDGE * edge + Cut.BLANK * blank).astype(np.uint8)
 
 
 def find_pixels(image: Image, mesh: Mesh, window: Window, threshold: float) -> Pixels:
@@ -120,6 +164,12 @@ class Islands:
         return tops[np.unique(self.owner[tops], return_index=True)[1]]
 
     @cached_property
+    def cut(self) -> NDArray[np.uint8]:
+        """What each island is cut by: bits of `Cut`."""
+        cuts = self.pixels.cuts
+        return np.bitwise_or.reduceat(cuts, self.starts) if len(self) else cuts
+
+    @cached_property
     def peak_snr(self) -> Image:
         """Highest snr of each island."""
         return self.pixels.snr[self.brightest]
@@ -127,6 +177,13 @@ class Islands:
     def __getitem__(self, keep: Flags) -> "Islands":
         chosen = keep[self.owner]
         return Islands(self.pixels[chosen], _starts(self.sizes[keep]), self.is_peak[chosen])
+
+    def grouped(self, group: NDArray[np.integer]) -> "Islands":
+        """Return the islands of equal ``group`` as one, in raster order of their pixels."""
+        _, member = np.unique(group, return_inverse=True)
+        owner = member[self.owner]
+        order = np.lexsort((self.pixels.x, self.pixels.y, owner))
+        return Islands(self.pixels[order], _starts(np.bincount(owner)), self.is_peak[order])
 
     @classmethod
     def merge(cls, parts: list["Islands"]) -> "Islands":
@@ -209,10 +266,15 @@ def count_peaks(islands: Islands, seed: float, points: Points) -> NDArray[np.int
 
 def in_beams(y: NDArray[Any], x: NDArray[Any], beam: Beam, pixel: Pixel) -> Points:
     """Return pixel positions as (n, 2) points of a plane where the beam is round and its width is 1."""
-    # With L L^T the matrix of the squared full widths, L^-1 maps the beam's half-maximum ellipse to a circle.
-    lower = np.linalg.cholesky(beam.covariance_pix(pixel) * (8 * math.log(2)))
+    lower = beam_axes(beam, pixel)
     first = y / lower[0, 0]
     return np.column_stack([first, (x - lower[1, 0] * first) / lower[1, 1]])
+
+
+def beam_axes(beam: Beam, pixel: Pixel) -> NDArray[np.float64]:
+    """Return the lower triangular matrix (2, 2) that turns a point of `in_beams` into pixels (y, x)."""
+    # With L L^T the matrix of the squared full widths, L^-1 maps the beam's half-maximum ellipse to a circle.
+    return np.asarray(np.linalg.cholesky(beam.covariance_pix(pixel) * (8 * math.log(2))), np.float64)
 
 
 def touching(y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -6,7 +6,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
-from astro_dist.sky.files import map_sources
+from astro_dist.sky.files import annotation_sources
 from astro_dist.sky.survey import BAND_ROWS, SimulateConfig
 
 # 77 bytes of numbers, and the name of a morphology of up to 11 letters.
@@ -86,8 +86,8 @@ def estimate_annotation(run: Run) -> Estimate:
     return Estimate(
         tasks=2 * cuts,
         bytes=3 * n_pix,
-        # Two tables a cut; islands, pixels, mesh and measured.fits.
-        files=2 * cuts + 4,
+        # Two tables a cut; islands, sources, pixels, mesh, measured.fits and components.fits.
+        files=2 * cuts + (6 if config.joins else 4),
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,
@@ -103,7 +103,7 @@ ANNOTATE = Stage(
     run=Later("astro_dist.sky.annotate:run_task"),
     finish=Later("astro_dist.sky.annotate:finish"),
     scratch=("parts",),
-    sources=map_sources,
+    sources=annotation_sources,
     refuse=refuse_maps,
     estimate=estimate_annotation,
     sections=("annotate", "maps"),

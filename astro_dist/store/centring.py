@@ -1,7 +1,9 @@
-"""Windows centred on islands: each island whole, randomly off the centre, and in one window where possible.
+"""Windows centred on sources: each source whole, randomly off the centre, and in one window where possible.
 
 The module is geometry on integer boxes ``(y0, y1, x0, x1)``, half-open as windows are. A window cuts a box
-when it holds some pixels of the box but not all. Windows are moved aside so that they cut no extended island.
+when it holds some pixels of the box but not all. A source of several islands has a row of eight numbers for
+each island, the island's box and then that of the whole source: a window cuts it that meets the island and
+does not hold the source. Windows are moved aside so that they cut no extended source.
 """
 
 from collections.abc import Sequence
@@ -17,14 +19,14 @@ EMPTY_TRIES = 20
 
 @dataclass(frozen=True, eq=False)
 class Centred:
-    """Origins of the windows of one map, and the islands that do not fit.
+    """Origins of the windows of one map, and the sources that do not fit.
 
     Attributes
     ----------
     y0, x0
         First row and column of each window, shape (n,).
     cuts_extended
-        Whether each window cuts an extended island, shape (n,).
+        Whether each window cuts an extended source, shape (n,).
     oversized
         Indices of the boxes that are larger than a window.
     """
@@ -36,7 +38,7 @@ class Centred:
 
 
 class SortedBoxes:
-    """Boxes sorted by their first row, to find those in a rectangle fast."""
+    """Rows of boxes sorted by their first number, to find those in a rectangle fast."""
 
     def __init__(self, boxes: Boxes) -> None:
         self.boxes = boxes[np.argsort(boxes[:, 0], kind="stable")]
@@ -50,13 +52,15 @@ class SortedBoxes:
 
 
 def find_cut(y0: NDArray[np.int64], x0: NDArray[np.int64], size_pix: int, boxes: Boxes) -> NDArray[np.bool_]:
-    """Return which windows, given by their origins, cut any of the boxes.
+    """Return which windows, given by their origins, cut any of the boxes; rows of four or eight numbers.
 
     The origins may have any shapes that broadcast with each other; the result has their common shape.
     """
     y0, x0 = y0[..., None], x0[..., None]
     b = boxes.T
     meets = (y0 < b[1]) & (y0 + size_pix > b[0]) & (x0 < b[3]) & (x0 + size_pix > b[2])
+    # The last four: the box itself, or that of the source that it is part of.
+    b = b[-4:]
     holds = (y0 <= b[0]) & (y0 + size_pix >= b[1]) & (x0 <= b[2]) & (x0 + size_pix >= b[3])
     return np.asarray(np.any(meets & ~holds, axis=-1))
 
@@ -68,28 +72,31 @@ def centre_windows(
     size_pix: int,
     jitter_pix: int,
     rng: np.random.Generator,
+    parts: Boxes | None = None,
 ) -> Centred:
-    """Place windows so that every island that fits is whole in one of them.
+    """Place windows so that every source that fits is whole in one of them.
 
-    Each window is centred on its island but for a random shift of at most ``jitter_pix``. The shift is cut
-    where the window would cut the island or leave the map. The window is then moved by the least distance
-    that keeps it from cutting an extended island; where no position does, the window is marked. Extended
-    islands come first. An island that is whole in the middle half of an earlier unmarked window gets no
-    window of its own. Islands larger than a window get none and are listed.
+    Each window is centred on its source but for a random shift of at most ``jitter_pix``. The shift is cut
+    where the window would cut the source or leave the map. The window is then moved by the least distance
+    that keeps it from cutting an extended source; where no position does, the window is marked. Extended
+    sources come first. A source that is whole in the middle half of an earlier unmarked window gets no
+    window of its own. Sources larger than a window get none and are listed.
 
     Parameters
     ----------
     shape
         ``(ny, nx)`` of the map, not below ``size_pix``.
     boxes, is_extended
-        The islands, shapes (n, 4) and (n,).
+        The sources, shapes (n, 4) and (n,).
     rng
-        Source of one shift per island, whether or not the island gets a window.
+        Draws one shift per source, whether or not the source gets a window.
+    parts
+        The islands of the extended sources, rows of eight numbers; by default these sources themselves.
     """
     jitter = rng.integers(-jitter_pix, jitter_pix, (len(boxes), 2), endpoint=True)
     height, width = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
     oversized = np.maximum(height, width) > size_pix
-    obstacles = SortedBoxes(boxes[is_extended])
+    obstacles = SortedBoxes(boxes[is_extended] if parts is None else parts)
     covered = _Cores(size_pix)
     placed: list[tuple[int, int, bool]] = []
     for i in np.lexsort((np.arange(len(boxes)), ~is_extended)):
@@ -157,7 +164,7 @@ def _place(
         return int(wanted[0]), int(wanted[1]), False
     # Each coordinate of the nearest free position is the wanted one or touches an edge of an obstacle.
     ys, xs = (
-        _candidates(int(wanted[axis]), int(low[axis]), int(high[axis]), near[:, 2 * axis :][:, :2], size_pix)
+        _candidates(int(wanted[axis]), int(low[axis]), int(high[axis]), _edges(near, axis), size_pix)
         for axis in (0, 1)
     )
     free = ~find_cut(ys[:, None], xs[None, :], size_pix, near)
@@ -167,6 +174,10 @@ def _place(
     distance = (ys[:, None] - wanted[0]) ** 2 + (xs[None, :] - wanted[1]) ** 2
     row, column = np.unravel_index(np.where(free, distance, np.iinfo(np.int64).max).argmin(), free.shape)
     return int(ys[row]), int(xs[column]), False
+
+
+def _edges(boxes: Boxes, axis: int) -> Boxes:
+    return boxes.reshape(len(boxes), -1, 2, 2)[:, :, axis]
 
 
 def _candidates(wanted: int, low: int, high: int, edges: Boxes, size_pix: int) -> NDArray[np.int64]:

@@ -1,12 +1,11 @@
-"""The choice of the windows to cut out of the maps: round islands, or as tiles.
+"""The choice of the windows to cut out of the maps: round sources, or as tiles.
 
 The choice reads annotations and never pixels, so that a plan costs little.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +32,9 @@ class ChosenWindows:
     size_pix
         Side of the windows.
     cuts_extended
-        Whether each window cuts an extended island, shape (n,).
+        Whether each window cuts an extended source, shape (n,).
     oversized
-        ``(map index, island number)`` of each island larger than a window.
+        ``(map index, source)`` of each source larger than a window; its number is that of its first island.
     """
 
     map_index: Integers
@@ -68,11 +67,11 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     oversized: list[tuple[int, int]] = []
     for i, sky_map in enumerate(maps):
         check_map(sky_map, config.size_pix)
-        islands = _islands_of(annotations, i)
+        sources = _sources_of(annotations, i)
         if config.mode == "tiles":
-            rows, large = _tiles(config, sky_map, islands)
+            rows, large = _tiles(config, sky_map, sources)
         else:
-            rows, large = _centred(run, config, sky_map, islands)
+            rows, large = _centred(run, config, sky_map, sources)
         # By row, since `read_windows` reads each row of a map once only where first rows ascend.
         chosen.append(np.insert(rows[np.lexsort((rows[:, 1], rows[:, 0]))], 0, i, axis=1))
         oversized += [(i, int(number)) for number in large]
@@ -85,14 +84,45 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     return ChosenWindows(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
 
 
-def _islands_of(annotations: Annotations, map_index: int) -> dict[str, NDArray[Any]]:
-    """Return ``box`` (n, 4), ``class`` and ``island`` of the compact and extended islands of a map."""
-    columns = annotations.islands
-    here = slice(*np.searchsorted(columns["map"], [map_index, map_index + 1]))
-    one = {name: columns[name][here] for name in ("y0", "y1", "x0", "x1", "class", "island")}
-    is_source = one["class"] >= SourceClass.COMPACT
-    boxes = np.column_stack([one[name][is_source].astype(np.int64) for name in ("y0", "y1", "x0", "x1")])
-    return {"box": boxes, "class": one["class"][is_source], "island": one["island"][is_source]}
+SIDES = ("y0", "y1", "x0", "x1")
+
+
+@dataclass(frozen=True, eq=False)
+class _Sources:
+    """The compact and extended sources of a map.
+
+    Attributes
+    ----------
+    number, box, is_extended
+        Number, box (n, 4) and whether it is extended, of each source.
+    parts
+        (m, 8): box of each island of the extended sources, and box of its source.
+    """
+
+    number: Integers
+    box: Integers
+    is_extended: NDArray[np.bool_]
+    parts: Integers
+
+    def with_margin(self, shape: Sequence[int], margin: int) -> "_Sources":
+        """Return the sources with all boxes grown, but not beyond the map."""
+        grow, most = np.array([-margin, margin] * 2), np.repeat(shape, 2)
+        box = np.clip(self.box + grow, 0, most)
+        parts = np.clip(self.parts + np.tile(grow, 2), 0, np.tile(most, 2))
+        return replace(self, box=box, parts=parts)
+
+
+def _sources_of(annotations: Annotations, map_index: int) -> _Sources:
+    sources, islands = (
+        {name: table[name][annotations.here(table, map_index)] for name in (*SIDES, "class", "source")}
+        for table in (annotations.sources, annotations.islands)
+    )
+    kept = sources["class"] >= SourceClass.COMPACT
+    boxes, own = (np.column_stack([t[name].astype(np.int64) for name in SIDES]) for t in (sources, islands))
+    row = np.searchsorted(sources["source"], islands["source"])
+    extended = sources["class"] == SourceClass.EXTENDED
+    parts = np.column_stack([own, boxes[row]])[extended[row]]
+    return _Sources(sources["source"][kept], boxes[kept], extended[kept], parts)
 
 
 def _beam_pix(sky_map: SkyMap) -> float:
@@ -118,38 +148,37 @@ def check_map(sky_map: SkyMap, size_pix: int) -> None:
 Rows = tuple[Integers, Integers]
 
 
-def _tiles(config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[Any]]) -> Rows:
-    """Return rows (y0, x0, cuts) of the tiles of a map, and the numbers of oversized islands."""
-    size_pix, box = config.size_pix, islands["box"]
+def _tiles(config: CutoutsConfig, sky_map: SkyMap, sources: _Sources) -> Rows:
+    """Return rows (y0, x0, cuts) of the tiles of a map, and the numbers of oversized sources."""
+    size_pix, box = config.size_pix, sources.box
     tiles = tile_map(sky_map.shape, size_pix, config.stride_pix or size_pix)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
     cut = np.zeros(len(tiles), np.bool_)
     # Tiles are sorted by row, so that only those near the island's rows are compared with it.
-    for one in box[islands["class"] == SourceClass.EXTENDED]:
+    for one in sources.parts:
         near = slice(*np.searchsorted(y0, [one[0] - size_pix, one[1]]))
         cut[near] |= find_cut(y0[near], x0[near], size_pix, one[None])
     large = np.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]) > size_pix
-    return np.column_stack([y0, x0, cut]), islands["island"][large]
+    return np.column_stack([y0, x0, cut]), sources.number[large]
 
 
-def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, islands: dict[str, NDArray[Any]]) -> Rows:
-    """Return rows and oversized islands, as `_tiles`, of windows round islands and of some without a source.
+def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, sources: _Sources) -> Rows:
+    """Return rows and oversized sources, as `_tiles`, of windows round sources and of some without any.
 
-    An island counts as whole with a beam's width round it, since its faint rim belongs to the island.
+    A source counts as whole with a beam's width round it, since its faint rim belongs to the source.
     """
-    size_pix, margin = config.size_pix, math.ceil(_beam_pix(sky_map))
-    box = islands["box"] + np.array([-margin, margin, -margin, margin])
-    box = np.clip(box, 0, np.repeat(sky_map.shape, 2))
+    size_pix, wide = config.size_pix, sources.with_margin(sky_map.shape, math.ceil(_beam_pix(sky_map)))
     # Named by the map and not by its number: a map added to a run moves no window of another.
     rng = run.stream("cutouts", "centre", sky_map.name)
-    is_extended = islands["class"] == SourceClass.EXTENDED
-    found = centre_windows(sky_map.shape, box, is_extended, size_pix, config.jitter_pix, rng)
+    found = centre_windows(
+        sky_map.shape, wide.box, wide.is_extended, size_pix, config.jitter_pix, rng, wide.parts
+    )
     rng = run.stream("cutouts", "empty", sky_map.name)
-    # `empty_fraction` is a share of all windows, `share` the ratio to those round islands.
+    # `empty_fraction` is a share of all windows, `share` the ratio to those round sources.
     share = config.empty_fraction / (1 - config.empty_fraction)
     # Rounded up or down by chance: rounding to the nearest would give none to maps of few islands.
     count = math.floor(share * len(found.y0) + rng.random())
-    empty = empty_windows(sky_map.shape, box, size_pix, count, rng)
+    empty = empty_windows(sky_map.shape, wide.box, size_pix, count, rng)
     centred = np.column_stack([found.y0, found.x0, found.cuts_extended])
     rows = np.concatenate([centred, np.insert(empty, 2, 0, axis=1)])
-    return rows, islands["island"][found.oversized]
+    return rows, sources.number[found.oversized]

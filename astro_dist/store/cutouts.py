@@ -25,7 +25,7 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
 from astro_dist.store.config import BUFFER_BYTES
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
-from astro_dist.store.schema import IMAGE, SPLIT_NAMES, STACKS, Flag, publish_store
+from astro_dist.store.schema import IMAGE, SOURCE_COLUMNS, SOURCES, SPLIT_NAMES, STACKS, Flag, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
 
@@ -63,9 +63,9 @@ def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> 
 
 
 def number_locally(instances: NDArray[np.int32], mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint16], int]:
-    """Renumber the islands of a cutout 1..n in the order of their numbers; count those that are sources.
+    """Renumber the sources of a cutout 1..n in the order of their numbers; count those that are real.
 
-    An island is a source when any of its pixels in the cutout is compact or extended.
+    One is real when any of its pixels in the cutout is compact or extended.
     """
     inside = np.flatnonzero(instances != 0)
     local = np.zeros(instances.shape, np.uint16)
@@ -104,13 +104,15 @@ def cut_shard(state: _State, task: Task) -> Result:
     members = np.arange(shard * config.shard, min((shard + 1) * config.shard, len(choice)))
     shape = (len(members), config.size_pix, config.size_pix)
     stacks = {spec.name: np.empty(shape, spec.dtype) for spec in STACKS["cutouts"]}
-    n_objects = []
+    n_objects, notes = [], []
     # Windows are sorted by map, so that images come in the order of `members`.
     for place, image in enumerate(_read_members(state, members)):
-        mask, islands = state.annotations.paint(*choice.window(members[place]))
+        map_index, window = choice.window(members[place])
+        mask, sources = state.annotations.paint(map_index, window)
         stacks["image"][place], stacks["mask"][place] = image, mask
-        stacks["instances"][place], n = number_locally(islands, mask)
+        stacks["instances"][place], n = number_locally(sources, mask)
         n_objects.append(n)
+        notes.append(_describe(state.annotations, map_index, sources))
     np.isfinite(stacks["image"], out=stacks["valid"])
     digests = {}
     for spec in STACKS["cutouts"]:
@@ -121,8 +123,26 @@ def cut_shard(state: _State, task: Task) -> Result:
         images = stacks[spec.name]
         digests[name] = write_shard(state.run.output, spec, shard, images, config.shard, threads)
     little = stacks["valid"].mean(axis=(1, 2)) < config.min_valid_fraction
+    n_joined, n_cut, cut_extended = np.array(notes).T
     flags = Flag.CUTS_EXTENDED * choice.cuts_extended[members] + Flag.LITTLE_DATA * little
-    return {"sha256": digests, "flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}
+    flags += Flag.CUT_EXTENDED * cut_extended
+    facts = {"flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}
+    if state.annotations.has_sources:
+        facts |= {"n_joined": n_joined.tolist(), "n_cut": n_cut.tolist()}
+    return {"sha256": digests, **facts}
+
+
+def _describe(annotations: Annotations, map_index: int, sources: NDArray[np.int32]) -> tuple[int, int, bool]:
+    """Return how many sources of a window are of several islands and are cut, and if an extended one is."""
+    if not annotations.has_sources:
+        return 0, 0, False
+    table = annotations.sources
+    first = annotations.here(table, map_index)
+    rows = first.start + np.searchsorted(table["source"][first], np.unique(sources[sources > 0]))
+    kind, cut = table["class"][rows], table["flags"][rows] > 0
+    n_cut = np.count_nonzero(cut & (kind >= SourceClass.COMPACT))
+    n_joined = np.count_nonzero(table["n_components"][rows] > 1)
+    return int(n_joined), int(n_cut), bool((cut & (kind == SourceClass.EXTENDED)).any())
 
 
 def _read_members(state: _State, members: Integers) -> Iterator[NDArray[np.float32]]:
@@ -150,15 +170,15 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     state, config = open_state(run), run.section(CutoutsConfig)
     # By number: as text `shard-100000` comes before `shard-99999`.
     order = sorted(results, key=lambda name: int(name.split("-")[1]))
-    columns = {
-        name: np.concatenate([np.asarray(results[task][name]) for task in order])
-        for name in ("flags", "n_objects", "background_jy_beam", "rms_jy_beam")
-    }
+    names = ["flags", "n_objects", "background_jy_beam", "rms_jy_beam"]
+    if state.annotations.has_sources:
+        names += [spec.name for spec in SOURCE_COLUMNS]
+    columns = {name: np.concatenate([np.asarray(results[task][name]) for task in order]) for name in names}
     columns |= _columns(state)
     good = columns["flags"] == 0
     if not good.any():
         raise ConfigError(
-            f"none of the {len(good)} cutouts is usable: {_count_flags(columns['flags'])}; "
+            f"none of the {len(good)} cutouts is usable: {_count_flags(state, columns['flags'])}; "
             "lower cutouts.min_valid_fraction, raise cutouts.size_pix, or give other maps"
         )
     publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, _attributes(state))
@@ -166,14 +186,21 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     return {
         "cutouts": len(good),
         "splits": dict(zip(SPLIT_NAMES, splits, strict=True)),
-        "flagged": _count_flags(columns["flags"]),
+        "flagged": _count_flags(state, columns["flags"]),
         "without_source": int((columns["n_objects"] == 0).sum()),
+        **{name: int((columns[name] > 0).sum()) for name in names if name in ("n_joined", "n_cut")},
         "oversized_islands": len(state.choice.oversized),
     }
 
 
-def _count_flags(flags: NDArray[Any]) -> dict[str, int]:
-    return {flag.name.lower(): int((flags.astype(int) & flag > 0).sum()) for flag in Flag if flag.name}
+def _count_flags(state: _State, flags: NDArray[Any]) -> dict[str, int]:
+    return {name: int((flags.astype(int) & bit > 0).sum()) for name, bit in _flag_bits(state).items()}
+
+
+def _flag_bits(state: _State) -> dict[str, int]:
+    # Version 0.1.0 did not look for what edges and blanks cut, and its stores stay as they are.
+    known = [flag for flag in Flag if state.annotations.has_sources or flag is not Flag.CUT_EXTENDED]
+    return {flag.name.lower(): int(flag) for flag in known if flag.name}
 
 
 def _columns(state: _State) -> dict[str, NDArray[Any]]:
@@ -232,7 +259,8 @@ def _attributes(state: _State) -> dict[str, Any]:
         "survey": run.section(MapsConfig).name,
         "stretch": run.section(CutoutsConfig).stretch,
         "splits": list(SPLIT_NAMES),
-        "flags": {flag.name.lower(): int(flag) for flag in Flag if flag.name},
+        "flags": _flag_bits(state),
         "maps": maps,
         "oversized_islands": [{"map": i, "island": number} for i, number in state.choice.oversized],
+        **({SOURCES: True} if state.annotations.has_sources else {}),
     }

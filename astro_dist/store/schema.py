@@ -40,9 +40,11 @@ class Flag(IntFlag):
     """Reason why a cutout is left out of training."""
 
     CUTS_EXTENDED = 1
-    """An extended island lies in the window only in part."""
+    """An extended source lies in the window only in part."""
     LITTLE_DATA = 2
     """Fewer valid pixels than ``min_valid_fraction``."""
+    CUT_EXTENDED = 4
+    """The map's edge or blanks cut an extended source of the window."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,17 @@ COLUMNS = {
         *_BEAM,
     ),
 }
+SOURCES = "sources"
+"""Attribute of a store of cutouts whose instances are sources; one of version 0.1.0 has islands."""
+SOURCE_COLUMNS = (
+    ArraySpec("n_joined", "<i4", "instances in the cutout that are sources of several islands"),
+    ArraySpec("n_cut", "<i4", "compact and extended instances that the map's edge or blanks cut"),
+)
+
+
+def columns_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
+    """Return the columns of a store with these attributes."""
+    return COLUMNS[kind] + (SOURCE_COLUMNS if kind == "cutouts" and attrs.get(SOURCES) else ())
 
 
 def publish_store(
@@ -146,7 +159,7 @@ def publish_store(
     size_pix, per_shard
         Side of an image, and how many of them a shard file holds.
     columns
-        ``{name: values}`` of shape (N,) for exactly the columns of `COLUMNS`.
+        ``{name: values}`` of shape (N,) for exactly the columns of `columns_of`.
     attrs
         JSON-able attributes; ``schema_version``, ``kind``, ``size_pix``, ``per_shard``, ``classes`` and
         ``units`` are added.
@@ -156,7 +169,7 @@ def publish_store(
     ValueError
         Columns are missing, unknown or of different lengths.
     """
-    specs = COLUMNS[kind]
+    specs = columns_of(kind, attrs)
     lengths = {name: len(values) for name, values in columns.items()}
     if set(lengths) != {spec.name for spec in specs} or len(set(lengths.values())) != 1:
         raise ValueError(f"{path}: columns of a {kind} store expected, found lengths {lengths}")
@@ -217,9 +230,8 @@ def read_attrs(path: Path) -> dict[str, Any]:
 def stored_columns(attrs: Mapping[str, Any]) -> dict[str, ArraySpec]:
     """Return the columns of a store by their present names, as its schema version has them on the disk."""
     former = FORMER_NAMES[attrs["schema_version"]]
-    return {
-        spec.name: replace(spec, name=former.get(spec.name, spec.name)) for spec in COLUMNS[attrs["kind"]]
-    }
+    specs = columns_of(attrs["kind"], attrs)
+    return {spec.name: replace(spec, name=former.get(spec.name, spec.name)) for spec in specs}
 
 
 def _read_attributes(path: Path) -> dict[str, Any]:

@@ -173,3 +173,31 @@ def test_objects_come_in_the_order_of_their_instances_and_alike_each_time():
 def test_senseless_settings_are_refused(tree, word):
     with pytest.raises(ConfigError, match=word):
         validate(AcceptConfig, tree)
+
+
+def lobes(snr=(40.0, 25.0), missing=None):
+    """Two lobes far apart, their mask, and one instance for both; ``missing`` is not drawn."""
+    parts = [point_source(peak, y=47.0, x=x) for peak, x in zip(snr, (30.0, 66.0), strict=True)]
+    mask, instances = mask_of(sum(parts), source_class=SourceClass.EXTENDED)
+    drawn = sum(part for i, part in enumerate(parts) if i != missing)
+    return drawn, mask, instances
+
+
+def test_the_islands_of_a_source_are_one_object_with_the_flux_of_all():
+    drawn, mask, instances = lobes()
+    (found,), rejected = extract(drawn, mask, instances)
+    assert not rejected
+    assert found.box.width > 36
+    assert found.snr == pytest.approx(drawn.max(), rel=1e-5)
+    assert found.snr * found.flux_over_peak == pytest.approx(drawn.sum(), rel=8e-3)
+    middle = found.shape[:, 48 - found.box.x0]
+    assert not middle.any()
+
+
+@pytest.mark.parametrize("snr", [(40.0, 25.0), (400.0, 11.0)])
+def test_an_object_without_one_of_its_islands_ignored_its_mask(snr):
+    """Also where the missing island is a small part of the mask."""
+    drawn, mask, instances = lobes(snr, missing=1)
+    found, rejected = extract(drawn, mask, instances)
+    assert found == []
+    assert rejected == Counter(ignored_mask=1)

@@ -14,6 +14,7 @@ from astro_dist.engine.ledger import Published
 from astro_dist.engine.work import for_stage
 from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import MasksConfig
+from astro_dist.generate.masks import join_pieces
 from astro_dist.generate.stage import GENERATE
 from astro_dist.generate.stamps import StampMaker
 from astro_dist.models.masks import build_mask_denoiser, build_mask_scheduler, count_objects
@@ -101,3 +102,16 @@ def test_the_recipe_draws_the_masks_of_stamps(maker, tmp_path, monkeypatch):
     assert np.array_equal(classes > 0, objects > 0)
     choices = [maker.source.choose(i) for i in range(4)]
     assert np.array_equal(classes[:4], maker.source.masks.read(range(4), choices)[0])
+
+
+def test_pieces_that_the_model_draws_apart_are_the_objects_that_were_asked_for():
+    mask, instances = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint16)
+    # Two lobes, a compact source nearer to one of them than the other lobe, and a third extended piece.
+    for number, (kind, y, x) in enumerate(((3, 5, 5), (2, 9, 5), (3, 5, 15), (3, 30, 30)), start=1):
+        mask[y : y + 3, x : x + 3], instances[y : y + 3, x : x + 3] = kind, number
+    joined = join_pieces(mask, instances, 2)
+    assert [joined[y, x] for y, x in ((5, 5), (9, 5), (5, 15), (30, 30))] == [1, 2, 1, 3]
+    assert np.array_equal(joined > 0, instances > 0)
+    assert np.unique(join_pieces(mask, instances, 1)).tolist() == [0, 1, 2]
+    for enough in (0, 3, 7):
+        assert np.array_equal(join_pieces(mask, instances, enough), instances)

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import label
 
 from astro_dist.models.conditions import ConditionEncoder
 from astro_dist.models.planes import background_planes, paint_peaks
@@ -15,12 +16,13 @@ from astro_dist.models.presets import PRESETS, find_skips
     instances=hnp.arrays(np.uint16, (8, 8), elements=st.integers(0, 4)),
 )
 @settings(max_examples=40, deadline=None)
-def test_each_instance_is_painted_with_its_own_maximum(u, instances):
+def test_each_piece_of_an_instance_is_painted_with_its_own_maximum(u, instances):
     peak = paint_peaks(u, instances)
     assert peak.dtype == np.float32
     assert (peak[instances == 0] == 0).all()
-    for number in np.unique(instances[instances > 0]):
-        inside = instances == number
+    pieces, _ = label(instances > 0, np.ones((3, 3)))
+    for number, piece in np.unique(np.stack([instances, pieces])[:, instances > 0], axis=1).T:
+        inside = (instances == number) & (pieces == piece)
         assert (peak[inside] == u[inside].max()).all()
 
 

@@ -25,6 +25,8 @@ from tests.sky.repairs import Listener, bring_damaged, make_runner
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real maps are not in {REAL}")
+PARQUET = {f"{name}.parquet" for name in ("islands", "sources", "mesh", "pixels")}
+FILES = PARQUET | {"measured.fits", "components.fits"}
 SKY = SimulateConfig(shape=(620, 520), maps=2, extended_per_1000_beams=0.3)
 
 
@@ -82,7 +84,7 @@ def test_tables_do_not_know_the_height_of_bands(sky, tmp_path, task_mpix):
     (tmp_path / "maps").symlink_to(run.root / "maps")
     bring(ANNOTATE, other)
     assert tree_digests(tmp_path / "annotations") == expected
-    assert set(expected) == {"islands.parquet", "mesh.parquet", "pixels.parquet", "measured.fits"}
+    assert set(expected) == FILES
 
 
 def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
@@ -97,7 +99,12 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
             assert annotations.islands[column][here].tolist() == values.tolist()
         _, instances = annotations.paint(index, Window.of_shape(sky_map.shape))
         pixels = found.islands.pixels
-        np.testing.assert_array_equal(instances[pixels.y, pixels.x], found.islands.owner + 1)
+        np.testing.assert_array_equal(
+            instances[pixels.y, pixels.x], found.columns["source"][found.islands.owner]
+        )
+        here = annotations.here(annotations.sources, index)
+        for column, values in found.sources.items():
+            assert annotations.sources[column][here].tolist() == values.tolist()
         assert np.count_nonzero(instances) == len(pixels)
         np.testing.assert_array_equal(annotations.mesh(index).rms, found.mesh.rms)
 
@@ -132,14 +139,15 @@ def test_classes_agree_with_the_truth(sky):
 
 def test_the_measured_catalogue_names_maps_and_classes(sky):
     run, _ = sky
-    islands = Annotations.load(run.root / "annotations").islands
-    with fits.open(run.root / "annotations" / "measured.fits", checksum=True) as hdus:
-        table = hdus["MEASURED"]
-        assert set(table.data["map"]) == set(SKY.names)
-        assert set(table.data["class"]) <= {"compact", "extended", "spurious"}
-        np.testing.assert_array_equal(table.data["flux_jy"], islands["flux_jy"])
-        assert table.columns["flux_jy"].unit == "Jy"
-        assert len(table.columns) == len(islands)
+    found = Annotations.load(run.root / "annotations")
+    for name, rows in (("measured", found.sources), ("components", found.islands)):
+        with fits.open(run.root / "annotations" / f"{name}.fits", checksum=True) as hdus:
+            table = hdus[name]
+            assert set(table.data["map"]) == set(SKY.names)
+            assert set(table.data["class"]) <= {"compact", "extended", "spurious"}
+            np.testing.assert_array_equal(table.data["flux_jy"], rows["flux_jy"])
+            assert table.columns["flux_jy"].unit == "Jy"
+            assert set(table.columns.names) == set(rows)
 
 
 def test_finish_may_run_twice(sky, tmp_path):
@@ -185,7 +193,7 @@ def test_a_kill_before_the_publication_loses_nothing_though_the_parts_are_gone(m
     published = runner.ledger.published("annotate")
     assert (published.facts, published.files) == (facts, files)
     assert tree_digests(run.root / "annotations") == files
-    assert set(files) == {"islands.parquet", "mesh.parquet", "pixels.parquet", "measured.fits"}
+    assert set(files) == FILES
 
 
 def test_damaged_parts_are_computed_again(make_map, tmp_path):

@@ -68,7 +68,10 @@ def test_values_and_bits_have_names_as_in_cf(tmp_path):
         "background spurious compact extended",
     )
     assert (split["flag_values"], split["flag_meanings"]) == ([0, 1, 2, 3], "train validation test guard")
-    assert (flags["flag_masks"], flags["flag_meanings"]) == ([1, 2], "cuts_extended little_data")
+    assert (flags["flag_masks"], flags["flag_meanings"]) == (
+        [1, 2, 4],
+        "cuts_extended little_data cut_extended",
+    )
     named = zip(flags["flag_masks"], flags["flag_meanings"].split(), strict=True)
     assert dict(named) == {int(flag): flag.name.lower() for flag in Flag}
 

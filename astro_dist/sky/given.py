@@ -1,0 +1,88 @@
+"""What the user says of islands that belong together: a table of positions, or label images of the maps."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.config import JoinConfig
+from astro_dist.sky.islands import in_beams
+from astro_dist.sky.joining import GIVEN, Candidates, Link
+from astro_dist.sky.labels import Plane
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.user_files import read_columns
+from astro_dist.sky.windows import bands
+
+BAND_ROWS = 512
+NEAR_BEAMS = 1.0
+"""A row of the table belongs to the island with the nearest pixel, if that is not farther."""
+Numbers = NDArray[np.int64]
+
+
+def given_links(found: Candidates, sky_map: SkyMap, config: JoinConfig) -> list[Link]:
+    """Return the links between the islands of a map that the user's files give one number.
+
+    Raises
+    ------
+    ConfigError
+        A file cannot be used, or a label image has another shape than its map.
+    """
+    parts: list[tuple[Numbers, Numbers]] = []
+    if config.catalogue is not None:
+        parts.append(_named_in_table(found, sky_map, Path(config.catalogue)))
+    if sky_map.name in config.labels:
+        parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
+    # Each file counts its sources for itself.
+    return [link for island, number in parts for link in _link(island, number)]
+
+
+def _link(island: Numbers, number: Numbers) -> list[Link]:
+    """Link each island to the first one of its number; an island of several numbers has the least of them."""
+    order = np.argsort(number, kind="stable")
+    island, first = np.unique(island[order], return_index=True)
+    number = number[order][first]
+    links = []
+    for one in np.unique(number).tolist():
+        members = island[number == one].tolist()
+        # An island alone is linked with itself: named by the user, it is joined by no rule.
+        links += [Link(0.0, members[0], member, GIVEN) for member in members[1:] or members]
+    return links
+
+
+def _named_in_table(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Numbers, Numbers]:
+    """Return islands and the numbers of the table's rows that lie on them."""
+    ra, dec, number = _read_table(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    y, x = sky_map.pixel_of(ra, dec)
+    seen = np.isfinite(y) & np.isfinite(x)
+    rows = in_beams(y[seen], x[seen], found.beam, found.pixel)
+    distance, nearest = cKDTree(found.points).query(rows, distance_upper_bound=NEAR_BEAMS)
+    near = np.isfinite(distance)
+    return found.islands.owner[nearest[near]].astype(np.int64), number[seen][near]
+
+
+# Each map of a run reads the same table.
+@lru_cache(maxsize=2)
+def _read_table(path: Path, mtime_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64], Numbers]:
+    table = read_columns(path, ("ra_deg", "dec_deg", "source"))
+    if not np.isfinite(table["source"]).all():
+        raise ConfigError(f"{path}: a row has no number in the column source; take it out or number it")
+    return table["ra_deg"], table["dec_deg"], table["source"].astype(np.int64)
+
+
+def _named_in_labels(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Numbers, Numbers]:
+    """Return islands and the labels that their pixels have, each pair once."""
+    plane, pixels = Plane.open(path, 1), found.islands.pixels
+    if plane.shape != sky_map.shape:
+        sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (plane.shape, sky_map.shape))
+        raise ConfigError(f"{path} and the map {sky_map.name!r} differ in shape ({sizes} pixels)")
+    number = np.zeros(len(pixels), np.int64)
+    for window in bands(sky_map.shape, BAND_ROWS):
+        here = np.flatnonzero((pixels.y >= window.y0) & (pixels.y < window.y1))
+        if len(here):
+            values = plane.read(window)[pixels.y[here] - window.y0, pixels.x[here]]
+            number[here] = np.nan_to_num(values, nan=0.0).astype(np.int64)
+    pairs = np.unique(np.stack([found.islands.owner, number])[:, number > 0], axis=1).astype(np.int64)
+    return pairs[0], pairs[1]

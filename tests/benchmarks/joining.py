@@ -1,0 +1,187 @@
+"""Which islands of a simulated sky are joined to sources, and which should have been?
+
+    python -m tests.benchmarks.joining [--side PIX] [--maps N] [--set chance=0.02 ...]
+    python -m tests.benchmarks.joining --fits MAP ... --png FILE [--beam ARCSEC]
+
+The truth of two islands: both lie on one simulated source. Rows are by the peak of the source over the noise.
+`several` are the sources of several islands, `whole` the part of them that is one source in the end. `recall`
+and `precision` count pairs of islands; a false pair counts where the brighter of its two sources is. The
+default sky has ten times as many radio galaxies as nature. With maps of your own, islands are drawn in the
+colour of their source.
+"""
+
+import argparse
+import tempfile
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from astro_dist.engine.config import apply_set
+from astro_dist.engine.work import for_stage
+from astro_dist.sky.annotate import AnnotateConfig, find_islands
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.morphology import Morphology
+from astro_dist.sky.simulate import SimulateConfig
+from astro_dist.sky.stages import SIMULATE
+from astro_dist.sky.windows import Window
+from tests.settings import make_run
+
+SKIES = {
+    "default": {},
+    "large sources": {"extended_size_beams": (12, 45), "extended_per_1000_beams": 0.12},
+    "natural density": {"extended_per_1000_beams": 0.05},
+    "compact only": {"extended_per_1000_beams": 0.0},
+}
+BINS = (0, 30, 60, 150, np.inf)
+
+
+def simulate(root, sky, seed):
+    """Yield the simulated maps of a sky, made below ``root``, with their sources."""
+    run = for_stage(make_run(root, SIMULATE, seed=seed, simulate=sky), SIMULATE, "f" * 64)
+    SIMULATE.prepare(run)
+    state = SIMULATE.open(run)
+    results = {task.name: SIMULATE.run(state, task) for task in SIMULATE.plan(run, {})}
+    SIMULATE.seal(run, results)
+    for number, name in enumerate(sky.names):
+        yield SkyMap.open(run.output / f"{name}.fits", MapsConfig(), verify=False), state.map(number)
+
+
+def find_owners(drawn):
+    """Return the brightest source of each pixel, from 1; 0 where all are below half the noise."""
+    shape = drawn.config.shape
+    level, owner = np.full(shape, 0.5 * drawn.config.rms_jy_beam, np.float32), np.zeros(shape, np.int32)
+    for i in range(len(drawn.population)):
+        window, stamp = drawn.draw_source(i)
+        part = window & Window.of_shape(shape)
+        inside = stamp[part.within(window)] > level[part.slices]
+        level[part.slices][inside] = stamp[part.within(window)][inside]
+        owner[part.slices][inside] = i + 1
+    return owner
+
+
+def pairs_of(labels):
+    """Return all pairs of members of one group; label 0 is no group."""
+    groups = {}
+    for i, label in enumerate(labels.tolist()):
+        groups.setdefault(label, []).append(i)
+    groups.pop(0, None)
+    return {pair for members in groups.values() for pair in combinations(members, 2)}
+
+
+def compare(sky_map, drawn, config):
+    """Compare the sources of a map with its truth.
+
+    Returns
+    -------
+    rows
+        For each true source with islands: peak over noise, kind, islands, true pairs, those of them that were
+        joined, and whether it is whole.
+    false
+        Peak over noise of each false pair.
+    facts
+        Number of joined sources, and of those with islands of several true sources.
+    """
+    found = find_islands(sky_map, config)
+    pixels, where, n = found.islands.pixels, found.islands.owner, len(found.islands)
+    votes = np.zeros((n, len(drawn.population) + 1), np.int32)
+    np.add.at(votes, (where, find_owners(drawn)[pixels.y, pixels.x]), 1)
+    true = np.where(found.columns["class"] == SourceClass.SPURIOUS, 0, votes.argmax(axis=1))
+    source = found.columns["source"]
+    same, joined = pairs_of(true), pairs_of(source)
+    snr = np.append(0, drawn.population.peak_jy_beam / drawn.config.rms_jy_beam)
+    rows = []
+    for label in np.unique(true[true > 0]).tolist():
+        members = np.flatnonzero(true == label)
+        own = set(combinations(members.tolist(), 2))
+        whole = len(np.unique(source[members])) == 1
+        kind = drawn.population.kind[label - 1]
+        rows.append((snr[label], kind, len(members), len(own), len(own & joined), whole))
+    several = [true[source == number] for number in np.unique(source)]
+    mixed = [len(np.unique(members)) > 1 for members in several if len(members) > 1]
+    return rows, [max(snr[true[a]], snr[true[b]]) for a, b in joined - same], (len(mixed), sum(mixed))
+
+
+def report(name, rows, false, joined, mixed):
+    """Print the table of one sky."""
+    table, wrong = np.array(rows, float), np.array(false)
+    print(f"\n{name}: {len(table)} sources with islands, {joined} joined sources, {mixed} of them mixed")
+    heads = ("peak snr", "sources", "several", "whole", "recall", "false", "precision")
+    print("".join(f"{head:>11}" for head in heads))
+    for low, high in [*pairwise(BINS), (0, np.inf)]:
+        here = table[(table[:, 0] >= low) & (table[:, 0] < high)]
+        several = here[here[:, 2] > 1]
+        bad, hit = int(((wrong >= low) & (wrong < high)).sum()), several[:, 4].sum()
+        ratios = [several[:, 5].sum() / max(len(several), 1), hit / max(several[:, 3].sum(), 1)]
+        shown = [f"{len(here)}", f"{len(several)}", *(f"{r:.2f}" if len(several) else "-" for r in ratios)]
+        shown += [f"{bad}", f"{hit / (hit + bad):.2f}" if hit + bad else "-"]
+        print(f"{f'{low:g}-{high:g}':>11}" + "".join(f"{text:>11}" for text in shown))
+    for kind in Morphology:
+        here = table[(table[:, 1] == kind) & (table[:, 2] > 1)]
+        if len(here):
+            print(f"{kind.name.lower():>14}: {here[:, 5].sum():.0f} of {len(here)} whole")
+
+
+def draw(paths, png, beam_arcsec, config):
+    """Draw maps with the outlines of their islands in the colour of their source."""
+    import matplotlib.pyplot as plt
+
+    columns = min(5, len(paths))
+    figure, axes = plt.subplots(-(-len(paths) // columns), columns, squeeze=False, figsize=(4 * columns, 18))
+    figure.set_figheight(4.2 * len(axes))
+    for axis in axes.flat:
+        axis.axis("off")
+    for path, axis in zip(paths, axes.flat, strict=False):
+        sky_map = SkyMap.open(Path(path), MapsConfig(beam_major_arcsec=beam_arcsec))
+        found, whole = find_islands(sky_map, config), Window.of_shape(sky_map.shape)
+        image = sky_map.read(whole)
+        rms = found.mesh.median_rms
+        axis.imshow(np.arcsinh(image / rms / 3), origin="lower", cmap="gray_r", vmin=-0.5, vmax=4)
+        pixels, numbers = found.islands.pixels, found.columns["source"]
+        for number in np.unique(numbers):
+            shown = np.zeros(sky_map.shape)
+            inside = numbers[found.islands.owner] == number
+            shown[pixels.y[inside], pixels.x[inside]] = 1
+            axis.contour(shown, [0.5], colors=[plt.cm.tab10(int(number) % 10)], linewidths=1)
+        for y, x, rule, number in zip(
+            *(found.columns[name] for name in ("y", "x", "joined_by", "source")), strict=True
+        ):
+            if rule:
+                axis.text(x, y, f"{number} {rule}", fontsize=7, color=plt.cm.tab10(int(number) % 10))
+        axis.set_title(
+            f"{Path(path).name[:22]}: {len(numbers)} islands, {len(np.unique(numbers))} sources", fontsize=8
+        )
+    figure.tight_layout()
+    figure.savefig(png, dpi=75)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--side", type=int, default=1800)
+    parser.add_argument("--maps", type=int, default=4)
+    parser.add_argument("--set", nargs="*", default=[])
+    parser.add_argument("--fits", nargs="*", default=[])
+    parser.add_argument("--png", type=Path)
+    parser.add_argument("--beam", type=float)
+    given = parser.parse_args()
+    tree = {}
+    for assignment in given.set:
+        tree = apply_set(tree, f"join.{assignment}")
+    config = AnnotateConfig.model_validate(tree)
+    if given.fits:
+        draw(given.fits, given.png, given.beam, config)
+        return
+    for name, settings in SKIES.items():
+        sky = SimulateConfig(shape=(given.side, given.side), maps=given.maps, **settings)
+        rows, false, counts = [], [], np.zeros(2, int)
+        with tempfile.TemporaryDirectory() as folder:
+            for sky_map, drawn in simulate(Path(folder), sky, 17):
+                part = compare(sky_map, drawn, config)
+                rows, false, counts = rows + part[0], false + part[1], counts + part[2]
+        report(name, rows, false, *counts)
+
+
+if __name__ == "__main__":
+    main()
