@@ -99,7 +99,10 @@ def fill_shape(shape: Shape, canvas: Canvas) -> Spots:
 
 
 def _spot(shape: Shape, canvas: Canvas, first: float, second: float) -> tuple[float, float]:
-    y, x = (second, first) if shape.system == "image" else canvas.place(shape.system, first, second)
+    y, x = second, first
+    if shape.system != "image":
+        known = math.isfinite(first) and abs(second) <= 90
+        y, x = canvas.place(shape.system, first, second) if known else (math.nan, math.nan)
     if not (math.isfinite(y) and math.isfinite(x)):
         raise ConfigError(f"({first:g}, {second:g}) has no place on the map")
     return y, x

@@ -1,5 +1,6 @@
 """The text of DS9 region files and of CASA's (CRTF)."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -86,7 +87,7 @@ def _ds9_shape(text: str, system: System, line: int) -> Shape | None:
         rest = numbers[2 + len(sizes) :]
         if len(rest) > (kind != "circle"):
             raise ConfigError(f"line {line}: rings and sectors are not read; draw it as a polygon")
-        direction = (float(rest[0]) if rest else 0.0) - 90
+        direction = (_turn(rest[0]) if rest else 0.0) - 90
     except (ValueError, IndexError):
         raise ConfigError(f"line {line}: {text.strip()[:40]!r} has a number that is none") from None
     return _round(kind, place, sizes, direction, system, words, line)
@@ -140,7 +141,7 @@ def _crtf_shape(text: str, common: dict[str, str], line: int) -> Shape | None:
         place = tuple(_angle(part, system, i == 0) for i, part in enumerate(numbers[:2]))
         sizes = [_length(part, system) for part in numbers[2 : 3 if kind == "circle" else 4]]
         rest = numbers[2 + len(sizes) :]
-        turn = _length(rest[0], "icrs").value / 3600 if rest else 0.0
+        turn = _turn(rest[0]) if rest else 0.0
         if len(rest) > (kind in ("ellipse", "rotbox")):
             raise ValueError
     except (ValueError, IndexError):
@@ -167,6 +168,8 @@ def _round(
 ) -> Shape:
     if len(place) != 2 or len(sizes) != (1 if kind == "circle" else 2):
         raise ConfigError(f"line {line}: a {kind} with {len(place) + len(sizes)} numbers")
+    if not all(map(math.isfinite, (*place, direction, *(size.value for size in sizes)))):
+        raise ConfigError(f"line {line}: a {kind} with a number that is too large")
     if kind.endswith("box"):
         halves = tuple(Length(size.value / 2, size.in_pixels) for size in sizes)
         return Shape("box", system, ((place[0], place[1]),), halves, direction, words, line)
@@ -196,6 +199,12 @@ def _angle(text: str, system: System, is_longitude: bool) -> float:
 def _sixties(sign: str, whole: str, minutes: str, seconds: str) -> float:
     value = int(whole) + int(minutes) / 60 + float(seconds) / 3600
     return -value if sign == "-" else value
+
+
+def _turn(text: str) -> float:
+    """Return an angle in degrees, which is what a number without a unit means."""
+    angle = _length(text, "image")
+    return angle.value if angle.in_pixels else angle.value / 3600
 
 
 def _length(text: str, system: System) -> Length:

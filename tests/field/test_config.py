@@ -35,3 +35,10 @@ def test_defaults_are_the_large_field():
 def test_contradictions_are_refused(tree, message):
     with pytest.raises(ConfigError, match=message):
         validate(AssembleConfig, tree)
+
+
+def test_new_settings_leave_the_fingerprint_of_old_runs_alone():
+    marks = AssembleConfig().marks()
+    assert "sdc1_angle" not in marks
+    assert "columns" not in marks["flux"]
+    assert AssembleConfig(sdc1_angle="clockwise").marks() == marks | {"sdc1_angle": "clockwise"}

@@ -8,6 +8,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.seeds import stream
 from astro_dist.sky import votables
 from astro_dist.sky.text_tables import SDC1 as SDC1_COLUMNS
 from astro_dist.sky.user_files import read_columns
@@ -256,3 +257,42 @@ def test_text_that_is_no_table_is_refused(tmp_path, name, content, match):
 def test_a_name_says_nothing_to_numpy(tmp_path):
     path = text(tmp_path / "t.gz.txt", "flux\n1\n")
     assert read_columns(path, ("flux_jy",))["flux_jy"].tolist() == [1]
+
+
+def mutated(content, seed):
+    """The bytes of a file with some changed, cut, repeated or inserted."""
+    rng = stream(seed, "mutations")
+    data = bytearray(content)
+    for _ in range(int(rng.integers(1, 6))):
+        place, length = int(rng.integers(len(data))), int(rng.integers(1, 40))
+        kind = rng.integers(4)
+        if kind == 0:
+            data[place] = int(rng.integers(256))
+        elif kind == 1:
+            del data[place : place + length]
+        elif kind == 2:
+            data[place:place] = data[place : place + length] * int(rng.integers(1, 20))
+        else:
+            data[place:place] = rng.choice([b"9" * 30, b"<TABLE>", b"e999", b"\n#", b",,", b"&b;", b"nan"])
+        data = data or bytearray(b" ")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("count", [25, pytest.param(3000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "kind", ["vot", "binary2.vot", "ecsv", "srl", "pybdsf.csv", "sdc1.txt", "aegean.tab"]
+)
+def test_lying_tables_are_refused_in_one_line_or_read(tmp_path, kind, count):
+    path = written(tmp_path, kind)
+    content = path.read_bytes()
+    for seed in range(count):
+        path.write_bytes(mutated(content, seed))
+        line = f"{path}: "
+        columns = {}
+        try:
+            columns = read_columns(path, *OURS)
+        except ConfigError as error:
+            line = str(error)
+        assert line.startswith(f"{path}: ")
+        assert "\n" not in line
+        assert all(values.dtype == np.float64 and values.ndim == 1 for values in columns.values())

@@ -21,6 +21,7 @@ from astro_dist.sky.fill import fill_ellipse, fill_polygon
 from astro_dist.sky.label_files import label_files, read_labels
 from astro_dist.sky.windows import Window
 from tests.sky.small_maps import header_of
+from tests.sky.test_column_names import mutated
 
 COMPACT, EXTENDED, SPURIOUS = SourceClass.COMPACT, SourceClass.EXTENDED, SourceClass.SPURIOUS
 
@@ -336,7 +337,7 @@ def test_polygons_boxes_and_sexagesimal_places(canvas):
 
 
 def test_places_in_the_image_count_from_one_in_ds9_and_from_zero_in_casa(canvas):
-    ds9 = "image\ncircle(21,31,4) # text={compact}\nellipse(61,51,12,6,30) # text={extended}\n"
+    ds9 = "image\ncircle(21,31,4) # text={compact}\nellipse(61,51,12,6,30d) # text={extended}\n"
     canvas.with_name("a.reg").write_text(ds9 + "box 81 71 10 6 0 # text={spurious}\n")
     crtf = "#CRTF\ncircle[[20pix, 30pix], 4pix], label='compact'\n"
     crtf += "ellipse[[60pix, 50pix], [12pix, 6pix], -60deg], label='extended'\n"
@@ -440,3 +441,36 @@ def test_a_radius_of_half_a_degree_of_the_sky_is_one(tmp_path):
     mask, _ = painted(read(tmp_path / "r.reg", drawn_on=tmp_path / "map.fits"))
     distance = SkyCoord(20 * u.deg, 89.7 * u.deg).separation(sky_of(tmp_path / "map.fits")).deg
     assert ((mask > 0) != (distance <= 0.3)).sum() <= 6
+
+
+REGIONS = {
+    "r.reg": "icrs;ellipse(150.0,60.0,30\",12',160) # text={compact}\n"
+    "polygon(150,60,150.01,60,150,60.01) # tag={extended}\n",
+    "r.crtf": "#CRTFv0\n"
+    "ellipse[[10:00:00, 60.00.00], [30arcsec, 12arcmin], 7deg] coord=J2000, label='compact'\n",
+}
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(5000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", ["m.json", *REGIONS])
+def test_lying_masks_are_refused_in_one_line_or_read(tmp_path, kind, count):
+    real, header = tmp_path / "map.fits", header_of((90, 110), (2, 2), (150, 60))
+    fits.writeto(real, np.zeros((90, 110), np.float32), header)
+    runs = {"size": [90, 110], "counts": packed([100, 50, 9750])}
+    items = [{"segmentation": [[1, 2, 30, 4, 20, 40]]}, {"segmentation": runs, "category_id": 2}]
+    path = coco(tmp_path / "m.json", items, [(1, 90, 110)])
+    if kind != "m.json":
+        path = tmp_path / kind
+        path.write_text(REGIONS[kind])
+    content = path.read_bytes()
+    assert len(read(path, drawn_on=real).sizes)
+    for seed in range(count):
+        path.write_bytes(mutated(content, seed))
+        line, labels = str(path), None
+        try:
+            labels = read(path, drawn_on=real)
+        except ConfigError as error:
+            line = str(error)
+        assert str(path) in line
+        assert "\n" not in line
+        assert labels is None or (np.diff(labels.y) >= 0).all()
