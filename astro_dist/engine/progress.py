@@ -9,10 +9,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.custody import remove, sweep
 from astro_dist.engine.journal import is_finite
 from astro_dist.engine.work import Estimate, Run, Stage, Task
 
@@ -162,6 +163,17 @@ def _is_measured(note: dict[str, Any]) -> bool:
     """Return whether the figures of a note can be computed with."""
     figures = [note.get("done"), note.get("total"), note.get("per_s", 0.0)]
     return all(is_finite(figure) for figure in figures) and note["total"] > 0
+
+
+def drop_notes(folder: Path, stages: Sequence[str]) -> None:
+    """Remove the progress notes of stages; what else lies in the folder is left alone."""
+    for path in folder.glob("*.json"):
+        # By content and not by name alone: the folder may have held files of the user's before the run.
+        with contextlib.suppress(OSError, ValueError):
+            note = json.loads(path.read_bytes())
+            if isinstance(note, dict) and note.get("stage") in stages and "per_s" in note:
+                remove(path)
+    sweep(folder)
 
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:

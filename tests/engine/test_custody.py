@@ -67,7 +67,7 @@ def test_what_no_publication_covers_is_set_aside_and_named(tmp_path, kind, refer
     }
     make[kind](root / "shards")
     execute(root, SERIAL, redo=["shards"])
-    assert "was not made by this run; it is now shards.yours-1" in capsys.readouterr().err
+    assert "is not what this run published; it is now shards.yours-1" in capsys.readouterr().err
     assert os.path.lexists(root / "shards.yours-1")
     assert (theirs / "precious.txt").read_text() == "mine"
     assert products(root) == reference
