@@ -151,7 +151,7 @@ def replace_product(output: Path, final: Path, mark: str, published: Mapping[str
     aside = None
     # Without an output the rename was done by an earlier command, and the new product is already at `final`.
     if os.path.lexists(output) and os.path.lexists(final):
-        if published is not None and _is_published(final, published):
+        if _is_published(final, published):
             os.replace(final, _replaced(final, mark))
             # Flushed before the second rename, so that a power cut cannot keep the second and lose the first.
             fsync_folder(final.parent)
@@ -162,15 +162,13 @@ def replace_product(output: Path, final: Path, mark: str, published: Mapping[str
 
 
 def _is_published(final: Path, published: Mapping[str, str] | None) -> bool:
-    """Return whether a product holds the files of its publication, byte for byte, and nothing else."""
+    """Return whether a product holds nothing but files of its publication, byte for byte."""
     # Every entry but a folder counts, pipes and links to nowhere too. The product itself may be a link.
-    paths = (
-        [final] if not final.is_dir() else [p for p in final.rglob("*") if p.is_symlink() or not p.is_dir()]
+    inside = (path for path in final.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {p.relative_to(final).as_posix(): p for p in (inside if final.is_dir() else [final])}
+    return published is not None and all(
+        path.is_file() and sha256_file(path) == published.get(name) for name, path in found.items()
     )
-    found = {path.relative_to(final).as_posix(): path for path in paths}
-    if found.keys() != published.keys():
-        return False
-    return all(path.is_file() and sha256_file(path) == published[name] for name, path in found.items())
 
 
 def drop_replaced(final: Path, mark: str) -> None:
