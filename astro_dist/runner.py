@@ -39,6 +39,7 @@ from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.machine import Machine, choose_machine
 from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
+from astro_dist.workers.scratch import caches_in_scratch
 
 MAX_REPAIRS = 3
 """Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
@@ -181,17 +182,18 @@ class Runner:
         """Yield the executor that the configuration names."""
         if machine.gpus and not machine.fake_gpus:
             os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
-        if self.kind == "serial":
-            yield SerialExecutor()
-        elif self.kind == "ray":
-            from astro_dist.workers.ray import RayExecutor
+        with caches_in_scratch():
+            if self.kind == "serial":
+                yield SerialExecutor()
+            elif self.kind == "ray":
+                from astro_dist.workers.ray import RayExecutor
 
-            log = self.root / "logs" / "ray.log"
-            with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
-                yield executor
-        else:
-            gpus = 0 if machine.fake_gpus else machine.gpus
-            yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
+                log = self.root / "logs" / "ray.log"
+                with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
+                    yield executor
+            else:
+                gpus = 0 if machine.fake_gpus else machine.gpus
+                yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
         state = self.now.of(stage)

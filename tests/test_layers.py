@@ -50,6 +50,7 @@ REMOVING = {
     "engine/custody.py": "the functions that decide what may be removed or replaced below a run directory",
     "engine/files.py": "a hidden file of the writer's own, the lock file, folders made for the lock",
     "cluster/share.py": "claims, which carry the name of their worker",
+    "workers/scratch.py": "private folders in the temporary folder",
     "workers/ray_leftovers.py": "the private folder of a Ray cluster, in the temporary folder",
 }
 """The modules that may remove or rename something, and what."""

@@ -40,6 +40,10 @@ class StageError(AstroDistError):
     """A stage whose code does what its declaration lacks; never retried, because every attempt would fail."""
 
 
+class StartError(AstroDistError):
+    """A worker that could not begin for a reason that its message names; every other worker would fail too."""
+
+
 class QuarantinedError(AstroDistError):
     """Tasks that failed for good while the others are done; the message names the failed ones."""
 

@@ -242,7 +242,7 @@ class Records:
         # Read back in any case: the record of another worker may have been first.
         if (known := read_record(path)) != numerics:
             pairs = ", ".join(
-                f"{key}: {known.get(key)} then, {numerics.get(key)} now"
+                f"{key}: {known.get(key, 'none')} then, {numerics.get(key, 'none')} now"
                 for key in sorted(set(known) | set(numerics))
                 if known.get(key) != numerics.get(key)
             )

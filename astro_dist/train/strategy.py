@@ -66,7 +66,8 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     seen = (accelerator.num_processes, accelerator.distributed_type.value, accelerator.device.type)
     wanted = (config.ranks, _kind(config, device).value, device)
     if seen != wanted:
-        raise _refusal(config, f"Accelerate sees {seen} in place of {wanted}")
+        shown = [f"{ranks} rank(s), {kind.lower()} on {where}" for ranks, kind, where in (seen, wanted)]
+        raise _refusal(config, f"Accelerate has {shown[0]} in place of {shown[1]}")
     return accelerator
 
 

@@ -60,7 +60,7 @@ def test_errors_of_ours_keep_their_class(tmp_path):
 
 
 def test_exit_codes_of_ranks_without_an_outcome_are_named(tmp_path):
-    with pytest.raises(RuntimeError, match=r"exit codes \[-9, 0\]"):
+    with pytest.raises(RuntimeError, match=r"ranks ended \(rank 0 by signal 9\)"):
         ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
 
 
