@@ -41,7 +41,7 @@ class StageError(AstroDistError):
 
 
 class StartError(AstroDistError):
-    """A worker that could not begin for a reason that its message names; every other worker would fail too."""
+    """A worker that could not begin; its message names the reason, and every other worker would fail too."""
 
 
 class QuarantinedError(AstroDistError):

@@ -111,6 +111,7 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
 
 def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
+    own[OWN_STORE] = str(folder / "store")
     # Without a name gloo listens on the address of the host's name, which may be that of an outside network.
     own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     if ALL_GPUS in os.environ:
@@ -140,7 +141,7 @@ def _start_on_nodes(
 def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
     """Return the variables by which torch.distributed connects the ranks."""
     return {
-        OWN_STORE: "1",
+        OWN_STORE: "",
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,
