@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.custody import remove, sweep
+from astro_dist.engine.errors import show
 from astro_dist.engine.journal import is_finite
 from astro_dist.engine.work import Estimate, Run, Stage, Task
 
@@ -140,11 +141,11 @@ class Display:
             # Without markup: rich would take brackets in a name for a style and leave them out.
             self.bar[0].console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            show(text)
 
     def _line(self, event: str, **facts: Any) -> None:
         if not self.live:
-            print(json.dumps({"event": event, **facts}), file=sys.stderr, flush=True)
+            show(json.dumps({"event": event, **facts}))
 
 
 def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:

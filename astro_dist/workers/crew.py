@@ -69,7 +69,7 @@ class Seat(ABC):
     """The place of one worker; ``state`` is vacant, placing, opening, idle or busy.
 
     ``last_sign`` is the time of the last sign of life, ``beat`` the last progress note of the task, and
-    ``log_bytes`` the size of the worker's log before the worker.
+    ``log_bytes`` the size of the worker's log when the seat was made.
     """
 
     def __init__(self, number: int) -> None:
@@ -136,8 +136,11 @@ class WatchedCrew(ABC):
         self.on_done = on_done
         # No more workers than tasks: opening a stage may load weights. Seats stay for the next round.
         for number in range(len(self.seats), min(self.size, len(tasks))):
-            self.seats.append(self.make_seat(number))
-            self._hire(self.seats[-1])
+            seat = self.make_seat(number)
+            with contextlib.suppress(OSError):
+                seat.log_bytes = self._log(seat).stat().st_size
+            self.seats.append(seat)
+            self._hire(seat)
         while queue or any(seat.task for seat in self.seats):
             self.check()
             if self.patience.hopeless:
@@ -176,8 +179,6 @@ class WatchedCrew(ABC):
 
     def _hire(self, seat: Seat) -> None:
         seat.task, seat.last_sign, seat.warned = None, time.monotonic(), False
-        with contextlib.suppress(OSError):
-            seat.log_bytes = self._log(seat).stat().st_size
         seat.hire()
 
     def _give(self, seat: Seat, task: Task) -> None:
@@ -240,7 +241,7 @@ class WatchedCrew(ABC):
         return self.run.root / "logs" / f"worker-{seat.number}.log"
 
     def _last_words(self, seat: Seat) -> str:
-        """Return the last line that the first worker in vain at a seat, or a later one, has printed."""
+        """Return the last line that a worker of a seat has printed in this stage."""
         with contextlib.suppress(OSError), self._log(seat).open("rb") as log:
             log.seek(max(seat.log_bytes, os.fstat(log.fileno()).st_size - LAST_BYTES))
             lines = log.read().decode(errors="replace").split("\n")
