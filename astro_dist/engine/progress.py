@@ -172,9 +172,13 @@ def drop_notes(folder: Path, stages: Sequence[str]) -> None:
         # By content and not by name alone: the folder may have held files of the user's before the run.
         with contextlib.suppress(OSError, ValueError):
             note = json.loads(path.read_bytes())
-            if isinstance(note, dict) and note.get("stage") in stages and "per_s" in note:
+            if _is_note(note) and note["stage"] in stages:
                 remove(path)
     sweep(folder)
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, dict) and {"stage", "done", "total", "time"} <= value.keys()
 
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:
