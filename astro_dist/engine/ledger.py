@@ -123,7 +123,10 @@ class Ledger:
         published = self.published(stage)
         remove(self.root / f"{stage}.json")
         if published is not None:
-            remove(self.records(stage, published.fingerprint).folder)
+            folder = self.records(stage, published.fingerprint).folder
+            remove(folder)
+            # An empty folder stays, by which this is still known as the ledger of a run.
+            folder.mkdir(parents=True)
         remove(self.root / stage / "begun.json")
 
     def marks(self, stage: str) -> set[str]:
