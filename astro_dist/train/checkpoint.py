@@ -75,7 +75,8 @@ class Checkpoints:
 
     def newest(self) -> int:
         """Return the step of the newest checkpoint whose files match its manifest, 0 for none."""
-        for path in reversed(self._all()):
+        # All that is called so: a damaged name is shown, but only whole names are ours to remove.
+        for path in sorted(self.folder.glob("step-*"), reverse=True):
             try:
                 step = int(path.name.removeprefix("step-"))
                 # The manifest holds the step too, so that a renamed folder does not match.
