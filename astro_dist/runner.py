@@ -338,8 +338,7 @@ class Runner:
     def _drop_begun(self, stage: Stage) -> None:
         """Remove the hidden outputs of a stage; without them `_tidy` forgets the records of their tasks."""
         final = self.root / stage.product
-        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
-            remove(path)
+        sweep_outputs(final, final, self.ledger.marks(stage.name))
 
     def _drop_scratch(self, rounds: Rounds) -> None:
         for name in rounds.stage.scratch:

@@ -134,9 +134,9 @@ def removals(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            # `str.replace` takes two arguments and `Path.replace` one.
+            # `Path.replace` and `Path.rename` take one argument, methods of that name of other classes two.
             method = isinstance(node.func, ast.Attribute) and node.func.attr in METHODS
-            path_method = method and not (node.func.attr == "replace" and len(node.args) != 1)
+            path_method = method and not (node.func.attr in ("replace", "rename") and len(node.args) != 1)
             if called in CALLS | {"discard"} or path_method:
                 yield called
 
