@@ -302,17 +302,26 @@ def _verify(path: Path) -> int:
     elif path.is_file() and path.suffix.lower() in (".fits", ".fz"):
         from astro_dist.sky.fits_file import verify_fits
 
-        faults = verify_fits(path)
+        faults, unchecked = verify_fits(path)
+        for line in unchecked:
+            print(line)
     else:
         raise ConfigError(f"{path} is neither a run directory, nor a store, nor a FITS file")
     for fault in faults:
         print(fault)
     if faults:
-        raise IntegrityError(
-            f"{path}: {len(faults)} faults; `astro-dist repair RUN` sets them aside to be made again"
-        )
+        raise IntegrityError(f"{path}: {len(faults)} faults; {_remedy(path)}")
     print(f"{path}: all files have their published bytes")
     return 0
+
+
+def _remedy(path: Path) -> str:
+    """Return what helps against damage: a product of a run can be made again, other files cannot."""
+    places = (path.absolute(), *path.absolute().parents)
+    run = next((place for place in places if (place / "ledger").is_dir()), None)
+    if run is None:
+        return "it is no product of a run here: fetch it again"
+    return f"`astro-dist repair {run}` sets them aside, and the next run makes them again"
 
 
 def _checks(root: Path) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     )
     rows.append(("Ray, joined", text, True))
     text = (
-        "on one machine the ranks of a training connect through loopback; over nodes through the network of "
-        "the job, unencrypted and without a token: keep the nodes on a network of their own"
+        "on one machine the ranks of a training meet through a private file and connect through loopback; "
+        "over nodes each opens ports on the network of the job, to all who reach it, unencrypted and without "
+        "a token: use a private network, or a firewall that admits the nodes alone"
     )
     rows.append(("ranks", text, True))
     return rows

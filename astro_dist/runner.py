@@ -10,21 +10,28 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.engine.custody import drop_replaced, refuse_foreign, replace_product, undo_replacements
+from astro_dist.engine.custody import (
+    BESIDE,
+    drop_replaced,
+    refuse_foreign,
+    remove,
+    replace_product,
+    sweep,
+    sweep_outputs,
+    undo_replacements,
+)
 from astro_dist.engine.errors import IntegrityError, QuarantinedError, StoppedError
 from astro_dist.engine.files import (
     lock_folder,
-    remove,
     require_space,
     stop_when_storage_fails,
-    sweep,
     tree_files,
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
 from astro_dist.engine.manifest import check_source, manifest_fault, write_config, write_manifest
 from astro_dist.engine.outputs import DamagedInputError, Inputs, Reading
-from astro_dist.engine.progress import Display
+from astro_dist.engine.progress import Display, drop_notes
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
@@ -32,6 +39,7 @@ from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.machine import Machine, choose_machine
 from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
+from astro_dist.workers.scratch import caches_in_scratch
 
 MAX_REPAIRS = 3
 """Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
@@ -115,9 +123,9 @@ class Runner:
                 names = ", ".join(old)
                 display.note(f"records of version 0.1.0 carry no sha256 and are read as they are: {names}")
             if marks and manifest_fault(self.root) is not None:
-                write_manifest(self.root, self.config.seed)
+                write_manifest(self.root, self.config.seed, display.note)
             # Notes of an earlier command would be counted as progress of this one.
-            remove(self.root / "logs" / "progress")
+            drop_notes(self.root / "logs" / "progress", [stage.name for stage in self.known])
             yield allowed
 
     def begin(self, stage: Stage) -> None:
@@ -174,17 +182,18 @@ class Runner:
         """Yield the executor that the configuration names."""
         if machine.gpus and not machine.fake_gpus:
             os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
-        if self.kind == "serial":
-            yield SerialExecutor()
-        elif self.kind == "ray":
-            from astro_dist.workers.ray import RayExecutor
+        with caches_in_scratch():
+            if self.kind == "serial":
+                yield SerialExecutor()
+            elif self.kind == "ray":
+                from astro_dist.workers.ray import RayExecutor
 
-            log = self.root / "logs" / "ray.log"
-            with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
-                yield executor
-        else:
-            gpus = 0 if machine.fake_gpus else machine.gpus
-            yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
+                log = self.root / "logs" / "ray.log"
+                with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
+                    yield executor
+            else:
+                gpus = 0 if machine.fake_gpus else machine.gpus
+                yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
         state = self.now.of(stage)
@@ -202,9 +211,9 @@ class Runner:
             finished = self._finish(rounds, executor, display)
             final, mark = self.root / stage.product, state.fingerprint[:12]
             published = self.ledger.published(stage.name)
-            covered = published is not None and published.product == stage.product
-            if (aside := replace_product(run.output, final, mark, covered)) is not None:
-                display.note(f"{final} was not made by this run; it is now {aside.name}")
+            files = published.files if published and published.product == stage.product else None
+            if (aside := replace_product(run.output, final, mark, files)) is not None:
+                display.note(f"{final} is not what this run published; it is now {aside.name}")
             # Read a moment ago by `_finish`; later stages need not read it again.
             self.inputs.rename(run.output, final)
         self.ledger.publish(
@@ -232,7 +241,7 @@ class Runner:
                 self._drop_begun(later)
         # Without this the stage would stay `redo`, and all later ones `after`.
         self.now.redo.discard(stage.name)
-        write_manifest(self.root, self.config.seed)
+        write_manifest(self.root, self.config.seed, display.note)
 
     def _tidy(self, rounds: Rounds, status: str) -> None:
         """Remove leftovers of killed workers, and delete records of tasks whose files are gone.
@@ -244,14 +253,13 @@ class Runner:
         if not self.closing:
             records.try_again()
         final.parent.mkdir(parents=True, exist_ok=True)
-        for folder in (self.root, self.ledger.root, records.folder):
-            sweep(folder, keep={run.output, *(p for p in folder.glob(".*.part") if p.is_dir())})
-        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
-            if path != run.output:
-                remove(path)
+        sweep(self.root, BESIDE)
+        for folder in (self.ledger.root, records.folder):
+            sweep(folder)
+        sweep_outputs(final, run.output, self.ledger.marks(rounds.stage.name))
         if run.output.is_dir():
             for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
-                sweep(folder, keep=set())
+                sweep(folder)
         elif not run.output.exists():
             # A kill between the rename and the publication leaves the product under its final name. Whether
             # what lies there is that product, its digests say.
@@ -259,6 +267,8 @@ class Runner:
             # With neither the output nor its product the records stand for files that are gone.
             if finished is None or self.inputs.digests(final) != finished.files:
                 records.forget_all()
+        # Before the output is made: `sweep_outputs` removes outputs of versions that are in the ledger only.
+        records.folder.mkdir(parents=True, exist_ok=True)
 
     def _finish(self, rounds: Rounds, executor: Executor, display: Display) -> Finished:
         """Run the tasks until the plan names none without a result, compare their files, and finish."""
@@ -328,8 +338,7 @@ class Runner:
     def _drop_begun(self, stage: Stage) -> None:
         """Remove the hidden outputs of a stage; without them `_tidy` forgets the records of their tasks."""
         final = self.root / stage.product
-        for path in final.parent.glob(f".{final.name}.{12 * '[0-9a-f]'}.part"):
-            remove(path)
+        sweep_outputs(final, final, self.ledger.marks(stage.name))
 
     def _drop_scratch(self, rounds: Rounds) -> None:
         for name in rounds.stage.scratch:

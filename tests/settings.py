@@ -6,8 +6,8 @@ from astro_dist.engine.work import MachineConfig, Run, Settings, for_stage
 
 
 def claim(root):
-    """Make a folder a run directory, as the runner does before it writes anything else."""
-    (Path(root) / "ledger").mkdir(parents=True, exist_ok=True)
+    """Make a folder a run directory, in which a test may lay products: its ledger has a begun stage."""
+    (Path(root) / "ledger" / "begun" / (16 * "0")).mkdir(parents=True, exist_ok=True)
 
 
 def make_run(root, stage=None, fingerprint="f" * 64, seed=3, name="toy", machine=None, **sections):

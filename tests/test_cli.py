@@ -172,3 +172,10 @@ def test_a_stage_alone_names_what_it_needs_in_one_line(tmp_path):
     assert done.returncode == 2
     assert "cutouts needs what simulate publishes" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_full_device_for_messages_changes_no_exit_code(tmp_path):
+    """Neither the line of the error nor the flush at the exit may put their own failure in its place."""
+    with open("/dev/full", "w") as full:
+        call = [sys.executable, "-m", "astro_dist", "status", tmp_path / "absent"]
+        assert subprocess.run(call, stderr=full, check=False).returncode == 2

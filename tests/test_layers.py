@@ -46,6 +46,19 @@ FORBIDDEN |= {"bdsf", "AegeanTools", "casacore", "regions", "sep"}
 # These modules send orders to their own children through anonymous pipes, as multiprocessing does.
 EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
 JOBS = sorted((PACKAGE.parent / "jobs").glob("*.py"))
+REMOVING = {
+    "engine/custody.py": "the functions that decide what may be removed or replaced below a run directory",
+    "engine/files.py": "a hidden file of the writer's own, the lock file, folders made for the lock",
+    "cluster/share.py": "claims, which carry the name of their worker",
+    "workers/scratch.py": "private folders in the temporary folder",
+    "workers/ray_leftovers.py": "the private folder of a Ray cluster, in the temporary folder",
+}
+"""The modules that may remove or rename something, and what."""
+CALLS = {
+    *("shutil.rmtree", "shutil.move", "os.remove", "os.unlink", "os.rmdir", "os.removedirs"),
+    *("os.rename", "os.renames", "os.replace", "os.truncate"),
+}
+METHODS = {"unlink", "rmdir", "rename", "replace", "rmtree"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -114,6 +127,23 @@ def test_no_started_module_is_looked_for_in_the_current_folder(path):
 def test_what_is_imported_later_is_there():
     for place in {place for path in MODULES for place in later(path)}:
         assert callable(Later(place).load()), place
+
+
+def removals(path):
+    """The calls of a module that remove or rename something on the disk."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            # `Path.replace` and `Path.rename` take one argument, methods of that name of other classes two.
+            method = isinstance(node.func, ast.Attribute) and node.func.attr in METHODS
+            path_method = method and not (node.func.attr in ("replace", "rename") and len(node.args) != 1)
+            if called in CALLS | {"discard"} or path_method:
+                yield called
+
+
+def test_nothing_is_removed_outside_the_modules_that_may():
+    found = {path.relative_to(PACKAGE).as_posix() for path in MODULES if list(removals(path))}
+    assert found == REMOVING.keys()
 
 
 def test_every_module_has_a_layer():

@@ -176,7 +176,9 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
             allowed = getattr(limits, name)
             if wanted is not None and allowed is not None and wanted > allowed:
                 setting = "workers" if name == "array" else name
-                raise ConfigError(f"{stage}: {setting}: {wanted} is more than the site allows ({allowed})")
+                raise ConfigError(
+                    f"{stage}: {setting}: {wanted} is more than the site allows, {allowed}; lower it"
+                )
         if asked.workers > 1 and asked.nodes > 1:
             raise ConfigError(
                 f"{stage}: workers: {asked.workers} jobs that share a stage have one node each, and nodes is "

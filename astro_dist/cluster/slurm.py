@@ -23,6 +23,7 @@ from typing import Any
 from astro_dist.cluster.sites import Resources, Site
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import replace_bytes
 
 TIME_UP = 99
 """Exit code of a command whose job is to be put back into the queue."""
@@ -77,7 +78,7 @@ def submit(site: Site, job: Job, logs: Path) -> str:
         Slurm refuses the job.
     """
     path = logs / job.script
-    path.write_text(sbatch_text(site, job, logs))
+    replace_bytes(path, sbatch_text(site, job, logs).encode())
     answer = call_slurm("sbatch", "--parsable", str(path), asked=job.resources)
     # On sites of several clusters --parsable prints ID;CLUSTER.
     number = answer.partition(";")[0].strip()

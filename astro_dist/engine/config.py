@@ -235,8 +235,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            lines.append(f"{prefix}{key}: {a} -> {b}")
+            lines.append(f"{prefix}{key}: {_plain(a)} -> {_plain(b)}")
     return lines
+
+
+def _plain(value: Any) -> str:
+    """Return a value as YAML would have it on one line; text without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def describe_fields(model: type[BaseModel]) -> dict[str, str]:
@@ -293,6 +298,15 @@ def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[Bas
     return current
 
 
+def _kind(value: Any) -> str:
+    """Return a wrong value in a few words; the text of a large or nested one would cost time without end."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return "nothing" if value is None else reprlib.repr(value)
+
+
 def _describe(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line about the first fault that pydantic found, and the number of further ones."""
     first = error.errors(include_url=False)[0]
@@ -303,5 +317,5 @@ def _describe(model: type[BaseModel], error: ValidationError) -> str:
         valid = owner.model_fields if owner is not None else {}
         return f"unknown key {path!r}: {nearest(str(first['loc'][-1]), valid)}{more}"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f" (got {reprlib.repr(first['input'])})"
+    shown = "" if first["type"] == "value_error" else f" (got {_kind(first['input'])})"
     return f"{path}: {message}{shown}{more}"

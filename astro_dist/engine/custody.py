@@ -1,22 +1,32 @@
 """What a run directory may remove and replace: only what this run directory published or began itself.
 
-A product that a publication covers is replaced in steps that the next command can undo. A name that no
-publication covers belongs to somebody else: it is set aside and never removed.
+`remove` is the one function that removes below a run directory; no other module deletes anything there. It is
+called for hidden names of our own writers, for the ledger, and for a product after its successor is
+published. A product that is as its publication says is replaced in steps that the next command can undo.
+Anything else under the name of a product belongs to somebody else: it is set aside and never removed.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import PART, fsync_folder, publish_folder, remove
+from astro_dist.engine.files import PART, discard, fsync_folder, publish_folder, sha256_file
 
 OURS = frozenset({".lock", "logs"})
 """Names that a run directory may hold before its ledger is there."""
+BESIDE = ("config.yaml", "manifest.json", "stamp-*.npz")
+"""Names of files that commands write beside the products."""
 REPLACED = ".replaced"
 # The mark in the hidden name lets `undo_replacements` look up whether the successor is published.
 _REPLACED = re.compile(rf"\.(?P<name>.+)\.(?P<mark>[0-9a-f]{{12}}){re.escape(REPLACED + PART)}")
+# Marks: 12 digits of a digest or a uuid, or a whole uuid (32). Foreign `.part` files do not match.
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
+# A name that `remove` gave to something hidden has two dots at its front.
+_DOOMED = re.compile(r"\.\..+\.[0-9a-f]{12}\.part")
 
 
 def refuse_foreign(root: Path) -> None:
@@ -27,15 +37,88 @@ def refuse_foreign(root: Path) -> None:
     ConfigError
         Names what the folder holds. Nothing has been written.
     """
-    if os.path.isdir(root / "ledger") or not os.path.isdir(root):
+    if not os.path.isdir(root) or _holds_records(root):
         return
-    others = sorted(path.name for path in root.iterdir() if path.name not in OURS)
+    ours = set(OURS)
+    # A command that was killed before its first stage leaves an empty ledger and the settings.
+    if os.path.isdir(root / "ledger") and not os.listdir(root / "ledger"):
+        ours |= {"ledger", "config.yaml", "manifest.json"}
+    others = sorted(name for name in os.listdir(root) if name not in ours)
     if others:
         shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
         raise ConfigError(
             f"{root} is no run directory and holds other things ({shown}); choose an empty or a new folder "
             "with --out"
         )
+
+
+def require_run(root: Path) -> None:
+    """Refuse a folder that no run has written records to.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder, or it holds no record.
+    """
+    if not _holds_records(root):
+        raise ConfigError(f"{root} holds no published product; is it a run directory?")
+
+
+def _holds_records(root: Path) -> bool:
+    """Return whether a folder has a ledger with a publication, or with records of a stage's tasks."""
+    ledger = root / "ledger"
+    return any(ledger.glob("*.json")) or any(ledger.glob(f"*/{16 * '[0-9a-f]'}"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder or a link of this run directory, if it is there, at once.
+
+    A link is unlinked, and what it points to stays. Products under their own names are not given to this
+    function: see `replace_product`.
+    """
+    if not os.path.lexists(path):
+        return
+    # Deleting a tree takes time; a kill in the middle must not leave half of it under the old name.
+    doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    os.replace(path, doomed)
+    discard(doomed)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove a folder of this run directory unless it holds something that is not ours."""
+    if folder.is_dir() and not folder.is_symlink() and not os.listdir(folder):
+        remove(folder)
+
+
+def sweep(folder: Path, names: Collection[str] = ("*",)) -> int:
+    """Remove hidden leftovers of killed writers directly in ``folder``; return how many.
+
+    A leftover is ``.NAME.MARK.part`` with a mark of 12 hexadecimal digits, as writers here make them, where
+    NAME matches one of ``names``. Folders that hold nothing but our own files take every name.
+    """
+    found = [(path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(f".*{PART}")]
+    doomed = [path for path, match in found if match and any(fnmatchcase(match["name"], n) for n in names)]
+    for path in doomed:
+        discard(path)
+    return len(doomed)
+
+
+def sweep_outputs(final: Path, keep: Path, begun: Collection[str]) -> None:
+    """Remove hidden outputs of a product, except ``keep``, in the versions that the ledger holds.
+
+    Parameters
+    ----------
+    final
+        The name of the product.
+    keep
+        The output of the version that is wanted now.
+    begun
+        The marks (12 digits) of the versions. A hidden name with another mark is somebody else's.
+    """
+    ours = {f".{final.name}.{mark}{PART}" for mark in begun} - {keep.name}
+    for path in list(final.parent.glob(f".*{PART}")):
+        if path.name in ours or _DOOMED.fullmatch(path.name):
+            remove(path)
 
 
 def set_aside(path: Path, reason: str) -> Path:
@@ -49,7 +132,7 @@ def set_aside(path: Path, reason: str) -> Path:
     return aside
 
 
-def replace_product(output: Path, final: Path, mark: str, covered: bool) -> Path | None:
+def replace_product(output: Path, final: Path, mark: str, published: Mapping[str, str] | None) -> Path | None:
     """Give a finished output its final name; return where what stood there, and was not ours, lies now.
 
     A published product is first renamed to a hidden name, and removed only by `drop_replaced`, once its
@@ -61,13 +144,14 @@ def replace_product(output: Path, final: Path, mark: str, covered: bool) -> Path
         The hidden output and the name it is to have; harmless when the rename was done already.
     mark
         The first 12 digits of the successor's fingerprint.
-    covered
-        Whether a publication of this run directory covers what stands at ``final``.
+    published
+        The digests of the files that a publication of this run directory lists for ``final``; None
+        without one. What holds anything else, or other bytes, is set aside.
     """
     aside = None
     # Without an output the rename was done by an earlier command, and the new product is already at `final`.
     if os.path.lexists(output) and os.path.lexists(final):
-        if covered:
+        if _is_published(final, published):
             os.replace(final, _replaced(final, mark))
             # Flushed before the second rename, so that a power cut cannot keep the second and lose the first.
             fsync_folder(final.parent)
@@ -75,6 +159,16 @@ def replace_product(output: Path, final: Path, mark: str, covered: bool) -> Path
             aside = set_aside(final, "yours")
     publish_folder(output, final)
     return aside
+
+
+def _is_published(final: Path, published: Mapping[str, str] | None) -> bool:
+    """Return whether a product holds nothing but files of its publication, byte for byte."""
+    # Every entry but a folder counts, pipes and links to nowhere too. The product itself may be a link.
+    inside = (path for path in final.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {p.relative_to(final).as_posix(): p for p in (inside if final.is_dir() else [final])}
+    return published is not None and all(
+        path.is_file() and sha256_file(path) == published.get(name) for name, path in found.items()
+    )
 
 
 def drop_replaced(final: Path, mark: str) -> None:

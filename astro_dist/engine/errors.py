@@ -5,6 +5,7 @@ exit code of a command that ends with the error. Any other exception is a fault 
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -40,6 +41,10 @@ class StageError(AstroDistError):
     """A stage whose code does what its declaration lacks; never retried, because every attempt would fail."""
 
 
+class StartError(AstroDistError):
+    """A worker that could not begin; its message names the reason, and every other worker would fail too."""
+
+
 class QuarantinedError(AstroDistError):
     """Tasks that failed for good while the others are done; the message names the failed ones."""
 
@@ -56,13 +61,25 @@ class TimeUpError(StoppedError):
     """Stop because the time of this machine is up; nothing is wrong."""
 
 
+def show(text: str) -> None:
+    """Print a line on standard error; where that device is full, the command goes on without messages."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; that ends a command.
+        raise
+    except OSError:
+        # What is left in the buffer would be tried again, and fail, with every later line and at the exit.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
 def print_error(error: AstroDistError) -> int:
     """Print an error as one line on standard error, and return its exit code."""
     # Joined again, because a library's message inside may hold line breaks; escaped, because a path or a key
     # may hold what moves the cursor of a terminal or turns the direction of the text.
     line = " ".join(_shorten(word) for word in str(error).split())
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-    print(f"astro-dist: {shown}", file=sys.stderr)
+    show(f"astro-dist: {shown}")
     return error.exit_code
 
 

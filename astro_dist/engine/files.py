@@ -1,7 +1,7 @@
 """Files that are either whole or absent, and the lock and identity of a run directory.
 
 A file is written under a hidden name in its own folder, flushed to the disk and renamed. A reader never sees
-half a file, and a kill leaves at most hidden leftovers, which `sweep` removes.
+half a file, and a kill leaves at most hidden leftovers, which `astro_dist.engine.custody` removes.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,9 @@ from typing import IO, Any
 from astro_dist.engine.errors import ConfigError, IntegrityError, StoppedError
 
 PART = ".part"
-# Marks: 12 digits of a digest or a uuid, or a whole uuid (32). Foreign `.part` files do not match.
-_LEFTOVER = re.compile(r"\..+\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
 """Ending of hidden names whose files or folders are not finished."""
+_OWNER = re.compile(r"(pid \d+ on .*\n?)?")
+"""What a lock file of this package holds; an empty one is left by a kill."""
 LOST_STORAGE = {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EREMOTEIO}
 """Error numbers of storage that fails or went away, such as a lost network mount."""
 
@@ -75,7 +76,7 @@ def publish_file(path: Path) -> Iterator[Path]:
         os.replace(hidden, path)
     # BaseException, because a Ctrl-C must leave no hidden file either.
     except BaseException:
-        remove(hidden)
+        discard(hidden)
         raise
     fsync_folder(path.parent)
 
@@ -104,7 +105,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
         hidden.write_bytes(data)
         os.replace(hidden, path)
     except BaseException:
-        hidden.unlink(missing_ok=True)
+        discard(hidden)
         raise
 
 
@@ -125,35 +126,15 @@ def publish_folder(hidden: Path, final: Path) -> None:
     fsync_folder(final.parent)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a folder or a link, if it is there, so that its name vanishes at once.
+def discard(path: Path) -> None:
+    """Delete a hidden file, folder or link of this package; what a link points to stays.
 
-    A link is unlinked, and what it points to stays.
+    Nothing else may be deleted below a run directory: see `astro_dist.engine.custody.remove`.
     """
-    if not os.path.lexists(path):
-        return
-    # Deleting a tree takes time; a kill in the middle must not leave half of it under the old name.
-    doomed = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
-    os.replace(path, doomed)
-    _delete(doomed)
-
-
-def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
-
-
-def sweep(folder: Path, keep: set[Path]) -> int:
-    """Remove hidden leftovers of killed writers directly in ``folder``, except ``keep``; return how many.
-
-    A leftover is ``.NAME.MARK.part`` with a mark of 12 hexadecimal digits, as writers here make them.
-    """
-    doomed = [p for p in folder.glob(f".*{PART}") if _LEFTOVER.fullmatch(p.name) and p not in keep]
-    for path in doomed:
-        _delete(path)
-    return len(doomed)
+        path.unlink(missing_ok=True)
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
@@ -194,13 +175,18 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Not truncated, because a refused driver shows the owner in it. A link in its place is not followed.
-        handle = os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+")
+        handle = os.fdopen(
+            os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "a+", errors="replace"
+        )
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(
             f"cannot write to the run directory {folder} ({reason}); choose another with --out"
         ) from None
     with handle:
+        # Before anything else: the name may be that of a pipe or of a file of the user's.
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise ConfigError(f"{lock} is no file; move it away, or choose another directory with --out")
         if not _lock(handle, patience_s):
             handle.seek(0)
             raise ConfigError(
@@ -210,6 +196,9 @@ def lock_folder(folder: Path, patience_s: float = 0.3) -> Iterator[None]:
         # The last owner may have removed the lock file after it was opened here.
         if os.fstat(handle.fileno()).st_nlink == 0:
             raise ConfigError(f"another astro-dist has just ended in {folder}; run the command again")
+        handle.seek(0)
+        if not _OWNER.fullmatch(handle.read(1000)):
+            raise ConfigError(f"{lock} was not made by a run; move it away, or choose another with --out")
         # Only the holder of the lock changes the text, which names that holder for refused drivers.
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {os.uname().nodename}\n")
@@ -248,7 +237,11 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 def find_owner(folder: Path) -> str | None:
     """Return the owner of the driver lock of a run (``pid 12 on host``), None when the lock is free."""
-    with contextlib.suppress(OSError), (folder / ".lock").open() as handle:
+    lock = folder / ".lock"
+    # A pipe of that name would never answer.
+    if not lock.is_file():
+        return None
+    with contextlib.suppress(OSError), lock.open(errors="replace") as handle:
         try:
             # A shared lock: two simultaneous calls must not take each other for a driver.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from astro_dist.engine.config import fingerprint
-from astro_dist.engine.custody import set_aside
+from astro_dist.engine.custody import require_run, set_aside
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import lock_folder, tree_digests
 from astro_dist.engine.ledger import DAMAGED, Ledger, Published
@@ -71,6 +71,7 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
     sets it aside and makes it again. A byte-stable product that is made again from the same settings has the
     same bytes, so the products of later stages stay valid. ``show`` is called with each line for the user.
     """
+    require_run(root)
     with lock_folder(root):
         ledger = Ledger(root)
         for path, fault in find_bad_records(root):

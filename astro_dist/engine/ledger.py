@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import PART, remove
+from astro_dist.engine.files import PART
 from astro_dist.engine.record import is_protected, read_record, write_record
 
+VERSION = 16 * "[0-9a-f]"
+"""Glob of the folders of a stage's versions; whatever else lies beside them is left alone."""
 Result = dict[str, Any]
 """Small, JSON-able result of a task."""
 
@@ -116,16 +119,26 @@ class Ledger:
         return [path.stem for path in paths if self.published(path.stem) and not is_protected(path)]
 
     def retract(self, stage: str) -> None:
-        """Delete the publication of a stage and all its task records."""
-        (self.root / f"{stage}.json").unlink(missing_ok=True)
-        # An empty name stands for the parent folder, which is no entry of itself: nothing is kept.
-        self.drop_versions(stage, keep="")
+        """Delete the publication of a stage and the task records of what was published."""
+        published = self.published(stage)
+        remove(self.root / f"{stage}.json")
+        if published is not None:
+            folder = self.records(stage, published.fingerprint).folder
+            remove(folder)
+            # An empty folder stays, by which this is still known as the ledger of a run.
+            folder.mkdir(parents=True)
+        remove(self.root / stage / "begun.json")
+
+    def marks(self, stage: str) -> set[str]:
+        """Return the marks, the first 12 digits, of all versions of a stage that were begun."""
+        return {folder.name[:12] for folder in (self.root / stage).glob(VERSION)}
 
     def drop_versions(self, stage: str, keep: str) -> None:
         """Delete all task records of a stage except those of one fingerprint."""
-        for folder in (self.root / stage).glob("[!.]*"):
+        for folder in (self.root / stage).glob(VERSION):
             if folder != self.records(stage, keep).folder:
                 remove(folder)
+        remove(self.root / stage / "begun.json")
 
 
 class Records:
@@ -181,9 +194,9 @@ class Records:
     def forget(self, tasks: Iterable[str]) -> None:
         """Delete the records of some tasks and of ``finish``, so that all of them run again."""
         # First, because after a kill in between this record would vouch for files that run again.
-        self._finished.unlink(missing_ok=True)
+        remove(self._finished)
         for task in tasks:
-            (self.folder / f"{task}.json").unlink(missing_ok=True)
+            remove(self.folder / f"{task}.json")
             self._known.pop(task, None)
 
     def forget_all(self) -> None:
@@ -228,11 +241,11 @@ class Records:
             # a rename would replace it.
             with contextlib.suppress(FileExistsError):
                 os.link(own, path)
-            own.unlink()
+            remove(own)
         # Read back in any case: the record of another worker may have been first.
         if (known := read_record(path)) != numerics:
             pairs = ", ".join(
-                f"{key}: {known.get(key)} then, {numerics.get(key)} now"
+                f"{key}: {known.get(key, 'none')} then, {numerics.get(key, 'none')} now"
                 for key in sorted(set(known) | set(numerics))
                 if known.get(key) != numerics.get(key)
             )

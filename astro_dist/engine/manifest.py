@@ -1,6 +1,7 @@
 """The manifest of a run directory (files, digests, versions), and the identity of source files."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -25,8 +26,15 @@ LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffuse
 """Packages whose versions are written to the manifest."""
 
 
-def write_manifest(root: Path, seed: int) -> None:
-    """Write ``manifest.json`` of a run directory, anew after every publication."""
+def write_manifest(root: Path, seed: int, show: Callable[[str], None]) -> None:
+    """Write ``manifest.json`` of a run directory, anew after every publication.
+
+    A file of that name that no run wrote, or that was changed since, is set aside, and ``show`` is called
+    with the sentence that says so.
+    """
+    path = root / MANIFEST
+    if os.path.lexists(path) and manifest_fault(root) is not None:
+        show(f"{path} is not as a run wrote it; it is now {set_aside(path, 'yours').name}")
     products = {
         published.product: {"stage": name, "byte_stable": published.stable, "sha256": published.files}
         for name, published in Ledger(root).all_published().items()
@@ -34,7 +42,7 @@ def write_manifest(root: Path, seed: int) -> None:
     versions = {name: version(name) for name in LIBRARIES}
     facts = {"astro_dist": __version__, "commit": _commit(), "versions": versions, "seed": seed}
     body = {**facts, "products": products, "format": 2}
-    publish_json(root / MANIFEST, {**body, SEAL: fingerprint(body)})
+    publish_json(path, {**body, SEAL: fingerprint(body)})
 
 
 def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
@@ -47,9 +55,9 @@ def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
     # Unsorted: the file shows the sections in the order of the configuration class.
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     data = f"{text}{_CONFIG_SEAL}{digest_text(text)}\n".encode()
-    if path.exists() and path.read_bytes() == data:
+    if path.is_file() and path.read_bytes() == data:
         return
-    if config_fault(root) is not None:
+    if os.path.lexists(path) and config_fault(root) is not None:
         show(f"{path} is not as a run wrote it; it is now {set_aside(path, 'yours').name}")
     publish_bytes(path, data)
 
@@ -57,6 +65,9 @@ def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
 def config_fault(root: Path) -> str | None:
     """Return what is wrong with ``config.yaml``, None for nothing; one of version 0.1.0 has no digest."""
     path = root / CONFIG
+    # A pipe of that name would never answer.
+    if path.exists() and not path.is_file():
+        return f"{CONFIG}: it is no file"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -75,6 +86,8 @@ def config_fault(root: Path) -> str | None:
 def manifest_fault(root: Path) -> str | None:
     """Return what is wrong with ``manifest.json``, None for nothing; one of version 0.1.0 has no digest."""
     path = root / MANIFEST
+    if path.exists() and not path.is_file():
+        return f"{MANIFEST}: it is no file"
     try:
         value = json.loads(path.read_bytes())
         if {"format", SEAL} & value.keys():
@@ -83,6 +96,8 @@ def manifest_fault(root: Path) -> str | None:
             whole = (json.dumps({**body, SEAL: fingerprint(body)}, indent=1, sort_keys=True) + "\n").encode()
             if whole != path.read_bytes():
                 return f"{MANIFEST}: its bytes have changed since it was written"
+        elif not {"products", "versions"} <= value.keys():
+            return f"{MANIFEST}: no run wrote it"
     except FileNotFoundError:
         return f"{MANIFEST}: missing"
     except (OSError, ValueError, AttributeError, RecursionError) as error:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import sha256_file, tree_digests, tree_files
 from astro_dist.engine.ledger import Ledger, Result
@@ -70,7 +71,7 @@ class Reading:
     def drop_unstated(self) -> None:
         """Remove files that no result states; a killed `finish` left them, the next one writes them anew."""
         for name in self.unstated:
-            (self.output / name).unlink()
+            remove(self.output / name)
 
     def digests(self, without: Collection[str] = ()) -> dict[str, str]:
         """Return ``{relative name: sha256}`` of all present files except those below ``without``."""

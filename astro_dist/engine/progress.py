@@ -9,10 +9,12 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.custody import remove, sweep
+from astro_dist.engine.errors import show
 from astro_dist.engine.journal import is_finite
 from astro_dist.engine.work import Estimate, Run, Stage, Task
 
@@ -139,11 +141,11 @@ class Display:
             # Without markup: rich would take brackets in a name for a style and leave them out.
             self.bar[0].console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            show(text)
 
     def _line(self, event: str, **facts: Any) -> None:
         if not self.live:
-            print(json.dumps({"event": event, **facts}), file=sys.stderr, flush=True)
+            show(json.dumps({"event": event, **facts}))
 
 
 def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:
@@ -162,6 +164,21 @@ def _is_measured(note: dict[str, Any]) -> bool:
     """Return whether the figures of a note can be computed with."""
     figures = [note.get("done"), note.get("total"), note.get("per_s", 0.0)]
     return all(is_finite(figure) for figure in figures) and note["total"] > 0
+
+
+def drop_notes(folder: Path, stages: Sequence[str]) -> None:
+    """Remove the progress notes of stages; what else lies in the folder is left alone."""
+    for path in folder.glob("*.json"):
+        # By content and not by name alone: the folder may have held files of the user's before the run.
+        with contextlib.suppress(OSError, ValueError):
+            note = json.loads(path.read_bytes())
+            if _is_note(note) and note["stage"] in stages:
+                remove(path)
+    sweep(folder)
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, dict) and {"stage", "done", "total", "time"} <= value.keys()
 
 
 def _facts_text(notes: list[dict[str, Any]]) -> str:

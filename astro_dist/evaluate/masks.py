@@ -50,10 +50,13 @@ class HeldOutMasks:
         # All sets have one size, because the bias of a Frechet distance depends on the size.
         self.n = min(settings.stamps, len(self.pool), len(self.train))
         if self.n < 2:
+            # Another split adds held-out cutouts only.
+            fewer = "lower cutouts.validation_fraction and cutouts.test_fraction"
+            remedy = "add a split to evaluate.splits" if len(self.pool) < 2 else fewer
             raise ConfigError(
                 f"there are {len(self.pool)} cutouts of the {' and '.join(settings.splits)} split and "
                 f"{len(self.train)} of train, and an evaluation compares at least two; give maps with more "
-                "sky, cut more densely (cutouts.stride_pix), or add a split to evaluate.splits"
+                f"sky, or {remedy}"
             )
 
     @cached_property

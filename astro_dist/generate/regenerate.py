@@ -64,7 +64,10 @@ def regenerate_stamp(run: Run, stamp: int) -> Path:
         name for name, array in arrays.items() if array.tobytes() != store.read(name, [stamp])[0].tobytes()
     ]
     if differing:
-        raise IntegrityError(f"stamp {stamp}: {', '.join(differing)} came out different from the store's")
+        raise IntegrityError(
+            f"stamp {stamp}: {', '.join(differing)} came out different from the store's; "
+            f"`astro-dist verify {run.root}` says whether the store is damaged"
+        )
     path = run.root / f"stamp-{stamp:06}.npz"
     # Given a path, `savez` would add .npz to a name without it; a handle is written as it is.
     with publish_file(path) as hidden, hidden.open("wb") as handle:

@@ -185,9 +185,11 @@ class CutoutSamples:
                 f"crop_pix {config.crop_pix} is larger than the cutouts of {size_pix} pixels; make it smaller"
             )
         if len(self.chosen) == 0:
+            held_out = "lower cutouts.validation_fraction and cutouts.test_fraction"
+            remedy = held_out if split == "train" else f"raise cutouts.{split}_fraction"
             raise ConfigError(
-                f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; "
-                "cut more of them, or give maps with more sky"
+                f"no usable cutout is in the {split} split of {len(reader.columns['split'])}; {remedy}, "
+                "or give maps with more sky"
             )
         self.facts = describe_cutouts(reader.attrs, reader.columns)
 

@@ -60,8 +60,8 @@ def check_target(folder: Path, wanted: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
         if name in theirs and theirs[name] != value:
             raise ConfigError(
-                f"diffusion.start_from: {folder} has the {name} {str(theirs[name])[:40]!r}, the settings say "
-                f"{value!r}; make them agree"
+                f"diffusion.start_from: {folder} has the {name} {str(theirs[name])[:40]}, the settings say "
+                f"{value}; make them agree"
             )
 
 

@@ -257,10 +257,12 @@ def _nothing_found(annotator: Annotator, results: Results) -> str:
     tasks = [results[task.name] for task in annotator.tasks("pixels")]
     count, highest = sum(t["rows"] for t in tasks), max(t["max_snr"] for t in tasks)
     config = annotator.config
+    # A setting that is low enough already is not named.
+    remedy = "seed_sigma" if highest < config.seed_sigma else "min_beam"
     return (
         f"no island in {len(annotator.maps)} map(s): {count} pixels are beyond {config.merge_sigma} times "
         f"the noise and the highest is {highest:.1f}, but an island needs {config.seed_sigma} and "
-        f"{config.min_beam} beam areas; lower annotate.seed_sigma or annotate.min_beam"
+        f"{config.min_beam} beam areas; lower annotate.{remedy}"
     )
 
 

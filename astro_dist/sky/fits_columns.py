@@ -101,7 +101,9 @@ def _check_codec(hdu: Hdu) -> None:
     allowed = {"BLOCKSIZE": (16, 32), "BYTEPIX": (1, 2, 4)}
     for number, name in names.items():
         if name in allowed and hdu.number(f"ZVAL{number}") not in allowed[name]:
-            raise ConfigError(f"{hdu.named}: its {name} is not one of {allowed[name]}; unpack it (funpack)")
+            raise ConfigError(
+                f"{hdu.named}: its {name} is not {' or '.join(map(str, allowed[name]))}; unpack it (funpack)"
+            )
     # ZDITHER0 is an index, from 1, into a table of 10,000 random numbers.
     if hdu.text("ZQUANTIZ") in DITHERS and hdu.number("ZDITHER0", 0) < 1:
         raise ConfigError(f"{hdu.named}: ZDITHER0 is not one of 1 to 10000; unpack it (funpack)")

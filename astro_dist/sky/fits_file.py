@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 from numpy.typing import DTypeLike, NDArray
 
 from astro_dist import __version__
-from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
@@ -258,15 +258,12 @@ def seal_all(
     return stated
 
 
-def verify_fits(path: Path) -> list[str]:
-    """Return the faults of a FITS file that its own checksums show, one line per fault.
+def verify_fits(path: Path) -> tuple[list[str], list[str]]:
+    """Return the faults that a file's own checksums show, and its HDUs without a checksum, a line each.
 
-    Raises
-    ------
-    IntegrityError
-        When the file cannot be read as FITS at all.
+    Raises `IntegrityError` when it cannot be read as FITS at all, `ConfigError` where no HDU has a checksum.
     """
-    faults = []
+    faults, unchecked = [], []
     with explained(path, IntegrityError):
         checked = read_hdus(path, kind=IntegrityError)
         with open_checked(path, checked, disable_image_compression=True) as hdus:
@@ -274,13 +271,15 @@ def verify_fits(path: Path) -> list[str]:
     with explained(path, IntegrityError), open_raw(path) as handle:
         size = path.stat().st_size
         for number, extent in enumerate(extents):
-            if not extent.has_checksum:
-                faults.append(f"{path}: HDU {number} has no CHECKSUM, so that its bytes cannot be checked")
+            if extent.datasum is None and not extent.has_checksum:
+                unchecked.append(f"{path}: HDU {number} has no CHECKSUM, so that its bytes cannot be checked")
             elif size < extent.end:
                 faults.append(f"{path}: HDU {number} is cut short, {size} of {extent.end} bytes are there")
             elif card := extent.wrong_card(handle):
                 faults.append(f"{path}: HDU {number} does not hold what its {card} says")
-    return faults
+    if len(unchecked) == len(extents):
+        raise ConfigError(f"{path}: it has no CHECKSUM and no DATASUM, so that its bytes cannot be checked")
+    return faults, unchecked
 
 
 def _image_header(header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> fits.Header:

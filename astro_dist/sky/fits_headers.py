@@ -71,7 +71,9 @@ class Hdu:
         text = self.cards.get(key, "" if default is None else str(default))
         # 19 digits hold every number of 64 bits.
         if not re.fullmatch(r"[+-]?\d{1,19}", text):
-            raise ConfigError(f"{self.named}: {key} is {text[:30] or 'missing'}, not a whole number")
+            raise ConfigError(
+                f"{self.named}: {key} is {text[:30] or 'missing'}, not a whole number; mend its header"
+            )
         return int(text)
 
     def text(self, key: str) -> str:

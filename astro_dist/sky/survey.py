@@ -85,7 +85,10 @@ class SimulateConfig(Section):
         if self.beam_minor_arcsec < 2 * self.pixel_arcsec:
             raise ValueError("the beam is narrower than two pixels; choose a smaller pixel_arcsec")
         if min(self.shape) < smallest:
-            raise ValueError(f"a map of {self.shape} is too small for the beam; {smallest} pixels are needed")
+            raise ValueError(
+                f"a map of {self.shape[0]} x {self.shape[1]} pixels is too small for the beam; "
+                f"{smallest} a side are needed"
+            )
         if not 2 <= low <= high:
             raise ValueError("extended_size_beams needs two rising lengths of at least 2 beams")
         if self.flux_limit_jy <= self.rms_jy_beam:

@@ -4,7 +4,7 @@ All windows follow from the configuration and the annotations, so that planning 
 sorted by map and row. A task writes one shard and reads each row of a map once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,10 +177,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     columns |= _columns(state)
     good = columns["flags"] == 0
     if not good.any():
-        raise ConfigError(
-            f"none of the {len(good)} cutouts is usable: {_count_flags(state, columns['flags'])}; "
-            "lower cutouts.min_valid_fraction, raise cutouts.size_pix, or give other maps"
-        )
+        raise ConfigError(_none_usable(_count_flags(state, columns["flags"]), len(good), config))
     publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, _attributes(state))
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
     return {
@@ -191,6 +188,22 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         **{name: int((columns[name] > 0).sum()) for name in names if name in ("n_joined", "n_cut")},
         "oversized_islands": len(state.choice.oversized),
     }
+
+
+def _none_usable(counts: Mapping[str, int], total: int, config: CutoutsConfig) -> str:
+    """Return the line for the user when every cutout is flagged; only settings that had a part are named."""
+    remedies = ["or give other maps"]
+    if counts["cuts_extended"]:
+        remedies.insert(0, "raise cutouts.size_pix")
+    if counts["little_data"]:
+        remedies.insert(0, f"lower cutouts.min_valid_fraction, now {config.min_valid_fraction:g}")
+    why = [
+        f"{counts['little_data']} have too few valid pixels",
+        f"{counts['cuts_extended']} cut an extended island",
+    ]
+    if counts.get("cut_extended"):
+        why.append(f"{counts['cut_extended']} hold one that an edge or blank pixels cut")
+    return f"none of the {total} cutouts is usable ({', '.join(why)}); {', '.join(remedies)}"
 
 
 def _count_flags(state: _State, flags: NDArray[Any]) -> dict[str, int]:

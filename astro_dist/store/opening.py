@@ -58,6 +58,11 @@ def check_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
             )
 
 
+def show_lengths(lengths: Mapping[str, int]) -> str:
+    """Return lengths of arrays by name as text."""
+    return ", ".join(f"{name} {length}" for name, length in lengths.items())
+
+
 def check_arrays(path: Path, attrs: Mapping[str, Any], stacks: Sequence[Any], columns: Sequence[Any]) -> int:
     """Refuse a store whose arrays have other shapes, chunks, types or codecs than its attributes say.
 
@@ -73,7 +78,9 @@ def check_arrays(path: Path, attrs: Mapping[str, Any], stacks: Sequence[Any], co
     }
     n = next(iter(lengths.values()))
     if len(set(lengths.values())) != 1:
-        raise IntegrityError(f"{path}: the arrays differ in length: {lengths}; make the store again")
+        raise IntegrityError(
+            f"{path}: the arrays differ in length ({show_lengths(lengths)}); make the store again"
+        )
     for spec in (*columns, *stacks):
         is_stack = spec in stacks
         shape = [n, size, size] if is_stack else [n]
@@ -167,7 +174,7 @@ def _length(path: Path, spec: Any, metadata: Mapping[str, Any]) -> int:
         or type(shape[0]) is not int
         or not 0 <= shape[0] <= MOST_IMAGES
     ):
-        raise IntegrityError(f"{path}: the shape of {spec.name} is {str(shape)[:60]}; make the store again")
+        raise IntegrityError(f"{path}: the shape of {spec.name} is impossible; make the store again")
     return int(shape[0])
 
 
@@ -195,8 +202,8 @@ def _check_array(
     found = metadata["shape"], found_chunk, found_inner, metadata.get("data_type")
     if found != (shape, chunk, inner, np.dtype(spec.dtype).name):
         raise IntegrityError(
-            f"{path}: {spec.name} has the shape, chunks and type {str(found)[:90]}, other than its "
-            "attributes say; make the store again"
+            f"{path}: the shape, chunks or type of {spec.name} are other than the store's attributes say; "
+            "make the store again"
         )
 
 

@@ -99,7 +99,10 @@ class StoreReader:
             return np.asarray(self._open(array)[wanted].read().result())
         except (ValueError, TypeError, OverflowError, MemoryError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise IntegrityError(f"{self.path}: the array {array} is damaged ({reason})") from None
+            raise IntegrityError(
+                f"{self.path}: the array {array} is damaged ({reason}); `astro-dist repair RUN` has it "
+                "made again"
+            ) from None
 
     def select(self, split: str) -> NDArray[np.int64]:
         """Return the positions of the good cutouts (no flag set) of a split, ascending."""

@@ -27,7 +27,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES
-from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed
+from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed, show_lengths
 
 SCHEMA_VERSION = 2
 FORMER_NAMES = {1: {"source_map": "map"}, SCHEMA_VERSION: {}}
@@ -172,7 +172,7 @@ def publish_store(
     specs = columns_of(kind, attrs)
     lengths = {name: len(values) for name, values in columns.items()}
     if set(lengths) != {spec.name for spec in specs} or len(set(lengths.values())) != 1:
-        raise ValueError(f"{path}: columns of a {kind} store expected, found lengths {lengths}")
+        raise ValueError(f"{path}: columns of a {kind} store expected, found {show_lengths(lengths)}")
     n = lengths[specs[0].name]
     own = {
         "schema_version": SCHEMA_VERSION,
@@ -214,13 +214,12 @@ def read_attrs(path: Path) -> dict[str, Any]:
     # `type` first, since JSON may hold a list there, which is no key of a mapping, or `true`, which equals 1.
     if str(attrs.get("kind")) not in STACKS or type(version) is not int or version not in FORMER_NAMES:
         raise IntegrityError(
-            f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {attrs.get('kind')!r}, "
-            f"version {version!r}); make it again with this version of astro_dist"
+            f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {str(attrs.get('kind'))[:20]}, "
+            f"version {str(version)[:20]}); make it again with this version of astro_dist"
         )
     if attrs.get("classes") != list(CLASS_NAMES):
         raise IntegrityError(
-            f"{path} has the classes {attrs.get('classes')}, this version has {list(CLASS_NAMES)}; "
-            "make it again"
+            f"{path} has other classes than this version ({', '.join(CLASS_NAMES)}); make it again"
         )
     check_attrs(path, attrs)
     check_arrays(path, attrs, STACKS[attrs["kind"]], list(stored_columns(attrs).values()))
@@ -273,10 +272,14 @@ def read_columns(path: Path, attrs: Mapping[str, Any]) -> dict[str, NDArray[Any]
             columns[name] = np.asarray(column[:])
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            raise IntegrityError(f"{path}: the column {spec.name} is damaged ({reason})") from None
+            raise IntegrityError(
+                f"{path}: the column {spec.name} is damaged ({reason}); make the store again"
+            ) from None
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1:
-        raise IntegrityError(f"{path}: the columns differ in length: {lengths}")
+        raise IntegrityError(
+            f"{path}: the columns differ in length ({show_lengths(lengths)}); make the store again"
+        )
     return columns
 
 

@@ -1,20 +1,18 @@
 """Checkpoints that are whole or absent: hidden folder, manifest of sha256, rename. Two are kept."""
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from astro_dist.engine.config import fingerprint
+from astro_dist.engine.custody import remove, remove_empty, sweep
 from astro_dist.engine.files import (
     PART,
     digest_text,
     publish_bytes,
     publish_folder,
-    remove,
     sha256_file,
-    sweep,
     tree_digests,
 )
 from astro_dist.train.config import LAYOUT
@@ -37,7 +35,7 @@ class Checkpoints:
         self.folder, self.leads, self.meet = folder, leads, meet
         if leads:
             folder.mkdir(parents=True, exist_ok=True)
-            sweep(folder, set())
+            sweep(folder)
         meet()
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
@@ -45,7 +43,7 @@ class Checkpoints:
         final = self.at(step)
         hidden = self.hidden(step)
         if self.leads:
-            shutil.rmtree(hidden, ignore_errors=True)
+            remove(hidden)
             hidden.mkdir()
         self.meet()
         # The barrier before: no rank may write into a folder that the first rank has yet to empty and make.
@@ -77,7 +75,8 @@ class Checkpoints:
 
     def newest(self) -> int:
         """Return the step of the newest checkpoint whose files match its manifest, 0 for none."""
-        for path in reversed(self._all()):
+        # All that is called so: a damaged name is shown, but only whole names are ours to remove.
+        for path in sorted(self.folder.glob("step-*"), reverse=True):
             try:
                 step = int(path.name.removeprefix("step-"))
                 # The manifest holds the step too, so that a renamed folder does not match.
@@ -90,7 +89,7 @@ class Checkpoints:
         return 0
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+        return _steps(self.folder)
 
 
 def checkpoint_folder(cell: Cell) -> Path:
@@ -106,6 +105,18 @@ def checkpoint_folder(cell: Cell) -> Path:
     if cell.task:
         mark += [list(cell.key), cell.rows]
     return run.root / "checkpoints" / f"{cell.name}-{fingerprint(mark)[:12]}"
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints of a training, and their folder unless it holds anything else."""
+    sweep(folder)
+    for path in _steps(folder):
+        remove(path)
+    remove_empty(folder)
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"step-{8 * '[0-9]'}"))
 
 
 def _manifest(step: int, folder: Path) -> bytes:

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker, filter_trackers, get_available_trackers
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import replace_bytes
 
 
 class Curves:
@@ -44,7 +45,8 @@ class Curves:
         path = logs / f"{stage}.curve.jsonl"
         kept = [line for line in _lines(path) if _step(line) <= start]
         logs.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in kept))
+        # Not written in place: a link of that name would lead the writing elsewhere.
+        replace_bytes(path, "".join(f"{line}\n" for line in kept).encode())
         # Buffered by lines: a kill loses no finished line.
         self.file = path.open("a", buffering=1)
         # `purge_step` hides the points that TensorBoard has from after the last checkpoint.

@@ -12,11 +12,10 @@ from typing import Any
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import remove
 from astro_dist.engine.later import Later
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
-from astro_dist.train.checkpoint import checkpoint_folder
+from astro_dist.train.checkpoint import checkpoint_folder, drop_checkpoints
 from astro_dist.train.config import LAYOUT
 from astro_dist.train.recipe import Cell, Recipe
 from astro_dist.train.stage import do_cell, estimate_training, find_sources, refuse_start
@@ -116,7 +115,7 @@ def _finish(
     tasks = _plan(recipe, arms, run, results)
     for task in tasks:
         # Not earlier: where the engine finds damaged files, a training goes on from its last checkpoint.
-        remove(checkpoint_folder(_cell(recipe, run, task)))
+        drop_checkpoints(checkpoint_folder(_cell(recipe, run, task)))
     cells = {t.name: {k: v for k, v in results[t.name].items() if k != "sha256"} for t in tasks}
     return {"cells": cells}
 

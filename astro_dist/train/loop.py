@@ -201,9 +201,10 @@ class Training:
         # Tested on the mean over the ranks, so that all ranks raise, and none waits for another.
         if not math.isfinite(figures["loss"]):
             section, rate = self.run.settings.own, learning_rate(self.config, done - 1)
+            exact = "" if self.precision == "no" else f", or set {section}.precision to no"
             raise ConfigError(
                 f"{self.cell.name}: the loss is not a number by step {done} (learning rate {rate:.2g}); "
-                f"lower {section}.lr, now {self.config.lr:g}, or set {section}.precision to 'no'"
+                f"lower {section}.lr, now {self.config.lr:g}{exact}"
             )
         return figures
 

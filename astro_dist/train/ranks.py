@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -27,7 +26,15 @@ from astro_dist.engine.stopping import check_stop, stop_on_signals
 from astro_dist.train.config import OWN_STORE
 from astro_dist.train.recipe import Cell
 from astro_dist.workers.allocation import Allocation, address_towards, find_allocation, interface_of
-from astro_dist.workers.processes import ALL_GPUS, die_with_parent, ignoring_ctrl_c, module_command
+from astro_dist.workers.processes import (
+    ALL_GPUS,
+    cannot_start,
+    die_with_parent,
+    exit_text,
+    ignoring_ctrl_c,
+    module_command,
+)
+from astro_dist.workers.scratch import private_folder
 
 FIRST_TASK = "ASTRO_DIST_FIRST_TASK"
 """Variable with the number of the `srun` task that is rank 0, on the node of the parent process."""
@@ -52,8 +59,8 @@ def train_on_ranks(cell: Cell) -> dict[str, Any]:
     logs = cell.run.root / "logs"
     logs.mkdir(exist_ok=True)
     # Ranks on other nodes write their outcomes too, and `logs` is on storage that all nodes share.
-    with tempfile.TemporaryDirectory(prefix=".ranks-", dir=logs if allocation else None) as name:
-        folder, port = Path(name), free_port()
+    with private_folder("ranks", logs if allocation else None) as folder:
+        port = free_port()
         if allocation is None:
             children = [_start(cell, rank, ranks, port, folder) for rank in range(ranks)]
         else:
@@ -104,6 +111,7 @@ def _ask_to_stop(child: subprocess.Popen[bytes]) -> None:
 
 def _start(cell: Cell, rank: int, ranks: int, port: int, folder: Path) -> subprocess.Popen[bytes]:
     own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **_meeting(cell, "127.0.0.1", port, ranks, ranks)}
+    own[OWN_STORE] = str(folder / "store")
     # Without a name gloo listens on the address of the host's name, which may be that of an outside network.
     own |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     if ALL_GPUS in os.environ:
@@ -133,7 +141,7 @@ def _start_on_nodes(
 def _meeting(cell: Cell, address: str, port: int, ranks: int, on_each: int) -> dict[str, str]:
     """Return the variables by which torch.distributed connects the ranks."""
     return {
-        OWN_STORE: "1",
+        OWN_STORE: "",
         "WORLD_SIZE": str(ranks),
         "LOCAL_WORLD_SIZE": str(on_each),
         "MASTER_ADDR": address,
@@ -148,8 +156,11 @@ def _launch(
 ) -> subprocess.Popen[bytes]:
     """Start a rank (or `srun`) and send the cell; the pipe stays open, and ranks end when it closes."""
     command = [*call, *module_command("astro_dist.train.ranks", str(folder))]
-    with ignoring_ctrl_c():
-        child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    try:
+        with ignoring_ctrl_c():
+            child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    except OSError as error:
+        raise cannot_start("a rank", error) from None
     assert child.stdin is not None
     message = pickle.dumps(cell)
     # A broken pipe means that the child has ended; `_watch` reports that.
@@ -184,7 +195,8 @@ def _raise_first(folder: Path, ranks: int, children: list[subprocess.Popen[bytes
             raise getattr(errors, outcome["error"], RuntimeError)(outcome["message"])
     codes = [child.returncode for child in children]
     if any(codes):
-        raise RuntimeError(f"a rank ended (exit codes {codes}); see the end of the worker's log in logs/")
+        shown = ", ".join(f"rank {rank} by {exit_text(code)}" for rank, code in enumerate(codes) if code)
+        raise RuntimeError(f"ranks ended ({shown}); see the end of the worker's log in logs/")
 
 
 def free_port() -> int:
@@ -224,12 +236,14 @@ def main(folder: Path) -> int:
     """Read a cell from standard input, train it, write the outcome to a file; the main function of a rank."""
     die_with_parent()
     pipe = sys.stdin.buffer
-    cell = pickle.loads(pipe.read(int.from_bytes(pipe.read(8), "big")))
+    message = pipe.read(int.from_bytes(pipe.read(8), "big"))
     # Before torch is imported and ranks are connected: the parent may end during these seconds.
     threading.Thread(target=_end_with_pipe, daemon=True).start()
     try:
         if FIRST_TASK in os.environ:
             _join_nodes()
+        # Here, because it imports the recipe's module, which may fail.
+        cell = pickle.loads(message)
         # Imported here, because the parent imports this module and must not load torch.
         from astro_dist.train.loop import train
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import remove
 from astro_dist.engine.later import Later
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
-from astro_dist.train.checkpoint import checkpoint_folder
+from astro_dist.train.checkpoint import checkpoint_folder, drop_checkpoints
 from astro_dist.train.recipe import TASK, Cell, Recipe
 from astro_dist.train.start import find_start, start_files
 
@@ -98,5 +97,5 @@ def _run(recipe: Recipe, run: Run, task: Task) -> Result:
 
 def _finish(recipe: Recipe, run: Run, results: Results) -> dict[str, Any]:
     # Not earlier: where the engine finds damaged files, a training goes on from its last checkpoint.
-    remove(checkpoint_folder(_only_cell(recipe, run)))
+    drop_checkpoints(checkpoint_folder(_only_cell(recipe, run)))
     return {name: value for name, value in results[TASK].items() if name != "sha256"}

@@ -66,32 +66,38 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     seen = (accelerator.num_processes, accelerator.distributed_type.value, accelerator.device.type)
     wanted = (config.ranks, _kind(config, device).value, device)
     if seen != wanted:
-        raise _refusal(config, f"Accelerate sees {seen} in place of {wanted}")
+        shown = [f"{ranks} rank(s), {kind.lower()} on {where}" for ranks, kind, where in (seen, wanted)]
+        raise _refusal(config, f"Accelerate has {shown[0]} in place of {shown[1]}")
     return accelerator
 
 
 def connect_ranks(device: str) -> None:
-    """Connect the ranks that `train_on_ranks` started, through a store on one address only.
+    """Connect the ranks that `train_on_ranks` started, through a store that strangers cannot reach.
 
-    torch's own store listens on all addresses and has no authentication. Here the first rank binds the socket
-    itself, to the address that all ranks were given: loopback on one machine, the address on the network of
-    the nodes in a job of several. Ranks of a launcher (torchrun, Ray Train) connect as the launcher says.
+    torch's own store listens on all addresses and has no authentication. On one machine the store is a file
+    in the private folder of the ranks, so that other users of the machine cannot reach it either. Over nodes
+    the first rank binds the socket itself, to its address on the network of the job: a file would need locks
+    that work across nodes. Ranks of a launcher (torchrun, Ray Train) connect as the launcher says.
     """
     if OWN_STORE not in os.environ or torch.distributed.is_initialized():
         return
     rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    listener = None
-    if rank == 0:
-        # `create_server` takes IPv4 unless it is given the family of the address.
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        server = socket.create_server((host, port), family=family)
-        # The store owns the descriptor from here on.
-        listener = server.detach()
-    make_store: Any = vars(torch.distributed)["TCPStore"]
-    store = make_store(host, port, ranks, rank == 0, master_listen_fd=listener)
+    kinds: Any = vars(torch.distributed)
+    if path := os.environ[OWN_STORE]:
+        store = kinds["FileStore"](path, ranks)
+    else:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        listener = _listen(host, port) if rank == 0 else None
+        store = kinds["TCPStore"](host, port, ranks, rank == 0, master_listen_fd=listener)
     backend = "nccl" if device == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=ranks)
+
+
+def _listen(host: str, port: int) -> int:
+    """Return the descriptor of a socket that listens on one address; its user owns it."""
+    # `create_server` takes IPv4 unless it is given the family of the address.
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    return socket.create_server((host, port), family=family).detach()
 
 
 def _kind(config: TrainingConfig, device: str) -> DistributedType:

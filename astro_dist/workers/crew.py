@@ -4,14 +4,18 @@ An executor implements how a worker is started, given a task, read and ended. Th
 the loss of a worker or a silence is made here, so that processes and Ray behave alike.
 """
 
+import contextlib
+import os
 import statistics
+import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from astro_dist.engine.errors import StoppedError, TimeUpError
+from astro_dist.engine.errors import AstroDistError, StartError, StoppedError, TimeUpError
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.stopping import check_stop, seconds_left
@@ -28,6 +32,8 @@ LEAST_LIMIT_S = 600.0
 """Seconds of silence allowed however short the tasks are."""
 LIMIT_IN_MEDIANS = 20
 """Silence allowed later, in medians of the time of a task."""
+LAST_BYTES = 4096
+"""Most bytes at the end of a worker's log in which its last line is looked for."""
 ALONE_S = 60.0
 """Seconds before the deadline. A worker that stops earlier because of its time was signalled alone."""
 
@@ -62,14 +68,15 @@ class Patience:
 class Seat(ABC):
     """The place of one worker; ``state`` is vacant, placing, opening, idle or busy.
 
-    ``last_sign`` is the time of the last sign of life, and ``beat`` the last progress note of the task.
+    ``last_sign`` is the time of the last sign of life, ``beat`` the last progress note of the task, and
+    ``log_bytes`` the size of the worker's log when the seat was made.
     """
 
     def __init__(self, number: int) -> None:
         self.number, self.state = number, "vacant"
         self.task: Task | None = None
         self.started = self.last_sign = 0.0
-        self.beat, self.warned = "", False
+        self.beat, self.warned, self.log_bytes = "", False, 0
 
     @abstractmethod
     def hire(self) -> None:
@@ -129,8 +136,11 @@ class WatchedCrew(ABC):
         self.on_done = on_done
         # No more workers than tasks: opening a stage may load weights. Seats stay for the next round.
         for number in range(len(self.seats), min(self.size, len(tasks))):
-            self.seats.append(self.make_seat(number))
-            self._hire(self.seats[-1])
+            seat = self.make_seat(number)
+            with contextlib.suppress(OSError):
+                seat.log_bytes = self._log(seat).stat().st_size
+            self.seats.append(seat)
+            self._hire(seat)
         while queue or any(seat.task for seat in self.seats):
             self.check()
             if self.patience.hopeless:
@@ -206,7 +216,12 @@ class WatchedCrew(ABC):
         elif task is None:
             # An opening that fails would fail in every worker. A lost run directory is the truer reason.
             attempts.anchor.check()
-            raise error
+            if isinstance(error, AstroDistError | OSError):
+                raise error
+            raise StartError(
+                f"{self.stage.name}: a worker could not start ({type(error).__name__}: {error}); see "
+                f"logs/worker-{seat.number}.log"
+            )
         if task is not None:
             # A worker may end after it wrote the record and before it sent the result; then nothing is lost.
             result = self.run.records.result(task.name)
@@ -218,9 +233,21 @@ class WatchedCrew(ABC):
             self.false_starts += 1
             if self.false_starts >= MAX_FALSE_STARTS:
                 raise StoppedError(
-                    f"a worker could not start {self.false_starts} times in a row ({error}); "
-                    f"see logs/worker-{seat.number}.log"
+                    f"a worker could not start {self.false_starts} times in a row ({error}"
+                    f"{self._last_words(seat)}); see logs/worker-{seat.number}.log"
                 )
+
+    def _log(self, seat: Seat) -> Path:
+        return self.run.root / "logs" / f"worker-{seat.number}.log"
+
+    def _last_words(self, seat: Seat) -> str:
+        """Return the last line that a worker of a seat has printed in this stage."""
+        with contextlib.suppress(OSError), self._log(seat).open("rb") as log:
+            log.seek(max(seat.log_bytes, os.fstat(log.fileno()).st_size - LAST_BYTES))
+            lines = log.read().decode(errors="replace").split("\n")
+            if said := [line.strip() for line in lines if line.strip()]:
+                return f"; its last line: {textwrap.shorten(said[-1], 160, placeholder=' ...')}"
+        return ""
 
     def _replace_silent(self, attempts: Attempts, queue: deque[Task]) -> None:
         """End and replace workers that were silent for longer than allowed."""

@@ -7,10 +7,12 @@ import multiprocessing.connection
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.errors import StoppedError
 from astro_dist.engine.stopping import end_time
 from astro_dist.engine.work import Run, Stage, Task
 from astro_dist.workers.attempts import Worker, WorkerLostError
@@ -76,7 +78,7 @@ class ProcessCrew(WatchedCrew):
         """Kill all workers at once; a task cut short has published nothing and is done again."""
         for seat in self.seats:
             # Kill all before waiting for any: each wait may take `JOIN_S`.
-            if isinstance(seat, _ProcessSeat):
+            if isinstance(seat, _ProcessSeat) and seat.process is not None:
                 seat.process.kill()
         super().dismiss()
 
@@ -87,17 +89,25 @@ class _ProcessSeat(Seat):
     def __init__(self, stage: Stage, run: Run, number: int, gpu: str | None) -> None:
         super().__init__(number)
         self.args, self.gpu = (stage, run, number), gpu
+        self.process: Any = None
 
     def hire(self) -> None:
         # Not fork: thread variables are read at import, held locks are copied, and CUDA refuses forks.
         context = multiprocessing.get_context("spawn")
-        self.pipe, far_end = context.Pipe()
-        self.process = context.Process(target=_serve, args=(far_end, *self.args), daemon=True)
         variables = _variables(self.args[0].threads(self.args[1]), self.gpu)
-        with environment(variables), ignoring_ctrl_c():
-            self.process.start()
+        try:
+            self.pipe, far_end = context.Pipe()
+            process = context.Process(target=_serve, args=(far_end,), daemon=True)
+            with environment(variables), ignoring_ctrl_c():
+                process.start()
+        except OSError as error:
+            raise cannot_start(f"worker {self.number}", error) from None
+        self.process = process
         # While this process held the far end too, the pipe of an ended worker would never report its end.
         far_end.close()
+        # Through the pipe and not as arguments: the worker then reports what fails when they are read.
+        with contextlib.suppress(OSError):
+            self.pipe.send(self.args)
         self.state = "opening"
 
     def warn(self) -> None:
@@ -119,19 +129,31 @@ class _ProcessSeat(Seat):
             # Reaped first: before that there is no exit code.
             self.process.join(JOIN_S)
             self.pipe.close()
-            return "failed", WorkerLostError(f"its worker ended ({_exit_text(self.process.exitcode)})")
+            return "failed", WorkerLostError(f"its worker ended ({exit_text(self.process.exitcode)})")
 
     def dismiss(self) -> None:
-        self.process.kill()
-        self.process.join(JOIN_S)
-        self.pipe.close()
+        # A worker that could not be started has no process.
+        if self.process is not None:
+            self.process.kill()
+            self.process.join(JOIN_S)
+            self.pipe.close()
 
 
-def _exit_text(code: int | None) -> str:
+def cannot_start(what: str, error: OSError) -> StoppedError:
+    """Return the stop for a process that the machine refuses to start."""
+    reason = error.strerror or str(error)
+    return StoppedError(
+        f"{what} cannot be started ({reason}); free memory, ask for fewer workers, or raise the limits of "
+        "processes and open files (ulimit -u, ulimit -n), and run the same command again"
+    )
+
+
+def exit_text(code: int | None) -> str:
+    """Return how a process ended, in words."""
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
+def _serve(pipe: Any) -> None:
     """Open the stage, then do tasks until the pipe closes; the main function of a worker process."""
     # A parent that ended before this call is noticed by the closed pipe.
     die_with_parent()
@@ -140,10 +162,15 @@ def _serve(pipe: Any, stage: Stage, run: Run, number: int) -> None:
     signal.signal(signal.SIGTERM, end_time)
     signal.signal(signal.SIGUSR2, end_time)
     try:
+        # To read these imports the module of the stage.
+        stage, run, number = pipe.recv()
         log_to(run.root / "logs" / f"worker-{number}.log")
         worker = Worker(stage, run, worker=number)
     except Exception as error:
-        pipe.send(("failed", _portable(error)))
+        # The log has the whole traceback; the driver shows the error in one line.
+        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            pipe.send(("failed", _portable(error)))
         return
     pipe.send(("ready", None))
     with contextlib.suppress(EOFError, OSError):

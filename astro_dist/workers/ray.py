@@ -21,6 +21,7 @@ from astro_dist.engine.work import Failure, Run, Stage, Task
 from astro_dist.workers.allocation import find_allocation
 from astro_dist.workers.crew import TICK_S
 from astro_dist.workers.machine import Machine
+from astro_dist.workers.processes import cannot_start
 from astro_dist.workers.ray_foreman import Cluster, cannot_use, serve
 from astro_dist.workers.ray_leftovers import make_folder, remove_cluster, sweep_clusters
 
@@ -64,8 +65,12 @@ class RayExecutor:
         # before it has removed its cluster.
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
-        self.process = context.Process(target=serve, args=(far_end, cluster), name="ray")
-        self.process.start()
+        process = context.Process(target=serve, args=(far_end, cluster), name="ray")
+        try:
+            process.start()
+        except OSError as error:
+            raise cannot_start("Ray", error) from None
+        self.process = process
         far_end.close()
         self.stop_sent, answer = False, None
         # No time limit: the foreman answers or its pipe closes, and `check_stop` raises meanwhile.

@@ -95,10 +95,12 @@ class RayCrew(WatchedCrew):
         nodes = [node["Resources"] for node in known if node["Alive"]]
         if not any(all(node.get(kind, 0) >= n for kind, n in self.needs.items()) for node in nodes):
             largest = "; ".join(sorted({_shown(node) for node in nodes})) or "none"
+            settings = {"CPU": "its threads", "GPU": "machine.gpus_per_worker"}
+            short = [k for k, n in self.needs.items() if all(node.get(k, 0) < n for node in nodes)]
+            remedy = " and ".join(settings[kind] for kind in short or settings)
             raise ConfigError(
                 f"no node of the Ray cluster can hold a worker of {self.stage.name}, which needs "
-                f"{_shown(self.needs)} (nodes: {largest}); lower its threads or machine.gpus_per_worker, "
-                "or add a larger node"
+                f"{_shown(self.needs)} (nodes: {largest}); lower {remedy}, or add a larger node"
             )
 
 

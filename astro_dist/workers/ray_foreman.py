@@ -49,7 +49,12 @@ def serve(pipe: Connection, cluster: Cluster) -> None:
     """Start or join the cluster, then carry out orders until the pipe closes; the foreman's main function."""
     # A session of its own: Ctrl-C in the terminal reaches the driver only, which then sends "stop".
     os.setsid()
-    log_to(cluster.log)
+    try:
+        log_to(cluster.log)
+    except OSError as error:
+        # Raised in the driver, which names the file: without its log nothing of Ray's would be seen.
+        pipe.send(("failed", error))
+        os._exit(0)
     try:
         with _connected(cluster) as machine:
             pipe.send(("ready", None))

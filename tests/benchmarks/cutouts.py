@@ -24,7 +24,8 @@ import numpy as np
 import zarr
 from astropy.io import fits
 
-from astro_dist.engine.files import remove, tree_files
+from astro_dist.engine.custody import remove
+from astro_dist.engine.files import tree_files
 from astro_dist.engine.work import Run
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.fits_file import (

@@ -78,7 +78,11 @@ def test_a_file_that_is_not_there_is_no_run_configuration(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "asked", "said"),
     [
-        ({"minutes": 60}, {"minutes": 61}, "generate: minutes: 61 is more than the site allows .60."),
+        (
+            {"minutes": 60},
+            {"minutes": 61},
+            "generate: minutes: 61 is more than the site allows, 60; lower it",
+        ),
         ({"gpus": 4}, {"gpus": 5}, "gpus: 5"),
         ({"array": 8}, {"workers": 9}, "workers: 9"),
         ({"jobs": 5}, {"workers": 5}, "the run is 6 jobs and the site allows 5"),

@@ -96,7 +96,7 @@ def test_fingerprints_ignore_order_only(tree):
 def test_differences_are_readable():
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 3, "c": 2}, "d": 1}) == [
         "a.b: 1 -> 3",
-        "d: None -> 1",
+        "d: null -> 1",
     ]
 
 

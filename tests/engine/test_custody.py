@@ -1,13 +1,18 @@
 """What a run directory may replace: what it published itself, in steps that a kill does not break."""
 
+import contextlib
 import os
+import re
+import shutil
+import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from astro_dist.engine import custody
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import tree_digests
+from astro_dist.engine.files import find_owner, tree_digests
 from astro_dist.engine.integrity import repair_run, verify_run
 from tests.toys import execute, toy_runner
 
@@ -20,41 +25,154 @@ def products(root):
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    root = tmp_path_factory.mktemp("reference")
+def finished(tmp_path_factory):
+    """A finished run; tests that change anything copy it first."""
+    root = tmp_path_factory.mktemp("finished") / "run"
     execute(root, SERIAL)
-    return products(root)
+    return root
 
 
-FOREIGN = {
-    "a file": lambda root: (root / "thesis.tex").write_text("mine"),
-    "a folder of a product's name": lambda root: (root / "shards").mkdir(),
-    "a configuration": lambda root: (root / "config.yaml").write_text("mine: 1\n"),
-    "a report": lambda root: (root / "report.html").write_text("mine"),
-    "a hidden part": lambda root: (root / ".x.part").write_text("mine"),
-    "a link": lambda root: (root / "out").symlink_to("/absent"),
-    "a manifest": lambda root: (root / "manifest.json").write_text("{}"),
-    "a part with a mark": lambda root: (root / ".shards.0123456789ab.part").mkdir(),
-    "a ledger that is a file": lambda root: (root / "ledger").write_text("mine"),
+@pytest.fixture(scope="module")
+def reference(finished):
+    return products(finished)
+
+
+def write(path, text="mine"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def listen(path):
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+        server.bind(path.name)
+
+
+def snapshot(folder):
+    """``{relative name: (kind and permissions, inode, content or target)}`` of all below a folder."""
+    found = {}
+    for path in folder.rglob("*"):
+        facts = path.lstat()
+        text = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[path.relative_to(folder).as_posix()] = (facts.st_mode, facts.st_ino, text)
+    return found
+
+
+MARK = "0123456789ab"
+# What the folder of --out may hold when no run has worked there; the name that the refusal shows.
+STRANGERS = {
+    "file": ("thesis.tex", lambda root, other: write(root / "thesis.tex")),
+    "folder of a product's name": ("shards", lambda root, other: write(root / "shards/deep/a")),
+    "empty folder of a product's name": ("shards", lambda root, other: (root / "shards").mkdir()),
+    "file of a product's name": ("out", lambda root, other: write(root / "out")),
+    "configuration": ("config.yaml", lambda root, other: write(root / "config.yaml", "mine: 1\n")),
+    "report": ("report.html", lambda root, other: write(root / "report.html")),
+    "manifest": ("manifest.json", lambda root, other: write(root / "manifest.json", "{}")),
+    "hidden part": (".x.part", lambda root, other: write(root / ".x.part")),
+    "part with a mark": (f".shards.{MARK}.part", lambda root, other: write(root / f".shards.{MARK}.part/a")),
+    "link to a folder": ("shards", lambda root, other: (root / "shards").symlink_to(other)),
+    "link to a file": ("out", lambda root, other: (root / "out").symlink_to(other / "precious")),
+    "link to nowhere": ("out", lambda root, other: (root / "out").symlink_to("/absent")),
+    "hard link": ("report.html", lambda root, other: os.link(other / "precious", root / "report.html")),
+    "pipe": ("shards", lambda root, other: os.mkfifo(root / "shards")),
+    "socket": ("shards", lambda root, other: listen(root / "shards")),
+    "ledger that is a file": ("ledger", lambda root, other: write(root / "ledger")),
+    "ledger of another kind": ("ledger", lambda root, other: write(root / "ledger/2026/accounts.csv")),
+    "checkpoints": ("checkpoints", lambda root, other: write(root / "checkpoints/step-00000007/weights")),
+    "git checkout": (".git", lambda root, other: write(root / ".git/HEAD")),
+    "logs and a file": ("notes", lambda root, other: (write(root / "logs/a"), write(root / "notes"))),
 }
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("kind", STRANGERS)
 def test_a_folder_of_somebody_else_is_refused_before_anything_is_written(tmp_path, kind):
-    FOREIGN[kind](tmp_path)
-    before = {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()}
-    (name,) = before
-    with pytest.raises(ConfigError, match=rf"holds other things \({name}\).*--out"):
+    root, other = tmp_path / "run", tmp_path / "other"
+    root.mkdir()
+    write(other / "precious")
+    name, make = STRANGERS[kind]
+    make(root, other)
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError, match=rf"holds other things \({re.escape(name)}\).*--out"):
+        execute(root, SERIAL)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "folder"])
+def test_a_lock_of_somebody_else_is_refused(tmp_path, kind):
+    lock = tmp_path / ".lock"
+    {"file": lambda: write(lock), "pipe": lambda: os.mkfifo(lock), "folder": lambda: write(lock / "a")}[
+        kind
+    ]()
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError, match=r"\.lock|cannot write"):
         execute(tmp_path, SERIAL)
-    assert {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert snapshot(tmp_path) == before
+    assert find_owner(tmp_path) is None
+
+
+def test_logs_of_somebody_else_are_left_alone(tmp_path, reference):
+    notes = {"logs/notes.txt": "a", "logs/progress/mine.json": "{}", "logs/progress/shards-0.json": "[1]"}
+    for name, text in notes.items():
+        write(tmp_path / name, text)
+    before = snapshot(tmp_path / "logs")
+    execute(tmp_path, SERIAL)
+    execute(tmp_path, SERIAL, redo=["shards"])
+    assert before.items() <= snapshot(tmp_path / "logs").items()
+    assert products(tmp_path) == reference
+
+
+# What a user may put into a run directory; what is called ``.yours-1`` afterwards, if anything is.
+GUESTS = {
+    "file in a product": {"shards": lambda root: write(root / "shards/notes.txt")},
+    "edited product": {"shards": lambda root: write(root / "shards/index.txt")},
+    "link and part in a product": {
+        "shards": lambda root: (write(root / "shards/.a.part"), (root / "shards/b").symlink_to("/absent"))
+    },
+    "pipe in place of a product": {"shards": lambda root: (move_away(root), os.mkfifo(root / "shards"))},
+    "file in place of a product": {"shards": lambda root: (move_away(root), write(root / "shards"))},
+    "beside the products": {
+        "manifest.json": lambda root: write(root / "manifest.json", '{"mine": 1}'),
+        "config.yaml": lambda root: write(root / "config.yaml"),
+        "": lambda root: [write(root / name) for name in BESIDE],
+    },
+}
+BESIDE = (
+    *("thesis.tex", "shards.yours-9", "maps/mine.fits", "checkpoints/step-00000001/weights"),
+    *(".x.part", f".x.{MARK}.part", f".shards.{MARK}.part/a"),
+    *("ledger/a.txt", "ledger/shards/b", "ledger/other/c"),
+)
+
+
+def move_away(root):
+    os.rename(root / "shards", root.parent / "away")
+
+
+@pytest.mark.parametrize("kind", GUESTS)
+def test_what_a_user_puts_into_a_run_directory_is_kept(tmp_path, kind, finished, reference, capsys):
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    before = snapshot(root)
+    for make in GUESTS[kind].values():
+        make(root)
+    theirs = {name: facts for name, facts in snapshot(root).items() if before.get(name) != facts}
+    # Folders change when something is put into them.
+    theirs = {name: facts for name, facts in theirs.items() if not stat.S_ISDIR(facts[0])}
+    assert theirs
+    execute(root, SERIAL, redo=["shards"])
+    after, said = snapshot(root), capsys.readouterr().err
+    for name, facts in theirs.items():
+        top, _, rest = name.partition("/")
+        aside = f"{top}.yours-1" if top in GUESTS[kind] else top
+        assert after[f"{aside}/{rest}" if rest else aside] == facts
+        assert top not in GUESTS[kind] or f"it is now {aside}" in said
+    assert products(root) == reference
+    assert verify_run(root) == {}
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "dangling", "filled"])
-def test_what_no_publication_covers_is_set_aside_and_named(tmp_path, kind, reference, capsys):
-    execute(tmp_path / "run", SERIAL)
+def test_what_no_publication_covers_is_set_aside_and_named(tmp_path, kind, finished, reference, capsys):
     root, theirs = tmp_path / "run", tmp_path / "theirs"
-    repair = root / "ledger" / "shards.json"
-    repair.unlink()
+    shutil.copytree(finished, root)
+    (root / "ledger" / "shards.json").unlink()
     os.rename(root / "shards", tmp_path / "old")
     theirs.mkdir()
     (theirs / "precious.txt").write_text("mine")
@@ -67,7 +185,7 @@ def test_what_no_publication_covers_is_set_aside_and_named(tmp_path, kind, refer
     }
     make[kind](root / "shards")
     execute(root, SERIAL, redo=["shards"])
-    assert "was not made by this run; it is now shards.yours-1" in capsys.readouterr().err
+    assert "is not what this run published; it is now shards.yours-1" in capsys.readouterr().err
     assert os.path.lexists(root / "shards.yours-1")
     assert (theirs / "precious.txt").read_text() == "mine"
     assert products(root) == reference

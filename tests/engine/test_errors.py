@@ -31,6 +31,7 @@ def test_exit_codes():
         "IntegrityError": 3,
         "QuarantinedError": 4,
         "StageError": 1,
+        "StartError": 1,
         "StoppedError": 75,
         "TimeUpError": 75,
     }

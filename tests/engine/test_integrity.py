@@ -70,3 +70,14 @@ def test_only_a_run_can_be_repaired(tmp_path):
     with pytest.raises(ConfigError, match="is it a run directory"):
         repair_run(tmp_path / "absent", print)
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_run_whose_products_are_all_damaged_is_still_a_run(tmp_path):
+    execute(tmp_path, SERIAL)
+    before = tree_digests(tmp_path / "shards")
+    damage(tmp_path / "shards/shard-003.bin")
+    (tmp_path / "out/total.txt").write_text("0")
+    repair_run(tmp_path, print)
+    assert list((tmp_path / "ledger").glob("*.json")) == []
+    execute(tmp_path, SERIAL)
+    assert tree_digests(tmp_path / "shards") == before

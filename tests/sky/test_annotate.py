@@ -6,8 +6,9 @@ import pytest
 from astropy.io import fits
 
 from astro_dist.engine.config import validate
+from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import publish_folder, remove, tree_digests
+from astro_dist.engine.files import publish_folder, tree_digests
 from astro_dist.engine.ledger import Finished, Published
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_dist import __version__
-from astro_dist.engine.errors import IntegrityError
+from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.outputs import Reading
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.coordinates import wcs_cards
@@ -250,15 +250,24 @@ def test_spectral_cube_and_radio_beam_read_the_beam_and_the_unit(tmp_path):
 def test_verify_names_the_part_that_is_wrong(tmp_path):
     path = tmp_path / "t.fits"
     write_table(path, {"id": np.arange(3000)}, {"id": Column("", "meta.id", "a number")}, name="IDS")
-    assert verify_fits(path) == []
+    assert verify_fits(path) == ([], [])
     content = bytearray(path.read_bytes())
     content[9000] ^= 1
     path.write_bytes(content)
-    assert verify_fits(path) == [f"{path}: HDU 1 does not hold what its DATASUM says"]
+    assert verify_fits(path) == ([f"{path}: HDU 1 does not hold what its DATASUM says"], [])
     path.write_bytes(content[:9000])
-    assert "HDU 1 is cut short" in verify_fits(path)[0]
+    assert "HDU 1 is cut short" in verify_fits(path)[0][0]
     fits.writeto(tmp_path / "plain.fits", np.zeros((3, 3)))
-    assert "no CHECKSUM" in verify_fits(tmp_path / "plain.fits")[0]
+    with pytest.raises(ConfigError, match="it has no CHECKSUM and no DATASUM, so that its bytes cannot be"):
+        verify_fits(tmp_path / "plain.fits")
+    mixed = tmp_path / "mixed.fits"
+    image = fits.ImageHDU(np.zeros((3, 3)))
+    image.add_checksum()
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(mixed)
+    assert verify_fits(mixed) == (
+        [],
+        [f"{mixed}: HDU 0 has no CHECKSUM, so that its bytes cannot be checked"],
+    )
     path.write_bytes(b"SIMPLE  = nonsense")
     with pytest.raises(IntegrityError, match="has no END"):
         verify_fits(path)

@@ -108,7 +108,7 @@ def test_noise_is_what_was_asked_for(whole):
 def test_the_files_are_radio_maps_with_checksums(product, whole):
     folder, _ = product
     for path in sorted(folder.iterdir()):
-        assert verify_fits(path) == []
+        assert verify_fits(path) == ([], [])
         with fits.open(path) as hdus:
             hdus.verify("exception")
     sky_map = SkyMap.open(folder / "simulated-00.fits", MapsConfig())

@@ -156,7 +156,7 @@ def test_pixels_without_data_are_invalid_and_flagged(tmp_path):
 def test_nothing_usable_is_refused(tmp_path):
     one = scatter("a", (96, 96), 5)
     run = make_run(tmp_path, [one], CUTOUTS, images={"a": np.full((96, 96), np.nan, np.float32)}, size_pix=48)
-    with pytest.raises(ConfigError, match=r"none of the .* cutouts is usable: .*little_data"):
+    with pytest.raises(ConfigError, match=r"none of the .* cutouts is usable .*have too few valid pixels"):
         execute(CUTOUTS, run)
 
 

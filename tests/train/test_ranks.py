@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from astro_dist.train.recipe import Cell
 from astro_dist.train.stage import do_cell
 from astro_dist.workers.allocation import Allocation
 from astro_dist.workers.processes import ALL_GPUS
+from astro_dist.workers.scratch import CACHES, caches_in_scratch
 from tests.settings import make_run
 from tests.train import game
 from tests.train.conftest import make_cell
@@ -60,7 +62,7 @@ def test_errors_of_ours_keep_their_class(tmp_path):
 
 
 def test_exit_codes_of_ranks_without_an_outcome_are_named(tmp_path):
-    with pytest.raises(RuntimeError, match=r"exit codes \[-9, 0\]"):
+    with pytest.raises(RuntimeError, match=r"ranks ended \(rank 0 by signal 9\)"):
         ranks._raise_first(tmp_path, 2, [SimpleNamespace(returncode=-9), SimpleNamespace(returncode=0)])
 
 
@@ -128,3 +130,14 @@ def test_files_of_a_training_follow_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in cell.output.rglob("*")} == {0o640}
+
+
+def test_torch_makes_its_cache_where_it_is_told_to(tmp_path, monkeypatch):
+    """torch makes the folder when its compiler is imported, whether or not anything is compiled."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv(CACHES[0], raising=False)
+    with caches_in_scratch():
+        assert cache_dir().startswith(f"{tmp_path}/.astro_dist-caches-")
+    assert list(tmp_path.iterdir()) == []

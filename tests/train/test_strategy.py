@@ -114,7 +114,7 @@ def test_launchers_that_start_copies_are_refused(tmp_path, monkeypatch):
     alone = pair.toy_cell(tmp_path).config
     with monkeypatch.context() as patch:
         patch.setattr(strategy, "_kind", lambda config, device: strategy.DistributedType.FSDP)
-        with pytest.raises(ConfigError, match=r"Accelerate sees \(1, 'NO', 'cpu'\) in place of"):
+        with pytest.raises(ConfigError, match=r"Accelerate has 1 rank\(s\), no on cpu in place of"):
             strategy.make_accelerator(alone, "cpu", "no")
     assert strategy.make_accelerator(alone, "cpu", "no").mixed_precision == "no"
 

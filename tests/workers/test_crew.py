@@ -3,6 +3,8 @@ import dataclasses
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from types import SimpleNamespace
 
@@ -10,13 +12,15 @@ import psutil
 import pytest
 
 from astro_dist.engine.config import validate
-from astro_dist.engine.errors import QuarantinedError, StoppedError
+from astro_dist.engine.errors import QuarantinedError, StartError, StoppedError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import Display, read_progress
+from astro_dist.engine.work import Run, Task, for_stage
 from astro_dist.runner import Runner
 from astro_dist.workers import crew
 from astro_dist.workers.crew import MAX_FALSE_STARTS, Patience, WatchedCrew
+from astro_dist.workers.processes import ProcessCrew
 from tests.toys import SHARDS, ToyConfig, execute
 
 MACHINE = {"workers": 2, "task_limit_s": 0.5}
@@ -117,11 +121,67 @@ def test_neither_order_nor_workers_change_a_byte(tmp_path, reference, machine):
 
 
 def die(run):
+    print("libwanted.so is missing", file=sys.stderr, flush=True)
     os._exit(3)
 
 
 def test_a_worker_that_can_never_start_is_a_clear_stop(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "worker-0.log").write_text("a line of an earlier run\n")
     stage = dataclasses.replace(SHARDS, open=die)
     runner = Runner(tmp_path, validate(ToyConfig, {"machine": {"workers": 1}}), [stage])
-    with pytest.raises(StoppedError, match=rf"not start {MAX_FALSE_STARTS} times in a row .*exit code 3"):
+    with pytest.raises(StoppedError, match=rf"not start {MAX_FALSE_STARTS} times in a row") as stop:
         runner.execute(Display(live=False))
+    assert "(its worker ended (exit code 3); its last line: libwanted.so is missing)" in str(stop.value)
+
+
+def import_what_is_absent(run):
+    raise ModuleNotFoundError("No module named 'wanted'")
+
+
+class Unreadable:
+    """Becomes an error where it is unpickled, as a module does that a worker cannot import."""
+
+    def __reduce__(self):
+        return import_what_is_absent, (None,)
+
+
+@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=pytest.mark.soak)])
+def test_the_reason_why_a_worker_cannot_open_a_stage_is_in_the_line(tmp_path, executor):
+    stage = dataclasses.replace(SHARDS, open=import_what_is_absent)
+    config = validate(ToyConfig, {"machine": {"workers": 1, "executor": executor}})
+    reason = r"shards: a worker could not start \(ModuleNotFoundError: No module named 'wanted'\); see logs"
+    with pytest.raises(StartError, match=reason):
+        Runner(tmp_path, config, [stage]).execute(Display(live=False))
+
+
+def test_a_worker_that_cannot_read_its_stage_says_why(tmp_path):
+    stage = dataclasses.replace(SHARDS, sources=Unreadable())
+    run = for_stage(Run.of(tmp_path, validate(ToyConfig, {})), SHARDS, "f" * 64)
+    crew_ = ProcessCrew(stage, run, 1, [], 0)
+    try:
+        with pytest.raises(StartError, match="No module named 'wanted'"):
+            crew_.execute([Task("shard-000", {"index": 0})], lambda *_: None)
+    finally:
+        crew_.dismiss()
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "logs" / "worker-0.log").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"worker-0\.log"):
+        execute(tmp_path, {"machine": {"workers": 1}})
+
+
+def test_a_machine_that_refuses_more_processes_is_one_line(tmp_path):
+    """The limit of open files is met before the first worker; nothing hides that."""
+    code = (
+        "import os, resource, sys\nfrom tests import toys\n"
+        "most = len(os.listdir('/proc/self/fd')) + 3\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, 4096))\n"
+        "toys.main(sys.argv[1], 'processes', '8')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "cannot be started (Too many open files)" in last
+    assert "Traceback" not in done.stderr
