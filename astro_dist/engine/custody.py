@@ -18,7 +18,8 @@ from astro_dist.engine.files import PART, discard, fsync_folder, publish_folder,
 
 OURS = frozenset({".lock", "logs"})
 """Names that a run directory may hold before its ledger is there."""
-BESIDE = ("config.yaml", "manifest.json", "stamp-*.npz")
+SETTINGS = frozenset({"config.yaml", "manifest.json"})
+BESIDE = (*sorted(SETTINGS), "stamp-*.npz")
 """Names of files that commands write beside the products."""
 REPLACED = ".replaced"
 # The mark in the hidden name lets `undo_replacements` look up whether the successor is published.
@@ -39,17 +40,27 @@ def refuse_foreign(root: Path) -> None:
     """
     if not os.path.isdir(root) or _holds_records(root):
         return
-    ours = set(OURS)
-    # A command that was killed before its first stage leaves an empty ledger and the settings.
-    if os.path.isdir(root / "ledger") and not os.listdir(root / "ledger"):
-        ours |= {"ledger", "config.yaml", "manifest.json"}
-    others = sorted(name for name in os.listdir(root) if name not in ours)
+    others = sorted(name for name in os.listdir(root) if name not in OURS)
+    # A command that was killed before its first stage leaves an empty ledger and the settings, perhaps begun.
+    if os.path.isdir(root / "ledger") and all(_is_begun(path) for path in (root / "ledger").rglob("*")):
+        others = [name for name in others if name != "ledger" and _written_name(name) not in SETTINGS]
     if others:
         shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
         raise ConfigError(
             f"{root} is no run directory and holds other things ({shown}); choose an empty or a new folder "
             "with --out"
         )
+
+
+def _is_begun(path: Path) -> bool:
+    """Return whether what lies in a ledger may be left of a writer that was killed before its first record."""
+    return path.is_dir() or _LEFTOVER.fullmatch(path.name) is not None
+
+
+def _written_name(name: str) -> str:
+    """Return the name that a writer's hidden file is to have; another name as it is."""
+    match = _LEFTOVER.fullmatch(name)
+    return match["name"] if match else name
 
 
 def require_run(root: Path) -> None:
@@ -65,9 +76,9 @@ def require_run(root: Path) -> None:
 
 
 def _holds_records(root: Path) -> bool:
-    """Return whether a folder has a ledger with a publication, or with records of a stage's tasks."""
-    ledger = root / "ledger"
-    return any(ledger.glob("*.json")) or any(ledger.glob(f"*/{16 * '[0-9a-f]'}"))
+    """Return whether a folder has a ledger with a publication, or with records of a stage."""
+    patterns = ("*.json", "*/begun.json", f"*/{16 * '[0-9a-f]'}")
+    return any(any((root / "ledger").glob(pattern)) for pattern in patterns)
 
 
 def remove(path: Path) -> None:

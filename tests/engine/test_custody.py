@@ -14,6 +14,7 @@ from astro_dist.engine import custody
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner, tree_digests
 from astro_dist.engine.integrity import repair_run, verify_run
+from astro_dist.engine.ledger import Ledger
 from tests.toys import execute, toy_runner
 
 SERIAL = {"machine": {"executor": "serial"}}
@@ -94,6 +95,27 @@ def test_a_folder_of_somebody_else_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(ConfigError, match=rf"holds other things \({re.escape(name)}\).*--out"):
         execute(root, SERIAL)
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        f".config.yaml.{MARK}.part",
+        "ledger/shards",
+        f"ledger/shards/.begun.json.{MARK}.part",
+        "ledger/shards/begun.json",
+    ],
+)
+def test_a_command_killed_before_its_first_record_is_resumed(tmp_path, reference, left):
+    (tmp_path / "ledger").mkdir()
+    if left.endswith("begun.json"):
+        Ledger(tmp_path).begin("shards", "0" * 64)
+    elif left.endswith(".part"):
+        write(tmp_path / left)
+    else:
+        (tmp_path / left).mkdir()
+    execute(tmp_path, SERIAL)
+    assert products(tmp_path) == reference
 
 
 @pytest.mark.parametrize("kind", ["file", "pipe", "folder"])
