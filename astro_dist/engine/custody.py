@@ -53,7 +53,7 @@ def refuse_foreign(root: Path) -> None:
 
 
 def _is_begun(path: Path) -> bool:
-    """Return whether what lies in a ledger may be left of a writer that was killed before its first record."""
+    """Return whether this in a ledger may be left of a writer that was killed before its first record."""
     return path.is_dir() or _LEFTOVER.fullmatch(path.name) is not None
 
 
