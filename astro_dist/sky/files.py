@@ -47,7 +47,7 @@ def _expand(pattern: str) -> list[Path]:
         raise ConfigError(f"maps.files: a pattern has {len(pattern)} letters, and no path has so many")
     expanded = str(expand_home(pattern))
     # Bounded: `**` follows links, and below /proc these lead round in circles.
-    matches = list(islice(glob.iglob(expanded, recursive=True), MOST_FILES + 1))
+    matches = list(islice(glob.iglob(_literal_parts(Path(expanded)), recursive=True), MOST_FILES + 1))
     if len(matches) > MOST_FILES:
         raise ConfigError(f"maps.files: {pattern!r} matches more than {MOST_FILES} files; mend the pattern")
     if not matches and not glob.has_magic(expanded):
@@ -55,3 +55,12 @@ def _expand(pattern: str) -> list[Path]:
     if not matches:
         raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
     return [Path(match) for match in matches]
+
+
+def _literal_parts(pattern: Path) -> str:
+    """Return a pattern in which a part is no pattern where a file or folder of exactly that name exists."""
+    done, exact = Path(), Path()
+    for part in pattern.parts:
+        done /= glob.escape(part) if (exact / part).exists() else part
+        exact /= part
+    return str(done)
