@@ -36,7 +36,9 @@ class SurveyConfig(Section):
     """Observing frequency, in place of the header's."""
     survey: str = "survey"
     """Name of the survey, as stores, catalogues and the report show it."""
-    later = frozenset({"hdu", "plane", "stokes", "blank"})
+    rms_files: tuple[str, ...] = ()
+    """Maps of the noise, one on the pixels of each map; by default the noise is measured."""
+    later = frozenset({"hdu", "plane", "stokes", "blank", "rms_files"})
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -66,8 +66,9 @@ def refuse_maps(run: Run) -> None:
     """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened."""
     if run.section(MapsConfig).files:
         from astro_dist.sky.maps import open_maps
+        from astro_dist.sky.noise_maps import open_noise
 
-        open_maps(run)
+        open_noise(run, open_maps(run))
 
 
 def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]:
