@@ -15,10 +15,10 @@ import reprlib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text
@@ -34,6 +34,15 @@ class Section(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that runs of earlier versions do not have: fingerprints leave them out while they have
     their defaults, so that such a run is not taken for a changed one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_text(cls, values: Any) -> Any:
+        """Take one text for a list of one, and ``H,W`` or ``HxW`` for several numbers."""
+        if not isinstance(values, Mapping):
+            return values
+        lists = {name: f.annotation for name, f in cls.model_fields.items()}
+        return {name: _as_list(value, lists.get(name)) for name, value in values.items()}
 
     def marks(self) -> dict[str, Any]:
         """Return the values that enter fingerprints."""
@@ -63,6 +72,21 @@ class Section(BaseModel):
 
 
 AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _as_list(value: Any, annotation: Any) -> Any:
+    if not isinstance(value, str) or get_origin(annotation) is not tuple:
+        return value
+    # Limits of a number stand beside its type: `Annotated[int, ...]`.
+    kinds = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(annotation)}
+    if kinds & {int, float}:
+        parts = [part for part in re.split(r"[\s,;xX*()\[\]]+", value.strip()) if part]
+        # Left as it is where it holds no numbers, so that pydantic's message shows what was given.
+        return parts if parts and all(_PLAIN.fullmatch(part) for part in parts) else value
+    return [value] if Ellipsis in kinds else value
+
+
+_PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def _plain_types(annotation: Any) -> set[Any]:

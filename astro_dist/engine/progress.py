@@ -38,6 +38,8 @@ class Display:
         if self.live:
             for line in plan_lines(rows):
                 self.note(line)
+        for text in () if self.live else _notes(rows):
+            self.note(text)
         self._line("plan", stages=[stage.name for stage, _, _ in todo], disk_bytes=total)
 
     def note(self, text: str) -> None:
@@ -210,4 +212,8 @@ def plan_lines(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:
         f"{max((c.memory_bytes for c in todo), default=0) / 1e9:.2f} GB of memory per process, "
         f"about {sum(c.cpu_s for c in todo) / 60:.0f} core minutes"
     )
-    return lines
+    return [*lines, *(f"  note: {text}" for text in _notes(rows))]
+
+
+def _notes(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:
+    return [text for _, status, cost in rows if status != "done" for text in cost.notes]

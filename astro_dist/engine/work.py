@@ -185,7 +185,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Greatest cost of a stage; ``exact`` is False where the inputs of the stage do not exist yet."""
+    """Greatest cost of a stage, not ``exact`` before its inputs exist; the plan shows ``notes`` below it."""
 
     tasks: int
     bytes: int = 0
@@ -193,6 +193,7 @@ class Estimate:
     memory_bytes: int = 0
     cpu_s: float = 0.0
     exact: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def make_folder(run: Run) -> None:

@@ -37,6 +37,7 @@ from astro_dist.field.truth import read_columns_file, select_truth, write_column
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
+from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
@@ -99,7 +100,10 @@ def open_background(run: Run) -> SkyMap | None:
     """Return the real map that the field is made on, or None when the noise is simulated."""
     path = run.section(AssembleConfig).background.path
     # Every worker opens the map, and verifying reads all of it: `analyse_background` verifies once.
-    return None if path is None else SkyMap.open(Path(path), run.section(MapsConfig), verify=False)
+    if path is None:
+        return None
+    unpacked_in = run.root / UNPACKED
+    return SkyMap.open(Path(path), run.section(MapsConfig), verify=False, unpacked_in=unpacked_in)
 
 
 def prepare(run: Run) -> None:

@@ -183,8 +183,7 @@ class MapSky:
         for _ in range(TRIES):
             # `integers` excludes its end: the last window ends where the map ends.
             y0, x0 = (int(rng.integers(length - self.size_pix + 1)) for length in self.plane.shape)
-            image = self.plane.read(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
-            image[np.isinf(image)] = np.nan
+            image = self.plane.read_sky(Window(y0, y0 + self.size_pix, x0, x0 + self.size_pix))
             # The whole window is one cell, so there is one value of each.
             background, rms = measure_cells(image, self.size_pix)
             if np.isfinite(rms[0]):

@@ -16,6 +16,7 @@ from astro_dist.field.truth import read_columns_file
 from astro_dist.report.images import View
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
 
@@ -39,12 +40,11 @@ class FieldFiles:
         return SkyMap.open(self.folder / "map.fits", MapsConfig(), verify=False)
 
     @cached_property
-    def mask(self) -> SkyMap | None:
+    def mask(self) -> Plane | None:
         """The class of every pixel, or None without the file."""
         path = self.folder / "mask.fits"
-        # `SkyMap` requires a unit and a beam. A mask has neither, so its classes are read as Jy/beam.
-        config = MapsConfig(unit="Jy/beam", beam_major_arcsec=self.map.beam.major_arcsec)
-        return SkyMap.open(path, config, verify=False) if path.exists() else None
+        # No `SkyMap`: a mask has neither unit nor beam, and its zeros are a class.
+        return Plane.open(path, 1) if path.exists() else None
 
     @cached_property
     def truth(self) -> Columns | None:
@@ -73,7 +73,7 @@ class FieldFiles:
             reduce_blocks(self.map, window, factor),
             # A slice with a step gives the WCS of the blocks: the centre of a block, not its first pixel.
             self.map.wcs[window.y0 : window.y1 : factor, window.x0 : window.x1 : factor],
-            # `SkyMap` reads float32, which holds class numbers exactly.
+            # `Plane` reads float32, which holds class numbers exactly.
             reduce_blocks(self.mask, window, factor).astype(np.uint8) if classes and self.mask else None,
         )
 
@@ -97,7 +97,7 @@ class FieldFiles:
         return {f"{zoom}x": _window_at(y, x, shape, zoom) for zoom in fitting}
 
 
-def reduce_blocks(sky_map: SkyMap, window: Window, factor: int) -> NDArray[np.float32]:
+def reduce_blocks(sky_map: SkyMap | Plane, window: Window, factor: int) -> NDArray[np.float32]:
     """Return the largest value of every block of ``factor`` x ``factor`` pixels, band by band.
 
     The maximum keeps sources that are narrower than a block; a mean would drown them in the noise. Blocks at

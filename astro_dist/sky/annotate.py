@@ -38,6 +38,7 @@ from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.islands import Pixels
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.noise_maps import open_noise, replace_noise
 
 PARTS = "parts"
 MEASURED, COMPONENTS = "measured.fits", "components.fits"
@@ -54,17 +55,20 @@ class Annotator:
     cuts
         The pieces of each task, in the order of maps and rows. A piece begins where a row of mesh cells
         begins.
+    noise
+        The user's map of the noise of each map, None where it is measured.
     """
 
     run: Run
     maps: list[SkyMap]
     cuts: list[list[Piece]]
+    noise: list[SkyMap | None]
 
     @classmethod
     def open(cls, run: Run) -> "Annotator":
         """Open the maps of a run."""
         maps = open_maps(run)
-        return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)))
+        return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)), open_noise(run, maps))
 
     @property
     def config(self) -> AnnotateConfig:
@@ -171,7 +175,10 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     for index, y0, y1 in pieces:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
         for block in read_blocks(sky_map, annotator.config, y0, y1):
-            for background, rms in measure_block(sky_map.read(block), cell_pix):
+            measured = measure_block(sky_map.read(block), cell_pix)
+            if (noise := annotator.noise[index]) is not None:
+                measured = replace_noise(measured, noise.read(block), cell_pix)
+            for background, rms in measured:
                 owner = np.full(len(rms), index, np.int32)
                 tables.append({"map": owner, "background": background, "rms": rms})
     return _stacked(tables)

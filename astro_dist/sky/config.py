@@ -1,18 +1,14 @@
 """Settings of the maps, of the search for islands and of the rules that class them; light to import."""
 
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 
-if TYPE_CHECKING:
-    from astro_dist.sky.beams import Beam
-
-UNIT_FACTORS = {"": 1.0, "m": 1e-3, "u": 1e-6}
+Stokes = Literal["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "any"]
 
 
 class SurveyConfig(Section):
@@ -20,39 +16,52 @@ class SurveyConfig(Section):
 
     files: tuple[str, ...] = ()
     """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
+    hdu: int | str | None = None
+    """Number from 0 or EXTNAME of the image to read; by default the one image with a sky and a unit."""
+    plane: int | tuple[int, ...] | None = None
+    """Plane of a cube, counted from 0; a list where several of its axes have more than one."""
+    stokes: Stokes = "I"
+    """The Stokes parameter of the maps; a map of another one is refused, and any takes all."""
     unit: str | None = None
-    """Unit of the pixels (Jy/beam, mJy/beam or uJy/beam), in place of BUNIT."""
+    """Unit of the pixels where BUNIT is missing or not known: Jy/beam, Jy/pixel, Jy/sr, K and the like."""
+    blank: float | None = None
+    """A value that means no data, as the pixels hold it, beside NaN, BLANK and regions of zeros."""
     beam_major_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the beam along its major axis, in place of BMAJ."""
     beam_minor_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the beam along its minor axis; by default the beam is round."""
     beam_pa_deg: float | None = None
-    """Position angle of the beam's major axis, east of north; by default 0."""
+    """Position angle of the beam's major axis, east of north; by default BPA, or 0 for a width given here."""
     frequency_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
     """Observing frequency, in place of the header's."""
     survey: str = "survey"
     """Name of the survey, as stores, catalogues and the report show it."""
+    rms_files: tuple[str, ...] = ()
+    """Maps of the noise, one on the pixels of each map; by default the noise is measured."""
+    later = frozenset({"hdu", "plane", "stokes", "blank", "rms_files"})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.beam_minor_arcsec is not None and self.beam_major_arcsec is None:
+            raise ValueError("a beam needs beam_major_arcsec too; give it or leave both out")
         try:
-            _ = self.beam, self.unit and unit_factor(self.unit)
+            # Here, because beams and units need numpy and astropy, and most settings name neither.
+            if self.beam_major_arcsec is not None:
+                from astro_dist.sky.beams import Beam
+
+                Beam(self.beam_major_arcsec, self.beam_minor_arcsec or self.beam_major_arcsec)
+            if self.unit is not None:
+                from astro_dist.sky.units import known_unit
+
+                known_unit(self.unit)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self
 
     @property
-    def beam(self) -> "Beam | None":
-        """The beam these settings give, or None when they leave it to the headers."""
-        if self.beam_major_arcsec is not None:
-            # Here, because beams need numpy, and most configurations leave the beam to the headers.
-            from astro_dist.sky.beams import Beam
-
-            minor = self.beam_minor_arcsec or self.beam_major_arcsec
-            return Beam(self.beam_major_arcsec, minor, self.beam_pa_deg or 0.0)
-        if self.beam_minor_arcsec is not None or self.beam_pa_deg is not None:
-            raise ConfigError("a beam needs beam_major_arcsec too; give it or leave all three out")
-        return None
+    def widths(self) -> tuple[float | None, float | None, float | None]:
+        """Widths of the beam in arcsec and its angle in degrees, None where the headers give them."""
+        return self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg
 
 
 class MapsConfig(SurveyConfig):
@@ -187,22 +196,3 @@ class AnnotateConfig(Section):
         """Return the values that enter fingerprints: those of version 0.1.0 where the bytes are its own."""
         values = super().marks()
         return values if self.joins else {k: v for k, v in values.items() if k not in self.added}
-
-
-def unit_factor(unit: str) -> float:
-    """Return the factor from ``unit`` to Jy/beam; M stands for milli, not mega.
-
-    Raises
-    ------
-    ConfigError
-        When the unit is empty or not Jy, mJy or uJy per beam.
-    """
-    known = "Jy/beam, mJy/beam or uJy/beam"
-    # Two code points stand for the micro sign.
-    text = re.sub(r"[\s.*^()]", "", unit.lower()).replace("\u00b5", "u").replace("\u03bc", "u")
-    if not text:
-        raise ConfigError(f"the map has no unit (BUNIT); give maps.unit as {known}")
-    match = re.fullmatch(r"([mu]?)jy(?:/beam|beam-1)|beam-1([mu]?)jy", text)
-    if match is None:
-        raise ConfigError(f"the unit {unit!r} is not known; convert the map or give maps.unit as {known}")
-    return UNIT_FACTORS[match[1] or match[2] or ""]

@@ -14,8 +14,15 @@ MOST_FILES, MOST_LETTERS = 32_000, 4096
 
 
 def map_sources(run: Run) -> list[Path]:
-    """Return the user's files that ``maps`` names, survey by survey, sorted, each once."""
-    return [path for path, _ in find_maps(run.section(MapsConfig))]
+    """Return the files that ``maps`` names, survey by survey, sorted, each once, and those of the noise."""
+    config = run.section(MapsConfig)
+    noise = [path for survey in config.surveys for path in find_noise(survey)] if config.files else []
+    return [*(path for path, _ in find_maps(config)), *noise]
+
+
+def find_noise(survey: SurveyConfig) -> list[Path]:
+    """Return the maps of the noise of a survey, sorted, each once."""
+    return sorted({path for pattern in survey.rms_files for path in _expand(pattern, "maps.rms_files")})
 
 
 def annotation_sources(run: Run) -> list[Path]:
@@ -42,16 +49,25 @@ def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
     return list(found.items())
 
 
-def _expand(pattern: str) -> list[Path]:
+def _expand(pattern: str, setting: str = "maps.files") -> list[Path]:
     if len(pattern) > MOST_LETTERS:
-        raise ConfigError(f"maps.files: a pattern has {len(pattern)} letters, and no path has so many")
+        raise ConfigError(f"{setting}: a pattern has {len(pattern)} letters, and no path has so many")
     expanded = str(expand_home(pattern))
     # Bounded: `**` follows links, and below /proc these lead round in circles.
-    matches = list(islice(glob.iglob(expanded, recursive=True), MOST_FILES + 1))
+    matches = list(islice(glob.iglob(_literal_parts(Path(expanded)), recursive=True), MOST_FILES + 1))
     if len(matches) > MOST_FILES:
-        raise ConfigError(f"maps.files: {pattern!r} matches more than {MOST_FILES} files; mend the pattern")
+        raise ConfigError(f"{setting}: {pattern!r} matches more than {MOST_FILES} files; mend the pattern")
     if not matches and not glob.has_magic(expanded):
         matches = [expanded]
     if not matches:
-        raise ConfigError(f"maps.files: no file matches {pattern!r}; mend the pattern")
+        raise ConfigError(f"{setting}: no file matches {pattern!r}; mend the pattern")
     return [Path(match) for match in matches]
+
+
+def _literal_parts(pattern: Path) -> str:
+    """Return a pattern in which a part is no pattern where a file or folder of exactly that name exists."""
+    done, exact = Path(), Path()
+    for part in pattern.parts:
+        done /= glob.escape(part) if (exact / part).exists() else part
+        exact /= part
+    return str(done)

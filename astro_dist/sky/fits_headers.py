@@ -44,9 +44,11 @@ _COUNTED = re.compile(
 _AXES_OF_DISTORTION = re.compile(rb"\s*(?:HIERARCH\s+)?D[PQ]\d.*NAXES\D*(\d+)", re.IGNORECASE)
 _COMMENTARY = (b"HISTORY ", b"COMMENT ", b" " * 8)
 _VALUE = re.compile(rb" *('(?:[^']|'')*'|[^/ ]*) *(?:/.*)?", re.DOTALL)
+_READABLE = re.compile(
+    rb" *(?:'|/|$|[TF] *(?:/|$)|\(|[-+]?(?:\d+\.?\d*|\.\d+)(?:[EDed] ?[-+]?\d+)? *(?:/|$))"
+)
 # END alone, and not a longer keyword that begins with it.
 _END = re.compile(rb"END[^A-Z0-9_-]")
-_BEAM = re.compile(rb"BM(AJ|IN)|BPA")
 LIMITS = {
     **{"NAXIS": 999, "ZNAXIS": 999, "TFIELDS": 999, "WCSAXES": 99, "ZDITHER0": 10_000},
     # The order of a SIP polynomial: astropy loops over its square, and the convention ends at 9.
@@ -75,6 +77,17 @@ class Hdu:
                 f"{self.named}: {key} is {text[:30] or 'missing'}, not a whole number; mend its header"
             )
         return int(text)
+
+    def card(self, key: str) -> str:
+        """Return the value of any card as text, without quotes; empty text where there is none."""
+        start = f"{key:<8}=".encode()
+        found = (card for card in iterate_cards(self.header) if card.startswith(start))
+        return _value(next(found, b"")).strip("'").strip()
+
+    @property
+    def name(self) -> str:
+        """EXTNAME, in capitals."""
+        return self.card("EXTNAME").upper()
 
     def text(self, key: str) -> str:
         """Return a counted card of text, or empty text."""
@@ -178,12 +191,13 @@ def read_hdus(
     """
     try:
         check_regular(path)
-        with _open_bounded(path) as (handle, limit):
-            hdus = list(_walk(handle, limit, wanted, whole))
+        with open_bounded(path) as (handle, limit):
+            hdus = list(walk_hdus(handle, limit, wanted, whole))
         # Without anything wanted a check of a whole file is under way, which reports a cut itself.
         for hdu in hdus if wanted is not None else ():
-            _check_fits_into(path, hdu, whole)
-        _check_cards(hdus, whole or wanted is None or hdus[-1].is_compressed)
+            check_fits_into(path, hdu, whole)
+        parsed_whole = whole or wanted is None or hdus[-1].is_compressed
+        check_cards(hdus if parsed_whole else hdus[-1:], parsed_whole)
         return hdus
     except ConfigError as error:
         raise kind(str(error)) from None
@@ -192,7 +206,7 @@ def read_hdus(
 
 
 @contextlib.contextmanager
-def _open_bounded(path: Path) -> Iterator[tuple[BufferedIOBase, int | None]]:
+def open_bounded(path: Path) -> Iterator[tuple[BufferedIOBase, int | None]]:
     """Open a file; the limit on the bytes before a header is None where bytes can be skipped for nothing."""
     packed = is_gzip(path)
     if packed:
@@ -220,7 +234,8 @@ def _check_gzip_name(path: Path) -> None:
         raise ConfigError("the gzip header of this file has no end; fetch it again")
 
 
-def _walk(handle: BufferedIOBase, limit: int | None, wanted: Wanted | None, whole: bool) -> Iterator[Hdu]:
+def walk_hdus(handle: BufferedIOBase, limit: int | None, wanted: Wanted | None, whole: bool) -> Iterator[Hdu]:
+    """Yield the HDUs of an open file up to the first wanted one, see `read_hdus`."""
     # One allowance for all headers together: each of 300 could otherwise take the most.
     start, found, left = 0, False, HEADER_BYTES
     for index in range(MOST_HDUS):
@@ -268,7 +283,8 @@ def _read_header(handle: BufferedIOBase, index: int, most: int) -> bytes:
     raise ConfigError(f"no END within {HEADER_BYTES >> 20} MB of headers; fetch the file again")
 
 
-def _cards(header: bytes) -> Iterator[bytes]:
+def iterate_cards(header: bytes) -> Iterator[bytes]:
+    """Yield the cards of a header, 80 bytes each, up to END."""
     for at in range(0, len(header), CARD):
         card = header[at : at + CARD]
         if _END.match(card):
@@ -278,7 +294,7 @@ def _cards(header: bytes) -> Iterator[bytes]:
 
 def _parse(index: int, start: int, header: bytes) -> Hdu:
     found = {"XTENSION": _value(header[:CARD])} if index else {}
-    for card in _cards(header):
+    for card in iterate_cards(header):
         if card[:8] in _COMMENTARY or b"=" not in card:
             continue
         if (axes := _AXES_OF_DISTORTION.match(card)) and int(axes[1]) > 9:
@@ -324,7 +340,8 @@ def _check_counts(hdu: Hdu) -> None:
         raise ConfigError(f"{hdu.named}: its ZIMAGE is neither T nor F; mend it")
 
 
-def _check_fits_into(path: Path, hdu: Hdu, whole: bool) -> None:
+def check_fits_into(path: Path, hdu: Hdu, whole: bool) -> None:
+    """Refuse an HDU whose data end behind the end of the file, or are too large to unpack ``whole``."""
     size, packed = path.stat().st_size, is_gzip(path)
     if packed:
         if whole and hdu.data_bytes > PACKED_BYTES:
@@ -339,24 +356,26 @@ def _check_fits_into(path: Path, hdu: Hdu, whole: bool) -> None:
 def lone_header(hdu: Hdu) -> bytes:
     """Return a FITS file of an HDU's header alone, for astropy; an extension follows an empty first HDU.
 
-    Left out are COMMENT and HISTORY, of which some maps have millions of lines, apart from the lines in which
-    AIPS writes the beam.
+    Left out are COMMENT and HISTORY, of which some maps have millions of lines.
     """
-    kept = [card for card in _cards(hdu.header) if not _is_dispensable(card)]
+    kept = [_quoted(card) for card in iterate_cards(hdu.header) if card[:8] not in _COMMENTARY]
     header = b"".join((*kept, b"END".ljust(CARD)))
     return (EMPTY_HDU if hdu.index else b"") + header.ljust(-(-len(header) // BLOCK) * BLOCK)
 
 
-def _is_dispensable(card: bytes) -> bool:
-    return card[:8] in _COMMENTARY and not (card[:8] == b"HISTORY " and _BEAM.search(card))
+def _quoted(card: bytes) -> bytes:
+    """Return a card whose value no FITS reader takes (NaN, INF, a unit without quotes) with it as text."""
+    if card[8:10] != b"= " or _READABLE.match(card, 10):
+        return card
+    text = card[10:].split(b" /")[0].strip().replace(b"'", b"''")[:66]
+    return card[:10] + (b"'%s'" % text.ljust(8)).ljust(70)
 
 
-def _check_cards(hdus: list[Hdu], parsed_whole: bool) -> None:
-    """Bound the cards that astropy will parse: of all HDUs, or those that `lone_header` keeps of the last."""
-    parsed = hdus if parsed_whole else hdus[-1:]
-    cards = [card for hdu in parsed for card in _cards(hdu.header)]
+def check_cards(hdus: list[Hdu], parsed_whole: bool) -> None:
+    """Bound the cards of some HDUs that astropy will parse: all, or those that `lone_header` keeps."""
+    cards = [card for hdu in hdus for card in iterate_cards(hdu.header)]
     if not parsed_whole:
-        cards = [card for card in cards if not _is_dispensable(card)]
+        cards = [card for card in cards if card[:8] not in _COMMENTARY]
     continued = sum(card.startswith(b"CONTINUE") for card in cards)
     for count, most in ((len(cards), MOST_CARDS), (continued, MOST_CONTINUED)):
         if count > most:

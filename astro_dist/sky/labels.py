@@ -17,6 +17,7 @@ from astro_dist.sky.class_words import SETTING, ClassWords
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels
 from astro_dist.sky.islands import touching
+from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 BAND_ROWS = 512
@@ -76,6 +77,20 @@ class Plane:
             if len(known) and known.min() < known.max():
                 return True
         return False
+
+    def read_sky(self, window: Window) -> NDArray[np.float32]:
+        """Return the pixels of a window of an image of the sky, NaN where there are no data, see `nodata`.
+
+        The beam is not known, so that a region of zeros needs 17 pixels to hold no data.
+        """
+        scan = Scan()
+        image = read_pixels(self.path, self.layout, window, scan.look)
+        if scan.beyond:
+            with explained(self.path, ConfigError):
+                refuse_absurd(image)
+        if scan.zero:
+            blank_zeros(image, window, Window.of_shape(self.shape), self.read, 0.0)
+        return image
 
 
 @dataclass(frozen=True, eq=False)

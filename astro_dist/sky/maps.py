@@ -2,12 +2,11 @@
 
 `SkyMap.open` checks everything that can be wrong with a file and reports a fault in one line. An opened map
 is a small picklable description without a file handle. `SkyMap.read` returns Jy/beam, whatever the unit of
-the file. The first two axes must be celestial, in any direction; further axes must have length 1.
+the file, with NaN where there are no data (see `nodata`). The first two axes must be celestial, in any
+direction; of a cube one plane is the map.
 """
 
-import math
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import MapsConfig, SurveyConfig, unit_factor
+from astro_dist.sky.config import MapsConfig, SurveyConfig
 from astro_dist.sky.coordinates import (
     REGRID,
     Coordinates,
@@ -32,13 +31,17 @@ from astro_dist.sky.coordinates import (
     sky_in_icrs,
 )
 from astro_dist.sky.files import find_maps
-from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels, verify_checksum
+from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
+from astro_dist.sky.frequency import find_frequency_hz
+from astro_dist.sky.header_beams import find_beam
+from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
+from astro_dist.sky.map_image import celestial_cards, find_map
+from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
+from astro_dist.sky.units import choose_unit, to_jy_beam
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30
-HERTZ = {"khz": 1e3, "mhz": 1e6, "ghz": 1e9}
-AIPS_BEAM = re.compile(r"BMAJ\s*=\s*(\S+)\s+BMIN\s*=\s*(\S+)\s+BPA\s*=\s*(\S+)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class SkyMap:
         Place and coding of the pixels in the file.
     survey
         The name of its survey.
+    unpacked
+        Folder for the unpacked bytes of a file packed with gzip, or None.
     """
 
     path: Path
@@ -75,9 +80,12 @@ class SkyMap:
     cards: str
     layout: Layout
     survey: str
+    unpacked: Path | None = None
 
     @classmethod
-    def open(cls, path: Path, config: SurveyConfig, *, verify: bool = True) -> "SkyMap":
+    def open(
+        cls, path: Path, config: SurveyConfig, *, verify: bool = True, unpacked_in: Path | None = None
+    ) -> "SkyMap":
         """Describe the map in a FITS file.
 
         Parameters
@@ -86,30 +94,41 @@ class SkyMap:
             Unit, beam and frequency, where given, take the place of the header's.
         verify
             Check CHECKSUM and DATASUM of a file that has them and is not above 1 GiB.
+        unpacked_in
+            Folder that a file packed with gzip is unpacked into when its pixels are first read. Without one,
+            each read unpacks the file from its start.
 
         Raises
         ------
         ConfigError
-            The file is missing, cut short, no FITS image, a cube, without a celestial WCS, without a known
-            unit or frame, or its beam is missing, narrower than a pixel or wider than a
-            third of the map. The message names the file.
+            The file is missing, cut short, no FITS image, several maps or a cube without a choice, without a
+            celestial WCS, without a known unit or frame, or its beam is missing, narrower than a pixel or
+            wider than a third of the map. The message names the file.
         IntegrityError
             When a checksum is wrong.
         """
         with explained(path, ConfigError):
-            header, layout = find_image(path)
+            found = find_map(path, config.hdu, config.plane, config.stokes)
+            header, layout = found.header, found.layout
             scale = _celestial(header).pixel_scale_matrix * 3600
+            beam = find_beam(header, found.beams, found.history, config.widths)
+            pixel = pixel_size(scale)
+            frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
+            unit = choose_unit(config.unit, str(header.get("BUNIT", "")))
+            if config.blank is not None:
+                layout = replace(layout, marks=(*layout.marks, config.blank))
             opened = cls(
                 path=path,
-                name=re.sub(r"(\.(fits?|fz|gz))+$", "", path.name, flags=re.IGNORECASE),
+                name=plain_name(path),
                 shape=(layout.axes[-2], layout.axes[-1]),
-                beam=beam_in_image(config.beam or _header_beam(header), scale),
-                pixel=pixel_size(scale),
-                frequency_hz=config.frequency_hz or _header_frequency_hz(header),
-                to_jy_beam=unit_factor(config.unit or str(header.get("BUNIT", ""))),
+                beam=beam_in_image(beam, scale),
+                pixel=pixel,
+                frequency_hz=frequency_hz,
+                to_jy_beam=to_jy_beam(unit, beam, pixel, frequency_hz),
                 cards=header.tostring(),
                 layout=layout,
                 survey=config.survey,
+                unpacked=unpacked_in,
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
@@ -151,15 +170,29 @@ class SkyMap:
         ------
         DataError
             When the file ends too early or cannot be decoded.
+        ConfigError
+            When a pixel holds a value that no sky has, see `nodata`.
         """
+        whole = Window.of_shape(self.shape)
         # Raises ValueError for a window that reaches over the edge.
-        window.within(Window.of_shape(self.shape))
-        image = read_pixels(self.path, self.layout, window)
+        window.within(whole)
+        image, scan = self._read_values(window)
+        if scan.zero:
+            region_pix = self.beam.area_pix(self.pixel)
+            blank_zeros(image, window, whole, lambda beyond: self._read_values(beyond)[0], region_pix)
+        return image
+
+    def _read_values(self, window: Window) -> tuple[NDArray[np.float32], Scan]:
+        """Return the pixels of a window, Jy/beam, with their zeros, and what they hold."""
+        path = self.path if self.unpacked is None else unpacked(self.path, self.unpacked)
+        scan = Scan(self.to_jy_beam)
+        image = read_pixels(path, self.layout, window, scan.look)
         if self.to_jy_beam != 1:
             image *= np.float32(self.to_jy_beam)
-        # One mark for missing data: code that leaves out NaN would let infinities through.
-        image[np.isinf(image)] = np.nan
-        return image
+        if scan.beyond:
+            with explained(self.path, ConfigError):
+                refuse_absurd(image, self.to_jy_beam)
+        return image, scan
 
     def verify(self) -> None:
         """Compare the file with its checksums, where present; raise `IntegrityError` when one is wrong."""
@@ -184,17 +217,13 @@ def open_maps(run: Run) -> list[SkyMap]:
     """
     config = run.section(MapsConfig)
     if config.files:
-        maps = [_open_once(path, survey, *_age(path)) for path, survey in find_maps(config)]
+        unpacked_in = run.root / UNPACKED
+        maps = [_open_once(path, survey, unpacked_in, *_age(path)) for path, survey in find_maps(config)]
+        # Tables, stores and random streams address a map by its name.
+        names = own_names([sky_map.path for sky_map in maps])
+        maps = [replace(sky_map, name=names[sky_map.path]) for sky_map in maps]
     else:
         maps = _open_simulated(run)
-    # Tables, stores and random streams address a map by its name.
-    by_name: dict[str, Path] = {}
-    for sky_map in maps:
-        other = by_name.setdefault(sky_map.name, sky_map.path)
-        if other != sky_map.path:
-            raise ConfigError(
-                f"two maps are named {sky_map.name!r}: {other} and {sky_map.path}; rename one or take one out"
-            )
     return maps
 
 
@@ -218,9 +247,9 @@ def _open_simulated(run: Run) -> list[SkyMap]:
 
 
 @lru_cache(maxsize=4096)
-def _open_once(path: Path, config: SurveyConfig, mtime_ns: int, size: int) -> SkyMap:
+def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: int, size: int) -> SkyMap:
     """Open a user's map once per process and version of the file, since a checksum reads the whole file."""
-    return SkyMap.open(path, config)
+    return SkyMap.open(path, config, unpacked_in=unpacked_in)
 
 
 def _age(path: Path) -> tuple[int, int]:
@@ -234,42 +263,11 @@ def _age(path: Path) -> tuple[int, int]:
 
 def _celestial(header: fits.Header) -> WCS:
     """Return the celestial part of a header's WCS after checking that the image is a plain sky map."""
-    wcs = read_wcs(header)
+    wcs = read_wcs(celestial_cards(header))
     if not wcs.has_celestial:
         raise ConfigError("there is no celestial WCS (CTYPE, CRVAL, CRPIX, CDELT) in its header; add one")
-    lengths = [int(header[f"NAXIS{i + 1}"]) for i in range(header["NAXIS"])]
     lon, lat = wcs.wcs.lng, wcs.wcs.lat
-    long_axes = [i for i, n in enumerate(lengths) if n > 1 and i not in (lon, lat)]
-    if long_axes:
-        named = ", ".join(f"{header.get(f'CTYPE{i + 1}', f'axis {i + 1}')} ({lengths[i]})" for i in long_axes)
-        raise ConfigError(f"it is a cube with more than one plane along {named}; write one plane as a map")
     if (lon, lat) != (0, 1):
         raise ConfigError(f"its first two axes are not longitude and latitude; {REGRID}")
     check_frame(wcs.celestial)
     return wcs.celestial
-
-
-def _header_beam(header: fits.Header) -> Beam:
-    if "BMAJ" in header:
-        values = [header["BMAJ"], header.get("BMIN", header["BMAJ"]), header.get("BPA", 0.0)]
-    else:
-        # AIPS appends a HISTORY line with each cleaning; the last line has the beam of this image.
-        found = AIPS_BEAM.findall("\n".join(header.get("HISTORY", [])))
-        if not found:
-            raise ConfigError(
-                "there is no beam (BMAJ, BMIN, BPA) in its header; give it as maps.beam_major_arcsec, "
-                "maps.beam_minor_arcsec and maps.beam_pa_deg"
-            )
-        values = found[-1]
-    major, minor, pa = map(float, values)
-    return Beam(major * 3600, minor * 3600, pa)
-
-
-def _header_frequency_hz(header: fits.Header) -> float | None:
-    values = [header.get(key) for key in ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ")]
-    # A frequency axis comes before the cards, and axis 3 before axis 4.
-    for number in (4, 3):
-        if str(header.get(f"CTYPE{number}", "")).startswith("FREQ"):
-            factor = HERTZ.get(str(header.get(f"CUNIT{number}", "")).strip().lower(), 1.0)
-            values.insert(0, header.get(f"CRVAL{number}", 0.0) * factor)
-    return next((float(v) for v in values if isinstance(v, int | float) and 0 < v < math.inf), None)

@@ -1,6 +1,7 @@
 """The stages `simulate` and `annotate`; their functions are imported when they are used."""
 
 import math
+from collections.abc import Mapping
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
@@ -65,19 +66,34 @@ def refuse_maps(run: Run) -> None:
     """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened."""
     if run.section(MapsConfig).files:
         from astro_dist.sky.maps import open_maps
+        from astro_dist.sky.noise_maps import open_noise
 
-        open_maps(run)
+        open_noise(run, open_maps(run))
+
+
+def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Return the sentence that says which maps, by name, have no frequency."""
+    unknown = [name for name, frequency_hz in frequencies_hz.items() if frequency_hz is None]
+    if not unknown:
+        return ()
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    return (
+        f"no frequency in the header of {unknown[0]}{more}: models take 1.4 GHz for it; give it as "
+        "maps.frequency_hz",
+    )
 
 
 def estimate_annotation(run: Run) -> Estimate:
     """Return the cost of the search for islands."""
     config, exact = run.section(AnnotateConfig), bool(run.section(MapsConfig).files)
+    notes: tuple[str, ...] = ()
     if exact:
         from astro_dist.sky.annotate import cut_maps
         from astro_dist.sky.maps import open_maps
 
         maps = open_maps(run)
         cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
+        notes = _note_unknown({one.name: one.frequency_hz for one in maps})
     else:
         sky = run.section(SimulateConfig)
         n_pix = math.prod(sky.shape) * sky.maps
@@ -91,6 +107,7 @@ def estimate_annotation(run: Run) -> Estimate:
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,
+        notes=notes,
     )
 
 

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import psutil
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import MachineConfig, Run, Stage
 from astro_dist.workers.allocation import find_allocation
+from astro_dist.workers.devices import named_devices
 
 
 def count_cores() -> int:
@@ -44,14 +45,22 @@ def list_gpus() -> list[str]:
         return []
     names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
     # nvidia-smi lists every GPU of the node, whatever CUDA_VISIBLE_DEVICES says.
-    visible = _visible()
-    return names if visible is None else names[: len(visible)]
+    visible = named_devices()
+    return names if visible is None else _names_of(visible, names)
 
 
-def _visible() -> list[str] | None:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, None where the variable is not set."""
-    value = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if value is None else [part for part in value.split(",") if part.strip() not in ("", "-1")]
+def _names_of(visible: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the name of each visible device from those of all GPUs of the node."""
+    found = []
+    for entry in visible if names else ():
+        if not entry.isdigit():
+            found.append(f"{names[0]} ({entry})" if entry.startswith("MIG-") else names[0])
+        elif int(entry) < len(names):
+            found.append(names[int(entry)])
+        else:
+            # CUDA ends the list at an index without a GPU.
+            break
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Machine:
 
     def gpus_here(self) -> int:
         """Return the GPUs that this node brings into a cluster; fake ones are those that Slurm assigned."""
-        return len(_visible() or []) if self.fake_gpus else len(list_gpus())
+        return len(named_devices() or []) if self.fake_gpus else len(list_gpus())
 
     def spread(self, resources: Mapping[str, float]) -> "Machine":
         """Return this machine with the cores and GPUs of a whole cluster that has ``resources``."""
@@ -138,7 +147,7 @@ def describe_machine() -> list[tuple[str, str, bool]]:
         ("disk here", f"{shutil.disk_usage('.').free / 1e9:.0f} GB free", shutil.disk_usage(".").free > 5e9),
         (
             "GPUs",
-            ", ".join(gpus) or "none (no nvidia-smi, or it lists none): stages run on the cores",
+            ", ".join(gpus) or f"none ({_why_none()}): stages run on the cores",
             bool(gpus),
         ),
         (
@@ -157,6 +166,12 @@ def describe_machine() -> list[tuple[str, str, bool]]:
             shutil.which("sbatch") is not None,
         ),
     ]
+
+
+def _why_none() -> str:
+    if named_devices() == []:
+        return f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}"
+    return "no nvidia-smi, or it lists none"
 
 
 def _cpu_flags() -> set[str]:

@@ -17,6 +17,7 @@ from astro_dist.engine.stopping import end_time
 from astro_dist.engine.work import Run, Stage, Task
 from astro_dist.workers.attempts import Worker, WorkerLostError
 from astro_dist.workers.crew import News, Seat, WatchedCrew
+from astro_dist.workers.devices import named_devices
 
 JOIN_S = 5.0
 """Seconds to wait for a killed worker process to be reaped."""
@@ -192,9 +193,8 @@ def _portable(error: Exception) -> Exception:
 
 def visible_gpus(count: int) -> list[str]:
     """Return the names or indices of the first ``count`` GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [part.strip() for part in named.split(",")] if named else [str(n) for n in range(count)]
-    return names[:count]
+    named = named_devices()
+    return [str(n) for n in range(count)] if named is None else named[:count]
 
 
 def _variables(threads: int, gpu: str | None) -> dict[str, str]:

@@ -34,6 +34,53 @@ class Outer(Section):
     """Of the objects."""
 
 
+class Grown(Inner):
+    planes: tuple[int, ...] = ()
+    """A field that earlier versions lack."""
+    inner: tuple[Inner, ...] = ()
+    """Sections in a list."""
+    later = frozenset({"planes"})
+
+
+class Holder(Section):
+    one: Grown = Grown()
+    """A section in a section."""
+    more: tuple[Grown, ...] = ()
+    """A list of sections."""
+    shape: tuple[int, int] = (1, 2)
+    """Rows and columns."""
+    names: tuple[str, ...] = ()
+    """Some names."""
+    unmarked = frozenset({"names"})
+
+
+def test_a_later_field_enters_fingerprints_only_where_it_is_set():
+    plain = {"scale": 3.0, "kind": None, "inner": []}
+    assert Holder().marks() == {"one": plain, "more": [], "shape": [1, 2]}
+    changed = Holder(one=Grown(planes=(1,)), more=(Grown(), Grown(planes=(2, 3))), names=("a",))
+    assert changed.marks() == {
+        "one": plain | {"planes": [1]},
+        "more": [plain, plain | {"planes": [2, 3]}],
+        "shape": [1, 2],
+    }
+    assert Inner().marks() == Inner().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("text", ["30,40", "30x40", "30 40", "[30, 40]", "(30, 40)", "30X40"])
+def test_one_text_stands_for_several_numbers(text):
+    assert validate(Holder, {"shape": text}).shape == (30, 40)
+
+
+@pytest.mark.parametrize("text", ["30", "wide", "30,40,50", "3.5,4", "", "30 by 40"])
+def test_a_text_that_is_no_shape_is_refused(text):
+    with pytest.raises(ConfigError, match="shape"):
+        validate(Holder, {"shape": text})
+
+
+def test_one_name_stands_for_a_list_of_one():
+    assert validate(Holder, {"names": "a,b c"}).names == ("a,b c",)
+
+
 def test_unknown_key_names_the_nearest():
     with pytest.raises(
         ConfigError, match=r"unknown key 'flux.scal': did you mean 'scale'\? valid here: kind, scale"

@@ -25,8 +25,11 @@ SHAPE = (420, 384)
 SOURCES = ((60, 70, 40.0), (210, 300, 200.0), (330, 120, 15.0))
 
 
-def write_map(path):
-    """Write noise that is twice as high on the right, three sources and a blank border; return the pixels."""
+def write_map(path, mark=np.nan):
+    """Write noise that is twice as high on the right, three sources and a border without data.
+
+    ``mark`` is what the file holds in the border; the pixels that are returned have NaN there.
+    """
     image = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, 99, ("test",)) * np.float32(RMS)
     image[:, SHAPE[1] // 2 :] *= 2
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -34,14 +37,15 @@ def write_map(path):
         image += (snr * RMS * BEAM.profile(y - row, x - column, PIXEL)).astype(np.float32)
     image[:25], image[:, -30:] = np.nan, np.nan
     header = radio_header(SHAPE, plane_wcs(SHAPE, PIXEL, 30.0, -45.0), BEAM, 1.4e9)
-    fits.writeto(path, image, header, overwrite=True)
+    fits.writeto(path, np.where(np.isnan(image), np.float32(mark), image), header, overwrite=True)
     return image
 
 
 @pytest.fixture(scope="module", params=["replace", "keep"])
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
-    image = write_map(folder / "real.fits")
+    # Zeros and NaN are alike to everything that follows.
+    image = write_map(folder / "real.fits", 0.0 if request.param == "keep" else np.nan)
     background = {"kind": "map", "path": str(folder / "real.fits"), "islands": request.param}
     run = make_run(folder / "run", objects=30, background=background, band_rows=100, shape=[7, 7])
     return request.param, image, run, assemble(run)

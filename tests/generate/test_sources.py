@@ -90,6 +90,18 @@ def test_a_background_map_is_read_in_units_of_its_noise_without_its_sources(read
     assert planes[:, 0].max() < 1
 
 
+def test_zeros_of_a_background_map_are_no_sky(reader, labels, tmp_path):
+    with fits.open(labels / "map.fits") as hdus:
+        header, image = hdus[0].header, hdus[0].data.copy()
+    planes = []
+    for mark in (np.nan, 0.0):
+        image[: len(image) // 2] = mark
+        fits.writeto(tmp_path / "half.fits", image, header, overwrite=True)
+        source = small_run.open_source(reader, background=str(tmp_path / "half.fits"))
+        planes.append(read_all(source, range(6)).background_B2SS)
+    np.testing.assert_array_equal(*planes)
+
+
 def test_conditions_are_functions_of_the_index(reader, labels):
     masks = {"labels": str(labels / "mask.fits")}
     source = small_run.open_source(reader, masks=masks, background=str(labels / "map.fits"))

@@ -11,12 +11,14 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_folder, tree_digests
 from astro_dist.engine.ledger import Finished, Published
 from astro_dist.engine.outputs import Reading
+from astro_dist.engine.progress import plan_lines
 from astro_dist.engine.rounds import Rounds
-from astro_dist.engine.work import for_stage
+from astro_dist.engine.work import Estimate, for_stage
 from astro_dist.sky import finder
 from astro_dist.sky.annotate import PARTS, AnnotateConfig, Annotations, Annotator, find_islands
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.fits_reader import read_pixels
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
@@ -108,6 +110,45 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
             assert annotations.sources[column][here].tolist() == values.tolist()
         assert np.count_nonzero(instances) == len(pixels)
         np.testing.assert_array_equal(annotations.mesh(index).rms, found.mesh.rms)
+
+
+@pytest.mark.parametrize("read_pix", [4_000_000, 20_000])
+def test_zeros_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monkeypatch, read_pix):
+    run, _ = sky
+    monkeypatch.setattr(finder, "READ_PIX", read_pix)
+    with fits.open(run.root / "maps" / f"{SKY.names[0]}.fits") as hdus:
+        header, image = hdus[0].header.copy(), hdus[0].data.copy()
+    for key in ("CHECKSUM", "DATASUM"):
+        del header[key]
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    outside = np.hypot(y - 300, x - 260) > 230
+    digests = []
+    for mark in (np.nan, 0.0):
+        folder = tmp_path / str(mark)
+        folder.mkdir()
+        image[outside] = mark
+        fits.writeto(folder / "mosaic.fits", image, header)
+        one = run_on(folder, folder / "mosaic.fits", task_mpix=0.05)
+        bring(ANNOTATE, one)
+        digests.append(tree_digests(one.root / "annotations"))
+        mesh = Annotations.load(one.root / "annotations").mesh(0)
+        assert mesh.rms.min() > 0.7 * SKY.rms_jy_beam
+    assert digests[0] == digests[1]
+
+
+def test_a_map_without_a_frequency_is_said_in_the_plan(tmp_path, make_map):
+    known = make_map(noise(), name="known").path
+    with fits.open(known) as hdus:
+        header = hdus[0].header.copy()
+        for key in ("RESTFRQ", "RESTFREQ", "CHECKSUM", "DATASUM"):
+            del header[key]
+        fits.writeto(tmp_path / "unknown.fits", hdus[0].data, header)
+    assert ANNOTATE.estimate(run_on(tmp_path, known)).notes == ()
+    (note,) = ANNOTATE.estimate(run_on(tmp_path, known, tmp_path / "unknown.fits")).notes
+    assert "no frequency in the header of unknown: " in note
+    rows = [(ANNOTATE, "todo", Estimate(1, notes=(note,)))]
+    assert plan_lines(rows)[-1] == f"  note: {note}"
+    assert not any(note in line for line in plan_lines([(ANNOTATE, "done", rows[0][2])]))
 
 
 def test_facts_count_classes_and_rules(sky):
@@ -321,3 +362,17 @@ def test_real_cutouts_share_a_task(tmp_path):
     facts = bring(ANNOTATE, run)
     assert facts["maps"] == 6
     assert facts["classes"]["extended"] >= 6
+
+
+@needs_real
+@pytest.mark.soak
+def test_zeros_of_quantised_surveys_stay_data():
+    for pattern, settings in (("sumss/*.fz", {}), ("first/*.fz", {"beam_major_arcsec": 5.4})):
+        zeros = 0
+        for path in sorted(REAL.glob(pattern)):
+            sky_map = SkyMap.open(path, MapsConfig(**settings), verify=False)
+            whole = Window.of_shape(sky_map.shape)
+            stored = read_pixels(path, sky_map.layout, whole)
+            zeros += np.count_nonzero(stored == 0)
+            np.testing.assert_array_equal(np.isnan(sky_map.read(whole)), np.isnan(stored))
+        assert zeros > 10_000

@@ -136,10 +136,11 @@ def test_results_are_small_and_json(cut):
         assert len(json.dumps(result)) < 100 * 16
 
 
-def test_pixels_without_data_are_invalid_and_flagged(tmp_path):
+@pytest.mark.parametrize("mark", [np.nan, 0.0, -np.inf])
+def test_pixels_without_data_are_invalid_and_flagged(tmp_path, mark):
     one = SmallMap("a", (96, 192), [(2, 40, 43, 20, 23), (2, 40, 43, 150, 153)])
     image = one.image()
-    image[:, :110] = np.nan
+    image[:, :110] = mark
     run = make_run(tmp_path, [one], CUTOUTS, images={"a": image}, size_pix=48, mode="tiles")
     _, facts = execute(CUTOUTS, run)
     reader = StoreReader(run.output)

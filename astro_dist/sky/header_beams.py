@@ -1,0 +1,178 @@
+"""The restoring beam of a map as its file gives it: in cards, in a table of beams, or in HISTORY.
+
+Cards are BMAJ, BMIN and BPA, or CLEANBMJ and so on (Obit). A table BEAMS (CASA, spectral-cube) has one row
+for each plane. Lines of HISTORY are those of AIPS, CASA and MIRIAD; the last one that gives a beam counts.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from astropy.io import fits
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.beams import Beam
+
+REMEDY = "give it as maps.beam_major_arcsec, maps.beam_minor_arcsec and maps.beam_pa_deg"
+CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"))
+# Below this difference of the widths, relative, a beam counts as round and its angle does not matter.
+ROUND = 1e-3
+ARCSEC = {
+    **dict.fromkeys(("arcsec", "arcseconds", "arcsecs", "asec", '"', "as"), 1.0),
+    **dict.fromkeys(("arcmin", "arcminutes", "amin"), 60.0),
+    **dict.fromkeys(("deg", "degrees", "degree"), 3600.0),
+    **dict.fromkeys(("mas", "milliarcsec"), 1e-3),
+    **dict.fromkeys(("rad", "radians"), math.degrees(3600)),
+}
+Widths = tuple[float | None, float | None, float | None]
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[ed][-+]?\d+)?(?![\d.])"
+_AIPS = re.compile(rf"(?:\b(\w+)\s+)?\b(bmaj|bmin|bpa)\s*[=:]\s*({_NUMBER}|[^\s/]+)", re.IGNORECASE)
+_UNITS = "|".join(sorted(map(re.escape, ARCSEC), key=len, reverse=True))
+# As CASA ("restoration: 0.5 by 0.4 (arcsec) at pa 30 (deg)", "Beam : 0.5 arcsec, 0.4 arcsec, 30 deg") and
+# MIRIAD ("RESTOR: Beam =  5.303E+01 x  3.266E+01 arcsec, pa =  6.485E+00 degrees") write it; `>` begins a
+# line that CASA continues.
+_GAP = r"[\s>,;'()\[\]]*"
+_WIDTHS = re.compile(
+    rf"(?:restoration|beam)[^\n\d=:]*(?:\bchan\s*:\s*\d+\s*)?[=:]?{_GAP}({_NUMBER}){_GAP}({_UNITS})?"
+    rf"{_GAP}(?:by|x|\*)?{_GAP}({_NUMBER}){_GAP}({_UNITS})"
+    rf"(?:{_GAP}(?:at)?{_GAP}(?:b?p\.?a\.?)?[\s=:]*({_NUMBER}){_GAP}(?:deg(?:rees)?)?)?",
+    re.IGNORECASE,
+)
+_LIKE_A_BEAM = re.compile(r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]", re.IGNORECASE)
+# Tasks of AIPS that write arcsec where its header has degrees.
+_IN_ARCSEC = {"CONVL", "IMAGR", "RESTR"}
+
+
+@dataclass(frozen=True)
+class BeamRow:
+    """A row of a table of beams: the plane along frequency and along Stokes, from 0, and the beam."""
+
+    channel: int
+    stokes: int
+    major_arcsec: float
+    minor_arcsec: float
+    pa_deg: float
+
+
+def find_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[str], given: Widths) -> Beam:
+    """Return the beam of a map.
+
+    Parameters
+    ----------
+    rows
+        The rows of its table of beams that belong to the plane.
+    history
+        The lines of its HISTORY that may hold a beam, with the line after each.
+    given
+        Width along the major and the minor axis in arcsec and position angle in degrees from the settings,
+        None where they leave it to the file.
+
+    Raises
+    ------
+    ConfigError
+        In one line without the path: no beam is found, it is not finite and positive, or it differs from
+        plane to plane.
+    """
+    major, minor, pa = given
+    if major is not None:
+        return Beam(major, minor or major, pa or 0.0)
+    found = beam_of_cards(header) or _from_rows(rows) or _from_history("\n".join(history))
+    if found is None:
+        raise ConfigError(_no_beam(header, history))
+    if pa is not None:
+        return _plausible(found[0], found[1], pa)
+    return _plausible(*found)
+
+
+def _plausible(major: float, minor: float, pa: float) -> Beam:
+    if major < minor <= major * (1 + ROUND):
+        major, minor = minor, major
+    if not 0 < minor <= major < math.inf:
+        raise ConfigError(f"its beam of {major:.6g} x {minor:.6g} arcsec is impossible; {REMEDY}")
+    if not math.isfinite(pa):
+        if minor < major * (1 - ROUND):
+            raise ConfigError(
+                f"the angle of its beam of {major:.6g} x {minor:.6g} arcsec (BPA) is no number; give it as "
+                "maps.beam_pa_deg"
+            )
+        pa = 0.0
+    return Beam(major, minor, pa)
+
+
+def _number(value: object) -> float:
+    """Return a card as a number, NaN where it is none."""
+    try:
+        return math.nan if isinstance(value, bool) else float(str(value).upper().replace("D", "E"))
+    except ValueError:
+        return math.nan
+
+
+def beam_of_cards(header: fits.Header) -> tuple[float, float, float] | None:
+    """Return widths in arcsec and angle in degrees from the cards of a header; None without a width."""
+    for keys in CARDS:
+        major = _number(header.get(keys[0]))
+        # 0 and NaN stand for a beam that was not fitted, or that differs from plane to plane.
+        if major > 0:
+            minor, pa = header.get(keys[1], major), header.get(keys[2], 0.0)
+            return major * 3600, _number(minor) * 3600, _number(pa)
+    return None
+
+
+def _from_rows(rows: Sequence[BeamRow]) -> tuple[float, float, float] | None:
+    beams = {(row.major_arcsec, row.minor_arcsec, row.pa_deg) for row in rows if row.major_arcsec > 0}
+    if len(beams) > 1:
+        raise ConfigError(
+            f"its table of beams has {len(beams)} different ones and none is said to be that of the plane; "
+            f"convolve the planes to one beam, or {REMEDY}"
+        )
+    return next(iter(beams), None)
+
+
+def _from_history(text: str) -> tuple[float, float, float] | None:
+    found = [*_aips_beams(text), *_worded_beams(text)]
+    return max(found)[1] if found else None
+
+
+def _aips_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
+    """Return place and beam of each BMAJ= BMIN= BPA= of a text, which may go over two lines."""
+    found: list[tuple[int, tuple[float, float, float]]] = []
+    values: dict[str, float] = {}
+    factor = 3600.0
+    for match in _AIPS.finditer(text):
+        key = match[2].upper()
+        if key == "BMAJ":
+            values = {}
+            factor = 1.0 if (match[1] or "").upper() in _IN_ARCSEC else 3600.0
+        values[key] = _number(match[3].rstrip("/"))
+        if {"BMAJ", "BMIN"} <= values.keys():
+            beam = values["BMAJ"] * factor, values["BMIN"] * factor, values.get("BPA", 0.0)
+            # The same place for both steps, so that the angle replaces the beam without it.
+            if key == "BPA":
+                found.pop()
+            found.append((match.start(), beam))
+    return found
+
+
+def _worded_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
+    found = []
+    for match in _WIDTHS.finditer(text):
+        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].lower()
+        # The beam of an antenna and the fit to a dirty beam are no restoring beams.
+        if "primary" in line:
+            continue
+        unit = match[4].lower()
+        major = _number(match[1]) * ARCSEC[(match[2] or unit).lower()]
+        pa = _number(match[5]) if match[5] else 0.0
+        found.append((match.start(), (major, _number(match[3]) * ARCSEC[unit], pa)))
+    return found
+
+
+def _no_beam(header: fits.Header, history: Sequence[str]) -> str:
+    for keys in CARDS:
+        if keys[0] in header:
+            return f"its beam is not known ({keys[0]} is {header[keys[0]]}); {REMEDY}"
+    if like := [line for line in history if _LIKE_A_BEAM.search(line)]:
+        line = " ".join(like[-1].split())
+        return f"there is no beam in its header, and its HISTORY line {line!r} is not understood; {REMEDY}"
+    return f"there is no beam (BMAJ, BMIN, BPA) in its header; {REMEDY}"

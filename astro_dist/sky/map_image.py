@@ -1,0 +1,262 @@
+"""Which image of a FITS file is the map: the HDU, the plane of a cube, the Stokes parameter.
+
+The image is chosen by what it holds: the one HDU with celestial axes or, among several, the one with a unit
+of brightness. Several are refused with a list, and ``maps.hdu`` chooses. An image in an extension takes the
+unit, the beam and the frequency that it lacks from the first header, unless its INHERIT is F.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from astropy.io import fits
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.fits_columns import check_columns
+from astro_dist.sky.fits_headers import Hdu, holds_image
+from astro_dist.sky.fits_reader import Layout, describe_image, open_checked, parse_header
+from astro_dist.sky.fits_survey import beam_lines, check_chosen, holds_sky, survey_hdus
+from astro_dist.sky.frequency import axis_value
+from astro_dist.sky.header_beams import ARCSEC, CARDS, BeamRow, beam_of_cards
+from astro_dist.sky.units import parse_unit
+
+STOKES = {
+    **{1: "I", 2: "Q", 3: "U", 4: "V", -1: "RR", -2: "LL", -3: "RL", -4: "LR"},
+    **{-5: "XX", -6: "YY", -7: "XY", -8: "YX"},
+}
+INHERITED = (
+    *("BUNIT", "RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ", "CASAMBM"),
+    *(card for cards in CARDS for card in cards),
+)
+# Frames are inherited only where the extension asks for it: without the cards a map is in ICRS.
+FRAMES = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
+BEAMS_BYTES = 1 << 26
+_COORDINATES = re.compile(
+    r"NAXIS[12]|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CPDIS|D2IMDIS|CQDIS)[12]|(PC|CD)(00)?[12]_?(00)?[12]|"
+    r"PV[12]_\d+|PROJP\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|DATE-OBS|MJD-OBS|DATE-AVG|MJD-AVG|"
+    r"[AB]P?_(ORDER|DMAX|\d_\d)"
+)
+# Most values of an axis that an error lists.
+MOST_LISTED = 8
+
+
+@dataclass(frozen=True)
+class MapImage:
+    """The image of a map: its header, completed from the first, and all that is kept outside the header.
+
+    Attributes
+    ----------
+    header
+        Without COMMENT and HISTORY.
+    layout
+        Place and coding of the pixels of the plane.
+    plane
+        Index along the third and further axes of the header.
+    history
+        The lines of HISTORY that may hold the beam.
+    beams
+        The rows of a table of beams that belong to the plane; all where none is said to.
+    """
+
+    header: fits.Header
+    layout: Layout
+    plane: tuple[int, ...]
+    history: list[str]
+    beams: list[BeamRow]
+
+
+def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | None, stokes: str) -> MapImage:
+    """Return the image of a file that is the map.
+
+    Parameters
+    ----------
+    hdu
+        Number from 0 or EXTNAME of the image; None chooses by what it holds.
+    plane
+        Number of the plane of a cube, from 0; one for each axis longer than 1 where there are several.
+    stokes
+        The Stokes parameter that is wanted; ``any`` takes all.
+
+    Raises
+    ------
+    ConfigError
+        In one line without the path: the file is no FITS image, several or none of its images fit, it is a
+        cube and the plane is not chosen, or the Stokes parameter is another one.
+    """
+    hdus = survey_hdus(path, _is_enough if hdu is None else None)
+    chosen = _choose(hdus, hdu)
+    check_chosen(path, hdus, chosen)
+    header, layout = describe_image(path, chosen)
+    history = beam_lines(chosen)
+    if chosen.index and _inherits(hdus[0], header):
+        _complete(header, parse_header(hdus[0]))
+        history = [*beam_lines(hdus[0]), *history]
+    index = _find_plane(header, layout.axes, plane)
+    _check_stokes(header, index, stokes)
+    # Numpy's order is the reverse of the header's.
+    layout = replace(layout, plane=tuple(reversed(index)))
+    beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index)
+    return MapImage(header, layout, index, history, beams)
+
+
+def celestial_cards(header: fits.Header) -> fits.Header:
+    """Return the cards of a header from which the coordinates of its first two axes follow.
+
+    The others are left out because astropy refuses all coordinates for one bad card of a spectral or Stokes
+    axis.
+    """
+    kept = fits.Header([card for card in header.cards if _COORDINATES.fullmatch(card.keyword)])
+    kept["NAXIS"] = 2
+    return kept
+
+
+def _is_enough(hdu: Hdu) -> bool:
+    return holds_sky(hdu) and hdu.card("CASAMBM") != "T"
+
+
+def _choose(hdus: Sequence[Hdu], wanted: int | str | None) -> Hdu:
+    images = [one for one in hdus if holds_image(one)]
+    if not images:
+        raise ConfigError("no image in this FITS file; leave it out or give another")
+    if wanted is not None:
+        named = str(wanted).strip().upper()
+        fits_name = [one for one in images if named in (str(one.index), one.name)]
+        if len(fits_name) != 1:
+            raise ConfigError(f"maps.hdu: {wanted} is none of its images ({_list(images)}); choose one")
+        return fits_name[0]
+    skies = [one for one in images if holds_sky(one)]
+    # Without any sky the first image is taken, whose header then says what is missing.
+    candidates = skies or images[:1]
+    if len(candidates) > 1:
+        with_unit = [one for one in candidates if parse_unit(_unit(one, hdus[0])) is not None]
+        candidates = with_unit if len(with_unit) == 1 else candidates
+    if len(candidates) > 1:
+        raise ConfigError(f"it holds several maps: {_list(candidates)}; choose one with maps.hdu")
+    return candidates[0]
+
+
+def _unit(hdu: Hdu, first: Hdu) -> str:
+    inherits = hdu.card("INHERIT") or ("F" if first.image_axes else "T")
+    return hdu.card("BUNIT") or (first.card("BUNIT") if inherits == "T" else "")
+
+
+def _list(hdus: Sequence[Hdu]) -> str:
+    parts = []
+    for one in hdus[:MOST_LISTED]:
+        size = " x ".join(str(n) for n in reversed(one.image_axes))
+        facts = " ".join(part for part in (one.name, size, one.card("BUNIT")) if part)
+        parts.append(f"HDU {one.index} {facts}")
+    return "; ".join(parts)
+
+
+def _inherits(first: Hdu, header: fits.Header) -> bool:
+    # FITS has INHERIT for a first HDU without data; that such a header is meant for all is usual without it.
+    return header.get("INHERIT", not first.image_axes) is True
+
+
+def _complete(header: fits.Header, first: fits.Header) -> None:
+    keys = (*INHERITED, *FRAMES) if header.get("INHERIT") is True else INHERITED
+    # Together or not at all: a width of one header with an angle of another is no beam.
+    own = {key for cards in CARDS if cards[0] in header for key in cards}
+    for key in keys:
+        if key in first and key not in header and key not in own:
+            header[key] = first[key]
+
+
+def _find_plane(
+    header: fits.Header, axes: Sequence[int], wanted: int | Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return the index of the plane along the third and further axes of the header."""
+    lengths = tuple(reversed(axes[:-2]))
+    long = [i for i, length in enumerate(lengths) if length > 1]
+    given = [wanted] if isinstance(wanted, int) else list(wanted or ())
+    if long and not given:
+        named = " and ".join(_describe_axis(header, i + 3, lengths[i]) for i in long)
+        example = "0" if len(long) == 1 else str([0] * len(long))
+        raise ConfigError(
+            f"it is a cube with more than one plane along {named}; choose one, counted from 0, with "
+            f"maps.plane (such as maps.plane: {example})"
+        )
+    # One number for each long axis, or none for a map of one plane among cubes.
+    if len(given) != len(long) and any(given):
+        raise ConfigError(
+            f"maps.plane has {len(given)} numbers and {len(long)} of its axes are longer than 1"
+        )
+    index = [0] * len(lengths)
+    for i, place in zip(long, given, strict=False):
+        if not 0 <= place < lengths[i]:
+            named = _describe_axis(header, i + 3, lengths[i])
+            raise ConfigError(f"maps.plane: {place} is none of its planes along {named}, counted from 0")
+        index[i] = place
+    return tuple(index)
+
+
+def _describe_axis(header: fits.Header, axis: int, length: int) -> str:
+    kind = str(header.get(f"CTYPE{axis}", f"axis {axis}")).strip()
+    try:
+        first, last = (axis_value(header, axis, i) for i in (0, length - 1))
+    except (ValueError, TypeError):
+        return f"{kind} ({length})"
+    if kind.upper() == "STOKES":
+        names = [STOKES.get(round(axis_value(header, axis, i)), "?") for i in range(min(length, MOST_LISTED))]
+        return f"{kind} ({length}: {', '.join(names)})"
+    unit = str(header.get(f"CUNIT{axis}", "")).strip()
+    return f"{kind} ({length}, {first:.6g} to {last:.6g} {unit}".rstrip() + ")"
+
+
+def _check_stokes(header: fits.Header, plane: Sequence[int], wanted: str) -> None:
+    for axis in range(1, len(plane) + 5):
+        if str(header.get(f"CTYPE{axis}", "")).strip().upper() != "STOKES" or wanted == "any":
+            continue
+        index = plane[axis - 3] if 0 <= axis - 3 < len(plane) else 0
+        try:
+            value = axis_value(header, axis, index)
+        except (ValueError, TypeError):
+            continue
+        found = STOKES.get(round(value), f"{value:g}")
+        if found != wanted:
+            remedy = f"maps.stokes: {found}" if found in STOKES.values() else "maps.stokes: any"
+            raise ConfigError(
+                f"it is a map of Stokes {found}, not {wanted}; give another map or plane (maps.plane), or "
+                f"{remedy} to take it as it is"
+            )
+
+
+def _read_beams(path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int]) -> list[BeamRow]:
+    """Return the rows of a table of beams that belong to a plane; all where none is said to."""
+    tables = [one for one in hdus if one.is_table and _has_beams(one)]
+    if not tables or tables[0].data_bytes > BEAMS_BYTES:
+        return []
+    table = tables[0]
+    check_chosen(path, list(hdus), table, whole=True)
+    check_columns(table)
+    with open_checked(path, [one for one in hdus if one.index <= table.index]) as opened:
+        rows = _beam_rows(opened[table.index])
+    place = {"FREQ": 0, "STOKES": 0}
+    for i, index in enumerate(plane):
+        kind = str(header.get(f"CTYPE{i + 3}", "")).strip().upper()
+        place["STOKES" if kind == "STOKES" else "FREQ"] = index
+    own = [row for row in rows if (row.channel, row.stokes) == (place["FREQ"], place["STOKES"])]
+    return own or rows
+
+
+def _has_beams(hdu: Hdu) -> bool:
+    names = {hdu.text(key).upper() for key in hdu.cards if key.startswith("TTYPE")}
+    return {"BMAJ", "BMIN"} <= names
+
+
+def _beam_rows(table: fits.BinTableHDU) -> list[BeamRow]:
+    names = {name.upper(): name for name in table.columns.names}
+    columns = {}
+    for key in ("BMAJ", "BMIN", "BPA", "CHAN", "POL"):
+        if key in names:
+            unit = str(table.columns[names[key]].unit or "").strip().lower()
+            # CASA writes arcsec, and means it where the unit is missing.
+            factor = ARCSEC.get(unit, 1.0) if key in ("BMAJ", "BMIN") else 1.0
+            columns[key] = table.data[names[key]].astype(float).reshape(-1) * factor
+    n = len(columns["BMAJ"])
+    channel = columns.get("CHAN", range(n))
+    stokes, pa = columns.get("POL", [0] * n), columns.get("BPA", [0.0] * n)
+    values = zip(channel, stokes, columns["BMAJ"], columns["BMIN"], pa, strict=True)
+    return [BeamRow(int(c), int(s), float(a), float(b), float(p)) for c, s, a, b, p in values]
