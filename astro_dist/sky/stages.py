@@ -62,11 +62,15 @@ SIMULATE = Stage(
 
 
 def refuse_maps(run: Run) -> None:
-    """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened."""
+    """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened.
+
+    So are files that say which islands belong together, see `astro_dist.sky.given`.
+    """
     if run.section(MapsConfig).files:
+        from astro_dist.sky.given import check_given
         from astro_dist.sky.maps import open_maps
 
-        open_maps(run)
+        check_given(run.section(AnnotateConfig).join, open_maps(run))
 
 
 def estimate_annotation(run: Run) -> Estimate:
