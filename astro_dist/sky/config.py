@@ -127,7 +127,7 @@ class JoinConfig(Section):
     """Largest expected number of unrelated sources as near, as bright and as well in line."""
     flux_ratio: float = Field(default=4.0, ge=1)
     """Largest ratio of the fluxes of two lobes."""
-    near_beams: float = Field(default=2.0, ge=0)
+    near_beams: float = Field(default=3.0, ge=0)
     """Largest gap of islands that are joined without a core, a bridge or a direction, beam widths."""
     reach_beams: float = Field(default=60.0, gt=0)
     """Largest length of a source that is joined, beam widths."""

@@ -1,5 +1,6 @@
 """What the user says of islands that belong together: a table of positions, or label images of the maps."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.config import JoinConfig
 from astro_dist.sky.islands import in_beams
@@ -37,6 +39,31 @@ def given_links(found: Candidates, sky_map: SkyMap, config: JoinConfig) -> list[
         parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
     # Each file counts its sources for itself.
     return [link for island, number in parts for link in _link(island, number)]
+
+
+def check_given(config: JoinConfig, maps: Sequence[SkyMap]) -> None:
+    """Refuse files that cannot be used, before anything runs: see `given_links`.
+
+    Raises
+    ------
+    ConfigError
+        Also when a label image is given for a map that the run does not have.
+    """
+    if config.catalogue is not None:
+        _read_table(Path(config.catalogue), 0)
+    by_name = {sky_map.name: sky_map for sky_map in maps}
+    for name, path in config.labels.items():
+        if name not in by_name:
+            raise ConfigError(f"annotate.join.labels: there is no map {name!r}: {nearest(name, by_name)}")
+        _open_labels(Path(path), by_name[name])
+
+
+def _open_labels(path: Path, sky_map: SkyMap) -> Plane:
+    plane = Plane.open(path, 1)
+    if plane.shape != sky_map.shape:
+        sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (plane.shape, sky_map.shape))
+        raise ConfigError(f"{path} and the map {sky_map.name!r} differ in shape ({sizes} pixels)")
+    return plane
 
 
 def _link(island: Numbers, number: Numbers) -> list[Link]:
@@ -74,10 +101,7 @@ def _read_table(path: Path, mtime_ns: int) -> tuple[NDArray[np.float64], NDArray
 
 def _named_in_labels(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Numbers, Numbers]:
     """Return islands and the labels that their pixels have, each pair once."""
-    plane, pixels = Plane.open(path, 1), found.islands.pixels
-    if plane.shape != sky_map.shape:
-        sizes = " and ".join(f"{ny} x {nx}" for ny, nx in (plane.shape, sky_map.shape))
-        raise ConfigError(f"{path} and the map {sky_map.name!r} differ in shape ({sizes} pixels)")
+    plane, pixels = _open_labels(path, sky_map), found.islands.pixels
     number = np.zeros(len(pixels), np.int64)
     for window in bands(sky_map.shape, BAND_ROWS):
         here = np.flatnonzero((pixels.y >= window.y0) & (pixels.y < window.y1))

@@ -12,7 +12,7 @@ limit on mu is a limit theta ~ S^0.5 on the separation, the form of the rule of 
 without the islands in question, among extended islands where both are extended. The 1.4 GHz counts of
 `astro_dist.sky.sources` weigh as much as one source, so that the map of a single galaxy is not taken for a
 crowded one. Two compact islands are mostly unrelated: their mu counts `COMPACT_FACTOR` times where it is
-compared with ``chance``.
+compared with ``chance``, and that of two extended ones side by side `EXTENDED_FACTOR` times.
 
 Two islands that are not spurious are joined when one of these holds:
 
@@ -60,6 +60,7 @@ from astro_dist.sky.survey import COUNTS_HZ
 
 ALONE, NEAR, LOBES, CORE, BRIDGE, GIVEN = "", "near", "lobes", "core", "bridge", "given"
 Index = NDArray[np.intp]
+Linked = Container[tuple[int, int]]
 SnrOf = Callable[[Index, Index], Image]
 """Returns brightness over the noise in pixels (y, x) of the map, NaN where there are no data."""
 
@@ -67,8 +68,9 @@ LONG = 1.3
 """Ratio of the rms lengths of an island from which on it has a direction."""
 RANDOM_ANGLE, LEAST_ANGLE = math.radians(45), math.radians(5)
 """The mean angle of a random direction to a line, and the least that the shape of an island tells."""
-COMPACT_FACTOR, CORE_FACTOR = 5.0, 10.0
-"""How many times the chance counts of two compact islands, and of three islands: triples are many."""
+COMPACT_FACTOR, EXTENDED_FACTOR, CORE_FACTOR = 5.0, 0.5, 10.0
+"""How many times chance counts: of two compact islands, which are mostly unrelated, of two extended ones
+side by side, and of three islands, for triples are many."""
 CORE_PART, CORE_BEAMS, CORE_OFFSET = 0.15, 1.0, 0.1
 """A core is this part of the separation or more from either lobe, and off the line by at most one beam width
 or a tenth of the separation."""
@@ -78,7 +80,7 @@ NOISE_BEAMS = 1.5
 """Length over which noise seen through the beam is correlated, about sqrt(2) beam widths."""
 BRIGHTEST_JY = 1e3
 MOST_DISTANCES = 30_000
-"""Two islands of fewer pairs of pixels are compared at once, others by a tree, which takes longer to make."""
+"""Islands of fewer pairs of pixels are compared at once, others by a tree, which takes longer to make."""
 EXTENDED_PART = 0.1
 """Assumed part of extended islands among all, where the map itself says nothing."""
 
@@ -328,7 +330,7 @@ def _lobes(found: Candidates, pairs: _Pairs, config: JoinConfig) -> Iterator[Lin
     """Yield the links of the rules ``near`` and ``lobes``."""
     alike = pairs.ratio <= config.flux_ratio
     close = pairs.gap <= config.near_beams
-    chance = pairs.mu * np.where(pairs.n_extended, 1, COMPACT_FACTOR)
+    chance = pairs.mu * np.choose(pairs.n_extended, (COMPACT_FACTOR, 1.0, EXTENDED_FACTOR))
     near = close & (alike | (pairs.n_extended == 2)) & (chance <= config.chance)
     likely = (pairs.mu <= config.linked_chance) & (pairs.aligned <= config.chance)
     lobes = (pairs.n_extended > 0) & alike & likely
@@ -361,12 +363,7 @@ def _cores(found: Candidates, pairs: _Pairs, config: JoinConfig) -> Iterator[Lin
 
 
 def _bridges(
-    found: Candidates,
-    pairs: _Pairs,
-    config: JoinConfig,
-    snr_of: SnrOf,
-    merge: float,
-    linked: Container[tuple[int, int]],
+    found: Candidates, pairs: _Pairs, config: JoinConfig, snr_of: SnrOf, merge: float, linked: Linked
 ) -> Iterator[Link]:
     """Yield the links of the rule ``bridge`` between islands that are not linked."""
     possible = (pairs.gap <= config.bridge_beams) & (pairs.mu <= config.linked_chance)

@@ -63,12 +63,18 @@ SIMULATE = Stage(
 
 
 def refuse_maps(run: Run) -> None:
-    """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened."""
+    """Refuse map files that cannot be used, see `SkyMap.open`; maps still to be simulated are not opened.
+
+    So are files that say which islands belong together, see `astro_dist.sky.given`.
+    """
     if run.section(MapsConfig).files:
+        from astro_dist.sky.given import check_given
         from astro_dist.sky.maps import open_maps
         from astro_dist.sky.noise_maps import open_noise
 
-        open_noise(run, open_maps(run))
+        maps = open_maps(run)
+        open_noise(run, maps)
+        check_given(run.section(AnnotateConfig).join, maps)
 
 
 def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]:

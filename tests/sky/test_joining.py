@@ -2,17 +2,21 @@
 
 import numpy as np
 import pytest
+import yaml
 from astropy.io import fits
 from astropy.table import Table
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import AnnotateConfig
+from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.finder import find_islands
 from astro_dist.sky.joining import GIVEN, Link, group_islands
 from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.stages import ANNOTATE
+from astro_dist.sky.survey import SimulateConfig
 from astro_dist.sky.windows import Window
+from tests.settings import make_run
 from tests.sky.conftest import BEAM, PIXEL
 
 RMS, SIDE = 2e-5, 400
@@ -185,3 +189,28 @@ def test_a_table_and_labels_say_what_belongs_together(make_map, tmp_path):
     fits.writeto(tmp_path / "labels.fits", labels[:200], overwrite=True)
     with pytest.raises(ConfigError, match=r"labels.fits and the map 'small' differ in shape"):
         find_islands(sky, validate(AnnotateConfig, {"join": join}))
+
+
+def look_ahead(run):
+    """What a plan does with a stage that is still to run."""
+    ANNOTATE.sources(run)
+    ANNOTATE.refuse(run)
+
+
+@pytest.mark.parametrize(
+    ("join", "reason"),
+    [
+        ({"catalogue": "{folder}/none.fits"}, "annotate.join.catalogue: there is no file"),
+        ({"catalogue": "{folder}/a.csv"}, "a.csv: no column source"),
+        ({"labels": {"smal": "{folder}/a.csv"}}, "there is no map 'smal': did you mean 'small'"),
+        ({"labels": {"small": "{folder}/a.csv"}}, "a.csv"),
+    ],
+)
+def test_files_that_cannot_be_used_are_refused_before_anything_runs(make_map, tmp_path, join, reason):
+    (tmp_path / "a.csv").write_text("ra_deg,dec_deg\n40,-35\n")
+    sky = make_map(RMS * NOISE)
+    filled = yaml.safe_load(yaml.safe_dump(join).replace("{folder}", str(tmp_path)))
+    sections = {"maps": MapsConfig(files=(str(sky.path),)), "simulate": SimulateConfig()}
+    run = make_run(tmp_path, seed=1, annotate=validate(AnnotateConfig, {"join": filled}), **sections)
+    with pytest.raises(ConfigError, match=reason):
+        look_ahead(run)
