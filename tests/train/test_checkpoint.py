@@ -107,6 +107,20 @@ def test_a_torn_checkpoint_is_left_out_by_name(trained, tmp_path, damage, file, 
     assert [path.name for path in sorted(folder.iterdir())] == ["step-00000010", "step-00000015", *others]
 
 
+def test_every_bit_of_a_manifest_counts(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, filled(f"at {step}"))
+    manifest = checkpoints.at(2) / "manifest.json"
+    good = manifest.read_bytes()
+    for bit in range(8 * len(good)):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        manifest.write_bytes(data)
+        assert checkpoints.newest() == 1, bit
+    assert capsys.readouterr().err.count("is damaged and left out") == 8 * len(good)
+
+
 def test_a_killed_save_leaves_nothing_visible(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(10, filled("at 10"))
