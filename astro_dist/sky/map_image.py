@@ -179,6 +179,8 @@ def _find_plane(
             f"maps.plane (such as maps.plane: {example})"
         )
     # One number for each long axis, or none for a map of one plane among cubes.
+    if not long and any(given):
+        raise ConfigError("it has one plane, which is taken by itself; leave maps.plane out or at 0")
     if len(given) != len(long) and any(given):
         raise ConfigError(
             f"maps.plane has {len(given)} numbers and {len(long)} of its axes are longer than 1"

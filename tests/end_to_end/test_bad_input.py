@@ -78,8 +78,20 @@ def bad_no_unit(folder):
 
 
 def bad_unknown_unit(folder):
+    write_map(folder / "m.fits", BUNIT="counts")
+    return {}, "'counts'.*maps.unit"
+
+
+def bad_kelvin(folder):
     write_map(folder / "m.fits", BUNIT="K")
-    return {}, "'K'"
+    return {}, "K .*maps.frequency_hz"
+
+
+def bad_absurd_value(folder):
+    image = np.random.default_rng(0).normal(0, 1e-4, (300, 300)).astype("f4")
+    image[:40] = -1e30
+    write_map(folder / "m.fits", image)
+    return {}, "m.fits: it holds -1e.30 Jy/beam.*maps.blank"
 
 
 def bad_cube(folder):
@@ -88,10 +100,9 @@ def bad_cube(folder):
 
 
 def bad_two_names(folder):
-    for name in ("a", "b"):
-        (folder / name).mkdir()
-        write_map(folder / name / "m.fits")
-    return {"maps.files": [str(folder / "a/*.fits"), str(folder / "b/*.fits")]}, "two maps are named 'm'"
+    for name in ("m.fits", "m.FITS"):
+        write_map(folder / name)
+    return {"maps.files": [str(folder / "m.*")]}, "two maps are named 'm'"
 
 
 def bad_wide_beam(folder):

@@ -359,6 +359,9 @@ def test_a_plane_of_a_cube_is_chosen(tmp_path, kind):
     np.testing.assert_array_equal(open_map(path, plane=(0, 1), stokes="Q").read(WHOLE), cube[1, 0])
     refuse(path, r"maps\.plane: 2 is none of its planes along FREQ", plane=(2, 0))
     refuse(path, "maps.plane has 1 numbers", plane=1)
+    flat = write(tmp_path / "flat.fits", fits.PrimaryHDU(NOISE, header_of()))
+    refuse(flat, r"it has one plane.*leave maps\.plane out", plane=1)
+    assert open_map(flat, plane=0).shape == SHAPE
 
 
 def test_a_stokes_parameter_other_than_i_is_said(tmp_path):
