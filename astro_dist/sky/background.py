@@ -125,6 +125,9 @@ def cover_structure(background: Image, rms: Image, sigma: float) -> tuple[Image,
     belong to it down to `RIM` times the noise, in background or in rms. Without such cells both planes stay
     as they are, bit for bit. Emission that fills most of its surroundings is sky as before.
     """
+    # No cell can be a seed where even the highest is not that far above the lowest: most maps end here.
+    if np.ptp(background) <= sigma * rms.min():
+        return background, rms
     low, noise = (median_filter(nodes, size=COARSE, mode="reflect") for nodes in (background, rms))
     seeds = background - low > sigma * noise
     if not seeds.any():

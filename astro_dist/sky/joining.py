@@ -29,7 +29,7 @@ core   a third island lies near the line between two of a flux ratio of at most 
        at most ``linked_chance``; mu a_1 a_2 times the expected number of unrelated ones in that strip, times
        `CORE_FACTOR`, is at most ``chance``. All three are joined.
 bridge the strip a beam wide across the gap, of at most ``bridge_beams``, is brighter than zero by
-       ``bridge_sigma`` errors of its mean and positive in every beam's length, and mu is at most
+       ``bridge_sigma`` errors of its mean and positive in every beam's length, and mu a_1 a_2 is at most
        ``linked_chance``. A pixel above the merge threshold counts as one at it.
 given  the user's table has both under one number. An island in the table is joined by the table alone.
 ====== =====================================================================================================
@@ -366,7 +366,7 @@ def _bridges(
     found: Candidates, pairs: _Pairs, config: JoinConfig, snr_of: SnrOf, merge: float, linked: Linked
 ) -> Iterator[Link]:
     """Yield the links of the rule ``bridge`` between islands that are not linked."""
-    possible = (pairs.gap <= config.bridge_beams) & (pairs.mu <= config.linked_chance)
+    possible = (pairs.gap <= config.bridge_beams) & (pairs.aligned <= config.linked_chance)
     for row in np.flatnonzero(possible).tolist():
         ends = int(pairs.first[row]), int(pairs.second[row])
         if ends in linked:

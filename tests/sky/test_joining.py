@@ -90,12 +90,12 @@ def test_a_core_between_them_makes_two_compact_lobes_one_source(make_map):
 
 
 def test_a_bridge_joins_what_no_other_rule_does(make_map):
-    lobes = spot(50, 200, 170) + spot(40, 200, 230)
-    bridge = spot(2.4, 200, 200, wide=1.2, long=40, angle_deg=90) * (np.abs(X - 200) < 30)
+    lobes = double(snr=(90, 15))
+    bridge = spot(2.6, 200, 200, wide=2.0, long=40, angle_deg=90) * (np.abs(X - 200) < 18)
     assert counts(annotate(make_map, lobes + bridge)) == (2, 1)
     assert set(rules(annotate(make_map, lobes + bridge))) == {"bridge"}
     assert counts(annotate(make_map, lobes + bridge, bridge_beams=0)) == (2, 2)
-    broken = bridge * (np.abs(X - 200) > 9)
+    broken = bridge * (np.abs(X - 200) > 7)
     assert counts(annotate(make_map, lobes + broken)) == (2, 2)
 
 
