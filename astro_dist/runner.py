@@ -209,6 +209,8 @@ class Runner:
         Journal(self.root, "driver").note("begin", stage=stage.name, fingerprint=state.fingerprint)
         with display.stage(stage, run):
             finished = self._finish(rounds, executor, display)
+            # Workers were killed in the middle of a file perhaps; the product is to hold its own files alone.
+            _sweep_writers(rounds)
             final, mark = self.root / stage.product, state.fingerprint[:12]
             published = self.ledger.published(stage.name)
             files = published.files if published and published.product == stage.product else None
@@ -254,13 +256,10 @@ class Runner:
             records.try_again()
         final.parent.mkdir(parents=True, exist_ok=True)
         sweep(self.root, BESIDE)
-        for folder in (self.ledger.root, records.folder):
-            sweep(folder)
+        sweep(self.ledger.root)
         sweep_outputs(final, run.output, self.ledger.marks(rounds.stage.name))
-        if run.output.is_dir():
-            for folder in [run.output, *(p for p in run.output.rglob("*") if p.is_dir())]:
-                sweep(folder)
-        elif not run.output.exists():
+        _sweep_writers(rounds)
+        if not run.output.exists():
             # A kill between the rename and the publication leaves the product under its final name. Whether
             # what lies there is that product, its digests say.
             finished = records.finished() if status == "todo" and final.exists() else None
@@ -366,6 +365,14 @@ class Runner:
                     f"{stage.name}: {len(failures)} of {len(now.tasks)} tasks are quarantined ({lines}"
                     f"{more}); the others are done: mend the cause and run the same command again"
                 )
+
+
+def _sweep_writers(rounds: Rounds) -> None:
+    """Remove what killed writers have left among the records and the files of one version of a stage."""
+    sweep(rounds.records.folder)
+    if rounds.run.output.is_dir():
+        for folder in [rounds.run.output, *(p for p in rounds.run.output.rglob("*") if p.is_dir())]:
+            sweep(folder)
 
 
 def _damage_text(tasks: Collection[str]) -> str:

@@ -181,6 +181,27 @@ def test_two_drivers_in_one_directory(tmp_path):
     driver.wait()
 
 
+def test_what_killed_writers_leave_is_not_published(tmp_path, monkeypatch):
+    from astro_dist.engine.ledger import Records
+
+    left = []
+    record = Records.record_finish
+
+    def leave(self, finished):
+        """Leave what workers leave that are killed in the middle of a file while their driver lives."""
+        for folder in (self.folder, *tmp_path.glob(f".*.{self.fingerprint[:12]}.part")):
+            if folder.is_dir():
+                left.append(folder / f".a.json.{'0' * 12}.part")
+                left[-1].write_text("{")
+        record(self, finished)
+
+    monkeypatch.setattr(Records, "record_finish", leave)
+    execute(tmp_path, SERIAL)
+    assert len(left) >= 3
+    assert not list(tmp_path.rglob("*.part"))
+    assert verify_run(tmp_path) == {}
+
+
 def test_kill_between_rename_and_publication_recomputes_nothing(tmp_path, monkeypatch):
     from astro_dist.engine.ledger import Ledger
 

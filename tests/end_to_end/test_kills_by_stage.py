@@ -81,6 +81,7 @@ def kill_in_turn(base, out, stages, executor, kills, chance, extra, reference):
         check_journal(out, cost + WORKERS)
         assert stable_digests(out) == reference
         assert not [p for p in out.rglob("*.part") if "logs" not in p.parts]
+        print(f"{executor}: {dict(hits)} so far", flush=True)
     print(f"{executor}: {sum(hits.values())} kills of {whole} runs, {dict(hits)}: the same bytes")
     return hits
 
