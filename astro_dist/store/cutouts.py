@@ -5,7 +5,7 @@ sorted by map and row. A task writes one shard and reads each row of a map once.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,17 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
 from astro_dist.store.config import BUFFER_BYTES
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
-from astro_dist.store.schema import IMAGE, SOURCE_COLUMNS, SOURCES, SPLIT_NAMES, STACKS, Flag, publish_store
+from astro_dist.store.rows import ON_BLANKS, RowWindows
+from astro_dist.store.schema import (
+    CATALOGUE,
+    IMAGE,
+    SOURCE_COLUMNS,
+    SOURCES,
+    SPLIT_NAMES,
+    STACKS,
+    Flag,
+    publish_store,
+)
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits
 
@@ -178,7 +188,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     good = columns["flags"] == 0
     if not good.any():
         raise ConfigError(_none_usable(_count_flags(state, columns["flags"]), len(good), config))
-    publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, _attributes(state))
+    rows = _rows_with_data(state, columns["flags"])
+    attributes = _attributes(state) | ({CATALOGUE: rows.summary(config)} if rows is not None else {})
+    publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, attributes)
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
     return {
         "cutouts": len(good),
@@ -187,7 +199,17 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "without_source": int((columns["n_objects"] == 0).sum()),
         **{name: int((columns[name] > 0).sum()) for name in names if name in ("n_joined", "n_cut")},
         "oversized_islands": len(state.choice.oversized),
+        **({CATALOGUE: rows.summary(config), "notes": rows.notes()} if rows is not None else {}),
     }
+
+
+def _rows_with_data(state: _State, flags: NDArray[Any]) -> RowWindows | None:
+    """Return the rows of the catalogue, those whose cutouts have little data among the refused ones."""
+    choice = state.choice
+    if choice.rows is None:
+        return None
+    little = choice.row[(flags.astype(int) & Flag.LITTLE_DATA > 0) & (choice.row >= 0)]
+    return replace(choice.rows, refused={**choice.rows.refused, ON_BLANKS: np.sort(little)})
 
 
 def _none_usable(counts: Mapping[str, int], total: int, config: CutoutsConfig) -> str:
@@ -235,6 +257,7 @@ def _columns(state: _State) -> dict[str, NDArray[Any]]:
     major, minor, pa = beams[choice.map_index].T
     return {
         **{"source_map": choice.map_index, "y0": choice.y0, "x0": choice.x0},
+        **({"row": choice.row} if choice.rows is not None else {}),
         **{"ra_deg": centres[0], "dec_deg": centres[1], "split": split},
         **{"beam_major_arcsec": major, "beam_minor_arcsec": minor, "beam_pa_deg": pa},
     }
