@@ -71,22 +71,25 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     """
     config = run.section(CutoutsConfig)
     placed = place_catalogue(config, maps) if config.mode == "catalogue" else None
+    check_maps(maps, config.size_pix)
     chosen = [np.zeros((0, 5), np.int64)]
     oversized: list[tuple[int, int]] = []
     for i, sky_map in enumerate(maps):
-        check_map(sky_map, config.size_pix)
         sources = _sources_of(annotations, i)
-        if placed is not None:
+        if sky_map.background_only:
+            rows, large = _tiles(config.size_pix, sky_map, config.size_pix, sources)
+        elif placed is not None:
             rows, large = _on_rows(config, placed, i, sources)
         elif config.mode == "tiles":
-            rows, large = _tiles(config, sky_map, sources)
+            rows, large = _tiles(config.size_pix, sky_map, config.stride_pix or config.size_pix, sources)
         else:
             rows, large = _centred(run, config, sky_map, sources)
         # By row, since `read_windows` reads each row of a map once only where first rows ascend.
         chosen.append(np.insert(rows[np.lexsort(rows[:, [3, 1, 0]].T)], 0, i, axis=1))
         oversized += [(i, int(number)) for number in large]
     table = np.concatenate(chosen)
-    if not len(table):
+    searched = [i for i, sky_map in enumerate(maps) if not sky_map.background_only]
+    if not np.isin(table[:, 0], searched).any():
         raise ConfigError(
             "there is no compact or extended island that fits a window; lower annotate's thresholds, "
             "give maps with sources, or set cutouts.mode to tiles"
@@ -95,6 +98,8 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
     return ChosenWindows(map_index, y0, x0, config.size_pix, cuts != 0, oversized, row, placed)
 
 
+MAX_DIFFERENCE = 0.2
+"""Largest relative difference of the beam's width in pixels between a background and maps of its survey."""
 SIDES = ("y0", "y1", "x0", "x1")
 
 
@@ -156,14 +161,28 @@ def check_map(sky_map: SkyMap, size_pix: int) -> None:
         )
 
 
+def check_maps(maps: Sequence[SkyMap], size_pix: int) -> None:
+    """Refuse a map that `check_map` refuses, or one of backgrounds whose beam is none of its survey's."""
+    for sky_map in maps:
+        check_map(sky_map, size_pix)
+        own = [one for one in maps if one.survey == sky_map.survey and not one.background_only]
+        widths = [one.beam.fwhm_pix(one.pixel) for one in own]
+        width = sky_map.beam.fwhm_pix(sky_map.pixel)
+        if not any(abs(width - one) <= MAX_DIFFERENCE * one for one in widths):
+            raise ConfigError(
+                f"the map {sky_map.name!r} has a beam of {width:.2f} pixels and cannot be a background of "
+                f"{sky_map.survey}, whose maps have {min(widths):.2f} to {max(widths):.2f}; take it out"
+            )
+
+
 Rows = tuple[Integers, Integers]
 
 
-def _tiles(config: CutoutsConfig, sky_map: SkyMap, sources: _Sources) -> Rows:
+def _tiles(size_pix: int, sky_map: SkyMap, stride_pix: int, sources: _Sources) -> Rows:
     """Return rows (y0, x0, cuts, -1) of the tiles of a map, and the numbers of oversized sources."""
-    tiles = tile_map(sky_map.shape, config.size_pix, config.stride_pix or config.size_pix)
+    tiles = tile_map(sky_map.shape, size_pix, stride_pix)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
-    return _marked(y0, x0, np.full(len(tiles), -1), config.size_pix, sources)
+    return _marked(y0, x0, np.full(len(tiles), -1), size_pix, sources)
 
 
 def _on_rows(config: CutoutsConfig, placed: RowWindows, map_index: int, sources: _Sources) -> Rows:

@@ -11,6 +11,8 @@ from astro_dist.engine.foreign import expand_home
 
 # Rows of a map that are held at once; reading further rows takes as much again.
 BUFFER_BYTES = 16_000_000
+BACKGROUND_ONLY = "background_only"
+"""Attribute of a map in the attributes of a store of cutouts: it gives backgrounds alone."""
 POSITION = ("ra_deg", "dec_deg")
 """Columns of a catalogue of positions."""
 

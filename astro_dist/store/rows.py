@@ -106,7 +106,7 @@ def place_rows(maps: Sequence[SkyMap], ra_deg: Floats, dec_deg: Floats, size_pix
     Parameters
     ----------
     maps
-        In the order of surveys.
+        In the order of surveys; those that give backgrounds alone take no row.
     ra_deg, dec_deg
         ICRS, shape (rows,); NaN for none.
     """
@@ -116,6 +116,8 @@ def place_rows(maps: Sequence[SkyMap], ra_deg: Floats, dec_deg: Floats, size_pix
     place, room = np.full((3, n), -1, np.int64), np.full(n, -1, np.int64)
     survey = np.full(n, "", np.array([one.survey for one in maps] or [""]).dtype)
     for i, sky_map in enumerate(maps):
+        if sky_map.background_only:
+            continue
         rows, y, x = _rows_on(sky_map, np.flatnonzero(known), ra_deg, dec_deg)
         on_map[rows] = True
         # The least origin whose window's middle is not more than half a pixel below the position.

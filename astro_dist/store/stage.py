@@ -34,11 +34,10 @@ def refuse(run: Run) -> None:
             read_positions(config)
         return
     from astro_dist.sky.maps import open_maps
-    from astro_dist.store.choice import check_map
+    from astro_dist.store.choice import check_maps
 
     maps = open_maps(run)
-    for sky_map in maps:
-        check_map(sky_map, config.size_pix)
+    check_maps(maps, config.size_pix)
     if config.catalogue is not None:
         from astro_dist.store.rows import place_catalogue
 
@@ -48,20 +47,24 @@ def refuse(run: Run) -> None:
 def most_windows(run: Run) -> int:
     """Return the number of rows or of tiles; round islands crowded maps have six on the area of one."""
     config = run.section(CutoutsConfig)
-    if config.catalogue is not None:
-        from astro_dist.store.rows import read_positions
-
-        return len(read_positions(config)[0])
+    size_pix, backgrounds = config.size_pix, list[tuple[int, int]]()
     if run.section(MapsConfig).files:
         from astro_dist.sky.maps import open_maps
 
-        shapes = [sky_map.shape for sky_map in open_maps(run)]
+        maps = open_maps(run)
+        shapes = [sky_map.shape for sky_map in maps if not sky_map.background_only]
+        backgrounds = [sky_map.shape for sky_map in maps if sky_map.background_only]
     else:
         shapes = [run.section(SimulateConfig).shape] * run.section(SimulateConfig).maps
     tiles = config.mode == "tiles"
     # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
-    stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
-    return sum(count_tiles(shape, config.size_pix, stride) for shape in shapes)
+    stride = (config.stride_pix or size_pix) if tiles else 2 * size_pix // 5
+    further = sum(count_tiles(shape, size_pix, size_pix) for shape in backgrounds)
+    if config.catalogue is not None:
+        from astro_dist.store.rows import read_positions
+
+        return len(read_positions(config)[0]) + further
+    return sum(count_tiles(shape, size_pix, stride) for shape in shapes) + further
 
 
 def _notes(run: Run) -> tuple[str, ...]:
