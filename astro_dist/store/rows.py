@@ -23,6 +23,8 @@ from astro_dist.store.config import POSITION, CutoutsConfig
 NO_POSITION, OFF_MAPS, NEAR_EDGE = "no_position", "off_every_map", "near_an_edge"
 ON_BLANKS = "on_blanks"
 """The reason that is known once pixels are read: such a row has a cutout, with the flag ``little_data``."""
+OUTLINE, NEAR_COS = 33, 0.5
+"""Points of a side of a map's outline, and cosine of the largest radius, 60 degrees, that it is used for."""
 MOST_NAMED, MOST_LISTED = 5, 1000
 """Most rows of a reason that a message names, and that a store lists."""
 
@@ -112,13 +114,14 @@ def place_rows(maps: Sequence[SkyMap], ra_deg: Floats, dec_deg: Floats, size_pix
     """
     n = len(ra_deg)
     known = np.isfinite(ra_deg) & np.isfinite(dec_deg)
-    on_map = np.zeros(n, np.bool_)
+    on_map, directions = np.zeros(n, np.bool_), _directions(ra_deg, dec_deg)
     place, room = np.full((3, n), -1, np.int64), np.full(n, -1, np.int64)
     survey = np.full(n, "", np.array([one.survey for one in maps] or [""]).dtype)
     for i, sky_map in enumerate(maps):
         if sky_map.background_only:
             continue
-        rows, y, x = _rows_on(sky_map, np.flatnonzero(known), ra_deg, dec_deg)
+        rows = np.flatnonzero(known & _is_near(sky_map, directions))
+        rows, y, x = _rows_on(sky_map, rows, ra_deg, dec_deg)
         on_map[rows] = True
         # The least origin whose window's middle is not more than half a pixel below the position.
         y0, x0 = (np.ceil(axis - size_pix / 2).astype(np.int64) for axis in (y, x))
@@ -134,6 +137,27 @@ def place_rows(maps: Sequence[SkyMap], ra_deg: Floats, dec_deg: Floats, size_pix
         NEAR_EDGE: np.flatnonzero(on_map & (room < 0)),
     }
     return RowWindows(place[0], place[1], place[2], refused)
+
+
+def _directions(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _is_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
+    """Return which unit vectors (rows, 3) may lie on a map, much faster than they are projected.
+
+    No position of a map is farther from its middle than its outline, unless the map holds the opposite point.
+    """
+    (ny, nx), along, zeros = sky_map.shape, np.linspace(0, 1, OUTLINE), np.zeros(OUTLINE)
+    y = np.concatenate([[0.5], along, along, zeros, zeros + 1]) * ny - 0.5
+    x = np.concatenate([[0.5], zeros, zeros + 1, along, along]) * nx - 0.5
+    middle, *outline = _directions(*sky_map.sky_of(y, x))
+    # The margin allows for what the outline does between its points.
+    least = np.cos(1.1 * np.arccos(np.clip(np.min(outline @ middle), -1, 1)))
+    if not least > NEAR_COS:
+        return np.ones(len(directions), np.bool_)
+    return np.asarray(directions @ middle >= least)
 
 
 def _rows_on(

@@ -28,6 +28,7 @@ from astro_dist.store.splits import GUARD, Footprints, touch
 from astro_dist.store.stage import CUTOUTS
 from astro_dist.store.verify import verify_store
 from tests import settings
+from tests.sky.small_maps import open_map
 from tests.store.small_survey import SmallMap, execute, make_run, scatter, write_fits
 
 SIZE = 32
@@ -146,6 +147,29 @@ def test_the_survey_that_comes_first_is_taken_before_a_roomier_map_of_another(cu
     assert (whole[0] & whole[1]).any()
     np.testing.assert_array_equal(first.map_index == 0, whole[0])
     np.testing.assert_array_equal(second.map_index == 0, whole[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "centre", "step"),
+    [
+        (("RA---SIN", "DEC--SIN"), (0.0, 89.99), 5),
+        (("RA---TAN", "DEC--TAN"), (359.99, -30.0), 600),
+        (("GLON-CAR", "GLAT-CAR"), (30.0, 0.0), 60),
+        (("RA---AIT", "DEC--AIT"), (0.0, 0.0), 5400),
+    ],
+)
+def test_no_row_on_a_map_is_missed(tmp_path, kind, centre, step):
+    one = open_map(tmp_path / "m.fits", np.zeros((100, 140)), (step, step), centre, kind)
+    rng = np.random.default_rng(4)
+    y, x = rng.uniform(-30, 130, 3000), rng.uniform(-30, 170, 3000)
+    near = np.array(one.sky_of(y, x))
+    far = np.stack([rng.uniform(0, 360, 1000), rng.uniform(-90, 90, 1000)])
+    ra, dec = np.concatenate([near[:, np.isfinite(near[0])], far], axis=1)
+    y, x = one.pixel_of(ra, dec)
+    inside = (y >= -0.5) & (y < 99.5) & (x >= -0.5) & (x < 139.5)
+    assert 1000 < inside.sum() < len(ra)
+    refused = place_rows([one], ra, dec, 16).refused
+    np.testing.assert_array_equal(refused["off_every_map"], np.flatnonzero(~inside))
 
 
 def test_rows_whose_windows_touch_are_in_one_split_or_guards(cut):
