@@ -218,6 +218,8 @@ class Runner:
                 display.note(f"{final} is not what this run published; it is now {aside.name}")
             # Read a moment ago by `_finish`; later stages need not read it again.
             self.inputs.rename(run.output, final)
+        for text in finished.facts.get("notes", ()):
+            display.note(f"{stage.name}: {text}")
         self.ledger.publish(
             stage.name,
             Published(

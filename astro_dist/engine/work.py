@@ -257,7 +257,8 @@ class Stage:
         are read and compared; idempotent.
     finish
         ``(run, results) -> facts``: writes columns, catalogues and figures below ``run.output``; idempotent.
-        Called after the files of the tasks were compared with their results.
+        Called after the files of the tasks were compared with their results. Sentences in the fact ``notes``
+        are shown to the user.
     scratch
         Names below ``run.output`` that tasks write for ``finish`` and that are not part of the product.
     check

@@ -77,7 +77,7 @@ class Assembly:
     @cached_property
     def rms_jy_beam(self) -> float:
         """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
-        measured = self.cutouts.columns["rms_jy_beam"]
+        measured = self.cutouts.columns["rms_jy_beam"][~self.cutouts.is_background]
         # `> 0` also leaves out NaN, the fill value of cutouts without a measured noise.
         return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
 

@@ -74,7 +74,8 @@ def find_surveys(run: Run) -> list[Survey]:
     if run.section(MapsConfig).files:
         from astro_dist.sky.maps import open_maps
 
-        return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in open_maps(run)]
+        maps = [one for one in open_maps(run) if not one.background_only]
+        return [Survey(m.name, m.beam, m.pixel, m.frequency_hz) for m in maps]
     sky = run.section(SimulateConfig)
     return [Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.store.config import BACKGROUND_ONLY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +37,11 @@ class Survey:
 
     @classmethod
     def of_store(cls, attrs: dict[str, Any]) -> list["Survey"]:
-        """Return the source maps from the attributes of ``cutouts.zarr``."""
+        """Return the source maps from the attributes of ``cutouts.zarr``, without those of backgrounds."""
         return [
             cls(m["name"], Beam(**m["beam"]), Pixel(*m["pixel_arcsec"]), m["frequency_hz"])
             for m in attrs["maps"]
+            if not m.get(BACKGROUND_ONLY)
         ]
 
 

@@ -155,7 +155,7 @@ def find_donors(
             "lower generate.accept.min_snr, or give maps with more sources"
         )
     objects = np.array([row for rows in found for row in rows], np.float64).reshape(-1, 3)
-    skies = group_by_survey(reader.attrs, reader.columns, candidates)
+    skies = group_by_survey(reader.attrs, reader.columns, candidates, splits)
     return Donors({name: pools[name] for name in pools if name in wanted}, skies, objects)
 
 

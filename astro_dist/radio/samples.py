@@ -279,7 +279,7 @@ class TrainingData(CutoutSamples):
         self.latent_channels, self.own_background = latent_channels, own_background
         # Only the diffusion model has this setting; the autoencoder's samples are of this class too.
         self.step_pix = LATENT_FACTOR if getattr(config, "cache_latents", False) else 1
-        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen)
+        self.peers = group_by_survey(reader.attrs, reader.columns, self.chosen, (split,))
 
     def batch(self, first: int, count: int) -> Batch:
         """Return samples ``first`` to ``first + count - 1``."""

@@ -202,8 +202,10 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 
 def finish(run: Run, results: Results) -> Result:
     """Join the pixels to islands, write catalogue and tables, and return the figures."""
-    _write_products(Annotator.open(run), results)
-    return _facts(Annotations.load(run.output))
+    annotator = Annotator.open(run)
+    _write_products(annotator, results)
+    searched = [index for index, one in enumerate(annotator.maps) if not one.background_only]
+    return _facts(Annotations.load(run.output), searched)
 
 
 def _write_products(annotator: Annotator, results: Results) -> None:
@@ -273,10 +275,12 @@ def _nothing_found(annotator: Annotator, results: Results) -> str:
     )
 
 
-def _facts(annotations: Annotations) -> Result:
+def _facts(annotations: Annotations, searched: Sequence[int]) -> Result:
+    """Return the figures of a run; ``searched`` are the maps that may have islands."""
     classes = Counter(annotations.islands["class"].tolist())
     rules = Counter(annotations.islands["rule"].tolist())
     rms, _ = read_parquet(annotations.folder / MESH)
+    unsearched = len(annotations.map_names) - len(searched)
     # Figures of sources only where there are some: those of islands alone are the figures of version 0.1.0.
     joined = annotations.sources["n_components"]
     cut = annotations.sources.get("flags", np.zeros(0))
@@ -287,9 +291,10 @@ def _facts(annotations: Annotations) -> Result:
     }
     return {
         "maps": len(annotations.map_names),
+        **({"background_maps": unsearched} if unsearched else {}),
         **(sources if annotations.has_sources else {}),
         "islands": len(annotations.islands["map"]),
         "classes": {CLASS_NAMES[kind]: count for kind, count in sorted(classes.items())},
         "rules": dict(sorted(rules.items())),
-        "rms_jy_beam": float(np.median(rms["rms_jy_beam"])),
+        "rms_jy_beam": float(np.median(rms["rms_jy_beam"][np.isin(rms["map"], searched)])),
     }

@@ -38,7 +38,10 @@ class SurveyConfig(Section):
     """Name of the survey, as stores, catalogues and the report show it."""
     rms_files: tuple[str, ...] = ()
     """Maps of the noise, one on the pixels of each map; by default the noise is measured."""
-    later = frozenset({"hdu", "plane", "stokes", "blank", "rms_files"})
+    background_only: bool = False
+    """Maps of any Stokes parameter that give backgrounds alone to the survey of this name: no source in them
+    is looked for."""
+    later = frozenset({"hdu", "plane", "stokes", "blank", "rms_files", "background_only"})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -77,9 +80,14 @@ class MapsConfig(SurveyConfig):
             raise ValueError(
                 "each of several surveys needs files; give them, or take the entry out of maps.more"
             )
-        names = [one.survey for one in self.surveys]
+        names = [one.survey for one in self.surveys if not one.background_only]
         if len(set(names)) < len(names):
             raise ValueError("two surveys have one name; give each a `survey` name of its own")
+        if alone := [one.survey for one in self.surveys if one.survey not in names]:
+            raise ValueError(
+                f"maps that are background_only belong to a survey, and none is named {alone[0]!r}; give the "
+                "entry in maps.more the `survey` name of maps with sources"
+            )
         return self
 
     @property
@@ -90,7 +98,7 @@ class MapsConfig(SurveyConfig):
     @property
     def name(self) -> str:
         """The names of all surveys."""
-        return " and ".join(one.survey for one in self.surveys)
+        return " and ".join(one.survey for one in self.surveys if not one.background_only)
 
 
 class RulesConfig(Section):

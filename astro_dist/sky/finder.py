@@ -71,7 +71,12 @@ def structure(config: AnnotateConfig) -> float:
 
 
 def detect(sky_map: SkyMap, mesh: Mesh, block: Window, config: AnnotateConfig) -> Pixels:
-    """Return the pixels of a block of full rows beyond the merge threshold, with what cuts them."""
+    """Return the pixels of a block of full rows beyond the merge threshold, with what cuts them.
+
+    A map that gives backgrounds alone has none.
+    """
+    if sky_map.background_only:
+        return Pixels.none(with_cut=config.joins)
     if not config.joins:
         return find_pixels(sky_map.read(block), mesh, block, config.merge_sigma)
     # A row more on either side: blanks beside a pixel may lie there.

@@ -67,6 +67,12 @@ class Pixels:
         return Pixels(self.y, self.x, -self.value_jy_beam, -self.snr, self.cut)
 
     @classmethod
+    def none(cls, *, with_cut: bool) -> "Pixels":
+        """Return no pixels, with or without the column ``cut``."""
+        place, value = np.zeros(0, np.int32), np.zeros(0, np.float32)
+        return cls(place, place, value, value, np.zeros(0, np.uint8) if with_cut else None)
+
+    @classmethod
     def join(cls, parts: list["Pixels"]) -> "Pixels":
         """Return the pixels of consecutive bands as one."""
         names = ["y", "x", "value_jy_beam", "snr"]

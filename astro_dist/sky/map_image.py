@@ -221,7 +221,7 @@ def _check_stokes(header: fits.Header, plane: Sequence[int], wanted: str) -> Non
             remedy = f"maps.stokes: {found}" if found in STOKES.values() else "maps.stokes: any"
             raise ConfigError(
                 f"it is a map of Stokes {found}, not {wanted}; give another map or plane (maps.plane), or "
-                f"{remedy} to take it as it is"
+                f"{remedy} to take it as it is, or background_only: true to take its noise alone"
             )
 
 

@@ -66,6 +66,8 @@ class SkyMap:
         Place and coding of the pixels in the file.
     survey
         The name of its survey.
+    background_only
+        Whether it gives backgrounds alone, and holds no sources.
     unpacked
         Folder for the unpacked bytes of a file packed with gzip, or None.
     """
@@ -81,6 +83,7 @@ class SkyMap:
     layout: Layout
     survey: str
     unpacked: Path | None = None
+    background_only: bool = False
 
     @classmethod
     def open(
@@ -108,7 +111,9 @@ class SkyMap:
             When a checksum is wrong.
         """
         with explained(path, ConfigError):
-            found = find_map(path, config.hdu, config.plane, config.stokes)
+            # The noise of any Stokes parameter is a background, and I is only the default.
+            stokes = "any" if config.background_only and config.stokes == "I" else config.stokes
+            found = find_map(path, config.hdu, config.plane, stokes)
             header, layout = found.header, found.layout
             scale = _celestial(header).pixel_scale_matrix * 3600
             beam = find_beam(header, found.beams, found.history, config.widths)
@@ -129,6 +134,7 @@ class SkyMap:
                 layout=layout,
                 survey=config.survey,
                 unpacked=unpacked_in,
+                background_only=config.background_only,
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:

@@ -10,7 +10,7 @@ from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import MapsConfig, SurveyConfig
-from astro_dist.sky.files import find_noise
+from astro_dist.sky.files import find_maps, find_noise
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
 
@@ -34,8 +34,10 @@ def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[SkyMap | None]:
     """
     found: dict[Path, SkyMap] = {}
     config = run.section(MapsConfig)
+    entries = dict(find_maps(config)) if config.files else {}
     for survey in config.surveys if config.files else ():
-        own = [sky_map for sky_map in maps if sky_map.survey == survey.survey]
+        # By file: maps of backgrounds share the name of a survey.
+        own = [sky_map for sky_map in maps if entries.get(sky_map.path) is survey]
         for path in find_noise(survey):
             noise = _open(path, survey, own[0], run.root / UNPACKED)
             owner = next((one for one in own if _share_pixels(one, noise)), None)

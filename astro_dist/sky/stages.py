@@ -99,7 +99,7 @@ def estimate_annotation(run: Run) -> Estimate:
 
         maps = open_maps(run)
         cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
-        notes = _note_unknown({one.name: one.frequency_hz for one in maps})
+        notes = _note_unknown({one.name: one.frequency_hz for one in maps if not one.background_only})
     else:
         sky = run.section(SimulateConfig)
         n_pix = math.prod(sky.shape) * sky.maps

@@ -1,4 +1,4 @@
-"""The choice of the windows to cut out of the maps: round sources, or as tiles.
+"""The choice of the windows to cut out of the maps: round sources or the rows of a catalogue, or as tiles.
 
 The choice reads annotations and never pixels, so that a plan costs little.
 """
@@ -19,6 +19,7 @@ from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, tile_map
 from astro_dist.store.centring import centre_windows, empty_windows, find_cut
 from astro_dist.store.config import CutoutsConfig
+from astro_dist.store.rows import RowWindows, place_catalogue
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class ChosenWindows:
         Whether each window cuts an extended source, shape (n,).
     oversized
         ``(map index, source)`` of each source larger than a window; its number is that of its first island.
+    row
+        Row of the catalogue that each window is centred on, shape (n,); -1 for a window of none.
+    rows
+        All rows of the catalogue, and why some have no window; None in other modes.
     """
 
     map_index: Integers
@@ -43,6 +48,8 @@ class ChosenWindows:
     size_pix: int
     cuts_extended: NDArray[np.bool_]
     oversized: list[tuple[int, int]]
+    row: Integers
+    rows: RowWindows | None = None
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -63,27 +70,36 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
         A map is smaller than a window, a beam is wider than a third of one, or there is no window.
     """
     config = run.section(CutoutsConfig)
-    chosen = [np.zeros((0, 4), np.int64)]
+    placed = place_catalogue(config, maps) if config.mode == "catalogue" else None
+    check_maps(maps, config.size_pix)
+    chosen = [np.zeros((0, 5), np.int64)]
     oversized: list[tuple[int, int]] = []
     for i, sky_map in enumerate(maps):
-        check_map(sky_map, config.size_pix)
         sources = _sources_of(annotations, i)
-        if config.mode == "tiles":
-            rows, large = _tiles(config, sky_map, sources)
+        if sky_map.background_only:
+            rows, large = _tiles(config.size_pix, sky_map, config.size_pix, sources)
+        elif placed is not None:
+            rows, large = _on_rows(config, placed, i, sources)
+        elif config.mode == "tiles":
+            rows, large = _tiles(config.size_pix, sky_map, config.stride_pix or config.size_pix, sources)
         else:
             rows, large = _centred(run, config, sky_map, sources)
         # By row, since `read_windows` reads each row of a map once only where first rows ascend.
-        chosen.append(np.insert(rows[np.lexsort((rows[:, 1], rows[:, 0]))], 0, i, axis=1))
+        chosen.append(np.insert(rows[np.lexsort(rows[:, [3, 1, 0]].T)], 0, i, axis=1))
         oversized += [(i, int(number)) for number in large]
     table = np.concatenate(chosen)
-    if not len(table):
+    searched = [i for i, sky_map in enumerate(maps) if not sky_map.background_only]
+    if not np.isin(table[:, 0], searched).any():
         raise ConfigError(
             "there is no compact or extended island that fits a window; lower annotate's thresholds, "
             "give maps with sources, or set cutouts.mode to tiles"
         )
-    return ChosenWindows(table[:, 0], table[:, 1], table[:, 2], config.size_pix, table[:, 3] != 0, oversized)
+    map_index, y0, x0, cuts, row = table.T
+    return ChosenWindows(map_index, y0, x0, config.size_pix, cuts != 0, oversized, row, placed)
 
 
+MAX_DIFFERENCE = 0.2
+"""Largest relative difference of the beam's width in pixels between a background and maps of its survey."""
 SIDES = ("y0", "y1", "x0", "x1")
 
 
@@ -145,21 +161,46 @@ def check_map(sky_map: SkyMap, size_pix: int) -> None:
         )
 
 
+def check_maps(maps: Sequence[SkyMap], size_pix: int) -> None:
+    """Refuse a map that `check_map` refuses, or one of backgrounds whose beam is none of its survey's."""
+    for sky_map in maps:
+        check_map(sky_map, size_pix)
+        own = [one for one in maps if one.survey == sky_map.survey and not one.background_only]
+        widths = [one.beam.fwhm_pix(one.pixel) for one in own]
+        width = sky_map.beam.fwhm_pix(sky_map.pixel)
+        if not any(abs(width - one) <= MAX_DIFFERENCE * one for one in widths):
+            raise ConfigError(
+                f"the map {sky_map.name!r} has a beam of {width:.2f} pixels and cannot be a background of "
+                f"{sky_map.survey}, whose maps have {min(widths):.2f} to {max(widths):.2f}; take it out"
+            )
+
+
 Rows = tuple[Integers, Integers]
 
 
-def _tiles(config: CutoutsConfig, sky_map: SkyMap, sources: _Sources) -> Rows:
-    """Return rows (y0, x0, cuts) of the tiles of a map, and the numbers of oversized sources."""
-    size_pix, box = config.size_pix, sources.box
-    tiles = tile_map(sky_map.shape, size_pix, config.stride_pix or size_pix)
+def _tiles(size_pix: int, sky_map: SkyMap, stride_pix: int, sources: _Sources) -> Rows:
+    """Return rows (y0, x0, cuts, -1) of the tiles of a map, and the numbers of oversized sources."""
+    tiles = tile_map(sky_map.shape, size_pix, stride_pix)
     y0, x0 = np.array([(tile.y0, tile.x0) for tile in tiles], np.int64).T
-    cut = np.zeros(len(tiles), np.bool_)
-    # Tiles are sorted by row, so that only those near the island's rows are compared with it.
+    return _marked(y0, x0, np.full(len(tiles), -1), size_pix, sources)
+
+
+def _on_rows(config: CutoutsConfig, placed: RowWindows, map_index: int, sources: _Sources) -> Rows:
+    """Return rows (y0, x0, cuts, row of the catalogue) of the windows on a map, and oversized sources."""
+    own = np.flatnonzero(placed.map_index == map_index)
+    own = own[np.argsort(placed.y0[own], kind="stable")]
+    return _marked(placed.y0[own], placed.x0[own], own, config.size_pix, sources)
+
+
+def _marked(y0: Integers, x0: Integers, row: Integers, size_pix: int, sources: _Sources) -> Rows:
+    """Return windows, whose first rows ascend, marked where they cut extended sources."""
+    box, cut = sources.box, np.zeros(len(y0), np.bool_)
+    # Sorted by row, so that only windows near the island's rows are compared with it.
     for one in sources.parts:
         near = slice(*np.searchsorted(y0, [one[0] - size_pix, one[1]]))
         cut[near] |= find_cut(y0[near], x0[near], size_pix, one[None])
     large = np.maximum(box[:, 1] - box[:, 0], box[:, 3] - box[:, 2]) > size_pix
-    return np.column_stack([y0, x0, cut]), sources.number[large]
+    return np.column_stack([y0, x0, cut, row]), sources.number[large]
 
 
 def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, sources: _Sources) -> Rows:
@@ -181,4 +222,4 @@ def _centred(run: Run, config: CutoutsConfig, sky_map: SkyMap, sources: _Sources
     empty = empty_windows(sky_map.shape, wide.box, size_pix, count, rng)
     centred = np.column_stack([found.y0, found.x0, found.cuts_extended])
     rows = np.concatenate([centred, np.insert(empty, 2, 0, axis=1)])
-    return rows, sources.number[found.oversized]
+    return np.insert(rows, 3, -1, axis=1), sources.number[found.oversized]

@@ -1,13 +1,20 @@
 """The settings of the stage ``cutouts``."""
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from astro_dist.engine.config import Section
+from astro_dist.engine.config import Section, nearest
+from astro_dist.engine.foreign import expand_home
 
 # Rows of a map that are held at once; reading further rows takes as much again.
 BUFFER_BYTES = 16_000_000
+BACKGROUND_ONLY = "background_only"
+"""Attribute of a map in the attributes of a store of cutouts: it gives backgrounds alone."""
+POSITION = ("ra_deg", "dec_deg")
+"""Columns of a catalogue of positions."""
 
 
 class CutoutsConfig(Section):
@@ -15,8 +22,12 @@ class CutoutsConfig(Section):
 
     size_pix: int = Field(default=128, ge=16, le=1024, multiple_of=4)
     """Side of a cutout."""
-    mode: Literal["islands", "tiles"] = "islands"
-    """Windows round islands, or tiles that cover the maps."""
+    mode: Literal["islands", "tiles", "catalogue"] = "islands"
+    """Windows round islands, tiles that cover the maps, or a window round each row of a catalogue."""
+    catalogue: str | None = None
+    """Table of positions (ra_deg, dec_deg in ICRS), only in mode catalogue: FITS, CSV, VOTable or another."""
+    columns: Mapping[str, str] = {}
+    """Names of the catalogue's columns where they are others, such as {ra_deg: lon, dec_deg: lat}."""
     stride_pix: int | None = Field(default=None, ge=1)
     """Step between tiles; by default their side."""
     jitter_pix: int = Field(default=16, ge=0)
@@ -37,6 +48,7 @@ class CutoutsConfig(Section):
     """Cutouts per shard file and task."""
     threads: int = Field(default=1, ge=1)
     """Threads that compress in each worker."""
+    later: ClassVar[frozenset[str]] = frozenset({"catalogue", "columns"})
 
     @model_validator(mode="after")
     def _check(self) -> "CutoutsConfig":
@@ -46,4 +58,15 @@ class CutoutsConfig(Section):
             )
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on; lower them")
+        if (self.mode == "catalogue") != (self.catalogue is not None):
+            raise ValueError("mode catalogue and a catalogue belong together; give both or neither")
+        if self.columns and self.catalogue is None:
+            raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
+        if unknown := sorted(set(self.columns) - set(POSITION)):
+            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], POSITION)}")
         return self
+
+    @property
+    def catalogue_path(self) -> Path | None:
+        """The file of the catalogue; None without one."""
+        return None if self.catalogue is None else expand_home(self.catalogue)

@@ -5,7 +5,7 @@ sorted by map and row. A task writes one shard and reads each row of a map once.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,21 @@ from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
-from astro_dist.store.config import BUFFER_BYTES
+from astro_dist.store.config import BACKGROUND_ONLY, BUFFER_BYTES
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
-from astro_dist.store.schema import IMAGE, SOURCE_COLUMNS, SOURCES, SPLIT_NAMES, STACKS, Flag, publish_store
+from astro_dist.store.rows import ON_BLANKS, RowWindows
+from astro_dist.store.schema import (
+    CATALOGUE,
+    IMAGE,
+    SOURCE_COLUMNS,
+    SOURCES,
+    SPLIT_NAMES,
+    STACKS,
+    Flag,
+    publish_store,
+)
 from astro_dist.store.shards import count_shards, shard_path, write_shard
-from astro_dist.store.splits import Footprints, assign_splits
+from astro_dist.store.splits import Footprints, assign_splits, follow_splits
 
 
 @dataclass(frozen=True)
@@ -175,19 +185,40 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         names += [spec.name for spec in SOURCE_COLUMNS]
     columns = {name: np.concatenate([np.asarray(results[task][name]) for task in order]) for name in names}
     columns |= _columns(state)
-    good = columns["flags"] == 0
+    is_background = _of_backgrounds(state)
+    good = (columns["flags"] == 0) & ~is_background
     if not good.any():
-        raise ConfigError(_none_usable(_count_flags(state, columns["flags"]), len(good), config))
-    publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, _attributes(state))
+        raise ConfigError(
+            _none_usable(_count_flags(state, columns["flags"]), int((~is_background).sum()), config)
+        )
+    rows = _rows_with_data(state, columns["flags"])
+    attributes = _attributes(state) | ({CATALOGUE: rows.summary(config)} if rows is not None else {})
+    publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, attributes)
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
     return {
         "cutouts": len(good),
+        **({"backgrounds": int(is_background.sum())} if is_background.any() else {}),
         "splits": dict(zip(SPLIT_NAMES, splits, strict=True)),
         "flagged": _count_flags(state, columns["flags"]),
-        "without_source": int((columns["n_objects"] == 0).sum()),
+        "without_source": int(((columns["n_objects"] == 0) & ~is_background).sum()),
         **{name: int((columns[name] > 0).sum()) for name in names if name in ("n_joined", "n_cut")},
         "oversized_islands": len(state.choice.oversized),
+        **({CATALOGUE: rows.summary(config), "notes": rows.notes()} if rows is not None else {}),
     }
+
+
+def _of_backgrounds(state: _State) -> NDArray[np.bool_]:
+    """Return which windows are of maps that give backgrounds alone."""
+    return np.array([one.background_only for one in state.maps], np.bool_)[state.choice.map_index]
+
+
+def _rows_with_data(state: _State, flags: NDArray[Any]) -> RowWindows | None:
+    """Return the rows of the catalogue, those whose cutouts have little data among the refused ones."""
+    choice = state.choice
+    if choice.rows is None:
+        return None
+    little = choice.row[(flags.astype(int) & Flag.LITTLE_DATA > 0) & (choice.row >= 0)]
+    return replace(choice.rows, refused={**choice.rows.refused, ON_BLANKS: np.sort(little)})
 
 
 def _none_usable(counts: Mapping[str, int], total: int, config: CutoutsConfig) -> str:
@@ -221,20 +252,28 @@ def _columns(state: _State) -> dict[str, NDArray[Any]]:
     config, choice, maps = state.run.section(CutoutsConfig), state.choice, state.maps
     centres, footprints = _outline(state)
     train = 1 - config.validation_fraction - config.test_fraction
-    split = assign_splits(
-        choice.map_index,
-        np.column_stack([choice.y0, choice.x0]) + config.size_pix // 2,
-        footprints,
+    # The windows of backgrounds come after: they move none of the others out of its split.
+    is_background = _of_backgrounds(state)
+    own = np.flatnonzero(~is_background)
+    split = np.empty(len(choice), np.uint8)
+    split[own] = assign_splits(
+        choice.map_index[own],
+        np.column_stack([choice.y0, choice.x0])[own] + config.size_pix // 2,
+        footprints[own],
         (train, config.validation_fraction, config.test_fraction),
         config.split_block_pix,
         # Blocks of two windows a side at least: in smaller ones nearly every window touches another block.
         2 * config.size_pix,
         state.run.stream("cutouts", "splits"),
     )
+    split[is_background] = follow_splits(
+        footprints[np.flatnonzero(is_background)], footprints[own], split[own]
+    )
     beams = np.array([(m.beam.major_arcsec, m.beam.minor_arcsec, m.beam.pa_deg) for m in maps])
     major, minor, pa = beams[choice.map_index].T
     return {
         **{"source_map": choice.map_index, "y0": choice.y0, "x0": choice.x0},
+        **({"row": choice.row} if choice.rows is not None else {}),
         **{"ra_deg": centres[0], "dec_deg": centres[1], "split": split},
         **{"beam_major_arcsec": major, "beam_minor_arcsec": minor, "beam_pa_deg": pa},
     }
@@ -265,6 +304,7 @@ def _attributes(state: _State) -> dict[str, Any]:
             "pixel_arcsec": [sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec],
             "frequency_hz": sky_map.frequency_hz,
             "survey": sky_map.survey,
+            **({BACKGROUND_ONLY: True} if sky_map.background_only else {}),
         }
         for sky_map in state.maps
     ]

@@ -15,6 +15,7 @@ import tensorstore
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import IntegrityError
+from astro_dist.store.config import BACKGROUND_ONLY
 from astro_dist.store.opening import check_maps
 from astro_dist.store.schema import SPLIT_NAMES, STACKS, read_attrs, read_columns
 from astro_dist.store.shards import count_shards, shard_path
@@ -105,9 +106,16 @@ class StoreReader:
             ) from None
 
     def select(self, split: str) -> NDArray[np.int64]:
-        """Return the positions of the good cutouts (no flag set) of a split, ascending."""
-        chosen = self.columns["split"] == SPLIT_NAMES.index(split)
-        return np.flatnonzero(chosen & (self.columns["flags"] == 0))
+        """Return the positions of the good cutouts (no flag set) of a split, ascending.
+
+        Those of maps that give backgrounds alone are not among them, see `find_backgrounds`.
+        """
+        return np.flatnonzero(_is_good(self.columns, split) & ~self.is_background)
+
+    @property
+    def is_background(self) -> NDArray[np.bool_]:
+        """Whether the map of each cutout gives backgrounds alone, shape (N,)."""
+        return _is_background(self.attrs, self.columns)
 
     def _spec(self, array: str) -> Any:
         return next(spec for spec in STACKS[self.attrs["kind"]] if spec.name == array)
@@ -120,18 +128,41 @@ class StoreReader:
         return self._arrays[array]
 
 
+def find_backgrounds(
+    attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], splits: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return the good cutouts of some splits whose maps give backgrounds alone, ascending."""
+    chosen = np.any([_is_good(columns, split) for split in splits], axis=0)
+    return np.flatnonzero(chosen & _is_background(attrs, columns))
+
+
+def _is_good(columns: Mapping[str, NDArray[Any]], split: str) -> NDArray[np.bool_]:
+    return np.asarray((columns["split"] == SPLIT_NAMES.index(split)) & (columns["flags"] == 0))
+
+
+def _is_background(attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    only = np.array([bool(one.get(BACKGROUND_ONLY)) for one in attrs["maps"]], np.bool_)
+    return only[columns["source_map"]]
+
+
 def group_by_survey(
-    attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]
+    attrs: Mapping[str, Any],
+    columns: Mapping[str, NDArray[Any]],
+    indices: NDArray[np.int64],
+    splits: Sequence[str] = (),
 ) -> dict[int, NDArray[np.int64]]:
     """Return, for each of some cutouts, the cutouts among them that belong to the same survey.
+
+    The survey's backgrounds in ``splits`` follow them.
 
     A background must come from the same survey: the sky of another survey has another beam and other noise,
     which would contradict the sources drawn over it.
     """
     names = [str(one.get("survey", "")) for one in attrs["maps"]]
-    surveys = np.array([names[i] for i in columns["source_map"][indices]], dtype=np.str_)
-    groups = {name: indices[surveys == name] for name in set(names)}
-    return {int(i): groups[str(name)] for i, name in zip(indices, surveys, strict=True)}
+    members = np.concatenate([indices, find_backgrounds(attrs, columns, splits)]) if splits else indices
+    surveys = np.array([names[i] for i in columns["source_map"][members]], dtype=np.str_)
+    groups = {name: members[surveys == name] for name in set(names)}
+    return {int(i): groups[str(name)] for i, name in zip(indices, surveys, strict=False)}
 
 
 def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:

@@ -138,11 +138,21 @@ SOURCE_COLUMNS = (
     ArraySpec("n_joined", "<i4", "instances in the cutout that are sources of several islands"),
     ArraySpec("n_cut", "<i4", "compact and extended instances that the map's edge or blanks cut"),
 )
+CATALOGUE = "catalogue"
+"""Attribute of a store of cutouts that are centred on the rows of a catalogue."""
+ROW_COLUMNS = (
+    ArraySpec(
+        "row", "<i4", "row of the catalogue, from 0, that the cutout is centred on; -1 for none", fill=-1
+    ),
+)
 
 
 def columns_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
     """Return the columns of a store with these attributes."""
-    return COLUMNS[kind] + (SOURCE_COLUMNS if kind == "cutouts" and attrs.get(SOURCES) else ())
+    if kind != "cutouts":
+        return COLUMNS[kind]
+    further = ((SOURCES, SOURCE_COLUMNS), (CATALOGUE, ROW_COLUMNS))
+    return COLUMNS[kind] + tuple(spec for name, specs in further if attrs.get(name) for spec in specs)
 
 
 def publish_store(
@@ -187,8 +197,9 @@ def publish_store(
     memory = MemoryStore(files)
     # `own` comes last, so that no attribute of a caller takes its place.
     zarr.create_group(memory, attributes={**attrs, **own})
+    coordinates = COORDINATES[kind] + (" row" if "row" in columns else "")
     for spec in STACKS[kind]:
-        _create_stack(memory, spec, n, size_pix, per_shard, COORDINATES[kind])
+        _create_stack(memory, spec, n, size_pix, per_shard, coordinates)
     for spec in specs:
         _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
     # zarr-python warns that consolidated metadata are no part of the Zarr v3 specification yet.

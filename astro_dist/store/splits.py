@@ -90,13 +90,35 @@ def assign_splits(
         owners = _find_blocks(map_index, centres_pix, block_pix)
     split = _deal(np.bincount(owners), fractions, rng)[owners]
     split[~np.isfinite(footprints.radii)] = GUARD
+    _guard(split, footprints)
+    if not np.any(split == TRAIN):
+        split[split != GUARD] = TRAIN
+    return split
+
+
+def follow_splits(these: Footprints, those: Footprints, splits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the splits of further windows, such as backgrounds, beside windows whose splits are known.
+
+    A further window belongs to the split of the windows that it touches, to train where it touches none, and
+    becomes a guard where it touches several splits or a further window of a higher one.
+    """
+    found = np.full(len(these.radii), GUARD, np.uint8)
+    # A window that reaches off the sky stays a guard.
+    known = np.flatnonzero(np.isfinite(these.radii))
+    dealt = [those[np.flatnonzero(splits == one)] for one in (TRAIN, VALIDATION, TEST)]
+    touched = np.stack([touches_any(these[known], one) for one in dealt])
+    # Where none is touched `argmax` gives 0, which is train.
+    found[known] = np.where(touched.sum(axis=0) > 1, GUARD, touched.argmax(axis=0))
+    _guard(found, these)
+    return found
+
+
+def _guard(split: NDArray[np.uint8], footprints: Footprints) -> None:
+    """Make guards of the windows that touch one of a higher split."""
     # Validation gives way to test first: a window that has left its split displaces none of train.
     for low, high in ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION)):
         lower, higher = np.flatnonzero(split == low), np.flatnonzero(split == high)
         split[lower[touches_any(footprints[lower], footprints[higher])]] = GUARD
-    if not np.any(split == TRAIN):
-        split[split != GUARD] = TRAIN
-    return split
 
 
 def touches_any(these: Footprints, those: Footprints) -> NDArray[np.bool_]:

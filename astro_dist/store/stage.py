@@ -1,5 +1,8 @@
 """The stage `cutouts`; its functions are imported when they are used."""
 
+from pathlib import Path
+
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import MapsConfig
@@ -12,32 +15,66 @@ STACKS, COLUMN_FILES = 4, 32
 """Arrays of images, and files of columns and attributes, in a store of cutouts."""
 
 
+def sources(run: Run) -> list[Path]:
+    """Return the user's maps, and the catalogue that cutouts are centred on."""
+    path = run.section(CutoutsConfig).catalogue_path
+    if path is not None and not path.is_file():
+        raise ConfigError(f"cutouts.catalogue: there is no file {path}; mend the path")
+    return [*map_sources(run), *([] if path is None else [path])]
+
+
 def refuse(run: Run) -> None:
-    """Refuse maps that are smaller than a window or have too wide a beam for one."""
+    """Refuse maps that are too small for a window or its beam, and a catalogue without a row on them."""
     config = run.section(CutoutsConfig)
     if not run.section(MapsConfig).files:
         count_tiles(run.section(SimulateConfig).shape, config.size_pix, config.size_pix)
+        if config.catalogue is not None:
+            from astro_dist.store.rows import read_positions
+
+            read_positions(config)
         return
     from astro_dist.sky.maps import open_maps
-    from astro_dist.store.choice import check_map
+    from astro_dist.store.choice import check_maps
 
-    for sky_map in open_maps(run):
-        check_map(sky_map, config.size_pix)
+    maps = open_maps(run)
+    check_maps(maps, config.size_pix)
+    if config.catalogue is not None:
+        from astro_dist.store.rows import place_catalogue
+
+        place_catalogue(config, maps)
 
 
 def most_windows(run: Run) -> int:
-    """Return the number of tiles or, round islands, what crowded maps have: six on the area of one."""
+    """Return the number of rows or of tiles; round islands crowded maps have six on the area of one."""
     config = run.section(CutoutsConfig)
+    size_pix, backgrounds = config.size_pix, list[tuple[int, int]]()
     if run.section(MapsConfig).files:
         from astro_dist.sky.maps import open_maps
 
-        shapes = [sky_map.shape for sky_map in open_maps(run)]
+        maps = open_maps(run)
+        shapes = [sky_map.shape for sky_map in maps if not sky_map.background_only]
+        backgrounds = [sky_map.shape for sky_map in maps if sky_map.background_only]
     else:
         shapes = [run.section(SimulateConfig).shape] * run.section(SimulateConfig).maps
     tiles = config.mode == "tiles"
     # Round islands a crowded map has about six windows on the area of one: those of a stride of 2/5.
-    stride = (config.stride_pix or config.size_pix) if tiles else 2 * config.size_pix // 5
-    return sum(count_tiles(shape, config.size_pix, stride) for shape in shapes)
+    stride = (config.stride_pix or size_pix) if tiles else 2 * size_pix // 5
+    further = sum(count_tiles(shape, size_pix, size_pix) for shape in backgrounds)
+    if config.catalogue is not None:
+        from astro_dist.store.rows import read_positions
+
+        return len(read_positions(config)[0]) + further
+    return sum(count_tiles(shape, size_pix, stride) for shape in shapes) + further
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    config = run.section(CutoutsConfig)
+    if config.catalogue is None or not run.section(MapsConfig).files:
+        return ()
+    from astro_dist.sky.maps import open_maps
+    from astro_dist.store.rows import place_catalogue
+
+    return tuple(place_catalogue(config, open_maps(run)).notes())
 
 
 def estimate(run: Run) -> Estimate:
@@ -58,6 +95,7 @@ def estimate(run: Run) -> Estimate:
         memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
         cpu_s=4.5e-8 * pixels * n,
         exact=known,
+        notes=_notes(run),
     )
 
 
@@ -69,7 +107,7 @@ CUTOUTS = Stage(
     open=Later("astro_dist.store.cutouts:open_state"),
     finish=Later("astro_dist.store.cutouts:finish"),
     check=Later("astro_dist.store.verify:verify_store"),
-    sources=map_sources,
+    sources=sources,
     refuse=refuse,
     estimate=estimate,
     sections=("cutouts", "maps"),

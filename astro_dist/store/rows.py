@@ -1,0 +1,188 @@
+"""Windows round the rows of a catalogue: one for each row, or the reason why a row has none.
+
+The nearest pixel is that of astropy's ``Cutout2D``: the middle of a window is at most half a pixel from the
+position along each axis.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.engine.arrays import Floats, Integers
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.user_files import read_columns
+from astro_dist.store.config import POSITION, CutoutsConfig
+
+NO_POSITION, OFF_MAPS, NEAR_EDGE = "no_position", "off_every_map", "near_an_edge"
+ON_BLANKS = "on_blanks"
+"""The reason that is known once pixels are read: such a row has a cutout, with the flag ``little_data``."""
+OUTLINE, NEAR_COS = 33, 0.5
+"""Points of a side of a map's outline, and cosine of the largest radius, 60 degrees, that it is used for."""
+MOST_NAMED, MOST_LISTED = 5, 1000
+"""Most rows of a reason that a message names, and that a store lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowWindows:
+    """The windows of a catalogue's rows.
+
+    Attributes
+    ----------
+    map_index, y0, x0
+        Map of each row, and first row and column of its window there, shape (rows,); -1 without a window.
+    refused
+        Rows without a usable window, ascending, by the reason.
+    """
+
+    map_index: Integers
+    y0: Integers
+    x0: Integers
+    refused: Mapping[str, Integers]
+
+    def summary(self, config: CutoutsConfig) -> dict[str, Any]:
+        """Return the figures of the catalogue, and the first refused rows of each reason, as JSON."""
+        counts = {reason: len(rows) for reason, rows in self.refused.items()}
+        return {
+            "file": Path(str(config.catalogue)).name,
+            "rows": len(self.map_index),
+            "used": len(self.map_index) - sum(counts.values()),
+            "refused": counts,
+            "refused_rows": {reason: rows[:MOST_LISTED].tolist() for reason, rows in self.refused.items()},
+        }
+
+    def notes(self) -> list[str]:
+        """Return the sentence that says which rows are refused, in a list; none where all are used."""
+        if not (refused := self.describe()):
+            return []
+        n = sum(map(len, self.refused.values()))
+        return [f"{n} of {len(self.map_index)} rows of cutouts.catalogue give no usable cutout: {refused}"]
+
+    def describe(self) -> str:
+        """Return how many rows are refused, why, and which come first, counted from 0."""
+        parts = []
+        for reason, rows in self.refused.items():
+            more = " ..." if len(rows) > MOST_NAMED else ""
+            first = ", ".join(map(str, rows[:MOST_NAMED].tolist())) + more
+            if len(rows):
+                parts.append(f"{len(rows)} {reason.replace('_', ' ')} (rows from 0: {first})")
+        return "; ".join(parts)
+
+
+def read_positions(config: CutoutsConfig) -> tuple[Floats, Floats]:
+    """Return right ascension and declination, degrees, of the rows of the catalogue; NaN for none.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or cannot be read, lacks a column, or has no rows.
+    """
+    path = config.catalogue_path
+    if path is None:
+        raise ConfigError("cutouts.catalogue names no table; give one, or choose another cutouts.mode")
+    age = path.stat().st_mtime_ns if path.is_file() else 0
+    return _read_once(path, age, tuple(sorted(config.columns.items())))
+
+
+# Plan, tasks and finish of one process read the same table.
+@lru_cache(maxsize=1)
+def _read_once(path: Path, mtime_ns: int, names: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
+    table = read_columns(path, POSITION, names=MappingProxyType(dict(names)))
+    if not len(table["ra_deg"]):
+        raise ConfigError(f"{path}: it has no rows; give cutouts.catalogue a table of positions")
+    return table["ra_deg"], table["dec_deg"]
+
+
+def place_rows(maps: Sequence[SkyMap], ra_deg: Floats, dec_deg: Floats, size_pix: int) -> RowWindows:
+    """Place the window of each row on one map.
+
+    Of several maps that hold the window whole, those of the survey that comes first are taken, and of these
+    the one in which the window is farthest from the edge, in pixels; of equal ones the first.
+
+    Parameters
+    ----------
+    maps
+        In the order of surveys; those that give backgrounds alone take no row.
+    ra_deg, dec_deg
+        ICRS, shape (rows,); NaN for none.
+    """
+    n = len(ra_deg)
+    known = np.isfinite(ra_deg) & np.isfinite(dec_deg)
+    on_map, directions = np.zeros(n, np.bool_), _directions(ra_deg, dec_deg)
+    place, room = np.full((3, n), -1, np.int64), np.full(n, -1, np.int64)
+    survey = np.full(n, "", np.array([one.survey for one in maps] or [""]).dtype)
+    for i, sky_map in enumerate(maps):
+        if sky_map.background_only:
+            continue
+        rows = np.flatnonzero(known & _is_near(sky_map, directions))
+        rows, y, x = _rows_on(sky_map, rows, ra_deg, dec_deg)
+        on_map[rows] = True
+        # The least origin whose window's middle is not more than half a pixel below the position.
+        y0, x0 = (np.ceil(axis - size_pix / 2).astype(np.int64) for axis in (y, x))
+        ny, nx = sky_map.shape
+        margin = np.min([y0, ny - size_pix - y0, x0, nx - size_pix - x0], axis=0)
+        better = (margin > room[rows]) & ((room[rows] < 0) | (survey[rows] == sky_map.survey))
+        taken = rows[better]
+        place[:, taken] = np.full(len(taken), i), y0[better], x0[better]
+        room[taken], survey[taken] = margin[better], sky_map.survey
+    refused = {
+        NO_POSITION: np.flatnonzero(~known),
+        OFF_MAPS: np.flatnonzero(known & ~on_map),
+        NEAR_EDGE: np.flatnonzero(on_map & (room < 0)),
+    }
+    return RowWindows(place[0], place[1], place[2], refused)
+
+
+def _directions(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def _is_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
+    """Return which unit vectors (rows, 3) may lie on a map, much faster than they are projected.
+
+    No position of a map is farther from its middle than its outline, unless the map holds the opposite point.
+    """
+    (ny, nx), along, zeros = sky_map.shape, np.linspace(0, 1, OUTLINE), np.zeros(OUTLINE)
+    y = np.concatenate([[0.5], along, along, zeros, zeros + 1]) * ny - 0.5
+    x = np.concatenate([[0.5], zeros, zeros + 1, along, along]) * nx - 0.5
+    middle, *outline = _directions(*sky_map.sky_of(y, x))
+    # The margin allows for what the outline does between its points.
+    least = np.cos(1.1 * np.arccos(np.clip(np.min(outline @ middle), -1, 1)))
+    if not least > NEAR_COS:
+        return np.ones(len(directions), np.bool_)
+    return np.asarray(directions @ middle >= least)
+
+
+def _rows_on(
+    sky_map: SkyMap, rows: Integers, ra_deg: Floats, dec_deg: Floats
+) -> tuple[Integers, Floats, Floats]:
+    """Return those of some rows that lie on a map, and their pixel positions."""
+    y, x = sky_map.pixel_of(ra_deg[rows], dec_deg[rows])
+    # Positions that do not project are NaN and no comparison holds.
+    inside: NDArray[np.bool_] = (y >= -0.5) & (y < sky_map.shape[0] - 0.5)
+    inside &= (x >= -0.5) & (x < sky_map.shape[1] - 0.5)
+    return rows[inside], y[inside], x[inside]
+
+
+def place_catalogue(config: CutoutsConfig, maps: Sequence[SkyMap]) -> RowWindows:
+    """Place the windows of the catalogue that the settings name.
+
+    Raises
+    ------
+    ConfigError
+        See `read_positions`; also where no row gets a window.
+    """
+    placed = place_rows(maps, *read_positions(config), config.size_pix)
+    if not (placed.map_index >= 0).any():
+        raise ConfigError(
+            f"{config.catalogue}: none of its {len(placed.map_index)} rows gets a cutout of "
+            f"{config.size_pix} pixels: {placed.describe()}; give other maps or another catalogue"
+        )
+    return placed
