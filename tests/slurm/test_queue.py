@@ -37,7 +37,7 @@ def test_nobody_works_beside_jobs_that_wait_and_they_are_found_under_any_name(no
         refuse_while_queued(root)
     assert all("is queued already" in line for line in submit(root, site, {}))
     assert count_jobs(nodes) == before
-    with pytest.raises(ConfigError, match=r"other settings \(machine.workers: None -> 3\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(machine.workers: null -> 3\)"):
         submit(root, site, {"machine": {"executor": "serial", "workers": 3}})
     whole = toy_runner(root, {"machine": MACHINE})
     alone = Runner(whole.root, whole.config, whole.known, "shards")
