@@ -289,7 +289,7 @@ def _status(root: Path) -> int:
 
 
 def _verify(path: Path) -> int:
-    from astro_dist.engine.errors import ConfigError, IntegrityError
+    from astro_dist.engine.errors import ConfigError, IntegrityError, printable
 
     if (path / "ledger").is_dir():
         from astro_dist.engine.integrity import verify_run
@@ -308,7 +308,7 @@ def _verify(path: Path) -> int:
     else:
         raise ConfigError(f"{path} is neither a run directory, nor a store, nor a FITS file")
     for fault in faults:
-        print(fault)
+        print(printable(fault))
     if faults:
         raise IntegrityError(f"{path}: {len(faults)} faults; {_remedy(path)}")
     print(f"{path}: all files have their published bytes")
@@ -339,11 +339,12 @@ def _checks(root: Path) -> dict[str, Any]:
 
 def _repair(root: Path) -> int:
     from astro_dist.cluster.submit import refuse_while_queued
+    from astro_dist.engine.errors import printable
     from astro_dist.engine.integrity import repair_run
 
     # A job would go on writing what the repair sets aside.
     refuse_while_queued(root)
-    repair_run(root, print, _checks(root))
+    repair_run(root, lambda line: print(printable(line)), _checks(root))
     print(f"{root}: the published products have the bytes of their records")
     return 0
 
@@ -376,7 +377,7 @@ def _init(words: Sequence[str]) -> int:
     if len(rest) > 1:
         raise ConfigError(f"init takes a pipeline and one file, not {' '.join(words)!r}")
     pipeline, path = pipelines.load(named[0] if named else pipelines.DEFAULT), Path(rest[0])
-    if path.exists():
+    if os.path.lexists(path):
         raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")

@@ -191,11 +191,18 @@ def reopen(root: Path, only: str | None = None) -> "Runner":
     from astro_dist import __version__
     from astro_dist.engine.config import load_yaml
     from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.manifest import config_fault
     from astro_dist.runner import Runner
 
     path = root / "config.yaml"
     if not path.exists():
-        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+        again = "; the command that began the run writes it again" if (root / "ledger").is_dir() else ""
+        raise ConfigError(f"{root} is not a run directory: it holds no config.yaml{again}")
+    if (fault := config_fault(root)) is not None:
+        raise ConfigError(
+            f"{root}: {fault}; put it back, or give the run's own configuration again, which sets it aside: "
+            f"astro-dist run CONFIG --out {root}"
+        )
     try:
         tree = load_yaml(path)
         pipeline = load(str(tree.get("pipeline", DEFAULT)))

@@ -77,8 +77,12 @@ def require_run(root: Path) -> None:
 
 def _holds_records(root: Path) -> bool:
     """Return whether a folder has a ledger with a publication, or with records of a stage."""
-    patterns = ("*.json", "*/begun.json", f"*/{16 * '[0-9a-f]'}")
-    return any(any((root / "ledger").glob(pattern)) for pattern in patterns)
+    patterns = ("*/begun.json", f"*/{16 * '[0-9a-f]'}")
+    if any(any((root / "ledger").glob(pattern)) for pattern in patterns):
+        return True
+    # Others have folders of this name too, with files of theirs.
+    files = [path for path in (root / "ledger").glob("*.json") if path.is_file()]
+    return any(b'"fingerprint"' in path.read_bytes() for path in files)
 
 
 def remove(path: Path) -> None:

@@ -78,9 +78,13 @@ def print_error(error: AstroDistError) -> int:
     # Joined again, because a library's message inside may hold line breaks; escaped, because a path or a key
     # may hold what moves the cursor of a terminal or turns the direction of the text.
     line = " ".join(_shorten(word) for word in str(error).split())
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
-    show(f"astro-dist: {shown}")
+    show(f"astro-dist: {printable(line)}")
     return error.exit_code
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters, which may come from a file's name, are escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _shorten(word: str) -> str:

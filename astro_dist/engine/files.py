@@ -39,8 +39,18 @@ def tree_files(path: Path) -> list[Path]:
     """List the finished files at or below ``path``, sorted by their relative name."""
     if path.is_file():
         return [path]
-    found = [p for p in path.rglob("*") if p.is_file() and not p.name.endswith(PART)]
+    found = []
+    # Not `rglob`, which takes a folder that may not be read for an empty one.
+    for folder, _, names in os.walk(path, onerror=_refuse_hidden):
+        paths = (Path(folder, name) for name in names if not name.endswith(PART))
+        found += [p for p in paths if p.is_file()]
     return sorted(found, key=lambda p: p.relative_to(path).as_posix())
+
+
+def _refuse_hidden(error: OSError) -> None:
+    # Another process may remove a folder meanwhile.
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
 
 
 def tree_digests(path: Path) -> dict[str, str]:

@@ -37,6 +37,8 @@ def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]
     """
     published = _readable(root)
     beside = [config_fault(root), manifest_fault(root) if published else None]
+    if published and not os.path.lexists(root / CONFIG):
+        beside.append(f"{CONFIG}: missing; the command that began the run writes it again")
     found = {LEDGER: [fault for _, fault in find_bad_records(root)]}
     found[LEDGER] += [fault for fault in beside if fault is not None]
     if not published and not found[LEDGER]:
@@ -53,7 +55,7 @@ def find_bad_records(root: Path) -> list[tuple[Path, str]]:
     bad = []
     ledger = Ledger(root)
     # Hidden records (`.finished.json`, `.numerics.json`) are part of the search; claims are not records.
-    for path in sorted(p for p in ledger.root.rglob("*.json") if p.is_file() and ".claims" not in p.parts):
+    for path in sorted(p for p in ledger.root.rglob("*.json") if ".claims" not in p.parts):
         try:
             if path.parent == ledger.root:
                 ledger.published(path.stem)

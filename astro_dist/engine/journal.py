@@ -5,7 +5,6 @@ No result depends on the journal. A line is appended in one write, so that a kil
 
 import contextlib
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -42,7 +41,7 @@ class Journal:
 def read_journal(root: Path) -> list[dict[str, Any]]:
     """Return the events of all workers in the order of their clocks; torn and damaged lines are left out."""
     events = []
-    for path in sorted((root / "logs" / "journal").glob("*.jsonl")):
+    for path in sorted(p for p in (root / "logs" / "journal").glob("*.jsonl") if p.is_file()):
         for line in path.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 event = json.loads(line)
@@ -61,4 +60,5 @@ def _is_event(value: Any) -> bool:
 
 def is_finite(value: Any) -> bool:
     """Return whether a value of JSON is a finite number."""
-    return isinstance(value, int | float) and abs(value) < math.inf
+    # Whole numbers of JSON may have hundreds of digits, which no float holds.
+    return isinstance(value, int | float) and abs(value) < 1e300

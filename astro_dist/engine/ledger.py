@@ -106,7 +106,7 @@ class Ledger:
     def all_published(self) -> dict[str, Published]:
         """Return the publications of all stages by stage name."""
         # `[!.]` leaves out hidden files: records that are being written.
-        names = sorted(path.stem for path in self.root.glob("[!.]*.json"))
+        names = sorted(path.stem for path in self.root.glob("[!.]*.json") if path.is_file())
         return {name: found for name in names if (found := self.published(name)) is not None}
 
     def publish(self, stage: str, published: Published) -> None:
@@ -115,7 +115,7 @@ class Ledger:
 
     def unprotected(self) -> list[str]:
         """Return the stages whose publications are of format 1, which no sha256 protects."""
-        paths = sorted(self.root.glob("[!.]*.json"))
+        paths = sorted(path for path in self.root.glob("[!.]*.json") if path.is_file())
         return [path.stem for path in paths if self.published(path.stem) and not is_protected(path)]
 
     def retract(self, stage: str) -> None:
@@ -123,10 +123,10 @@ class Ledger:
         published = self.published(stage)
         remove(self.root / f"{stage}.json")
         if published is not None:
-            folder = self.records(stage, published.fingerprint).folder
-            remove(folder)
+            records = self.records(stage, published.fingerprint)
+            records.forget_all()
             # An empty folder stays, by which this is still known as the ledger of a run.
-            folder.mkdir(parents=True)
+            records.folder.mkdir(parents=True, exist_ok=True)
         remove(self.root / stage / "begun.json")
 
     def marks(self, stage: str) -> set[str]:
@@ -137,7 +137,7 @@ class Ledger:
         """Delete all task records of a stage except those of one fingerprint."""
         for folder in (self.root / stage).glob(VERSION):
             if folder != self.records(stage, keep).folder:
-                remove(folder)
+                remove_records(folder)
         remove(self.root / stage / "begun.json")
 
 
@@ -201,7 +201,7 @@ class Records:
 
     def forget_all(self) -> None:
         """Delete all records of this version."""
-        remove(self.folder)
+        remove_records(self.folder)
         self._known.clear()
 
     def give_up(self, task: str, reason: str) -> None:
@@ -221,7 +221,7 @@ class Records:
     @property
     def claims(self) -> Path:
         """Folder with the claims of workers that share the tasks."""
-        return self.folder / ".claims"
+        return self.folder / CLAIMS
 
     def settle_numerics(self, numerics: Result, afresh: str) -> None:
         """Record the kind of machine of the first worker; refuse every other kind later.
@@ -259,8 +259,30 @@ class Records:
         return self.folder / ".finished.json"
 
 
-GIVEN_UP = ".given-up"
+GIVEN_UP, CLAIMS = ".given-up", ".claims"
+HIDDEN = (".finished.json", ".numerics.json")
 FINISHED = {"facts", "files"}
+
+
+def remove_records(folder: Path) -> None:
+    """Remove the records of one version of a stage; what else lies among them stays, with its folder."""
+    if not folder.is_dir():
+        return
+    ours = [path for path in folder.iterdir() if _is_record(path)]
+    # At once where nothing else is there: a kill must not leave some of the records.
+    if len(ours) == len(os.listdir(folder)):
+        remove(folder)
+        return
+    for path in ours:
+        remove(path)
+
+
+def _is_record(path: Path) -> bool:
+    """Return whether a name in the folder of a version is one that records are written under."""
+    if path.name in (GIVEN_UP, CLAIMS):
+        return path.is_dir()
+    is_named = path.suffix == ".json" and (not path.name.startswith(".") or path.name in HIDDEN)
+    return path.is_file() and (is_named or path.name.endswith(PART))
 
 
 def _published(path: Path) -> Published:
@@ -273,6 +295,8 @@ def _published(path: Path) -> Published:
             raise ValueError(f"{published.product!r} does not lie below the run directory")
         if not all(isinstance(digest, str) for digest in published.files.values()):
             raise ValueError("a digest is no text")
+        if not isinstance(published.basis.get("inputs", {}), dict) or not isinstance(published.facts, dict):
+            raise ValueError("its inputs or facts are no mapping")
     except (TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(
             f"the record {path} is damaged ({error}); `astro-dist repair {path.parents[1]}` sets it aside"

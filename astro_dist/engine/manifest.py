@@ -72,7 +72,7 @@ def config_fault(root: Path) -> str | None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         return f"{CONFIG}: cannot be read ({error})"
     body, found, seal = text.rpartition(_CONFIG_SEAL)
     if not found:
@@ -100,7 +100,7 @@ def manifest_fault(root: Path) -> str | None:
             return f"{MANIFEST}: no run wrote it"
     except FileNotFoundError:
         return f"{MANIFEST}: missing"
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         return f"{MANIFEST}: cannot be read ({error})"
     return None
 

@@ -170,7 +170,7 @@ def _is_measured(note: dict[str, Any]) -> bool:
 
 def drop_notes(folder: Path, stages: Sequence[str]) -> None:
     """Remove the progress notes of stages; what else lies in the folder is left alone."""
-    for path in folder.glob("*.json"):
+    for path in (p for p in folder.glob("*.json") if p.is_file()):
         # By content and not by name alone: the folder may have held files of the user's before the run.
         with contextlib.suppress(OSError, ValueError):
             note = json.loads(path.read_bytes())

@@ -7,6 +7,7 @@ protects it.
 """
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,19 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises
     ------
     IntegrityError
-        The record cannot be read, or is not what was written.
-    FileNotFoundError
-        There is none.
+        The record is no file, or is not what was written.
+    OSError
+        There is none, it may not be read, or the disk fails: that is no damage of the record.
     """
+    # A pipe of that name would never answer.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise _damaged(path, "it is no file")
     try:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("it is no mapping")
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     # Either key makes it format 2: a record with one key damaged must not pass for an unprotected one.
     if not {"format", SEAL} & value.keys():

@@ -1,13 +1,17 @@
 """Regeneration of one stamp from its index, and its comparison with the store."""
 
+import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.custody import set_aside
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import publish_file
+from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.device import numerics
@@ -39,7 +43,7 @@ def regenerate(run: Run, stamp: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def regenerate_stamp(run: Run, stamp: int) -> Path:
+def regenerate_stamp(run: Run, stamp: int, show: Callable[[str], None] = print) -> Path:
     """Draw a published stamp again, compare it with the store bit for bit, and write it to an npz file.
 
     Raises
@@ -69,7 +73,14 @@ def regenerate_stamp(run: Run, stamp: int) -> Path:
             f"`astro-dist verify {run.root}` says whether the store is damaged"
         )
     path = run.root / f"stamp-{stamp:06}.npz"
-    # Given a path, `savez` would add .npz to a name without it; a handle is written as it is.
-    with publish_file(path) as hidden, hidden.open("wb") as handle:
-        np.savez(handle, image=arrays["image"], mask=arrays["mask"], instances=arrays["instances"])
+    packed = io.BytesIO()
+    np.savez(packed, image=arrays["image"], mask=arrays["mask"], instances=arrays["instances"])
+    # Drawn again it has the same bytes; anything else of that name is somebody's own.
+    if os.path.lexists(path) and (path.is_symlink() or not _holds(path, packed.getvalue())):
+        show(f"{path} was not written by this command; it is now {set_aside(path, 'yours').name}")
+    publish_bytes(path, packed.getvalue())
     return path
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data

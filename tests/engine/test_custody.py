@@ -14,6 +14,7 @@ from astro_dist.engine import custody
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner, tree_digests
 from astro_dist.engine.integrity import repair_run, verify_run
+from astro_dist.engine.journal import read_journal
 from astro_dist.engine.ledger import Ledger
 from tests.toys import execute, toy_runner
 
@@ -298,3 +299,45 @@ def test_the_lock_follows_no_link(tmp_path):
         execute(root, SERIAL)
     assert victim.read_text() == "mine"
     assert Path(root / ".lock").is_symlink()
+
+
+def test_files_among_the_records_stay(tmp_path, reference):
+    execute(tmp_path, SERIAL)
+    version = next(path for path in (tmp_path / "ledger/shards").iterdir() if path.is_dir())
+    strange = tmp_path / "ledger/shards" / (16 * "0") / "thesis.tex"
+    write(version / "notes.txt")
+    write(version / "0.json.damaged-1")
+    write(strange)
+    execute(tmp_path, OTHER, redo=["shards"])
+    execute(tmp_path, SERIAL, redo=["shards"])
+    assert [(version / name).read_text() for name in ("notes.txt", "0.json.damaged-1")] == ["mine", "mine"]
+    assert strange.read_text() == "mine"
+    assert products(tmp_path) == reference
+
+
+def test_a_folder_with_a_ledger_of_somebody_else_is_not_repaired(tmp_path, capsys):
+    write(tmp_path / "ledger/accounts.json", '{"a": 1}')
+    write(tmp_path / "config.yaml", "name: me")
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError, match="is it a run directory"):
+        repair_run(tmp_path, print)
+    with pytest.raises(ConfigError, match="is no run directory"):
+        execute(tmp_path, SERIAL)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["ledger/x.json", "logs/journal/x.jsonl", "logs/progress/x.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_pipes_and_folders_under_names_of_ours_stop_nobody(tmp_path, finished, name, make):
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    make(root / name)
+    read_journal(root)
+    execute(root, SERIAL)
+    found = verify_run(root)
+    if name.startswith("ledger"):
+        assert "it is no file" in found.pop("ledger")[0]
+        repair_run(root, print)
+        assert verify_run(root) == {}
+    assert found == {}
