@@ -190,6 +190,11 @@ LINE, SPEED = 1.42e9, 3e5 / 299792458
         ({"CTYPE3": "STOKES", "CRVAL3": 1.0, "CTYPE4": "freq-lsr", "CRVAL4": 1.4, "CUNIT4": "GHz"}, 1.4e9),
         ({"CTYPE3": "SPECLNMF", "CRVAL3": 1.28e9, "CRPIX3": 1.0, "CDELT3": 8e8}, 1.28e9),
         ({"CTYPE3": "FREQ", "CRVAL3": 1.0e9, "CD3_3": 1e6, "CRPIX3": 0.0}, 1.001e9),
+        (
+            {"CTYPE3": "FREQ", "CRVAL3": 1.4e9, "CRPIX3": -33.0, "CDELT3": 1.0, "PC3_3": 1e6, "CUNIT3": "Hz"},
+            1.434e9,
+        ),
+        ({"CTYPE3": "FREQ", "CRVAL3": 1.4e9, "CRPIX3": -33.0, "CDELT3": 1.0, "CD3_3": 1e6}, 1.434e9),
         ({"RESTFRQ": 1.42e9}, 1.42e9),
         ({"RESTFREQ": 1.42e9}, 1.42e9),
         ({"FREQ": 2.0e8}, 2.0e8),
