@@ -122,6 +122,15 @@ HISTORIES = {
     "CASA, words": ("CASA-HIST restoring beam: 6.0 arcsec 5.0 arcsec pa -40.2 deg", (6, 5, -40.2)),
     "CASA tclean": ("Beam for chan : 0 : 6 arcsec, 5 arcsec, -40.6 deg", (6, 5, -40.6)),
     "CASA parameters": ("restoringbeam=['6.0arcsec', '5.0arcsec', '30.0deg']", (6, 5, 30)),
+    "widths and angle": ('Restoring beam 6.0" x 5.0" @ 30 deg', (6, 5, 30)),
+    "AIPS in arcsec": ("made with bmaj=6.0arcsec bmin=5.0arcsec bpa=30deg", (6, 5, 30)),
+    "AIPS in marks": ('BMAJ=6.0" BMIN=5.0" BPA=0.5rad', (6, 5, np.degrees(0.5))),
+    "AIPS before other beams": (
+        "AIPS   CLEAN BMAJ=  1.6667E-03 BMIN=  1.3889E-03 BPA= 12.00\nIMAGR BMAJ= 0 BMIN= 0 BPA= 0\n"
+        "Cut at antenna beam 25 arcsec 25 arcsec\nbeam area 28.3 5.0 arcsec\n"
+        "a copy, smoothed from beam 9 arcsec x 8 arcsec\nsmoothed from restoring beam 9 arcsec x 8 arcsec",
+        (6, 5, 12),
+    ),
     "MIRIAD": ("RESTOR: Beam =  6.000E+00 x  5.000E+00 arcsec, pa =  6.485E+00 degrees", (6, 5, 6.485)),
 }
 
@@ -138,13 +147,27 @@ def test_beams_in_history(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "line", ["AIPS CLEAN BMAJ= see log", "RESTOR: Beam = unknown", "restoration: failed", "beam = large"]
+    "line",
+    [
+        *("AIPS CLEAN BMAJ= see log", "RESTOR: Beam = unknown", "restoration: failed", "beam = large"),
+        *("Cut at antenna beam 25 arcsec 25 arcsec", "beam area 28.3 5.0 arcsec", "IMAGR BMAJ= 0 BMIN= 0"),
+        "smoothed from beam 6 arcsec x 5 arcsec",
+    ],
 )
 def test_a_history_line_like_a_beam_is_named(tmp_path, line):
     header = header_of(BARE)
     header.add_history(line)
     path = write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header))
     refuse(path, rf"HISTORY line '{line}' is not understood; .*maps\.beam_major_arcsec")
+
+
+@pytest.mark.parametrize("line", ["restoring beam 6 x 5 arcsec, turned by 30", "BMAJ=6furlong BMIN=5furlong"])
+def test_a_history_line_of_which_a_part_is_not_understood_is_refused(tmp_path, line):
+    header = header_of(BARE)
+    header.add_history(line)
+    path = write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header))
+    refuse(path, r"maps\.beam_")
+    assert open_map(path, beam_major_arcsec=6.0, beam_minor_arcsec=5.0, beam_pa_deg=9.0).beam == Beam(6, 5, 9)
 
 
 def test_obit_names_its_beam_otherwise(tmp_path):
