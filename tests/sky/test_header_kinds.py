@@ -66,10 +66,12 @@ def refuse(path, match, **settings):
 # Beams
 
 
-def beams_table(*rows, unit="arcsec"):
+def beams_table(*rows, unit="arcsec", angle=None):
     values = list(zip(*rows, strict=True))
     columns = [
-        fits.Column(name, form, unit=unit if name in ("BMAJ", "BMIN") else None, array=np.array(column))
+        fits.Column(
+            name, form, unit={"BMAJ": unit, "BMIN": unit, "BPA": angle}.get(name), array=np.array(column)
+        )
         for name, form, column in zip(("BMAJ", "BMIN", "BPA", "CHAN", "POL"), "EEEJJ", values, strict=True)
     ]
     return fits.BinTableHDU.from_columns(columns, name="BEAMS")
@@ -85,6 +87,17 @@ def test_a_table_of_one_beam_is_read(tmp_path):
     packed = tmp_path / "m.fits.gz"
     packed.write_bytes(gzip.compress((tmp_path / "m.fits").read_bytes()))
     assert open_map(packed).beam == BEAM
+
+
+@pytest.mark.parametrize(("unit", "angle"), [("rad", "rad"), ("arcmin", "arcmin"), ("mas", "deg"), ("", "")])
+def test_a_table_of_beams_is_read_in_its_units(tmp_path, unit, angle):
+    width, turn = u.arcsec.to(unit or "arcsec"), u.deg.to(angle or "deg")
+    table = beams_table((6 * width, 5 * width, 30 * turn, 0, 0), unit=unit, angle=angle)
+    beam = open_map(write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header_of(BARE)), table)).beam
+    assert (beam.major_arcsec, beam.minor_arcsec, beam.pa_deg) == pytest.approx((6, 5, 30))
+    table = beams_table((6, 5, 30, 0, 0), angle="km")
+    path = write(tmp_path / "km.fits", fits.PrimaryHDU(NOISE, header_of(BARE)), table)
+    refuse(path, r"BPA in 'km'.*maps\.beam_pa_deg")
 
 
 def test_of_several_beams_that_of_the_plane_is_read(tmp_path):
