@@ -170,10 +170,19 @@ def _read_fits_table(path: Path, choose: Choose) -> Found:
                 chosen = choose(data.names)
                 units = {column.name: column.unit for column in data.columns}
                 return Found(
-                    {ours: np.asarray(data[column.name], np.float64) for ours, column in chosen.items()},
+                    {ours: _column(data, column.name) for ours, column in chosen.items()},
                     {ours: units[column.name] for ours, column in chosen.items()},
                 )
     raise ConfigError("it has no table")
+
+
+def _column(data: fits.FITS_rec, name: str) -> NDArray[np.float64]:
+    """Return a column as numbers, NaN where an integer is the one that TNULL gives for a gap."""
+    values, null = np.asarray(data[name], np.float64), data.columns[name].null
+    if isinstance(null, int):
+        # TNULL is a value of the stored integers, before TSCAL and TZERO.
+        values = np.where(data.view(np.ndarray)[name] == null, np.nan, values)
+    return values
 
 
 def _read_csv(path: Path, choose: Choose) -> Found:
