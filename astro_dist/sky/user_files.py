@@ -198,11 +198,13 @@ def _read_csv(path: Path, choose: Choose) -> Found:
     _check_size(rows, line.count(b",") + 1)
     # Opening a stream reads the first block of the file, enough for the names.
     with pa.csv.open_csv(path) as stream:
-        chosen = choose(stream.schema.names)
+        names = {name.strip(): name for name in reversed(stream.schema.names)}
+    chosen = choose([*reversed(names)])
+    own = {ours: names[column.name] for ours, column in chosen.items()}
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
-    options = pa.csv.ConvertOptions(include_columns=[column.name for column in chosen.values()])
+    options = pa.csv.ConvertOptions(include_columns=[*own.values()])
     table = pa.csv.read_csv(path, convert_options=options)
-    return Found({ours: table.column(column.name).to_numpy() for ours, column in chosen.items()}, {})
+    return Found({ours: table.column(name).to_numpy() for ours, name in own.items()}, {})
 
 
 def _read_parquet(path: Path, choose: Choose) -> Found:
