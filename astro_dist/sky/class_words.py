@@ -19,6 +19,11 @@ WORDS = {
 }
 
 
+def label_text(number: float) -> str:
+    """Return a label as settings name it: all digits of a whole number, six of another."""
+    return str(int(number)) if float(number).is_integer() else f"{number:g}"
+
+
 @dataclass(frozen=True)
 class ClassWords:
     """The classes of labels.
@@ -34,7 +39,7 @@ class ClassWords:
 
     def of_number(self, number: float) -> SourceClass | None:
         """Return the class of a number, None where it has none; 0 is the background unless it is named."""
-        text = f"{number:g}"
+        text = label_text(number)
         if text in self.given:
             return SourceClass[self.given[text].upper()]
         if number == 0:

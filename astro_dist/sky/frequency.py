@@ -65,7 +65,10 @@ def _axes_hz(header: fits.Header, plane: Sequence[int]) -> Iterator[float | None
 
 def axis_value(header: fits.Header, axis: int, index: int) -> float:
     """Return the world value of a pixel, counted from 0, along an axis that stands alone, in CUNIT."""
-    step = float(header.get(f"CDELT{axis}", header.get(f"CD{axis}_{axis}", 1.0)))
+    # FITS has CDELT ignored beside CD and multiplied by PC, into which astropy moves the whole step.
+    step = float(header.get(f"CD{axis}_{axis}", 0.0)) or (
+        float(header.get(f"CDELT{axis}", 1.0)) * float(header.get(f"PC{axis}_{axis}", 1.0))
+    )
     # FITS counts pixels from 1, and CRPIX may lie anywhere outside the map. A header without CRPIX means the
     # one pixel there is, although the standard's default is 0.
     place = index + 1 - float(header.get(f"CRPIX{axis}", 1.0))

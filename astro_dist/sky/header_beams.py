@@ -6,7 +6,7 @@ for each plane. Lines of HISTORY are those of AIPS, CASA and MIRIAD; the last on
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from astropy.io import fits
@@ -27,19 +27,29 @@ ARCSEC = {
 }
 Widths = tuple[float | None, float | None, float | None]
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[ed][-+]?\d+)?(?![\d.])"
-_AIPS = re.compile(rf"(?:\b(\w+)\s+)?\b(bmaj|bmin|bpa)\s*[=:]\s*({_NUMBER}|[^\s/]+)", re.IGNORECASE)
 _UNITS = "|".join(sorted(map(re.escape, ARCSEC), key=len, reverse=True))
-# As CASA ("restoration: 0.5 by 0.4 (arcsec) at pa 30 (deg)", "Beam : 0.5 arcsec, 0.4 arcsec, 30 deg") and
-# MIRIAD ("RESTOR: Beam =  5.303E+01 x  3.266E+01 arcsec, pa =  6.485E+00 degrees") write it; `>` begins a
-# line that CASA continues.
-_GAP = r"[\s>,;'()\[\]]*"
-_WIDTHS = re.compile(
-    rf"(?:restoration|beam)[^\n\d=:]*(?:\bchan\s*:\s*\d+\s*)?[=:]?{_GAP}({_NUMBER}){_GAP}({_UNITS})?"
-    rf"{_GAP}(?:by|x|\*)?{_GAP}({_NUMBER}){_GAP}({_UNITS})"
-    rf"(?:{_GAP}(?:at)?{_GAP}(?:b?p\.?a\.?)?[\s=:]*({_NUMBER}){_GAP}(?:deg(?:rees)?)?)?",
+# "as" after a space is a word of a sentence; a number that goes on in another way is none.
+_AIPS = re.compile(
+    r"(?:\b(\w+)\s+)?\b(bmaj|bmin|bpa)\s*[=:]\s*"
+    rf"(?:({_NUMBER})(?:(?!\s+as\b)\s*({_UNITS})(?![a-z]))?(?![\w\"'.])|[^\s/]+)",
     re.IGNORECASE,
 )
-_LIKE_A_BEAM = re.compile(r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]", re.IGNORECASE)
+# As CASA ("restoration: 0.5 by 0.4 (arcsec) at pa 30 (deg)", "Beam : 0.5 arcsec, 0.4 arcsec, 30 deg") and
+# MIRIAD ("RESTOR: Beam =  5.303E+01 x  3.266E+01 arcsec, pa =  6.485E+00 degrees") write it; `>` begins a
+# line that CASA continues. A beam in other words may be any: an antenna's, or that before smoothing.
+_GAP = r"[\s>,;'()\[\]]*"
+_WIDTHS = re.compile(
+    r"(?:\brestoration|\brestor(?:ing|ed)[ _]?beam|"
+    r"(?:^|[:>])[ \t>]*beam(?:[ ]for[ ]chan\s*:\s*\d+)?(?=\s*[=:]))"
+    rf"\s*[=:]?{_GAP}({_NUMBER}){_GAP}({_UNITS})?"
+    rf"{_GAP}(?:by|x|\*)?{_GAP}({_NUMBER}){_GAP}({_UNITS})"
+    rf"(?:{_GAP}(?:at|@)?{_GAP}(?:b?p\.?a\.?|position[ ]angle)?[\s=:]*({_NUMBER}){_GAP}(deg|rad)?)?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_OTHER_BEAM = re.compile(r"\b(?:primary|antenna|dirty|from)\b", re.IGNORECASE)
+_LIKE_A_BEAM = re.compile(
+    r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]|\bbeam\b.*\d", re.IGNORECASE
+)
 # Tasks of AIPS that write arcsec where its header has degrees.
 _IN_ARCSEC = {"CONVL", "IMAGR", "RESTR"}
 
@@ -136,34 +146,40 @@ def _from_history(text: str) -> tuple[float, float, float] | None:
 
 def _aips_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
     """Return place and beam of each BMAJ= BMIN= BPA= of a text, which may go over two lines."""
-    found: list[tuple[int, tuple[float, float, float]]] = []
-    values: dict[str, float] = {}
-    factor = 3600.0
+    found: dict[int, tuple[float, float, float]] = {}
+    values: dict[str, re.Match[str]] = {}
     for match in _AIPS.finditer(text):
         key = match[2].upper()
         if key == "BMAJ":
             values = {}
-            factor = 1.0 if (match[1] or "").upper() in _IN_ARCSEC else 3600.0
-        values[key] = _number(match[3].rstrip("/"))
+        values.setdefault(key, match)
         if {"BMAJ", "BMIN"} <= values.keys():
-            beam = values["BMAJ"] * factor, values["BMIN"] * factor, values.get("BPA", 0.0)
-            # The same place for both steps, so that the angle replaces the beam without it.
-            if key == "BPA":
-                found.pop()
-            found.append((match.start(), beam))
-    return found
+            # By the place of BMAJ, so that the angle replaces the beam without it.
+            found[values["BMAJ"].start()] = _aips_beam(values)
+    # Tasks list the parameters that were not set as 0.
+    return [(place, beam) for place, beam in found.items() if not min(beam[:2]) <= 0]
+
+
+def _aips_beam(values: Mapping[str, re.Match[str]]) -> tuple[float, float, float]:
+    major, minor, pa = values["BMAJ"], values["BMIN"], values.get("BPA")
+    usual = "arcsec" if (major[1] or "").upper() in _IN_ARCSEC else "deg"
+    widths = [
+        _number(one[3]) * ARCSEC[(one[4] or other[4] or usual).lower()]
+        for one, other in ((major, minor), (minor, major))
+    ]
+    angle = _number(pa[3]) * ARCSEC[(pa[4] or "deg").lower()] / 3600 if pa else 0.0
+    return widths[0], widths[1], angle
 
 
 def _worded_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
     found = []
     for match in _WIDTHS.finditer(text):
-        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].lower()
-        # The beam of an antenna and the fit to a dirty beam are no restoring beams.
-        if "primary" in line:
+        if _OTHER_BEAM.search(text[text.rfind("\n", 0, match.start()) + 1 : match.start()]):
             continue
         unit = match[4].lower()
         major = _number(match[1]) * ARCSEC[(match[2] or unit).lower()]
-        pa = _number(match[5]) if match[5] else 0.0
+        # NaN without an angle: the line may give it in words that are not understood.
+        pa = _number(match[5]) * (ARCSEC[(match[6] or "deg").lower()] / 3600)
         found.append((match.start(), (major, _number(match[3]) * ARCSEC[unit], pa)))
     return found
 

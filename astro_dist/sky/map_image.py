@@ -18,7 +18,7 @@ from astro_dist.sky.fits_headers import Hdu, holds_image
 from astro_dist.sky.fits_reader import Layout, describe_image, open_checked, parse_header
 from astro_dist.sky.fits_survey import beam_lines, check_chosen, holds_sky, survey_hdus
 from astro_dist.sky.frequency import axis_value
-from astro_dist.sky.header_beams import ARCSEC, CARDS, BeamRow, beam_of_cards
+from astro_dist.sky.header_beams import ARCSEC, CARDS, REMEDY, BeamRow, beam_of_cards
 from astro_dist.sky.units import parse_unit
 
 STOKES = {
@@ -32,6 +32,7 @@ INHERITED = (
 # Frames are inherited only where the extension asks for it: without the cards a map is in ICRS.
 FRAMES = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
 BEAMS_BYTES = 1 << 26
+BEAM_UNITS = {"BMAJ": "arcsec", "BMIN": "arcsec", "BPA": "deg"}
 _COORDINATES = re.compile(
     r"NAXIS[12]|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CPDIS|D2IMDIS|CQDIS)[12]|(PC|CD)(00)?[12]_?(00)?[12]|"
     r"PV[12]_\d+|PROJP\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|DATE-OBS|MJD-OBS|DATE-AVG|MJD-AVG|"
@@ -254,11 +255,20 @@ def _beam_rows(table: fits.BinTableHDU) -> list[BeamRow]:
     for key in ("BMAJ", "BMIN", "BPA", "CHAN", "POL"):
         if key in names:
             unit = str(table.columns[names[key]].unit or "").strip().lower()
-            # CASA writes arcsec, and means it where the unit is missing.
-            factor = ARCSEC.get(unit, 1.0) if key in ("BMAJ", "BMIN") else 1.0
+            factor = _beam_factor(key, unit) if key in BEAM_UNITS else 1.0
             columns[key] = table.data[names[key]].astype(float).reshape(-1) * factor
     n = len(columns["BMAJ"])
     channel = columns.get("CHAN", range(n))
     stokes, pa = columns.get("POL", [0] * n), columns.get("BPA", [0.0] * n)
     values = zip(channel, stokes, columns["BMAJ"], columns["BMIN"], pa, strict=True)
     return [BeamRow(int(c), int(s), float(a), float(b), float(p)) for c, s, a, b, p in values]
+
+
+def _beam_factor(key: str, unit: str) -> float:
+    """Return the factor from a unit to the one of `BeamRow`, which CASA means where it writes none."""
+    usual = BEAM_UNITS[key]
+    if unit and unit not in ARCSEC:
+        raise ConfigError(
+            f"its table of beams has {key} in {unit[:40]!r}, which is no unit of angles; {REMEDY}"
+        )
+    return ARCSEC[unit or usual] / ARCSEC[usual]

@@ -13,11 +13,13 @@ from astro_dist.sky.config import MapsConfig, SurveyConfig
 from astro_dist.sky.files import find_maps, find_noise
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.windows import bands
 
 # Below this part of a cell with noise of the user, the noise is measured.
 MIN_FILLED = 1 / 3
 # Pixels of the two maps may lie this far apart, in pixels: the rounding of CRVAL and CRPIX.
 MOST_APART_PIX = 0.1
+CHECK_ROWS = 256
 Cells = list[tuple[Image, Image]]
 
 
@@ -55,6 +57,16 @@ def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[SkyMap | None]:
         if survey.rms_files and (missing := [one for one in own if one.path not in found]):
             raise ConfigError(f"{missing[0].path}: none of maps.rms_files has its pixels; add one that does")
     return [found.get(sky_map.path) for sky_map in maps]
+
+
+def check_noise(maps: Sequence[SkyMap | None]) -> None:
+    """Refuse maps of the noise in which no pixel is positive; a map is read up to the first that is."""
+    for noise in maps:
+        if noise and not any((noise.read(window) > 0).any() for window in bands(noise.shape, CHECK_ROWS)):
+            raise ConfigError(
+                f"{noise.path}: none of its pixels is positive, so that it gives no noise; mend it, "
+                "or take it out of maps.rms_files"
+            )
 
 
 def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) -> SkyMap:

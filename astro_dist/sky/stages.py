@@ -70,10 +70,10 @@ def refuse_maps(run: Run) -> None:
     if run.section(MapsConfig).files:
         from astro_dist.sky.given import check_given
         from astro_dist.sky.maps import open_maps
-        from astro_dist.sky.noise_maps import open_noise
+        from astro_dist.sky.noise_maps import check_noise, open_noise
 
         maps = open_maps(run)
-        open_noise(run, maps)
+        check_noise(open_noise(run, maps))
         check_given(run.section(AnnotateConfig).join, maps)
 
 

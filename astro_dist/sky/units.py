@@ -13,7 +13,7 @@ KNOWN = "Jy/beam, Jy/pixel, Jy/sr, Jy/arcsec2 or K, with m, u, n, k or M before 
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PER = {
     "beam": u.beam,
-    **dict.fromkeys(("beams", "bm", "b", "bem", "restoredbeam", "clean_beam", "psf"), u.beam),
+    **dict.fromkeys(("beams", "bm", "b", "bem", "restoredbeam", "cleanbeam", "psf"), u.beam),
     **dict.fromkeys(("pixel", "pixels", "pix", "px", "cell"), u.pix),
     **dict.fromkeys(("sr", "ster", "str", "steradian", "steradians"), u.sr),
     **dict.fromkeys(("arcsec2", "sqarcsec", "asec2"), u.arcsec**2),
@@ -22,8 +22,10 @@ _PER = {
 }
 _FLUX = re.compile(r"([munk]?)(?:jy|jansky|janskys|janskies)(?:/|per)(.+)")
 _FLUX_LAST = re.compile(r"(beam|bm|pixel|pix|px|sr|arcsec|arcmin|deg)(-\d)([munk]?)jy")
-_POWER = re.compile(r"([a-z_]+?)(2?)-([12])$")
-_KELVIN = re.compile(r"([munk]?)k(?:elvin)?(?:rj|tb|\(tb\)|\(rj\)|tmb|brightness)?")
+_POWER = re.compile(r"([a-z]+?)(2?)-([12])$")
+_SHORT = {"milli": "m", "micro": "u", "mu": "u", "nano": "n", "kilo": "k"}
+_WORDS = re.compile(r"(?:micro|milli|nano|kilo|mu)(?=jy|jansky|k)")
+_KELVIN = re.compile(r"([munk]?)k(?:elvins?)?(?:rj|tb|\(tb\)|\(rj\)|tmb|brightness)?")
 
 
 def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
@@ -34,7 +36,7 @@ def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
     """
     # Two code points stand for the micro sign.
     given = re.sub(r"[\s.*^{}\"'_\\]", "", text).replace("\u00b5", "u").replace("\u03bc", "u")
-    plain = given.lower()
+    plain = _WORDS.sub(lambda match: _SHORT[match[0]], given.lower())
     if match := _KELVIN.fullmatch(plain):
         return _PREFIXES[match[1]], u.K
     plain = re.sub(r"[()\[\]]", "", plain)

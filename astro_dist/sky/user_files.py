@@ -170,10 +170,19 @@ def _read_fits_table(path: Path, choose: Choose) -> Found:
                 chosen = choose(data.names)
                 units = {column.name: column.unit for column in data.columns}
                 return Found(
-                    {ours: np.asarray(data[column.name], np.float64) for ours, column in chosen.items()},
+                    {ours: _column(data, column.name) for ours, column in chosen.items()},
                     {ours: units[column.name] for ours, column in chosen.items()},
                 )
     raise ConfigError("it has no table")
+
+
+def _column(data: fits.FITS_rec, name: str) -> NDArray[np.float64]:
+    """Return a column as numbers, NaN where an integer is the one that TNULL gives for a gap."""
+    values, null = np.asarray(data[name], np.float64), data.columns[name].null
+    if isinstance(null, int):
+        # TNULL is a value of the stored integers, before TSCAL and TZERO.
+        values = np.where(data.view(np.ndarray)[name] == null, np.nan, values)
+    return values
 
 
 def _read_csv(path: Path, choose: Choose) -> Found:
@@ -189,11 +198,13 @@ def _read_csv(path: Path, choose: Choose) -> Found:
     _check_size(rows, line.count(b",") + 1)
     # Opening a stream reads the first block of the file, enough for the names.
     with pa.csv.open_csv(path) as stream:
-        chosen = choose(stream.schema.names)
+        names = {name.strip(): name for name in reversed(stream.schema.names)}
+    chosen = choose([*reversed(names)])
+    own = {ours: names[column.name] for ours, column in chosen.items()}
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
-    options = pa.csv.ConvertOptions(include_columns=[column.name for column in chosen.values()])
+    options = pa.csv.ConvertOptions(include_columns=[*own.values()])
     table = pa.csv.read_csv(path, convert_options=options)
-    return Found({ours: table.column(column.name).to_numpy() for ours, column in chosen.items()}, {})
+    return Found({ours: table.column(name).to_numpy() for ours, name in own.items()}, {})
 
 
 def _read_parquet(path: Path, choose: Choose) -> Found:

@@ -66,10 +66,12 @@ def refuse(path, match, **settings):
 # Beams
 
 
-def beams_table(*rows, unit="arcsec"):
+def beams_table(*rows, unit="arcsec", angle=None):
     values = list(zip(*rows, strict=True))
     columns = [
-        fits.Column(name, form, unit=unit if name in ("BMAJ", "BMIN") else None, array=np.array(column))
+        fits.Column(
+            name, form, unit={"BMAJ": unit, "BMIN": unit, "BPA": angle}.get(name), array=np.array(column)
+        )
         for name, form, column in zip(("BMAJ", "BMIN", "BPA", "CHAN", "POL"), "EEEJJ", values, strict=True)
     ]
     return fits.BinTableHDU.from_columns(columns, name="BEAMS")
@@ -85,6 +87,17 @@ def test_a_table_of_one_beam_is_read(tmp_path):
     packed = tmp_path / "m.fits.gz"
     packed.write_bytes(gzip.compress((tmp_path / "m.fits").read_bytes()))
     assert open_map(packed).beam == BEAM
+
+
+@pytest.mark.parametrize(("unit", "angle"), [("rad", "rad"), ("arcmin", "arcmin"), ("mas", "deg"), ("", "")])
+def test_a_table_of_beams_is_read_in_its_units(tmp_path, unit, angle):
+    width, turn = u.arcsec.to(unit or "arcsec"), u.deg.to(angle or "deg")
+    table = beams_table((6 * width, 5 * width, 30 * turn, 0, 0), unit=unit, angle=angle)
+    beam = open_map(write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header_of(BARE)), table)).beam
+    assert (beam.major_arcsec, beam.minor_arcsec, beam.pa_deg) == pytest.approx((6, 5, 30))
+    table = beams_table((6, 5, 30, 0, 0), angle="km")
+    path = write(tmp_path / "km.fits", fits.PrimaryHDU(NOISE, header_of(BARE)), table)
+    refuse(path, r"BPA in 'km'.*maps\.beam_pa_deg")
 
 
 def test_of_several_beams_that_of_the_plane_is_read(tmp_path):
@@ -122,6 +135,15 @@ HISTORIES = {
     "CASA, words": ("CASA-HIST restoring beam: 6.0 arcsec 5.0 arcsec pa -40.2 deg", (6, 5, -40.2)),
     "CASA tclean": ("Beam for chan : 0 : 6 arcsec, 5 arcsec, -40.6 deg", (6, 5, -40.6)),
     "CASA parameters": ("restoringbeam=['6.0arcsec', '5.0arcsec', '30.0deg']", (6, 5, 30)),
+    "widths and angle": ('Restoring beam 6.0" x 5.0" @ 30 deg', (6, 5, 30)),
+    "AIPS in arcsec": ("made with bmaj=6.0arcsec bmin=5.0arcsec bpa=30deg", (6, 5, 30)),
+    "AIPS in marks": ('BMAJ=6.0" BMIN=5.0" BPA=0.5rad', (6, 5, np.degrees(0.5))),
+    "AIPS before other beams": (
+        "AIPS   CLEAN BMAJ=  1.6667E-03 BMIN=  1.3889E-03 BPA= 12.00\nIMAGR BMAJ= 0 BMIN= 0 BPA= 0\n"
+        "Cut at antenna beam 25 arcsec 25 arcsec\nbeam area 28.3 5.0 arcsec\n"
+        "a copy, smoothed from beam 9 arcsec x 8 arcsec\nsmoothed from restoring beam 9 arcsec x 8 arcsec",
+        (6, 5, 12),
+    ),
     "MIRIAD": ("RESTOR: Beam =  6.000E+00 x  5.000E+00 arcsec, pa =  6.485E+00 degrees", (6, 5, 6.485)),
 }
 
@@ -138,13 +160,27 @@ def test_beams_in_history(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "line", ["AIPS CLEAN BMAJ= see log", "RESTOR: Beam = unknown", "restoration: failed", "beam = large"]
+    "line",
+    [
+        *("AIPS CLEAN BMAJ= see log", "RESTOR: Beam = unknown", "restoration: failed", "beam = large"),
+        *("Cut at antenna beam 25 arcsec 25 arcsec", "beam area 28.3 5.0 arcsec", "IMAGR BMAJ= 0 BMIN= 0"),
+        "smoothed from beam 6 arcsec x 5 arcsec",
+    ],
 )
 def test_a_history_line_like_a_beam_is_named(tmp_path, line):
     header = header_of(BARE)
     header.add_history(line)
     path = write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header))
     refuse(path, rf"HISTORY line '{line}' is not understood; .*maps\.beam_major_arcsec")
+
+
+@pytest.mark.parametrize("line", ["restoring beam 6 x 5 arcsec, turned by 30", "BMAJ=6furlong BMIN=5furlong"])
+def test_a_history_line_of_which_a_part_is_not_understood_is_refused(tmp_path, line):
+    header = header_of(BARE)
+    header.add_history(line)
+    path = write(tmp_path / "m.fits", fits.PrimaryHDU(NOISE, header))
+    refuse(path, r"maps\.beam_")
+    assert open_map(path, beam_major_arcsec=6.0, beam_minor_arcsec=5.0, beam_pa_deg=9.0).beam == Beam(6, 5, 9)
 
 
 def test_obit_names_its_beam_otherwise(tmp_path):
@@ -190,6 +226,11 @@ LINE, SPEED = 1.42e9, 3e5 / 299792458
         ({"CTYPE3": "STOKES", "CRVAL3": 1.0, "CTYPE4": "freq-lsr", "CRVAL4": 1.4, "CUNIT4": "GHz"}, 1.4e9),
         ({"CTYPE3": "SPECLNMF", "CRVAL3": 1.28e9, "CRPIX3": 1.0, "CDELT3": 8e8}, 1.28e9),
         ({"CTYPE3": "FREQ", "CRVAL3": 1.0e9, "CD3_3": 1e6, "CRPIX3": 0.0}, 1.001e9),
+        (
+            {"CTYPE3": "FREQ", "CRVAL3": 1.4e9, "CRPIX3": -33.0, "CDELT3": 1.0, "PC3_3": 1e6, "CUNIT3": "Hz"},
+            1.434e9,
+        ),
+        ({"CTYPE3": "FREQ", "CRVAL3": 1.4e9, "CRPIX3": -33.0, "CDELT3": 1.0, "CD3_3": 1e6}, 1.434e9),
         ({"RESTFRQ": 1.42e9}, 1.42e9),
         ({"RESTFREQ": 1.42e9}, 1.42e9),
         ({"FREQ": 2.0e8}, 2.0e8),
@@ -247,10 +288,12 @@ PER_SR = (PER_PIXEL * 2.25 * u.arcsec**2).to_value(u.sr)
     ("factor", "spellings"),
     [
         (1, "Jy/beam;JY/BEAM ;jy beam-1;Jy.beam**-1;beam-1 Jy;Jy/bm;Jy/B;JANSKY/BEAM;Jy beam^-1;Jy / beam"),
-        (1e-3, "mJy/beam;MJY/BEAM;mJy/bm;mJy beam-1;beam^-1 mJy;mJy per beam"),
-        (1e-6, "uJy/beam;UJY/BEAM;\u00b5Jy/beam;\u03bcJy/beam"),
+        (1e-3, "mJy/beam;MJY/BEAM;mJy/bm;mJy beam-1;beam^-1 mJy;mJy per beam;milliJy/beam"),
+        (1e-6, "uJy/beam;UJY/BEAM;\u00b5Jy/beam;\u03bcJy/beam;muJy/beam;microJy/beam"),
+        (1e-6, r"\mu Jy/beam;\mu Jy beam^{-1};beam-1 muJy"),
+        (1, "Jy/clean_beam;Jy/clean beam;Jy clean_beam-1"),
         (1e-9, "nJy/beam"),
-        (KELVIN, "K;K (Tb);KELVIN;Kelvin;K_RJ"),
+        (KELVIN, "K;K (Tb);KELVIN;Kelvin;Kelvins;K_RJ"),
         (KELVIN * 1e-3, "mK;MK;mK (Tb)"),
         (PER_PIXEL, "Jy/pixel;JY/PIXEL;Jy/pix;Jy pix-1"),
         (PER_PIXEL * 1e-3, "mJy/pixel;MJY/PIXEL"),

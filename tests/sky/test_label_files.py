@@ -257,6 +257,18 @@ def test_numbers_of_label_images_are_what_the_user_says(tmp_path, values, classe
     assert np.array_equal(mask, np.where(plane == values[1], expected, 0))
 
 
+@pytest.mark.parametrize(
+    ("first", "dtype"), [(999_999, np.int32), (1_000_000, np.int32), (1_000_000, np.float32)]
+)
+def test_large_labels_are_named_with_all_their_digits(tmp_path, first, dtype):
+    plane = np.zeros((20, 20), dtype)
+    plane[3:5, 3:5], plane[9:12, 3:5] = first, first + 1
+    fits.writeto(tmp_path / "m.fits", plane)
+    mask, _ = painted(read(tmp_path / "m.fits", {f"{first}": "compact", f"{first + 1}": "extended"}))
+    assert np.array_equal(mask, np.select([plane == first, plane > first], [COMPACT, EXTENDED]))
+    refused(tmp_path / "m.fits", rf"label {first + 1}; .*\{{{first + 1}: compact", {f"{first}": "compact"})
+
+
 def test_numbers_without_a_class_are_refused_with_the_remedy(tmp_path):
     plane = np.zeros((20, 20), np.uint8)
     plane[3:5, 3:5] = 255

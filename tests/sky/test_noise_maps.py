@@ -77,5 +77,14 @@ def test_noise_maps_without_a_map_and_maps_without_noise_are_named(survey, tmp_p
         ANNOTATE.refuse(survey("noise.*"))
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0, -1.0])
+def test_a_map_of_the_noise_without_a_positive_pixel_is_refused(survey, tmp_path, value):
+    ANNOTATE.refuse(survey("rms-*.fits"))
+    (tmp_path / "rms-0.fits").unlink()
+    write(tmp_path / "rms-0.fits", np.full(SHAPE, value), 181.0)
+    with pytest.raises(ConfigError, match=r"rms-0\.fits: none of its pixels is positive"):
+        ANNOTATE.refuse(survey("rms-*.fits"))
+
+
 def test_noise_is_measured_by_default(survey):
     assert open_noise(survey(), open_maps(survey())) == [None, None]

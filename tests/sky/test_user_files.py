@@ -24,6 +24,26 @@ def test_fits_columns_are_found_in_any_case(tmp_path):
         read_columns(tmp_path / "t.fits", ("name",))
 
 
+@pytest.mark.parametrize("zero", [0, 10])
+def test_the_integer_that_stands_for_a_gap_is_no_number(tmp_path, zero):
+    columns = [fits.Column("flux_jy", "J", null=999999, array=np.array([1, 999999, 3]))]
+    table = fits.BinTableHDU.from_columns([*columns, fits.Column("n", "J", array=np.array([1, 999999, 3]))])
+    table.writeto(tmp_path / "t.fits")
+    with fits.open(tmp_path / "t.fits", mode="update") as hdus:
+        hdus[1].header["TZERO1"] = zero
+    found = read_columns(tmp_path / "t.fits", ("flux_jy", "n"))
+    np.testing.assert_array_equal(found["flux_jy"], [1 + zero, np.nan, 3 + zero])
+    assert found["n"][1] == 999999
+
+
+@pytest.mark.parametrize("names", [{}, {"flux_jy": "flux_jy"}])
+def test_spaces_after_the_commas_of_csv_belong_to_no_name(tmp_path, names):
+    (tmp_path / "t.csv").write_text("ra_deg, dec_deg , flux_jy\n10, -20 , 0.5\n11, 20, 1.5\n")
+    columns = read_columns(tmp_path / "t.csv", ("ra_deg", "dec_deg", "flux_jy"), names=names)
+    values = {name: column.tolist() for name, column in columns.items()}
+    assert values == {"ra_deg": [10, 11], "dec_deg": [-20, 20], "flux_jy": [0.5, 1.5]}
+
+
 @pytest.mark.parametrize("name", ["t.fits", "t.parquet", "t.csv"])
 def test_rubbish_is_refused_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x00\xff" * 50)
