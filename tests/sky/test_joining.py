@@ -191,6 +191,20 @@ def test_a_table_and_labels_say_what_belongs_together(make_map, tmp_path):
         find_islands(sky, validate(AnnotateConfig, {"join": join}))
 
 
+def test_components_of_aegean_belong_to_their_island(make_map, tmp_path):
+    """Aegean counts the components of each island from 0; a table of ours counts sources."""
+    places = [(60, 60), (60, 330), (200, 200), (330, 60), (330, 330)]
+    sky = make_map(RMS * (sum(spot(50, y, x) for y, x in places) + NOISE))
+    ra, dec = sky.sky_of(*np.array(places, float).T)
+    islands = [1, 2, 3, 4, 4]
+    for names, sources in (("ra,dec,int_flux", [1, 2, 3, 4, 4]), ("ra_deg,dec_deg,flux_jy", [1] * 5)):
+        rows = [f"{i},0,{a},{d},0.01" for i, a, d in zip(islands, ra, dec, strict=True)]
+        (tmp_path / f"{names}.csv").write_text("\n".join([f"island,source,{names}", *rows]))
+        join = {"catalogue": str(tmp_path / f"{names}.csv")}
+        found = find_islands(sky, validate(AnnotateConfig, {"join": join}))
+        assert found.columns["source"].tolist() == sources
+
+
 def look_ahead(run):
     """What a plan does with a stage that is still to run."""
     ANNOTATE.sources(run)
