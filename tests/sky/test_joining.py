@@ -106,6 +106,15 @@ def test_lobes_of_unlike_flux_and_lobes_that_point_elsewhere_are_not_joined(make
     assert counts(annotate(make_map, double(apart=90, long=3.0, angle_deg=0.0))) == (2, 2)
 
 
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_whole_galaxies_many_lengths_apart_are_not_joined(make_map, mirror):
+    """In a small map nothing tells that bright and long islands are frequent."""
+    places = ((60, 60, 30), (70, 240, 100), (220, 150, -20))
+    image = sum(spot(200, y, x, 1.33, 2.5, angle) for y, x, angle in places) + NOISE
+    sky = make_map(RMS * image[:300, :300][:, ::mirror])
+    assert counts(find_islands(sky, AnnotateConfig())) == (3, 3)
+
+
 def test_crowding_keeps_apart_what_alone_would_be_joined(make_map):
     """Chance is that of the map: the same two lobes among many others are nothing special."""
     rng = np.random.default_rng(3)
