@@ -1,7 +1,7 @@
 """Which column of a user's table is meant: the names that catalogues use, the user's own, and their units."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,13 +71,20 @@ def choose_columns(
     for ours in (*required, *optional):
         if ours in given:
             found[ours] = _named(given[ours], names, lower, ours)
-        elif hits := [lower[name] for name in KNOWN.get(ours, (ours,)) if name in lower]:
+        elif hits := [lower[name] for name in _usual(ours, lower) if name in lower]:
             found[ours] = Chosen(hits[0])
         elif ours in required:
             shown = ", ".join(sorted(names)[:MOST_NAMED]) or "none"
             remedy = f"; name one as columns: {{{ours}: ...}}" if names and ours in KNOWN else ""
             raise ConfigError(f"no column {ours}; it has {shown}{remedy}")
     return found
+
+
+def _usual(ours: str, names: Collection[str]) -> tuple[str, ...]:
+    # Aegean's source is the number of a component within its island; a table of ours, of whole sources.
+    if ours == "source" and {"island", "source"} <= set(names) and "ra_deg" not in names:
+        return ("island",)
+    return KNOWN.get(ours, (ours,))
 
 
 def _named(text: str, names: Sequence[str], lower: Mapping[str, str], ours: str) -> Chosen:

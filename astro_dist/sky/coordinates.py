@@ -121,20 +121,18 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
     """Return the FITS cards of a celestial WCS as plain values, in degrees, for a header or JSON."""
     w = wcs.wcs
     scale = wcs.pixel_scale_matrix
+    steps = _steps(scale)
     cards: dict[str, str | float] = {}
     for i in (0, 1):
         cards[f"CTYPE{i + 1}"] = str(w.ctype[i])
         cards[f"CUNIT{i + 1}"] = "deg"
         cards[f"CRVAL{i + 1}"] = float(w.crval[i])
         cards[f"CRPIX{i + 1}"] = float(w.crpix[i])
-        # Far from straight the diagonal may be zero; the length of the row, with its sign, never is.
-        turned = abs(scale[i, 1 - i]) > abs(scale[i, i])
-        step = float(np.copysign(np.hypot(*scale[i]), (-1, 1)[i]) if turned else scale[i, i])
-        cards[f"CDELT{i + 1}"] = step
-        if turned:
-            cards[f"PC{i + 1}_{i + 1}"] = float(scale[i, i] / step)
+        cards[f"CDELT{i + 1}"] = float(steps[i])
+        if steps[i] != scale[i, i]:
+            cards[f"PC{i + 1}_{i + 1}"] = float(scale[i, i] / steps[i])
         if scale[i, 1 - i]:
-            cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / step)
+            cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / steps[i])
     cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
     if math.isfinite(w.lonpole):
         cards["LONPOLE"] = float(w.lonpole)
@@ -146,6 +144,17 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
         if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
             cards["EQUINOX"] = equinox
     return cards
+
+
+def _steps(scale: Matrix) -> Matrix:
+    """Return CDELT1 and CDELT2: the sizes of a pixel, which other programs take from them in turned maps."""
+    diagonal = np.diag(scale)
+    off = max(abs(scale[0, 1]), abs(scale[1, 0]))
+    if off <= STRAIGHT * np.abs(diagonal).min():
+        return diagonal
+    dx, dy = np.hypot(*scale)
+    # With the sign of the determinant the PC matrix is a turn without a mirror.
+    return np.array([np.copysign(dx, np.linalg.det(scale)), dy])
 
 
 def _is_straight(scale: Matrix) -> bool:

@@ -21,10 +21,10 @@ rule   holds when
 ====== =====================================================================================================
 near   the gap is at most ``near_beams``, mu at most ``chance``, and the flux ratio at most ``flux_ratio``
        unless both are extended: an extended source falls into pieces of any brightness.
-lobes  at least one of both is extended, the flux ratio is at most ``flux_ratio``, mu at most
-       ``linked_chance`` and mu a_1 a_2 at most ``chance``. a is one for a round island. For a long one
-       whose axis is at an angle to the line between both it is the angle over 45 degrees, up to two: so
-       seldom does an unrelated one point so well.
+lobes  at least one of both is extended, the flux ratio is at most ``flux_ratio``, the gap at most
+       `LOBE_LENGTHS` times the longer one, mu at most ``linked_chance`` and mu a_1 a_2 at most ``chance``.
+       a is one for a round island. For a long one whose axis is at an angle to the line between both it is
+       the angle over 45 degrees, up to two: so seldom does an unrelated one point so well.
 core   a third island lies near the line between two of a flux ratio of at most ``flux_ratio`` whose mu is
        at most ``linked_chance``; mu a_1 a_2 times the expected number of unrelated ones in that strip, times
        `CORE_FACTOR`, is at most ``chance``. All three are joined.
@@ -71,6 +71,8 @@ RANDOM_ANGLE, LEAST_ANGLE = math.radians(45), math.radians(5)
 COMPACT_FACTOR, EXTENDED_FACTOR, CORE_FACTOR = 5.0, 0.5, 10.0
 """How many times chance counts: of two compact islands, which are mostly unrelated, of two extended ones
 side by side, and of three islands, for triples are many."""
+LOBE_LENGTHS = 3.0
+"""Longest gap between lobes, lengths of the longer: the few islands of a small map tell little of chance."""
 CORE_PART, CORE_BEAMS, CORE_OFFSET = 0.15, 1.0, 0.1
 """A core is this part of the separation or more from either lobe, and off the line by at most one beam width
 or a tenth of the separation."""
@@ -333,7 +335,8 @@ def _lobes(found: Candidates, pairs: _Pairs, config: JoinConfig) -> Iterator[Lin
     chance = pairs.mu * np.choose(pairs.n_extended, (COMPACT_FACTOR, 1.0, EXTENDED_FACTOR))
     near = close & (alike | (pairs.n_extended == 2)) & (chance <= config.chance)
     likely = (pairs.mu <= config.linked_chance) & (pairs.aligned <= config.chance)
-    lobes = (pairs.n_extended > 0) & alike & likely
+    length = 2 * np.maximum(found.extent[pairs.first], found.extent[pairs.second])
+    lobes = (pairs.n_extended > 0) & alike & likely & (pairs.gap <= LOBE_LENGTHS * length)
     for rule, holds, value in ((NEAR, near, chance), (LOBES, lobes, pairs.aligned)):
         for row in np.flatnonzero(holds).tolist():
             yield Link(float(value[row]), int(pairs.first[row]), int(pairs.second[row]), rule)

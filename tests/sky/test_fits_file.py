@@ -229,6 +229,34 @@ def test_a_turned_wcs_in_an_older_frame_keeps_both():
     assert WCS(fits.Header(cards)).pixel_scale_matrix == pytest.approx(wcs.pixel_scale_matrix)
 
 
+@pytest.mark.parametrize("turn_deg", [0.01, 35, 90, 144, 180, 271])
+@pytest.mark.parametrize("pixel", [(-1.5, 1.5), (1.5, 1.5), (-1.5, 2.0), (1.2, 1.5)])
+def test_the_cards_of_a_turned_map_state_the_size_of_its_pixels(pixel, turn_deg):
+    wcs = plane_wcs(SHAPE, PIXEL, 123.4, -30.5)
+    wcs.wcs.cdelt = np.array(pixel) / 3600
+    cos, sin, ratio = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg)), pixel[1] / pixel[0]
+    wcs.wcs.pc = [[cos, -sin * ratio], [sin / ratio, cos]]
+    cards = wcs_cards(wcs)
+    steps = np.array([cards["CDELT1"], cards["CDELT2"]]) * 3600
+    np.testing.assert_allclose(np.abs(steps), np.abs(pixel), rtol=1e-12)
+    again = WCS(fits.Header(cards))
+    for point in ((0, 0), (15, 19.5), (30, 3)):
+        found, expected = again.pixel_to_world_values(*point), wcs.pixel_to_world_values(*point)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("signs", [(-1, 1), (1, 1), (-1, -1), (1, -1)])
+def test_the_cards_of_a_map_that_is_not_turned_have_no_matrix(signs):
+    wcs = plane_wcs(SHAPE, PIXEL, 123.4, -30.5)
+    wcs.wcs.cdelt = np.array(signs) * (1.2 / 3600, 1.5 / 3600)
+    cards = wcs_cards(wcs)
+    assert (cards["CDELT1"], cards["CDELT2"]) == tuple(wcs.wcs.cdelt)
+    assert not [key for key in cards if key.startswith("PC")]
+    # The rounding of a CD matrix does not change the steps.
+    wcs.wcs.pc = [[1, 1e-15], [0, 1]]
+    assert wcs_cards(wcs) == cards | {"PC1_2": 1e-15}
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_spectral_cube_and_radio_beam_read_the_beam_and_the_unit(tmp_path):
     import radio_beam

@@ -106,6 +106,15 @@ def test_lobes_of_unlike_flux_and_lobes_that_point_elsewhere_are_not_joined(make
     assert counts(annotate(make_map, double(apart=90, long=3.0, angle_deg=0.0))) == (2, 2)
 
 
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_whole_galaxies_many_lengths_apart_are_not_joined(make_map, mirror):
+    """In a small map nothing tells that bright and long islands are frequent."""
+    places = ((60, 60, 30), (70, 240, 100), (220, 150, -20))
+    image = sum(spot(200, y, x, 1.33, 2.5, angle) for y, x, angle in places) + NOISE
+    sky = make_map(RMS * image[:300, :300][:, ::mirror])
+    assert counts(find_islands(sky, AnnotateConfig())) == (3, 3)
+
+
 def test_crowding_keeps_apart_what_alone_would_be_joined(make_map):
     """Chance is that of the map: the same two lobes among many others are nothing special."""
     rng = np.random.default_rng(3)
@@ -189,6 +198,20 @@ def test_a_table_and_labels_say_what_belongs_together(make_map, tmp_path):
     fits.writeto(tmp_path / "labels.fits", labels[:200], overwrite=True)
     with pytest.raises(ConfigError, match=r"labels.fits and the map 'small' differ in shape"):
         find_islands(sky, validate(AnnotateConfig, {"join": join}))
+
+
+def test_components_of_aegean_belong_to_their_island(make_map, tmp_path):
+    """Aegean counts the components of each island from 0; a table of ours counts sources."""
+    places = [(60, 60), (60, 330), (200, 200), (330, 60), (330, 330)]
+    sky = make_map(RMS * (sum(spot(50, y, x) for y, x in places) + NOISE))
+    ra, dec = sky.sky_of(*np.array(places, float).T)
+    islands = [1, 2, 3, 4, 4]
+    for names, sources in (("ra,dec,int_flux", [1, 2, 3, 4, 4]), ("ra_deg,dec_deg,flux_jy", [1] * 5)):
+        rows = [f"{i},0,{a},{d},0.01" for i, a, d in zip(islands, ra, dec, strict=True)]
+        (tmp_path / f"{names}.csv").write_text("\n".join([f"island,source,{names}", *rows]))
+        join = {"catalogue": str(tmp_path / f"{names}.csv")}
+        found = find_islands(sky, validate(AnnotateConfig, {"join": join}))
+        assert found.columns["source"].tolist() == sources
 
 
 def look_ahead(run):
