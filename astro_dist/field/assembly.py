@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
@@ -92,8 +93,16 @@ class Assembly:
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
         """Return the pixels of a window of all three images, by file name."""
         image = self.background().read(window)
+        n_sky = np.count_nonzero(np.isfinite(image))
         placements = read_columns_file(self.folder / PLACEMENTS, PAINT_COLUMNS)
-        return add_objects(image, window, placements, Library(self.folder))
+        layers = add_objects(image, window, placements, Library(self.folder))
+        # A pixel without data keeps its NaN, whatever is added to it.
+        if np.count_nonzero(np.isfinite(layers[MAP])) != n_sky:
+            raise ConfigError(
+                f"objects make the field infinite or NaN in rows {window.y0} to {window.y1 - 1}; lower "
+                "the fluxes (assemble.flux) or mend the background"
+            )
+        return layers
 
 
 def open_background(run: Run) -> SkyMap | None:

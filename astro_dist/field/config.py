@@ -68,9 +68,9 @@ class FluxConfig(Section):
     same; catalogue: a shape scaled to the flux of the catalogue's next row."""
     # RADiff's "lambda = 3", read as a mean: read as a rate, k would be 0.33 on average, and the cap of 10
     # would be reached with a probability of exp(-30).
-    scale: float = Field(default=3.0, gt=0)
+    scale: float = Field(default=3.0, gt=0, le=1e9)
     """Scale (mean) of the exponential distribution of k, the peak signal-to-noise of an object."""
-    cap: float = Field(default=10.0, gt=0)
+    cap: float = Field(default=10.0, gt=0, le=1e9)
     """Largest k."""
     # With clip a share of exp(-10 / 3) = 3.6 % of all objects would lie exactly at the cap.
     above: Literal["redraw", "clip"] = "redraw"
@@ -103,7 +103,7 @@ class BackgroundConfig(Section):
 
     kind: Literal["noise", "map"] = "noise"
     """noise: simulated, with the field's beam; map: a real map, which also gives shape, WCS and beam."""
-    rms_jy_beam: float | None = Field(default=None, gt=0)
+    rms_jy_beam: float | None = Field(default=None, gt=0, le=1e9)
     """Noise of a simulated background; by default the median of the source survey."""
     path: str | None = None
     """FITS file of a real map; a missing unit or beam may be given in `maps`, as for the survey."""

@@ -26,6 +26,8 @@ from astro_dist.sky.coordinates import Coordinates
 from astro_dist.sky.stretch import stretch
 from astro_dist.sky.user_files import read_columns
 
+# Far above the sources of any survey (Cassiopeia A has 1e4 Jy), and far below the end of float32 at 3e38.
+MOST_JY = 1e9
 PixelOf = Callable[[NDArray[np.float64], NDArray[np.float64]], Coordinates]
 
 
@@ -82,12 +84,18 @@ class FluxCatalogue:
         Raises
         ------
         ConfigError
-            When the file or the column is missing, a flux is not positive, a position is not finite, or only
-            one of the two position columns is there.
+            When the file or the column is missing, a flux is not positive or above `MOST_JY`, a position is
+            not finite, or only one of the two position columns is there.
         """
         table = read_columns(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"), names=names)
-        if not (np.isfinite(table["flux_jy"]) & (table["flux_jy"] > 0)).all():
+        flux_jy = table["flux_jy"]
+        if not (np.isfinite(flux_jy) & (flux_jy > 0)).all():
             raise ConfigError(f"{path}: every flux_jy must be a positive number; leave the other rows out")
+        if len(rows := np.flatnonzero(flux_jy > MOST_JY)):
+            raise ConfigError(
+                f"{path}: row {rows[0] + 1} has a flux_jy of {flux_jy[rows[0]]:.4g}, above {MOST_JY:g} Jy; "
+                "mend its number or its unit, or leave the row out"
+            )
         sky = [table[name] for name in ("ra_deg", "dec_deg") if name in table]
         if len(sky) == 1:
             raise ConfigError(f"{path}: it has one of ra_deg and dec_deg; give both columns or neither")

@@ -1,5 +1,6 @@
 """The field: pixels, mask, instances and truth agree, whoever made it and in whatever bands."""
 
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from radio_beam import Beam as RadioBeam
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
+from astro_dist.field.assembly import PLACEMENTS, Assembly
+from astro_dist.field.placements import PLACEMENT_COLUMNS
 from astro_dist.field.stage import ASSEMBLE
-from astro_dist.field.truth import read_columns_file
+from astro_dist.field.truth import read_columns_file, write_columns_file
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from astro_dist.workers.attempts import SerialExecutor
@@ -245,6 +248,16 @@ def test_spurious_objects_are_in_the_map_and_never_in_the_truth(tmp_path):
     assert (mask == 1).any()
     assert (instances[mask == 1] == 0).all()
     assert np.array_equal(np.unique(instances), np.arange(41))
+
+
+def test_an_infinite_field_is_refused(made, tmp_path):
+    state = Assembly(made[0])
+    state.folder = shutil.copytree(made[0].root / "field", tmp_path / "field")
+    table = read_columns_file(state.folder / PLACEMENTS)
+    table["amplitude_jy_beam"] = np.where(table["id"] == 1, np.inf, table["amplitude_jy_beam"])
+    write_columns_file(state.folder / PLACEMENTS, table, PLACEMENT_COLUMNS)
+    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match="infinite or NaN in rows 0 to 299"):
+        state.make(Window.of_shape(SHAPE))
 
 
 def test_missing_user_files_are_named(tmp_path):
