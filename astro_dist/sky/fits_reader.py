@@ -219,7 +219,7 @@ def read_pixels(
         When the file ends too early or its compressed pixels cannot be decoded.
     """
     if layout.compressed:
-        values = _read_tiles(path, layout, window)
+        values = _read_tiles(path, layout, window, np.float32)
     elif layout.bitpix == -32 and (layout.scale, layout.zero) == (1, 0) and window.width == layout.axes[-1]:
         values, look = _read_floats(path, layout, window, look), None
     else:
@@ -231,11 +231,49 @@ def read_pixels(
     return values
 
 
-def _read_tiles(path: Path, layout: Layout, window: Window) -> NDArray[np.float32]:
+def read_exact(path: Path, layout: Layout, window: Window) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Return the pixels of a window with all digits of the file: int64 for whole numbers, else float64.
+
+    No data are 0 among whole numbers, and NaN among others.
+
+    Raises
+    ------
+    ConfigError
+        When a whole number needs more than 64 bits with a sign.
+    DataError
+        See `read_pixels`.
+    """
+    is_whole = layout.bitpix > 0 and layout.scale == 1 and layout.zero.is_integer()
+    if layout.compressed:
+        raw = _read_tiles(path, layout, window, None, do_not_scale_image_data=is_whole)
+    else:
+        raw = _read_plain(path, layout, window)
+    if is_whole:
+        with explained(path, ConfigError):
+            values = _shift(raw, int(layout.zero))
+        return values if layout.blank is None else np.where(raw == layout.blank, 0, values)
+    numbers = raw.astype(np.float64)
+    if not layout.compressed:
+        numbers = numbers * layout.scale + layout.zero
+        if layout.blank is not None:
+            numbers[raw == layout.blank] = np.nan
+    return np.where(np.isin(numbers, layout.marks), np.nan, numbers) if layout.marks else numbers
+
+
+def _shift(raw: NDArray[Any], zero: int) -> NDArray[np.int64]:
+    limits = np.iinfo(np.int64)
+    if raw.size and not limits.min <= int(raw.min()) + zero <= int(raw.max()) + zero <= limits.max:
+        raise ConfigError(f"it holds numbers above {limits.max}; number its objects anew, below that")
+    # Unsigned, because sums of these wrap round: BZERO of unsigned 64-bit numbers is no signed one.
+    unsigned = raw.astype(np.int64).view(np.uint64)
+    return (unsigned + np.uint64(zero % (1 << 64))).view(np.int64)
+
+
+def _read_tiles(path: Path, layout: Layout, window: Window, dtype: Any, **options: Any) -> NDArray[Any]:
     # `section` unpacks only the tiles of the window, and scales them.
     plane = layout.plane or (0,) * (len(layout.axes) - 2)
-    with explained(path, DataError), open_hdus(path) as hdus:
-        return np.array(hdus[layout.hdu].section[(*plane, *window.slices)], np.float32)
+    with explained(path, DataError), open_hdus(path, **options) as hdus:
+        return np.array(hdus[layout.hdu].section[(*plane, *window.slices)], dtype)
 
 
 def _read_numbers(path: Path, layout: Layout, window: Window) -> NDArray[np.float32]:

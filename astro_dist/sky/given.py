@@ -106,7 +106,6 @@ def _named_in_labels(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Nu
     for window in bands(sky_map.shape, BAND_ROWS):
         here = np.flatnonzero((pixels.y >= window.y0) & (pixels.y < window.y1))
         if len(here):
-            values = plane.read(window)[pixels.y[here] - window.y0, pixels.x[here]]
-            number[here] = np.nan_to_num(values, nan=0.0).astype(np.int64)
+            number[here] = plane.read_numbers(window)[pixels.y[here] - window.y0, pixels.x[here]]
     pairs = np.unique(np.stack([found.islands.owner, number])[:, number > 0], axis=1).astype(np.int64)
     return pairs[0], pairs[1]

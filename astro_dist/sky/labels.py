@@ -15,12 +15,14 @@ from scipy.sparse.csgraph import connected_components
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.class_words import SETTING, ClassWords, label_text
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.fits_reader import Layout, explained, find_image, read_pixels
+from astro_dist.sky.fits_reader import Layout, explained, find_image, read_exact, read_pixels
 from astro_dist.sky.islands import touching
 from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 BAND_ROWS = 512
+# By BITPIX: the first whole number whose neighbours are not all among the floating-point numbers.
+MOST_OF_FLOATS = {-32: 1 << 24, -64: 1 << 53}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,33 @@ class Plane:
     def read(self, window: Window) -> NDArray[np.float32]:
         """Return the pixels of a window inside the image, float32, NaN where there are no data."""
         return read_pixels(self.path, self.layout, window)
+
+    def read_labels(self, window: Window) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Return the labels of a window, exact as in the file, 0 where there are no data."""
+        values = read_exact(self.path, self.layout, window)
+        if values.dtype != np.int64:
+            # Infinities stay: they are labels that have no class.
+            np.nan_to_num(values, copy=False, posinf=np.inf, neginf=-np.inf)
+        return values
+
+    def read_numbers(self, window: Window) -> NDArray[np.int64]:
+        """Return the numbers of objects of a window, int64, 0 where there are no data.
+
+        Raises
+        ------
+        ConfigError
+            Numbers are not whole, or so large that floating-point numbers of the file's size merge some.
+        """
+        values = self.read_labels(window)
+        most = MOST_OF_FLOATS.get(self.layout.bitpix, np.inf)
+        if values.dtype != np.int64 and not (np.abs(values) < most).all():
+            raise ConfigError(
+                f"{self.path} holds numbers of objects from {most:.0f} on as floating-point numbers of "
+                f"{-self.layout.bitpix} bits, which cannot tell all apart; write it with whole numbers"
+            )
+        if (values != np.floor(values)).any():
+            raise ConfigError(f"{self.path} holds numbers of objects that are negative or not whole")
+        return values.astype(np.int64)
 
     def has_data(self) -> bool:
         """Return whether two finite pixels of one band differ; stops at the first band where they do."""
@@ -202,7 +231,7 @@ def _read_band(
     mask: Plane, instances: Plane | None, window: Window, words: ClassWords
 ) -> tuple[NDArray[Any], ...]:
     # NaN, no data, counts as background.
-    values = np.nan_to_num(mask.read(window), posinf=np.inf, neginf=-np.inf)
+    values = mask.read_labels(window)
     kinds = np.zeros(values.shape, np.uint8)
     # Zero apart: nearly all pixels are, and unique values are found by sorting.
     for label in (*((0,) if (values == 0).any() else ()), *np.unique(values[values != 0]).tolist()):
@@ -218,10 +247,9 @@ def _read_band(
     y, x = np.nonzero(kinds)
     number = np.zeros(len(y), np.int64)
     if instances is not None:
-        found = np.nan_to_num(instances.read(window)[y, x], nan=0.0)
-        if (found < 0).any() or (found != np.floor(found)).any():
+        number = instances.read_numbers(window)[y, x]
+        if (number < 0).any():
             raise ConfigError(f"{instances.path} holds numbers of objects that are negative or not whole")
-        number = found.astype(np.int64)
     return (y + window.y0).astype(np.int32), x.astype(np.int32), kinds[y, x], number
 
 

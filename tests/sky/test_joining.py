@@ -186,9 +186,10 @@ def test_a_table_and_labels_say_what_belongs_together(make_map, tmp_path):
     ra, dec = sky.sky_of(rows[:, 0], rows[:, 1])
     table = tmp_path / "parts.fits"
     Table({"RA": ra, "DEC": dec, "Source_id": rows[:, 2].astype(int)}).write(table)
-    labels = np.zeros(sky.shape, np.int16)
+    labels = np.zeros(sky.shape, np.int32)
     for y, x, number in rows[:4].astype(int):
-        labels[y - 3 : y + 3, x - 3 : x + 3] = number
+        # Numbers that 32-bit floats do not tell apart.
+        labels[y - 3 : y + 3, x - 3 : x + 3] = number + 200_000_000
     fits.writeto(tmp_path / "labels.fits", labels)
     for join in ({"catalogue": str(table)}, {"labels": {"small": str(tmp_path / "labels.fits")}}):
         found = find_islands(sky, validate(AnnotateConfig, {"join": join}))

@@ -60,3 +60,52 @@ def test_numbers_join_what_does_not_touch_and_the_rest_is_connected(tmp_path, mo
     numbers[4, 5] = -1
     with pytest.raises(ConfigError, match="negative"):
         read(tmp_path, mask, numbers)
+
+
+LARGE = (20_000_000, 20_000_001)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64", "float64"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_large_numbers_of_objects_are_read_with_all_their_digits(tmp_path, dtype, packed):
+    mask, numbers = np.zeros((2, 40, 30), np.int64)
+    mask[4:12, 5:8] = 2
+    numbers[4:8, 5:8], numbers[8:12, 5:8] = LARGE
+    found = []
+    for name, plane in (("mask", mask), ("numbers", numbers)):
+        hdu = fits.ImageHDU(plane.astype(dtype))
+        if packed:
+            hdu = fits.CompImageHDU(hdu.data, compression_type="GZIP_1", quantize_level=0)
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / f"{name}.fits")
+        found.append(Plane.open(tmp_path / f"{name}.fits", 8))
+    assert np.array_equal(found[1].read_numbers(WHOLE), numbers)
+    assert Labels.read(*found).sizes.tolist() == [12, 12]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "match"),
+    [
+        (2**63 + 5, np.uint64, r"numbers above 9223372036854775807"),
+        (20_000_000, np.float32, "from 16777216 on as floating-point numbers of 32 bits"),
+        (2**53, np.float64, "floating-point numbers of 64 bits"),
+        (np.inf, np.float32, "floating-point"),
+        (1.5, np.float32, "not whole"),
+    ],
+)
+def test_numbers_of_objects_that_cannot_be_held_are_refused(tmp_path, value, dtype, match):
+    plane = np.zeros((40, 30), dtype)
+    plane[3, 4] = value
+    fits.writeto(tmp_path / "numbers.fits", plane)
+    with pytest.raises(ConfigError, match=match) as caught:
+        Plane.open(tmp_path / "numbers.fits", 8).read_numbers(WHOLE)
+    assert str(tmp_path / "numbers.fits") in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_integer_of_no_data_is_background(tmp_path, packed):
+    plane = np.zeros((40, 30), np.int32)
+    plane[3:5, 4], plane[9, 9] = 2, -999
+    hdu = fits.CompImageHDU(plane) if packed else fits.ImageHDU(plane)
+    hdu.header["BLANK"] = -999
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "mask.fits")
+    assert Labels.read(Plane.open(tmp_path / "mask.fits", 8)).sizes.tolist() == [2]
