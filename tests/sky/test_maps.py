@@ -279,6 +279,17 @@ def test_a_broken_gzip_is_bad_data(tmp_path):
         sky_map.read(Window(190, 200, 0, 200))
 
 
+@pytest.mark.parametrize("cut", [20, 4])
+def test_a_gzip_without_its_end_is_wrong_input(tmp_path, cut):
+    packed = gzip.compress(write_map(tmp_path / "n.fits", image_of((200, 200))).read_bytes())
+    path = tmp_path / "m.fits.gz"
+    path.write_bytes(packed[:-cut])
+    sky_map = SkyMap.open(path, CONFIG, unpacked_in=tmp_path / "unpacked")
+    with pytest.raises(ConfigError, match="packed bytes break off"):
+        sky_map.read(Window(0, 10, 0, 200))
+    assert not list((tmp_path / "unpacked").glob("m*"))
+
+
 def test_damaged_compressed_pixels_are_bad_data(tmp_path):
     path = write_map(tmp_path / "m.fits.fz", image_of((300, 300)), kind=fits.CompImageHDU)
     sky_map = SkyMap.open(path, CONFIG)
