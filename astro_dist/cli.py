@@ -266,6 +266,7 @@ def _slurm(command: str, arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     runner = _open(arguments)
+    runner.refuse_place()
     from astro_dist.engine.progress import plan_lines
     from astro_dist.workers.machine import choose_machine
 

@@ -20,7 +20,7 @@ from astro_dist.engine.custody import (
     sweep_outputs,
     undo_replacements,
 )
-from astro_dist.engine.errors import IntegrityError, QuarantinedError, StoppedError
+from astro_dist.engine.errors import ConfigError, IntegrityError, QuarantinedError, StoppedError
 from astro_dist.engine.files import (
     lock_folder,
     require_space,
@@ -87,6 +87,16 @@ class Runner:
             estimate = state.stage.estimate(run) if state.stage.estimate else Estimate(tasks=1)
             rows.append((state.stage, state.status, estimate))
         return rows
+
+    def refuse_place(self) -> None:
+        """Raise `ConfigError` for a run directory that `opened` would refuse; makes nothing."""
+        refuse_foreign(self.root)
+        there = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise ConfigError(
+                f"cannot write to the run directory {self.root} ({there} is no folder); choose another "
+                "with --out"
+            )
 
     def execute(self, display: Display, redo: Sequence[str] = ()) -> None:
         """Bring every stage to its end; publish each product as soon as it is whole."""

@@ -155,3 +155,16 @@ def test_what_cannot_end_well_is_refused_before_anything_runs(command, tmp_path,
     ran = command("run", "c.yaml", "--out", "out", *changes, cwd=tmp_path)
     assert (ran.returncode, ran.stderr.splitlines()[-1:]) == (2, planned.stderr.splitlines())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["file", "file/run", "folder"])
+def test_a_plan_refuses_the_places_that_a_run_refuses(command, tmp_path, out):
+    (tmp_path / "c.yaml").write_text("seed: 1\n")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine")
+    for verb in ("plan", "run"):
+        done = command(verb, "c.yaml", "--out", out, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert "choose a" in done.stderr
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["c.yaml", "file", "folder", "mine.txt"]

@@ -285,11 +285,10 @@ def check_files(settings: GenerateConfig, size_pix: int) -> None:
     labels = open_labels(settings, size_pix)
     if labels is not None:
         wanted = [name for name, share in settings.masks.weights.items() if share > 0]
-        if not any(SourceClass[name.upper()] in labels.classes for name in wanted):
-            raise ConfigError(
-                f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(wanted)}; "
-                f"{_remedy(labels, settings)}"
-            )
+        named = np.isin(labels.classes, [SourceClass[name.upper()] for name in wanted])
+        # The least rim; the beams of the donors, which set the rim, may not be cut out yet.
+        if not (named & _fit(labels, size_pix, 1)).any():
+            raise _none_usable(labels, wanted, settings, size_pix)
     if background is not None and not background.has_data():
         raise ConfigError(
             f"{background.path}: its pixels are blank or constant; give generate.background a map with data"
@@ -303,6 +302,21 @@ def _remedy(labels: Labels, settings: GenerateConfig) -> str:
     return remedy
 
 
+def _none_usable(
+    labels: Labels, names: Sequence[str], settings: GenerateConfig, size_pix: int
+) -> ConfigError:
+    return ConfigError(
+        f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(names)} and "
+        f"fits with its rim into a stamp of {size_pix} x {size_pix} pixels; {_remedy(labels, settings)}"
+    )
+
+
+def _fit(labels: Labels, size_pix: int, margins: int | NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each object and a rim of ``margins`` pixels along y and x lie in its window."""
+    starts, ends = (labels.boxes[:, edge] - labels.corners(size_pix) for edge in ([0, 2], [1, 3]))
+    return np.asarray(((starts > margins) & (ends + margins < size_pix)).all(axis=1))
+
+
 def _find_items(
     labels: Labels, reader: StoreReader, donors: Donors, settings: GenerateConfig
 ) -> dict[str, NDArray[np.int64]]:
@@ -312,8 +326,7 @@ def _find_items(
     skies = {sky_of(reader, int(i)) for pool in donors.pools.values() for i in pool}
     # Donors are drawn independently of labels, so an object has to fit under the beam of any donor.
     margins = np.max([reach_pix(*sky, accept) for sky in skies], axis=0)
-    starts, ends = (labels.boxes[:, edge] - labels.corners(size_pix) for edge in ([0, 2], [1, 3]))
-    whole = ((starts > margins) & (ends + margins < size_pix)).all(axis=1)
+    whole = _fit(labels, size_pix, margins)
     weights = {name: weight for name, weight in settings.masks.weights.items() if name in accept.classes}
     pools = {
         c.name.lower(): np.flatnonzero(whole & (labels.classes == c))
@@ -321,10 +334,7 @@ def _find_items(
         if weights.get(c.name.lower(), 0) > 0
     }
     if not any(len(pool) for pool in pools.values()):
-        raise ConfigError(
-            f"{settings.masks.labels}: none of its {len(labels.boxes)} objects is {' or '.join(pools)} and "
-            f"fits with its rim into a stamp of {size_pix} x {size_pix} pixels; {_remedy(labels, settings)}"
-        )
+        raise _none_usable(labels, list(pools), settings, size_pix)
     return pools
 
 

@@ -1,5 +1,6 @@
 """The names of the user's maps, and files of them that are packed with gzip."""
 
+import gzip
 import re
 import zlib
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text, publish_file
 from astro_dist.sky.fits_headers import is_gzip, open_raw
 
@@ -54,8 +55,8 @@ def unpacked(path: Path, folder: Path) -> Path:
 
     Raises
     ------
-    DataError
-        When the packed bytes break off.
+    ConfigError
+        When the packed bytes break off: no window of the map can be read then.
     """
     status = path.stat()
     if not _is_packed(path, status.st_mtime_ns):
@@ -69,8 +70,8 @@ def unpacked(path: Path, folder: Path) -> Path:
             with publish_file(target) as hidden, open_raw(path) as source, hidden.open("wb") as handle:
                 while piece := source.read(PIECE_BYTES):
                     handle.write(piece)
-        except (EOFError, zlib.error) as error:
-            raise DataError(f"{path}: its packed bytes break off ({error}); fetch it again") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ConfigError(f"{path}: its packed bytes break off ({error}); fetch it again") from None
     return target
 
 

@@ -6,6 +6,7 @@ the file, with NaN where there are no data (see `nodata`). The first two axes mu
 direction; of a cube one plane is the map.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -42,6 +43,8 @@ from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
 CHECK_AT_OPEN_BYTES = 1 << 30
+# A piece of a larger map may lie far from its reference point, and longitudes of several turns are written.
+MOST_PIX, MOST_DEG = 1e9, 1000.0
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ class SkyMap:
         ------
         ConfigError
             The file is missing, cut short, no FITS image, several maps or a cube without a choice, without a
-            celestial WCS, without a known unit or frame, or its beam is missing, narrower than a pixel or
-            wider than a third of the map. The message names the file.
+            celestial WCS or with an impossible place in it, without a known unit or frame, or its beam is
+            missing, narrower than a pixel or wider than a third of the map. The message names the file.
         IntegrityError
             When a checksum is wrong.
         """
@@ -115,7 +118,9 @@ class SkyMap:
             stokes = "any" if config.background_only and config.stokes == "I" else config.stokes
             found = find_map(path, config.hdu, config.plane, stokes)
             header, layout = found.header, found.layout
-            scale = _celestial(header).pixel_scale_matrix * 3600
+            wcs = _celestial(header)
+            _check_place(wcs, layout.axes[-2:])
+            scale = wcs.pixel_scale_matrix * 3600
             beam = find_beam(header, found.beams, found.history, config.widths)
             pixel = pixel_size(scale)
             frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
@@ -265,6 +270,25 @@ def _age(path: Path) -> tuple[int, int]:
         # `SkyMap.open` reports the missing file, with its remedy.
         return 0, 0
     return status.st_mtime_ns, status.st_size
+
+
+def _check_place(wcs: WCS, shape: Sequence[int]) -> None:
+    """Refuse a map whose numbers place none of its pixels on the sky."""
+    w = wcs.wcs
+    # Of the set WCS: angles are in degrees, whatever CUNIT says.
+    w.set()
+    values = {"CRPIX1": w.crpix[0], "CRPIX2": w.crpix[1], "CRVAL1": w.crval[0], "CRVAL2": w.crval[1]}
+    for card, value in {**values, "LONPOLE": w.lonpole, "LATPOLE": w.latpole}.items():
+        most = MOST_PIX if card.startswith("CRPIX") else MOST_DEG
+        if not abs(value) <= most:
+            raise ConfigError(f"its {card} is {value:g}, beyond {most:g}; mend the card")
+    # A coarse mesh from edge to edge: the corners and the middle of a map of the whole sky may lie off it.
+    y, x = np.meshgrid(*(np.linspace(0, n - 1, 9) for n in shape), indexing="ij")
+    if not np.isfinite(wcs.pixel_to_world_values(x, y)).all(axis=0).any():
+        raise ConfigError(
+            "its coordinates place none of its pixels on the sky; mend CRPIX, CRVAL and CDELT (or CD) in "
+            "its header"
+        )
 
 
 def _celestial(header: fits.Header) -> WCS:

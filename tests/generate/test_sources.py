@@ -136,8 +136,8 @@ def damage(folder, labels, case):
         mask[3, 3] = 1.5
     elif case == "small":
         mask = mask[:40]
-    elif case == "empty":
-        mask[:] = 0
+    elif case in ("empty", "large"):
+        mask[:] = 0 if case == "empty" else 2
     elif case == "cube":
         mask = np.stack([mask, mask])
     fits.writeto(folder / "bad.fits", mask)
@@ -161,6 +161,7 @@ CASES = {
     "cube": "two axes",
     "shape": r"differ in shape \(150 x 200 and 150 x 150",
     "empty": "none of its 0 objects is ",
+    "large": "none of its 1 objects is .* and fits with its rim into a stamp",
     "blank": "are blank or constant",
 }
 

@@ -193,6 +193,33 @@ def test_cubes_and_strange_skies_are_refused(tmp_path):
     expect(ConfigError, write_map(tmp_path / "swapped.fits", **swapped), "longitude")
 
 
+@pytest.mark.parametrize(
+    ("card", "value"), [("CRPIX1", 1e300), ("CRPIX2", -1e12), ("CRVAL1", 1e300), ("LONPOLE", 1e99)]
+)
+def test_an_impossible_place_on_the_sky_is_refused_by_its_card(tmp_path, card, value):
+    write_map(tmp_path / "m.fits", **{card: value})
+    expect(ConfigError, tmp_path / "m.fits", f"its {card} is .*mend the card")
+
+
+def test_a_map_of_the_whole_sky_and_a_piece_far_from_its_reference_are_read(tmp_path):
+    write_map(
+        tmp_path / "all.fits",
+        image_of((180, 360)),
+        CTYPE1="RA---AIT",
+        CTYPE2="DEC--AIT",
+        **{"CRVAL1": 180.0, "CRVAL2": 0.0, "CRPIX1": 180.5, "CRPIX2": 90.5, "CDELT1": -1.0, "CDELT2": 1.0},
+        **{"BMAJ": 3.0, "BMIN": 3.0},
+    )
+    assert np.isnan(SkyMap.open(tmp_path / "all.fits", CONFIG).sky_of(0, 0)).all()
+    write_map(tmp_path / "far.fits", CRPIX1=-20_000.0, CRVAL1=50.0 - 360.0)
+    assert np.isfinite(SkyMap.open(tmp_path / "far.fits", CONFIG).sky_of(5, 5)).all()
+
+
+def test_a_map_without_a_pixel_on_the_sky_is_refused(tmp_path):
+    write_map(tmp_path / "m.fits", CRPIX1=1e8)
+    expect(ConfigError, tmp_path / "m.fits", "none of its pixels on the sky")
+
+
 def test_units_and_beams_that_say_nothing_are_refused(tmp_path):
     expect(ConfigError, write_map(tmp_path / "none.fits", drop=("BUNIT",)), r"no unit .* maps\.unit")
     expect(ConfigError, write_map(tmp_path / "counts.fits", BUNIT="counts"), "'counts' is not known")
@@ -250,6 +277,17 @@ def test_a_broken_gzip_is_bad_data(tmp_path):
     path.write_bytes(packed[: len(packed) // 2])
     with pytest.raises(DataError, match="before row 200"):
         sky_map.read(Window(190, 200, 0, 200))
+
+
+@pytest.mark.parametrize("cut", [20, 4])
+def test_a_gzip_without_its_end_is_wrong_input(tmp_path, cut):
+    packed = gzip.compress(write_map(tmp_path / "n.fits", image_of((200, 200))).read_bytes())
+    path = tmp_path / "m.fits.gz"
+    path.write_bytes(packed[:-cut])
+    sky_map = SkyMap.open(path, CONFIG, unpacked_in=tmp_path / "unpacked")
+    with pytest.raises(ConfigError, match="packed bytes break off"):
+        sky_map.read(Window(0, 10, 0, 200))
+    assert not list((tmp_path / "unpacked").glob("m*"))
 
 
 def test_damaged_compressed_pixels_are_bad_data(tmp_path):
