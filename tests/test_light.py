@@ -1,6 +1,5 @@
 """Commands that run nothing load no library of the stages, and faults are found before anything runs."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from astro_dist import pipelines
 from astro_dist.engine.journal import Journal
+from astro_dist.engine.manifest import write_config
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.train.start import SHIPPED
 
@@ -37,7 +37,7 @@ def begun(tmp_path):
     """A run directory whose first stage has begun."""
     root, config = tmp_path / "run", RADIO.resolve({"name": "begun"})
     (root / "ledger").mkdir(parents=True)
-    (root / "config.yaml").write_text(json.dumps(config.model_dump(mode="json")))
+    write_config(root, config, print)
     return root
 
 

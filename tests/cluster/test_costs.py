@@ -3,12 +3,12 @@
 import json
 
 import pytest
-import yaml
 
 from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
 from astro_dist.cluster.sites import Site
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError, QuarantinedError
+from astro_dist.engine.manifest import write_config
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.runner import Runner
 from tests.toys import execute, toy_runner
@@ -71,7 +71,7 @@ def calibrated(tmp_path, device, gpus):
     (short / "ledger/autoencoder/f/train.json").write_text(json.dumps(record))
     (short / "ledger/autoencoder/f/.numerics.json").write_text(json.dumps({"device": device}))
     tree = {"autoencoder": {"steps": 40}}
-    (short / "config.yaml").write_text(yaml.safe_dump(RADIO.resolve(tree).model_dump(mode="json")))
+    write_config(short, RADIO.resolve(tree), print)
     config = RADIO.resolve({"autoencoder": {"steps": 4000}})
     site = validate(Site, {"calibration": str(short), "resources": {"gpus": gpus}})
     costs = estimate_costs(Runner(out, config, RADIO.choose(config, "autoencoder")), site)

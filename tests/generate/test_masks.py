@@ -1,6 +1,5 @@
 """Masks of the mask model, each a function of the stamp's index."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from astropy.io import fits
 
 from astro_dist.engine.ledger import Published
+from astro_dist.engine.manifest import write_config
 from astro_dist.engine.work import for_stage
 from astro_dist.generate.conditions import Choice
 from astro_dist.generate.config import MasksConfig
@@ -93,7 +93,7 @@ def test_weights_that_were_not_published_are_refused(maker):
 
 def test_the_recipe_draws_the_masks_of_stamps(maker, tmp_path, monkeypatch):
     settings = {"masks": MODEL, "micro_batch": 4, "accept": small_run.ANYTHING}
-    (maker.run.root / "config.yaml").write_text(json.dumps({"seed": 11, "generate": settings}))
+    write_config(maker.run.root, RADIO.resolve({"seed": 11, "generate": settings}), print)
     monkeypatch.setattr(sys, "argv", ["", str(maker.run.root), "6", str(tmp_path / "masks.fits")])
     runpy.run_path(str(ROOT / "jobs" / "draw_masks.py"))
     with fits.open(tmp_path / "masks.fits") as hdus:
