@@ -28,7 +28,8 @@ def paint_peaks(u: NDArray[np.float32], instances: NDArray[np.integer]) -> NDArr
     """
     inside = instances > 0
     pieces, count = ndimage.label(inside, np.ones((3, 3)))
-    # Instances that touch share a piece of the plane, and an instance may have several: pairs tell all apart.
+    # A peak is taken per pair of piece and instance: instances that touch lie in one piece of the plane, and
+    # one instance may have several pieces.
     most = int(instances.max(initial=0)) + 1
     numbers = pieces * most + instances
     # Maxima begin at 0, so an object without a positive pixel gets 0, as if no brightness were given.

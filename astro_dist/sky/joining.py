@@ -67,12 +67,12 @@ SnrOf = Callable[[Index, Index], Image]
 LONG = 1.3
 """Ratio of the rms lengths of an island from which on it has a direction."""
 RANDOM_ANGLE, LEAST_ANGLE = math.radians(45), math.radians(5)
-"""The mean angle of a random direction to a line, and the least that the shape of an island tells."""
+"""The mean angle of a random direction to a line, and the error of an axis measured on pixels."""
 COMPACT_FACTOR, EXTENDED_FACTOR, CORE_FACTOR = 5.0, 0.5, 10.0
 """How many times chance counts: of two compact islands, which are mostly unrelated, of two extended ones
 side by side, and of three islands, for triples are many."""
 LOBE_LENGTHS = 3.0
-"""Longest gap between lobes, lengths of the longer: the few islands of a small map tell little of chance."""
+"""Longest gap between lobes, lengths of the longer: mu counted from the few islands of a small map is rough."""
 CORE_PART, CORE_BEAMS, CORE_OFFSET = 0.15, 1.0, 0.1
 """A core is this part of the separation or more from either lobe, and off the line by at most one beam width
 or a tenth of the separation."""

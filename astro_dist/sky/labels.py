@@ -208,7 +208,7 @@ class Labels:
         Each object is as near to the middle of its window as the edges of its image allow.
         """
         middle = (self.boxes[:, [0, 2]] + self.boxes[:, [1, 3]] - size_pix) // 2
-        # The images lie one above the other, so that the first row of an object tells its image.
+        # The images are stacked along the rows: an object belongs to the image whose rows hold its first row.
         own = self.frames[np.searchsorted(self.frames[:, 0], self.boxes[:, 0], side="right") - 1]
         return np.asarray(np.clip(middle, own[:, [0, 2]], own[:, [1, 3]] - size_pix))
 

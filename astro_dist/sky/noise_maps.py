@@ -70,7 +70,8 @@ def check_noise(maps: Sequence[SkyMap | None]) -> None:
 
 
 def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) -> SkyMap:
-    # Maps of the noise seldom have a beam; that of the map tells how large a region of zeros must be.
+    # Zeros are no data where their region exceeds a beam area. Maps of the noise seldom have a beam, so that
+    # the map lends its own.
     beam = {
         "beam_major_arcsec": sky_map.beam.major_arcsec,
         "beam_minor_arcsec": sky_map.beam.minor_arcsec,

@@ -108,7 +108,7 @@ def test_lobes_of_unlike_flux_and_lobes_that_point_elsewhere_are_not_joined(make
 
 @pytest.mark.parametrize("mirror", [1, -1])
 def test_whole_galaxies_many_lengths_apart_are_not_joined(make_map, mirror):
-    """In a small map nothing tells that bright and long islands are frequent."""
+    """A small map has too few islands to count from: without a limit in lengths all three were one source."""
     places = ((60, 60, 30), (70, 240, 100), (220, 150, -20))
     image = sum(spot(200, y, x, 1.33, 2.5, angle) for y, x, angle in places) + NOISE
     sky = make_map(RMS * image[:300, :300][:, ::mirror])
