@@ -72,7 +72,7 @@ COMPACT_FACTOR, EXTENDED_FACTOR, CORE_FACTOR = 5.0, 0.5, 10.0
 """How many times chance counts: of two compact islands, which are mostly unrelated, of two extended ones
 side by side, and of three islands, for triples are many."""
 LOBE_LENGTHS = 3.0
-"""Longest gap between lobes, lengths of the longer: mu counted from the few islands of a small map is rough."""
+"""Longest gap between lobes, lengths of the longer: mu counted from few islands, in a small map, is rough."""
 CORE_PART, CORE_BEAMS, CORE_OFFSET = 0.15, 1.0, 0.1
 """A core is this part of the separation or more from either lobe, and off the line by at most one beam width
 or a tenth of the separation."""
