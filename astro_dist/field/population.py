@@ -5,6 +5,7 @@ goes a little beyond both limits of the field, and what falls outside is dropped
 taken by chance is one again, so the numbers at the field's frequency are Poisson as well.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,8 +103,8 @@ def expect(law: CountsConfig, area_sr: float, frequency_hz: float, fwhm_arcsec: 
         weight = math.exp(-z * z / 2)
         ratio = (frequency_hz / COUNTS_HZ) ** (law.spectral_index + z * law.spectral_spread)
         edges = [low / ratio * (high / low) ** (j / STEPS) for j in range(STEPS + 1)]
-        numbers = [number_between(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-        parts = (share_above(edge, math.sqrt(a * b)) for a, b in zip(edges, edges[1:], strict=False))
+        numbers = [number_between(a, b) for a, b in itertools.pairwise(edges)]
+        parts = (share_above(edge, math.sqrt(a * b)) for a, b in itertools.pairwise(edges))
         sources += weight * sum(numbers)
         extended += weight * sum(n * part for n, part in zip(numbers, parts, strict=True))
         total += weight
@@ -140,7 +141,8 @@ def draw_population(
     size = np.where(size < POINT_BEAMS * fwhm_arcsec, 0, size)
     ratio = np.sqrt(cosine**2 * (1 - THINNEST**2) + THINNEST**2)
     minor = np.where(extended, np.nan, size * ratio)
-    return Population(*(column[kept] for column in (flux, index, size, minor, angle, extended)))
+    flux, index, size, minor, angle = (column[kept] for column in (flux, index, size, minor, angle))
+    return Population(flux, index, size, minor, angle, extended[kept])
 
 
 _ENDS = -SPREADS, SPREADS

@@ -1,10 +1,11 @@
-"""The counts of radio sources at 1.4 GHz: a published table, and a curve through it that fluxes are drawn from.
+"""The counts of radio sources at 1.4 GHz: a published table, and a curve through it to draw fluxes from.
 
-The table is the compilation of de Zotti et al. 2010 (A&ARv 18, 1). The curve is a chain of power laws, so that
-numbers of sources and fluxes drawn from them have closed forms. The angular sizes of sources follow the law of
-Windhorst et al. 1990 (ASP Conf. 10, 389).
+The table is the compilation of de Zotti et al. 2010 (A&ARv 18, 1). The curve is a chain of power laws, so
+that numbers of sources and fluxes drawn from them have closed forms. The angular sizes of sources follow the
+law of Windhorst et al. 1990 (ASP Conf. 10, 389).
 """
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 COUNTS_HZ = 1.4e9
 TABLE = Path(__file__).with_name("counts_1400mhz.txt")
-# The least-squares fit to the points of `published` that are `fitted`, weighted by their errors, but none below
-# 5 %; the test of this module repeats it. Curves between the points are straight in both logarithms.
+# The least-squares fit to the points of `published` that are `fitted`, weighted by their errors, but none
+# below 5 %; the test of this module repeats it. Between knots the curve is straight in both logarithms.
 KNOTS = (
     *((-4.25, 0.505), (-4.00, 0.663), (-3.75, 0.655), (-3.50, 0.661), (-3.25, 0.751), (-3.00, 0.827)),
     *((-2.75, 1.036), (-2.50, 1.181), (-2.25, 1.408), (-2.00, 1.621), (-1.75, 1.828), (-1.50, 2.022)),
@@ -92,7 +93,7 @@ class _Piece:
 def _pieces(low_jy: float, high_jy: float) -> Iterator[_Piece]:
     inner = [10**log_jy for log_jy, _ in KNOTS if low_jy < 10**log_jy < high_jy]
     edges = [low_jy, *inner, high_jy]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         # The middle lies safely inside a piece, whichever way its ends were rounded.
         place = bisect_right([log_jy for log_jy, _ in KNOTS], (math.log10(low) + math.log10(high)) / 2)
         (x0, y0), (x1, y1) = KNOTS[(i := min(max(place, 1), len(KNOTS) - 1)) - 1], KNOTS[i]
@@ -153,7 +154,7 @@ def share_above(size_arcsec: float, flux_jy: float) -> float:
 
 
 def draw_sizes(shares: "Floats", flux_jy: "Floats") -> "Floats":
-    """Return the largest angular sizes, arcsec, of sources from uniform numbers in [0, 1); see `share_above`."""
+    """Return the largest angular sizes of sources, arcsec, from uniform numbers in [0, 1)."""
     import numpy as np
 
     median = MEDIAN_ARCSEC * (flux_jy * 1e3) ** MEDIAN_SLOPE

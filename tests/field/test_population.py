@@ -1,5 +1,6 @@
 """The sources of a field by published counts: their numbers, fluxes, spectra, sizes and kinds."""
 
+import itertools
 import math
 from functools import partial
 
@@ -63,7 +64,7 @@ def compare_with_the_table(area):
     over = np.log(table.counts / euclidean_counts(table.flux_jy))
     error = np.maximum((table.above + table.below) / 2 / table.counts, 0.05)
     edges, away = 10 ** np.arange(-4, 0.26, 0.25), []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = table.fitted & (table.flux_jy >= low) & (table.flux_jy < high)
         mean, weight = np.average(over[inside], weights=error[inside] ** -2, returned=True)
         wanted = number_between(low, high) * area * math.exp(mean)
@@ -98,7 +99,7 @@ def test_every_source_has_the_spectrum_that_brings_it_to_the_frequency_of_the_fi
     safe = (at_1400 > 0.02) & (at_1400 < 0.5)
     assert kstest(field.spectral_index[safe], norm(-0.8, 0.3).cdf).pvalue > 1e-3
     edges = np.geomspace(0.02, 0.5, 6)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         wanted = number_between(low, high) * AREA
         found = np.count_nonzero((at_1400 >= low) & (at_1400 < high))
         assert abs(found - wanted) < 4 * math.sqrt(wanted)
@@ -119,7 +120,7 @@ def test_sources_are_points_gaussians_and_extended_ones_by_their_size():
 
 def test_the_share_of_extended_sources_grows_with_flux_as_published():
     field, edges = draw(area=0.02), np.array([1e-4, 3e-4, 1e-3, 1e-2, 1])
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (field.flux_jy >= low) & (field.flux_jy < high)
         wanted = np.array([share_above(BEAM, flux) for flux in field.flux_jy[inside]])
         found = np.count_nonzero(field.is_extended[inside])
