@@ -69,8 +69,8 @@ class CountsConfig(Section):
     """Mean of the spectral indices alpha, in S ~ frequency^alpha; the counts are those of 1.4 GHz."""
     spectral_spread: float = Field(default=0.22, ge=0, le=1)
     """Standard deviation of the spectral indices."""
-    extended_beams: float = Field(default=1.0, ge=0.3, le=100)
-    """Largest size in beam widths of a compact source; larger ones are objects of the library."""
+    object_beams: float = Field(default=2.0, ge=0.3, le=100)
+    """Size in beam widths above which a source is an object of the library and no point or Gaussian."""
 
     @model_validator(mode="after")
     def _check(self) -> "CountsConfig":
