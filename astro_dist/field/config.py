@@ -56,6 +56,35 @@ class AcceptConfig(Section):
         return tuple(SourceClass[name.upper()] for name in self.classes)
 
 
+class CountsConfig(Section):
+    """The sources of a field by published counts, see `astro_dist.sky.counts`."""
+
+    limit_jy: float | None = Field(default=None, ge=1e-6, lt=10)
+    """Flux from which sources are drawn, at the field's frequency; mode counts needs it. Four times the noise
+    is where sources begin to be seen; below 0.05 mJy the counts are continued, not measured."""
+    highest_jy: float = Field(default=10.0, gt=1e-6, le=1e3)
+    """Flux up to which sources are drawn."""
+    # Median -0.7 (Smolcic et al. 2017, A&A 602, A1); spread 0.21-0.22 (Tiwari 2016, arXiv:1609.01308).
+    spectral_index: float = Field(default=-0.7, ge=-3, le=3)
+    """Mean of the spectral indices alpha, in S ~ frequency^alpha; the counts are those of 1.4 GHz."""
+    spectral_spread: float = Field(default=0.22, ge=0, le=1)
+    """Standard deviation of the spectral indices."""
+    extended_beams: float = Field(default=1.0, ge=0.3, le=100)
+    """Largest size in beam widths of a compact source; larger ones are objects of the library."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "CountsConfig":
+        if self.limit_jy is not None and self.limit_jy >= self.highest_jy:
+            raise ValueError("limit_jy must lie below highest_jy; lower limit_jy")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The flux limit in Jy of mode counts, which has one."""
+        assert self.limit_jy is not None
+        return self.limit_jy
+
+
 CATALOGUE = ("flux_jy", "ra_deg", "dec_deg")
 """Columns that are read from a catalogue of fluxes."""
 
