@@ -16,14 +16,11 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.beams import Pixel
 from astro_dist.sky.windows import Window
 
 Float = NDArray[np.float64]
 
-MIN_FWHM_PIX = 2.5
-"""Fewest pixels per full width of the beam, along its narrow axis, that sample it."""
 REACH_SIGMAS = 6.0
 """A patch ends where a point has fallen to exp(-18) of its peak, 1.5e-8."""
 PLACE_STEPS = 2.0**20
@@ -146,24 +143,6 @@ def step_matrix(
     turned = np.array([[cosine, sine * mirrored], [-sine, cosine * mirrored]]) * scale
     sizes = np.array([donor.dy_arcsec, donor.dx_arcsec])
     return np.asarray(turned * sizes / np.array([[field.dy_arcsec], [field.dx_arcsec]]))
-
-
-def check_sampling(beam: Beam, pixel: Pixel) -> None:
-    """Refuse a pixel that does not sample the beam.
-
-    Raises
-    ------
-    ConfigError
-        When the beam has fewer than `MIN_FWHM_PIX` pixels per full width in some direction.
-    """
-    narrow = _narrowest(beam.moments_pix(pixel)) * 8 * math.log(2)
-    # A hair, because a beam of exactly 2.5 pixels is asked for by hand.
-    if narrow < MIN_FWHM_PIX**2 * (1 - 1e-9):
-        raise ConfigError(
-            f"a pixel of {pixel.dy_arcsec:g} x {pixel.dx_arcsec:g} arcsec does not sample a beam of "
-            f"{beam.major_arcsec:g} x {beam.minor_arcsec:g} arcsec: {math.sqrt(narrow):.2f} pixels per "
-            f"full width; choose smaller pixels, at least {MIN_FWHM_PIX:g} per full width"
-        )
 
 
 def _one(shape: tuple[int, int], y: Float, x: Float, flux: Float, wide: tuple[float, float, float]) -> Float:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.rendering import check_sampling, patch_boxes, render, step_matrix
+from astro_dist.field.instrument import check_sampling
+from astro_dist.field.rendering import patch_boxes, render, step_matrix
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.windows import Window
 
