@@ -28,8 +28,8 @@ def check_field(run: Run) -> None:
     Raises
     ------
     ConfigError
-        When pixels or beam differ from the survey's, when the field is smaller than a stamp or much too small
-        for its objects, or when a catalogue or density cannot be used.
+        When pixels or beam do not suit the survey's objects, when the field is smaller than a stamp or much
+        too small for its objects, or when a catalogue or density cannot be used.
     """
     config, real = run.section(AssembleConfig), None
     if config.background.path is not None:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section, nearest
 from astro_dist.sky.classes import SourceClass
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class AcceptConfig(Section):
@@ -181,13 +185,20 @@ class AssembleConfig(Section):
     density: str | None = None
     """FITS image of the relative density of sources, stretched over the field; by default it is uniform."""
     max_overlap: float = Field(default=0.0, ge=0, le=1)
-    """Share of an object's footprint that may lie on larger objects placed before it."""
+    """Share of an object's footprint that may lie on larger objects placed before it; 1: places are free."""
+    compact: Literal["model", "drawn"] = "model"
+    """Compact objects as fitted points or small Gaussians through the field's beam, or as they were drawn."""
+    anchor: Literal["core", "centroid"] = "centroid"
+    """Point of a source that lies at its drawn or given position: its brightest point or its centroid."""
     turns: bool = True
-    """Turn and flip objects at random, but only in ways that leave the beam and the pixel unchanged."""
+    """Turn and flip objects at random: models by any angle, drawings only as beam and pixel allow."""
     spurious: bool = False
     """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
+    detect_snr: float = Field(default=5.0, gt=0)
+    """Peak or integrated signal-to-noise from which a source is detectable; fainter ones are in the truth,
+    not in the mask, and in the instances with the negative of their number."""
     sdc1_angle: Literal["east_of_north", "clockwise"] = "east_of_north"
     """Angles of truth_sdc1.txt: from north to east, as SKAO's own solution of that challenge writes them, or
     clockwise from the direction of longitude, as the challenge's text defines them."""
@@ -204,6 +215,23 @@ class AssembleConfig(Section):
             "density": self.density,
         }
         return {key: Path(value) for key, value in named.items() if value is not None}
+
+    def as_drawn(self, classes: "NDArray[np.integer[Any]]") -> "NDArray[np.bool_]":
+        """Return which objects of some classes are placed as they were drawn, with the donor's beam."""
+        drawn = classes == SourceClass.SPURIOUS
+        if self.compact == "drawn":
+            drawn |= classes == SourceClass.COMPACT
+        return drawn | (self.flux.mode == "radiff_stretched")
+
+    @property
+    def drawn_kinds(self) -> list[str]:
+        """What is placed as it was drawn, by the setting that says so; empty when all are models."""
+        kinds = {
+            "assemble.flux.mode radiff_stretched": self.flux.mode == "radiff_stretched",
+            "assemble.compact drawn": self.compact == "drawn",
+            "assemble.spurious": self.spurious,
+        }
+        return [name for name, wanted in kinds.items() if wanted]
 
     @model_validator(mode="after")
     def _check(self) -> "AssembleConfig":

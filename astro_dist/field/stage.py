@@ -78,5 +78,7 @@ ASSEMBLE = Stage(
     reads=("cutouts", "generate", "simulate"),
     own="assemble",
     inputs=("cutouts", "generate"),
-    schema=2,
+    schema=3,
+    scratch=("bands",),
+    numerics=Later("astro_dist.field.numerics:numerics"),
 )

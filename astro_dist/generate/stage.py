@@ -74,7 +74,7 @@ GENERATE = Stage(
     reads=("cutouts", "diffusion"),
     own="generate",
     inputs=("cutouts", "autoencoder", "diffusion", "masks"),
-    schema=3,
+    schema=4,
     numerics=Later("astro_dist.models.device:numerics"),
     gpu=True,
 )

@@ -9,10 +9,10 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
 from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
+from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import FluxCatalogue
 from astro_dist.field.stage import ASSEMBLE
-from astro_dist.field.truth import read_columns_file
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise
