@@ -49,6 +49,8 @@ class SourceCatalogue:
         `SourceClass` of each, `BY_SIZE` where the catalogue says nothing.
     spectral_index
         Alpha in S ~ frequency^alpha, NaN where the catalogue says nothing.
+    has_shapes
+        Whether it has a column of sizes or of classes.
     """
 
     flux_jy: Floats
@@ -58,6 +60,7 @@ class SourceCatalogue:
     pa_deg: Floats
     source_class: NDArray[np.uint8]
     spectral_index: Floats
+    has_shapes: bool
 
     @classmethod
     def read(
@@ -107,6 +110,7 @@ class SourceCatalogue:
             _finite(table.get("pa_deg", nothing)) % 180,
             _classes(table.get("class", nothing), words),
             _finite(table.get("spectral_index", nothing)),
+            not {"major_arcsec", "size", "class"}.isdisjoint(table),
         )
 
     def __len__(self) -> int:

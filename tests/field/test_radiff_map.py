@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 from astro_dist.engine.config import load_yaml
-from astro_dist.field.truth import read_columns_file
+from astro_dist.field.columns import read_columns_file
 from astro_dist.radio.pipeline import RADIO
 from tests.field.small_sky import assemble, make_run
 
