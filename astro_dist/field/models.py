@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
-from scipy import optimize
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, optimize
 
 from astro_dist.field.rendering import render
 from astro_dist.sky.classes import SourceClass
@@ -25,16 +25,27 @@ Float = NDArray[np.float64]
 MODEL_REASONS = ("no_fit", "not_like_beam")
 """Why a drawing has no model: the fit failed or left the footprint; the drawing differs from its model."""
 ALLOWED_RESIDUAL = 0.35
-"""Largest difference of drawing and model, over the drawing's peak, that is allowed besides noise."""
-ALLOWED_SIGMA = 5.0
-"""Largest difference that noise explains, in units of the donor's noise."""
-SIGNIFICANT = 2.0
+"""Largest difference of drawing and model, over the drawing's peak, that is allowed: networks draw points
+narrower than the beam, by a tenth to a third of the peak, and the model mends that."""
+ALLOWED_SIGMA = 4.0
+"""Largest difference that noise explains, in units of the donor's noise; larger ones of faint objects are not
+allowed."""
+SIGNIFICANT = 2.5
 """A width is intrinsic if the fit exceeds the beam by so many standard errors."""
-WIDENING = 0.35
+WIDENING = 0.15
 """Width of the Gaussian that widens each point of a grid, in beam widths along each axis."""
+ITERATIONS = 60
+"""Steps of the deconvolution. Its noise stays at `MODEL_NOISE` from 30 to 300 steps, for peaks of any
+signal-to-noise, because beam and widening bound it; points are found to 3 % of their peak after 60."""
+MODEL_NOISE = 1.0
+"""Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
-"""Largest noise of a model, over the peak of what is placed, at which the model may be brightened."""
+"""Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
+SPECK_SNR = 3.0
+"""A separate piece of a grid must reach this, through the beam and over the noise, to be kept."""
+_FURTHEST = 0.99
 _NEGLIGIBLE = 1e-4
+"""Points below this part of the brightest are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +93,11 @@ class Drawing:
     Attributes
     ----------
     level
-        (h, w) float32 brightness above the pedestal over the donor's noise, not tapered; the share of other
-        instances is taken out.
+        (h, w) float32 brightness above the pedestal over the donor's noise, not tapered. Between instances it
+        is this one's share of the brightness.
     trust
-        (h, w) float32 between 0 and 1: weight of each pixel in the fit; 0 outside the footprint, where the
-        model has no points either.
+        (h, w) float32 between 0 and 1: weight of each pixel in the fit, the taper of the footprint; 0 outside
+        it, where the model has no points either.
     beam_pix
         (2, 2) second moments of the donor's beam, axes (y, x), pixels squared.
     """
@@ -98,11 +109,13 @@ class Drawing:
     @property
     def peak(self) -> float:
         """Brightest pixel of the footprint, over the noise."""
-        return float(self.level[self.trust > 0].max())
+        return float((self.level * self.trust).max())
 
 
 def make_model(drawing: Drawing, source_class: SourceClass) -> SkyModel | str:
     """Return the intrinsic model of a drawn source, or the reason why it has none (`MODEL_REASONS`)."""
+    if drawing.peak <= 0:
+        return "no_fit"
     return fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
 
 
@@ -131,20 +144,14 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
 def deconvolve(drawing: Drawing) -> SkyModel | str:
     """Find the non-negative grid of widened points that explains the drawing through the beam."""
     spread = _moments(drawing.beam_pix) * WIDENING**2
-    sky = _iterate(drawing, spread, iterations(drawing.peak))
-    sky[sky < _NEGLIGIBLE * sky.max()] = 0
-    total = float(sky.sum())
-    if not total > 0:
+    sky, seen, flux = _iterate(drawing, spread)
+    sky = np.where(_believed(sky, seen), sky, 0)
+    if not (flux > 0 and sky.any()):
         return "no_fit"
     rows, columns = (np.flatnonzero(sky.any(axis=axis)) for axis in (1, 0))
-    pixels = (sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / total).astype(np.float32)
-    flux = total / _area(drawing.beam_pix)
+    pixels = sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    pixels = (pixels / pixels.sum()).astype(np.float32)
     return _checked(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
-
-
-def iterations(peak_snr: float) -> int:
-    """Return the number of iterations of `deconvolve`: fewer for faint objects, which are noisier."""
-    return round(min(max(12 * math.log2(max(peak_snr, 2)), 30), 100))
 
 
 def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Float) -> float:
@@ -159,15 +166,24 @@ def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Floa
     return min(float(patch.values.max()), 1.0)
 
 
-def highest_factor(model: SkyModel, beam_pix: Float) -> float:
-    """Return how many times brighter than it was drawn a model may be placed, at least 1."""
-    if model.pixels.size == 1:
-        return math.inf
-    return max(1.0, MAX_NOISE * model.peak_snr)
+def highest_factor(peak_snr: ArrayLike, compact: ArrayLike) -> Float:
+    """Return how many times brighter than drawn, in signal-to-noise, models may be placed.
+
+    A grid keeps the noise of its drawing as lumps. Placed no brighter than drawn they lie below the noise of
+    the field (factor 1). Where they are below `MAX_NOISE` of the peak, any brightness is borne (infinity). So
+    it is by a compact model, which is smooth.
+
+    Parameters
+    ----------
+    peak_snr, compact
+        `SkyModel.peak_snr` and whether the model is a point or Gaussian; they broadcast.
+    """
+    noise = MODEL_NOISE / np.asarray(peak_snr, np.float64)
+    return np.where(np.asarray(compact) | (noise <= MAX_NOISE), np.inf, 1.0)
 
 
 def _first_guess(drawing: Drawing) -> Float:
-    bright = np.where(drawing.trust > 0, drawing.level, -np.inf)
+    bright = drawing.level * drawing.trust
     y, x = np.unravel_index(int(bright.argmax()), bright.shape)
     root = np.linalg.cholesky(drawing.beam_pix) / 3
     return np.array([y, x, root[0, 0], root[1, 0], root[1, 1]], np.float64)
@@ -192,7 +208,8 @@ def _gaussian(drawing: Drawing, y: float, x: float, spread: Float) -> Float:
 
 def _amplitude(drawing: Drawing, shape: Float) -> float:
     weighted = drawing.trust * shape
-    return float((weighted * drawing.level).sum() / (weighted * shape).sum())
+    # A fit may stray so far that nothing of the Gaussian is left in the footprint.
+    return float((weighted * drawing.level).sum() / max(float((weighted * shape).sum()), 1e-12))
 
 
 def _spread_of(root: Float) -> Float:
@@ -224,20 +241,37 @@ def _trusted(drawing: Drawing, y: float, x: float) -> bool:
     return 0 <= row < height and 0 <= column < width and bool(drawing.trust[row, column] > 0.5)
 
 
-def _iterate(drawing: Drawing, spread: Float, count: int) -> Float:
-    """Return the sky, in units of the drawing times pixels, after `count` steps of Richardson and Lucy.
+def _believed(sky: Float, seen: Float) -> NDArray[np.bool_]:
+    """Return the pixels of the sky other than those of separate specks, which are noise made positive."""
+    pieces, count = ndimage.label(sky > _NEGLIGIBLE * sky.max(), np.ones((3, 3)))
+    brightest = ndimage.maximum(seen, pieces, np.arange(1, count + 1))
+    return np.isin(pieces, 1 + np.flatnonzero(np.asarray(brightest) >= SPECK_SNR))
 
-    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are.
+
+def _iterate(drawing: Drawing, spread: Float) -> tuple[Float, Float, float]:
+    """Return the sky after `ITERATIONS` steps of Richardson and Lucy, what the beam sees of it, and its flux.
+
+    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are. Every
+    step begins further along the last one, by the acceleration of Biggs and Andrews (1997), which saves nine
+    steps of ten. The flux, over the noise and in beams, is that at which drawing and model have the same
+    sum in the footprint.
     """
-    trust, support = drawing.trust.astype(np.float64), drawing.trust > 0
+    level, trust, support = drawing.level, drawing.trust.astype(np.float64), drawing.trust > 0
     blur = _blur(drawing, spread)
-    lift = max(1.0, -float(drawing.level[support].min()))
+    lift = max(1.0, -float(level[support].min()))
     weight = np.maximum(blur(trust), 1e-6)
-    sky = np.where(support, max(float((drawing.level * trust).sum()), 1.0) / trust.sum(), 0.0)
-    for _ in range(count):
-        ratio = (drawing.level + lift) / (np.maximum(blur(sky), 0) + lift)
-        sky = np.where(support, sky * np.maximum(blur(trust * ratio), 0) / weight, 0)
-    return sky
+    total = float((level * trust).sum())
+    sky = np.where(support, max(total, 1.0) / trust.sum(), 0.0)
+    start, change, along = sky, np.zeros_like(sky), 0.0
+    for _ in range(ITERATIONS):
+        ratio = (level + lift) / (np.maximum(blur(start), 0) + lift)
+        found = np.where(support, start * np.maximum(blur(trust * ratio), 0) / weight, 0)
+        before, change = change, found - start
+        if before.any():
+            along = min(max(float((change * before).sum() / (before * before).sum()), 0.0), _FURTHEST)
+        start, sky = np.maximum(found + along * (found - sky), 0), found
+    seen = blur(sky)
+    return sky, seen, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
 
 
 def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
@@ -272,7 +306,7 @@ def _checked(
     ]
     seen[rows, columns] = inner * flux
     worst = float((drawing.trust * np.abs(drawing.level - seen)).max())
-    if worst > math.hypot(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
+    if worst > max(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
         return "not_like_beam"
     share = core_fraction(pixels, spread, drawing.beam_pix)
     return SkyModel(

@@ -221,7 +221,7 @@ class _Draw:
         self, table: Columns, patches: Patches, places: NDArray[np.float64], cells: layout.Places
     ) -> None:
         """Add the exact anchors, the boxes and the local noise, given the pixels of the anchors."""
-        n, drawn = len(table["id"]), np.not_equal(table["drawn"], 0)
+        n, drawn = len(table["id"]), table["drawn"].astype(bool)
         # A drawing lies on whole pixels; a model anywhere in the pixel that was found for it.
         within = self.stream("assemble", "subpixel").random((n, 2)) - 0.5
         exact = np.where(np.isfinite(places), places, cells + within)

@@ -203,8 +203,8 @@ def test_an_all_blank_map_is_refused(tmp_path):
 def test_a_map_with_another_beam_is_refused(tmp_path):
     rng = stream(1, "other")
     header = radio_header((200, 200), plane_wcs((200, 200), PIXEL, 30.0, -45.0), BEAM, 1.4e9)
-    header["BMAJ"], header["BMIN"] = 12 / 3600, 12 / 3600
+    header["BMAJ"], header["BMIN"] = 6 / 3600, 6 / 3600
     fits.writeto(tmp_path / "other.fits", rng.normal(size=(200, 200)).astype(np.float32), header)
     run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "other.fits")})
-    with pytest.raises(ConfigError, match=r"12 x 12 .* 8 x 8"):
+    with pytest.raises(ConfigError, match=r"6 x 6 .* 8 x 8"):
         assemble(run)
