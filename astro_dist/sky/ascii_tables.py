@@ -17,8 +17,11 @@ from astro_dist.sky.column_names import Choose, Found
 
 MOST_BYTES = 1 << 26
 """Most bytes of such a table: its rows are cut in Python."""
-LINE_BYTES = 1 << 16
-MOST_HEADER_LINES = 20_000
+LAST_BYTE = 1 << 16
+"""Most bytes of a row."""
+# The time that the patterns for a line of the header take grows with the square of its length.
+MOST_HEADER_LINES, LINE_LETTERS = 5_000, 300
+MOST_CELLS = 50_000_000
 _COLUMN = re.compile(r"\s*(?:\d+\s*-)?\s*(\d+)\s+[\w.]+\s+(\S+)\s+(\S+)")
 _RULE = re.compile(r"[-=]{6,}")
 _DIGITS = re.compile(r"\d{3}")
@@ -60,6 +63,8 @@ def read_fixed_table(path: Path, form: str, choose: Choose, check_size: Callable
     lines = path.read_text("utf-8-sig").splitlines()
     names = _ipac_names(lines) if form == "ipac" else _described_names(lines)
     check_size(len(lines), len(names))
+    if len(lines) * len(names) > MOST_CELLS:
+        raise ConfigError(f"{len(lines)} rows of {len(names)} columns are more than is read; leave some out")
     chosen = choose(names)
     # Imported here: its readers are slow to import.
     from astropy.io import ascii as readers
@@ -76,7 +81,7 @@ def read_fixed_table(path: Path, form: str, choose: Choose, check_size: Callable
 
 def _ipac_names(lines: list[str]) -> list[str]:
     header = [line.strip() for line in lines[:MOST_HEADER_LINES] if line.startswith("|")]
-    if not 1 <= len(header) <= 4 or max(map(len, header)) > LINE_BYTES:
+    if not 1 <= len(header) <= 4 or max(map(len, header)) > LAST_BYTE:
         raise ConfigError("its header is not that of an IPAC table; write it again")
     if len(header) > 2:
         for unit in header[2].strip("|").split("|"):
@@ -87,12 +92,12 @@ def _ipac_names(lines: list[str]) -> list[str]:
 def _described_names(lines: list[str]) -> list[str]:
     start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("Byte-by-byte")), len(lines))
     rules = [place for place, line in enumerate(lines[start:], start) if _RULE.match(line)]
-    if len(rules) < 3 or rules[2] > MOST_HEADER_LINES:
+    if len(rules) < 3 or rules[2] > MOST_HEADER_LINES or max(map(len, lines[: rules[2]])) > LINE_LETTERS:
         raise ConfigError("its header does not describe its columns byte by byte; write it again")
     names = []
     for line in lines[rules[1] : rules[2]]:
         if found := _COLUMN.match(line):
-            if len(found[1]) > 6 or int(found[1]) > LINE_BYTES:
+            if len(found[1]) > 6 or int(found[1]) > LAST_BYTE:
                 raise ConfigError(f"a column ends at byte {found[1][:20]}; write its description again")
             _check_unit(found[2])
             names.append(found[3])

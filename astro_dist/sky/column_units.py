@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.column_names import Chosen, Floats
-from astro_dist.sky.known_catalogues import find_form
+from astro_dist.sky.known_catalogues import Form, find_form
 from astro_dist.sky.sexagesimal import GAPS, SIGN, parse_angles
 
 UNITS = {
@@ -90,10 +90,23 @@ def convert(
     form = find_form(names)
     if ours == "flux_jy" and chosen.name.lower() != ours:
         if form is not None and form.is_flux(chosen.name):
-            note = f"the table states no unit of {chosen.name}; {form.name} has {form.unit}"
-            return Converted(numbers * FLUXES[form.unit.lower()], note)
+            return _as_known(form, chosen.name, numbers)
         return Converted(numbers, _assume_jy(chosen.name, numbers))
     return Converted(numbers, _remark(ours, chosen, numbers, "Jy"))
+
+
+def _as_known(form: Form, name: str, numbers: Floats) -> Converted:
+    fluxes_jy = numbers * FLUXES[form.unit.lower()]
+    if 0 < (middle := _median(fluxes_jy)) < form.least_jy:
+        raise ConfigError(
+            f"nothing states the unit of {name}; in {form.unit}, as {form.name} has it, half of the fluxes "
+            f"would be below {middle:.2g} Jy, too faint for it; state it as columns: {{flux_jy: {name} [Jy]}}"
+        )
+    if form.unit == "Jy":
+        return Converted(fluxes_jy, _remark("flux_jy", Chosen(name), numbers, "Jy"))
+    return Converted(
+        fluxes_jy, f"nothing states the unit of {name}, which is taken as {form.unit}, as {form.name} has it"
+    )
 
 
 def _factor(ours: str, chosen: Chosen, text: str) -> float:

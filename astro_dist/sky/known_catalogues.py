@@ -25,6 +25,8 @@ class Form:
         Columns that tell it from others, in small letters.
     flux
         Pattern of all its columns of fluxes in ``unit``.
+    least_jy
+        Half of its fluxes are above it, by far.
     columns
         Its columns by our names, the first one first; they come before those of `column_names.KNOWN`.
     """
@@ -33,6 +35,7 @@ class Form:
     needs: frozenset[str]
     flux: str
     unit: str
+    least_jy: float
     columns: Mapping[str, Names] = field(default_factory=lambda: NO_NAMES)
 
     def is_flux(self, column: str) -> bool:
@@ -42,9 +45,11 @@ class Form:
 
 def _form(name: str, needs: str, unit: str, flux: str, **columns: str) -> Form:
     own = {ours: tuple(theirs.split()) for ours, theirs in columns.items()}
-    return Form(name, frozenset(needs.split()), flux, unit, own)
+    return Form(name, frozenset(needs.split()), flux, unit, LEAST_JY.get(name, 2e-5), own)
 
 
+LEAST_JY = {"T-RECS": 0.0, "SDC1": 0.0, "Aegean": 0.0}
+"""Of programs that also read or make maps deeper than any survey."""
 FORMS = (
     # Those derived from PyBDSF before it: its names with other units.
     _form("LoTSS", "total_flux e_ra_tot mosaic_id", "mJy", "(total|peak)_flux", source="parent_source"),

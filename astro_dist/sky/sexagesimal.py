@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import ConfigError
 
 Floats = NDArray[np.float64]
+LONGEST = 40
 _FIRST = r"\s*([+-]?)\s*(\d{1,3}(?:\.\d*)?)\s*"
 _ANGLE = re.compile(
     _FIRST + r"(?:[:hd\u00b0\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:m'\u2032\s]\s*(\d{1,2}(?:\.\d*)?)\s*)?)?"
@@ -50,13 +51,15 @@ def parse_angles(ours: str, texts: NDArray[np.object_], unit: str | None) -> Flo
 def _parse(ours: str, text: str, by_hours: bool) -> float:
     if text.strip().lower() in GAPS:
         return float("nan")
-    found = _ANGLE.fullmatch(text.replace("\u2212", "-"))
+    text = text.strip()
+    # The time that the pattern takes grows faster than the length of a run of blanks.
+    found = _ANGLE.fullmatch(text.replace("\u2212", "-")) if len(text) <= LONGEST else None
     if found is None:
         return _number(ours, text)
     first, *rest = [float(part) for part in found.groups()[1:] if part is not None]
     is_hours = by_hours and (bool(rest) or "h" in text.lower()) and not _DEGREES.search(text)
     if any(part > 60 for part in rest) or (is_hours and first > 24):
-        raise ConfigError(f"{ours} is {text.strip()[:30]!r} in a row, which is no angle; mend it or its unit")
+        raise ConfigError(f"{ours} is {text[:30]!r} in a row, which is no angle; mend it or its unit")
     degrees = sum(part / 60**power for power, part in enumerate([first, *rest])) * (15 if is_hours else 1)
     return -degrees if found[1] == "-" else degrees
 
@@ -65,7 +68,7 @@ def _number(ours: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"{ours} is {text.strip()[:30]!r} in a row, which is no angle; mend it") from None
+        raise ConfigError(f"{ours} is {text[:30]!r} in a row, which is no angle; mend it") from None
 
 
 def join_parts(values: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:

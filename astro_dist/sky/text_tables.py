@@ -185,7 +185,7 @@ def _units_below(names_line: str, line: str, names: Sequence[str]) -> dict[str, 
     if len(words) == len(names) and len(set(words)) < len(words):
         return dict(zip(names, words, strict=True))
     ends = {match.end(): match[0] for match in re.finditer(r"\S+", names_line)}
-    found = {match.end(): match[0] for match in re.finditer(r"\[\S+\]", line)}
+    found = {match.end(): match[0] for match in re.finditer(r"\[[^\s\[\]]+\]", line)}
     return {ends[end]: unit for end, unit in found.items() if end in ends}
 
 

@@ -24,7 +24,7 @@ from astro_dist.engine.foreign import check_regular
 from astro_dist.sky.ascii_tables import find_fixed_form, read_fixed_table
 from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns
 from astro_dist.sky.column_units import convert, to_numbers
-from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip, iterate_cards
+from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 from astro_dist.sky.fits_survey import survey_hdus
 from astro_dist.sky.sexagesimal import PARTS, SIGN, join_parts
@@ -228,7 +228,8 @@ def _read_fits_table(path: Path, choose: Choose) -> Found:
 
 def _find_table(path: Path, choose: Choose) -> int:
     """Return the number of the one HDU with a table that has the wanted columns."""
-    tables = [hdu for hdu in survey_hdus(path) if holds_table(hdu)]
+    hdus = survey_hdus(path, lambda hdu: holds_table(hdu) and _has_columns(hdu, choose), holds_table)
+    tables = [hdu for hdu in hdus if holds_table(hdu)]
     if not tables:
         raise ConfigError("no table in this FITS file; leave it out or give another")
     # That of one table says what is missing.
@@ -255,9 +256,7 @@ def _has_columns(hdu: Hdu, choose: Choose) -> bool:
 
 
 def _column_names(hdu: Hdu) -> list[str]:
-    cards = [card for card in iterate_cards(hdu.header) if card.startswith(b"TTYPE")][:MOST_COLUMNS]
-    keys = [card[:8].decode("latin-1").strip() for card in cards]
-    return [hdu.card(key) for key in keys]
+    return [hdu.text(f"TTYPE{i + 1}") for i in range(min(hdu.number("TFIELDS"), MOST_COLUMNS))]
 
 
 def _column(data: fits.FITS_rec, name: str) -> NDArray[np.generic]:

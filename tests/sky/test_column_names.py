@@ -166,7 +166,9 @@ def test_a_unit_may_be_stated_where_the_table_has_none(tmp_path):
 
 
 def test_right_ascensions_from_minus_180_to_360(tmp_path):
-    path = text(tmp_path / "t.csv", "ra,dec,flux_jy\n-164.181,0,1\n-180,0,1\n360,0,1\n359.5,0,1\n-1e-18,0,1\n")
+    path = text(
+        tmp_path / "t.csv", "ra,dec,flux_jy\n-164.181,0,1\n-180,0,1\n360,0,1\n359.5,0,1\n-1e-18,0,1\n"
+    )
     assert read_columns(path, *OURS)["ra_deg"].tolist() == pytest.approx([195.819, 180, 0, 359.5, 0])
 
 
@@ -176,7 +178,9 @@ def test_gaps_in_text_are_no_numbers(tmp_path):
         '# %ECSV 1.0\n# ---\n# datatype:\n# - {name: flux_jy, datatype: float64}\nflux_jy\n1\n""\n',
     )
     assert np.isnan(read_columns(path, ("flux_jy",))["flux_jy"]).tolist() == [False, True]
-    Table({"flux_jy": np.ma.array([1.0, 2.0], mask=[False, True])}).write(tmp_path / "t.vot", format="votable")
+    Table({"flux_jy": np.ma.array([1.0, 2.0], mask=[False, True])}).write(
+        tmp_path / "t.vot", format="votable"
+    )
     assert np.isnan(read_columns(tmp_path / "t.vot", ("flux_jy",))["flux_jy"]).tolist() == [False, True]
 
 
