@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 26
 LAST_BYTE = 1 << 16
 """Most bytes of a row."""
 # The time that the patterns for a line of the header take grows with the square of its length.
-MOST_HEADER_LINES, LINE_LETTERS = 5_000, 300
+MOST_HEADER_LINES, LINE_LETTERS = 5_000, 200
 MOST_CELLS = 50_000_000
 _COLUMN = re.compile(r"\s*(?:\d+\s*-)?\s*(\d+)\s+[\w.]+\s+(\S+)\s+(\S+)")
 _RULE = re.compile(r"[-=]{6,}")
