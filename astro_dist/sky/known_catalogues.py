@@ -85,7 +85,7 @@ FORMS = (
     ),
     _form(
         "Aegean",
-        "island source local_rms int_flux",
+        "island source int_flux",
         "Jy",
         "(int|peak)_flux",
         source="island",
