@@ -13,18 +13,19 @@ from astro_dist.sky.known_catalogues import find_form
 from astro_dist.sky.sexagesimal import FIRST_PARTS, PARTS
 
 KNOWN = {
-    # Ours; PyBDSF; Aegean; SDC1.
-    "flux_jy": ("flux_jy", "total_flux", "int_flux", "flux"),
+    # Ours; PyBDSF; Aegean; SDC1; SoFiA, whose sum over a cube has another unit.
+    "flux_jy": ("flux_jy", "total_flux", "int_flux", "flux", "f_sum"),
     # Ours; VizieR's own in degrees; PyBDSF, Aegean and most others; Selavy; SDC1, whose core is another
     # position; VizieR; astropy's tables of SkyCoord; SExtractor; the same as text.
     "ra_deg": (
         *("ra_deg", "_raj2000", "ra", "ra_deg_cont", "ra_cent", "raj2000", "_ra", "ra_icrs", "_ra.icrs"),
-        *("coord.ra", "skycoord.ra", "sky_centroid.ra", "alpha_j2000", "ra_hms_cont", "ra_str"),
+        *("coord.ra", "skycoord.ra", "sky_centroid.ra", "alpha_j2000", "ra(2000)", "ra_hms_cont"),
+        "ra_str",
     ),
     "dec_deg": (
         *("dec_deg", "_dej2000", "dec", "dec_deg_cont", "dec_cent", "dej2000", "decj2000", "_de", "de_icrs"),
-        *("_de.icrs", "coord.dec", "skycoord.dec", "sky_centroid.dec", "delta_j2000", "dec_dms_cont"),
-        "dec_str",
+        *("_de.icrs", "coord.dec", "skycoord.dec", "sky_centroid.dec", "delta_j2000", "dec(2000)"),
+        *("dec_dms_cont", "dec_str"),
     ),
     "source": ("source", "parent_source", "source_id", "source_name"),
     "spectral_index": ("spectral_index", "spec_indx", "alpha"),
@@ -32,6 +33,11 @@ KNOWN = {
 """The names that are looked for, in any case of letters, the first one first."""
 # Most columns that an error names.
 MOST_NAMED = 30
+LONGEST_NAME = 200
+_UNIT_IN_NAME = re.compile(
+    r"(.*\S)\s*[\[(]\s*([mun\u00b5\u03bc]?jy|deg|degrees?|arcsec|arcmin|rad|h|hours?)\s*[\])]|(.*)_([mun]?jy)",
+    re.IGNORECASE,
+)
 Floats = NDArray[np.float64]
 
 
@@ -79,7 +85,9 @@ def choose_columns(
     ConfigError
         A required column, or one that the user names, is missing.
     """
-    lower = {name.lower(): name for name in reversed(names)}
+    lower = {split_unit(name)[0].lower(): name for name in reversed(names)}
+    # Whole names come before those that are left without their units.
+    lower |= {name.lower(): name for name in reversed(names)}
     found = {}
     for ours in (*required, *optional):
         if ours in given:
@@ -93,6 +101,13 @@ def choose_columns(
             remedy = f"; name one as columns: {{{ours}: ...}}" if names and ours in KNOWN else ""
             raise ConfigError(f"no column {ours}; it has {shown}{remedy}")
     return found
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """Return the name of a column and the unit that it ends with, as ``S (mJy)`` and ``S_mJy``, or none."""
+    if len(name) > LONGEST_NAME or not (found := _UNIT_IN_NAME.fullmatch(name)):
+        return name, ""
+    return found[1] or found[3], found[2] or found[4]
 
 
 def _usual(ours: str, names: Collection[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.column_names import Chosen, Floats
+from astro_dist.sky.column_names import Chosen, Floats, split_unit
 from astro_dist.sky.known_catalogues import Form, find_form
 from astro_dist.sky.sexagesimal import GAPS, SIGN, parse_angles
 
@@ -84,8 +84,9 @@ def convert(
     """
     if ours not in UNITS:
         return Converted(numbers)
-    text = (chosen.unit or unit or "").strip().strip("[]()")
-    if text.lower() not in NO_UNIT:
+    stated = (word.strip().strip("[]()") for word in (chosen.unit, unit, split_unit(chosen.name)[1]) if word)
+    text = next((word for word in stated if word.lower() not in NO_UNIT), "")
+    if text:
         return Converted(numbers * _factor(ours, chosen, text), _remark(ours, chosen, numbers, text))
     form = find_form(names)
     if ours == "flux_jy" and chosen.name.lower() != ours:

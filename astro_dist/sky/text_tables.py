@@ -36,6 +36,7 @@ SDC1_LIMITS = {
     **{"size": (1, 3), "class": (1, 3)},
 }
 SDC1_NOTE = "its columns have no names and are taken as those of SDC1, flux in Jy"
+REMARKS = ("comment", "comments", "note", "notes", "remark", "remarks")
 MARKS = ",;\t|"
 _DASHES = re.compile(r"-+")
 _RDB = re.compile(r"\d*[SNMsnm]")
@@ -136,7 +137,7 @@ def _describe(lines: Sequence[Line], comments: Sequence[str]) -> Head:
         if _is_sdc1(row) and "core" in lines[0].text.lower():
             # The released catalogues have names of two words.
             names = (SDC1 if len(row) == len(SDC1) else SDC1_MORE) if len(row) != len(names) else names
-        elif delimiter is None and not _fits(names, row):
+        elif not _fits(names, row) and (delimiter is None or any(row[len(names) :])):
             raise ConfigError(
                 f"its first line names {len(names)} columns and the first row has {len(row)}; quote names "
                 "and texts that hold blanks, or divide the columns by commas"
@@ -167,7 +168,8 @@ def _describe_row(number: int, words: list[str], delimiter: str | None, comments
 
 def _fits(names: Sequence[str], row: Sequence[str]) -> bool:
     # Selavy leaves the comment, its last column, blank.
-    return len(names) == len(row) or (names[-1:] == ["comment"] and len(row) >= len(names) - 1)
+    last = names[-1].lower() if names else ""
+    return len(names) == len(row) or (last in REMARKS and len(row) >= len(names) - 1)
 
 
 def _are_names(words: Sequence[str]) -> bool:

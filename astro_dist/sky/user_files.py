@@ -298,6 +298,10 @@ def _read_csv(path: Path, choose: Choose) -> Found:
     return Found({ours: table.column(name).to_numpy() for ours, name in own.items()}, {})
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 def _is_number(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in NUMBERS)
 
@@ -317,7 +321,7 @@ def _read_parquet(path: Path, choose: Choose) -> Found:
         units = {}
         for ours, column in chosen.items():
             field = schema.field(column.name)
-            if not (_is_number(field.type) or (ours in TEXTS and pa.types.is_string(field.type))):
+            if not (_is_number(field.type) or (ours in TEXTS and _is_text(field.type))):
                 raise ConfigError(f"the column {column.name} is not of numbers but {field.type}; convert it")
             units[ours] = (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
         table = file.read(columns=[column.name for column in chosen.values()], use_threads=False)

@@ -1,6 +1,7 @@
 """Catalogues as finders, surveys and archives write them: texts of angles, several tables, units left out."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy import units as u
@@ -185,13 +186,12 @@ def test_sizes_classes_and_sources_of_finders(tmp_path):
     assert np.isnan(numbers[3])
     Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0], "Source_id": ["b", "a"]}).write(tmp_path / "t.fits")
     assert read_columns(tmp_path / "t.fits", ("source",))["source"].tolist() == [1, 0]
-    pq.write_table(pq.read_table(parquet(tmp_path)), tmp_path / "u.parquet")
-    assert read_columns(tmp_path / "u.parquet", ("source", "ra_deg"))["source"].tolist() == [1, 0]
-
-
-def parquet(folder):
-    Table({"ra": ["0:0:4", "1:0:0"], "Source_id": ["b", "a"]}).write(folder / "s.parquet")
-    return folder / "s.parquet"
+    for kind in (pa.string(), pa.large_string()):
+        texts = {"ra": pa.array(["0:0:4", "1:0:0"], kind), "Source_id": pa.array(["b", "a"], kind)}
+        pq.write_table(pa.table(texts), tmp_path / "t.parquet")
+        columns = read_columns(tmp_path / "t.parquet", ("source", "ra_deg"))
+        assert columns["source"].tolist() == [1, 0]
+        assert columns["ra_deg"].tolist() == pytest.approx([1 / 60, 15])
 
 
 def test_t_recs_and_the_challenges_have_columns_of_their_own(tmp_path):
@@ -260,6 +260,17 @@ def test_gleam_is_in_jy(tmp_path, names):
     assert (table.columns["flux_jy"].item(), table.notes) == (0.5, ())
 
 
+@pytest.mark.parametrize("name", ["flux (mJy)", "flux[mJy]", "Total_flux_mJy", "int_flux_mjy"])
+def test_a_name_may_end_with_the_unit(tmp_path, name):
+    table = read_table(text(tmp_path / "t.csv", f"RA (deg);DEC [deg];{name}\n1;2;250\n"), *OURS)
+    assert {ours: values.item() for ours, values in table.columns.items()} == {
+        **{"flux_jy": 0.25, "ra_deg": 1, "dec_deg": 2}
+    }
+    assert table.notes == ()
+    path = text(tmp_path / "t.csv", "RA,DEC,S [mJy]\n1,2,250\n")
+    assert read_columns(path, *OURS, {"flux_jy": "S [mJy]"})["flux_jy"] == [0.25]
+
+
 def test_a_flux_without_a_unit_is_asked_about_or_said(tmp_path):
     path = text(tmp_path / "t.csv", "ra,dec,flux\n1,2,3.5\n1,2,0.5\n1,2,1.5\n")
     with pytest.raises(
@@ -298,15 +309,20 @@ def test_numbers_without_names_are_sdc1_only_where_they_fit(tmp_path):
     path.write_text("ra dec flux\n12 34 56 -1 2 3 1e-3\n")
     with pytest.raises(ConfigError, match="first line names 3 columns and the first row has 7"):
         read_columns(path, *OURS)
+    path.write_text("ra;dec;flux_jy\nrow 1;1;2;1e-3\n")
+    with pytest.raises(ConfigError, match="first line names 3 columns and the first row has 4"):
+        read_columns(path, *OURS)
+    path.write_text("ra dec flux_jy notes\n1 2 1e-3 seen by eye\n")
+    assert read_columns(path, *OURS)["flux_jy"] == [1e-3]
 
 
 def test_a_flux_of_sofia_is_used_where_its_unit_is_one_of_flux(tmp_path):
     path = text(tmp_path / "t.txt", SOFIA.format(unit="mJy", a=1.5, b=0.25))
     assert read_columns(path, OURS[1])["ra_deg"] == pytest.approx(RA)
-    assert read_columns(path, *OURS, {"flux_jy": "f_sum"})["flux_jy"] == pytest.approx(FLUX)
+    assert read_columns(path, *OURS)["flux_jy"] == pytest.approx(FLUX)
     path.write_text(SOFIA.format(unit="Jy*Hz", a=1.5, b=0.25))
     with pytest.raises(ConfigError, match=r"f_sum has the unit Jy\*Hz instead of Jy"):
-        read_columns(path, *OURS, {"flux_jy": "f_sum"})
+        read_columns(path, *OURS)
 
 
 def test_masked_fluxes_are_rows_that_are_never_placed(tmp_path):
