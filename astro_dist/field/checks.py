@@ -63,11 +63,14 @@ class Needed:
     ----------
     extended
         Whether only extended objects can stand for the sources.
+    notes
+        Sentences for the plan.
     """
 
     sources: int
     objects: int
     extended: bool
+    notes: tuple[str, ...]
 
 
 def count_sources(config: AssembleConfig, field: Instrument) -> Needed | None:
@@ -80,7 +83,9 @@ def count_sources(config: AssembleConfig, field: Instrument) -> Needed | None:
     """
     if config.flux.mode == "counts":
         expected = expect_counts(config, field)
-        return Needed(round(expected.sources), math.ceil(expected.most_objects / config.reuse), extended=True)
+        sources, objects = round(expected.sources), math.ceil(expected.most_objects / config.reuse)
+        note = f"{sources} sources are expected, which need {objects} distinct objects"
+        return Needed(sources, objects, extended=True, notes=(note,))
     return None if config.flux.catalogue is None else _count_rows(config, field)
 
 
@@ -107,13 +112,15 @@ def _count_rows(config: AssembleConfig, field: Instrument) -> Needed:
         width = math.sqrt(field.beam.major_arcsec * field.beam.minor_arcsec)
         extended = catalogue.is_extended(config.flux.counts.object_beams * width)
         wanted = int(extended[rows].sum())
-    return Needed(len(rows), math.ceil(wanted / config.reuse), extended=catalogue.has_shapes)
+    objects, notes = math.ceil(wanted / config.reuse), catalogue.notes
+    return Needed(len(rows), objects, extended=catalogue.has_shapes, notes=notes)
 
 
 def _check_objects(needed: Needed, config: AssembleConfig, generate: Any) -> None:
     name = "flux.catalogue" if config.flux.catalogue is not None else "flux.counts"
-    drawn = generate.objects or 0
-    if drawn < needed.objects:
+    # A number that the user gave has been compared with `generate.objects` by the pipeline.
+    counted = config.objects is None or needed.extended
+    if counted and (generate.objects or 0) < needed.objects:
         raise ConfigError(
             f"assemble.{name}: {needed.sources} sources need {needed.objects} distinct objects at "
             f"assemble.reuse {config.reuse}, and generate.objects is {generate.objects}; set it to "

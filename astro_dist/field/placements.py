@@ -212,7 +212,7 @@ class _Draw:
             anywhere = layout.by_density(shape, self.density, rng, beyond=beyond)
         else:
             anywhere = layout.uniform(shape, rng, beyond=beyond)
-        known = np.isfinite(places).all(axis=1)
+        known = np.asarray(np.isfinite(places).all(axis=1))
         spots = np.floor(np.nan_to_num(places) + 0.5).astype(np.int64)
         given = layout.fixed(shape, spots, beyond=beyond)
         return lambda number, footprint: (given if known[number] else anywhere)(number, footprint)

@@ -51,8 +51,7 @@ def estimate(run: Run) -> Estimate:
     notes: tuple[str, ...] = ()
     area = shape[0] * shape[1]
     if (needed := count_sources(config, field)) is not None:
-        sources = needed.sources
-        notes = (f"{sources} sources are expected, which need {needed.objects} distinct objects",)
+        sources, notes = needed.sources, needed.notes
     objects = BYTES_PER_OBJECT * sources
     band = 3 * PIXEL_BYTES * min(config.band_rows, shape[0]) * shape[1]
     return Estimate(

@@ -164,7 +164,7 @@ def test_the_area_of_a_map_is_that_of_its_projection(by_rows):
     ("text", "settings", "message"),
     [
         ("flux_jy\n-1\n", {}, "1 of 1 rows have a flux_jy that is no positive number: row 1"),
-        ("flux_jy\n1\nnan\n", {}, "row 2"),
+        ("flux_jy\nnan\n", {}, "every flux_jy must be a positive number"),
         ("flux_jy\ninf\n", {}, "row 1 [(]inf[)]"),
         ("flux_jy,class\n1,9\n", {}, "the class 9, which is neither compact nor extended"),
         ("flux_jy,ra_deg,dec_deg\n1,20,30\n", {}, "rows.csv: none of its 1 positions is in the field"),
