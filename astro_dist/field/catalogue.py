@@ -165,8 +165,7 @@ class SourceCatalogue:
         return rows
 
     def _elsewhere(self) -> str:
-        if not len(self) or self.sky_deg is None:
-            return "it has no rows; give a table that has"
+        assert self.sky_deg is not None  # without positions every row with a flux is chosen
         (ra, dec), n = self.sky_deg[:, 0], len(self)
         return (
             f"none of its {n} positions is in the field, the first is at RA {ra:.4f}, Dec {dec:.4f} deg; "
