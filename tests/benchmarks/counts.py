@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.counts RUN
 
-Compares the truth of a field of mode counts with the published table at 1.4 GHz, in bins of a quarter of a
-decade: fluxes of the truth are brought to 1.4 GHz by the spectral index of each source. The published number of
+Compares the truth of a field of mode counts with the published table at 1.4 GHz, in bins of a quarter of
+a decade: fluxes of the truth are brought to 1.4 GHz by the spectral index of each source. The published number of
 a bin is the weighted mean of its points (each over the curve, which gives the shape within the bin), and its
 error that of the mean or of the spread of the surveys, whichever is larger. Columns: bin in Jy, sources of
 the truth, published number with its error, distance in errors (Poisson's and the published one), and the part
