@@ -77,8 +77,8 @@ class CountsConfig(Section):
     """Mean of the spectral indices alpha, in S ~ frequency^alpha; the counts are those of 1.4 GHz."""
     spectral_spread: float = Field(default=0.22, ge=0, le=1)
     """Standard deviation of the spectral indices."""
-    extended_beams: float = Field(default=1.0, ge=0.3, le=100)
-    """Largest size in beam widths of a compact source; larger ones are objects of the library."""
+    object_beams: float = Field(default=2.0, ge=0.3, le=100)
+    """Size in beam widths above which a source is an object of the library and no point or Gaussian."""
 
     @model_validator(mode="after")
     def _check(self) -> "CountsConfig":
@@ -93,16 +93,20 @@ class CountsConfig(Section):
         return self.limit_jy
 
 
-CATALOGUE = ("flux_jy", "ra_deg", "dec_deg")
+CATALOGUE = (
+    *("flux_jy", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg", "class"),
+    *("spectral_index", "size"),
+)
 """Columns that are read from a catalogue of fluxes."""
 
 
 class FluxConfig(Section):
     """The brightness of placed objects."""
 
-    mode: Literal["radiff", "radiff_stretched", "catalogue"] = "radiff"
+    mode: Literal["radiff", "radiff_stretched", "catalogue", "counts"] = "radiff"
     """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixels times the
-    same; catalogue: a shape scaled to the flux of the catalogue's next row."""
+    same; catalogue: sources with the fluxes of a catalogue; counts: as many sources of every flux as the sky
+    has, see `counts`."""
     # RADiff's "lambda = 3", read as a mean: read as a rate, k would be 0.33 on average, and the cap of 10
     # would be reached with a probability of exp(-30).
     scale: float = Field(default=3.0, gt=0, le=1e9)
@@ -115,12 +119,19 @@ class FluxConfig(Section):
     minimum: float = Field(default=0.0, ge=0)
     """Smallest k; smaller ones are drawn again."""
     catalogue: str | None = None
-    """Table with fluxes (FITS, CSV, parquet, VOTable, ECSV, text); positions in it fix those of the objects.
-    Columns flux_jy, ra_deg and dec_deg are known, and the names of PyBDSF, Aegean and SDC1."""
+    """Table with fluxes in a form of docs/catalogues.md; positions in it fix those of the objects. Columns
+    flux_jy, ra_deg and dec_deg are known, and the names of finders and surveys."""
     columns: Mapping[str, str] = {}
     """Names of the catalogue's columns where they are others, such as {flux_jy: Total_flux}; a unit follows
     in brackets where the table states none: {flux_jy: "S1400 [mJy]"}."""
-    later: ClassVar[frozenset[str]] = frozenset({"columns"})
+    classes: Mapping[int | str, Literal["compact", "extended"]] = {}
+    """Classes of the catalogue's numbers where they are others than 2, compact, and 3: {1: extended}."""
+    catalogue_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
+    """Frequency of the catalogue's fluxes, which are scaled to that of the field by each row's spectral
+    index, or by that of `counts`; by default they are those of the field."""
+    counts: CountsConfig = CountsConfig()
+    """Sources of mode counts."""
+    later: ClassVar[frozenset[str]] = frozenset({"columns", "classes", "catalogue_hz", "counts"})
 
     @model_validator(mode="after")
     def _check(self) -> "FluxConfig":
@@ -128,8 +139,14 @@ class FluxConfig(Section):
             raise ValueError(f"minimum {self.minimum:g} must lie below cap {self.cap:g}; lower minimum")
         if (self.mode == "catalogue") != (self.catalogue is not None):
             raise ValueError("mode catalogue and a catalogue file go together; set both or neither")
-        if self.columns and self.catalogue is None:
-            raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
+        if self.catalogue is None and (self.columns or self.classes or self.catalogue_hz):
+            raise ValueError(
+                "columns, classes and catalogue_hz belong to a catalogue; give one or leave them out"
+            )
+        if "spectral_index" in self.columns and self.catalogue_hz is None:
+            raise ValueError("columns.spectral_index needs the frequency of the fluxes; set catalogue_hz too")
+        if self.mode == "counts" and self.counts.limit_jy is None:
+            raise ValueError("mode counts needs the flux that it begins at; set counts.limit_jy")
         if unknown := sorted(set(self.columns) - set(CATALOGUE)):
             raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], CATALOGUE)}")
         return self
@@ -164,8 +181,9 @@ class AssembleConfig(Section):
     # The largest maps of RADiff's survey collection have this size.
     shape: tuple[int, int] = (12000, 15000)
     """Rows and columns of the field; a background map brings its own."""
-    objects: int = Field(default=1000, ge=1)
-    """Number of sources in the field; exact, because a field with fewer is refused."""
+    objects: int | None = Field(default=1000, ge=1)
+    """Number of sources in the field; exact, because a field with fewer is refused. In mode catalogue the
+    default is all rows in the field; in mode counts the flux limit rules, and no number may be given."""
     reuse: int = Field(default=1, ge=1)
     """Largest number of times that one generated object may be placed."""
     pixel_arcsec: float | tuple[float, float] | None = None
@@ -189,7 +207,8 @@ class AssembleConfig(Section):
     density: str | None = None
     """FITS image of the relative density of sources, stretched over the field; by default it is uniform."""
     max_overlap: float = Field(default=0.0, ge=0, le=1)
-    """Share of an object's footprint that may lie on larger objects placed before it; 1: places are free."""
+    """Share of an object's footprint that may lie on larger objects placed before it; 1, which is the default
+    of the modes counts and catalogue: places are free."""
     compact: Literal["model", "drawn"] = "model"
     """Compact objects as fitted points or small Gaussians through the field's beam, or as they were drawn."""
     anchor: Literal["core", "centroid"] = "centroid"
@@ -209,6 +228,21 @@ class AssembleConfig(Section):
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
     later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_mode(cls, tree: Any) -> Any:
+        """Set the number of sources and their overlap where they are left out and the mode has its own."""
+        flux = tree.get("flux") if isinstance(tree, Mapping) else None
+        mode = flux.get("mode") if isinstance(flux, Mapping) else getattr(flux, "mode", None)
+        if mode not in ("counts", "catalogue"):
+            return tree
+        if mode == "counts" and tree.get("objects") is not None:
+            raise ValueError(
+                f"objects {tree['objects']}: in mode counts the number follows from flux.counts.limit_jy; "
+                "leave it out"
+            )
+        return {"objects": None, "max_overlap": 1.0, **tree}
 
     @property
     def files(self) -> dict[str, Path]:
@@ -239,6 +273,8 @@ class AssembleConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "AssembleConfig":
+        if self.objects is None and self.flux.mode not in ("counts", "catalogue"):
+            raise ValueError(f"objects: mode {self.flux.mode} needs the number of sources; give one")
         if min(self.shape) < 1:
             raise ValueError(f"shape {list(self.shape)}: both numbers must be positive")
         pixel = self.pixel_arcsec

@@ -14,7 +14,7 @@ MOST_RESIZED = 1.5
 
 @dataclass(frozen=True)
 class Wanted:
-    """Sources that need an object: flux in Jy and size in arcsec, shape (n,)."""
+    """Sources that need an object: flux in Jy and size in arcsec (NaN: any), shape (n,)."""
 
     flux_jy: Floats
     size_arcsec: Floats
@@ -77,7 +77,7 @@ def choose_donors(
     chance = rng.permutation(len(uses))
     own = np.log(donors.size_arcsec)
     for i in np.argsort(-wanted.flux_jy, kind="stable").tolist():
-        away = np.log(wanted.size_arcsec[i]) - own
+        away = np.nan_to_num(np.log(wanted.size_arcsec[i]) - own)
         left = uses < reuse
         fits = left & (np.abs(away) <= math.log(MOST_RESIZED))
         if not fits.any():

@@ -56,6 +56,7 @@ OBJECT_COLUMNS = {name: COLUMNS[name] for name in ("stamp", "instance", "donor_s
     "residual": Column("", "stat.fit.residual", "largest difference of drawing and model over the peak"),
     "residual_snr": Column("", "stat.fit.residual", "the same over the noise of the donor"),
     "peak_snr": Column("", "stat.snr", "peak of the model through the donor's beam over the donor's noise"),
+    "flux_snr": Column("", "stat.snr", "flux of the model over the donor's noise, in beams"),
     "height": Column("pix", "phys.size", "rows of its pixels"),
     "width": Column("pix", "phys.size", "columns of its pixels"),
     "y0": Column("pix", ROW, "row in its stamp of the first of its pixels"),

@@ -37,6 +37,7 @@ TYPES = {
     "residual": "f4",
     "residual_snr": "f4",
     "peak_snr": "f4",
+    "flux_snr": "f4",
 }
 PIXEL_TYPES = {
     "y0": "f8",
@@ -122,6 +123,7 @@ def _facts(o: SkyObject) -> dict[str, Any]:
         "residual": np.nan if o.model is None else o.model.residual,
         "residual_snr": np.nan if o.model is None else o.model.residual_snr,
         "peak_snr": np.nan if o.model is None else o.model.peak_snr,
+        "flux_snr": np.nan if o.model is None else o.model.flux_snr,
     }
 
 

@@ -16,11 +16,12 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field import layout
 from astro_dist.field.background import Background
+from astro_dist.field.choosing import choose_sources
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.footprints import of_point, of_points, reach_of
 from astro_dist.field.library import Library
 from astro_dist.field.patches import SPREAD, Patches, turn_of, turned_boxes
-from astro_dist.field.sources import Integers, Sources, Stream, choose_sources, choose_spurious
+from astro_dist.field.sources import Integers, Sources, Stream, choose_spurious
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.symmetries import symmetries
 from astro_dist.sky.user_files import read_plane
@@ -60,6 +61,9 @@ def draw_layout(
     return table, drawn.covered
 
 
+RMS_SAMPLES = 33
+
+
 class _Draw:
     """The random draws of a field, as functions of its number of sources.
 
@@ -71,10 +75,16 @@ class _Draw:
     ) -> None:
         self.field, self.background, self.library = field, background, library
         self.config, self.stream = config, stream
-        self.sources = choose_sources(field, library, config, stream)
+        self.sources = choose_sources(field, library, config, self._typical_rms(), stream)
         self.turns = np.array(symmetries(field.beam, field.pixel) if config.turns else (0,))
         self.density = read_plane(Path(config.density)) if config.density else None
         self.placed = self.covered = 0
+
+    def _typical_rms(self) -> float:
+        """Return the median of the local noise on a grid of pixels."""
+        y, x = (np.linspace(0, n - 1, RMS_SAMPLES).astype(np.int64) for n in self.field.shape)
+        rows, columns = np.meshgrid(y, x, indexing="ij")
+        return float(np.nanmedian(self.background.rms_at(rows.ravel(), columns.ravel())))
 
     def place(self, n: int) -> Columns | None:
         """Return the table of the first ``n`` sources, or None when one has no place.
@@ -136,10 +146,11 @@ class _Draw:
             columns[name] = np.full(len(objects), unknown, values.dtype)
             columns[name][known] = values[objects[known]]
         turn, flip = self._turns(columns["drawn"] != 0, known, slots)
+        given = np.isfinite(group.turn_deg[order])
         spread = {name: group.spread_pix[order, i] for i, name in enumerate(SPREAD)}
         return columns | {
-            "turn_deg": turn,
-            "flip": flip,
+            "turn_deg": np.where(given, group.turn_deg[order], turn),
+            "flip": np.where(given, 0, flip).astype(np.uint8),
             "size_factor": group.size_factor[order],
             **spread,
             "k": group.k[order],
@@ -201,7 +212,7 @@ class _Draw:
             anywhere = layout.by_density(shape, self.density, rng, beyond=beyond)
         else:
             anywhere = layout.uniform(shape, rng, beyond=beyond)
-        known = np.isfinite(places).all(axis=1)
+        known = np.asarray(np.isfinite(places).all(axis=1))
         spots = np.floor(np.nan_to_num(places) + 0.5).astype(np.int64)
         given = layout.fixed(shape, spots, beyond=beyond)
         return lambda number, footprint: (given if known[number] else anywhere)(number, footprint)

@@ -1,4 +1,4 @@
-"""The sources of a field by published counts: fluxes, spectra, sizes, and which of them are extended.
+"""The sources of a field by published counts: fluxes, spectra, sizes, and which of them are objects.
 
 Fluxes are drawn at 1.4 GHz and carried to the field's frequency by a spectral index for each source. Drawing
 goes a little beyond both limits of the field, and what falls outside is dropped: a part of a Poisson process
@@ -41,11 +41,11 @@ class Population:
     spectral_index
         Its exponent alpha in S ~ frequency^alpha.
     major_arcsec, minor_arcsec
-        Compact sources: full widths at half maximum of the Gaussian without the beam, both zero for a point.
-        Extended sources: the largest angular size in ``major_arcsec``, and NaN.
+        Points and Gaussians: full widths at half maximum of the source without the beam, zero for a point.
+        Objects: the largest angular size in ``major_arcsec``, and NaN.
     image_pa_deg
         Direction of the major axis in the frame of the image, in [0, 180).
-    is_extended
+    is_object
         Whether a source is drawn as an object of the library.
     """
 
@@ -54,7 +54,7 @@ class Population:
     major_arcsec: "Floats"
     minor_arcsec: "Floats"
     image_pa_deg: "Floats"
-    is_extended: "NDArray[np.bool_]"
+    is_object: "NDArray[np.bool_]"
 
     def __len__(self) -> int:
         return len(self.flux_jy)
@@ -77,15 +77,15 @@ def solid_angle_sr(shape: tuple[int, int], step_arcsec: tuple[float, float]) -> 
 
 @dataclass(frozen=True)
 class Expected:
-    """The mean numbers of sources of a field, all of them and the extended ones."""
+    """The mean numbers of sources of a field, and of those that are objects of the library."""
 
     sources: float
-    extended: float
+    objects: float
 
     @property
-    def most_extended(self) -> int:
-        """Extended sources that one field in three million exceeds (five standard deviations)."""
-        return math.ceil(self.extended + 5 * math.sqrt(self.extended))
+    def most_objects(self) -> int:
+        """The number of objects that one field in three million exceeds (five standard deviations)."""
+        return math.ceil(self.objects + 5 * math.sqrt(self.objects))
 
 
 def expect(law: CountsConfig, area_sr: float, frequency_hz: float, fwhm_arcsec: float) -> Expected:
@@ -96,8 +96,8 @@ def expect(law: CountsConfig, area_sr: float, frequency_hz: float, fwhm_arcsec: 
     fwhm_arcsec
         Full width of the field's beam, the geometric mean of its axes.
     """
-    low, high, edge = law.limit, law.highest_jy, law.extended_beams * fwhm_arcsec
-    sources = extended = total = 0.0
+    low, high, edge = law.limit, law.highest_jy, law.object_beams * fwhm_arcsec
+    sources = objects = total = 0.0
     for i in range(STEPS + 1):
         z = SPREADS * (2 * i / STEPS - 1)
         weight = math.exp(-z * z / 2)
@@ -106,9 +106,9 @@ def expect(law: CountsConfig, area_sr: float, frequency_hz: float, fwhm_arcsec: 
         numbers = [number_between(a, b) for a, b in itertools.pairwise(edges)]
         parts = (share_above(edge, math.sqrt(a * b)) for a, b in itertools.pairwise(edges))
         sources += weight * sum(numbers)
-        extended += weight * sum(n * part for n, part in zip(numbers, parts, strict=True))
+        objects += weight * sum(n * part for n, part in zip(numbers, parts, strict=True))
         total += weight
-    return Expected(area_sr * sources / total, area_sr * extended / total)
+    return Expected(area_sr * sources / total, area_sr * objects / total)
 
 
 def draw_population(
@@ -137,12 +137,12 @@ def draw_population(
     cosine = stream("counts", "inclination").random(n)
     angle = stream("counts", "angle").uniform(0, 180, n)
     kept = (flux >= low) & (flux <= high)
-    extended = size > law.extended_beams * fwhm_arcsec
+    objects = size > law.object_beams * fwhm_arcsec
     size = np.where(size < POINT_BEAMS * fwhm_arcsec, 0, size)
     ratio = np.sqrt(cosine**2 * (1 - THINNEST**2) + THINNEST**2)
-    minor = np.where(extended, np.nan, size * ratio)
+    minor = np.where(objects, np.nan, size * ratio)
     flux, index, size, minor, angle = (column[kept] for column in (flux, index, size, minor, angle))
-    return Population(flux, index, size, minor, angle, extended[kept])
+    return Population(flux, index, size, minor, angle, objects[kept])
 
 
 _ENDS = -SPREADS, SPREADS

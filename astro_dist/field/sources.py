@@ -6,19 +6,15 @@ sources of a shorter list are the first of a longer one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Columns
-from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.flux import FluxCatalogue, draw_k
+from astro_dist.field.flux import draw_k
 from astro_dist.field.library import Library
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.maps import SkyMap
 
 Stream = Callable[..., np.random.Generator]
 Integers = NDArray[np.int64]
@@ -41,6 +37,8 @@ class Sources:
         (n, 3) yy, yx and xx of a source that is no object, the field's pixels squared.
     size_factor
         Factor of the size of an object.
+    turn_deg
+        Its turn from +y to -x without a flip, NaN where both are to be drawn.
     places
         (n, 2) y and x in the field, NaN where a place is to be drawn.
     spectral_index, rows
@@ -53,6 +51,7 @@ class Sources:
     flux_jy: Floats
     spread_pix: Floats
     size_factor: Floats
+    turn_deg: Floats
     places: Floats
     spectral_index: Floats
     rows: Integers
@@ -70,30 +69,12 @@ class Sources:
             "flux_jy": nothing,
             "spread_pix": np.zeros((n, 3)),
             "size_factor": np.ones(n),
+            "turn_deg": nothing,
             "places": unknown,
             "spectral_index": nothing,
             "rows": np.full(n, -1, np.int64),
         }
         return cls(objects, kinds, **(defaults | columns))
-
-
-def choose_sources(field: SkyMap, library: Library, config: AssembleConfig, stream: Stream) -> Sources:
-    """Return the sources of a field.
-
-    Raises
-    ------
-    ConfigError
-        When the library holds too few objects, or the catalogue too few rows.
-    """
-    pool = np.flatnonzero(library.table["class"] != SourceClass.SPURIOUS)
-    _check_supply(config, len(pool))
-    objects = dealt(pool, config.objects, stream("assemble", "objects", "sources"))
-    columns: Columns
-    if config.flux.catalogue is None:
-        columns = {"k": draw_k(len(objects), config.flux, stream("assemble", "flux"))}
-    else:
-        columns = _from_catalogue(field, config, stream)
-    return Sources.of_objects(objects, library.table["class"][objects], **columns)
 
 
 def choose_spurious(library: Library, config: AssembleConfig, stream: Stream, sources: Sources) -> Sources:
@@ -113,27 +94,3 @@ def dealt(pool: Integers, count: int, rng: np.random.Generator) -> Integers:
     """Return ``count`` members of a pool in random order, each used before any is used again."""
     order = rng.permutation(pool)
     return np.asarray(order[np.arange(count) % max(1, len(order))]) if count else np.zeros(0, np.int64)
-
-
-def _from_catalogue(field: SkyMap, config: AssembleConfig, stream: Stream) -> Columns:
-    """Return flux, row and place: in order, or shuffled when the catalogue has no positions."""
-    catalogue = FluxCatalogue.read(Path(str(config.flux.catalogue)), config.flux.columns)
-    rows = catalogue.rows_in(field.shape, field.pixel_of, config.objects)
-    if catalogue.sky_deg is None:
-        # Shuffled before the cut: of a catalogue sorted by flux, the first rows are the extremes.
-        rows = stream("assemble", "catalogue").permutation(rows)
-    rows = rows[: config.objects]
-    columns = {"flux_jy": catalogue.flux_jy[rows], "rows": rows}
-    if catalogue.sky_deg is not None:
-        columns["places"] = np.stack(field.pixel_of(*catalogue.sky_deg[:, rows]), axis=1)
-    return columns
-
-
-def _check_supply(config: AssembleConfig, accepted: int) -> None:
-    wanted, supply = config.objects, accepted * config.reuse
-    if wanted > supply:
-        raise ConfigError(
-            f"assemble.objects: {wanted} are promised, but {accepted} accepted objects at "
-            f"assemble.reuse {config.reuse} are {supply}; raise generate.objects or assemble.reuse, "
-            f"or lower assemble.objects to {supply}"
-        )

@@ -72,9 +72,9 @@ def _notes(run: Run) -> tuple[str, ...]:
     if config.catalogue is None or not run.section(MapsConfig).files:
         return ()
     from astro_dist.sky.maps import open_maps
-    from astro_dist.store.rows import place_catalogue
+    from astro_dist.store.rows import note_catalogue, place_catalogue
 
-    return tuple(place_catalogue(config, open_maps(run)).notes())
+    return (*note_catalogue(config), *place_catalogue(config, open_maps(run)).notes())
 
 
 def estimate(run: Run) -> Estimate:

@@ -9,9 +9,9 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
 from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
+from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.flux import FluxCatalogue
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
@@ -97,9 +97,9 @@ def test_the_truth_on_any_map_is_on_the_sky_and_a_catalogue_for_the_next_field(t
     assert ((truth["ra_deg"] >= 0) & (truth["ra_deg"] < 360)).all()
     field = SkyMap.open(run.root / "field" / "map.fits", MapsConfig())
     for file in ("truth.fits", "truth.vot", "truth.parquet", "truth_sdc1.txt"):
-        catalogue = FluxCatalogue.read(run.root / "field" / file)
+        catalogue = SourceCatalogue.read(run.root / "field" / file)
         assert catalogue.flux_jy == pytest.approx(truth["flux_jy"], rel=1e-5)
-        assert catalogue.rows_in(field.shape, field.pixel_of, 20).tolist() == list(range(20))
+        assert catalogue.rows_in(field.shape, field.pixel_of).tolist() == list(range(20))
 
 
 def test_a_damaged_analysis_is_made_again_with_all_that_follows_from_it(made, tmp_path):
