@@ -27,6 +27,10 @@ class AcceptConfig(Section):
     """Least intersection over union of that isophote and the mask, and least part of each of its pieces."""
     min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
     """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
+    # Networks draw points narrower than the beam, by a tenth to a third of the peak; a model mends that.
+    max_residual: Annotated[float, Field(gt=0)] = 0.35
+    """Largest difference of an object and its model seen through the beam, over its peak and besides noise;
+    from 1 on anything is allowed."""
     grow_beams: Annotated[float, Field(lt=1000)] = 0.5
     """Distance from its mask up to which an object is kept whole, in beam widths."""
     taper_beams: Annotated[float, Field(lt=1000)] = 1.0

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.field.config import AcceptConfig
 from astro_dist.field.models import SkyModel, make_model
 from astro_dist.field.objects import SkyObject
 from astro_dist.field.rendering import render
 from astro_dist.sky.classes import SourceClass
 
 
-def model_objects(objects: Iterable[SkyObject]) -> tuple[list[SkyObject], Counter[str]]:
+def model_objects(objects: Iterable[SkyObject], config: AcceptConfig) -> tuple[list[SkyObject], Counter[str]]:
     """Give every object but spurious ones its model.
 
     Returns
@@ -29,7 +30,7 @@ def model_objects(objects: Iterable[SkyObject]) -> tuple[list[SkyObject], Counte
         if found.source_class is SourceClass.SPURIOUS:
             kept.append(found)
             continue
-        model = make_model(found.drawing, found.source_class)
+        model = make_model(found.drawing, found.source_class, config.max_residual)
         if isinstance(model, str):
             rejected[model] += 1
         else:

@@ -112,11 +112,27 @@ class Drawing:
         return float((self.level * self.trust).max())
 
 
-def make_model(drawing: Drawing, source_class: SourceClass) -> SkyModel | str:
-    """Return the intrinsic model of a drawn source, or the reason why it has none (`MODEL_REASONS`)."""
+def make_model(
+    drawing: Drawing, source_class: SourceClass, allowed: float = ALLOWED_RESIDUAL
+) -> SkyModel | str:
+    """Return the intrinsic model of a drawn source, or the reason why it has none (`MODEL_REASONS`).
+
+    Parameters
+    ----------
+    allowed
+        Largest difference of drawing and model over the drawing's peak. From 1 on anything is allowed, and
+        what cannot be fitted becomes a point in its brightest pixel.
+    """
     if drawing.peak <= 0:
         return "no_fit"
-    return fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
+    found = fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
+    if found == "no_fit" and allowed >= 1:
+        y, x = np.unravel_index(int((drawing.level * (drawing.trust > 0)).argmax()), drawing.level.shape)
+        point = np.ones((1, 1), np.float32)
+        found = _compared(drawing, point, np.zeros(3), (float(y), float(x)), drawing.peak)
+    if isinstance(found, str) or found.residual_snr <= max(allowed * drawing.peak, ALLOWED_SIGMA):
+        return found
+    return found if allowed >= 1 else "not_like_beam"
 
 
 def fit_compact(drawing: Drawing) -> SkyModel | str:
@@ -136,7 +152,7 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
         return "no_fit"
     wide = drawing.beam_pix + _matrix(spread)
     flux = amplitude * math.sqrt(np.linalg.det(wide) / np.linalg.det(drawing.beam_pix))
-    return _checked(drawing, np.ones((1, 1), np.float32), spread, (y, x), flux)
+    return _compared(drawing, np.ones((1, 1), np.float32), spread, (y, x), flux)
 
 
 def deconvolve(drawing: Drawing) -> SkyModel | str:
@@ -149,7 +165,7 @@ def deconvolve(drawing: Drawing) -> SkyModel | str:
     rows, columns = (np.flatnonzero(sky.any(axis=axis)) for axis in (1, 0))
     pixels = sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pixels = (pixels / pixels.sum()).astype(np.float32)
-    return _checked(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
+    return _compared(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
 
 
 def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Float) -> float:
@@ -301,10 +317,10 @@ def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
     return blur
 
 
-def _checked(
+def _compared(
     drawing: Drawing, pixels: NDArray[np.float32], spread: Float, place: tuple[float, float], flux: float
-) -> SkyModel | str:
-    """Return the model, unless the drawing differs from it by more than drawings and noise do."""
+) -> SkyModel:
+    """Return the model with what it differs from its drawing by."""
     y0, x0 = place
     patch = render(pixels, spread, place, np.eye(2), (0, 0), (0, 0), drawing.beam_pix)
     seen = np.zeros(drawing.level.shape)
@@ -317,8 +333,6 @@ def _checked(
     ]
     seen[rows, columns] = inner * flux
     worst = float((drawing.trust * np.abs(drawing.level - seen)).max())
-    if worst > max(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
-        return "not_like_beam"
     share = core_fraction(pixels, spread, drawing.beam_pix)
     return SkyModel(
         pixels, spread, y0, x0, flux, float(patch.values.max()) * flux, worst / drawing.peak, worst, share

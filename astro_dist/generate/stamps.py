@@ -168,7 +168,7 @@ class StampMaker:
                 accept,
                 first + place,
             )
-            modelled, without = model_objects(found)
+            modelled, without = model_objects(found, accept)
             objects += modelled
             rejected += refused + without
         return objects, rejected

@@ -101,7 +101,8 @@ def write_stamp_store(
         numbers = range(n)[part]
         arrays = zip(numbers, image[part], mask[part], instances[part], strict=True)
         found = [
-            model_objects(extract_objects(*a, RMS, beam, pixel, accept, stamp)[0])[0] for stamp, *a in arrays
+            model_objects(extract_objects(*a, RMS, beam, pixel, accept, stamp)[0], accept)[0]
+            for stamp, *a in arrays
         ]
         write_objects(objects_path(path, shard), [item for items in found for item in items])
     columns = {"donor": np.arange(n) % n_maps, "background_donor": np.zeros(n), "symmetry": np.zeros(n)}

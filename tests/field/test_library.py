@@ -27,7 +27,7 @@ def extract_all(stamps):
     for stamp in range(20):
         image, mask, instances = (stamps.read(name, [stamp])[0] for name in ("image", "mask", "instances"))
         found, _ = extract_objects(image, mask, instances, RMS, BEAM, PIXEL, AcceptConfig(), stamp)
-        for item in model_objects(found)[0]:
+        for item in model_objects(found, AcceptConfig())[0]:
             yield item, image, instances
 
 
