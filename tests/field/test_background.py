@@ -156,7 +156,8 @@ def test_real_sources_are_replaced_or_kept_and_listed(made):
         assert distance.min() < 1
         around = (slice(row - 6, row + 7), slice(column - 6, column + 7))
         if how == "keep":
-            assert np.array_equal(pixels[around], image[around])
+            # Nothing is placed on it; the wings of others end at 0.2 % of their peak where it begins.
+            assert pixels[around] == pytest.approx(image[around], abs=0.05 * RMS)
             assert (instances[around] == 0).all()
         else:
             added = 12 * 2 * RMS
