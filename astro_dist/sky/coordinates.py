@@ -55,8 +55,15 @@ def read_wcs(header: fits.Header) -> WCS:
 
 
 def check_frame(celestial: WCS) -> None:
-    """Refuse the celestial part of a WCS in a frame that is not read, or whose axes fall into one."""
-    lon_type = str(celestial.wcs.ctype[0])
+    """Refuse a celestial WCS without projection, in a frame that is not read, or whose axes are one."""
+    lon_type, lat_type = (str(name) for name in celestial.wcs.ctype)
+    # FITS makes such axes linear in longitude, whatever the latitude, while their writers mean a projection.
+    if not (lon_type[5:].strip("-") and lat_type[5:].strip("-")):
+        raise ConfigError(
+            f"its axes CTYPE {lon_type!r} and {lat_type!r} have no projection; write it into both cards, for "
+            f"example 'RA---SIN' and 'DEC--SIN' as interferometers have it (astropy: fits.setval(FILE, "
+            "'CTYPE1', value='RA---SIN')), or with CAR for axes that are linear in longitude and latitude"
+        )
     try:
         # Astropy takes ecliptic and unknown longitudes for ICRS.
         known = lon_type.startswith(("RA", "GLON"))

@@ -73,6 +73,8 @@ class SkyMap:
         Whether it gives backgrounds alone, and holds no sources.
     unpacked
         Folder for the unpacked bytes of a file packed with gzip, or None.
+    notes
+        Sentences on what was assumed of the header.
     """
 
     path: Path
@@ -87,6 +89,7 @@ class SkyMap:
     survey: str
     unpacked: Path | None = None
     background_only: bool = False
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -121,7 +124,7 @@ class SkyMap:
             wcs = _celestial(header)
             _check_place(wcs, layout.axes[-2:])
             scale = wcs.pixel_scale_matrix * 3600
-            beam = find_beam(header, found.beams, found.history, config.widths)
+            beam, notes = find_beam(header, found.beams, found.history, config.widths)
             pixel = pixel_size(scale)
             frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
             unit = choose_unit(config.unit, str(header.get("BUNIT", "")))
@@ -140,6 +143,7 @@ class SkyMap:
                 survey=config.survey,
                 unpacked=unpacked_in,
                 background_only=config.background_only,
+                notes=notes,
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:

@@ -89,6 +89,18 @@ def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]
     )
 
 
+def _note_assumed(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return what was assumed of the headers of maps, by name, each sentence once."""
+    names: dict[str, list[str]] = {}
+    for name, texts in notes.items():
+        for text in texts:
+            names.setdefault(text, []).append(name)
+    return tuple(
+        f"{own[0]}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: {text}"
+        for text, own in names.items()
+    )
+
+
 def estimate_annotation(run: Run) -> Estimate:
     """Return the cost of the search for islands."""
     config, exact = run.section(AnnotateConfig), bool(run.section(MapsConfig).files)
@@ -100,6 +112,7 @@ def estimate_annotation(run: Run) -> Estimate:
         maps = open_maps(run)
         cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
         notes = _note_unknown({one.name: one.frequency_hz for one in maps if not one.background_only})
+        notes += _note_assumed({one.name: one.notes for one in maps})
     else:
         sky = run.section(SimulateConfig)
         n_pix = math.prod(sky.shape) * sky.maps
