@@ -37,7 +37,7 @@ from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import celestial_cards, find_map
-from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
 from astro_dist.sky.units import choose_unit, to_jy_beam
 from astro_dist.sky.windows import Window
 
@@ -192,10 +192,18 @@ class SkyMap:
         # Raises ValueError for a window that reaches over the edge.
         window.within(whole)
         image, scan = self._read_values(window)
+        region_pix = self.beam.area_pix(self.pixel)
         if scan.zero:
-            region_pix = self.beam.area_pix(self.pixel)
-            blank_zeros(image, window, whole, lambda beyond: self._read_values(beyond)[0], region_pix)
+            blank_zeros(image, window, whole, self._values, region_pix)
+        ends = scan.ends(image, self.to_jy_beam)
+        blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill)
         return image
+
+    def _is_fill(self, value: float) -> bool:
+        return _judge_once(self, value, *_age(self.path))
+
+    def _values(self, window: Window) -> NDArray[np.float32]:
+        return self._read_values(window)[0]
 
     def _read_values(self, window: Window) -> tuple[NDArray[np.float32], Scan]:
         """Return the pixels of a window, Jy/beam, with their zeros, and what they hold."""
@@ -265,6 +273,12 @@ def _open_simulated(run: Run) -> list[SkyMap]:
 def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: int, size: int) -> SkyMap:
     """Open a user's map once per process and version of the file, since a checksum reads the whole file."""
     return SkyMap.open(path, config, unpacked_in=unpacked_in)
+
+
+@lru_cache(maxsize=256)
+def _judge_once(sky_map: SkyMap, value: float, mtime_ns: int, size: int) -> bool:
+    """Judge a value once per process and version of the file, since that reads the whole map."""
+    return judge_fill(value, Window.of_shape(sky_map.shape), sky_map._values)
 
 
 def _age(path: Path) -> tuple[int, int]:
