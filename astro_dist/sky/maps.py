@@ -26,7 +26,9 @@ from astro_dist.sky.coordinates import (
     Coordinates,
     beam_in_image,
     check_frame,
+    keeps_beam_in_pixels,
     pixel_in_icrs,
+    pixel_scale,
     pixel_size,
     read_wcs,
     sky_in_icrs,
@@ -38,7 +40,8 @@ from astro_dist.sky.header_beams import find_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import celestial_cards, find_map
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
-from astro_dist.sky.units import choose_unit, to_jy_beam
+from astro_dist.sky.tangent import local_axes
+from astro_dist.sky.units import choose_unit, is_per_pixel, to_jy_beam
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
@@ -58,7 +61,7 @@ class SkyMap:
     shape
         ``(ny, nx)``.
     beam, pixel
-        The restoring beam, its angle from +y towards -x, and the size of a pixel at the reference point.
+        The restoring beam, its angle from +y towards -x, and the size of a pixel, see `pixel_scale`.
     frequency_hz
         None when neither the settings nor the header give one.
     to_jy_beam
@@ -75,6 +78,8 @@ class SkyMap:
         Folder for the unpacked bytes of a file packed with gzip, or None.
     notes
         Sentences on what was assumed of the header.
+    beam_in_pixels
+        Whether the beam is one in pixels all over the map, see `keeps_beam_in_pixels`, or one on the sky.
     """
 
     path: Path
@@ -90,6 +95,7 @@ class SkyMap:
     unpacked: Path | None = None
     background_only: bool = False
     notes: tuple[str, ...] = ()
+    beam_in_pixels: bool = True
 
     @classmethod
     def open(
@@ -123,7 +129,7 @@ class SkyMap:
             header, layout = found.header, found.layout
             wcs = _celestial(header)
             _check_place(wcs, layout.axes[-2:])
-            scale = wcs.pixel_scale_matrix * 3600
+            scale = pixel_scale(wcs, layout.axes[-2:])
             beam, notes = find_beam(header, found.beams, found.history, config.widths)
             pixel = pixel_size(scale)
             frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
@@ -144,6 +150,8 @@ class SkyMap:
                 unpacked=unpacked_in,
                 background_only=config.background_only,
                 notes=notes,
+                # What a model image has in Jy/pixel adds up to the flux whatever the size of its pixels.
+                beam_in_pixels=keeps_beam_in_pixels(wcs) or is_per_pixel(unit),
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
@@ -216,6 +224,18 @@ class SkyMap:
             with explained(self.path, ConfigError):
                 refuse_absurd(image, self.to_jy_beam)
         return image, scan
+
+    def beam_area_pix(self, y: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
+        """Return the beam's solid angle in the pixels at some positions, shape (n,).
+
+        A sum in Jy/beam over it is a flux in Jy. Off the sky it is that of `pixel`.
+        """
+        area = np.full(np.shape(y), self.beam.area_pix(self.pixel))
+        if self.beam_in_pixels:
+            return area
+        here = np.abs(np.linalg.det(local_axes(self.sky_of, y, x)))
+        ratio = abs(float(np.linalg.det(pixel_scale(self.wcs, self.shape)))) / here
+        return np.where(np.isfinite(ratio), area * ratio, area)
 
     def verify(self) -> None:
         """Compare the file with its checksums, where present; raise `IntegrityError` when one is wrong."""

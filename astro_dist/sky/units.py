@@ -107,6 +107,11 @@ def to_jy_beam(text: str, beam: Beam, pixel: Pixel, frequency_hz: float | None) 
     return float((factor * unit).to_value(u.Jy / u.beam, u.beam_angular_area(beam_area)))
 
 
+def is_per_pixel(text: str) -> bool:
+    """Return whether a known unit is Jy per pixel."""
+    return known_unit(text)[1] == u.Jy / u.pix
+
+
 def known_unit(text: str) -> tuple[float, u.UnitBase]:
     """Return what `parse_unit` does; raise `ConfigError` with the remedy where the unit is not known."""
     if not text.strip():
