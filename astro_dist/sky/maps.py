@@ -34,6 +34,7 @@ from astro_dist.sky.coordinates import (
     sky_in_icrs,
 )
 from astro_dist.sky.files import find_maps
+from astro_dist.sky.fits_headers import is_gzip
 from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
 from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam
@@ -99,7 +100,13 @@ class SkyMap:
 
     @classmethod
     def open(
-        cls, path: Path, config: SurveyConfig, *, verify: bool = True, unpacked_in: Path | None = None
+        cls,
+        path: Path,
+        config: SurveyConfig,
+        *,
+        verify: bool = True,
+        unpacked_in: Path | None = None,
+        is_weight: bool = False,
     ) -> "SkyMap":
         """Describe the map in a FITS file.
 
@@ -112,6 +119,8 @@ class SkyMap:
         unpacked_in
             Folder that a file packed with gzip is unpacked into when its pixels are first read. Without one,
             each read unpacks the file from its start.
+        is_weight
+            The pixels are no brightness: their unit, which any text may name, is taken as nJy/beam.
 
         Raises
         ------
@@ -133,7 +142,8 @@ class SkyMap:
             beam, notes = find_beam(header, found.beams, found.history, config.widths)
             pixel = pixel_size(scale)
             frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
-            unit = choose_unit(config.unit, str(header.get("BUNIT", "")))
+            # Small, because weights of 1/sigma^2 are far above any brightness in Jy/beam.
+            unit = "nJy/beam" if is_weight else choose_unit(config.unit, str(header.get("BUNIT", "")))
             if config.blank is not None:
                 layout = replace(layout, marks=(*layout.marks, config.blank))
             opened = cls(
@@ -236,6 +246,12 @@ class SkyMap:
         here = np.abs(np.linalg.det(local_axes(self.sky_of, y, x)))
         ratio = abs(float(np.linalg.det(pixel_scale(self.wcs, self.shape)))) / here
         return np.where(np.isfinite(ratio), area * ratio, area)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the unpacked file up to the end of the image; 0 for a file that is not packed."""
+        extent = self.layout.extent
+        return extent.data_start + extent.data_bytes if is_gzip(self.path) else 0
 
     def verify(self) -> None:
         """Compare the file with its checksums, where present; raise `IntegrityError` when one is wrong."""
