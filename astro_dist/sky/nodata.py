@@ -26,7 +26,8 @@ REGION_PIX = 16
 # Rows and columns that are looked at first beyond a window; four times as many each time that is not enough.
 FIRST_REACH_PIX = 4
 JUDGE_ROWS = 256
-FILL_RATIO = {False: 3.0, True: 100.0}
+SAMPLE = 16
+FILL_RATIO = {False: 4.0, True: 100.0}
 """By whether the value is positive, see `judge_fill`."""
 Flags = NDArray[np.bool_]
 Reader = Callable[[Window], Image]
@@ -160,11 +161,12 @@ def blank_fills(
 def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     """Return whether large regions of a value mark missing data, from all pixels of a map.
 
-    The value is the lowest or the highest of the map, and much farther from zero than the pixels beside it:
-    3 times where it is negative, for noise and bowls round sources are no plains; 100 times where it is
-    positive, for a bright source whose top is cut off falls from there over the width of a beam, and stays.
+    The value is the lowest or the highest of the map. A negative one is 4 times as far from zero as half of
+    the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
+    as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
+    beam, and stays.
     """
-    beside = [np.zeros(0, np.float32)]
+    others = [np.zeros(0, np.float32)]
     for band in bands(whole.shape, JUDGE_ROWS):
         frame = band.grown(1) & whole
         assert frame is not None
@@ -172,15 +174,15 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
         if any(np.sign(value) * end > abs(np.float32(value)) for end, _ in ends_of(image)):
             return False
         same = image == np.float32(value)
-        if not same.any():
-            continue
-        near = _beside(same) & np.isfinite(image) & (image != 0)
         inside = band.within(frame)
-        beside.append(image[inside][near[inside]])
-    rim = np.concatenate(beside)
-    if not len(rim):
+        image, same, near = image[inside], same[inside], _beside(same)[inside]
+        known = ~same & np.isfinite(image) & (image != 0)
+        # Beside a fill value lie pixels that were interpolated with it, which say nothing of a negative one.
+        others.append(image[known & near] if value > 0 else image[known][::SAMPLE])
+    usual = np.abs(np.concatenate(others))
+    if not len(usual):
         return value < 0
-    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(np.abs(rim)))
+    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
 
 
 def _beside(same: Flags) -> Flags:

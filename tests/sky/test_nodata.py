@@ -197,6 +197,15 @@ def test_maps_of_noise_or_weights_that_are_the_same_over_large_parts_stay():
     assert judged(np.full(SHAPE, -1, np.float32), -1.0)
 
 
+def test_pixels_interpolated_with_a_fill_value_do_not_hide_it():
+    image = filled(-999.0)
+    image[:, 3:5] = -600, -250
+    for windows in ([WHOLE], bands(SHAPE, 7), tiles(11, 9)):
+        read = read_fills(image, windows)
+        assert np.isnan(read[:, :3]).all()
+        np.testing.assert_array_equal(read[:, 3:5], image[:, 3:5])
+
+
 def test_only_the_ends_of_a_map_are_fill_values():
     """Of two values of one sign the farther is taken: the other is an end of some windows alone."""
     image = filled(-999.0, -9999.0)
