@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astro_dist.engine.custody import (
     BESIDE,
@@ -36,10 +36,9 @@ from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
-from astro_dist.workers.attempts import SerialExecutor
-from astro_dist.workers.machine import Machine, choose_machine
-from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
-from astro_dist.workers.scratch import caches_in_scratch
+
+if TYPE_CHECKING:
+    from astro_dist.workers.machine import Machine
 
 MAX_REPAIRS = 3
 """Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
@@ -100,6 +99,8 @@ class Runner:
 
     def execute(self, display: Display, redo: Sequence[str] = ()) -> None:
         """Bring every stage to its end; publish each product as soon as it is whole."""
+        from astro_dist.workers.machine import choose_machine
+
         machine = choose_machine(self.config.machine)
         with self.opened(display, redo) as allowed, self.executor(machine) as executor:
             for stage in self.stages:
@@ -187,23 +188,13 @@ class Runner:
             begun += sum(p.stat().st_blocks * 512 for p in tree_files(hidden))
         require_space(self.root, max(0, needed - begun))
 
-    @contextlib.contextmanager
-    def executor(self, machine: Machine) -> Iterator[Executor]:
-        """Yield the executor that the configuration names."""
-        if machine.gpus and not machine.fake_gpus:
-            os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
-        with caches_in_scratch():
-            if self.kind == "serial":
-                yield SerialExecutor()
-            elif self.kind == "ray":
-                from astro_dist.workers.ray import RayExecutor
+    def executor(self, machine: "Machine") -> contextlib.AbstractContextManager[Executor]:
+        """Open the executor that the configuration names."""
+        # Here, because `status` and `plan` open none.
+        from astro_dist.workers.executors import open_executor
 
-                log = self.root / "logs" / "ray.log"
-                with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
-                    yield executor
-            else:
-                gpus = 0 if machine.fake_gpus else machine.gpus
-                yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
+        log = self.root / "logs" / "ray.log"
+        return open_executor(self.kind, machine, log, self.config.machine.ray_address)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
         state = self.now.of(stage)

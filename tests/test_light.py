@@ -18,6 +18,7 @@ from astro_dist.train.start import SHIPPED
 
 QUICK = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 HEAVY = ("torch", "astropy", "zarr", "pyarrow", "scipy", "matplotlib", "dask", "ray", "diffusers", "numpy")
+HEAVY += ("psutil", "multiprocessing", "submitit", "astro_dist.cluster.sites")
 MOST_OPENED = 400
 """Files that such a command opens, or tries to: about 280; with the libraries of the stages 2,500."""
 CODE = f"""
