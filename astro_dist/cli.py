@@ -206,7 +206,8 @@ def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
         if value is not None:
             assignments.append(f"machine.{key}={value}")
     to = getattr(arguments, "to", None)
-    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only)
+    redo = getattr(arguments, "redo", ())
+    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only, redo)
 
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
@@ -283,7 +284,7 @@ def _status(root: Path) -> int:
 def _verify(path: Path) -> int:
     from astro_dist.engine.errors import ConfigError, IntegrityError, printable
 
-    if (path / "ledger").is_dir():
+    if (path / "ledger").is_dir() or (path / "config.yaml").is_file():
         from astro_dist.engine.integrity import verify_run
 
         faults = [fault for found in verify_run(path, _checks(path)).values() for fault in found]
@@ -298,13 +299,22 @@ def _verify(path: Path) -> int:
         for line in unchecked:
             print(line)
     else:
-        raise ConfigError(f"{path} is neither a run directory, nor a store, nor a FITS file")
+        raise ConfigError(f"{path} {_why_not(path)}")
     for fault in faults:
         print(printable(fault))
     if faults:
         raise IntegrityError(f"{path}: {len(faults)} faults; {_remedy(path)}")
     print(f"{path}: all files have their published bytes")
     return 0
+
+
+def _why_not(path: Path) -> str:
+    """Return why a path cannot be verified."""
+    if not os.path.lexists(path):
+        return "does not exist"
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
+        return f"is packed; unpack it and verify {path.with_suffix('')}"
+    return "is neither a run directory, nor a store, nor a FITS file (.fits or .fz)"
 
 
 def _remedy(path: Path) -> str:

@@ -14,6 +14,7 @@ from astro_dist.engine.custody import (
     BESIDE,
     drop_replaced,
     refuse_foreign,
+    refuse_inside,
     remove,
     replace_product,
     sweep,
@@ -88,7 +89,8 @@ class Runner:
         return rows
 
     def refuse_place(self) -> None:
-        """Raise `ConfigError` for a run directory that `opened` would refuse; makes nothing."""
+        """Raise `ConfigError` for a folder that no run may have for its run directory; makes nothing."""
+        refuse_inside(self.root)
         refuse_foreign(self.root)
         there = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
         if not there.is_dir():
@@ -119,7 +121,7 @@ class Runner:
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
         """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
         # Before the lock, which would make its file in somebody else's folder.
-        refuse_foreign(self.root)
+        self.refuse_place()
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             marks = {self.root / p.product: p.fingerprint for p in self.ledger.all_published().values()}
             # Before any status is computed, because products of a killed replacement have the wrong names.
@@ -173,9 +175,10 @@ class Runner:
                 stage.run(stage.open(run), task)
 
     def results(self) -> dict[str, Path]:
-        """Return the paths of the results that exist, by name."""
-        paths = {name: self.root / path for name, path in self.shown.items()}
-        return {name: path for name, path in paths.items() if path.exists()}
+        """Return the paths of the results that exist and are up to date, by name."""
+        done = {state.stage.product for state in self.states() if state.status == "done"}
+        current = {name: path for name, path in self.shown.items() if done & _with_parents(path)}
+        return {name: self.root / path for name, path in current.items() if (self.root / path).exists()}
 
     def _announce(self, display: Display) -> None:
         rows = self.estimates()
@@ -376,6 +379,10 @@ def _sweep_writers(rounds: Rounds) -> None:
     if rounds.run.output.is_dir():
         for folder in [rounds.run.output, *(p for p in rounds.run.output.rglob("*") if p.is_dir())]:
             sweep(folder)
+
+
+def _with_parents(path: str) -> set[str]:
+    return {path, *(parent.as_posix() for parent in Path(path).parents)}
 
 
 def _damage_text(tasks: Collection[str]) -> str:

@@ -119,7 +119,9 @@ def test_doctor_says_what_is_here(command):
         (["--set", "assemble.objects"], "write it as section.key=value"),
         (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
         (["--workers", "0"], "machine.workers: Input should be greater than or equal to 1"),
-        (["--redo", "nonsense"], "this run has no such stage"),
+        (["--redo", "nonsense"], "no stage 'nonsense'"),
+        (["--redo", "cutouts", "--to", "annotate"], "--redo cutouts: cutouts comes after annotate"),
+        (["--redo", "masks", "--to", "evaluate"], "--redo masks: masks is not needed for evaluate"),
         (
             [
                 *("--set", "assemble.shape=[9000000, 9000000]", "--set", "simulate.pixel_arcsec=1.0e-3"),

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from astro_dist.engine.config import fingerprint
-from astro_dist.engine.custody import require_run, set_aside
+from astro_dist.engine.custody import NO_PRODUCT, find_strange, is_leftover, require_run, set_aside, take_out
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import lock_folder, tree_digests
+from astro_dist.engine.files import find_owner, lock_folder, tree_digests
 from astro_dist.engine.ledger import DAMAGED, Ledger, Published
 from astro_dist.engine.manifest import CONFIG, MANIFEST, config_fault, manifest_fault
 from astro_dist.engine.record import read_record
@@ -42,7 +42,7 @@ def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]
     found = {LEDGER: [fault for _, fault in find_bad_records(root)]}
     found[LEDGER] += [fault for fault in beside if fault is not None]
     if not published and not found[LEDGER]:
-        raise ConfigError(f"{root} holds no published product; is it a run directory?")
+        raise ConfigError(f"{root} {NO_PRODUCT}")
     found |= {name: _compare(root, record) for name, record in published.items()}
     for name, check in (checks or {}).items():
         if name in published and not found[name]:
@@ -90,6 +90,9 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
                 continue
             for fault in faults:
                 show(fault)
+            if (aside := _take_out_strange(root, record, faults)) is not None:
+                show(f"{stage}: what is not part of {record.product} lies in {aside.name} now")
+                continue
             show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
             # The product is renamed before its publication is deleted: after a kill in between, the product
             # is reported as missing and the repair goes on.
@@ -120,8 +123,23 @@ def _compare(root: Path, record: Published) -> list[str]:
             faults.append(f"{shown}: missing")
         elif found[name] != digest:
             faults.append(f"{shown}: {OTHER_BYTES}")
-    strange = sorted(set(found) - set(record.files))
-    return faults + [f"{record.product}/{name}: not part of the product" for name in strange]
+    return faults + [f"{record.product}/{name}: not part of the product" for name in _strange(root, record)]
+
+
+def _strange(root: Path, record: Published) -> list[str]:
+    """Return what lies in a product and is not part of it."""
+    found = find_strange(root / record.product, record.files)
+    # What a living writer has begun is no fault.
+    return [name for name in found if not (is_leftover(Path(name).name) and find_owner(root))]
+
+
+def _take_out_strange(root: Path, record: Published, faults: Sequence[str]) -> Path | None:
+    """Move strange files out of a product that has no other fault; return where they are, None otherwise."""
+    path, strange = root / record.product, _strange(root, record)
+    # A link may lead to a folder of the user's, where everything is strange.
+    if len(strange) < len(faults) or path.resolve() != root.resolve() / record.product:
+        return None
+    return take_out(path, strange)
 
 
 def _doubt(ledger: Ledger, damaged: str, show: Callable[[str], None]) -> None:
