@@ -158,6 +158,17 @@ def test_what_cannot_end_well_is_refused_before_anything_runs(command, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_status_refuses_what_run_refuses_in_the_same_words(begun, command):
+    (begun / "ledger").rmdir()
+    (begun / "maps").mkdir()
+    for words in (("status", begun), ("run", QUICK, "--out", begun), ("plan", QUICK, "--out", begun)):
+        done = command(*words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "if this was a run, put its ledger/ back" in done.stderr
+    verified = command("verify", begun)
+    assert (verified.returncode, "put its ledger/ back" in verified.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("out", ["file", "file/run", "folder"])
 def test_a_plan_refuses_the_places_that_a_run_refuses(command, tmp_path, out):
     (tmp_path / "c.yaml").write_text("seed: 1\n")
