@@ -330,7 +330,7 @@ def _checks(root: Path) -> dict[str, Any]:
     """Return the checks of products by stage, none where the configuration of the run cannot be used."""
     from astro_dist.engine.errors import ConfigError
 
-    if not (root / "config.yaml").exists():
+    if not ((root / "config.yaml").exists() and (root / "ledger").is_dir()):
         return {}
     try:
         return {stage.name: stage.check for stage in pipelines.reopen(root).known}
