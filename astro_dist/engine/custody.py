@@ -41,13 +41,14 @@ def refuse_foreign(root: Path) -> None:
     """
     if not os.path.isdir(root) or _holds_records(root):
         return
-    others = sorted(name for name in os.listdir(root) if name not in OURS)
+    there = set(os.listdir(root))
+    others = sorted(there - OURS)
     # A command that was killed before its first stage leaves an empty ledger and the settings, perhaps begun.
     if os.path.isdir(root / "ledger") and all(_is_begun(path) for path in (root / "ledger").rglob("*")):
         others = [name for name in others if name != "ledger" and _written_name(name) not in SETTINGS]
     if others:
         shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-        was_run = ", or, if this was a run, put its ledger/ back" if SETTINGS & set(others) else ""
+        was_run = ", or, if this was a run, put its ledger/ back" if SETTINGS & there else ""
         raise ConfigError(
             f"{root} is no run directory and holds other things ({shown}); choose an empty or a new folder "
             f"with --out{was_run}"
@@ -155,13 +156,18 @@ def sweep_outputs(final: Path, keep: Path, begun: Collection[str]) -> None:
 
 def set_aside(path: Path, reason: str) -> Path:
     """Rename a file, folder or link so that its name is free, and return the new path: ``NAME.REASON-1``."""
-    number = 1
-    # `lexists`, because a dangling link takes the name too. `os.replace` would overwrite an earlier one.
-    while os.path.lexists(aside := path.with_name(f"{path.name}.{reason}-{number}")):
-        number += 1
+    aside = _free_name(path, reason)
     os.replace(path, aside)
     fsync_folder(path.parent)
     return aside
+
+
+def _free_name(path: Path, reason: str) -> Path:
+    number = 1
+    # `lexists`, because a dangling link takes the name too. `os.replace` would overwrite an earlier one.
+    while os.path.lexists(free := path.with_name(f"{path.name}.{reason}-{number}")):
+        number += 1
+    return free
 
 
 def replace_product(output: Path, final: Path, mark: str, published: Mapping[str, str] | None) -> Path | None:
@@ -213,7 +219,8 @@ def find_strange(product: Path, files: Collection[str]) -> list[str]:
     strange = []
     for folder, inner, names in os.walk(product):
         here = Path(folder).relative_to(product)
-        foreign = [name for name in inner if (here / name).as_posix() not in folders]
+        # A link in place of a folder is not the folder that was published, whatever it leads to.
+        foreign = [n for n in inner if (here / n).as_posix() not in folders or Path(folder, n).is_symlink()]
         strange += [(here / name).as_posix() for name in foreign]
         strange += [name for n in names if (name := (here / n).as_posix()) not in files]
         # Assigned in place: `os.walk` goes into what is left.
@@ -223,9 +230,7 @@ def find_strange(product: Path, files: Collection[str]) -> list[str]:
 
 def take_out(product: Path, names: Collection[str]) -> Path:
     """Move what is not part of a product (which is no link) out of it; return the folder it is in now."""
-    number = 1
-    while os.path.lexists(aside := product.with_name(f"{product.name}.yours-{number}")):
-        number += 1
+    aside = _free_name(product, "yours")
     for name in names:
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(product / name, aside / name)

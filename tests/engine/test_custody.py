@@ -108,17 +108,20 @@ def test_a_folder_inside_another_run_is_refused_before_anything_is_written(tmp_p
     assert snapshot(tmp_path) == before
 
 
-def test_a_run_that_has_lost_its_ledger_is_refused_until_it_is_back(tmp_path, finished):
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_run_that_has_lost_its_ledger_is_refused_until_it_is_back(tmp_path, finished, left):
     root = tmp_path / "run"
     shutil.copytree(finished, root)
     before = snapshot(root / "shards")
     os.rename(root / "ledger", tmp_path / "backup")
+    if left == "an empty folder":
+        (root / "ledger").mkdir()
     with pytest.raises(ConfigError, match="if this was a run, put its ledger/ back"):
         execute(root, SERIAL)
     for read in (verify_run, lambda root: repair_run(root, print)):
         with pytest.raises(ConfigError, match="put its ledger/ back"):
             read(root)
-    os.rename(tmp_path / "backup", root / "ledger")
+    shutil.copytree(tmp_path / "backup", root / "ledger", dirs_exist_ok=True)
     execute(root, SERIAL)
     assert snapshot(root / "shards") == before
 

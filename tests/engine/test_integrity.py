@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from astro_dist.engine.custody import find_strange
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import lock_folder, tree_digests
 from astro_dist.engine.integrity import repair_run, verify_run
@@ -107,3 +108,16 @@ def test_a_run_whose_products_are_all_damaged_is_still_a_run(tmp_path):
     assert list((tmp_path / "ledger").glob("*.json")) == []
     execute(tmp_path, SERIAL)
     assert tree_digests(tmp_path / "shards") == before
+
+
+def test_a_link_in_a_product_is_strange_where_a_folder_was_published(tmp_path):
+    for name in ("product/a/x", "product/b/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = ["a/x", "b/x"]
+    assert find_strange(tmp_path / "product", files) == []
+    os.rename(tmp_path / "product/b", tmp_path / "scratch")
+    (tmp_path / "product/b").symlink_to(tmp_path / "scratch")
+    assert find_strange(tmp_path / "product", files) == ["b"]
+    assert find_strange(tmp_path / "product/a/x", files) == ["."]
+    assert find_strange(tmp_path / "product/a/x", ["."]) == find_strange(tmp_path / "absent", files) == []
