@@ -114,7 +114,11 @@ def bearable(library: Library) -> Floats:
 
 
 def object_sizes(library: Library) -> tuple[Floats, Floats]:
-    """Return the intrinsic major full width, arcsec, of all objects, and its angle from +y to -x, deg."""
+    """Return the intrinsic major full width, arcsec, of all objects, and its angle from +y to -x, deg.
+
+    The width is that of a Gaussian with the same second moments: 1.2 times the distance of two equal lobes,
+    0.7 times the length of a bar.
+    """
     table = library.table
     yy, yx, xx = (table[name] + table[f"spread_{name}"] for name in ("yy", "yx", "xx"))
     dy, dx = table["dy_arcsec"], table["dx_arcsec"]

@@ -207,9 +207,9 @@ def test_the_objects_to_draw_follow_from_the_expected_number():
         RADIO.resolve(tree | {"generate": {"objects": 3}})
 
 
-def test_a_field_by_counts_does_not_depend_on_bands(by_counts, tmp_path):
+def test_a_field_by_counts_does_not_depend_on_bands_and_workers(by_counts, tmp_path):
     run = make_run(tmp_path / "run", shape=SHAPE, reuse=40, flux=COUNTS, band_rows=77)
-    assemble(run)
+    assemble(run, workers=2)
     names = ("map.fits", "mask.fits", "instances.fits", "truth.parquet")
     one, other = digests(by_counts), digests(run)
     assert [one[name] for name in names] == [other[name] for name in names]
