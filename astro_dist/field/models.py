@@ -1,0 +1,292 @@
+"""Intrinsic models: an object as a positive sky without any beam, found from its drawing.
+
+What a network draws is not exactly what a beam can make: cores are too narrow, moats negative, noise rides on
+all. A model is non-negative, and whatever is placed is that model through the field's beam, so none of this
+can reach a map. A compact source becomes one point, or one Gaussian where the drawing is wider than the beam
+by more than its errors; an extended one becomes a grid of points, each widened by a small Gaussian. A drawing
+that no such model explains is refused with a one-word reason. The number of iterations is fixed, so the same
+drawing always gives the same model.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy import optimize
+
+from astro_dist.field.rendering import render
+from astro_dist.sky.classes import SourceClass
+
+Float = NDArray[np.float64]
+
+MODEL_REASONS = ("no_fit", "not_like_beam")
+"""Why a drawing has no model: the fit failed or left the footprint; the drawing differs from its model."""
+ALLOWED_RESIDUAL = 0.35
+"""Largest difference of drawing and model, over the drawing's peak, that is allowed besides noise."""
+ALLOWED_SIGMA = 5.0
+"""Largest difference that noise explains, in units of the donor's noise."""
+SIGNIFICANT = 2.0
+"""A width is intrinsic if the fit exceeds the beam by so many standard errors."""
+WIDENING = 0.35
+"""Width of the Gaussian that widens each point of a grid, in beam widths along each axis."""
+MAX_NOISE = 0.003
+"""Largest noise of a model, over the peak of what is placed, at which the model may be brightened."""
+_NEGLIGIBLE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class SkyModel:
+    """One object as a positive sky.
+
+    Attributes
+    ----------
+    pixels
+        (h, w) float32, >= 0, sum 1: points at the centres of the stamp's pixels, or the one point of a
+        compact source.
+    spread_pix
+        (3,) float64 yy, yx and xx of the Gaussian that widens each point, donor's pixels squared; or zeros.
+    y0, x0
+        Place of ``pixels[0, 0]`` in the stamp; not whole for a compact source.
+    flux_snr
+        Flux over the donor's noise, in beams: a point source of peak signal-to-noise 20 has 20.
+    peak_snr
+        Brightest pixel of the model through the donor's beam, over the donor's noise.
+    residual, residual_snr
+        Largest difference of drawing and model in the footprint, over the drawing's peak and over the noise.
+    core_fraction
+        Share of the flux within one beam width of the brightest point (`core_fraction`).
+    """
+
+    pixels: NDArray[np.float32]
+    spread_pix: Float
+    y0: float
+    x0: float
+    flux_snr: float
+    peak_snr: float
+    residual: float
+    residual_snr: float
+    core_fraction: float
+
+    def shifted(self, dy: float, dx: float) -> "SkyModel":
+        """Return the same model at another place of the stamp."""
+        return replace(self, y0=self.y0 + dy, x0=self.x0 + dx)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """What a model is made from.
+
+    Attributes
+    ----------
+    level
+        (h, w) float32 brightness above the pedestal over the donor's noise, not tapered; the share of other
+        instances is taken out.
+    trust
+        (h, w) float32 between 0 and 1: weight of each pixel in the fit; 0 outside the footprint, where the
+        model has no points either.
+    beam_pix
+        (2, 2) second moments of the donor's beam, axes (y, x), pixels squared.
+    """
+
+    level: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    beam_pix: Float
+
+    @property
+    def peak(self) -> float:
+        """Brightest pixel of the footprint, over the noise."""
+        return float(self.level[self.trust > 0].max())
+
+
+def make_model(drawing: Drawing, source_class: SourceClass) -> SkyModel | str:
+    """Return the intrinsic model of a drawn source, or the reason why it has none (`MODEL_REASONS`)."""
+    return fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
+
+
+def fit_compact(drawing: Drawing) -> SkyModel | str:
+    """Fit a point, or a Gaussian where the drawing is wider than the beam, by weighted least squares.
+
+    The flux is the fitted one. Place and widths are free; along an axis in which the fit does not exceed the
+    beam by `SIGNIFICANT` standard errors the source is a point.
+    """
+    start = _first_guess(drawing)
+    found = optimize.least_squares(_misfit, start, args=(drawing, None), method="lm", max_nfev=200)
+    spread = _significant(_spread_of(found.x[2:]), drawing, _noise_of(found.fun, drawing))
+    found = optimize.least_squares(_misfit, found.x[:2], args=(drawing, spread), method="lm", max_nfev=100)
+    y, x = found.x.tolist()
+    if not _trusted(drawing, y, x):
+        return "no_fit"
+    shape = _gaussian(drawing, y, x, spread)
+    amplitude = _amplitude(drawing, shape)
+    if not amplitude > 0:
+        return "no_fit"
+    wide = drawing.beam_pix + _matrix(spread)
+    flux = amplitude * math.sqrt(np.linalg.det(wide) / np.linalg.det(drawing.beam_pix))
+    return _checked(drawing, np.ones((1, 1), np.float32), spread, (y, x), flux)
+
+
+def deconvolve(drawing: Drawing) -> SkyModel | str:
+    """Find the non-negative grid of widened points that explains the drawing through the beam."""
+    spread = _moments(drawing.beam_pix) * WIDENING**2
+    sky = _iterate(drawing, spread, iterations(drawing.peak))
+    sky[sky < _NEGLIGIBLE * sky.max()] = 0
+    total = float(sky.sum())
+    if not total > 0:
+        return "no_fit"
+    rows, columns = (np.flatnonzero(sky.any(axis=axis)) for axis in (1, 0))
+    pixels = (sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / total).astype(np.float32)
+    flux = total / _area(drawing.beam_pix)
+    return _checked(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
+
+
+def iterations(peak_snr: float) -> int:
+    """Return the number of iterations of `deconvolve`: fewer for faint objects, which are noisier."""
+    return round(min(max(12 * math.log2(max(peak_snr, 2)), 30), 100))
+
+
+def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Float) -> float:
+    """Return the share of a model's flux in a Gaussian of the beam's size at its brightest point.
+
+    The brightest point is that of the model through the beam. The share is the flux density there over
+    the flux, in beams: 1 for a point, and less the wider the source.
+    """
+    patch = render(pixels, spread_pix, (0, 0), np.eye(2), (0, 0), (0, 0), beam_pix)
+    if pixels.size == 1:  # between pixel centres, so the brightest pixel is not the brightest point
+        return float(math.sqrt(np.linalg.det(beam_pix) / np.linalg.det(beam_pix + _matrix(spread_pix))))
+    return min(float(patch.values.max()), 1.0)
+
+
+def highest_factor(model: SkyModel, beam_pix: Float) -> float:
+    """Return how many times brighter than it was drawn a model may be placed, at least 1."""
+    if model.pixels.size == 1:
+        return math.inf
+    return max(1.0, MAX_NOISE * model.peak_snr)
+
+
+def _first_guess(drawing: Drawing) -> Float:
+    bright = np.where(drawing.trust > 0, drawing.level, -np.inf)
+    y, x = np.unravel_index(int(bright.argmax()), bright.shape)
+    root = np.linalg.cholesky(drawing.beam_pix) / 3
+    return np.array([y, x, root[0, 0], root[1, 0], root[1, 1]], np.float64)
+
+
+def _misfit(free: Float, drawing: Drawing, spread: Float | None) -> Float:
+    """Return the weighted differences of drawing and Gaussian, at the amplitude that makes them least."""
+    shape = _gaussian(drawing, free[0], free[1], _spread_of(free[2:]) if spread is None else spread)
+    inside = drawing.trust > 0
+    difference = drawing.level - _amplitude(drawing, shape) * shape
+    return np.asarray((np.sqrt(drawing.trust) * difference)[inside], np.float64)
+
+
+def _gaussian(drawing: Drawing, y: float, x: float, spread: Float) -> Float:
+    """Return the unit-peak Gaussian of a widened point through the beam on the pixels of a drawing."""
+    inverse = np.linalg.inv(drawing.beam_pix + _matrix(spread))
+    height, width = drawing.level.shape
+    dy, dx = np.arange(height)[:, None] - y, np.arange(width)[None] - x
+    square = inverse[0, 0] * dy * dy + inverse[1, 1] * dx * dx + (2 * inverse[0, 1] * dy) * dx
+    return np.asarray(np.exp(-0.5 * square))
+
+
+def _amplitude(drawing: Drawing, shape: Float) -> float:
+    weighted = drawing.trust * shape
+    return float((weighted * drawing.level).sum() / (weighted * shape).sum())
+
+
+def _spread_of(root: Float) -> Float:
+    """Return the moments L L^T of a lower triangle (a, b, c): never negative, whatever the numbers."""
+    a, b, c = root
+    return np.array([a * a, a * b, b * b + c * c])
+
+
+def _significant(spread: Float, drawing: Drawing, noise: float) -> Float:
+    """Keep the widths of a fit that exceed the beam's by more than their errors, axis by axis."""
+    root = np.linalg.cholesky(drawing.beam_pix)
+    inverse = np.linalg.inv(root)
+    # In coordinates in which the beam is round and of unit width.
+    excess, axes = np.linalg.eigh(inverse @ _matrix(spread) @ inverse.T)
+    # Condon (1997): a width's relative error is sqrt(2) over the signal-to-noise of a beam-sized source.
+    error = math.sqrt(2) * noise / drawing.peak
+    excess = np.where(np.sqrt(1 + excess) - 1 > SIGNIFICANT * error, excess, 0.0)
+    return _moments(root @ (axes * excess) @ axes.T @ root.T)
+
+
+def _noise_of(misfit: Float, drawing: Drawing) -> float:
+    """Return the scatter of a drawing round its fit, at least the donor's noise."""
+    return max(1.0, math.sqrt(float((misfit**2).sum()) / float(drawing.trust.sum())))
+
+
+def _trusted(drawing: Drawing, y: float, x: float) -> bool:
+    height, width = drawing.trust.shape
+    row, column = round(y), round(x)
+    return 0 <= row < height and 0 <= column < width and bool(drawing.trust[row, column] > 0.5)
+
+
+def _iterate(drawing: Drawing, spread: Float, count: int) -> Float:
+    """Return the sky, in units of the drawing times pixels, after `count` steps of Richardson and Lucy.
+
+    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are.
+    """
+    trust, support = drawing.trust.astype(np.float64), drawing.trust > 0
+    blur = _blur(drawing, spread)
+    lift = max(1.0, -float(drawing.level[support].min()))
+    weight = np.maximum(blur(trust), 1e-6)
+    sky = np.where(support, max(float((drawing.level * trust).sum()), 1.0) / trust.sum(), 0.0)
+    for _ in range(count):
+        ratio = (drawing.level + lift) / (np.maximum(blur(sky), 0) + lift)
+        sky = np.where(support, sky * np.maximum(blur(trust * ratio), 0) / weight, 0)
+    return sky
+
+
+def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
+    """Return the function that convolves an image with beam and widening, of sum 1; it is its own adjoint."""
+    yy, yx, xx = _moments(drawing.beam_pix) + spread
+    shape = drawing.level.shape
+    reach = (math.ceil(4 * math.sqrt(yy)), math.ceil(4 * math.sqrt(xx)))
+    sides = tuple(scipy.fft.next_fast_len(n + r, real=True) for n, r in zip(shape, reach, strict=True))
+    ky, kx = scipy.fft.fftfreq(sides[0])[:, None], scipy.fft.rfftfreq(sides[1])[None]
+    beam = np.exp(-2 * math.pi**2 * (yy * ky * ky + (2 * yx * ky) * kx + xx * kx * kx))
+
+    def blur(image: Float) -> Float:
+        spectrum = scipy.fft.rfft2(image, s=sides, workers=1) * beam
+        return np.asarray(scipy.fft.irfft2(spectrum, s=sides, workers=1)[: shape[0], : shape[1]])
+
+    return blur
+
+
+def _checked(
+    drawing: Drawing, pixels: NDArray[np.float32], spread: Float, place: tuple[float, float], flux: float
+) -> SkyModel | str:
+    """Return the model, unless the drawing differs from it by more than drawings and noise do."""
+    y0, x0 = place
+    patch = render(pixels, spread, place, np.eye(2), (0, 0), (0, 0), drawing.beam_pix)
+    seen = np.zeros(drawing.level.shape)
+    height, width = drawing.level.shape
+    rows = slice(max(patch.window.y0, 0), min(patch.window.y1, height))
+    columns = slice(max(patch.window.x0, 0), min(patch.window.x1, width))
+    inner = patch.values[
+        rows.start - patch.window.y0 : rows.stop - patch.window.y0,
+        columns.start - patch.window.x0 : columns.stop - patch.window.x0,
+    ]
+    seen[rows, columns] = inner * flux
+    worst = float((drawing.trust * np.abs(drawing.level - seen)).max())
+    if worst > math.hypot(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
+        return "not_like_beam"
+    share = core_fraction(pixels, spread, drawing.beam_pix)
+    return SkyModel(
+        pixels, spread, y0, x0, flux, float(patch.values.max()) * flux, worst / drawing.peak, worst, share
+    )
+
+
+def _matrix(moments: Float) -> Float:
+    return np.array([[moments[0], moments[1]], [moments[1], moments[2]]])
+
+
+def _moments(matrix: Float) -> Float:
+    return np.array([matrix[0, 0], matrix[0, 1], matrix[1, 1]])
+
+
+def _area(beam_pix: Float) -> float:
+    return float(2 * math.pi * math.sqrt(np.linalg.det(beam_pix)))
