@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
 from astro_dist.field.rendering import render
@@ -25,15 +25,19 @@ Float = NDArray[np.float64]
 MODEL_REASONS = ("no_fit", "not_like_beam")
 """Why a drawing has no model: the fit failed or left the footprint; the drawing differs from its model."""
 ALLOWED_RESIDUAL = 0.35
-"""Largest difference of drawing and model, over the drawing's peak, that is allowed besides noise."""
-ALLOWED_SIGMA = 5.0
-"""Largest difference that noise explains, in units of the donor's noise."""
-SIGNIFICANT = 2.0
+"""Largest difference of drawing and model, over the drawing's peak, that is allowed: networks draw points
+narrower than the beam, by a tenth to a third of the peak, and the model mends that."""
+ALLOWED_SIGMA = 4.0
+"""Largest difference that noise explains, in units of the donor's noise; larger ones of faint objects are not
+allowed."""
+SIGNIFICANT = 2.5
 """A width is intrinsic if the fit exceeds the beam by so many standard errors."""
-WIDENING = 0.35
+WIDENING = 0.3
 """Width of the Gaussian that widens each point of a grid, in beam widths along each axis."""
+MODEL_NOISE = 0.9
+"""Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
-"""Largest noise of a model, over the peak of what is placed, at which the model may be brightened."""
+"""Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
 _NEGLIGIBLE = 1e-4
 
 
@@ -131,20 +135,19 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
 def deconvolve(drawing: Drawing) -> SkyModel | str:
     """Find the non-negative grid of widened points that explains the drawing through the beam."""
     spread = _moments(drawing.beam_pix) * WIDENING**2
-    sky = _iterate(drawing, spread, iterations(drawing.peak))
-    sky[sky < _NEGLIGIBLE * sky.max()] = 0
-    total = float(sky.sum())
-    if not total > 0:
+    sky, flux = _iterate(drawing, spread, iterations(drawing.peak))
+    if not flux > 0:
         return "no_fit"
+    sky[sky < _NEGLIGIBLE * sky.max()] = 0
     rows, columns = (np.flatnonzero(sky.any(axis=axis)) for axis in (1, 0))
-    pixels = (sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / total).astype(np.float32)
-    flux = total / _area(drawing.beam_pix)
+    pixels = sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    pixels = (pixels / pixels.sum()).astype(np.float32)
     return _checked(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
 
 
 def iterations(peak_snr: float) -> int:
     """Return the number of iterations of `deconvolve`: fewer for faint objects, which are noisier."""
-    return round(min(max(12 * math.log2(max(peak_snr, 2)), 30), 100))
+    return round(min(50 + 10 * math.log2(max(peak_snr / 10, 1)), 100))
 
 
 def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Float) -> float:
@@ -159,11 +162,20 @@ def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Floa
     return min(float(patch.values.max()), 1.0)
 
 
-def highest_factor(model: SkyModel, beam_pix: Float) -> float:
-    """Return how many times brighter than it was drawn a model may be placed, at least 1."""
-    if model.pixels.size == 1:
-        return math.inf
-    return max(1.0, MAX_NOISE * model.peak_snr)
+def highest_factor(peak_snr: ArrayLike, compact: ArrayLike) -> Float:
+    """Return how many times brighter than drawn, in signal-to-noise, models may be placed.
+
+    A grid keeps the noise of its drawing as lumps. Placed no brighter than drawn they lie below the noise of
+    the field (factor 1). Where they are below `MAX_NOISE` of the peak, any brightness is borne (infinity), and
+    so it is by a compact model, which is smooth.
+
+    Parameters
+    ----------
+    peak_snr, compact
+        `SkyModel.peak_snr` and whether the model is a point or Gaussian; they broadcast.
+    """
+    noise = MODEL_NOISE / np.asarray(peak_snr, np.float64)
+    return np.where(np.asarray(compact) | (noise <= MAX_NOISE), np.inf, 1.0)
 
 
 def _first_guess(drawing: Drawing) -> Float:
@@ -224,20 +236,24 @@ def _trusted(drawing: Drawing, y: float, x: float) -> bool:
     return 0 <= row < height and 0 <= column < width and bool(drawing.trust[row, column] > 0.5)
 
 
-def _iterate(drawing: Drawing, spread: Float, count: int) -> Float:
-    """Return the sky, in units of the drawing times pixels, after `count` steps of Richardson and Lucy.
+def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, float]:
+    """Return the sky after `count` steps of Richardson and Lucy, and its flux over the noise in beams.
 
-    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are.
+    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are. The
+    flux is scaled last so that drawing and model have the same sum over the footprint.
     """
-    trust, support = drawing.trust.astype(np.float64), drawing.trust > 0
+    level, trust, support = drawing.level, drawing.trust.astype(np.float64), drawing.trust > 0
     blur = _blur(drawing, spread)
-    lift = max(1.0, -float(drawing.level[support].min()))
+    lift = max(1.0, -float(level[support].min()))
     weight = np.maximum(blur(trust), 1e-6)
-    sky = np.where(support, max(float((drawing.level * trust).sum()), 1.0) / trust.sum(), 0.0)
+    total = float((level * trust).sum())
+    sky = np.where(support, max(total, 1.0) / trust.sum(), 0.0)
+    seen = blur(sky)
     for _ in range(count):
-        ratio = (drawing.level + lift) / (np.maximum(blur(sky), 0) + lift)
+        ratio = (level + lift) / (np.maximum(seen, 0) + lift)
         sky = np.where(support, sky * np.maximum(blur(trust * ratio), 0) / weight, 0)
-    return sky
+        seen = blur(sky)
+    return sky, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
 
 
 def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
@@ -272,7 +288,7 @@ def _checked(
     ]
     seen[rows, columns] = inner * flux
     worst = float((drawing.trust * np.abs(drawing.level - seen)).max())
-    if worst > math.hypot(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
+    if worst > max(ALLOWED_RESIDUAL * drawing.peak, ALLOWED_SIGMA):
         return "not_like_beam"
     share = core_fraction(pixels, spread, drawing.beam_pix)
     return SkyModel(
