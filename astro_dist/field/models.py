@@ -34,7 +34,7 @@ SIGNIFICANT = 2.5
 """A width is intrinsic if the fit exceeds the beam by so many standard errors."""
 WIDENING = 0.3
 """Width of the Gaussian that widens each point of a grid, in beam widths along each axis."""
-MODEL_NOISE = 0.9
+MODEL_NOISE = 1.0
 """Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
 """Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
@@ -166,8 +166,8 @@ def highest_factor(peak_snr: ArrayLike, compact: ArrayLike) -> Float:
     """Return how many times brighter than drawn, in signal-to-noise, models may be placed.
 
     A grid keeps the noise of its drawing as lumps. Placed no brighter than drawn they lie below the noise of
-    the field (factor 1). Where they are below `MAX_NOISE` of the peak, any brightness is borne (infinity), and
-    so it is by a compact model, which is smooth.
+    the field (factor 1). Where they are below `MAX_NOISE` of the peak, any brightness is borne (infinity). So
+    it is by a compact model, which is smooth.
 
     Parameters
     ----------
