@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize
+from scipy import ndimage, optimize
 
 from astro_dist.field.rendering import render
 from astro_dist.sky.classes import SourceClass
@@ -38,7 +38,10 @@ MODEL_NOISE = 1.0
 """Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
 """Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
+SPECK_SNR = 3.0
+"""A separate piece of a grid must reach this, through the beam and over the noise, to be kept."""
 _NEGLIGIBLE = 1e-4
+"""Points below this part of the brightest are left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +138,10 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
 def deconvolve(drawing: Drawing) -> SkyModel | str:
     """Find the non-negative grid of widened points that explains the drawing through the beam."""
     spread = _moments(drawing.beam_pix) * WIDENING**2
-    sky, flux = _iterate(drawing, spread, iterations(drawing.peak))
-    if not flux > 0:
+    sky, seen, flux = _iterate(drawing, spread, iterations(drawing.peak))
+    sky = np.where(_believed(sky, seen), sky, 0)
+    if not (flux > 0 and sky.any()):
         return "no_fit"
-    sky[sky < _NEGLIGIBLE * sky.max()] = 0
     rows, columns = (np.flatnonzero(sky.any(axis=axis)) for axis in (1, 0))
     pixels = sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pixels = (pixels / pixels.sum()).astype(np.float32)
@@ -236,11 +239,18 @@ def _trusted(drawing: Drawing, y: float, x: float) -> bool:
     return 0 <= row < height and 0 <= column < width and bool(drawing.trust[row, column] > 0.5)
 
 
-def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, float]:
-    """Return the sky after `count` steps of Richardson and Lucy, and its flux over the noise in beams.
+def _believed(sky: Float, seen: Float) -> NDArray[np.bool_]:
+    """Return the pixels of the sky other than those of separate specks, which are noise made positive."""
+    pieces, count = ndimage.label(sky > _NEGLIGIBLE * sky.max(), np.ones((3, 3)))
+    brightest = ndimage.maximum(seen, pieces, np.arange(1, count + 1))
+    return np.isin(pieces, 1 + np.flatnonzero(np.asarray(brightest) >= SPECK_SNR))
+
+
+def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, Float, float]:
+    """Return the sky after `count` steps of Richardson and Lucy, what the beam sees of it, and its flux.
 
     Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are. The
-    flux is scaled last so that drawing and model have the same sum over the footprint.
+    flux, over the noise and in beams, is that at which drawing and model have the same sum in the footprint.
     """
     level, trust, support = drawing.level, drawing.trust.astype(np.float64), drawing.trust > 0
     blur = _blur(drawing, spread)
@@ -253,7 +263,7 @@ def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, float]
         ratio = (level + lift) / (np.maximum(seen, 0) + lift)
         sky = np.where(support, sky * np.maximum(blur(trust * ratio), 0) / weight, 0)
         seen = blur(sky)
-    return sky, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
+    return sky, seen, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
 
 
 def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
