@@ -32,14 +32,18 @@ ALLOWED_SIGMA = 4.0
 allowed."""
 SIGNIFICANT = 2.5
 """A width is intrinsic if the fit exceeds the beam by so many standard errors."""
-WIDENING = 0.3
+WIDENING = 0.15
 """Width of the Gaussian that widens each point of a grid, in beam widths along each axis."""
+ITERATIONS = 60
+"""Steps of the deconvolution. Its noise stays at `MODEL_NOISE` from 30 to 300 steps, for peaks of any
+signal-to-noise, because beam and widening bound it; points are found to 3 % of their peak after 60."""
 MODEL_NOISE = 1.0
 """Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
 """Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
 SPECK_SNR = 3.0
 """A separate piece of a grid must reach this, through the beam and over the noise, to be kept."""
+_FURTHEST = 0.99
 _NEGLIGIBLE = 1e-4
 """Points below this part of the brightest are left out."""
 
@@ -89,11 +93,11 @@ class Drawing:
     Attributes
     ----------
     level
-        (h, w) float32 brightness above the pedestal over the donor's noise, not tapered; the share of other
-        instances is taken out.
+        (h, w) float32 brightness above the pedestal over the donor's noise, not tapered. Between instances it
+        is this one's share of the brightness.
     trust
-        (h, w) float32 between 0 and 1: weight of each pixel in the fit; 0 outside the footprint, where the
-        model has no points either.
+        (h, w) float32 between 0 and 1: weight of each pixel in the fit, the taper of the footprint; 0 outside
+        it, where the model has no points either.
     beam_pix
         (2, 2) second moments of the donor's beam, axes (y, x), pixels squared.
     """
@@ -105,11 +109,13 @@ class Drawing:
     @property
     def peak(self) -> float:
         """Brightest pixel of the footprint, over the noise."""
-        return float(self.level[self.trust > 0].max())
+        return float((self.level * self.trust).max())
 
 
 def make_model(drawing: Drawing, source_class: SourceClass) -> SkyModel | str:
     """Return the intrinsic model of a drawn source, or the reason why it has none (`MODEL_REASONS`)."""
+    if drawing.peak <= 0:
+        return "no_fit"
     return fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
 
 
@@ -138,7 +144,7 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
 def deconvolve(drawing: Drawing) -> SkyModel | str:
     """Find the non-negative grid of widened points that explains the drawing through the beam."""
     spread = _moments(drawing.beam_pix) * WIDENING**2
-    sky, seen, flux = _iterate(drawing, spread, iterations(drawing.peak))
+    sky, seen, flux = _iterate(drawing, spread)
     sky = np.where(_believed(sky, seen), sky, 0)
     if not (flux > 0 and sky.any()):
         return "no_fit"
@@ -146,11 +152,6 @@ def deconvolve(drawing: Drawing) -> SkyModel | str:
     pixels = sky[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pixels = (pixels / pixels.sum()).astype(np.float32)
     return _checked(drawing, pixels, spread, (float(rows[0]), float(columns[0])), flux)
-
-
-def iterations(peak_snr: float) -> int:
-    """Return the number of iterations of `deconvolve`: fewer for faint objects, which are noisier."""
-    return round(min(50 + 10 * math.log2(max(peak_snr / 10, 1)), 100))
 
 
 def core_fraction(pixels: NDArray[np.float32], spread_pix: Float, beam_pix: Float) -> float:
@@ -182,7 +183,7 @@ def highest_factor(peak_snr: ArrayLike, compact: ArrayLike) -> Float:
 
 
 def _first_guess(drawing: Drawing) -> Float:
-    bright = np.where(drawing.trust > 0, drawing.level, -np.inf)
+    bright = drawing.level * drawing.trust
     y, x = np.unravel_index(int(bright.argmax()), bright.shape)
     root = np.linalg.cholesky(drawing.beam_pix) / 3
     return np.array([y, x, root[0, 0], root[1, 0], root[1, 1]], np.float64)
@@ -207,7 +208,8 @@ def _gaussian(drawing: Drawing, y: float, x: float, spread: Float) -> Float:
 
 def _amplitude(drawing: Drawing, shape: Float) -> float:
     weighted = drawing.trust * shape
-    return float((weighted * drawing.level).sum() / (weighted * shape).sum())
+    # A fit may stray so far that nothing of the Gaussian is left in the footprint.
+    return float((weighted * drawing.level).sum() / max(float((weighted * shape).sum()), 1e-12))
 
 
 def _spread_of(root: Float) -> Float:
@@ -246,11 +248,13 @@ def _believed(sky: Float, seen: Float) -> NDArray[np.bool_]:
     return np.isin(pieces, 1 + np.flatnonzero(np.asarray(brightest) >= SPECK_SNR))
 
 
-def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, Float, float]:
-    """Return the sky after `count` steps of Richardson and Lucy, what the beam sees of it, and its flux.
+def _iterate(drawing: Drawing, spread: Float) -> tuple[Float, Float, float]:
+    """Return the sky after `ITERATIONS` steps of Richardson and Lucy, what the beam sees of it, and its flux.
 
-    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are. The
-    flux, over the noise and in beams, is that at which drawing and model have the same sum in the footprint.
+    Both sides are lifted by a constant, so that negative pixels of the drawing count as what they are. Every
+    step begins further along the last one, by the acceleration of Biggs and Andrews (1997), which saves nine
+    steps of ten. The flux, over the noise and in beams, is that at which drawing and model have the same
+    sum in the footprint.
     """
     level, trust, support = drawing.level, drawing.trust.astype(np.float64), drawing.trust > 0
     blur = _blur(drawing, spread)
@@ -258,11 +262,15 @@ def _iterate(drawing: Drawing, spread: Float, count: int) -> tuple[Float, Float,
     weight = np.maximum(blur(trust), 1e-6)
     total = float((level * trust).sum())
     sky = np.where(support, max(total, 1.0) / trust.sum(), 0.0)
+    start, change, along = sky, np.zeros_like(sky), 0.0
+    for _ in range(ITERATIONS):
+        ratio = (level + lift) / (np.maximum(blur(start), 0) + lift)
+        found = np.where(support, start * np.maximum(blur(trust * ratio), 0) / weight, 0)
+        before, change = change, found - start
+        if before.any():
+            along = min(max(float((change * before).sum() / (before * before).sum()), 0.0), _FURTHEST)
+        start, sky = np.maximum(found + along * (found - sky), 0), found
     seen = blur(sky)
-    for _ in range(count):
-        ratio = (level + lift) / (np.maximum(seen, 0) + lift)
-        sky = np.where(support, sky * np.maximum(blur(trust * ratio), 0) / weight, 0)
-        seen = blur(sky)
     return sky, seen, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
 
 
