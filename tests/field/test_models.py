@@ -145,10 +145,10 @@ def test_a_grid_keeps_flux_and_shape_and_holds_in_other_beams():
         footprint[rows + int(found.y0), columns + int(found.x0)] = True
         assert not (footprint & (drawing.trust == 0)).any()
         # A point comes out a little wider than the beam: the points of a grid are widened.
-        assert found.residual < 0.04
+        assert found.residual < 0.07
         for factor in (0.8, 1.0, 1.5):
             truth = gaussians(parts, BEAM_PIX * factor**2)
-            assert np.abs(seen(found, BEAM_PIX * factor**2) - truth).max() < 0.08 * truth.max()
+            assert np.abs(seen(found, BEAM_PIX * factor**2) - truth).max() < 0.12 * truth.max()
             assert seen(found, BEAM_PIX * factor**2).min() > -1e-5 * truth.max()
 
 
