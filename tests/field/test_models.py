@@ -223,7 +223,7 @@ def test_what_no_model_explains_is_refused_by_name():
 def test_any_drawing_has_a_model_or_a_reason():
     rng = np.random.default_rng(8)
     outcomes = set()
-    for _ in range(60):
+    for _ in range(30):
         beam = Beam(major := rng.uniform(2, 9), major * rng.uniform(0.5, 1), rng.uniform(-180, 180))
         shape = rng.integers(1, 30, 2)
         trust = np.clip(rng.random(shape) * 3 - rng.random(), 0, 1).astype(np.float32)
