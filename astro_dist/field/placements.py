@@ -93,7 +93,7 @@ class _Draw:
         """
         check_stop()
         table, places = self._rows(n)
-        patches = Patches(table, self.library, self.field.beam, self.field.pixel, self.config.anchor)
+        patches = Patches(table, self.library, self.field, self.config.anchor)
         # New for every call, because `most_that_fit` places other numbers of objects on the same field.
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)
