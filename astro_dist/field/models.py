@@ -41,6 +41,8 @@ MODEL_NOISE = 1.0
 """Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
 """Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
+FAINTEST_SNR = 1.0
+"""Points of a grid where the beam shows less of it than this, over the noise, are left out."""
 SPECK_SNR = 3.0
 """A separate piece of a grid must reach this, through the beam and over the noise, to be kept."""
 _FURTHEST = 0.99
@@ -280,8 +282,9 @@ def _trusted(drawing: Drawing, y: float, x: float, spread: Float) -> bool:
 
 
 def _believed(sky: Float, seen: Float) -> NDArray[np.bool_]:
-    """Return the pixels of the sky other than those of separate specks, which are noise made positive."""
-    pieces, count = ndimage.label(sky > _NEGLIGIBLE * sky.max(), np.ones((3, 3)))
+    """Return the pixels of the sky other than separate specks and what is fainter than the noise."""
+    bright = (sky > _NEGLIGIBLE * sky.max()) & (seen > FAINTEST_SNR)
+    pieces, count = ndimage.label(bright, np.ones((3, 3)))
     brightest = ndimage.maximum(seen, pieces, np.arange(1, count + 1))
     return np.isin(pieces, 1 + np.flatnonzero(np.asarray(brightest) >= SPECK_SNR))
 
