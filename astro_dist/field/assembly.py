@@ -20,6 +20,14 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.field.artefacts import (
+    ARTEFACT_COLUMNS,
+    ARTEFACT_TYPES,
+    DRAWN_COLUMNS,
+    Artefacts,
+    join_artefacts,
+    list_artefacts,
+)
 from astro_dist.field.background import (
     BACKGROUND_FILES,
     Background,
@@ -33,7 +41,7 @@ from astro_dist.field.columns import LAYOUT_COLUMNS, read_columns_file, write_co
 from astro_dist.field.components import count_components, list_components, write_components
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
-from astro_dist.field.joining import MEASURES, OVERLAPS, band_file, join_bands
+from astro_dist.field.joining import MEASURES, OVERLAPS, SIDELOBES, band_file, join_bands
 from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
 from astro_dist.field.library import LIBRARY_FILES, Library, build_library
 from astro_dist.field.measures import OVERLAP_TYPES, TYPES
@@ -52,7 +60,8 @@ from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
 
 LAYOUT, PLACEMENTS = "layout.parquet", "placements.parquet"
-LAYOUT_FILES = (*LIBRARY_FILES, LAYOUT)
+LAYOUT_ARTEFACTS, ARTEFACTS = "layout_artefacts.parquet", "artefacts.parquet"
+LAYOUT_FILES = (*LIBRARY_FILES, LAYOUT, LAYOUT_ARTEFACTS)
 
 
 class Assembly:
@@ -99,25 +108,31 @@ class Assembly:
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
         """Return the pixels of a window of all three images, by file name."""
-        return self.paint(window, self.brush(window)).layers
+        return self.paint(window, self.brush(window))[0].layers
 
     def brush(self, window: Window) -> Brush:
         """Return what draws the placements that reach into a window."""
         layout = read_columns_file(self.folder / LAYOUT)
         return Brush(layout, window, Library(self.folder), self.field, self.config)
 
-    def paint(self, window: Window, brush: Brush) -> Painted:
-        """Add all placements to the background of a window."""
+    def artefacts(self) -> Artefacts:
+        """Return what draws the artefacts of bright sources."""
+        table = read_columns_file(self.folder / LAYOUT_ARTEFACTS)
+        return Artefacts(table, self.field, self.config, self.run.stream)
+
+    def paint(self, window: Window, brush: Brush) -> tuple[Painted, list[dict[str, Any]]]:
+        """Add all placements and artefacts to the background of a window; the second are of the artefacts."""
         image = self.background().read(window)
         n_sky = np.count_nonzero(np.isfinite(image))
         painted = add_objects(image, window, brush.table, brush.draw)
+        measures = self.artefacts().add_to(painted.layers, window)
         # A pixel without data keeps its NaN, whatever is added to it.
         if np.count_nonzero(np.isfinite(painted.layers[MAP])) != n_sky:
             raise ConfigError(
                 f"objects make the field infinite or NaN in rows {window.y0} to {window.y1 - 1}; lower "
                 "the fluxes (assemble.flux) or mend the background"
             )
-        return painted
+        return painted, measures
 
 
 def open_background(run: Run) -> SkyMap | None:
@@ -190,10 +205,11 @@ def lay_out(state: Assembly) -> Result:
     config, stamps = state.config, StoreReader(state.run.product("stamps.zarr"))
     stretched = stamps if config.flux.mode == "radiff_stretched" else None
     accepted = build_library(state.folder, objects_files(stamps.path), config, stretched)
-    table, covered = draw_layout(
-        state.field, state.background(), Library(state.folder), config, state.run.stream
-    )
+    library = Library(state.folder)
+    table, covered = draw_layout(state.field, state.background(), library, config, state.run.stream)
     write_columns_file(state.folder / LAYOUT, {n: table[n] for n in LAYOUT_COLUMNS}, LAYOUT_COLUMNS)
+    artefacts = list_artefacts(table, library, state.field, config, state.run.stream)
+    write_columns_file(state.folder / LAYOUT_ARTEFACTS, artefacts, DRAWN_COLUMNS)
     return {
         "shape": list(state.field.shape),
         "accepted": accepted,
@@ -207,11 +223,15 @@ def make_band(state: Assembly, window: Window, name: str) -> Result:
     # One row of the next band too: sources may touch across the edge.
     with_edge = Window(window.y0, min(window.y1 + 1, state.field.shape[0]), window.x0, window.x1)
     brush = state.brush(with_edge)
-    painted = state.paint(with_edge, brush)
+    painted, measures = state.paint(with_edge, brush)
     rows = window.y1 - window.y0
     layers = {name: layer[:rows] for name, layer in painted.layers.items()}
     pairs = find_pairs((painted.cores[0], brush.rows[painted.cores[1]]), with_edge.shape, rows)
-    files = {MEASURES: (brush.measure_owned(window, painted), TYPES), OVERLAPS: (pairs, OVERLAP_TYPES)}
+    files = {
+        MEASURES: (brush.measure_owned(window, painted), TYPES),
+        OVERLAPS: (pairs, OVERLAP_TYPES),
+        SIDELOBES: (state.artefacts().owned(measures, window), ARTEFACT_TYPES),
+    }
     paths = {kind: band_file(state.folder, kind, name) for kind in files}
     for kind, (table, types) in files.items():
         write_table(paths[kind], table, types)
@@ -241,6 +261,12 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     components = list_components(placements, parts, state.field)
     write_components(state.folder, components, cards, lines)
     write_columns_file(state.folder / "truth_overlaps.parquet", overlaps, OVERLAP_COLUMNS)
+    artefacts = join_artefacts(
+        [band_file(state.folder, SIDELOBES, band) for band in bands],
+        read_columns_file(state.folder / LAYOUT_ARTEFACTS),
+        state.field,
+    )
+    write_columns_file(state.folder / ARTEFACTS, artefacts, ARTEFACT_COLUMNS)
     statistics, blocks = summarise(state.field)
     draw_overview(state.folder / "overview.png", blocks)
     zooms = _draw_zooms(state, truth)
@@ -254,6 +280,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "of_several_components": int((truth["n_components"] > 1).sum()),
         "distinct_objects": len(np.unique(truth["object"])),
         "spurious": len(placements["id"]) - len(truth["id"]),
+        "artefacts": len(artefacts["id"]),
         "accepted": results["layout"]["accepted"],
         "fill": results["layout"]["footprint_pix"] / area,
         "flux_jy": float(truth["flux_jy"].sum()),

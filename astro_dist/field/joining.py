@@ -14,7 +14,7 @@ from astro_dist.field.truth import size_columns
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.maps import SkyMap
 
-MEASURES, OVERLAPS = "measures", "overlaps"
+MEASURES, OVERLAPS, SIDELOBES = "measures", "overlaps", "artefacts"
 SCRATCH = "bands"
 """Folder of the files that bands write for `finish`, no part of the product."""
 

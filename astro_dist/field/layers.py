@@ -85,6 +85,8 @@ def history(run: Run) -> list[str]:
     number = f"{config.objects} objects, " if config.objects else ""
     lines.append(f"assemble: {number}{flux.mode} {law}")
     lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
+    if config.artefacts:
+        lines.append(f"assemble: artefacts above {config.artefacts_snr:g}, level {config.artefacts_level:g}")
     for key, path in config.files.items():
         lines += [f"assemble.{key}: {path.name}", f"sha256 {digest_source(path)}"]
     return lines

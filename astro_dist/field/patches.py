@@ -66,33 +66,33 @@ class Patches:
         self.anchor_yx, self.origin, self.shape = self._places_in_stamps(anchor)
         # A point or Gaussian of its own has its widening in the field's pixels, a model in the donor's.
         own = np.stack([table[name] for name in SPREAD], axis=1)
-        self.spread = np.where(self.own[:, None], own, np.stack([self._of_object(n) for n in SPREAD], axis=1))
+        self.spread = np.where(self.own[:, None], own, np.stack([self.of_object(n) for n in SPREAD], axis=1))
         self.step = self._steps()
 
     @property
     def n_components(self) -> NDArray[np.int64]:
         """Number of components of each row."""
-        return np.maximum(self._of_object("n_components").astype(np.int64), 1)
+        return np.maximum(self.of_object("n_components").astype(np.int64), 1)
 
-    def _of_object(self, name: str) -> Float:
+    def of_object(self, name: str) -> Float:
         """Return a column of the library for each row, 0 for sources that are no objects of it."""
         values = np.zeros(len(self.own))
         values[~self.own] = self.library.table[name][self.table["object"][~self.own]]
         return values
 
     def _places_in_stamps(self, anchor: str) -> tuple[Float, Float, NDArray[np.int64]]:
-        first = np.stack([self._of_object("y0"), self._of_object("x0")], axis=1)
+        first = np.stack([self.of_object("y0"), self.of_object("x0")], axis=1)
         if anchor == "core":
-            spot = np.stack([self._of_object("core_y"), self._of_object("core_x")], axis=1)
+            spot = np.stack([self.of_object("core_y"), self.of_object("core_x")], axis=1)
         else:
-            spot = first + np.stack([self._of_object("y"), self._of_object("x")], axis=1)
-        shape = np.stack([self._of_object("height"), self._of_object("width")], axis=1).astype(np.int64)
+            spot = first + np.stack([self.of_object("y"), self.of_object("x")], axis=1)
+        shape = np.stack([self.of_object("height"), self.of_object("width")], axis=1).astype(np.int64)
         shape[self.own] = 1
         return spot, first, shape
 
     def _steps(self) -> Float:
         columns = (self.table[name].tolist() for name in ("turn_deg", "flip", "size_factor"))
-        sizes = (self._of_object(name).tolist() for name in ("dy_arcsec", "dx_arcsec"))
+        sizes = (self.of_object(name).tolist() for name in ("dy_arcsec", "dx_arcsec"))
         # Row by row through `math`, so that one row and many give the same bits.
         steps = [
             np.eye(2)
