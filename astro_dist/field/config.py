@@ -223,11 +223,11 @@ class AssembleConfig(Section):
     artefacts_snr: float = Field(default=30.0, gt=0)
     """Peak over the local rms above which a source has an artefact; one that would be weaker than the noise
     is left out."""
-    # Rms 2.0 to 3.5 beams from sources of 400 sigma: 0.17 % of the peak in FIRST, 0.52 % in SUMSS; 0.004
-    # gives 0.17 %, 0.008 the middle.
+    # 2.0 to 3.5 beams from sources of 400 sigma artefacts have an rms of 0.17 % of the peak in FIRST and of
+    # 0.52 % in SUMSS, the deepest pixel of one in ten reaches -0.9 % and -3.0 %; 0.008 gives 0.34 %, -1.9 %.
     artefacts_level: float = Field(default=0.008, gt=0, le=0.1)
-    """Typical level of an artefact over the peak of a source of 1000 sigma, rarely twice as much; it goes as
-    1 / sqrt(peak). 0.004 is as in FIRST, 0.02 as in SUMSS."""
+    """Typical level of an artefact over the peak of a source of 1000 sigma; it goes as 1 / sqrt(peak), up to
+    2 %. 0.004 is as in FIRST, 0.02 as in SUMSS."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
     detect_snr: float = Field(default=5.0, gt=0)

@@ -17,8 +17,8 @@ FAINTEST_SNR, LOWEST_SNR = 1.0, 0.15
 """An artefact whose level at the source is below the first is left out; others reach down to the second."""
 LARGEST_BEAMS = 100.0
 """No artefact reaches farther from its source."""
-LEVEL = 0.004
-"""Typical level at the source over the peak of a source of 1000 sigma."""
+LEVEL, HIGHEST_LEVEL = 0.004, 0.02
+"""Typical level at the source over the peak of a source of 1000 sigma, and the highest typical level."""
 DECAY = 0.8
 """An artefact falls with the distance r in beams as (1 + r/2) to minus this power."""
 SLAB_ROWS = 64
@@ -131,9 +131,9 @@ def draw_artefact(
         Direction of the first spoke in this map, rad from +x towards +y; the other two follow at 60 degrees.
     level
         Typical level over the peak at snr 1000. It is less for brighter sources, because calibration is done
-        on them: it goes as 1 / sqrt(snr), at most five times as high.
+        on them: it goes as 1 / sqrt(snr), up to `HIGHEST_LEVEL`.
     """
-    above_noise = float(snr) * min(level * (snr / 1000) ** -0.5, 5 * level) * rng.lognormal(0, 0.5)
+    above_noise = float(snr) * min(level * (snr / 1000) ** -0.5, HIGHEST_LEVEL) * rng.lognormal(0, 0.5)
     if above_noise < FAINTEST_SNR:
         return None
     # Where (1 + r/2)^-DECAY brings the level down to LOWEST_SNR, the 1 left out beside r/2.
