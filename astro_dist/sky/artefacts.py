@@ -118,6 +118,7 @@ def draw_artefact(
     fwhm_pix: float,
     first_direction: float,
     level: float = LEVEL,
+    lowest_snr: float = LOWEST_SNR,
 ) -> Artefact | None:
     """Draw the artefact of one source; return None when the source is too faint to have one.
 
@@ -132,12 +133,14 @@ def draw_artefact(
     level
         Typical level over the peak at snr 1000. It is less for brighter sources, because calibration is done
         on them: it goes as 1 / sqrt(snr), up to `HIGHEST_LEVEL`.
+    lowest_snr
+        Level over the noise at which the pattern ends.
     """
     above_noise = float(snr) * min(level * (snr / 1000) ** -0.5, HIGHEST_LEVEL) * rng.lognormal(0, 0.5)
     if above_noise < FAINTEST_SNR:
         return None
-    # Where (1 + r/2)^-DECAY brings the level down to LOWEST_SNR, the 1 left out beside r/2.
-    radius = min(2 * (above_noise / LOWEST_SNR) ** (1 / DECAY), LARGEST_BEAMS)
+    # Where (1 + r/2)^-DECAY brings the level down to lowest_snr, the 1 left out beside r/2.
+    radius = min(2 * (above_noise / lowest_snr) ** (1 / DECAY), LARGEST_BEAMS)
     directions = first_direction + np.arange(3) * np.pi / 3 + rng.normal(0, 0.03, 3)
     # Widths add in quadrature, as those of a spoke convolved with the source.
     widths = np.hypot(rng.uniform(0.7, 1.8, 3), 0.3 * size_beams)

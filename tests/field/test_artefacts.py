@@ -64,7 +64,7 @@ def patterns(run):
     columns = ("id", "y_pix", "x_pix", "snr", "size_beams", "sigma_jy_beam")
     for number, *facts in zip(*(table_of(run)[name].tolist() for name in columns), strict=True):
         rng, layer = stream(run.seed, "assemble", "artefact", number), np.zeros(SHAPE, np.float32)
-        artefact = draw_artefact(rng, *facts, 4.0, first, 0.02)
+        artefact = draw_artefact(rng, *facts, 4.0, first, 0.02, 0.5)
         artefact.add_to(layer, Window.of_shape(SHAPE))
         yield artefact, layer
 
