@@ -1,7 +1,7 @@
 """The stage that cuts windows out of maps into a sharded store: image, mask and instances together.
 
-All windows follow from the configuration and the annotations, so that planning reads no pixels. Windows are
-sorted by map and row. A task writes one shard and reads each row of a map once.
+All windows follow from the configuration and the annotations (see `choice`). Windows are sorted by map and
+row. A task writes one shard and reads each row of a map once.
 """
 
 from collections.abc import Iterator, Mapping
