@@ -7,7 +7,7 @@ from pathlib import Path
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
-from astro_dist.sky.config import AnnotateConfig, MapsConfig, SurveyConfig
+from astro_dist.sky.config import AnnotateConfig, FilesConfig, MapsConfig, SurveyConfig
 
 MOST_FILES, MOST_LETTERS = 32_000, 4096
 """Most files that a pattern may match, and most letters of one."""
@@ -23,6 +23,11 @@ def map_sources(run: Run) -> list[Path]:
 def find_noise(survey: SurveyConfig) -> list[Path]:
     """Return the maps of the noise of a survey, sorted, each once."""
     return sorted({path for pattern in survey.rms_files for path in _expand(pattern, "maps.rms_files")})
+
+
+def find_files(config: FilesConfig, setting: str) -> list[Path]:
+    """Return the files that ``setting`` names, sorted, each once; see `find_maps`."""
+    return sorted({path for pattern in config.files for path in _expand(pattern, setting)})
 
 
 def annotation_sources(run: Run) -> list[Path]:

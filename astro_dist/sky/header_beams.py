@@ -95,6 +95,12 @@ def find_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[st
     return _plausible(*found)
 
 
+def states_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[str], given: Widths) -> bool:
+    """Return whether settings or file give a beam, right or wrong; arguments as those of `find_beam`."""
+    stated = beam_of_cards(header) or any(row.major_arcsec > 0 for row in rows)
+    return bool(given[0] or stated or _from_history("\n".join(history)))
+
+
 def _plausible(major: float, minor: float, pa: float) -> Beam:
     if major < minor <= major * (1 + ROUND):
         major, minor = minor, major

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import MapsConfig, SurveyConfig
+from astro_dist.sky.config import FilesConfig, MapsConfig, SurveyConfig
 from astro_dist.sky.coordinates import (
     REGRID,
     Coordinates,
@@ -36,9 +36,9 @@ from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_ch
 from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
-from astro_dist.sky.map_image import celestial_cards, find_map
+from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
 from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
-from astro_dist.sky.units import choose_unit, to_jy_beam
+from astro_dist.sky.units import JY_BEAM, choose_unit, to_jy_beam
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
@@ -73,6 +73,8 @@ class SkyMap:
         Whether it gives backgrounds alone, and holds no sources.
     unpacked
         Folder for the unpacked bytes of a file packed with gzip, or None.
+    unit
+        What `read` returns: Jy/beam for every map but a plane in another unit, see `planes`.
     """
 
     path: Path
@@ -87,6 +89,7 @@ class SkyMap:
     survey: str
     unpacked: Path | None = None
     background_only: bool = False
+    unit: str = JY_BEAM
 
     @classmethod
     def open(
@@ -117,32 +120,18 @@ class SkyMap:
             # The noise of any Stokes parameter is a background, and I is only the default.
             stokes = "any" if config.background_only and config.stokes == "I" else config.stokes
             found = find_map(path, config.hdu, config.plane, stokes)
-            header, layout = found.header, found.layout
-            wcs = _celestial(header)
-            _check_place(wcs, layout.axes[-2:])
-            scale = wcs.pixel_scale_matrix * 3600
-            beam = find_beam(header, found.beams, found.history, config.widths)
-            pixel = pixel_size(scale)
-            frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
-            unit = choose_unit(config.unit, str(header.get("BUNIT", "")))
-            if config.blank is not None:
-                layout = replace(layout, marks=(*layout.marks, config.blank))
-            opened = cls(
-                path=path,
-                name=plain_name(path),
-                shape=(layout.axes[-2], layout.axes[-1]),
-                beam=beam_in_image(beam, scale),
-                pixel=pixel,
-                frequency_hz=frequency_hz,
-                to_jy_beam=to_jy_beam(unit, beam, pixel, frequency_hz),
-                cards=header.tostring(),
-                layout=layout,
+            beam = find_beam(found.header, found.beams, found.history, config.widths)
+            opened = describe_map(path, found, config, beam)
+            unit = choose_unit(config.unit, str(found.header.get("BUNIT", "")))
+            opened = replace(
+                opened,
+                to_jy_beam=to_jy_beam(unit, beam, opened.pixel, opened.frequency_hz),
                 survey=config.survey,
                 unpacked=unpacked_in,
                 background_only=config.background_only,
             )
             opened._check_beam()
-        if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
+        if verify and opened.layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
             opened.verify()
         return opened
 
@@ -200,7 +189,10 @@ class SkyMap:
         image = read_pixels(path, self.layout, window, scan.look)
         if self.to_jy_beam != 1:
             image *= np.float32(self.to_jy_beam)
-        if scan.beyond:
+        if scan.beyond and self.unit != JY_BEAM:
+            # Only of Jy/beam is it known what no sky has.
+            image[np.isinf(image)] = np.nan
+        elif scan.beyond:
             with explained(self.path, ConfigError):
                 refuse_absurd(image, self.to_jy_beam)
         return image, scan
@@ -218,6 +210,35 @@ class SkyMap:
         return pixel_in_icrs(self.wcs, ra_deg, dec_deg)
 
 
+def describe_map(path: Path, found: MapImage, config: FilesConfig, beam: Beam | None) -> SkyMap:
+    """Return the map in an image of a file, whose values are taken as they are.
+
+    Parameters
+    ----------
+    beam
+        Its beam, the angle east of the map's north; without one a pixel stands in.
+    """
+    layout, wcs = found.layout, _celestial(found.header)
+    _check_place(wcs, layout.axes[-2:])
+    scale = wcs.pixel_scale_matrix * 3600
+    pixel = pixel_size(scale)
+    sides = sorted([pixel.dy_arcsec, pixel.dx_arcsec])
+    if config.blank is not None:
+        layout = replace(layout, marks=(*layout.marks, config.blank))
+    return SkyMap(
+        path=path,
+        name=plain_name(path),
+        shape=(layout.axes[-2], layout.axes[-1]),
+        beam=Beam(sides[1], sides[0]) if beam is None else beam_in_image(beam, scale),
+        pixel=pixel,
+        frequency_hz=config.frequency_hz or find_frequency_hz(found.header, found.plane),
+        to_jy_beam=1.0,
+        cards=found.header.tostring(),
+        layout=layout,
+        survey="",
+    )
+
+
 def open_maps(run: Run) -> list[SkyMap]:
     """Open the user's maps in the order of their paths, or those that `simulate` published.
 
@@ -229,7 +250,7 @@ def open_maps(run: Run) -> list[SkyMap]:
     config = run.section(MapsConfig)
     if config.files:
         unpacked_in = run.root / UNPACKED
-        maps = [_open_once(path, survey, unpacked_in, *_age(path)) for path, survey in find_maps(config)]
+        maps = [_open_once(path, survey, unpacked_in, *file_age(path)) for path, survey in find_maps(config)]
         # Tables, stores and random streams address a map by its name.
         names = own_names([sky_map.path for sky_map in maps])
         maps = [replace(sky_map, name=names[sky_map.path]) for sky_map in maps]
@@ -263,7 +284,8 @@ def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: in
     return SkyMap.open(path, config, unpacked_in=unpacked_in)
 
 
-def _age(path: Path) -> tuple[int, int]:
+def file_age(path: Path) -> tuple[int, int]:
+    """Return time of change in ns and size in bytes of a file, zeros where it is missing."""
     try:
         status = path.stat()
     except OSError:

@@ -1,0 +1,230 @@
+"""Planes on the pixels of another map, beside Gaussians that are known everywhere."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.beams import Beam
+from astro_dist.sky.config import MapsConfig, PlaneConfig
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.planes import open_plane
+from astro_dist.sky.resample import resample
+from astro_dist.sky.windows import Window
+from tests.sky.small_maps import header_of
+
+PIXEL, BEAM, PEAK = 1.5, Beam(7.5, 6.0, 25.0), 2e-3
+CENTRE, SHAPE = (150.0, -30.0), (200, 210)
+WINDOW = Window(60, 124, 70, 134)
+# Not on a pixel of any map.
+SOURCE = (150.0013, -30.0017)
+
+
+def turned(header, angle_deg):
+    """The header with its pixels turned against the sky."""
+    sine, cosine = math.sin(math.radians(angle_deg)), math.cos(math.radians(angle_deg))
+    steps = header["CDELT1"], header["CDELT2"]
+    # PC acts before CDELT: with unlike signs of the steps the turn changes its sense, which does not matter.
+    header.update({"PC1_1": cosine, "PC1_2": -sine * steps[1] / steps[0]})
+    header.update({"PC2_1": sine * steps[0] / steps[1], "PC2_2": cosine})
+    return header
+
+
+def write(path, *, pixel=PIXEL, angle=0.0, unit="Jy/beam", beam=BEAM, shape=SHAPE, centre=CENTRE, blank=None):
+    """Write a map of one point at SOURCE, as the beam shows it: Jy/beam, or 1 per pixel or solid angle."""
+    header = turned(header_of(shape, (pixel, pixel), centre), angle)
+    header["BUNIT"] = unit
+    for key in ("BMAJ", "BMIN", "BPA"):
+        del header[key]
+    shown = beam or Beam(6.0, 6.0)
+    if beam is not None:
+        header.update(
+            {"BMAJ": beam.major_arcsec / 3600, "BMIN": beam.minor_arcsec / 3600, "BPA": beam.pa_deg}
+        )
+    fits.writeto(path, np.zeros(shape, np.float32), header, overwrite=True)
+    (empty,) = open_plane(PlaneConfig(name="x", files=(str(path),), unit=unit), path.parent)
+    image = point(empty.sky_map, Window.of_shape(shape), shown if beam is None else empty.beam)
+    # Regions of exact zeros are no data.
+    image += 1e-12
+    if blank is not None:
+        image[blank] = np.nan
+    fits.writeto(path, image.astype(np.float32), header, overwrite=True)
+    return path
+
+
+def point(sky_map, window, beam):
+    """A point of a beam in the frame of the image."""
+    y, x = np.indices(window.shape)
+    there = [float(v) for v in sky_map.pixel_of(*SOURCE)]
+    return PEAK * beam.profile(y + window.y0 - there[0], x + window.x0 - there[1], sky_map.pixel)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return SkyMap.open(write(tmp_path_factory.mktemp("reference") / "r.fits"), MapsConfig())
+
+
+def plane(path, **given):
+    (one,) = open_plane(PlaneConfig(name="other", files=(str(path),), **given), path.parent)
+    return one
+
+
+def flux(image, sky_map, beam):
+    return image.sum(dtype=float) / beam.area_pix(sky_map.pixel)
+
+
+GRIDS = [(1.5 * PIXEL, 0), (0.7 * PIXEL, 0), (PIXEL, 37), (1.5 * PIXEL, 20), (0.7 * PIXEL, -63)]
+
+
+@pytest.mark.parametrize(("pixel", "angle"), GRIDS)
+def test_the_flux_and_peak_of_a_point_stay(reference, tmp_path, pixel, angle):
+    other = plane(write(tmp_path / "o.fits", pixel=pixel, angle=angle))
+    found = resample(reference, WINDOW, other)
+    assert (found.dtype, found.shape) == (np.float32, WINDOW.shape)
+    wanted = point(reference, WINDOW, BEAM)
+    assert flux(found, reference, BEAM) == pytest.approx(flux(wanted, reference, BEAM), rel=3e-4)
+    assert flux(found, reference, BEAM) == pytest.approx(PEAK, rel=3e-4)
+    assert np.abs(found - wanted).max() < 5e-3 * PEAK
+
+
+@pytest.mark.parametrize(("pixel", "angle"), [(PIXEL, 0), *GRIDS])
+@pytest.mark.parametrize("wide", [Beam(1.6 * 7.5, 1.6 * 6.0, 25.0), Beam(12.0, 8.0, 100.0)])
+def test_at_a_common_beam_the_flux_and_peak_of_a_point_stay(reference, tmp_path, pixel, angle, wide):
+    other = plane(write(tmp_path / "o.fits", pixel=pixel, angle=angle))
+    found = resample(reference, WINDOW, other, wide)
+    wanted = point(reference, WINDOW, wide)
+    assert flux(found, reference, wide) == pytest.approx(PEAK, rel=3e-4)
+    assert np.abs(found - wanted).max() < 5e-3 * PEAK
+
+
+@pytest.mark.parametrize("unit", ["DN", "Jy/pixel", "MJy/sr"])
+@pytest.mark.parametrize(("pixel", "angle"), [*GRIDS, (0.2 * PIXEL, 12)])
+def test_a_plane_without_a_beam_keeps_its_sum_on_the_sky(reference, tmp_path, unit, pixel, angle):
+    shape = SHAPE if pixel > 0.5 else (600, 600)
+    other = plane(write(tmp_path / "o.fits", pixel=pixel, angle=angle, unit=unit, beam=None, shape=shape))
+    assert (other.beam, other.unit.name) == (None, unit)
+    found = resample(reference, WINDOW, other)
+    own = fits.getdata(tmp_path / "o.fits").sum(dtype=float)
+    ratio = 1 if unit != "MJy/sr" else (pixel / PIXEL) ** 2
+    assert np.nansum(found, dtype=float) == pytest.approx(own * ratio, rel=5e-4)
+
+
+def test_pixels_of_the_same_grid_are_copied_bit_for_bit(reference, tmp_path):
+    # The middle moved by whole pixels, and a smaller map, so that the window reaches over its edge.
+    header = fits.getheader(reference.path)
+    header["CRPIX1"], header["CRPIX2"] = header["CRPIX1"] - 60, header["CRPIX2"] - 30
+    header["BUNIT"] = "mJy/beam"
+    image = np.random.default_rng(1).normal(size=(70, 60)).astype(np.float32)
+    image[40:45, 20:29] = np.nan
+    fits.writeto(tmp_path / "o.fits", image, header)
+    other = plane(tmp_path / "o.fits")
+    found = resample(reference, WINDOW, other)
+    wanted = np.full(WINDOW.shape, np.nan, np.float32)
+    wanted[:40, :50] = image[30:, 10:] * np.float32(1e-3)
+    np.testing.assert_array_equal(found, wanted)
+    # A plane that is at the common beam already stays as it is.
+    np.testing.assert_array_equal(resample(reference, WINDOW, other, BEAM), wanted)
+
+
+@pytest.mark.parametrize("common", [None, Beam(12.0, 10.0, 0.0)])
+def test_no_pixel_is_made_of_one_without_data(reference, tmp_path, common):
+    """Blank pixels may hold any value: what is valid does not change with it."""
+    blank = np.s_[70:75, 60:100]
+    path = write(tmp_path / "o.fits", pixel=1.3 * PIXEL, angle=30, shape=(100, 120), blank=blank)
+    image, header = fits.getdata(path), fits.getheader(path)
+    (tmp_path / "b").mkdir()
+    found = [resample(reference, WINDOW, plane(path), common)]
+    for value in (1.0, -3.0):
+        image[blank] = value
+        fits.writeto(tmp_path / "b" / "o.fits", image, header, overwrite=True)
+        found.append(resample(reference, WINDOW, plane(tmp_path / "b" / "o.fits"), common))
+    valid = np.isfinite(found[0])
+    touched = ~valid & np.isfinite(found[1])
+    assert 100 < touched.sum() < valid.size / 2
+    for one in found[1:]:
+        assert np.abs(one - found[0])[valid].max() < 1e-9
+    assert (found[1] != found[2])[touched].mean() > 0.9
+    # Not more than the kernel reaches.
+    (y, x), sky = np.nonzero(touched), plane(path).sky_map
+    py, _ = sky.pixel_of(*reference.sky_of(y + WINDOW.y0, x + WINDOW.x0))
+    reach = 4 if common is None else 4 + 3 + math.ceil(4.5 * 10 / 2.355 / 1.95)
+    assert py.min() > 70 - reach
+    assert py.max() < 75 + reach
+
+
+def test_a_window_beyond_a_plane_is_empty(reference, tmp_path):
+    other = plane(write(tmp_path / "o.fits", pixel=1.1 * PIXEL, centre=(151.0, -31.0)))
+    assert np.isnan(resample(reference, WINDOW, other)).all()
+    assert np.isnan(resample(reference, WINDOW, other, Beam(12, 12))).all()
+
+
+def test_the_pixels_do_not_depend_on_the_window(reference, tmp_path):
+    one = plane(write(tmp_path / "o.fits", pixel=1.5 * PIXEL, angle=20))
+    fine = plane(write(tmp_path / "f.fits", pixel=0.2 * PIXEL, unit="DN", beam=None, shape=(600, 600)))
+    parts = [replace(WINDOW, y1=72), replace(WINDOW, y0=72)]
+    for other, common in ((one, None), (one, Beam(12, 10)), (fine, None)):
+        whole = resample(reference, WINDOW, other, common)
+        halves = np.concatenate([resample(reference, part, other, common) for part in parts])
+        np.testing.assert_allclose(halves, whole, rtol=1e-5, atol=2e-4 * np.nanmax(whole))
+
+
+def test_a_beam_in_another_frame_is_turned(tmp_path):
+    """A map in galactic coordinates: its BPA counts from galactic north."""
+    reference = SkyMap.open(write(tmp_path / "r.fits"), MapsConfig())
+    header = header_of((160, 160), (PIXEL, PIXEL), (260.1, 19.5), ("GLON-SIN", "GLAT-SIN"), BPA=40.0)
+    header.update({"BMAJ": 9.0 / 3600, "BMIN": 5.0 / 3600})
+    there = SkyCoord(*SOURCE, unit="deg").galactic
+    header["CRVAL1"], header["CRVAL2"] = there.l.deg, there.b.deg
+    fits.writeto(tmp_path / "g.fits", np.zeros((160, 160), np.float32), header)
+    other = plane(tmp_path / "g.fits")
+    image = point(other.sky_map, Window(0, 160, 0, 160), other.beam) + 1e-12
+    fits.writeto(tmp_path / "g.fits", image.astype(np.float32), header, overwrite=True)
+    found = resample(reference, WINDOW, plane(tmp_path / "g.fits"), Beam(12.0, 9.0, 60.0))
+    wanted = point(reference, WINDOW, Beam(12.0, 9.0, 60.0))
+    assert np.abs(found - wanted).max() < 5e-3 * PEAK
+
+
+@pytest.mark.parametrize(
+    ("cards", "match"),
+    [
+        ({"BUNIT": "Jy/beam"}, "there is no beam"),
+        ({"BUNIT": "mag"}, "'mag' is a logarithm"),
+        ({"BUNIT": ""}, r"no unit \(BUNIT\)"),
+        ({"BUNIT": "MJy/sr", "CTYPE1": "LINEAR"}, "not those of a map of the sky"),
+    ],
+)
+def test_a_plane_that_cannot_be_used_is_refused_by_name(tmp_path, cards, match):
+    header = header_of((60, 60), (1.5, 1.5), CENTRE)
+    del header["BMAJ"], header["BMIN"], header["BPA"]
+    header.update(cards)
+    fits.writeto(tmp_path / "o.fits", np.zeros((60, 60), np.float32), header)
+    with pytest.raises(ConfigError, match=f"cutouts.planes other: .*o.fits: .*{match}"):
+        plane(tmp_path / "o.fits")
+
+
+def test_maps_of_one_plane_share_their_unit(tmp_path):
+    for name, unit in (("a", "MJy/sr"), ("b", "DN")):
+        write(tmp_path / f"{name}.fits", unit=unit, beam=None)
+    with pytest.raises(ConfigError, match=r"other: .*a.fits is in MJy/sr and .*b.fits in DN"):
+        open_plane(PlaneConfig(name="other", files=(str(tmp_path / "?.fits"),)), tmp_path)
+
+
+@pytest.mark.parametrize(("given", "match"), [({"name": "W1"}, "pattern"), ({"name": "w1"}, "needs files")])
+def test_an_entry_that_cannot_be_is_refused(given, match):
+    with pytest.raises(ConfigError, match=match):
+        validate(PlaneConfig, given)
+
+
+def test_values_no_radio_sky_has_are_values_of_other_units(tmp_path):
+    header = header_of((60, 60), (1.5, 1.5), CENTRE, BUNIT="Jy/sr")
+    image = np.full((60, 60), 3e9, np.float32)
+    image[5, 5] = np.inf
+    fits.writeto(tmp_path / "o.fits", image, header)
+    found = plane(tmp_path / "o.fits").sky_map.read(Window(0, 60, 0, 60))
+    assert np.isnan(found[5, 5])
+    assert set(np.unique(found[np.isfinite(found)])) == {np.float32(3e9)}
