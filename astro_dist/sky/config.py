@@ -1,5 +1,6 @@
 """Settings of the maps, of the search for islands and of the rules that class them; light to import."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import Field, model_validator
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 
+PLANE_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
 Stokes = Literal["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "any"]
 
 
@@ -117,7 +119,7 @@ class MapsConfig(SurveyConfig):
 class PlaneConfig(FilesConfig):
     """Maps of the sky at another frequency, as a plane beside that of the maps."""
 
-    name: str = Field(default="", pattern=r"^[a-z][a-z0-9_]{0,30}$", validate_default=True)
+    name: str = Field(default="", pattern=f"^{PLANE_NAME.pattern}$", validate_default=True)
     """Name of the plane, in small letters, as the arrays of the store have it."""
 
     @model_validator(mode="after")

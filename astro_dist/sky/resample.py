@@ -33,14 +33,9 @@ ROUNDING = 1e-5
 
 def steps_between(reference: SkyMap, other: SkyMap, y: Values, x: Values) -> Values:
     """Return pixels of another map per pixel of the reference, axes (y, x) each, shape (n, 2, 2)."""
-    columns = []
-    for dy, dx in ((0.5, 0.0), (0.0, 0.5)):
-        ends = [
-            np.stack(other.pixel_of(*reference.sky_of(y + side * dy, x + side * dx)), axis=-1)
-            for side in (1, -1)
-        ]
-        columns.append(ends[0] - ends[1])
-    return np.stack(columns, axis=-1)
+    dy, dx = np.array([(0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)]).T[..., None]
+    down, up, right, left = np.stack(other.pixel_of(*reference.sky_of(y + dy, x + dx)), axis=-1)
+    return np.stack([down - up, right - left], axis=-1)
 
 
 def beam_moments(reference: SkyMap, plane: PlaneMap, steps: Values) -> Values:

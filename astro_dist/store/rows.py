@@ -122,14 +122,14 @@ def place_rows(
     """
     n = len(ra_deg)
     known = np.isfinite(ra_deg) & np.isfinite(dec_deg)
-    on_map, directions = np.zeros(n, np.bool_), _directions(ra_deg, dec_deg)
+    on_map, directions = np.zeros(n, np.bool_), to_directions(ra_deg, dec_deg)
     surveys = list(dict.fromkeys(sky_map.survey for sky_map in maps))
     found = [np.zeros((0, len(_Candidate._fields)), np.int64)]
     for i, sky_map in enumerate(maps):
         if sky_map.background_only:
             continue
-        rows = np.flatnonzero(known & _is_near(sky_map, directions))
-        rows, y, x = _rows_on(sky_map, rows, ra_deg, dec_deg)
+        rows = np.flatnonzero(known & find_near(sky_map, directions))
+        rows, y, x = find_on_map(sky_map, rows, ra_deg, dec_deg)
         on_map[rows] = True
         # The least origin whose window's middle is not more than half a pixel below the position.
         y0, x0 = (np.ceil(axis - size_pix / 2).astype(np.int64) for axis in (y, x))
@@ -175,12 +175,13 @@ def _first_with_data(maps: Sequence[SkyMap], table: Integers, size_pix: int, lea
     return chosen
 
 
-def _directions(ra_deg: Floats, dec_deg: Floats) -> Floats:
+def to_directions(ra_deg: Floats, dec_deg: Floats) -> Floats:
+    """Return positions as unit vectors, shape (..., 3)."""
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
-def _is_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
+def find_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
     """Return which unit vectors (rows, 3) may lie on a map, much faster than they are projected.
 
     No position of a map is farther from its middle than its outline, unless the map holds the opposite point.
@@ -188,7 +189,7 @@ def _is_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
     (ny, nx), along, zeros = sky_map.shape, np.linspace(0, 1, OUTLINE), np.zeros(OUTLINE)
     y = np.concatenate([[0.5], along, along, zeros, zeros + 1]) * ny - 0.5
     x = np.concatenate([[0.5], zeros, zeros + 1, along, along]) * nx - 0.5
-    middle, *outline = _directions(*sky_map.sky_of(y, x))
+    middle, *outline = to_directions(*sky_map.sky_of(y, x))
     # The margin allows for what the outline does between its points.
     least = np.cos(1.1 * np.arccos(np.clip(np.min(outline @ middle), -1, 1)))
     if not least > NEAR_COS:
@@ -196,7 +197,7 @@ def _is_near(sky_map: SkyMap, directions: Floats) -> NDArray[np.bool_]:
     return np.asarray(directions @ middle >= least)
 
 
-def _rows_on(
+def find_on_map(
     sky_map: SkyMap, rows: Integers, ra_deg: Floats, dec_deg: Floats
 ) -> tuple[Integers, Floats, Floats]:
     """Return those of some rows that lie on a map, and their pixel positions."""

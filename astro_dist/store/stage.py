@@ -6,7 +6,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.files import map_sources
+from astro_dist.sky.files import find_files, map_sources
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.sky.windows import count_tiles
 from astro_dist.store.config import BUFFER_BYTES, CutoutsConfig
@@ -16,11 +16,14 @@ STACKS, COLUMN_FILES = 4, 32
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's maps, and the catalogue that cutouts are centred on."""
+    """Return the user's maps, the catalogue that cutouts are centred on, and the maps of their planes."""
+    planes = [
+        path for one in run.section(CutoutsConfig).planes for path in find_files(one, f"planes {one.name}")
+    ]
     path = run.section(CutoutsConfig).catalogue_path
     if path is not None and not path.is_file():
         raise ConfigError(f"cutouts.catalogue: there is no file {path}; mend the path")
-    return [*map_sources(run), *([] if path is None else [path])]
+    return [*map_sources(run), *([] if path is None else [path]), *planes]
 
 
 def refuse(run: Run) -> None:
@@ -32,6 +35,7 @@ def refuse(run: Run) -> None:
             from astro_dist.store.rows import read_positions
 
             read_positions(config)
+        _lay_planes(run)
         return
     from astro_dist.sky.maps import open_maps
     from astro_dist.store.choice import check_maps
@@ -42,6 +46,27 @@ def refuse(run: Run) -> None:
         from astro_dist.store.rows import place_catalogue
 
         place_catalogue(config, maps)
+    _lay_planes(run)
+
+
+def _lay_planes(run: Run) -> tuple[str, ...]:
+    """Refuse planes that cannot be used; return the sentences about those that some rows lack."""
+    config = run.section(CutoutsConfig)
+    if not config.planes:
+        return ()
+    from astro_dist.store.planes import lay_planes, open_planes
+
+    if not run.section(MapsConfig).files:
+        # Where the simulated maps lie is found out when they are there.
+        open_planes(run)
+        return ()
+    from astro_dist.sky.maps import open_maps
+    from astro_dist.store.rows import place_catalogue
+
+    maps = open_maps(run)
+    rows = place_catalogue(config, maps)
+    planes = lay_planes(run, maps, rows.map_index, rows.y0, rows.x0)
+    return () if planes is None else tuple(planes.notes())
 
 
 def most_windows(run: Run) -> int:
@@ -74,7 +99,7 @@ def _notes(run: Run) -> tuple[str, ...]:
     from astro_dist.sky.maps import open_maps
     from astro_dist.store.rows import place_catalogue
 
-    return tuple(place_catalogue(config, open_maps(run)).notes())
+    return (*place_catalogue(config, open_maps(run)).notes(), *_lay_planes(run))
 
 
 def estimate(run: Run) -> Estimate:
@@ -88,12 +113,14 @@ def estimate(run: Run) -> Estimate:
     else:
         n = len(Later("astro_dist.store.cutouts:open_state")(run).choice) if known else most_windows(run)
     tasks, pixels = -(-n // config.shard), config.size_pix**2
+    # Each with an image and its valid pixels; at a common beam the map itself is one more.
+    planes = len(config.planes) + (config.common_beam is not False)
     return Estimate(
         tasks=tasks,
-        bytes=int(4.3 * pixels * n) + 100_000,
-        files=STACKS * (tasks + 1) + COLUMN_FILES,
-        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
-        cpu_s=4.5e-8 * pixels * n,
+        bytes=int(4.3 * (1 + planes) * pixels * n) + 100_000,
+        files=(STACKS + 2 * planes) * (tasks + 1) + COLUMN_FILES + 2 * planes,
+        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + (16 + 10 * planes) * pixels * config.shard,
+        cpu_s=(4.5e-8 + 3e-6 * planes) * pixels * n,
         exact=known,
         notes=_notes(run),
     )

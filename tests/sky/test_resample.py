@@ -16,52 +16,24 @@ from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.planes import open_plane
 from astro_dist.sky.resample import resample
 from astro_dist.sky.windows import Window
+from tests.sky.point_maps import show_points, write_points
 from tests.sky.small_maps import header_of
 
 PIXEL, BEAM, PEAK = 1.5, Beam(7.5, 6.0, 25.0), 2e-3
 CENTRE, SHAPE = (150.0, -30.0), (200, 210)
 WINDOW = Window(60, 124, 70, 134)
-# Not on a pixel of any map.
-SOURCE = (150.0013, -30.0017)
 
 
-def turned(header, angle_deg):
-    """The header with its pixels turned against the sky."""
-    sine, cosine = math.sin(math.radians(angle_deg)), math.cos(math.radians(angle_deg))
-    steps = header["CDELT1"], header["CDELT2"]
-    # PC acts before CDELT: with unlike signs of the steps the turn changes its sense, which does not matter.
-    header.update({"PC1_1": cosine, "PC1_2": -sine * steps[1] / steps[0]})
-    header.update({"PC2_1": sine * steps[0] / steps[1], "PC2_2": cosine})
-    return header
+POINTS = [(150.0013, -30.0017, PEAK)]
+"""One, on a pixel of no map."""
 
 
-def write(path, *, pixel=PIXEL, angle=0.0, unit="Jy/beam", beam=BEAM, shape=SHAPE, centre=CENTRE, blank=None):
-    """Write a map of one point at SOURCE, as the beam shows it: Jy/beam, or 1 per pixel or solid angle."""
-    header = turned(header_of(shape, (pixel, pixel), centre), angle)
-    header["BUNIT"] = unit
-    for key in ("BMAJ", "BMIN", "BPA"):
-        del header[key]
-    shown = beam or Beam(6.0, 6.0)
-    if beam is not None:
-        header.update(
-            {"BMAJ": beam.major_arcsec / 3600, "BMIN": beam.minor_arcsec / 3600, "BPA": beam.pa_deg}
-        )
-    fits.writeto(path, np.zeros(shape, np.float32), header, overwrite=True)
-    (empty,) = open_plane(PlaneConfig(name="x", files=(str(path),), unit=unit), path.parent)
-    image = point(empty.sky_map, Window.of_shape(shape), shown if beam is None else empty.beam)
-    # Regions of exact zeros are no data.
-    image += 1e-12
-    if blank is not None:
-        image[blank] = np.nan
-    fits.writeto(path, image.astype(np.float32), header, overwrite=True)
-    return path
+def write(path, *, pixel=PIXEL, beam=BEAM, shape=SHAPE, centre=CENTRE, **given):
+    return write_points(path, POINTS, shape, centre, pixel, beam=beam, **given)
 
 
 def point(sky_map, window, beam):
-    """A point of a beam in the frame of the image."""
-    y, x = np.indices(window.shape)
-    there = [float(v) for v in sky_map.pixel_of(*SOURCE)]
-    return PEAK * beam.profile(y + window.y0 - there[0], x + window.x0 - there[1], sky_map.pixel)
+    return show_points(sky_map, window, beam, POINTS)
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +150,11 @@ def test_a_beam_in_another_frame_is_turned(tmp_path):
     reference = SkyMap.open(write(tmp_path / "r.fits"), MapsConfig())
     header = header_of((160, 160), (PIXEL, PIXEL), (260.1, 19.5), ("GLON-SIN", "GLAT-SIN"), BPA=40.0)
     header.update({"BMAJ": 9.0 / 3600, "BMIN": 5.0 / 3600})
-    there = SkyCoord(*SOURCE, unit="deg").galactic
+    there = SkyCoord(*POINTS[0][:2], unit="deg").galactic
     header["CRVAL1"], header["CRVAL2"] = there.l.deg, there.b.deg
     fits.writeto(tmp_path / "g.fits", np.zeros((160, 160), np.float32), header)
     other = plane(tmp_path / "g.fits")
-    image = point(other.sky_map, Window(0, 160, 0, 160), other.beam) + 1e-12
+    image = point(other.sky_map, Window(0, 160, 0, 160), other.beam)
     fits.writeto(tmp_path / "g.fits", image.astype(np.float32), header, overwrite=True)
     found = resample(reference, WINDOW, plane(tmp_path / "g.fits"), Beam(12.0, 9.0, 60.0))
     wanted = point(reference, WINDOW, Beam(12.0, 9.0, 60.0))
