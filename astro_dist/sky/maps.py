@@ -34,7 +34,7 @@ from astro_dist.sky.coordinates import (
 from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
 from astro_dist.sky.frequency import find_frequency_hz
-from astro_dist.sky.header_beams import find_beam
+from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
 from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
@@ -120,9 +120,9 @@ class SkyMap:
             # The noise of any Stokes parameter is a background, and I is only the default.
             stokes = "any" if config.background_only and config.stokes == "I" else config.stokes
             found = find_map(path, config.hdu, config.plane, stokes)
-            beam = find_beam(found.header, found.beams, found.history, config.widths)
-            opened = describe_map(path, found, config, beam)
+            opened, beam = describe_map(path, found, config, needs_beam=True)
             unit = choose_unit(config.unit, str(found.header.get("BUNIT", "")))
+            assert beam is not None
             opened = replace(
                 opened,
                 to_jy_beam=to_jy_beam(unit, beam, opened.pixel, opened.frequency_hz),
@@ -130,12 +130,13 @@ class SkyMap:
                 unpacked=unpacked_in,
                 background_only=config.background_only,
             )
-            opened._check_beam()
+            opened.check_beam()
         if verify and opened.layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
             opened.verify()
         return opened
 
-    def _check_beam(self) -> None:
+    def check_beam(self) -> None:
+        """Refuse a beam that is narrower than a pixel or wider than a third of the map."""
         beam, pixel = self.beam, self.pixel
         finest = min(pixel.dy_arcsec, pixel.dx_arcsec)
         side = min(self.shape[0] * pixel.dy_arcsec, self.shape[1] * pixel.dx_arcsec)
@@ -210,22 +211,23 @@ class SkyMap:
         return pixel_in_icrs(self.wcs, ra_deg, dec_deg)
 
 
-def describe_map(path: Path, found: MapImage, config: FilesConfig, beam: Beam | None) -> SkyMap:
-    """Return the map in an image of a file, whose values are taken as they are.
+def describe_map(
+    path: Path, found: MapImage, config: FilesConfig, *, needs_beam: bool
+) -> tuple[SkyMap, Beam | None]:
+    """Return the map in an image of a file, its values taken as they are, and its beam, east of its north.
 
-    Parameters
-    ----------
-    beam
-        Its beam, the angle east of the map's north; without one a pixel stands in.
+    A map without a beam that needs none has a pixel for a beam, and None is returned.
     """
     layout, wcs = found.layout, _celestial(found.header)
     _check_place(wcs, layout.axes[-2:])
     scale = wcs.pixel_scale_matrix * 3600
     pixel = pixel_size(scale)
     sides = sorted([pixel.dy_arcsec, pixel.dx_arcsec])
+    said = found.header, found.beams, found.history, config.widths
+    beam = find_beam(*said) if needs_beam or states_beam(*said) else None
     if config.blank is not None:
         layout = replace(layout, marks=(*layout.marks, config.blank))
-    return SkyMap(
+    sky_map = SkyMap(
         path=path,
         name=plain_name(path),
         shape=(layout.axes[-2], layout.axes[-1]),
@@ -237,6 +239,7 @@ def describe_map(path: Path, found: MapImage, config: FilesConfig, beam: Beam | 
         layout=layout,
         survey="",
     )
+    return sky_map, beam
 
 
 def open_maps(run: Run) -> list[SkyMap]:

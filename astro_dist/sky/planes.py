@@ -9,7 +9,6 @@ from astro_dist.sky.beams import Beam
 from astro_dist.sky.config import PlaneConfig
 from astro_dist.sky.files import find_files
 from astro_dist.sky.fits_reader import explained
-from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import own_names
 from astro_dist.sky.map_image import find_map
 from astro_dist.sky.maps import CHECK_AT_OPEN_BYTES, SkyMap, describe_map, file_age
@@ -73,13 +72,12 @@ def _open_once(path: Path, config: PlaneConfig, unpacked_in: Path, mtime_ns: int
     with explained(path, ConfigError):
         found = find_map(path, config.hdu, config.plane, config.stokes)
         unit = plane_unit(choose_unit(config.unit, str(found.header.get("BUNIT", ""))))
-        beam = None
-        if unit.per == "beam" or states_beam(found.header, found.beams, found.history, config.widths):
-            beam = find_beam(found.header, found.beams, found.history, config.widths)
-        sky_map = describe_map(path, found, config, beam)
+        sky_map, beam = describe_map(path, found, config, needs_beam=unit.per == "beam")
         sky_map = replace(
             sky_map, to_jy_beam=unit.factor, unit=unit.name, survey=config.name, unpacked=unpacked_in
         )
+        if beam is not None:
+            sky_map.check_beam()
     if sky_map.layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
         sky_map.verify()
     return PlaneMap(sky_map, unit, None if beam is None else sky_map.beam)

@@ -27,6 +27,8 @@ LEAST_SIGMA_PIX = 1e-3
 """Narrower kernels than this change nothing."""
 RESOLVED_PIX = 2.0
 """Width of a beam, in pixels, from which on its samples hold all of its flux."""
+# A pixel of the reference this many times longer than usual, in pixels of the plane, lies across a tear.
+TORN = 2.0
 # Weights below this come from the rounding of positions and are zero.
 ROUNDING = 1e-5
 
@@ -83,13 +85,19 @@ def resample(
         near = Window(target.y0 - reach_y, target.y1 + reach_y, target.x0 - reach_x, target.x1 + reach_x)
         values = _convolve(_read_beyond(plane.sky_map, near), kernel)
         return (values[target.within(near)] * factor).astype(np.float32)
-    step, block = _coarseness(y, x, width_pix)
+    steps = np.hypot(np.gradient(y, axis=(0, 1)), np.gradient(x, axis=(0, 1))).max(axis=0)
+    step = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 1.0
+    # Where a map of the whole sky is torn, neighbours lie on opposite edges.
+    y[steps > TORN * step] = np.nan
+    # Many pixels are averaged in blocks first: a mean over interpolated points alone would cost much.
+    points = 1 if width_pix >= RESOLVED_PIX else math.ceil(step)
+    block = 1 if points < 4 else points // 2
     around = _bounds(y, x, plane.sky_map, block * LOBES + math.ceil(step) + max(reach_y, reach_x), block)
     if around is None:
         return np.full(window.shape, np.nan, np.float32)
     values = _reduce(_convolve(_read_beyond(plane.sky_map, around), kernel) * factor, block)
     places = ((y - around.y0 - (block - 1) / 2) / block, (x - around.x0 - (block - 1) / 2) / block)
-    found = _average(values, *places, 1 if width_pix >= RESOLVED_PIX else math.ceil(step / block))
+    found = _average(values, *places, math.ceil(points / block))
     if plane.unit.per == "pixel":
         found *= _areas(y, x)
     return found.astype(np.float32)
@@ -161,16 +169,6 @@ def _same_pixels(y: Values, x: Values) -> Window | None:
     if max(np.abs(y - rows - dy).max(), np.abs(x - columns - dx).max()) > SAME_PIX:
         return None
     return Window.of_shape(y.shape).shifted(int(dy), int(dx))
-
-
-def _coarseness(y: Values, x: Values, width_pix: float) -> tuple[float, int]:
-    """Return the most pixels of the plane along a pixel of the reference, and how many form a block.
-
-    Blocks are averaged first where there are so many that a mean over interpolated points would cost much.
-    """
-    steps = np.hypot(np.gradient(y, axis=(0, 1)), np.gradient(x, axis=(0, 1)))
-    step = float(np.nanmax(steps, initial=1.0))
-    return step, 1 if width_pix >= RESOLVED_PIX or step < 4 else int(step / 2)
 
 
 def _bounds(y: Values, x: Values, sky_map: SkyMap, margin: int, block: int) -> Window | None:

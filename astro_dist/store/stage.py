@@ -18,7 +18,9 @@ STACKS, COLUMN_FILES = 4, 32
 def sources(run: Run) -> list[Path]:
     """Return the user's maps, the catalogue that cutouts are centred on, and the maps of their planes."""
     planes = [
-        path for one in run.section(CutoutsConfig).planes for path in find_files(one, f"planes {one.name}")
+        path
+        for one in run.section(CutoutsConfig).planes
+        for path in find_files(one, f"cutouts.planes {one.name}")
     ]
     path = run.section(CutoutsConfig).catalogue_path
     if path is not None and not path.is_file():

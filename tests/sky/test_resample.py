@@ -86,6 +86,38 @@ def test_a_plane_without_a_beam_keeps_its_sum_on_the_sky(reference, tmp_path, un
     assert np.nansum(found, dtype=float) == pytest.approx(own * ratio, rel=5e-4)
 
 
+@pytest.mark.parametrize("unit", ["DN", "MJy/sr"])
+def test_brightness_that_is_not_of_a_beam_spreads_at_a_common_beam(reference, tmp_path, unit):
+    other = plane(write(tmp_path / "o.fits", pixel=0.7 * PIXEL, angle=37, unit=unit))
+    wide = Beam(12.0, 9.6, 25.0)
+    found = resample(reference, WINDOW, other, wide)
+    area = 0.7**-2 if unit == "DN" else 1.0
+    wanted = (
+        point(reference, WINDOW, wide)
+        * area
+        * (BEAM.area_pix(reference.pixel) / wide.area_pix(reference.pixel))
+    )
+    assert np.abs(found - wanted).max() < 5e-3 * wanted.max()
+    assert found.sum(dtype=float) == pytest.approx(wanted.sum(), rel=3e-4)
+
+
+def test_nothing_is_made_across_the_tear_of_a_map_of_the_whole_sky(tmp_path):
+    """Its right ascensions run from 360 to 0 degrees, so that a window at 0 lies on both edges."""
+    header = header_of((180, 360), (3600, 3600), (180.5, 0.0), ("RA---CAR", "DEC--CAR"), BUNIT="MJy/sr")
+    for key in ("BMAJ", "BMIN", "BPA"):
+        del header[key]
+    # Brightness that rises along right ascension, from 1 to 360.
+    fits.writeto(tmp_path / "o.fits", np.tile(np.arange(360.0, 0, -1), (180, 1)).astype(np.float32), header)
+    cards = header_of((64, 64), (1800, 1800), (0.0, 10.0), ("RA---CAR", "DEC--CAR"))
+    fits.writeto(tmp_path / "r.fits", np.ones((64, 64), np.float32), cards)
+    own = SkyMap.open(tmp_path / "r.fits", MapsConfig())
+    found = resample(own, Window(0, 64, 0, 64), plane(tmp_path / "o.fits"))
+    ra = own.sky_of(*np.indices((64, 64)))[0]
+    valid = np.isfinite(found)
+    assert 0.3 < valid.mean() < 0.9
+    assert np.abs(found - (ra + 0.5))[valid].max() < 0.6
+
+
 def test_pixels_of_the_same_grid_are_copied_bit_for_bit(reference, tmp_path):
     # The middle moved by whole pixels, and a smaller map, so that the window reaches over its edge.
     header = fits.getheader(reference.path)
