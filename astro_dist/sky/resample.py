@@ -27,8 +27,6 @@ LEAST_SIGMA_PIX = 1e-3
 """Narrower kernels than this change nothing."""
 RESOLVED_PIX = 2.0
 """Width of a beam, in pixels, from which on its samples hold all of its flux."""
-# A pixel of the reference this many times longer than usual, in pixels of the plane, lies across a tear.
-TORN = 2.0
 # Weights below this come from the rounding of positions and are zero.
 ROUNDING = 1e-5
 
@@ -85,10 +83,9 @@ def resample(
         near = Window(target.y0 - reach_y, target.y1 + reach_y, target.x0 - reach_x, target.x1 + reach_x)
         values = _convolve(_read_beyond(plane.sky_map, near), kernel)
         return (values[target.within(near)] * factor).astype(np.float32)
+    # The median: where a map of the whole sky is torn, neighbours lie on opposite edges.
     steps = np.hypot(np.gradient(y, axis=(0, 1)), np.gradient(x, axis=(0, 1))).max(axis=0)
     step = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 1.0
-    # Where a map of the whole sky is torn, neighbours lie on opposite edges.
-    y[steps > TORN * step] = np.nan
     # Many pixels are averaged in blocks first: a mean over interpolated points alone would cost much.
     points = 1 if width_pix >= RESOLVED_PIX else math.ceil(step)
     block = 1 if points < 4 else points // 2
