@@ -29,6 +29,8 @@ from astro_dist.store.schema import COMMON_BEAM, PLANES
 PLACES = 3
 """Places along a side of a window at which it is asked which maps hold it."""
 BEAM_DIGITS = 6
+BYTES_PER_PIXEL = 64
+"""Memory for each pixel of a plane under a window: the pixels, their convolution and its spectra."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +79,23 @@ class Planes:
         return [f"source_map_{name}" for name in self.planes]
 
     def notes(self) -> list[str]:
-        """Return a sentence for each plane that some windows are not on."""
+        """Return a sentence for each plane that some windows are not on, or that has no frequency."""
         has_planes = self.windows[:, 0] >= 0
         missing = {name: int((~held.any(axis=0) & has_planes).sum()) for name, held in self.held.items()}
-        return [describe_missing(name, n, int(has_planes.sum())) for name, n in missing.items() if n]
+        notes = [describe_missing(name, n, int(has_planes.sum())) for name, n in missing.items() if n]
+        for name, maps in self.planes.items():
+            if any(one.sky_map.frequency_hz is None for one in maps):
+                notes.append(f"the plane {name} has no frequency; frequency_hz in its entry may give it")
+        return notes
+
+    @property
+    def window_bytes(self) -> int:
+        """The most memory that cutting one window takes, to a factor of 2."""
+        widest = max(max(one.pixel.dy_arcsec, one.pixel.dx_arcsec) for one in self.maps)
+        pixels = [one.sky_map.pixel for maps in self.planes.values() for one in maps]
+        finest = min(min(one.dy_arcsec, one.dx_arcsec) for one in pixels)
+        # A window turned by 45 degrees lies in one of twice the area.
+        return int(2 * BYTES_PER_PIXEL * (self.size_pix * max(1.0, widest / finest)) ** 2)
 
     def cut(self, members: Iterable[int], stacks: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
         """Fill ``image_NAME`` and ``valid_NAME`` of some windows; return the map of each, -1 for none.

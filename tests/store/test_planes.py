@@ -1,6 +1,8 @@
 """Cutouts with maps at other frequencies as planes, beside Gaussians that are known everywhere."""
 
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -183,7 +185,7 @@ def test_xarray_shows_planes_with_their_units_and_the_store_verifies(cut, at_one
     assert opened.image_low.dims == opened.image.dims
     assert {"row", "source_map_low", "ra_deg"} <= set(opened.image_low.coords)
     assert (opened.valid_w1 == np.isfinite(opened.image_w1)).all()
-    low, near, w1 = cut[0].root and opened.attrs["planes"]
+    low, near, w1 = opened.attrs["planes"]
     assert [one["name"] for one in (low, near, w1)] == ["low", "near", "w1"]
     assert low["maps"][0]["frequency_hz"] == 1.4e9
     assert low["maps"][0]["beam"]["major_arcsec"] == pytest.approx(9)
@@ -314,12 +316,20 @@ def test_the_plan_refuses_what_cannot_be_made(tmp_path, given, match):
     "planes", [[{"name": "../x", "unit": "", "maps": []}], [{"name": "x", "maps": []}], [3], "low"]
 )
 def test_a_store_that_lies_about_its_planes_is_not_opened(cut, tmp_path, planes):
-    import json
-    import shutil
-
     shutil.copytree(cut[0].output, tmp_path / "s.zarr")
     about = json.loads((tmp_path / "s.zarr" / "zarr.json").read_text())
     about["attributes"]["planes"] = planes
     (tmp_path / "s.zarr" / "zarr.json").write_text(json.dumps(about))
     with pytest.raises(IntegrityError, match="planes"):
         StoreReader(tmp_path / "s.zarr")
+
+
+def test_the_plan_names_a_plane_without_a_frequency(tmp_path):
+    run = points_run(tmp_path / "one", side=2)
+    path = tmp_path / "one" / "planes" / "w1.fits"
+    fits.delval(path, "RESTFRQ")
+    (note,) = estimate(run).notes
+    assert note == "the plane w1 has no frequency; frequency_hz in its entry may give it"
+    execute(CUTOUTS, run)
+    low, _, w1 = StoreReader(run.output).attrs["planes"]
+    assert (low["maps"][0]["frequency_hz"], w1["maps"][0]["frequency_hz"]) == (1.4e9, None)
