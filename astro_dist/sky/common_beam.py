@@ -24,6 +24,19 @@ def find_excess(common: Values, moments: Values) -> Values:
     return np.asarray(np.linalg.eigvalsh(inverse @ moments @ inverse.T)[..., -1] - 1)
 
 
+def find_kernel(own: Values, common: Values) -> Values:
+    """Return the moments of the kernel that makes the common beam of a beam.
+
+    Along axes on which the two differ by `MISSED` or less there is none, so that a beam that is the common
+    one already stays as it is.
+    """
+    root = np.linalg.cholesky(own)
+    inverse = np.linalg.inv(root)
+    ratios, axes = np.linalg.eigh(inverse @ common @ inverse.T)
+    axes = root @ axes
+    return np.asarray((axes * np.where(ratios > 1 + MISSED, ratios - 1, 0.0)) @ axes.T)
+
+
 def find_common(moments: Values) -> Values:
     """Return the beam of least area that all beams (n, 2, 2) can be convolved to.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.sky.beams import Beam
-from astro_dist.sky.common_beam import MISSED, moments_of_beam
+from astro_dist.sky.common_beam import find_kernel, moments_of_beam
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.planes import PlaneMap
 from astro_dist.sky.tangent import FWHM_PER_SIGMA, frame_step
@@ -22,7 +22,8 @@ Values = NDArray[np.float64]
 LOBES = 4
 SAME_PIX = 0.01
 """Pixels of two maps that lie this near, everywhere in a window, are the same."""
-KERNEL_SIGMAS, KERNEL_MORE_PIX = 4.5, 3
+KERNEL_SIGMAS, KERNEL_MORE_PIX = 4.5, 5
+"""Reach of a kernel: that of its Gaussian, and of what a narrow one has around it on pixels."""
 LEAST_SIGMA_PIX = 1e-3
 """Narrower kernels than this change nothing."""
 RESOLVED_PIX = 2.0
@@ -117,12 +118,8 @@ def _describe_kernel(
     kernel, factor = none, 1.0
     if common is not None:
         to_pixel = steps / frame_step(reference.pixel)
-        variances, axes = np.linalg.eigh(to_pixel @ moments_of_beam(common) @ to_pixel.T - own)
-        # What a common beam may miss is no kernel, so that a plane at that beam stays as it is.
-        least = max(LEAST_SIGMA_PIX**2, MISSED * float(np.linalg.eigvalsh(own)[-1]))
-        variances = np.where(variances > least, variances, 0.0)
-        if variances.any():
-            moments = (axes * variances) @ axes.T
+        moments = find_kernel(own, to_pixel @ moments_of_beam(common) @ to_pixel.T)
+        if moments.any():
             kernel, made = _gaussian(moments), own + moments
     if plane.unit.per == "beam":
         factor = math.sqrt(np.linalg.det(made) / np.linalg.det(own))

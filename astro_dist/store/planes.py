@@ -5,7 +5,7 @@ several maps that a window meets, when it is cut.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -215,8 +215,7 @@ def lay_planes(
                 "give other maps or take the plane out"
             )
     laid = Planes(maps, windows, config.size_pix, opened, held, None)
-    common = _choose_beam(laid, config.common_beam)
-    return Planes(maps, windows, config.size_pix, opened, held, common)
+    return replace(laid, common=_choose_beam(laid, config.common_beam))
 
 
 def _places(maps: Sequence[SkyMap], windows: Integers, size_pix: int) -> tuple[Floats, Floats]:
