@@ -78,8 +78,8 @@ class FluxConfig(Section):
     minimum: float = Field(default=0.0, ge=0)
     """Smallest k; smaller ones are drawn again."""
     catalogue: str | None = None
-    """Table with fluxes (FITS, CSV, parquet, VOTable, ECSV, text); positions in it fix those of the objects.
-    Columns flux_jy, ra_deg and dec_deg are known, and the names of PyBDSF, Aegean and SDC1."""
+    """Table with fluxes in a form of docs/catalogues.md; positions in it fix those of the objects. Columns
+    flux_jy, ra_deg and dec_deg are known, and the names of finders and surveys."""
     columns: Mapping[str, str] = {}
     """Names of the catalogue's columns where they are others, such as {flux_jy: Total_flux}; a unit follows
     in brackets where the table states none: {flux_jy: "S1400 [mJy]"}."""

@@ -24,7 +24,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import FluxConfig
 from astro_dist.sky.coordinates import Coordinates
 from astro_dist.sky.stretch import stretch
-from astro_dist.sky.user_files import read_columns
+from astro_dist.sky.user_files import read_table
 
 # Far above the sources of any survey (Cassiopeia A has 1e4 Jy), and far below the end of float32 at 3e38.
 MOST_JY = 1e9
@@ -64,13 +64,16 @@ class FluxCatalogue:
     Attributes
     ----------
     flux_jy
-        Shape (n,), positive.
+        Shape (n,), positive; NaN in rows without a flux, which are never placed.
     sky_deg
         Right ascension and declination, shape (2, n), ICRS; None when the catalogue has no positions.
+    notes
+        Sentences on what was taken for granted about the table.
     """
 
     flux_jy: NDArray[np.float64]
     sky_deg: NDArray[np.float64] | None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path, names: Mapping[str, str] = MappingProxyType({})) -> "FluxCatalogue":
@@ -84,13 +87,20 @@ class FluxCatalogue:
         Raises
         ------
         ConfigError
-            When the file or the column is missing, a flux is not positive or above `MOST_JY`, a position is
-            not finite, or only one of the two position columns is there.
+            When the file or the column is missing, no row has a flux, a flux is not positive or above
+            `MOST_JY`, a position is not finite, or only one of the two position columns is there.
         """
-        table = read_columns(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"), names=names)
+        read = read_table(path, required=("flux_jy",), optional=("ra_deg", "dec_deg"), names=names)
+        table, notes = read.columns, read.notes
         flux_jy = table["flux_jy"]
-        if not (np.isfinite(flux_jy) & (flux_jy > 0)).all():
+        empty = np.isnan(flux_jy)
+        if empty.all() or not (empty | (np.isfinite(flux_jy) & (flux_jy > 0))).all():
             raise ConfigError(f"{path}: every flux_jy must be a positive number; leave the other rows out")
+        if empty.any():
+            first = np.flatnonzero(empty)[0] + 1
+            notes += (
+                f"{path.name}: {empty.sum()} rows have no flux, the first is row {first}; none is placed",
+            )
         if len(rows := np.flatnonzero(flux_jy > MOST_JY)):
             raise ConfigError(
                 f"{path}: row {rows[0] + 1} has a flux_jy of {flux_jy[rows[0]]:.4g}, above {MOST_JY:g} Jy; "
@@ -99,12 +109,12 @@ class FluxCatalogue:
         sky = [table[name] for name in ("ra_deg", "dec_deg") if name in table]
         if len(sky) == 1:
             raise ConfigError(f"{path}: it has one of ra_deg and dec_deg; give both columns or neither")
-        if not np.isfinite(sky).all():
+        if not np.isfinite([axis[~empty] for axis in sky]).all():
             raise ConfigError(f"{path}: every ra_deg and dec_deg must be finite; leave the other rows out")
-        return cls(table["flux_jy"], np.array(sky) if sky else None)
+        return cls(flux_jy, np.array(sky) if sky else None, notes)
 
     def rows_in(self, shape: Sequence[int], pixel_of: PixelOf, wanted: int) -> NDArray[np.int64]:
-        """Return the rows whose position is in a field, in order; all rows when there are no positions.
+        """Return the rows with a flux whose position is in a field, in order.
 
         Parameters
         ----------
@@ -116,10 +126,11 @@ class FluxCatalogue:
         ConfigError
             When there are fewer rows than ``wanted``.
         """
-        rows = np.arange(len(self.flux_jy))
+        known = ~np.isnan(self.flux_jy)
         if self.sky_deg is not None:
             spots = nearest_pixels(pixel_of, self.sky_deg)
-            rows = np.flatnonzero(((spots >= 0) & (spots < shape)).all(axis=1))
+            known &= ((spots >= 0) & (spots < shape)).all(axis=1)
+        rows = np.flatnonzero(known)
         if len(rows) < wanted:
             raise ConfigError(
                 f"assemble.flux.catalogue: it has {len(rows)} rows for this field and assemble.objects is "

@@ -219,12 +219,13 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
     y_peak, x_peak = places[:, 0] + unit["peak_y"], places[:, 1] + unit["peak_x"]
     sigma = drawn.background.rms_at(y_peak, x_peak)
     k = draw_k(len(slots), drawn.config.flux, drawn.stream("assemble", "flux"))[slots]
-    area = field.beam.area_pix(field.pixel)
+    y, x = places[:, 0] + unit["y"], places[:, 1] + unit["x"]
+    area = field.beam_area_pix(y, x)
     if drawn.catalogue is not None:
         flux = drawn.catalogue.flux_jy[drawn.rows[slots[:n]]]
         # The sum of the added pixels over the beam area is the flux: solved for the amplitude over sigma.
         # Sources only: spurious objects keep the k of the law, because a catalogue has no artefacts.
-        k[:n] = flux * area / unit["sum"][:n] / sigma[:n]
+        k[:n] = flux * area[:n] / unit["sum"][:n] / sigma[:n]
     # float32 like the map, so that the truth is computed from the very numbers that are added.
     amplitude = (sigma * k).astype(np.float32)
     # Rounding is monotonic, so that the brightest product is that of the brightest pixel.
@@ -232,7 +233,6 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
     added = zip(objects.tolist(), amplitude, strict=True)
     # Without the turn, which moves pixels and changes none.
     sums = [float((library.shape(number) * a).sum(dtype=np.float64)) for number, a in added]
-    y, x = places[:, 0] + unit["y"], places[:, 1] + unit["x"]
     ra, dec = field.sky_of(y, x)
     ra_peak, dec_peak = field.sky_of(y_peak, x_peak)
     moments = np.stack([unit["yy"], unit["yx"], unit["yx"], unit["xx"]], axis=1).reshape(-1, 2, 2)
@@ -253,7 +253,7 @@ def _measure(drawn: _Draw, n: int, places: layout.Places) -> Columns:
         "sigma_jy_beam": sigma,
         "peak_jy_beam": peak,
         "flux_jy": np.array(sums) / area,
-        "beam_area_pix": np.full(len(slots), area),
+        "beam_area_pix": area,
         **size_columns(moments, field.beam, field.pixel),
         "n_pix": unit["n_pix"],
         "object": objects.astype(np.int32),

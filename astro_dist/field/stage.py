@@ -59,7 +59,17 @@ def estimate(run: Run) -> Estimate:
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
         cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,
         exact=False,
+        notes=_notes(config),
     )
+
+
+def _notes(config: AssembleConfig) -> tuple[str, ...]:
+    """Return what is taken for granted about the catalogue of fluxes, its unit above all."""
+    if config.flux.catalogue is None:
+        return ()
+    from astro_dist.field.flux import FluxCatalogue
+
+    return FluxCatalogue.read(Path(config.flux.catalogue), config.flux.columns).notes
 
 
 ASSEMBLE = Stage(

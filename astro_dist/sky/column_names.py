@@ -1,4 +1,4 @@
-"""Which column of a user's table is meant: the names that catalogues use, the user's own, and their units."""
+"""Which column of a user's table is meant: the names that catalogues use, or the user's own."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,25 +9,35 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.known_catalogues import find_form
+from astro_dist.sky.sexagesimal import FIRST_PARTS, PARTS
 
 KNOWN = {
-    # Ours; PyBDSF; Aegean; SDC1.
-    "flux_jy": ("flux_jy", "total_flux", "int_flux", "flux"),
-    # Ours; PyBDSF, Aegean and most others; SDC1, whose core is another position; VizieR.
-    "ra_deg": ("ra_deg", "ra", "ra_cent", "raj2000"),
-    "dec_deg": ("dec_deg", "dec", "dec_cent", "dej2000", "decj2000"),
-    "source": ("source", "source_id"),
+    # Ours; PyBDSF; Aegean; SDC1; SoFiA, whose sum over a cube has another unit.
+    "flux_jy": ("flux_jy", "total_flux", "int_flux", "flux", "f_sum"),
+    # Ours; VizieR's own in degrees; PyBDSF, Aegean and most others; Selavy; SDC1, whose core is another
+    # position; VizieR; astropy's tables of SkyCoord; SExtractor; the same as text.
+    "ra_deg": (
+        *("ra_deg", "_raj2000", "ra", "ra_deg_cont", "ra_cent", "raj2000", "_ra", "ra_icrs", "_ra.icrs"),
+        *("coord.ra", "skycoord.ra", "sky_centroid.ra", "alpha_j2000", "ra(2000)", "ra_hms_cont"),
+        "ra_str",
+    ),
+    "dec_deg": (
+        *("dec_deg", "_dej2000", "dec", "dec_deg_cont", "dec_cent", "dej2000", "decj2000", "_de", "de_icrs"),
+        *("_de.icrs", "coord.dec", "skycoord.dec", "sky_centroid.dec", "delta_j2000", "dec(2000)"),
+        *("dec_dms_cont", "dec_str"),
+    ),
+    "source": ("source", "parent_source", "source_id", "source_name"),
+    "spectral_index": ("spectral_index", "spec_indx", "alpha"),
 }
 """The names that are looked for, in any case of letters, the first one first."""
-UNITS = {"flux_jy": "Jy", "ra_deg": "deg", "dec_deg": "deg"}
-FLUXES = {"jy": 1.0, "mjy": 1e-3, "ujy": 1e-6, "njy": 1e-9, "jansky": 1.0}
-ANGLES = {
-    **dict.fromkeys(("deg", "degree", "degrees"), 1.0),
-    **{"arcmin": 1 / 60, "arcsec": 1 / 3600, "mas": 1 / 3.6e6, "rad": float(180 / np.pi)},
-    **dict.fromkeys(("hourangle", "hour", "h", "hr"), 15.0),
-}
 # Most columns that an error names.
 MOST_NAMED = 30
+LONGEST_NAME = 200
+_UNIT_IN_NAME = re.compile(
+    r"(.*\S)\s*[\[(]\s*([mun\u00b5\u03bc]?jy|deg|degrees?|arcsec|arcmin|rad|h|hours?)\s*[\])]|(.*)_([mun]?jy)",
+    re.IGNORECASE,
+)
 Floats = NDArray[np.float64]
 
 
@@ -45,16 +55,25 @@ Choose = Callable[[Sequence[str]], dict[str, Chosen]]
 
 @dataclass(frozen=True)
 class Found:
-    """Columns of a table by our names, and the units that the table states."""
+    """Columns of a table by our names, numbers or texts, and the units that the table states.
+
+    Attributes
+    ----------
+    note
+        What was taken for granted about the table, in one sentence; empty for nothing.
+    """
 
     values: Mapping[str, NDArray[np.generic]]
     units: Mapping[str, str | None]
+    note: str = ""
 
 
 def choose_columns(
     names: Sequence[str], required: Sequence[str], optional: Sequence[str], given: Mapping[str, str]
 ) -> dict[str, Chosen]:
     """Return the column of a table for each of our names that it has one for.
+
+    A position in columns of hours, minutes and so on has the names of `sexagesimal.PARTS` instead of its own.
 
     Parameters
     ----------
@@ -66,13 +85,17 @@ def choose_columns(
     ConfigError
         A required column, or one that the user names, is missing.
     """
-    lower = {name.lower(): name for name in reversed(names)}
+    lower = {split_unit(name)[0].lower(): name for name in reversed(names)}
+    # Whole names come before those that are left without their units.
+    lower |= {name.lower(): name for name in reversed(names)}
     found = {}
     for ours in (*required, *optional):
         if ours in given:
             found[ours] = _named(given[ours], names, lower, ours)
         elif hits := [lower[name] for name in _usual(ours, lower) if name in lower]:
             found[ours] = Chosen(hits[0])
+        elif parts := _parts(ours, lower):
+            found |= parts
         elif ours in required:
             shown = ", ".join(sorted(names)[:MOST_NAMED]) or "none"
             remedy = f"; name one as columns: {{{ours}: ...}}" if names and ours in KNOWN else ""
@@ -80,11 +103,26 @@ def choose_columns(
     return found
 
 
+def split_unit(name: str) -> tuple[str, str]:
+    """Return the name of a column and the unit that it ends with, as ``S (mJy)`` and ``S_mJy``, or none."""
+    if len(name) > LONGEST_NAME or not (found := _UNIT_IN_NAME.fullmatch(name)):
+        return name, ""
+    return found[1] or found[3], found[2] or found[4]
+
+
 def _usual(ours: str, names: Collection[str]) -> tuple[str, ...]:
+    form = find_form(names)
+    own, usual = form.columns.get(ours, ()) if form else (), KNOWN.get(ours, (ours,))
     # Aegean's source is the number of a component within its island; a table of ours, of whole sources.
-    if ours == "source" and {"island", "source"} <= set(names) and "ra_deg" not in names:
-        return ("island",)
-    return KNOWN.get(ours, (ours,))
+    return (*usual, *own) if "ra_deg" in names else (*own, *usual)
+
+
+def _parts(ours: str, lower: Mapping[str, str]) -> dict[str, Chosen]:
+    found = {}
+    for part, theirs in PARTS.get(ours, {}).items():
+        if hits := [lower[name] for name in theirs if name in lower]:
+            found[part] = Chosen(hits[0])
+    return found if any(part in found for part in FIRST_PARTS) else {}
 
 
 def _named(text: str, names: Sequence[str], lower: Mapping[str, str], ours: str) -> Chosen:
@@ -93,33 +131,3 @@ def _named(text: str, names: Sequence[str], lower: Mapping[str, str], ours: str)
         if name in names or name.lower() in lower:
             return Chosen(name if name in names else lower[name.lower()], unit)
     raise ConfigError(f"columns.{ours}: it has no column {text!r}; {nearest(text, list(names)[:MOST_NAMED])}")
-
-
-def convert(ours: str, chosen: Chosen, unit: str | None, values: NDArray[np.generic]) -> Floats:
-    """Return a column in the unit of our name for it.
-
-    Parameters
-    ----------
-    unit
-        The unit that the table states, None or empty for none.
-
-    Raises
-    ------
-    ConfigError
-        The unit is not one of brightness or of angle, or contradicts the column's own name.
-    """
-    numbers = np.asarray(values, np.float64)
-    text = (chosen.unit or unit or "").strip()
-    if not text or ours not in UNITS:
-        return numbers
-    known = FLUXES if UNITS[ours] == "Jy" else ANGLES
-    factor = known.get(text.lower().replace("\u00b5", "u").replace("\u03bc", "u"))
-    # MJy is a million of them by the rule and a thousandth in some catalogues in capitals.
-    if factor is None or text == "MJy":
-        raise ConfigError(
-            f"the column {chosen.name} has the unit {text[:30]} instead of {UNITS[ours]}; convert it, or "
-            f"state its unit as columns: {{{ours}: {chosen.name} [{next(iter(known))}]}}"
-        )
-    if factor != 1 and chosen.name.lower() == ours:
-        raise ConfigError(f"the column {ours} has the unit {text} instead of {UNITS[ours]}; convert it")
-    return numbers * factor

@@ -33,7 +33,7 @@ def holds_sky(hdu: Hdu) -> bool:
     return sum(_CELESTIAL.match(ctype) is not None for ctype in ctypes) == 2
 
 
-def survey_hdus(path: Path, enough: Wanted | None = None) -> list[Hdu]:
+def survey_hdus(path: Path, enough: Wanted | None = None, wanted: Wanted = holds_image) -> list[Hdu]:
     """Return the HDUs of a FITS file as far as their headers can be read.
 
     Parameters
@@ -41,11 +41,13 @@ def survey_hdus(path: Path, enough: Wanted | None = None) -> list[Hdu]:
     enough
         Where the file is packed with gzip, which unpacks all that lies before a header, the HDU after which
         no further one is looked for.
+    wanted
+        What the file is read for.
 
     Raises
     ------
     ConfigError
-        As `read_hdus`; not for an HDU behind the first image, where the walk ends.
+        As `read_hdus`; not for an HDU behind the first wanted one, where the walk ends.
     """
     hdus: list[Hdu] = []
     try:
@@ -57,7 +59,7 @@ def survey_hdus(path: Path, enough: Wanted | None = None) -> list[Hdu]:
                 if packed and enough is not None and enough(hdu):
                     break
     except (ConfigError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        if any(map(holds_image, hdus)):
+        if any(map(wanted, hdus)):
             return hdus
         if isinstance(error, ConfigError):
             raise

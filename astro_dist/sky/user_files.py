@@ -7,6 +7,7 @@ A fault is reported in one line that names the file.
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,18 +21,25 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular
-from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns, convert
-from astro_dist.sky.fits_headers import holds_plane, holds_table, is_gzip
+from astro_dist.sky.ascii_tables import find_fixed_form, read_fixed_table
+from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns
+from astro_dist.sky.column_units import convert, to_numbers
+from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
+from astro_dist.sky.fits_survey import survey_hdus
+from astro_dist.sky.sexagesimal import PARTS, SIGN, join_parts
 from astro_dist.sky.tables import open_table
 from astro_dist.sky.text_tables import LINE_BYTES, read_text_table
 from astro_dist.sky.votables import read_votable
 
 LIMITS = {"ra_deg": (-180, 360), "dec_deg": (-90, 90)}
+TEXTS = ("ra_deg", "dec_deg", "source", SIGN)
+"""The columns that may be texts in a file that says what its columns are."""
+MOST_LISTED = 5
 MOST_ROWS, MOST_COLUMNS = 10_000_000, 999
 TABLE_BYTES = 1 << 29
 """Most bytes of a table that is read whole."""
-FORMATS = "FITS, CSV, parquet, VOTable, ECSV or text"
+FORMATS = "FITS, CSV, parquet, VOTable, ECSV, IPAC, machine-readable or text"
 TEXT_SUFFIXES = frozenset(
     {".txt", ".dat", ".cat", ".gaul", ".srl", ".ecsv", ".tab", ".tsv", ".asc", ".ascii", ".tbl"}
 )
@@ -40,6 +48,7 @@ NUMBERS = (
     # A CSV column of nothing but gaps has the type null.
     *(pa.types.is_boolean, pa.types.is_null),
 )
+HEAD_BYTES = 1 << 13
 FOOTER_BYTES = 1 << 25
 """Most bytes of a parquet file's description of itself."""
 PLANE_BYTES = 1 << 31
@@ -48,16 +57,35 @@ MOST_PACKED_PIXELS = 1 << 26
 """Most pixels of a packed image that is read whole: its file's size says nothing of them."""
 
 
+@dataclass(frozen=True)
+class UserTable:
+    """Columns of a user's table by our names, and sentences on what was taken for granted about it."""
+
+    columns: dict[str, NDArray[np.float64]]
+    notes: tuple[str, ...]
+
+
 def read_columns(
     path: Path,
     required: Sequence[str],
     optional: Sequence[str] = (),
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, NDArray[np.float64]]:
+    """Return the columns of `read_table`."""
+    return read_table(path, required, optional, names).columns
+
+
+def read_table(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> UserTable:
     """Return columns of numbers of a user's table, under our names and in the units that these say.
 
-    FITS, parquet and VOTable are known by their first bytes, CSV, ECSV and other text by the file's suffix.
-    Right ascensions come out in [0, 360).
+    FITS, parquet, VOTable and tables of fixed columns are known by their first bytes, CSV, ECSV and other
+    text by the file's suffix. Right ascensions come out in [0, 360), from degrees, hours or texts; sources
+    that are named and not numbered, numbered by their names.
 
     Parameters
     ----------
@@ -72,19 +100,20 @@ def read_columns(
     """
     if not path.is_file():
         raise ConfigError(f"there is no table {path}")
-    columns: dict[str, NDArray[np.float64]] = {}
     chosen: dict[str, Chosen] = {}
+    seen: list[str] = []
     try:
         check_regular(path)
 
         def choose(found: Sequence[str]) -> dict[str, Chosen]:
+            seen[:] = found
+            chosen.clear()
             chosen.update(choose_columns(found, required, optional, names))
             return chosen
 
-        table = _read_table(path, choose)
-        for name, values in table.values.items():
-            columns[name] = convert(name, chosen[name], table.units.get(name), values)
-            _check_limits(name, columns[name])
+        columns, notes = _convert(_read_table(path, choose), chosen, seen)
+        for name, values in columns.items():
+            _check_limits(name, values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except Exception:
@@ -96,12 +125,32 @@ def read_columns(
         ) from None
     if "ra_deg" in columns:
         columns["ra_deg"] = columns["ra_deg"] % 360 % 360
-    return columns
+    return UserTable(columns, tuple(f"{path.name}: {note}" for note in notes if note))
+
+
+def _convert(
+    table: Found, chosen: Mapping[str, Chosen], names: Sequence[str]
+) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    columns, notes = {}, [table.note]
+    numbers = {
+        ours: to_numbers(ours, chosen[ours].name, values, chosen[ours].unit or table.units.get(ours))
+        for ours, values in table.values.items()
+    }
+    for ours, values in numbers.items():
+        if any(ours in parts for parts in PARTS.values()):
+            continue
+        # Texts of positions have become degrees.
+        unit = None if table.values[ours].dtype.kind in "OUS" else table.units.get(ours)
+        one = Chosen(chosen[ours].name) if table.values[ours].dtype.kind in "OUS" else chosen[ours]
+        done = convert(ours, one, unit, np.asarray(values, np.float64), names)
+        columns[ours] = done.values
+        notes.append(done.note)
+    return columns | join_parts(numbers), notes
 
 
 def _read_table(path: Path, choose: Choose) -> Found:
     with path.open("rb") as handle:
-        first = handle.read(512)
+        first = handle.read(HEAD_BYTES)
     suffix = path.suffix.lower()
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if first.startswith(b"SIMPLE"):
@@ -110,11 +159,13 @@ def _read_table(path: Path, choose: Choose) -> Found:
         return _read_parquet(path, choose)
     if text.startswith((b"<?xml", b"<VOTABLE")) or suffix in (".vot", ".votable", ".xml"):
         return read_votable(path, choose, _check_size)
+    if form := find_fixed_form(text.decode("utf-8", "replace")):
+        return read_fixed_table(path, form, choose, _check_size)
     if suffix in TEXT_SUFFIXES or suffix == ".csv":
         if path.stat().st_size > TABLE_BYTES:
             raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")
-        # Other CSV than with names in the first line is text as any.
-        if suffix == ".csv" and not text.startswith(b"#"):
+        # Other CSV than with names in the first line and rows below it is text as any.
+        if suffix == ".csv" and not text.startswith(b"#") and b"," in text.split(b"\n")[0]:
             return _read_csv(path, choose)
         return read_text_table(path, choose, _check_size)
     return _read_fits_table(path, choose)
@@ -162,23 +213,58 @@ def _image_data(hdu: Any, path: Path) -> Any:
 
 
 def _read_fits_table(path: Path, choose: Choose) -> Found:
-    with open_whole(path, holds_table, TABLE_BYTES) as hdus:
-        for hdu in hdus:
-            if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
-                _check_size(hdu.header["NAXIS2"], hdu.header["TFIELDS"])
-                data = hdu.data
-                chosen = choose(data.names)
-                units = {column.name: column.unit for column in data.columns}
-                return Found(
-                    {ours: _column(data, column.name) for ours, column in chosen.items()},
-                    {ours: units[column.name] for ours, column in chosen.items()},
-                )
-    raise ConfigError("it has no table")
+    index = _find_table(path, choose)
+    with open_whole(path, lambda hdu: hdu.index == index, TABLE_BYTES) as hdus:
+        hdu = hdus[index]
+        _check_size(hdu.header["NAXIS2"], hdu.header["TFIELDS"])
+        data = hdu.data
+        chosen = choose(data.names)
+        units = {column.name: column.unit for column in data.columns}
+        return Found(
+            {ours: _column(data, column.name) for ours, column in chosen.items()},
+            {ours: units[column.name] for ours, column in chosen.items()},
+        )
 
 
-def _column(data: fits.FITS_rec, name: str) -> NDArray[np.float64]:
-    """Return a column as numbers, NaN where an integer is the one that TNULL gives for a gap."""
-    values, null = np.asarray(data[name], np.float64), data.columns[name].null
+def _find_table(path: Path, choose: Choose) -> int:
+    """Return the number of the one HDU with a table that has the wanted columns."""
+    hdus = survey_hdus(path, lambda hdu: holds_table(hdu) and _has_columns(hdu, choose), holds_table)
+    tables = [hdu for hdu in hdus if holds_table(hdu)]
+    if not tables:
+        raise ConfigError("no table in this FITS file; leave it out or give another")
+    # That of one table says what is missing.
+    if len(tables) == 1:
+        return tables[0].index
+    fit = [hdu for hdu in tables if _has_columns(hdu, choose)]
+    if len(fit) == 1:
+        return fit[0].index
+    listed = "; ".join(f"HDU {hdu.index} {hdu.name[:30]}".rstrip() for hdu in (fit or tables)[:MOST_LISTED])
+    if not fit:
+        choose([name for hdu in tables[:MOST_LISTED] for name in _column_names(hdu)])
+        raise ConfigError(f"none of its tables has all columns that are wanted ({listed}); give another")
+    raise ConfigError(
+        f"{len(fit)} of its tables could be meant ({listed}); save that one to a file of its own"
+    )
+
+
+def _has_columns(hdu: Hdu, choose: Choose) -> bool:
+    try:
+        choose(_column_names(hdu))
+    except ConfigError:
+        return False
+    return True
+
+
+def _column_names(hdu: Hdu) -> list[str]:
+    return [hdu.text(f"TTYPE{i + 1}") for i in range(min(hdu.number("TFIELDS"), MOST_COLUMNS))]
+
+
+def _column(data: fits.FITS_rec, name: str) -> NDArray[np.generic]:
+    """Return a column as numbers, NaN where an integer is the one that TNULL gives for a gap, or as texts."""
+    column = np.asarray(data[name])
+    if column.dtype.kind in "SU":
+        return np.array(column.tolist(), object)
+    values, null = column.astype(np.float64), data.columns[name].null
     if isinstance(null, int):
         # TNULL is a value of the stored integers, before TSCAL and TZERO.
         values = np.where(data.view(np.ndarray)[name] == null, np.nan, values)
@@ -204,7 +290,20 @@ def _read_csv(path: Path, choose: Choose) -> Found:
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
     options = pa.csv.ConvertOptions(include_columns=[*own.values()])
     table = pa.csv.read_csv(path, convert_options=options)
+    # Angles such as 12:34:56 would be taken as times of day.
+    texts = [name for name in own.values() if not _is_number(table.schema.field(name).type)]
+    if texts:
+        options.column_types = dict.fromkeys(texts, pa.string())
+        table = pa.csv.read_csv(path, convert_options=options)
     return Found({ours: table.column(name).to_numpy() for ours, name in own.items()}, {})
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in NUMBERS)
 
 
 def _read_parquet(path: Path, choose: Choose) -> Found:
@@ -222,7 +321,7 @@ def _read_parquet(path: Path, choose: Choose) -> Found:
         units = {}
         for ours, column in chosen.items():
             field = schema.field(column.name)
-            if not any(is_kind(field.type) for is_kind in NUMBERS):
+            if not (_is_number(field.type) or (ours in TEXTS and _is_text(field.type))):
                 raise ConfigError(f"the column {column.name} is not of numbers but {field.type}; convert it")
             units[ours] = (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
         table = file.read(columns=[column.name for column in chosen.values()], use_threads=False)

@@ -14,6 +14,7 @@ from typing import Any
 from xml.parsers import expat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.column_names import Choose, Found
@@ -119,6 +120,18 @@ def read_votable(path: Path, choose: Choose, check_size: Callable[[int, int], No
     for ours, column in choose(names).items():
         place = names.index(column.name)
         cells = table.array[table.array.dtype.names[place]]
-        values[ours] = np.ma.filled(cells.astype(np.float64), np.nan)
+        values[ours] = _numbers_or_texts(cells)
         units[ours] = str(table.fields[place].unit or "")
     return Found(values, units)
+
+
+def _numbers_or_texts(cells: np.ma.MaskedArray[Any, Any]) -> NDArray[np.generic]:
+    if cells.dtype.kind in "OSU":
+        return np.array(
+            [
+                "" if gap else str(cell)
+                for cell, gap in zip(cells.data, np.ma.getmaskarray(cells), strict=True)
+            ],
+            object,
+        )
+    return np.asarray(np.ma.filled(cells.astype(np.float64), np.nan))

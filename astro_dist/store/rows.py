@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.user_files import read_columns
+from astro_dist.sky.user_files import UserTable, read_table
 from astro_dist.sky.windows import Window
 from astro_dist.store.config import POSITION, CutoutsConfig
 
@@ -84,6 +84,16 @@ def read_positions(config: CutoutsConfig) -> tuple[Floats, Floats]:
     ConfigError
         The file is missing or cannot be read, lacks a column, or has no rows.
     """
+    columns = _read(config).columns
+    return columns["ra_deg"], columns["dec_deg"]
+
+
+def note_catalogue(config: CutoutsConfig) -> tuple[str, ...]:
+    """Return sentences on what is taken for granted about the catalogue; raises as `read_positions`."""
+    return _read(config).notes
+
+
+def _read(config: CutoutsConfig) -> UserTable:
     path = config.catalogue_path
     if path is None:
         raise ConfigError("cutouts.catalogue names no table; give one, or choose another cutouts.mode")
@@ -93,11 +103,11 @@ def read_positions(config: CutoutsConfig) -> tuple[Floats, Floats]:
 
 # Plan, tasks and finish of one process read the same table.
 @lru_cache(maxsize=1)
-def _read_once(path: Path, mtime_ns: int, names: tuple[tuple[str, str], ...]) -> tuple[Floats, Floats]:
-    table = read_columns(path, POSITION, names=MappingProxyType(dict(names)))
-    if not len(table["ra_deg"]):
+def _read_once(path: Path, mtime_ns: int, names: tuple[tuple[str, str], ...]) -> UserTable:
+    table = read_table(path, POSITION, names=MappingProxyType(dict(names)))
+    if not len(table.columns["ra_deg"]):
         raise ConfigError(f"{path}: it has no rows; give cutouts.catalogue a table of positions")
-    return table["ra_deg"], table["dec_deg"]
+    return table
 
 
 def place_rows(

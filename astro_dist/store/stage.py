@@ -102,9 +102,9 @@ def _notes(run: Run, planes: "Planes | None") -> tuple[str, ...]:
     if config.catalogue is None or not run.section(MapsConfig).files:
         return ()
     from astro_dist.sky.maps import open_maps
-    from astro_dist.store.rows import place_catalogue
+    from astro_dist.store.rows import note_catalogue, place_catalogue
 
-    notes = place_catalogue(config, open_maps(run)).notes()
+    notes = (*note_catalogue(config), *place_catalogue(config, open_maps(run)).notes())
     return (*notes, *(planes.notes() if planes is not None else ()))
 
 

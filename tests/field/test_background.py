@@ -44,8 +44,8 @@ def write_map(path, mark=np.nan):
 @pytest.fixture(scope="module", params=["replace", "keep"])
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
-    # Zeros and NaN are alike to everything that follows.
-    image = write_map(folder / "real.fits", 0.0 if request.param == "keep" else np.nan)
+    # Regions of zeros and of a fill value are like NaN to everything that follows.
+    image = write_map(folder / "real.fits", 0.0 if request.param == "keep" else -999.0)
     background = {"kind": "map", "path": str(folder / "real.fits"), "islands": request.param}
     run = make_run(folder / "run", objects=30, background=background, band_rows=100, shape=[7, 7])
     return request.param, image, run, assemble(run)

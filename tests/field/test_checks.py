@@ -83,6 +83,23 @@ def test_unusable_catalogues(run, tmp_path, text, message):
         ASSEMBLE.refuse(again(run, shape=SHAPE, objects=3, flux=flux))
 
 
+def test_the_plan_says_what_is_taken_for_granted_about_a_catalogue(run, tmp_path):
+    path = tmp_path / "fluxes.csv"
+    flux = {"mode": "catalogue", "catalogue": str(path)}
+    for text, notes in (
+        ("flux_jy\n1e-3\n1e-3\n", ()),
+        ("S_int\n1e-3\n1e-3\n", ("nothing states the unit of S_int, which is taken as Jy",)),
+        ("flux_jy,name\n1e-3,a\n,b\n1e-3,c\n", ("1 rows have no flux, the first is row 2",)),
+    ):
+        path.write_text(text)
+        columns = {"flux_jy": "S_int"} if "S_int" in text else {}
+        again_run = again(run, shape=SHAPE, objects=2, flux=flux | {"columns": columns})
+        ASSEMBLE.refuse(again_run)
+        found = ASSEMBLE.estimate(again_run).notes
+        assert len(found) == len(notes)
+        assert all(f"fluxes.csv: {note}" in text for note, text in zip(notes, found, strict=True))
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
