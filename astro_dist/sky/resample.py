@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.common_beam import find_kernel, moments_of_beam
+from astro_dist.sky.coordinates import pixel_scale
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.planes import PlaneMap
-from astro_dist.sky.tangent import FWHM_PER_SIGMA, frame_step
+from astro_dist.sky.tangent import FWHM_PER_SIGMA, frame_step, local_axes
 from astro_dist.sky.windows import Window
 
 Values = NDArray[np.float64]
@@ -39,19 +40,43 @@ def steps_between(reference: SkyMap, other: SkyMap, y: Values, x: Values) -> Val
     return np.stack([down - up, right - left], axis=-1)
 
 
-def beam_moments(reference: SkyMap, plane: PlaneMap, steps: Values) -> Values:
-    """Return the moments of a plane's beam in the frame of the reference's image, arcsec^2, (n, 2, 2).
+def beam_moments(reference: SkyMap, plane: PlaneMap, y: Values, x: Values) -> Values:
+    """Return the moments of a plane's beam in the frame of the reference's image, arcsec^2.
 
     Parameters
     ----------
-    steps
-        See `steps_between`.
+    y, x
+        Positions in the reference, shape (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (m, 2, 2), without the positions at which one of the maps shows no sky.
     """
+    steps = steps_between(reference, plane.sky_map, y, x)
+    known = np.isfinite(steps).all(axis=(1, 2))
+    there = plane.sky_map.pixel_of(*reference.sky_of(y[known], x[known]))
+    to_frame = frame_step(reference.pixel)[:, None] * np.linalg.inv(steps[known])
+    return np.asarray(to_frame @ _moments_pix(plane, *there) @ to_frame.swapaxes(-1, -2))
+
+
+def _moments_pix(plane: PlaneMap, y: Values, x: Values) -> Values:
+    """Return the moments of a plane's beam in its own pixels at positions (n,), shape (n, 2, 2)."""
     if plane.beam is None:
         raise ValueError(f"{plane.sky_map.name} has no beam")
-    to_frame = frame_step(reference.pixel)[:, None] * np.linalg.inv(steps)
-    moments = plane.beam.covariance_pix(plane.sky_map.pixel)
-    return np.asarray(to_frame @ moments @ to_frame.swapaxes(-1, -2))
+    sky_map = plane.sky_map
+    moments = np.tile(plane.beam.covariance_pix(sky_map.pixel), (len(y), 1, 1))
+    if sky_map.beam_in_pixels:
+        return moments
+
+    def sky_of(y: Values, x: Values) -> tuple[Values, Values]:
+        lon, lat = sky_map.wcs.pixel_to_world_values(x, y)
+        return np.asarray(lon), np.asarray(lat)
+
+    # Pixels in which the beam is stated become pixels here: the beam is one on the sky.
+    stated = pixel_scale(sky_map.wcs, sky_map.shape)[::-1, ::-1]
+    to_here = np.linalg.inv(local_axes(sky_of, y, x)) @ stated
+    return np.asarray(to_here @ moments @ to_here.swapaxes(-1, -2))
 
 
 def resample(
@@ -111,10 +136,11 @@ def _describe_kernel(
     none = np.ones((1, 1))
     if plane.beam is None:
         return none, 1.0, 0.0
-    (steps,) = steps_between(reference, plane.sky_map, *(np.array([value]) for value in window.centre))
+    y, x = (np.array([value]) for value in window.centre)
+    (steps,) = steps_between(reference, plane.sky_map, y, x)
     if not np.isfinite(steps).all():
         return none, 1.0, 0.0
-    own = made = plane.beam.covariance_pix(plane.sky_map.pixel)
+    (own,) = (made,) = _moments_pix(plane, *plane.sky_map.pixel_of(*reference.sky_of(y, x)))
     kernel, factor = none, 1.0
     if common is not None:
         to_pixel = steps / frame_step(reference.pixel)

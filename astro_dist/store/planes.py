@@ -20,7 +20,7 @@ from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.planes import PlaneMap, open_plane
-from astro_dist.sky.resample import beam_moments, resample, steps_between
+from astro_dist.sky.resample import beam_moments, resample
 from astro_dist.sky.windows import Window
 from astro_dist.store.config import COMMON, CutoutsConfig
 from astro_dist.store.rows import find_near, find_on_map, to_directions
@@ -270,13 +270,11 @@ def _beams_of(laid: Planes) -> list[tuple[str, Floats]]:
     middle = (laid.size_pix - 1) / 2
     for i in np.unique(laid.windows[laid.windows[:, 0] >= 0, 0]).tolist():
         own, here = laid.maps[i], laid.windows[:, 0] == i
-        groups.append((f"the map {own.name}", moments_of_beam(own.beam)[None]))
+        y, x = (laid.windows[here, 1:] + middle).T
+        groups.append((f"the map {own.name}", beam_moments(own, PlaneMap.of_map(own), y, x)))
         for name, planes in laid.planes.items():
             for one, held in zip(planes, laid.held[name], strict=True):
                 y, x = (laid.windows[here & (held > 0), 1:] + middle).T
-                steps = steps_between(own, one.sky_map, y, x)
-                steps = steps[np.isfinite(steps).all(axis=(1, 2))]
-                if len(steps):
-                    named = f"the map {one.sky_map.name} of the plane {name}"
-                    groups.append((named, beam_moments(own, one, steps)))
-    return groups
+                named = f"the map {one.sky_map.name} of the plane {name}"
+                groups.append((named, beam_moments(own, one, y, x)))
+    return [(named, moments) for named, moments in groups if len(moments)]

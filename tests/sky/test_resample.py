@@ -86,6 +86,28 @@ def test_a_plane_without_a_beam_keeps_its_sum_on_the_sky(reference, tmp_path, un
     assert np.nansum(found, dtype=float) == pytest.approx(own * ratio, rel=5e-4)
 
 
+@pytest.mark.parametrize("common", [None, Beam(2000.0, 2000.0)])
+def test_a_beam_on_the_sky_has_another_shape_in_pixels_far_from_the_equator(tmp_path, common):
+    """Plate carree: a degree of right ascension has as many pixels at every declination."""
+    header = header_of((600, 80), (360, 360), (150.0, 0.0), ("RA---CAR", "DEC--CAR"))
+    header.update({"BMAJ": 1500 / 3600, "BMIN": 1500 / 3600})
+    y, x = np.indices((600, 80))
+    sigma = 1500 / 360 / 2.3548
+    across = (x - 39.3) * math.cos(math.radians(24.99))
+    image = PEAK * np.exp(-((y - 549.4) ** 2 + across**2) / 2 / sigma**2)
+    fits.writeto(tmp_path / "o.fits", (image + 1e-12).astype(np.float32), header)
+    cards = header_of((64, 64), (300, 300), (150.0, 25.0))
+    cards.update({"BMAJ": 1500 / 3600, "BMIN": 1500 / 3600})
+    fits.writeto(tmp_path / "r.fits", np.ones((64, 64), np.float32), cards)
+    own, other = SkyMap.open(tmp_path / "r.fits", MapsConfig()), plane(tmp_path / "o.fits")
+    ra, dec = other.sky_map.sky_of(549.4, 39.3)
+    window = Window(12, 52, 12, 52)
+    wanted = show_points(own, window, common or Beam(1500.0, 1500.0), [(ra, dec, PEAK)])
+    found = resample(own, window, other, common)
+    assert np.abs(found - wanted).max() < 1e-2 * PEAK
+    assert found.sum(dtype=float) == pytest.approx(wanted.sum(), rel=3e-3)
+
+
 def test_an_elongated_beam_is_widened_across_too(reference, tmp_path):
     long, wide = Beam(40.0, 5.0, 25.0), Beam(40.0, 5.25, 25.0)
     other = plane(write(tmp_path / "o.fits", beam=long))
