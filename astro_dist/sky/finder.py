@@ -12,9 +12,10 @@ from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, Scene, classify, trim
 from astro_dist.sky.config import AnnotateConfig
-from astro_dist.sky.given import given_links
+from astro_dist.sky.given import given_links, leave_settled, true_links
 from astro_dist.sky.islands import Islands, Pixels, find_cuts, find_pixels, join_islands
 from astro_dist.sky.joining import ALONE, Candidates, find_links, group_islands
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window
@@ -48,8 +49,13 @@ class MapIslands:
     sources: Columns
 
 
-def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None) -> MapIslands:
     """Find, class and measure the islands of one map, which is read twice by bands.
+
+    Parameters
+    ----------
+    truth
+        The number of the brightest source in each pixel of a simulated map: islands are joined by it.
 
     Raises
     ------
@@ -62,7 +68,7 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
     mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(config))
     # Read again and not kept: a map may be larger than memory.
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
-    return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config)
+    return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
 
 
 def structure(config: AnnotateConfig) -> float:
@@ -87,13 +93,17 @@ def detect(sky_map: SkyMap, mesh: Mesh, block: Window, config: AnnotateConfig) -
     return replace(found, cut=find_cuts(image, around, sky_map.shape, found))
 
 
-def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+def annotate_pixels(
+    pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None
+) -> MapIslands:
     """Connect, class, join and measure the islands of one map.
 
     Parameters
     ----------
     pixels
         All pixels of the map beyond the merge threshold, of either sign, in raster order.
+    truth
+        See `find_islands`.
     """
     seed, merge = config.seed_sigma, config.merge_sigma
     least_pix = config.min_beam * sky_map.beam.area_pix(sky_map.pixel)
@@ -109,13 +119,20 @@ def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: Annotat
     columns |= {"class": classes, "rule": rule, "n_peaks": scene.n_peaks}
     if not config.joins:
         return MapIslands(mesh, scene.islands, columns, columns)
-    columns |= join(scene.islands, columns, mesh, sky_map, config)
+    columns |= join(scene.islands, columns, mesh, sky_map, config, truth)
     return MapIslands(
         mesh, scene.islands, columns, measure_sources(scene.islands, columns, mesh, sky_map, merge)
     )
 
 
-def join(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> Columns:
+def join(
+    islands: Islands,
+    columns: Columns,
+    mesh: Mesh,
+    sky_map: SkyMap,
+    config: AnnotateConfig,
+    truth: Plane | None,
+) -> Columns:
     """Return ``source``, ``joined_by`` and ``flags`` of the islands of one map, see `MapIslands`."""
     source, rules = columns["island"], np.full(len(islands), ALONE, "<U6")
     if config.join.enabled and len(islands):
@@ -128,7 +145,11 @@ def join(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, config
         facts = sky_map.beam, sky_map.pixel, sky_map.shape, sky_map.frequency_hz
         found = Candidates(islands, columns["class"], columns["flux_jy"], *facts)
         given = given_links(found, sky_map, config.join)
-        links = find_links(found, config.join, snr_of, config.merge_sigma, given)
+        if truth is None:
+            others = find_links(found, config.join, snr_of, config.merge_sigma)
+        else:
+            others = true_links(found, truth)
+        links = [*given, *leave_settled(others, given)]
         source, rules = group_islands(links, found.moments[0], config.join.reach_beams)
     return {"source": source, "joined_by": rules, "flags": islands.cut}
 

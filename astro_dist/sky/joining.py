@@ -58,7 +58,9 @@ from astro_dist.sky.islands import Islands, Points, beam_axes, in_beams
 from astro_dist.sky.sources import count_density
 from astro_dist.sky.survey import COUNTS_HZ
 
-ALONE, NEAR, LOBES, CORE, BRIDGE, GIVEN = "", "near", "lobes", "core", "bridge", "given"
+ALONE, NEAR, LOBES, CORE, BRIDGE = "", "near", "lobes", "core", "bridge"
+GIVEN, TRUTH = "given", "truth"
+"""Not rules but facts: the user's word, and the truth of a simulation, see `astro_dist.sky.given`."""
 Index = NDArray[np.intp]
 Linked = Container[tuple[int, int]]
 SnrOf = Callable[[Index, Index], Image]
@@ -188,9 +190,7 @@ class Candidates:
         return np.asarray((np.maximum(brighter - without, 0) + 1) / (area + 1 / published))
 
 
-def find_links(
-    found: Candidates, config: JoinConfig, snr_of: SnrOf, merge: float, given: Sequence[Link] = ()
-) -> list[Link]:
+def find_links(found: Candidates, config: JoinConfig, snr_of: SnrOf, merge: float) -> list[Link]:
     """Return the links of a map, the least chance first; islands that they connect are one source.
 
     Parameters
@@ -199,19 +199,15 @@ def find_links(
         Reads the map, for the bridges.
     merge
         The snr above which pixels belong to islands.
-    given
-        Links of the user, which come first.
     """
     if len(found.index) < 2:
-        return list(given)
-    settled = {island for link in given for island in (link.first, link.second)}
+        return []
     pairs = _pairs(found, config)
     links = [*_lobes(found, pairs, config), *_cores(found, pairs, config)]
     # Only pairs that no other rule joins are worth reading the map for.
     linked = {(link.first, link.second) for link in links}
     links += _bridges(found, pairs, config, snr_of, merge, linked)
-    free = [link for link in links if not settled & {link.first, link.second}]
-    return [*given, *sorted(free, key=lambda link: (link.chance, link.first, link.second, link.rule))]
+    return sorted(links, key=lambda link: (link.chance, link.first, link.second, link.rule))
 
 
 def group_islands(
@@ -231,7 +227,7 @@ def group_islands(
         if a != b:
             both = members[a] + members[b]
             spread = centre[both][:, None] - centre[both]
-            if link.rule != GIVEN and np.hypot(*spread.T).max() > reach_beams:
+            if link.rule not in (GIVEN, TRUTH) and np.hypot(*spread.T).max() > reach_beams:
                 continue
             owner[members.pop(b)] = a
             members[a] = both

@@ -19,6 +19,7 @@ from astro_dist.sky.annotate import PARTS, AnnotateConfig, Annotations, Annotato
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_reader import read_pixels
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
@@ -96,7 +97,8 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
     monkeypatch.setattr(finder, "READ_PIX", 40_000)
     for index, name in enumerate(SKY.names):
         sky_map = SkyMap.open(run.root / "maps" / f"{name}.fits", MapsConfig())
-        found = find_islands(sky_map, AnnotateConfig())
+        truth = Plane.open(run.root / "maps" / f"{name}.instances.fits", 1)
+        found = find_islands(sky_map, AnnotateConfig(), truth)
         here = annotations.islands["map"] == index
         for column, values in found.columns.items():
             assert annotations.islands[column][here].tolist() == values.tolist()
