@@ -41,9 +41,9 @@ ARTEFACT_SNR = 50.0
 """Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
 """A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
-INSTANCE_SNR = 0.5
-"""A pixel belongs to the brightest source in it where that, without noise, exceeds this snr. Low, since
-islands reach as far as noise lifts a source beyond the merge threshold."""
+INSTANCE_SNR = 1.5
+"""A pixel belongs to the brightest source in it where that, without noise, exceeds this snr: half of what
+islands reach down to, since noise lifts a source beyond it."""
 COLUMNS = {
     "id": Column("", "meta.id;meta.main", "number of the source, from 1"),
     "class": Column("", "src.class", "2 compact, 3 extended"),

@@ -114,6 +114,27 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
         np.testing.assert_array_equal(annotations.mesh(index).rms, found.mesh.rms)
 
 
+def test_simulated_maps_are_joined_by_their_truth_unless_the_rules_are_asked_for(sky, tmp_path):
+    run, facts = sky
+    annotations = Annotations.load(run.root / "annotations")
+    assert set(annotations.islands["joined_by"]) == {"", "truth"}
+    assert facts["of_several_islands"] >= 3
+    rules = AnnotateConfig.model_validate({"join": {"by": "rules"}})
+    files = tuple(str(run.root / "maps" / f"{name}.fits") for name in SKY.names)
+    tables = []
+    for number, (maps, config) in enumerate(
+        ((MapsConfig(), rules), (MapsConfig(files=files), AnnotateConfig()))
+    ):
+        other = make_run(tmp_path / str(number), seed=11, maps=maps, simulate=SKY, annotate=config)
+        other.ledger.publish("simulate", run.ledger.published("simulate"))
+        (other.root / "maps").symlink_to(run.root / "maps")
+        bring(ANNOTATE, other)
+        tables.append(Annotations.load(other.root / "annotations").islands)
+    assert "truth" not in tables[0]["joined_by"]
+    assert tables[0]["joined_by"].tolist() == tables[1]["joined_by"].tolist()
+    assert "by" not in AnnotateConfig().marks()["join"]
+
+
 @pytest.mark.parametrize("read_pix", [4_000_000, 20_000])
 def test_marks_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monkeypatch, read_pix):
     run, _ = sky

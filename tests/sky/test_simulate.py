@@ -100,7 +100,7 @@ def test_the_mask_is_where_sources_are_bright(sky, whole):
 
 
 def test_instances_are_the_brightest_source_of_each_pixel(sky, whole):
-    level = np.full(CONFIG.shape, 0.5 * CONFIG.rms_jy_beam, np.float32)
+    level = np.full(CONFIG.shape, 1.5 * CONFIG.rms_jy_beam, np.float32)
     number = np.zeros(CONFIG.shape, np.int32)
     for i in range(len(sky.population)):
         window, stamp = sky.draw_source(i)
@@ -175,7 +175,7 @@ def test_an_empty_sky_is_allowed(tmp_path):
     image, mask, instances, measured = sky.draw_band(Window(0, 64, 0, 512))
     assert measured == {}
     assert mask.max() == 0
-    assert len(np.unique(instances)) == 2
+    assert not instances.any()
     assert image.std() == pytest.approx(config.rms_jy_beam, rel=0.15)
 
 
