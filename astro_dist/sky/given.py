@@ -21,9 +21,10 @@ from astro_dist.engine.work import Run
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import AnnotateConfig, JoinConfig, MapsConfig
 from astro_dist.sky.islands import in_beams
-from astro_dist.sky.joining import GIVEN, TRUTH, Candidates, Link
+from astro_dist.sky.joining import GIVEN, TRUTH, Link
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.pairs import Candidates
 from astro_dist.sky.survey import instances_file
 from astro_dist.sky.user_files import read_columns
 from astro_dist.sky.windows import bands

@@ -8,8 +8,9 @@ from astropy.table import Table
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky import pairs
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.config import AnnotateConfig, JoinConfig, MapsConfig
 from astro_dist.sky.finder import find_islands
 from astro_dist.sky.joining import GIVEN, TRUTH, Link, group_islands
 from astro_dist.sky.labels import Plane
@@ -253,6 +254,28 @@ def test_islands_of_a_simulated_map_are_joined_as_they_were_drawn(tmp_path):
     assert set(rules(by_truth)) == {"", TRUTH}
     assert (by_truth.sources["n_components"] > 1).sum() == len(counted["several"])
     assert find_parted(find_islands(sky_map, AnnotateConfig()), drawn)["parted"]
+
+
+def test_gaps_are_those_of_all_pairs_of_pixels(make_map, monkeypatch):
+    """Of large islands few pixels are compared; the same gaps and the same pixels are found."""
+    rng = np.random.default_rng(8)
+    image = sum(
+        spot(80, *rng.uniform(30, 370, 2), *rng.uniform(1, 4, 2), rng.uniform(0, 180)) for _ in range(25)
+    )
+    for beam in (BEAM, Beam(16.0, 8.0, 30.0)):
+        sky = make_map(RMS * (image + NOISE), beam, Pixel(4.0, 2.0))
+        found = find_islands(sky, AnnotateConfig())
+        facts = found.columns["class"], found.columns["flux_jy"], beam, sky.pixel, sky.shape, 1.4e9
+        compared = []
+        for most in (0, 10**9):
+            monkeypatch.setattr(pairs, "MOST_DISTANCES", most)
+            compared.append(
+                pairs.compare_pairs(pairs.Candidates(found.islands, *facts), JoinConfig(chance=1))
+            )
+        some, whole = compared
+        assert len(whole.gap) > 20
+        assert np.array_equal(some.gap, whole.gap)
+        assert np.array_equal(some.ends, whole.ends)
 
 
 def test_an_island_over_two_galaxies_joins_neither_to_the_other(make_map, tmp_path):
