@@ -16,7 +16,15 @@ from scipy import ndimage
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field.library import READ_STAMPS, Library, ObjectPixels
-from astro_dist.field.truth import COLUMNS, moments_of, turn_moments, write_columns_file
+from astro_dist.field.truth import (
+    COLUMNS,
+    SIZES,
+    moments_of,
+    size_columns,
+    sizes_on_sky,
+    turn_moments,
+    write_columns_file,
+)
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
@@ -25,7 +33,7 @@ from astro_dist.store.reader import StoreReader
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 NAMES = (
     *("ra_deg", "dec_deg", "ra_peak_deg", "dec_peak_deg", "x_pix", "y_pix", "x_peak_pix", "y_peak_pix"),
-    *("peak_jy_beam", "flux_jy", "n_pix"),
+    *("peak_jy_beam", "flux_jy", *SIZES, "image_pa_deg", *(f"intrinsic_{name}" for name in SIZES), "n_pix"),
 )
 COMPONENT_COLUMNS = {
     "id": Column("", "meta.id.parent", "number of the source, as in the truth"),
@@ -111,6 +119,8 @@ def list_components(placements: Columns, parts: Columns, field: SkyMap) -> Colum
         "n_pix": unit["n_pix"].astype(np.int32),
         "flux_part": flux / placements["flux_jy"][row],
     }
+    moments = np.stack([unit[name] for name in ("yy", "yx", "yx", "xx")], axis=-1).reshape(-1, 2, 2)
+    columns |= sizes_on_sky(columns | size_columns(moments, field.beam, field.pixel), field)
     return {name: columns[name] for name in COMPONENT_COLUMNS}
 
 

@@ -164,10 +164,12 @@ class RulesConfig(Section):
 
 
 class JoinConfig(Section):
-    """The numbers in the rules that join islands to sources."""
+    """How islands are joined to sources: by the truth of a simulation, by rules, or as a file says."""
 
     enabled: bool = True
     """Whether islands are joined at all; otherwise each is a source of its own."""
+    by: Literal["truth", "rules"] = "truth"
+    """Islands of simulated maps are joined as they were drawn (truth), or by the rules as in real maps."""
     chance: float = Field(default=0.01, ge=0, le=1)
     """Largest expected number of unrelated sources as near, as bright and as well in line."""
     flux_ratio: float = Field(default=4.0, ge=1)
@@ -186,6 +188,7 @@ class JoinConfig(Section):
     """Table (ra_deg, dec_deg, source) of parts of sources: islands at rows of one number are one source."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Label images of maps, by the map's name: islands under one label are one source."""
+    later = frozenset({"by"})
 
 
 class AnnotateConfig(Section):
