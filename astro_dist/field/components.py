@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
-from astro_dist.field.columns import COLUMNS, write_columns_file
+from astro_dist.field.columns import COLUMNS, SIZE_COLUMNS, SIZES, write_columns_file
 from astro_dist.field.library import Library
+from astro_dist.field.truth import size_columns, sizes_on_sky
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
 
 NAMES = (
     *("ra_deg", "dec_deg", "ra_peak_deg", "dec_peak_deg", "x_pix", "y_pix", "x_peak_pix", "y_peak_pix"),
-    *("peak_jy_beam", "flux_jy", "n_pix"),
+    *("peak_jy_beam", "flux_jy", *SIZES, "image_pa_deg", *(f"intrinsic_{name}" for name in SIZES), "n_pix"),
 )
 COMPONENT_COLUMNS = {
     "id": Column("", "meta.id.parent", "number of the source, as in the truth"),
@@ -57,6 +58,9 @@ def list_components(placements: Columns, parts: Columns, field: SkyMap) -> Colum
     for name, whole in _WHOLE.items():
         columns[name] = np.concatenate([placements[whole][alone], parts[name]])
     area = placements["beam_area_pix"][columns["row"]]
+    moments = np.stack([parts[name] for name in ("yy", "yx", "yx", "xx")], axis=-1).reshape(-1, 2, 2)
+    own = size_columns(moments, field.beam, field.pixel)
+    columns |= {name: np.concatenate([placements[name][alone], own[name]]) for name in SIZE_COLUMNS}
     columns["flux_jy"] = np.concatenate([placements["flux_jy"][alone], parts["sum"] / area[len(alone) :]])
     row = columns["row"]
     order = np.lexsort((columns["component"], placements["id"][row]))
@@ -76,6 +80,7 @@ def list_components(placements: Columns, parts: Columns, field: SkyMap) -> Colum
         "n_pix": columns["n_pix"].astype(np.int32),
         "flux_part": columns["flux_jy"] / placements["flux_jy"][row],
     }
+    table |= sizes_on_sky(columns | table, field)
     return {name: table[name] for name in COMPONENT_COLUMNS}
 
 

@@ -16,6 +16,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field import layout
 from astro_dist.field.background import Background
+from astro_dist.field.catalogue import MOST_NAMED
 from astro_dist.field.choosing import Surroundings, choose_sources
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.footprints import of_point, of_points, reach_of
@@ -112,6 +113,22 @@ class _Draw:
             return None
         self._settle(table, patches, places, first + np.array(anchors))
         return table
+
+    def rows_on_blanks(self) -> list[int]:
+        """Return the catalogue rows, from 0, that reach onto blank pixels where all else is free."""
+        n = len(self.sources)
+        table, places = self._rows(n)
+        patches = Patches(table, self.library, self.field, self.config.anchor)
+        ground = np.zeros(self.field.shape, np.uint8)
+        self.background.close(ground)
+        candidates, rows = self._candidates(n, places), []
+        for number, footprint in enumerate(self._footprints(table, patches, [])):
+            # Free places leave no trace on the ground, so that each can be tried by itself.
+            spots = candidates(number, footprint)
+            found = layout.place(iter([footprint]), ground, lambda *_, spots=spots: spots, 1)
+            if table["catalogue_row"][number] >= 0 and not len(found):
+                rows.append(int(table["catalogue_row"][number]))
+        return sorted(rows)
 
     def _rows(self, n: int) -> tuple[Columns, NDArray[np.float64]]:
         """Return the table without places, in the order of placing, and given places (NaN where none)."""
@@ -250,6 +267,12 @@ def _refuse(drawn: _Draw, n: int) -> NoReturn:
     """Raise `ConfigError` with the catalogue row that has no room, or the number of objects that fit."""
     config = drawn.config
     table, places = drawn._rows(n)
+    if config.max_overlap == 1 and (rows := drawn.rows_on_blanks()):
+        named = ", ".join(str(row + 1) for row in rows[:MOST_NAMED])
+        raise ConfigError(
+            f"{config.flux.catalogue}: {len(rows)} of {n} sources reach onto blank pixels: row {named}"
+            f"{', ...' if len(rows) > MOST_NAMED else ''}; leave these rows out"
+        )
     if drawn.placed < n and np.isfinite(places[drawn.placed]).all():
         raise ConfigError(
             f"{config.flux.catalogue}: the object of row {table['catalogue_row'][drawn.placed] + 1} overlaps "

@@ -120,15 +120,24 @@ def select_truth(placements: Columns, field: SkyMap) -> Columns:
     real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}
     table["class_name"] = np.array(CLASS_NAMES)[table["class"]]
-    axes = local_axes(field.sky_of, table["y_pix"], table["x_pix"])
+    table |= sizes_on_sky(table, field)
+    return {name: table[name] for name in COLUMNS}
+
+
+def sizes_on_sky(table: Columns, field: SkyMap) -> Columns:
+    """Return sizes and angles on the sky of what `size_columns` gives, and the angles in the image.
+
+    ``table`` needs ``y_pix`` and ``x_pix`` beside those.
+    """
+    axes, found = local_axes(field.sky_of, table["y_pix"], table["x_pix"]), {}
     for prefix in ("", "intrinsic_"):
         names = [prefix + name for name in SIZES]
         # Version 0.1.0 wrote placements with the same numbers under the names of the truth.
         in_image = [table[IMAGE + name if IMAGE + name in table else name] for name in names]
-        table[f"{IMAGE}{names[2]}"] = in_image[2]
+        found[f"{IMAGE}{names[2]}"] = in_image[2]
         for name, values in zip(names, turn_ellipses(axes, field.pixel, *in_image), strict=True):
-            table[name] = values.astype(np.float32)
-    return {name: table[name] for name in COLUMNS}
+            found[name] = values.astype(np.float32)
+    return found
 
 
 def write_truth(

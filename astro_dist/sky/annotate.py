@@ -35,7 +35,9 @@ from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import annotate_pixels, detect, measure_block, mesh_cell, read_blocks, structure
 from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_tables import write_table
+from astro_dist.sky.given import open_truth
 from astro_dist.sky.islands import Pixels
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.noise_maps import NoiseMap, cell_medians, follow_weights, open_noise, replace_noise
@@ -57,18 +59,22 @@ class Annotator:
         begins.
     noise
         The user's map of the noise or of the weights of each map, None where there is none.
+    truth
+        The image of source numbers of each simulated map, None where there is none.
     """
 
     run: Run
     maps: list[SkyMap]
     cuts: list[list[Piece]]
     noise: list[NoiseMap | None]
+    truth: list[Plane | None]
 
     @classmethod
     def open(cls, run: Run) -> "Annotator":
         """Open the maps of a run."""
         maps = open_maps(run)
-        return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)), open_noise(run, maps))
+        cuts = cut_maps(maps, run.section(AnnotateConfig))
+        return cls(run, maps, cuts, open_noise(run, maps), open_truth(run, maps))
 
     @property
     def weighs(self) -> bool:
@@ -233,7 +239,7 @@ def _write_products(annotator: Annotator, results: Results) -> None:
         for index, pixels in annotator.pixels():
             sky_map = annotator.maps[index]
             mesh = meshes[index]
-            found = annotate_pixels(pixels, mesh, sky_map, annotator.config)
+            found = annotate_pixels(pixels, mesh, sky_map, annotator.config, annotator.truth[index])
             # No row group without islands: `Annotations.load` counts groups by the maps of the catalogue.
             if len(found.islands):
                 kept = found.islands.pixels

@@ -111,12 +111,15 @@ class Scene:
         depth = np.zeros(len(self.islands.pixels), np.float32)
         if not len(pixels) or not len(depth):
             return depth
-        points, tree = in_beams(pixels.y, pixels.x, self.beam, self.pixel), cKDTree(self.points)
+        points = in_beams(pixels.y, pixels.x, self.beam, self.pixel)
+        # Few pixels of islands are near negative ones, and a tree of all takes longer to make than to search.
+        beside = np.flatnonzero(_in_cells_beside(self.points, points, max(near_beams, 1.0)))
+        tree = cKDTree(self.points[beside])
         for start in range(0, len(pixels), PIXELS_AT_ONCE):
             part = slice(start, start + PIXELS_AT_ONCE)
             near = cKDTree(points[part]).sparse_distance_matrix(tree, near_beams, output_type="ndarray")
             # `at`, since several negative pixels may be near one: indexing would keep the last of them.
-            np.maximum.at(depth, near["j"], pixels.snr[part][near["i"]])
+            np.maximum.at(depth, beside[near["j"]], pixels.snr[part][near["i"]])
         return depth
 
 
@@ -175,6 +178,17 @@ Index = NDArray[np.intp]
 
 def _island_depth(islands: Islands, pixel_depth: Image) -> Image:
     return np.maximum.reduceat(pixel_depth, islands.starts) if len(islands) else pixel_depth
+
+
+def _in_cells_beside(points: Points, others: Points, side: float) -> Flags:
+    """Return which points lie in a cell of a square grid that holds one of the others or touches one."""
+    first = np.minimum(points.min(axis=0), others.min(axis=0))
+    cells, held = (((p - first) / side).astype(np.intp) + 1 for p in (points, others))
+    grid = np.zeros(np.maximum(cells.max(axis=0), held.max(axis=0)) + 2, np.bool_)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            grid[held[:, 0] + dy, held[:, 1] + dx] = True
+    return np.asarray(grid[cells[:, 0], cells[:, 1]])
 
 
 def _bright_neighbours(snr: Image, peaks: Points, ratio: float, reach_beams: float) -> tuple[Index, Index]:

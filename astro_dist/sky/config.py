@@ -1,5 +1,6 @@
 """Settings of the maps, of the search for islands and of the rules that class them; light to import."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
@@ -8,11 +9,12 @@ from pydantic import Field, model_validator
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 
+PLANE_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
 Stokes = Literal["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "any"]
 
 
-class SurveyConfig(Section):
-    """The maps of one survey, and facts that their headers leave out."""
+class FilesConfig(Section):
+    """Maps, and facts that their headers leave out."""
 
     files: tuple[str, ...] = ()
     """FITS files or patterns such as ``maps/*.fits``; when empty, a survey is simulated."""
@@ -34,6 +36,30 @@ class SurveyConfig(Section):
     """Position angle of the beam's major axis, east of north; by default BPA, or 0 for a width given here."""
     frequency_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
     """Observing frequency, in place of the header's."""
+
+    @model_validator(mode="after")
+    def _check_beam(self) -> Self:
+        if self.beam_minor_arcsec is not None and self.beam_major_arcsec is None:
+            raise ValueError("a beam needs beam_major_arcsec too; give it or leave both out")
+        if self.beam_major_arcsec is not None:
+            # Here, because beams need numpy, and most settings name none.
+            from astro_dist.sky.beams import Beam
+
+            try:
+                Beam(self.beam_major_arcsec, self.beam_minor_arcsec or self.beam_major_arcsec)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def widths(self) -> tuple[float | None, float | None, float | None]:
+        """Widths of the beam in arcsec and its angle in degrees, None where the headers give them."""
+        return self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg
+
+
+class SurveyConfig(FilesConfig):
+    """The maps of one survey."""
+
     survey: str = "survey"
     """Name of the survey, as stores, catalogues and the report show it."""
     rms_files: tuple[str, ...] = ()
@@ -51,29 +77,18 @@ class SurveyConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.beam_minor_arcsec is not None and self.beam_major_arcsec is None:
-            raise ValueError("a beam needs beam_major_arcsec too; give it or leave both out")
+    def _check_unit(self) -> Self:
         if self.rms_files and self.weight_files:
             raise ValueError("rms_files and weight_files both say what the noise is; leave one out")
-        try:
-            # Here, because beams and units need numpy and astropy, and most settings name neither.
-            if self.beam_major_arcsec is not None:
-                from astro_dist.sky.beams import Beam
+        if self.unit is not None:
+            # Here, because units need astropy.
+            from astro_dist.sky.units import known_unit
 
-                Beam(self.beam_major_arcsec, self.beam_minor_arcsec or self.beam_major_arcsec)
-            if self.unit is not None:
-                from astro_dist.sky.units import known_unit
-
+            try:
                 known_unit(self.unit)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return self
-
-    @property
-    def widths(self) -> tuple[float | None, float | None, float | None]:
-        """Widths of the beam in arcsec and its angle in degrees, None where the headers give them."""
-        return self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg
 
 
 class MapsConfig(SurveyConfig):
@@ -110,6 +125,19 @@ class MapsConfig(SurveyConfig):
         return " and ".join(one.survey for one in self.surveys if not one.background_only)
 
 
+class PlaneConfig(FilesConfig):
+    """Maps of the sky at another frequency, as a plane beside that of the maps."""
+
+    name: str = Field(default="", pattern=f"^{PLANE_NAME.pattern}$", validate_default=True)
+    """Name of the plane, in small letters, as the arrays of the store have it."""
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if not self.files:
+            raise ValueError(f"the plane {self.name} needs files; give them or take the entry out")
+        return self
+
+
 class RulesConfig(Section):
     """The numbers in the rules that class islands."""
 
@@ -136,10 +164,12 @@ class RulesConfig(Section):
 
 
 class JoinConfig(Section):
-    """The numbers in the rules that join islands to sources."""
+    """How islands are joined to sources: by the truth of a simulation, by rules, or as a file says."""
 
     enabled: bool = True
     """Whether islands are joined at all; otherwise each is a source of its own."""
+    by: Literal["truth", "rules"] = "truth"
+    """Islands of simulated maps are joined as they were drawn (truth), or by the rules as in real maps."""
     chance: float = Field(default=0.01, ge=0, le=1)
     """Largest expected number of unrelated sources as near, as bright and as well in line."""
     flux_ratio: float = Field(default=4.0, ge=1)
@@ -158,6 +188,7 @@ class JoinConfig(Section):
     """Table (ra_deg, dec_deg, source) of parts of sources: islands at rows of one number are one source."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Label images of maps, by the map's name: islands under one label are one source."""
+    later = frozenset({"by"})
 
 
 class AnnotateConfig(Section):

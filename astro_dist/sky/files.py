@@ -7,7 +7,7 @@ from pathlib import Path
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
-from astro_dist.sky.config import AnnotateConfig, MapsConfig, SurveyConfig
+from astro_dist.sky.config import AnnotateConfig, FilesConfig, MapsConfig, SurveyConfig
 
 MOST_FILES, MOST_LETTERS = 32_000, 4096
 """Most files that a pattern may match, and most letters of one."""
@@ -30,6 +30,11 @@ def find_noise(survey: SurveyConfig) -> list[Path]:
 def noise_setting(survey: SurveyConfig) -> str:
     """Return the name of the setting that names the maps of the noise of a survey."""
     return "maps.weight_files" if survey.weight_files else "maps.rms_files"
+
+
+def find_files(config: FilesConfig, setting: str) -> list[Path]:
+    """Return the files that ``setting`` names, sorted, each once; see `find_maps`."""
+    return sorted({path for pattern in config.files for path in _expand(pattern, setting)})
 
 
 def annotation_sources(run: Run) -> list[Path]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
@@ -12,11 +12,13 @@ from astro_dist.sky.catalogue import measure
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, Scene, classify, trim
 from astro_dist.sky.config import AnnotateConfig
-from astro_dist.sky.given import given_links
+from astro_dist.sky.given import given_links, leave_settled, true_links
 from astro_dist.sky.islands import Islands, Pixels, find_cuts, find_pixels, join_islands
-from astro_dist.sky.joining import ALONE, Candidates, find_links, group_islands
+from astro_dist.sky.joining import ALONE, find_links, group_islands
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.pairs import Candidates, Index
 from astro_dist.sky.windows import Window
 
 # Pixels of a map that are read at once: 16 MB as float32.
@@ -48,8 +50,13 @@ class MapIslands:
     sources: Columns
 
 
-def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None) -> MapIslands:
     """Find, class and measure the islands of one map, which is read twice by bands.
+
+    Parameters
+    ----------
+    truth
+        The number of the brightest source in each pixel of a simulated map: islands are joined by it.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
     mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(config))
     # Read again and not kept: a map may be larger than memory.
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
-    return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config)
+    return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
 
 
 def structure(config: AnnotateConfig) -> float:
@@ -87,13 +94,17 @@ def detect(sky_map: SkyMap, mesh: Mesh, block: Window, config: AnnotateConfig) -
     return replace(found, cut=find_cuts(image, around, sky_map.shape, found))
 
 
-def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> MapIslands:
+def annotate_pixels(
+    pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None
+) -> MapIslands:
     """Connect, class, join and measure the islands of one map.
 
     Parameters
     ----------
     pixels
         All pixels of the map beyond the merge threshold, of either sign, in raster order.
+    truth
+        See `find_islands`.
     """
     seed, merge = config.seed_sigma, config.merge_sigma
     least_pix = config.min_beam * sky_map.beam.area_pix(sky_map.pixel)
@@ -109,28 +120,45 @@ def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: Annotat
     columns |= {"class": classes, "rule": rule, "n_peaks": scene.n_peaks}
     if not config.joins:
         return MapIslands(mesh, scene.islands, columns, columns)
-    columns |= join(scene.islands, columns, mesh, sky_map, config)
+    columns |= join(scene.islands, columns, mesh, sky_map, config, truth)
     return MapIslands(
         mesh, scene.islands, columns, measure_sources(scene.islands, columns, mesh, sky_map, merge)
     )
 
 
-def join(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, config: AnnotateConfig) -> Columns:
+def join(
+    islands: Islands,
+    columns: Columns,
+    mesh: Mesh,
+    sky_map: SkyMap,
+    config: AnnotateConfig,
+    truth: Plane | None,
+) -> Columns:
     """Return ``source``, ``joined_by`` and ``flags`` of the islands of one map, see `MapIslands`."""
     source, rules = columns["island"], np.full(len(islands), ALONE, "<U6")
     if config.join.enabled and len(islands):
 
-        def snr_of(y: NDArray[np.intp], x: NDArray[np.intp]) -> Image:
-            window = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+        def sky(y: Index, x: Index, parts: Index) -> Image:
             background, rms = mesh.evaluate_at(y, x)
-            return np.asarray((sky_map.read(window)[y - window.y0, x - window.x0] - background) / rms)
+            # A window for each part: one over all would be the whole map.
+            values = map(partial(_read_at, sky_map), np.split(y, parts), np.split(x, parts))
+            return np.asarray((np.concatenate(list(values)) - background) / rms)
 
         facts = sky_map.beam, sky_map.pixel, sky_map.shape, sky_map.frequency_hz
         found = Candidates(islands, columns["class"], columns["flux_jy"], *facts)
         given = given_links(found, sky_map, config.join)
-        links = find_links(found, config.join, snr_of, config.merge_sigma, given)
+        if truth is None:
+            others = find_links(found, config.join, sky, config.merge_sigma)
+        else:
+            others = true_links(found, truth)
+        links = [*given, *leave_settled(others, given)]
         source, rules = group_islands(links, found.moments[0], config.join.reach_beams)
     return {"source": source, "joined_by": rules, "flags": islands.cut}
+
+
+def _read_at(sky_map: SkyMap, y: Index, x: Index) -> Image:
+    window = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+    return np.asarray(sky_map.read(window)[y - window.y0, x - window.x0])
 
 
 def measure_sources(islands: Islands, columns: Columns, mesh: Mesh, sky_map: SkyMap, merge: float) -> Columns:
@@ -140,11 +168,17 @@ def measure_sources(islands: Islands, columns: Columns, mesh: Mesh, sky_map: Sky
     )
     several = count > 1
     classes = np.where(several, SourceClass.EXTENDED, columns["class"][first]).astype(np.uint8)
-    whole = islands.grouped(columns["source"])
-    table = measure(whole, classes, mesh, sky_map, merge)
+    # Others are measured already, as islands.
+    kept = several[member]
+    whole = islands[kept].grouped(columns["source"][kept])
+    table, flags = {}, islands.cut[first]
+    for name, values in measure(whole, classes[several], mesh, sky_map, merge).items():
+        table[name] = columns[name][first]
+        table[name][several] = values
+    flags[several] = whole.cut
     peaks = np.bincount(member, columns["n_peaks"], len(numbers)).astype(np.int32)
     rule = np.where(several, "joined", columns["rule"][first])
-    facts = {"class": classes, "rule": rule, "n_peaks": peaks, "flags": whole.cut}
+    facts = {"class": classes, "rule": rule, "n_peaks": peaks, "flags": flags}
     del table["island"]
     return {"source": numbers, **table, **facts, "n_components": count.astype(np.int32)}
 

@@ -102,6 +102,12 @@ def find_beam(
     return _plausible(*found)
 
 
+def states_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[str], given: Widths) -> bool:
+    """Return whether settings or file give a beam, right or wrong; arguments as those of `find_beam`."""
+    stated = beam_of_cards(header) or any(row.major_arcsec > 0 for row in rows)
+    return bool(given[0] or stated or _from_history("\n".join(history)))
+
+
 def _plausible(major: float, minor: float, pa: float | None) -> tuple[Beam, tuple[str, ...]]:
     """Return the beam of stated widths and angle, see `find_beam`."""
     notes = []

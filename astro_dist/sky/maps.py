@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import MapsConfig, SurveyConfig
+from astro_dist.sky.config import FilesConfig, MapsConfig, SurveyConfig
 from astro_dist.sky.coordinates import (
     REGRID,
     Coordinates,
@@ -37,12 +37,12 @@ from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_headers import is_gzip
 from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
 from astro_dist.sky.frequency import find_frequency_hz
-from astro_dist.sky.header_beams import find_beam
+from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
-from astro_dist.sky.map_image import celestial_cards, find_map
+from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
 from astro_dist.sky.tangent import local_axes
-from astro_dist.sky.units import choose_unit, is_per_pixel, to_jy_beam
+from astro_dist.sky.units import JY_BEAM, choose_unit, is_per_pixel, to_jy_beam
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
@@ -81,6 +81,8 @@ class SkyMap:
         Sentences on what was assumed of the header.
     beam_in_pixels
         Whether the beam is one in pixels all over the map, see `keeps_beam_in_pixels`, or one on the sky.
+    unit
+        What `read` returns: Jy/beam for every map but a plane in another unit, see `planes`.
     """
 
     path: Path
@@ -97,6 +99,7 @@ class SkyMap:
     background_only: bool = False
     notes: tuple[str, ...] = ()
     beam_in_pixels: bool = True
+    unit: str = JY_BEAM
 
     @classmethod
     def open(
@@ -135,40 +138,27 @@ class SkyMap:
             # The noise of any Stokes parameter is a background, and I is only the default.
             stokes = "any" if config.background_only and config.stokes == "I" else config.stokes
             found = find_map(path, config.hdu, config.plane, stokes)
-            header, layout = found.header, found.layout
-            wcs = _celestial(header)
-            _check_place(wcs, layout.axes[-2:])
-            scale = pixel_scale(wcs, layout.axes[-2:])
-            beam, notes = find_beam(header, found.beams, found.history, config.widths)
-            pixel = pixel_size(scale)
-            frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
+            opened, beam = describe_map(path, found, config, needs_beam=True)
             # Small, because weights of 1/sigma^2 are far above any brightness in Jy/beam.
-            unit = "nJy/beam" if is_weight else choose_unit(config.unit, str(header.get("BUNIT", "")))
-            if config.blank is not None:
-                layout = replace(layout, marks=(*layout.marks, config.blank))
-            opened = cls(
-                path=path,
-                name=plain_name(path),
-                shape=(layout.axes[-2], layout.axes[-1]),
-                beam=beam_in_image(beam, scale),
-                pixel=pixel,
-                frequency_hz=frequency_hz,
-                to_jy_beam=to_jy_beam(unit, beam, pixel, frequency_hz),
-                cards=header.tostring(),
-                layout=layout,
+            card = str(found.header.get("BUNIT", ""))
+            unit = "nJy/beam" if is_weight else choose_unit(config.unit, card)
+            assert beam is not None
+            opened = replace(
+                opened,
+                to_jy_beam=to_jy_beam(unit, beam, opened.pixel, opened.frequency_hz),
                 survey=config.survey,
                 unpacked=unpacked_in,
                 background_only=config.background_only,
-                notes=notes,
                 # What a model image has in Jy/pixel adds up to the flux whatever the size of its pixels.
-                beam_in_pixels=keeps_beam_in_pixels(wcs) or is_per_pixel(unit),
+                beam_in_pixels=opened.beam_in_pixels or is_per_pixel(unit),
             )
-            opened._check_beam()
-        if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
+            opened.check_beam()
+        if verify and opened.layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
             opened.verify()
         return opened
 
-    def _check_beam(self) -> None:
+    def check_beam(self) -> None:
+        """Refuse a beam that is narrower than a pixel or wider than a third of the map."""
         beam, pixel = self.beam, self.pixel
         finest = min(pixel.dy_arcsec, pixel.dx_arcsec)
         side = min(self.shape[0] * pixel.dy_arcsec, self.shape[1] * pixel.dx_arcsec)
@@ -218,7 +208,7 @@ class SkyMap:
         return image
 
     def _is_fill(self, value: float) -> bool:
-        return _judge_once(self, value, *_age(self.path))
+        return _judge_once(self, value, *file_age(self.path))
 
     def _values(self, window: Window) -> NDArray[np.float32]:
         return self._read_values(window)[0]
@@ -230,7 +220,10 @@ class SkyMap:
         image = read_pixels(path, self.layout, window, scan.look)
         if self.to_jy_beam != 1:
             image *= np.float32(self.to_jy_beam)
-        if scan.beyond:
+        if scan.beyond and self.unit != JY_BEAM:
+            # Only of Jy/beam is it known what no sky has.
+            image[np.isinf(image)] = np.nan
+        elif scan.beyond:
             with explained(self.path, ConfigError):
                 refuse_absurd(image, self.to_jy_beam)
         return image, scan
@@ -266,6 +259,39 @@ class SkyMap:
         return pixel_in_icrs(self.wcs, ra_deg, dec_deg)
 
 
+def describe_map(
+    path: Path, found: MapImage, config: FilesConfig, *, needs_beam: bool
+) -> tuple[SkyMap, Beam | None]:
+    """Return the map in an image of a file, its values taken as they are, and its beam, east of its north.
+
+    A map without a beam that needs none has a pixel for a beam, and None is returned.
+    """
+    layout, wcs = found.layout, _celestial(found.header)
+    _check_place(wcs, layout.axes[-2:])
+    scale = pixel_scale(wcs, layout.axes[-2:])
+    pixel = pixel_size(scale)
+    sides = sorted([pixel.dy_arcsec, pixel.dx_arcsec])
+    said = found.header, found.beams, found.history, config.widths
+    beam, notes = find_beam(*said) if needs_beam or states_beam(*said) else (None, ())
+    if config.blank is not None:
+        layout = replace(layout, marks=(*layout.marks, config.blank))
+    sky_map = SkyMap(
+        path=path,
+        name=plain_name(path),
+        shape=(layout.axes[-2], layout.axes[-1]),
+        beam=Beam(sides[1], sides[0]) if beam is None else beam_in_image(beam, scale),
+        pixel=pixel,
+        frequency_hz=config.frequency_hz or find_frequency_hz(found.header, found.plane),
+        to_jy_beam=1.0,
+        cards=found.header.tostring(),
+        layout=layout,
+        survey="",
+        notes=notes,
+        beam_in_pixels=keeps_beam_in_pixels(wcs),
+    )
+    return sky_map, beam
+
+
 def open_maps(run: Run) -> list[SkyMap]:
     """Open the user's maps in the order of their paths, or those that `simulate` published.
 
@@ -277,7 +303,7 @@ def open_maps(run: Run) -> list[SkyMap]:
     config = run.section(MapsConfig)
     if config.files:
         unpacked_in = run.root / UNPACKED
-        maps = [_open_once(path, survey, unpacked_in, *_age(path)) for path, survey in find_maps(config)]
+        maps = [_open_once(path, survey, unpacked_in, *file_age(path)) for path, survey in find_maps(config)]
         # Tables, stores and random streams address a map by its name.
         names = own_names([sky_map.path for sky_map in maps])
         maps = [replace(sky_map, name=names[sky_map.path]) for sky_map in maps]
@@ -317,7 +343,8 @@ def _judge_once(sky_map: SkyMap, value: float, mtime_ns: int, size: int) -> bool
     return judge_fill(value, Window.of_shape(sky_map.shape), sky_map._values)
 
 
-def _age(path: Path) -> tuple[int, int]:
+def file_age(path: Path) -> tuple[int, int]:
+    """Return time of change in ns and size in bytes of a file, zeros where it is missing."""
     try:
         status = path.stat()
     except OSError:

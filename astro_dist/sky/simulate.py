@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.morphology import Morphology, draw_galaxy
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.sources import Population, draw_population
-from astro_dist.sky.survey import BAND_ROWS
+from astro_dist.sky.survey import BAND_ROWS, instances_file
 from astro_dist.sky.survey import SimulateConfig as SimulateConfig
 from astro_dist.sky.tangent import local_axes, turn_ellipses
 from astro_dist.sky.windows import Window, bands
@@ -41,6 +41,9 @@ ARTEFACT_SNR = 50.0
 """Sources with a fainter peak get no artefact."""
 MASK_SNR = 3.0
 """A pixel is in the truth mask of a class where the sources of the class, without noise, exceed this snr."""
+INSTANCE_SNR = 1.5
+"""A pixel belongs to the brightest source in it where that, without noise, exceeds this snr: half of what
+islands reach down to, since noise lifts a source beyond it."""
 COLUMNS = {
     "id": Column("", "meta.id;meta.main", "number of the source, from 1"),
     "class": Column("", "src.class", "2 compact, 3 extended"),
@@ -61,6 +64,32 @@ COLUMNS = {
     "morphology": Column("", "meta.code.class", "the kind of structure that was drawn"),
 }
 """Every column of the truth of a simulated map."""
+
+
+class Band(NamedTuple):
+    """A band of a map (Jy/beam), its mask and its instances, and what `SimulatedMap.draw_layers` measures."""
+
+    image: Image
+    mask: NDArray[np.uint8]
+    instances: NDArray[np.int32] | None
+    measured: dict[int, list[float]]
+
+
+class Instances:
+    """The number of the brightest source in each pixel of a window, from 1; 0 for none: `INSTANCE_SNR`."""
+
+    def __init__(self, window: Window, least_jy_beam: float) -> None:
+        self.window = window
+        self.number = np.zeros(window.shape, np.int32)
+        self.level = np.full(window.shape, least_jy_beam, np.float32)
+
+    def add(self, own: Window, stamp: Image, number: int) -> None:
+        """Give a source the pixels in which it is brighter than those before it."""
+        if part := own & self.window:
+            mine, level = stamp[part.within(own)], self.level[part.within(self.window)]
+            brighter = mine > level
+            level[brighter] = mine[brighter]
+            self.number[part.within(self.window)][brighter] = number
 
 
 @dataclass(frozen=True)
@@ -105,12 +134,14 @@ class SimulatedMap:
         scale = p.flux_jy[i] * config.beam.area_pix(config.pixel) / shape.sum()
         return window, (shape * scale).astype(np.float32)
 
-    def draw_layers(self, window: Window) -> tuple[dict[SourceClass, Image], dict[int, list[float]]]:
+    def draw_layers(
+        self, window: Window, instances: Instances | None = None
+    ) -> tuple[dict[SourceClass, Image], dict[int, list[float]]]:
         """Return the pixels of each class without noise, Jy/beam, and measurements of extended sources.
 
         Measurements are ``{number of the source: [flux_jy, y, x]}`` with the centroid of brightness in
         pix. Only sources whose centre row lies in the window are measured, so that every source is
-        measured by one band.
+        measured by one band. All sources are added to ``instances``.
         """
         compact, extended, spurious = (np.zeros(window.shape, np.float32) for _ in range(3))
         measured: dict[int, list[float]] = {}
@@ -122,6 +153,8 @@ class SimulatedMap:
             if part := own & window:
                 layer = extended if is_extended else compact
                 layer[part.within(window)] += stamp[part.within(own)]
+            if instances is not None:
+                instances.add(own, stamp, i + 1)
             if is_extended and window.y0 <= round(self.population.y[i]) < window.y1:
                 measured[i] = _measure(own, stamp, area)
         for artefact in self.artefacts:
@@ -133,10 +166,11 @@ class SimulatedMap:
         }
         return layers, measured
 
-    def draw_band(self, window: Window) -> tuple[Image, NDArray[np.uint8], dict[int, list[float]]]:
-        """Return a full-width band of the map (Jy/beam) and of its mask, and what `draw_layers` measures."""
-        layers, measured = self.draw_layers(window)
+    def draw_band(self, window: Window) -> Band:
+        """Return a full-width band of the map, of its mask and its instances."""
         config = self.config
+        instances = Instances(window, INSTANCE_SNR * config.rms_jy_beam) if config.instances else None
+        layers, measured = self.draw_layers(window, instances)
         image = beam_noise(window, config.beam, config.pixel, self.seed, ("simulate", self.number, "noise"))
         image *= np.float32(config.rms_jy_beam)
         mask = np.zeros(window.shape, np.uint8)
@@ -144,7 +178,10 @@ class SimulatedMap:
         for kind in sorted(layers):
             image += layers[kind]
             mask[layers[kind] > MASK_SNR * config.rms_jy_beam] = kind
-        return image, mask, measured
+        if instances is not None:
+            # What an artefact outshines is no part of a source.
+            instances.number[layers[SourceClass.SPURIOUS] > instances.level] = 0
+        return Band(image, mask, instances.number if instances else None, measured)
 
 
 class SimulatedMaps:
@@ -174,7 +211,7 @@ def prepare(run: Run) -> None:
 
 
 def _images(run: Run) -> Iterator[tuple[str, BandedImage]]:
-    """Yield file name and layout of every image: the map and the mask of each simulated map."""
+    """Yield file name and layout of every image: the map, the mask and the instances of each map."""
     config = run.section(SimulateConfig)
     for number, name in enumerate(config.names):
         wcs = config.wcs(number)
@@ -195,17 +232,24 @@ def _images(run: Run) -> Iterator[tuple[str, BandedImage]]:
             config.shape, wcs, unit="", object_name=name, dtype=np.uint8, cards=classes, history=history
         )
         yield f"{name}.mask.fits", BandedImage(header, config.shape, np.uint8)
+        if config.instances:
+            header = radio_header(
+                config.shape, wcs, unit="", object_name=name, dtype=np.int32, history=history
+            )
+            yield instances_file(name), BandedImage(header, config.shape, np.int32)
 
 
 def run_task(maps: SimulatedMaps, task: Task) -> Result:
-    """Draw one band of a map and of its mask."""
+    """Draw one band of a map, of its mask and its instances."""
     number, name = task.args["map"], maps.run.section(SimulateConfig).names[task.args["map"]]
     window = Window(task.args["y0"], task.args["y1"], 0, maps.run.section(SimulateConfig).shape[1])
-    image, mask, measured = maps.map(number).draw_band(window)
-    rows: dict[str, NDArray[Any]] = {f"{name}.fits": image, f"{name}.mask.fits": mask}
+    band = maps.map(number).draw_band(window)
+    rows: dict[str, NDArray[Any]] = {f"{name}.fits": band.image, f"{name}.mask.fits": band.mask}
+    if band.instances is not None:
+        rows[instances_file(name)] = band.instances
     return {
         "ranges": {file: write_rows(maps.run.output / file, window.y0, data) for file, data in rows.items()},
-        "measured": {str(i): values for i, values in measured.items()},
+        "measured": {str(i): values for i, values in band.measured.items()},
     }
 
 

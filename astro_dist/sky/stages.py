@@ -37,11 +37,13 @@ def estimate_simulation(run: Run) -> Estimate:
     mean = config.maps * config.mean_sources
     return Estimate(
         tasks=config.maps * math.ceil(config.shape[0] / BAND_ROWS),
-        # Four bytes of brightness and one of mask. Counts are Poisson: five sigma more.
-        bytes=5 * pixels + int(TRUTH_ROW_BYTES * (mean + 5 * math.sqrt(mean))) + 20_000 * config.maps,
-        # Image, mask and truth.
-        files=3 * config.maps,
-        memory_bytes=170_000_000 + 32 * min(BAND_ROWS, config.shape[0]) * config.shape[1],
+        # Four bytes of brightness, one of mask, four of numbers. Counts are Poisson: five sigma more.
+        bytes=(9 if config.instances else 5) * pixels
+        + int(TRUTH_ROW_BYTES * (mean + 5 * math.sqrt(mean)))
+        + 20_000 * config.maps,
+        # Image, mask, instances and truth.
+        files=(4 if config.instances else 3) * config.maps,
+        memory_bytes=170_000_000 + 44 * min(BAND_ROWS, config.shape[0]) * config.shape[1],
         cpu_s=5e-7 * pixels,
     )
 

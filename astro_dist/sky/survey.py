@@ -1,7 +1,8 @@
 """The settings of the simulated survey; what needs numpy or astropy imports it when it is asked for."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
@@ -42,6 +43,11 @@ def count_above(faintest_jy: float, limit_jy: float, frequency_hz: float) -> flo
     return width * sum(count(low + (i + 0.5) * width) for i in range(steps))
 
 
+def instances_file(map_name: str) -> str:
+    """Return the name of the image of source numbers beside a simulated map."""
+    return f"{map_name}.instances.fits"
+
+
 class SimulateConfig(Section):
     """The simulated sky, which is made when no maps are given."""
 
@@ -75,6 +81,22 @@ class SimulateConfig(Section):
     """Range of lengths of extended sources; one source in 25 is then lengthened by up to 1.8 times."""
     spurious: bool = True
     """Whether bright sources leave spokes, rings and rays."""
+    instances: bool = True
+    """Whether an image beside each map has the number of the brightest source in each pixel; by it `annotate`
+    knows which islands are one source."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_files(cls, tree: Any) -> Any:
+        """Read a section in which an earlier version wrote every setting of its own as that version did."""
+        if isinstance(tree, Mapping) and set(cls.model_fields) - set(tree) == {"instances"}:
+            return {**tree, "instances": False}
+        return tree
+
+    def marks(self) -> dict[str, Any]:
+        """Return the values that enter fingerprints: those of earlier versions where the files are theirs."""
+        values = super().marks()
+        return values if self.instances else {k: v for k, v in values.items() if k != "instances"}
 
     @model_validator(mode="after")
     def _check(self) -> "SimulateConfig":

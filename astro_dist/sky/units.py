@@ -3,12 +3,15 @@
 import math
 import re
 import unicodedata
+from dataclasses import dataclass
+from typing import Literal
 
 from astropy import units as u
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel
 
+JY_BEAM = "Jy/beam"
 KNOWN = "Jy/beam, Jy/pixel, Jy/sr, Jy/arcsec2 or K, with m, u, n, k or M before them"
 # M is not among these: it is mega before solid angles only (MJy/sr comes from the infrared), while no beam
 # holds a million Jy and MJY/BEAM is mJy/beam in capitals.
@@ -141,3 +144,51 @@ def choose_unit(setting: str | None, card: str) -> str:
             "mend BUNIT in the file if that is wrong"
         )
     return setting
+
+
+@dataclass(frozen=True)
+class PlaneUnit:
+    """The unit of a plane.
+
+    Attributes
+    ----------
+    name
+        As stores have it.
+    factor
+        From the file's values to this unit.
+    per
+        What a value counts for: a beam, a solid angle (K too), or a pixel.
+    """
+
+    name: str
+    factor: float
+    per: Literal["beam", "angle", "pixel"]
+
+
+def plane_unit(text: str) -> PlaneUnit:
+    """Return the unit of a plane: mJy/beam and the like become Jy/beam, any other stays what it is.
+
+    Raises
+    ------
+    ConfigError
+        There is no unit, or it is a logarithm.
+    """
+    plain = " ".join(text.split())
+    if not plain:
+        raise ConfigError("it has no unit (BUNIT); give its unit")
+    if re.search(r"\b(mag|mmag|dex|db)\b|^log|^ln\b", plain, re.IGNORECASE):
+        raise ConfigError(f"its unit {plain[:40]!r} is a logarithm; give the map in a linear unit")
+    if (known := parse_unit(plain)) is None:
+        return PlaneUnit(plain, 1.0, "angle" if _is_per_angle(plain) else "pixel")
+    factor, unit = known
+    if unit == u.Jy / u.beam:
+        return PlaneUnit(JY_BEAM, factor, "beam")
+    return PlaneUnit(plain, 1.0, "pixel" if unit == u.Jy / u.pix else "angle")
+
+
+def _is_per_angle(text: str) -> bool:
+    try:
+        bases = u.Unit(text).decompose()
+    except (ValueError, TypeError):
+        return False
+    return any(base == u.rad and power == -2 for base, power in zip(bases.bases, bases.powers, strict=True))

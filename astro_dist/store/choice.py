@@ -1,6 +1,7 @@
 """The choice of the windows to cut out of the maps: round sources or the rows of a catalogue, or as tiles.
 
-The choice reads annotations and never pixels, so that a plan costs little.
+The choice reads annotations, and pixels only where several maps hold the window of a catalogue's row, so that
+a plan costs little.
 """
 
 import math
@@ -70,7 +71,7 @@ def choose_windows(run: Run, maps: Sequence[SkyMap], annotations: Annotations) -
         A map is smaller than a window, a beam is wider than a third of one, or there is no window.
     """
     config = run.section(CutoutsConfig)
-    placed = place_catalogue(config, maps) if config.mode == "catalogue" else None
+    placed = place_catalogue(config, maps, look=True) if config.mode == "catalogue" else None
     check_maps(maps, config.size_pix)
     chosen = [np.zeros((0, 5), np.int64)]
     oversized: list[tuple[int, int]] = []

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from astro_dist.engine.config import Section, nearest
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
+from astro_dist.sky.config import PlaneConfig
 
 # Rows of a map that are held at once; reading further rows takes as much again.
 BUFFER_BYTES = 16_000_000
@@ -15,6 +17,8 @@ BACKGROUND_ONLY = "background_only"
 """Attribute of a map in the attributes of a store of cutouts: it gives backgrounds alone."""
 POSITION = ("ra_deg", "dec_deg")
 """Columns of a catalogue of positions."""
+COMMON = "common"
+"""Name of the plane that is the map itself at the common beam."""
 
 
 class CutoutsConfig(Section):
@@ -28,6 +32,10 @@ class CutoutsConfig(Section):
     """Table of positions (ra_deg, dec_deg in ICRS), only in mode catalogue: FITS, CSV, VOTable or another."""
     columns: Mapping[str, str] = {}
     """Names of the catalogue's columns where they are others, such as {ra_deg: lon, dec_deg: lat}."""
+    planes: tuple[PlaneConfig, ...] = ()
+    """Maps at other frequencies, brought to the pixels of each cutout; only in mode catalogue."""
+    common_beam: bool | tuple[float, float, float] = False
+    """Beam of all planes: true for the smallest they can have, or [major_arcsec, minor_arcsec, pa_deg]."""
     stride_pix: int | None = Field(default=None, ge=1)
     """Step between tiles; by default their side."""
     jitter_pix: int = Field(default=16, ge=0)
@@ -48,7 +56,7 @@ class CutoutsConfig(Section):
     """Cutouts per shard file and task."""
     threads: int = Field(default=1, ge=1)
     """Threads that compress in each worker."""
-    later: ClassVar[frozenset[str]] = frozenset({"catalogue", "columns"})
+    later: ClassVar[frozenset[str]] = frozenset({"catalogue", "columns", "planes", "common_beam"})
 
     @model_validator(mode="after")
     def _check(self) -> "CutoutsConfig":
@@ -64,7 +72,25 @@ class CutoutsConfig(Section):
             raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
         if unknown := sorted(set(self.columns) - set(POSITION)):
             raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], POSITION)}")
+        self._check_planes()
         return self
+
+    def _check_planes(self) -> None:
+        if self.planes and self.mode != "catalogue":
+            raise ValueError("planes belong to mode catalogue; choose it, or leave planes out")
+        if self.common_beam is not False and not self.planes:
+            raise ValueError("common_beam is that of planes; give some or leave it out")
+        names = [COMMON, *(one.name for one in self.planes)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"planes: the name {twice[0]} is taken; choose another")
+        if isinstance(self.common_beam, tuple):
+            # Here, because beams need numpy, and most settings name none.
+            from astro_dist.sky.beams import Beam
+
+            try:
+                Beam(*self.common_beam)
+            except ConfigError as error:
+                raise ValueError(f"common_beam: {error}") from None
 
     @property
     def catalogue_path(self) -> Path | None:

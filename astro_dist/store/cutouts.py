@@ -1,11 +1,11 @@
 """The stage that cuts windows out of maps into a sharded store: image, mask and instances together.
 
-All windows follow from the configuration and the annotations, so that planning reads no pixels. Windows are
-sorted by map and row. A task writes one shard and reads each row of a map once.
+All windows follow from the configuration and the annotations (see `choice`). Windows are sorted by map and
+row. A task writes one shard and reads each row of a map once.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
 from astro_dist.store.config import BACKGROUND_ONLY, BUFFER_BYTES
 from astro_dist.store.config import CutoutsConfig as CutoutsConfig
+from astro_dist.store.planes import Planes, describe_map, describe_missing, lay_planes
 from astro_dist.store.rows import ON_BLANKS, RowWindows
 from astro_dist.store.schema import (
     CATALOGUE,
@@ -32,9 +32,9 @@ from astro_dist.store.schema import (
     SOURCE_COLUMNS,
     SOURCES,
     SPLIT_NAMES,
-    STACKS,
     Flag,
     publish_store,
+    stacks_of,
 )
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 from astro_dist.store.splits import Footprints, assign_splits, follow_splits
@@ -48,6 +48,7 @@ class _State:
     maps: list[SkyMap]
     annotations: Annotations
     choice: ChosenWindows
+    planes: Planes | None = None
 
 
 def read_windows(sky_map: SkyMap, y0: Integers, x0: Integers, size_pix: int) -> Iterator[NDArray[np.float32]]:
@@ -104,7 +105,11 @@ def open_state(run: Run) -> _State:
         maps, annotations = open_maps(run), Annotations.load(run.product("annotations"))
         # One version at a time, since the annotations of a large run take much memory.
         _opened.clear()
-        _opened[key] = _State(run, maps, annotations, choose_windows(run, maps, annotations))
+        choice = choose_windows(run, maps, annotations)
+        # Windows of backgrounds, which belong to no row, have no planes.
+        used = np.where(choice.row >= 0, choice.map_index, -1)
+        planes = lay_planes(run, maps, used, choice.y0, choice.x0)
+        _opened[key] = _State(run, maps, annotations, choice, planes)
     return _opened[key]
 
 
@@ -113,7 +118,8 @@ def cut_shard(state: _State, task: Task) -> Result:
     config, choice, shard = state.run.section(CutoutsConfig), state.choice, task.args["shard"]
     members = np.arange(shard * config.shard, min((shard + 1) * config.shard, len(choice)))
     shape = (len(members), config.size_pix, config.size_pix)
-    stacks = {spec.name: np.empty(shape, spec.dtype) for spec in STACKS["cutouts"]}
+    specs = stacks_of("cutouts", {} if state.planes is None else state.planes.attributes)
+    stacks = {spec.name: np.empty(shape, spec.dtype) for spec in specs}
     n_objects, notes = [], []
     # Windows are sorted by map, so that images come in the order of `members`.
     for place, image in enumerate(_read_members(state, members)):
@@ -124,10 +130,11 @@ def cut_shard(state: _State, task: Task) -> Result:
         n_objects.append(n)
         notes.append(_describe(state.annotations, map_index, sources))
     np.isfinite(stacks["image"], out=stacks["valid"])
+    of_planes = {} if state.planes is None else state.planes.cut(members, stacks)
     digests = {}
-    for spec in STACKS["cutouts"]:
+    for spec in specs:
         # Masks compress so fast that threads cost more than they save.
-        threads = config.threads if spec is IMAGE else 1
+        threads = config.threads if spec.dtype == IMAGE.dtype else 1
         # Relative to the store, whose folder is renamed once the stage is complete.
         name = shard_path(Path(), spec.name, shard).as_posix()
         images = stacks[spec.name]
@@ -136,7 +143,7 @@ def cut_shard(state: _State, task: Task) -> Result:
     n_joined, n_cut, cut_extended = np.array(notes).T
     flags = Flag.CUTS_EXTENDED * choice.cuts_extended[members] + Flag.LITTLE_DATA * little
     flags += Flag.CUT_EXTENDED * cut_extended
-    facts = {"flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members)}
+    facts = {"flags": flags.tolist(), "n_objects": n_objects, **_local_sky(state, members), **of_planes}
     if state.annotations.has_sources:
         facts |= {"n_joined": n_joined.tolist(), "n_cut": n_cut.tolist()}
     return {"sha256": digests, **facts}
@@ -183,6 +190,8 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     names = ["flags", "n_objects", "background_jy_beam", "rms_jy_beam"]
     if state.annotations.has_sources:
         names += [spec.name for spec in SOURCE_COLUMNS]
+    if state.planes is not None:
+        names += state.planes.columns
     columns = {name: np.concatenate([np.asarray(results[task][name]) for task in order]) for name in names}
     columns |= _columns(state)
     is_background = _of_backgrounds(state)
@@ -192,6 +201,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
             _none_usable(_count_flags(state, columns["flags"]), int((~is_background).sum()), config)
         )
     rows = _rows_with_data(state, columns["flags"])
+    notes = [*(rows.notes() if rows is not None else []), *_missing_planes(state, columns)]
     attributes = _attributes(state) | ({CATALOGUE: rows.summary(config)} if rows is not None else {})
     publish_store(run.output, "cutouts", config.size_pix, config.shard, columns, attributes)
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
@@ -203,8 +213,16 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "without_source": int(((columns["n_objects"] == 0) & ~is_background).sum()),
         **{name: int((columns[name] > 0).sum()) for name in names if name in ("n_joined", "n_cut")},
         "oversized_islands": len(state.choice.oversized),
-        **({CATALOGUE: rows.summary(config), "notes": rows.notes()} if rows is not None else {}),
+        **({CATALOGUE: rows.summary(config), "notes": notes} if rows is not None else {}),
     }
+
+
+def _missing_planes(state: _State, columns: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Return a sentence for each plane that some cutouts have no pixel of."""
+    has_row = state.choice.row >= 0
+    names = [] if state.planes is None else state.planes.columns
+    missing = {name: int(((columns[name] < 0) & has_row).sum()) for name in names}
+    return [describe_missing(name, n, int(has_row.sum())) for name, n in missing.items() if n]
 
 
 def _of_backgrounds(state: _State) -> NDArray[np.bool_]:
@@ -297,12 +315,7 @@ def _attributes(state: _State) -> dict[str, Any]:
     run = state.run
     maps = [
         {
-            "name": sky_map.name,
-            "shape": list(sky_map.shape),
-            "header": wcs_cards(sky_map.wcs),
-            "beam": asdict(sky_map.beam),
-            "pixel_arcsec": [sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec],
-            "frequency_hz": sky_map.frequency_hz,
+            **describe_map(sky_map, sky_map.beam),
             "survey": sky_map.survey,
             **({BACKGROUND_ONLY: True} if sky_map.background_only else {}),
         }
@@ -316,4 +329,5 @@ def _attributes(state: _State) -> dict[str, Any]:
         "maps": maps,
         "oversized_islands": [{"map": i, "island": number} for i, number in state.choice.oversized],
         **({SOURCES: True} if state.annotations.has_sources else {}),
+        **(state.planes.attributes if state.planes is not None else {}),
     }

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.foreign import read_mapping
+from astro_dist.sky.config import PLANE_NAME
 from astro_dist.sky.stretch import STRETCHES
+from astro_dist.store.config import COMMON
 
 METADATA_BYTES = 1 << 28
 """Most bytes of a store's metadata: a map takes about 1 kB."""
@@ -46,6 +48,8 @@ def check_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
         "maps": lambda value: isinstance(value, list) and all(map(_is_map, value)),
         "accept": lambda value: isinstance(value, dict),
         "files": lambda value: isinstance(value, dict),
+        "planes": lambda value: isinstance(value, list) and _are_planes(value),
+        "common_beam": lambda value: isinstance(value, dict) and _is_positive(value.get("minor_arcsec")),
     }
     for name, is_fine in checks.items():
         if name not in attrs:
@@ -119,13 +123,16 @@ def check_packed(data: bytes, n_bytes: int) -> None:
 
 def check_maps(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> None:
     """Refuse a store of cutouts that names a map which its attributes do not have."""
-    if "source_map" in columns and len(columns["source_map"]):
-        low, high = int(columns["source_map"].min()), int(columns["source_map"].max())
-        # A negative number would silently count from the end of the list.
-        if low < 0 or high >= len(attrs["maps"]):
-            raise IntegrityError(
-                f"{path}: it has {len(attrs['maps'])} maps and cutouts of maps {low} to {high}; make it again"
-            )
+    # A negative number would silently count from the end of the list; a cutout may have no map of a plane.
+    lists = [("source_map", attrs.get("maps", []), 0)]
+    lists += [(f"source_map_{one['name']}", one["maps"], -1) for one in attrs.get("planes", ())]
+    for name, maps, least in lists:
+        if name in columns and len(columns[name]):
+            low, high = int(columns[name].min()), int(columns[name].max())
+            if low < least or high >= len(maps):
+                raise IntegrityError(
+                    f"{path}: it has {len(maps)} maps and cutouts of maps {low} to {high}; make it again"
+                )
 
 
 def _is_count(value: Any, most: int) -> bool:
@@ -139,6 +146,19 @@ def _is_map(value: Any) -> bool:
     pixel, frequency = value.get("pixel_arcsec"), value.get("frequency_hz")
     is_pixel = isinstance(pixel, list) and len(pixel) == 2 and all(map(_is_positive, pixel))
     return is_pixel and (frequency is None or _is_positive(frequency))
+
+
+def _are_planes(values: list[Any]) -> bool:
+    # Their names become those of folders.
+    names = [one.get("name") for one in values if isinstance(one, dict)]
+    if not all(isinstance(name, str) and PLANE_NAME.fullmatch(name) for name in names):
+        return False
+    fine = all(isinstance(one.get("unit"), str) and _has_maps(one) for one in values if isinstance(one, dict))
+    return fine and len({COMMON, *names}) == len(values) + 1
+
+
+def _has_maps(plane: Mapping[str, Any]) -> bool:
+    return isinstance(plane.get("maps"), list) and all(map(_is_map, plane["maps"]))
 
 
 def _is_positive(value: Any) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.store.config import BACKGROUND_ONLY
 from astro_dist.store.opening import check_maps
-from astro_dist.store.schema import SPLIT_NAMES, STACKS, read_attrs, read_columns
+from astro_dist.store.schema import SPLIT_NAMES, read_attrs, read_columns, stacks_of
 from astro_dist.store.shards import count_shards, shard_path
 
 
@@ -72,7 +72,7 @@ class StoreReader:
         ----------
         array
             ``image`` (float32, Jy/beam, NaN where no data), ``mask`` (uint8), ``instances`` (uint16)
-            or, in a store of cutouts, ``valid`` (bool).
+            or, in a store of cutouts, ``valid`` (bool); ``image_NAME`` and ``valid_NAME`` of a plane.
         indices
             Positions from 0 to N - 1; may repeat.
 
@@ -118,7 +118,7 @@ class StoreReader:
         return _is_background(self.attrs, self.columns)
 
     def _spec(self, array: str) -> Any:
-        return next(spec for spec in STACKS[self.attrs["kind"]] if spec.name == array)
+        return next(spec for spec in stacks_of(self.attrs["kind"], self.attrs) if spec.name == array)
 
     def _open(self, array: str) -> Any:
         if array not in self._arrays:
@@ -168,7 +168,7 @@ def group_by_survey(
 def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
     """Return the names, relative to the store, of the shard files that are missing."""
     missing = []
-    for spec in STACKS[attrs["kind"]]:
+    for spec in stacks_of(attrs["kind"], attrs):
         folder = path / spec.name
         # One listing per array: a look at each of many files is slow on a shared file system.
         present = {file.name for file in os.scandir(folder) if file.is_file()} if folder.is_dir() else set()

@@ -27,6 +27,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.store.config import COMMON
 from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed, show_lengths
 
 SCHEMA_VERSION = 2
@@ -146,13 +147,42 @@ ROW_COLUMNS = (
     ),
 )
 
+PLANES, COMMON_BEAM = "planes", "common_beam"
+"""Attributes of a store of cutouts with planes beside the image, and with all of these at one beam."""
+
+
+def plane_units(attrs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the units of the planes that a store of cutouts has beside its image, by their names."""
+    units = {one["name"]: one["unit"] for one in attrs.get(PLANES, ())}
+    return ({COMMON: IMAGE.units} if COMMON_BEAM in attrs else {}) | units
+
+
+def stacks_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
+    """Return the arrays of images of a store with these attributes."""
+    planes = []
+    for name, unit in plane_units(attrs).items() if kind == "cutouts" else ():
+        about = f"brightness of the plane {name} on the same pixels; NaN where it has no data"
+        planes.append(ArraySpec(f"image_{name}", "<f4", about, unit, NAN))
+        planes.append(
+            ArraySpec(f"valid_{name}", "|b1", f"whether the plane {name} has data in the pixel", fill=False)
+        )
+    return (*STACKS[kind], *planes)
+
 
 def columns_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
     """Return the columns of a store with these attributes."""
     if kind != "cutouts":
         return COLUMNS[kind]
     further = ((SOURCES, SOURCE_COLUMNS), (CATALOGUE, ROW_COLUMNS))
-    return COLUMNS[kind] + tuple(spec for name, specs in further if attrs.get(name) for spec in specs)
+    planes = tuple(
+        ArraySpec(f"source_map_{one['name']}", "<i4", f"map of the plane {one['name']}, an index", fill=-1)
+        for one in attrs.get(PLANES, ())
+    )
+    return (
+        *COLUMNS[kind],
+        *(spec for name, specs in further if attrs.get(name) for spec in specs),
+        *planes,
+    )
 
 
 def publish_store(
@@ -197,8 +227,9 @@ def publish_store(
     memory = MemoryStore(files)
     # `own` comes last, so that no attribute of a caller takes its place.
     zarr.create_group(memory, attributes={**attrs, **own})
-    coordinates = COORDINATES[kind] + (" row" if "row" in columns else "")
-    for spec in STACKS[kind]:
+    further = (spec.name for spec in specs if spec.name == "row" or spec.name.startswith("source_map_"))
+    coordinates = " ".join([COORDINATES[kind], *further])
+    for spec in stacks_of(kind, attrs):
         _create_stack(memory, spec, n, size_pix, per_shard, coordinates)
     for spec in specs:
         _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
@@ -233,7 +264,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
             f"{path} has other classes than this version ({', '.join(CLASS_NAMES)}); make it again"
         )
     check_attrs(path, attrs)
-    check_arrays(path, attrs, STACKS[attrs["kind"]], list(stored_columns(attrs).values()))
+    check_arrays(path, attrs, stacks_of(attrs["kind"], attrs), list(stored_columns(attrs).values()))
     return attrs
 
 

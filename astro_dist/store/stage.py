@@ -1,26 +1,35 @@
 """The stage `cutouts`; its functions are imported when they are used."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.files import map_sources
+from astro_dist.sky.files import find_files, map_sources
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.sky.windows import count_tiles
 from astro_dist.store.config import BUFFER_BYTES, CutoutsConfig
+
+if TYPE_CHECKING:
+    from astro_dist.store.planes import Planes
 
 STACKS, COLUMN_FILES = 4, 32
 """Arrays of images, and files of columns and attributes, in a store of cutouts."""
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's maps, and the catalogue that cutouts are centred on."""
+    """Return the user's maps, the catalogue that cutouts are centred on, and the maps of their planes."""
+    planes = [
+        path
+        for one in run.section(CutoutsConfig).planes
+        for path in find_files(one, f"cutouts.planes {one.name}")
+    ]
     path = run.section(CutoutsConfig).catalogue_path
     if path is not None and not path.is_file():
         raise ConfigError(f"cutouts.catalogue: there is no file {path}; mend the path")
-    return [*map_sources(run), *([] if path is None else [path])]
+    return [*map_sources(run), *([] if path is None else [path]), *planes]
 
 
 def refuse(run: Run) -> None:
@@ -32,6 +41,7 @@ def refuse(run: Run) -> None:
             from astro_dist.store.rows import read_positions
 
             read_positions(config)
+        _lay_planes(run)
         return
     from astro_dist.sky.maps import open_maps
     from astro_dist.store.choice import check_maps
@@ -42,6 +52,26 @@ def refuse(run: Run) -> None:
         from astro_dist.store.rows import place_catalogue
 
         place_catalogue(config, maps)
+    _lay_planes(run)
+
+
+def _lay_planes(run: Run) -> "Planes | None":
+    """Refuse planes that cannot be used; return them laid under the rows, None without planes or maps yet."""
+    config = run.section(CutoutsConfig)
+    if not config.planes:
+        return None
+    from astro_dist.store.planes import lay_planes, open_planes
+
+    if not run.section(MapsConfig).files:
+        # Where the simulated maps lie is found out when they are there.
+        open_planes(run)
+        return None
+    from astro_dist.sky.maps import open_maps
+    from astro_dist.store.rows import place_catalogue
+
+    maps = open_maps(run)
+    rows = place_catalogue(config, maps)
+    return lay_planes(run, maps, rows.map_index, rows.y0, rows.x0)
 
 
 def most_windows(run: Run) -> int:
@@ -67,14 +97,15 @@ def most_windows(run: Run) -> int:
     return sum(count_tiles(shape, size_pix, stride) for shape in shapes) + further
 
 
-def _notes(run: Run) -> tuple[str, ...]:
+def _notes(run: Run, planes: "Planes | None") -> tuple[str, ...]:
     config = run.section(CutoutsConfig)
     if config.catalogue is None or not run.section(MapsConfig).files:
         return ()
     from astro_dist.sky.maps import open_maps
     from astro_dist.store.rows import note_catalogue, place_catalogue
 
-    return (*note_catalogue(config), *place_catalogue(config, open_maps(run)).notes())
+    notes = (*note_catalogue(config), *place_catalogue(config, open_maps(run)).notes())
+    return (*notes, *(planes.notes() if planes is not None else ()))
 
 
 def estimate(run: Run) -> Estimate:
@@ -88,14 +119,20 @@ def estimate(run: Run) -> Estimate:
     else:
         n = len(Later("astro_dist.store.cutouts:open_state")(run).choice) if known else most_windows(run)
     tasks, pixels = -(-n // config.shard), config.size_pix**2
+    # Each with an image and its valid pixels; at a common beam the map itself is one more.
+    planes, laid = len(config.planes) + (config.common_beam is not False), _lay_planes(run)
+    window_bytes = 0 if laid is None else laid.window_bytes
     return Estimate(
         tasks=tasks,
-        bytes=int(4.3 * pixels * n) + 100_000,
-        files=STACKS * (tasks + 1) + COLUMN_FILES,
-        memory_bytes=290_000_000 + 2 * BUFFER_BYTES + 16 * pixels * config.shard,
-        cpu_s=4.5e-8 * pixels * n,
+        bytes=int(4.3 * (1 + planes) * pixels * n) + 100_000,
+        files=(STACKS + 2 * planes) * (tasks + 1) + COLUMN_FILES + 2 * planes,
+        memory_bytes=290_000_000
+        + 2 * BUFFER_BYTES
+        + (16 + 10 * planes) * pixels * config.shard
+        + window_bytes,
+        cpu_s=(4.5e-8 + 3e-6 * planes) * pixels * n,
         exact=known,
-        notes=_notes(run),
+        notes=_notes(run, laid),
     )
 
 

@@ -9,7 +9,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.store.opening import METADATA_BYTES
 from astro_dist.store.reader import missing_shards
-from astro_dist.store.schema import STACKS, ArraySpec, read_attrs, read_columns
+from astro_dist.store.schema import ArraySpec, read_attrs, read_columns, stacks_of
 from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_index, shard_path
 
 
@@ -35,7 +35,7 @@ def verify_store(path: Path) -> list[str]:
         return [str(error)]
     n = len(next(iter(columns.values())))
     faults = [f"{path}: the shard {name} is missing" for name in missing_shards(path, attrs, n)]
-    for spec in STACKS[attrs["kind"]]:
+    for spec in stacks_of(attrs["kind"], attrs):
         faults += _verify_array(path, spec, attrs, n)
     return faults
 

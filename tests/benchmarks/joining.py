@@ -1,13 +1,15 @@
 """Which islands of a simulated sky are joined to sources, and which should have been?
 
-    python -m tests.benchmarks.joining [--side PIX] [--maps N] [--set chance=0.02 ...]
+    python -m tests.benchmarks.joining [--seed 17] [--side PIX] [--maps N] [--set chance=0.02 ...]
+    python -m tests.benchmarks.joining --truth configs/quickstart.yaml
     python -m tests.benchmarks.joining --fits MAP ... --png FILE [--beam ARCSEC]
 
 The truth of two islands: both lie on one simulated source. Rows are by the peak of the source over the noise.
 `several` are the sources of several islands, `whole` the part of them that is one source in the end. `recall`
 and `precision` count pairs of islands; a false pair counts where the brighter of its two sources is. The
 default sky has ten times as many radio galaxies as nature. With maps of your own, islands are drawn in the
-colour of their source.
+colour of their source. `--truth` counts the galaxies that a sky joined by its truth leaves parted, and those
+that the rules leave.
 """
 
 import argparse
@@ -17,15 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_dist.engine.config import apply_set
+from astro_dist.engine.config import apply_set, load_yaml, validate
 from astro_dist.engine.work import for_stage
 from astro_dist.sky.annotate import AnnotateConfig, find_islands
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.morphology import Morphology
 from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.stages import SIMULATE
+from astro_dist.sky.survey import instances_file
 from astro_dist.sky.windows import Window
 from tests.settings import make_run
 
@@ -49,6 +53,11 @@ def simulate(root, sky, seed):
         yield SkyMap.open(run.output / f"{name}.fits", MapsConfig(), verify=False), state.map(number)
 
 
+def open_instances(sky_map):
+    """Return the truth beside a simulated map."""
+    return Plane.open(sky_map.path.with_name(instances_file(sky_map.name)), 1)
+
+
 def find_owners(drawn):
     """Return the brightest source of each pixel, from 1; 0 where all are below half the noise."""
     shape = drawn.config.shape
@@ -60,6 +69,71 @@ def find_owners(drawn):
         level[part.slices][inside] = stamp[part.within(window)][inside]
         owner[part.slices][inside] = i + 1
     return owner
+
+
+def light_in_islands(found, drawn):
+    """Yield the number of each source, the islands that it has light in, and sum and peak of that in each.
+
+    Light is what exceeds half the merge threshold without noise, Jy/beam; spurious islands are left out.
+    """
+    shape, pixels = drawn.config.shape, found.islands.pixels
+    owner = np.full(shape, -1, np.int32)
+    real = found.columns["class"][found.islands.owner] != SourceClass.SPURIOUS
+    owner[pixels.y[real], pixels.x[real]] = found.islands.owner[real]
+    for i in range(len(drawn.population)):
+        window, stamp = drawn.draw_source(i)
+        part = window & Window.of_shape(shape)
+        inside, light = owner[part.slices], stamp[part.within(window)]
+        inside, light = (v[(inside >= 0) & (light > 1.5 * drawn.config.rms_jy_beam)] for v in (inside, light))
+        islands = np.unique(inside)
+        values = [light[inside == island] for island in islands]
+        yield i + 1, islands, np.array([v.sum() for v in values]), np.array([v.max() for v in values])
+
+
+def find_parted(found, drawn):
+    """Return what became of the sources of a simulated map whose islands were joined.
+
+    An island is of the source with most light in it, if that is at least a third of what was measured.
+
+    Returns
+    -------
+    dict
+        ``several``, the sources of several islands; ``parted``, those of them whose islands are not one
+        source; ``mixed``, joined sources with islands of several sources, by their islands; ``stray``,
+        joined islands that are mostly noise; ``shared``, sources that exceed the seed threshold in an
+        island of another source.
+    """
+    n, source = len(found.islands), found.columns["source"]
+    most = np.bincount(found.islands.owner, found.islands.pixels.value_jy_beam, n) / 3
+    true, reach = np.zeros(n, int), {}
+    for number, islands, light, peak in light_in_islands(found, drawn):
+        mine = light > most[islands]
+        most[islands[mine]], true[islands[mine]] = light[mine], number
+        reach[number] = islands[peak > 5 * drawn.config.rms_jy_beam]
+    groups = {i: np.flatnonzero(true == i) for i in np.unique(true[true > 0]).tolist()}
+    joined = [np.flatnonzero(source == number) for number in np.unique(source)]
+    joined = [islands for islands in joined if len(islands) > 1]
+    return {
+        "several": [i for i, islands in groups.items() if len(islands) > 1],
+        "parted": [i for i, islands in groups.items() if len(np.unique(source[islands])) > 1],
+        "mixed": [i.tolist() for i in joined if len(np.unique(true[i][true[i] > 0])) > 1],
+        "stray": [island for islands in joined for island in islands[true[islands] == 0].tolist()],
+        "shared": [i for i in groups if (true[reach[i]] != i).any()],
+    }
+
+
+def report_truth(path):
+    """Print what became of the galaxies of a configuration's sky, joined by their truth and by the rules."""
+    tree = load_yaml(path)
+    sky = validate(SimulateConfig, tree.get("simulate", {}))
+    with tempfile.TemporaryDirectory() as folder:
+        for sky_map, drawn in simulate(Path(folder), sky, tree.get("seed", 0)):
+            for name, truth in (("truth", open_instances(sky_map)), ("rules", None)):
+                counts = find_parted(find_islands(sky_map, AnnotateConfig(), truth), drawn)
+                print(sky_map.name, name, *(f"{key} {len(value)}" for key, value in counts.items()))
+                for number in counts["shared"] if truth else ():
+                    kind = Morphology(int(drawn.population.kind[number - 1])).name.lower()
+                    print(f"  number {number}, {kind}, lies partly in an island of another source")
 
 
 def pairs_of(labels):
@@ -159,13 +233,18 @@ def draw(paths, png, beam_arcsec, config):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--side", type=int, default=1800)
     parser.add_argument("--maps", type=int, default=4)
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--fits", nargs="*", default=[])
     parser.add_argument("--png", type=Path)
     parser.add_argument("--beam", type=float)
+    parser.add_argument("--truth", type=Path)
     given = parser.parse_args()
+    if given.truth:
+        report_truth(given.truth)
+        return
     tree = {}
     for assignment in given.set:
         tree = apply_set(tree, f"join.{assignment}")
@@ -177,7 +256,7 @@ def main():
         sky = SimulateConfig(shape=(given.side, given.side), maps=given.maps, **settings)
         rows, false, counts = [], [], np.zeros(2, int)
         with tempfile.TemporaryDirectory() as folder:
-            for sky_map, drawn in simulate(Path(folder), sky, 17):
+            for sky_map, drawn in simulate(Path(folder), sky, given.seed):
                 part = compare(sky_map, drawn, config)
                 rows, false, counts = rows + part[0], false + part[1], counts + part[2]
         report(name, rows, false, *counts)

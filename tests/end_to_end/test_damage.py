@@ -18,6 +18,7 @@ from tests.end_to_end.conftest import EVALUATED, run, shrunk, stable_digests
 BEFORE = {
     ("simulate", "simulated-00.fits"): 1,
     ("simulate", "simulated-00.mask.fits"): 1,
+    ("simulate", "simulated-00.instances.fits"): 1,
     ("annotate", "parts/mesh-0000.parquet"): 2,
     ("annotate", "parts/pixels-0000.parquet"): 1,
     ("cutouts", "image/c.0.0.0"): 1,

@@ -136,6 +136,21 @@ def test_nothing_lies_on_blank_pixels(made):
     assert facts["map"]["n_blank"] == np.isnan(image).sum()
 
 
+def test_rows_of_a_catalogue_on_blank_pixels_are_refused_by_number(tmp_path):
+    write_map(tmp_path / "real.fits")
+    y, x = np.array([100, 10, 200, 100, 300]), np.array([100, 100, 200, 370, 351])
+    ra, dec = plane_wcs(SHAPE, PIXEL, 30.0, -45.0).wcs_pix2world(x, y, 0)
+    rows = "\n".join(f"1e-3,{a:.9f},{b:.9f},1" for a, b in zip(ra, dec, strict=True))
+    (tmp_path / "rows.csv").write_text("flux_jy,ra_deg,dec_deg,major_arcsec\n" + rows)
+    flux = {"mode": "catalogue", "catalogue": str(tmp_path / "rows.csv")}
+    background = {"kind": "map", "path": str(tmp_path / "real.fits")}
+    run = make_run(tmp_path / "run", background=background, flux=flux, shape=[7, 7])
+    with pytest.raises(
+        ConfigError, match=r"rows\.csv: 3 of 5 sources reach onto blank pixels: row 2, 4, 5; leave"
+    ):
+        assemble(run)
+
+
 def test_brightness_follows_the_local_noise(made):
     _, _, run, _ = made
     truth = read_columns_file(run.root / "field" / "truth.parquet")

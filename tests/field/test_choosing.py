@@ -214,9 +214,10 @@ def test_the_objects_to_draw_follow_from_the_expected_number():
         RADIO.resolve(tree | {"generate": {"objects": 3}})
 
 
-def test_a_field_by_counts_does_not_depend_on_bands_and_workers(counted, tmp_path):
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.soak)])
+def test_a_field_by_counts_does_not_depend_on_bands_and_workers(counted, tmp_path, workers):
     run = make_run(tmp_path / "run", shape=SHAPE, reuse=40, flux=COUNTS, band_rows=77)
-    assemble(run, workers=2)
+    assemble(run, workers=workers)
     names = ("map.fits", "mask.fits", "instances.fits", "truth.parquet")
     one, other = digests(counted), digests(run)
     assert [one[name] for name in names] == [other[name] for name in names]

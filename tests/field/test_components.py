@@ -61,8 +61,9 @@ def test_components_add_up_to_their_sources(made):
     np.maximum.at(most, rows, parts["flux_jy"])
     assert np.array_equal(parts["flux_jy"][first], most)
     alone = truth["n_components"] == 1
-    for name in ("x_pix", "y_pix", "ra_deg", "dec_deg", "flux_jy"):
-        assert parts[name][first][alone] == pytest.approx(truth[name][alone], rel=1e-6)
+    same = "x_pix", "y_pix", "ra_deg", "dec_deg", "flux_jy", "major_arcsec", "intrinsic_minor_arcsec"
+    for name in (*same, "pa_deg", "image_pa_deg"):
+        assert parts[name][first][alone] == pytest.approx(truth[name][alone], rel=1e-5)
 
 
 def test_positions_are_those_of_the_pixels_in_every_turn(made):
@@ -79,6 +80,17 @@ def test_positions_are_those_of_the_pixels_in_every_turn(made):
             assert np.hypot(parts["y_pix"][i] - y, parts["x_pix"][i] - x) < 7
             seen += 1
     assert seen >= 16
+
+
+def test_sizes_are_those_of_a_component_alone(made):
+    """Lobes of one beam: the second component of each source is the beam, whatever the source as a whole."""
+    _, _, truth, parts = made
+    lobe = parts["component"] == 2
+    whole = truth["major_arcsec"][np.searchsorted(truth["id"], parts["id"][lobe])]
+    assert (whole > 1.5 * parts["major_arcsec"][lobe]).all()
+    assert (parts["major_arcsec"][lobe] >= parts["minor_arcsec"][lobe]).all()
+    assert parts["minor_arcsec"][lobe] == pytest.approx(np.full(lobe.sum(), BEAM.minor_arcsec), rel=0.3)
+    assert ((parts["pa_deg"] >= 0) & (parts["pa_deg"] < 180)).all()
 
 
 def test_the_instance_image_has_one_id_for_all_components(made):

@@ -97,7 +97,7 @@ def test_every_source_has_the_spectrum_that_brings_it_to_the_frequency_of_the_fi
         assert abs(found - wanted) < 4 * math.sqrt(wanted)
 
 
-def test_sources_are_points_gaussians_and_extended_ones_by_their_size():
+def test_sources_are_points_gaussians_and_objects_by_their_size():
     field = draw()
     point = field.major_arcsec == 0
     gaussian = ~point & ~field.is_object
@@ -110,7 +110,7 @@ def test_sources_are_points_gaussians_and_extended_ones_by_their_size():
     assert ((field.image_pa_deg >= 0) & (field.image_pa_deg < 180)).all()
 
 
-def test_the_share_of_extended_sources_grows_with_flux_as_published():
+def test_the_share_of_objects_grows_with_flux_as_published():
     field, edges = draw(area=0.02), np.array([1e-4, 3e-4, 1e-3, 1e-2, 1])
     for low, high in itertools.pairwise(edges):
         inside = (field.flux_jy >= low) & (field.flux_jy < high)
@@ -119,7 +119,7 @@ def test_the_share_of_extended_sources_grows_with_flux_as_published():
         assert abs(found - wanted.sum()) < 4 * math.sqrt((wanted * (1 - wanted)).sum())
 
 
-def test_what_counts_as_extended_changes_no_flux_and_no_size():
+def test_what_is_an_object_changes_no_flux_and_no_size():
     one, other = draw(), draw(LAW.model_copy(update={"object_beams": 3.0}))
     for name in ("flux_jy", "spectral_index", "image_pa_deg"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
@@ -128,7 +128,7 @@ def test_what_counts_as_extended_changes_no_flux_and_no_size():
     assert np.array_equal(one.major_arcsec[larger], other.major_arcsec[larger])
 
 
-def test_few_fields_have_more_extended_sources_than_are_provided_for():
+def test_few_fields_need_more_objects_than_are_provided_for():
     mean = expect(LAW, AREA, COUNTS_HZ, BEAM)
     assert max(draw(seed=seed).is_object.sum() for seed in range(20)) < mean.most_objects
     assert mean.most_objects < 1.4 * mean.objects

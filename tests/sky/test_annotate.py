@@ -19,6 +19,7 @@ from astro_dist.sky.annotate import PARTS, AnnotateConfig, Annotations, Annotato
 from astro_dist.sky.annotations import ISLANDS, read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_reader import read_pixels
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
@@ -96,7 +97,8 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
     monkeypatch.setattr(finder, "READ_PIX", 40_000)
     for index, name in enumerate(SKY.names):
         sky_map = SkyMap.open(run.root / "maps" / f"{name}.fits", MapsConfig())
-        found = find_islands(sky_map, AnnotateConfig())
+        truth = Plane.open(run.root / "maps" / f"{name}.instances.fits", 1)
+        found = find_islands(sky_map, AnnotateConfig(), truth)
         here = annotations.islands["map"] == index
         for column, values in found.columns.items():
             assert annotations.islands[column][here].tolist() == values.tolist()
@@ -110,6 +112,27 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
             assert annotations.sources[column][here].tolist() == values.tolist()
         assert np.count_nonzero(instances) == len(pixels)
         np.testing.assert_array_equal(annotations.mesh(index).rms, found.mesh.rms)
+
+
+def test_simulated_maps_are_joined_by_their_truth_unless_the_rules_are_asked_for(sky, tmp_path):
+    run, facts = sky
+    annotations = Annotations.load(run.root / "annotations")
+    assert set(annotations.islands["joined_by"]) == {"", "truth"}
+    assert facts["of_several_islands"] >= 3
+    rules = AnnotateConfig.model_validate({"join": {"by": "rules"}})
+    files = tuple(str(run.root / "maps" / f"{name}.fits") for name in SKY.names)
+    tables = []
+    for number, (maps, config) in enumerate(
+        ((MapsConfig(), rules), (MapsConfig(files=files), AnnotateConfig()))
+    ):
+        other = make_run(tmp_path / str(number), seed=11, maps=maps, simulate=SKY, annotate=config)
+        other.ledger.publish("simulate", run.ledger.published("simulate"))
+        (other.root / "maps").symlink_to(run.root / "maps")
+        bring(ANNOTATE, other)
+        tables.append(Annotations.load(other.root / "annotations").islands)
+    assert "truth" not in tables[0]["joined_by"]
+    assert tables[0]["joined_by"].tolist() == tables[1]["joined_by"].tolist()
+    assert "by" not in AnnotateConfig().marks()["join"]
 
 
 @pytest.mark.parametrize("read_pix", [4_000_000, 20_000])

@@ -8,14 +8,17 @@ from astropy.table import Table
 
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky import pairs
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.config import AnnotateConfig, JoinConfig, MapsConfig
 from astro_dist.sky.finder import find_islands
-from astro_dist.sky.joining import GIVEN, Link, group_islands
+from astro_dist.sky.joining import GIVEN, TRUTH, Link, group_islands
+from astro_dist.sky.labels import Plane
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.stages import ANNOTATE
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.sky.windows import Window
+from tests.benchmarks.joining import find_parted, open_instances, simulate
 from tests.settings import make_run
 from tests.sky.conftest import BEAM, PIXEL
 
@@ -238,3 +241,57 @@ def test_files_that_cannot_be_used_are_refused_before_anything_runs(make_map, tm
     run = make_run(tmp_path, seed=1, annotate=validate(AnnotateConfig, {"join": filled}), **sections)
     with pytest.raises(ConfigError, match=reason):
         look_ahead(run)
+
+
+def test_islands_of_a_simulated_map_are_joined_as_they_were_drawn(tmp_path):
+    """`python -m tests.benchmarks.joining --truth configs/quickstart.yaml` counts the whole quick start."""
+    sky = SimulateConfig(shape=(700, 700), extended_per_1000_beams=0.8)
+    ((sky_map, drawn),) = simulate(tmp_path, sky, 4)
+    by_truth = find_islands(sky_map, AnnotateConfig(), open_instances(sky_map))
+    counted = find_parted(by_truth, drawn)
+    assert len(counted["several"]) >= 6
+    assert counted["parted"] == counted["mixed"] == []
+    assert set(rules(by_truth)) == {"", TRUTH}
+    assert (by_truth.sources["n_components"] > 1).sum() == len(counted["several"])
+    assert find_parted(find_islands(sky_map, AnnotateConfig()), drawn)["parted"]
+
+
+def test_gaps_are_those_of_all_pairs_of_pixels(make_map, monkeypatch):
+    """Of large islands few pixels are compared; the same gaps and the same pixels are found."""
+    rng = np.random.default_rng(8)
+    image = sum(
+        spot(80, *rng.uniform(30, 370, 2), *rng.uniform(1, 4, 2), rng.uniform(0, 180)) for _ in range(25)
+    )
+    for beam in (BEAM, Beam(16.0, 8.0, 30.0)):
+        sky = make_map(RMS * (image + NOISE), beam, Pixel(4.0, 2.0))
+        found = find_islands(sky, AnnotateConfig())
+        facts = found.columns["class"], found.columns["flux_jy"], beam, sky.pixel, sky.shape, 1.4e9
+        compared = []
+        for most in (0, 10**9):
+            monkeypatch.setattr(pairs, "MOST_DISTANCES", most)
+            compared.append(
+                pairs.compare_pairs(pairs.Candidates(found.islands, *facts), JoinConfig(chance=1))
+            )
+        some, whole = compared
+        assert len(whole.gap) > 20
+        assert np.array_equal(some.gap, whole.gap)
+        assert np.array_equal(some.ends, whole.ends)
+
+
+def test_an_island_over_two_galaxies_joins_neither_to_the_other(make_map, tmp_path):
+    """Two pairs of spots on one line; the inner two touch, and the brighter one's galaxy has that island."""
+    places = [(200, 100, 40), (200, 196, 60), (200, 203, 30), (200, 300, 40)]
+    sky = make_map(RMS * (sum(spot(snr, y, x) for y, x, snr in places) + NOISE))
+    numbers = np.zeros((SIDE, SIDE), np.int32)
+    for y, x, number in ((200, 100, 7), (200, 195, 7), (200, 205, 9), (200, 300, 9)):
+        numbers[y - 12 : y + 13, x - 5 : x + 5] = number
+    fits.writeto(tmp_path / "numbers.fits", numbers)
+    found = find_islands(sky, AnnotateConfig(), Plane.open(tmp_path / "numbers.fits", 1))
+    left, both, right = np.argsort(found.columns["x"])
+    source = found.columns["source"]
+    assert source[left] == source[both] != source[right]
+    assert found.columns["joined_by"][[left, both, right]].tolist() == [TRUTH, TRUTH, ""]
+    numbers[:] = 0
+    fits.writeto(tmp_path / "numbers.fits", numbers, overwrite=True)
+    found = find_islands(sky, AnnotateConfig(), Plane.open(tmp_path / "numbers.fits", 1))
+    assert found.columns["source"].tolist() == [1, 2, 3]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from astro_dist.engine.config import validate
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.outputs import Reading
 from astro_dist.sky import simulate
@@ -47,10 +48,11 @@ def product(tmp_path_factory):
 @pytest.mark.parametrize("height", [64, 150])
 def test_pixels_do_not_depend_on_the_bands(sky, whole, height):
     parts = [sky.draw_band(window) for window in bands(CONFIG.shape, height)]
-    assert np.array_equal(np.concatenate([image for image, _, _ in parts]), whole[0])
-    assert np.array_equal(np.concatenate([mask for _, mask, _ in parts]), whole[1])
-    measured = {i: values for _, _, rows in parts for i, values in rows.items()}
-    assert measured == whole[2]
+    for name in ("image", "mask", "instances"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        assert np.array_equal(joined, getattr(whole, name))
+    measured = {i: values for part in parts for i, values in part.measured.items()}
+    assert measured == whole.measured
 
 
 def test_products_do_not_depend_on_order_or_band_height(product, tmp_path, monkeypatch):
@@ -97,8 +99,31 @@ def test_the_mask_is_where_sources_are_bright(sky, whole):
     assert 0.002 < (mask >= SourceClass.COMPACT).mean() < 0.1
 
 
+def test_instances_are_the_brightest_source_of_each_pixel(sky, whole):
+    level = np.full(CONFIG.shape, 1.5 * CONFIG.rms_jy_beam, np.float32)
+    number = np.zeros(CONFIG.shape, np.int32)
+    for i in range(len(sky.population)):
+        window, stamp = sky.draw_source(i)
+        brighter = stamp > level[window.slices]
+        number[window.slices][brighter], level[window.slices][brighter] = i + 1, stamp[brighter]
+    outshone = sky.draw_layers(Window.of_shape(CONFIG.shape))[0][SourceClass.SPURIOUS] > level
+    assert outshone[number > 0].any()
+    assert np.array_equal(whole.instances, np.where(outshone, 0, number))
+    assert len(np.unique(whole.instances)) > 50
+
+
+def test_settings_that_an_earlier_version_wrote_keep_its_files():
+    written = CONFIG.model_dump(exclude={"instances"})
+    old = validate(SimulateConfig, written)
+    assert not old.instances
+    assert old.marks().keys() == written.keys()
+    assert validate(SimulateConfig, {"maps": 2}).instances
+    assert SimulateConfig().marks()["instances"] is True
+    assert SimulatedMap.draw(old, SEED, 0).draw_band(Window(0, 64, 0, 512)).instances is None
+
+
 def test_noise_is_what_was_asked_for(whole):
-    image, mask, _ = whole
+    image, mask = whole[:2]
     assert image.dtype == np.float32
     empty = image[mask == SourceClass.BACKGROUND]
     clipped = empty[np.abs(empty - np.median(empty)) < 3 * CONFIG.rms_jy_beam]
@@ -115,7 +140,8 @@ def test_the_files_are_radio_maps_with_checksums(product, whole):
     assert sky_map.beam.major_arcsec == pytest.approx(CONFIG.beam_major_arcsec)
     assert sky_map.frequency_hz == pytest.approx(1.4e9)
     assert np.array_equal(sky_map.read(Window(100, 200, 50, 300)), whole[0][100:200, 50:300])
-    assert np.array_equal(fits.getdata(folder / "simulated-00.mask.fits"), whole[1])
+    assert np.array_equal(fits.getdata(folder / "simulated-00.mask.fits"), whole.mask)
+    assert np.array_equal(fits.getdata(folder / "simulated-00.instances.fits"), whole.instances)
 
 
 def test_catalogue_positions_agree_with_the_map(product):
@@ -146,9 +172,10 @@ def test_artefacts_can_be_left_out():
 def test_an_empty_sky_is_allowed(tmp_path):
     config = CONFIG.model_copy(update={"extended_per_1000_beams": 0.0, "flux_limit_jy": 2.6e-5, "maps": 1})
     sky = SimulatedMap.draw(config, SEED, 0)
-    image, mask, measured = sky.draw_band(Window(0, 64, 0, 512))
+    image, mask, instances, measured = sky.draw_band(Window(0, 64, 0, 512))
     assert measured == {}
     assert mask.max() == 0
+    assert not instances.any()
     assert image.std() == pytest.approx(config.rms_jy_beam, rel=0.15)
 
 
@@ -156,6 +183,6 @@ def test_the_plan_announces_what_will_be_written(product, tmp_path):
     run = make_run(tmp_path, SIMULATE, seed=SEED, simulate=CONFIG)
     estimate = SIMULATE.estimate(run)
     written = sum(path.stat().st_size for path in product[0].iterdir())
-    assert estimate.files == len(list(product[0].iterdir())) == 6
+    assert estimate.files == len(list(product[0].iterdir())) == 8
     assert estimate.bytes >= written
     assert estimate.tasks == 2

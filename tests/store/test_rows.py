@@ -281,3 +281,30 @@ def test_a_run_says_which_rows_it_refuses_before_and_after(tmp_path, capsys):
     assert after.endswith("1 off every map (rows from 0: 1); 1 on blanks (rows from 0: 3)")
     reader = StoreReader(tmp_path / "run" / "cutouts.zarr")
     assert sorted(reader.columns["row"].tolist()) == [0, 2, 3]
+
+
+def test_a_map_with_data_is_taken_before_a_roomier_one_that_is_blank(tmp_path):
+    made = {one.name: one.image() for one in SURVEY}
+    # The two maps share the columns of a from 176 on.
+    made["a"][90:, 176:] = np.nan
+    maps = open_maps(make_run(tmp_path, SURVEY, CUTOUTS, images=made))
+    ra, dec = maps[0].sky_of(*np.random.default_rng(3).uniform((20, 150), (200, 220), (300, 2)).T)
+    blind, looked = (place_rows(maps, ra, dec, SIZE, least) for least in (0.0, 0.5))
+    whole = [place_rows([one], ra, dec, SIZE) for one in maps]
+
+    def has_data(i, source_map):
+        y0, x0 = whole[source_map].y0[i], whole[source_map].x0[i]
+        return np.isfinite(made[maps[source_map].name][y0 : y0 + SIZE, x0 : x0 + SIZE]).mean() >= 0.5
+
+    moved = 0
+    for i, better in enumerate(blind.map_index):
+        if whole[0].map_index[i] == whole[1].map_index[i] == 0 and not has_data(i, better):
+            better = 1 - better
+            assert has_data(i, better)
+            moved += 1
+        assert looked.map_index[i] == better
+        if better >= 0:
+            assert (looked.y0[i], looked.x0[i]) == (whole[better].y0[i], whole[better].x0[i])
+    assert moved > 5
+    for reason, rows in blind.refused.items():
+        np.testing.assert_array_equal(looked.refused[reason], rows)
