@@ -264,7 +264,7 @@ def yaml_cases(folder: Path) -> Iterator[Case]:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         yield name, partial(use, "plan", str(path), "--out", str(folder / "run"))
         key, colon, value = text.partition(": ") if isinstance(text, str) else ("", "", "")
-        if colon and "\n" not in text and key.isidentifier():
+        if colon and isinstance(text, str) and len(text.splitlines()) == 1 and key.isidentifier():
             yield f"{name} by --set", partial(plan, folder, f"{key}={value}")
 
 

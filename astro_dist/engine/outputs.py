@@ -120,10 +120,10 @@ class Inputs:
     The driver compares the inputs of a stage before it opens and once more after its last task. A file with
     the inode, size and times of its last comparison is taken as it is, so that the second look costs a `stat`
     per file, and yet whatever was written into an input while workers read it is found. Readers add what
-    needs no second reading: every page of a parquet file, every image and column of a store and every model
-    is checked as it is loaded. FITS images are not, because rows have no sums of their own and each worker
-    would have to read whole maps; bytes of a map that change without a write (a failing disk) between two
-    readings are found by `verify` only.
+    they can: every page of a parquet file, every image and column of a store and every model is checked as
+    it is loaded, and a simulated or assembled map is compared with its DATASUM when it is opened. Rows of a
+    map have no sums of their own: those that change without a write (a failing disk) after that are found by
+    `verify`.
     """
 
     def __init__(self, root: Path) -> None:

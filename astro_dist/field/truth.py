@@ -25,6 +25,7 @@ from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.tangent import ellipses, frame_step, local_axes, to_sky, turn_ellipses
 
+ROWS_AT_ONCE = 4096
 VO_TYPES = {"u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8": "double"}
 
 
@@ -195,9 +196,12 @@ def votable_lines(truth: Columns) -> Iterable[str]:
             f"<DESCRIPTION>{escape(column.meaning)}</DESCRIPTION></FIELD>\n"
         )
     yield "   <DATA><TABLEDATA>\n"
-    # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
-    # VOTable spells what is not a number NaN, numpy nan.
-    texts = (np.where(values != values, "NaN", values.astype(str)) for values in truth.values())
-    for row in zip(*texts, strict=True):
-        yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
+    # Some rows at a time, because a number as text takes 128 bytes of an array.
+    for first in range(0, len(truth["id"]), ROWS_AT_ONCE):
+        some = [values[first : first + ROWS_AT_ONCE] for values in truth.values()]
+        # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
+        # VOTable spells what is not a number NaN, numpy nan.
+        texts = (np.where(values != values, "NaN", values.astype(str)) for values in some)
+        for row in zip(*texts, strict=True):
+            yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"

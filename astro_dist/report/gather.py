@@ -29,7 +29,7 @@ Curve = dict[str, list[tuple[int, float]]]
 class FieldFiles:
     """The files of a published field: the map, and the mask and the truth when they exist.
 
-    The driver has compared them with their publication; their DATASUM would be a second reading.
+    The driver has compared them with their publication; the map is compared with its DATASUM besides.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class FieldFiles:
     @cached_property
     def map(self) -> SkyMap:
         """The synthetic map."""
-        return SkyMap.open(self.folder / "map.fits", MapsConfig(), verify=False)
+        return SkyMap.open(self.folder / "map.fits", MapsConfig())
 
     @cached_property
     def mask(self) -> Plane | None:

@@ -63,7 +63,7 @@ class SimulateConfig(Section):
     """Full width at half maximum of the beam's short axis."""
     beam_pa_deg: float = 0.0
     """Position angle of the beam's long axis, east of north."""
-    rms_jy_beam: float = Field(default=25e-6, gt=0)
+    rms_jy_beam: float = Field(default=25e-6, gt=1e-30)
     """Noise of the maps."""
     frequency_hz: float = Field(default=1.4e9, gt=1e6, lt=1e13)
     """Observing frequency; the 1.4 GHz counts are scaled to it with a spectral index of -0.7."""
