@@ -52,16 +52,19 @@ class Stretch:
         return pixels[::-1]
 
 
-def noise_stretch(image: NDArray[np.float32], share: float = 0.9995, least: float = 30.0) -> Stretch:
+def noise_stretch(
+    image: NDArray[np.float32], share: float = 0.9995, least: float = 30.0, most: float = 300.0
+) -> Stretch:
     """Return the stretch of an image from 3 sigma below its median, linear over 3 sigma.
 
     Parameters
     ----------
     share
         Quantile of the pixels that is white.
-    least
-        White is at least so many sigma above the median, because in a field of few sources the quantile is
-        noise, which would be drawn as bright as sources.
+    least, most
+        White is so many sigma above the median at least, because in a field of few sources the quantile is
+        noise, which would be drawn as bright as sources; and at most, because a bright source alone would
+        make all others dark.
     """
     values = image[np.isfinite(image)]
     if values.size == 0:
@@ -70,9 +73,8 @@ def noise_stretch(image: NDArray[np.float32], share: float = 0.9995, least: floa
     sigma = 1.4826 * float(np.median(abs(values - np.float32(median))))
     # An image without noise still has limits that differ.
     sigma = sigma or max(abs(median), 1e-12)
-    return Stretch(
-        median - 3 * sigma, max(float(np.quantile(values, share)), median + least * sigma), 3 * sigma
-    )
+    top = min(max(float(np.quantile(values, share)), median + least * sigma), median + most * sigma)
+    return Stretch(median - 3 * sigma, top, 3 * sigma)
 
 
 class Sheet:

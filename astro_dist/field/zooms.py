@@ -1,4 +1,4 @@
-"""Close views of a field, each beside a real cutout of the survey that is most like it, at the same stretch.
+"""Close views of a field, each beside the cutout of the survey that is most like it, at the same stretch.
 
 Shown are a bright source, a blend, a double and an extended source of median flux, as far as the field has
 them. The cutouts come from the store that the network learnt from or took its masks from, so that a picture
@@ -219,7 +219,8 @@ def _draw(path: Path, name: str, scene: View, twin: tuple[View, int] | None, cut
     sheet.text(EDGE, 10, TITLES[name], 22)
     ny, nx = scene.snr.shape
     about = (
-        f"{nx} x {ny} pixels, magnified {factor} times; north is up, east is left; the ellipse is the beam; "
+        f"{nx} x {ny} pixels, magnified {factor} times, row 0 below; the ellipse is the beam, ticks point at "
+        "the source; "
         "of the survey's cutouts the one whose source is most alike in class, peak, area and number of peaks"
     )
     sheet.text(EDGE, HEAD + panel + 12, about, 13)
