@@ -14,11 +14,6 @@ from typing import Any
 from astro_dist import __version__, pipelines
 
 ALONE = " Runs this stage alone: the products of earlier stages must be in the run directory."
-OWN_COMMANDS = (
-    *("run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate"),
-    *("doctor", "init"),
-)
-"""Commands that are not stages."""
 QUIET_OFFLINE = {
     "DS_ACCELERATOR_LOG_LEVEL": "error",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -33,8 +28,67 @@ QUIET_OFFLINE = {
 """Environment in which libraries print little and use no network; the user's own values come first."""
 
 
-def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentParser:
-    """Return the parser of every command; ``stages`` are by default the stages of the package."""
+Argument = tuple[str, dict[str, Any]]
+"""The name of an argument and what argparse is told of it."""
+
+
+def _argument(name: str, **options: Any) -> Argument:
+    return name, options
+
+
+def _count(text: str) -> int:
+    """Return a text as a whole number of at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+RUN = _argument("run", type=Path, metavar="RUN", help="a run directory")
+TO = _argument("--to", metavar="STAGE", help="only this stage and the stages it needs")
+CONFIG = (
+    _argument("config", type=Path, metavar="CONFIG", help="a YAML file"),
+    _argument("--out", type=Path, metavar="RUN", help="run directory (default: runs/NAME)"),
+    _argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        dest="assignments",
+        help="change a setting; may be repeated",
+    ),
+)
+EXECUTORS = ("serial", "processes", "ray")
+REDO = "make this stage and those after it again, and replace their products"
+RUNNER = (
+    *CONFIG,
+    _argument("--on", choices=EXECUTORS, help="executor of the tasks (machine.executor)"),
+    _argument("--workers", type=int, metavar="N", help="number of workers at once (machine.workers)"),
+    _argument("--redo", action="append", default=[], metavar="STAGE", help=REDO),
+    _argument("--cluster", type=Path, metavar="FILE", help="submit to Slurm, with the settings of this file"),
+    _argument("--dry-run", action="store_true", help="with --cluster: print the sbatch files only"),
+)
+NETWORK = _argument("stage", metavar="NAME", help="which network")
+SITE = _argument("--cluster", type=Path, metavar="FILE", help="plan for Slurm too, with this file")
+LOGS = (
+    _argument("--stage", metavar="STAGE", help="of this stage only"),
+    _argument("--lines", type=_count, default=20, metavar="N", help="how many lines of each (20)"),
+)
+PRODUCT = _argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
+STAMP = _argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
+WORDS = _argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml")
+JOB = (
+    _argument("--stage", required=True),
+    _argument("--share", action="store_true"),
+    _argument("--begin"),
+    _argument("--redo", action="append", default=[]),
+)
+
+
+def build_parser(stages: Mapping[str, str] | None = None, only: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of every command, or of the command ``only``, which costs far less.
+
+    ``stages`` are by default the stages of the package.
+    """
     stages = pipelines.commands() if stages is None else stages
     parser = argparse.ArgumentParser(
         prog="astro-dist",
@@ -46,103 +100,38 @@ def build_parser(stages: Mapping[str, str] | None = None) -> argparse.ArgumentPa
     )
     parser.add_argument("--version", action="version", version=f"astro-dist {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    run = _add(commands, "run", "run all stages of a configuration that are not done")
-    _add_runner(run)
-    _add_to(run)
+    for name, (text, more, arguments) in describe_commands(stages).items():
+        if only not in (None, name):
+            continue
+        # A command without a sentence is left out of the list; its own help begins with the sentence.
+        sentence = f"{text[:1].upper()}{text[1:]}.{more}"
+        said: dict[str, Any] = {"help": text, "description": sentence} if text else {}
+        command = commands.add_parser(name, **said)
+        for argument, options in arguments:
+            command.add_argument(argument, **options)
+    return parser
+
+
+def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Sequence[Argument]]]:
+    """Return ``{command: (what it does, what its own help adds, its arguments)}``."""
     trained = [words.partition(" ")[2] for words in stages if words.startswith("train ")]
-    for name, text in stages.items():
-        if not name.startswith("train "):
-            _add_runner(_add(commands, name, text, ALONE))
-    train = _add(commands, "train", f"train one network: {', '.join(trained)}", ALONE)
-    train.add_argument("stage", metavar="NAME", help="which network")
-    _add_runner(train)
-    plan = _add(commands, "plan", "show what a run would do and cost; runs nothing")
-    _add_config(plan)
-    _add_to(plan)
-    plan.add_argument("--cluster", type=Path, metavar="FILE", help="plan for Slurm too, with this file")
-    _add_run(_add(commands, "status", "show how far a run is"))
-    _add_cluster_commands(commands)
-    verify = _add(commands, "verify", "read every product again and compare checksums")
-    verify.add_argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
-    _add_run(_add(commands, "repair", "set damaged products aside, so that the next run makes them anew"))
-    again = _add(commands, "regenerate", "make one stamp again and compare it with the store")
-    _add_run(again)
-    again.add_argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
-    _add(commands, "doctor", "show what this machine can and cannot do, and why")
-    init = _add(commands, "init", "write a commented starter configuration")
-    init.add_argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml")
-    return parser
-
-
-def _add_cluster_commands(commands: Any) -> None:
-    logs = _add(commands, "logs", "show the last lines that the Slurm jobs of a run printed")
-    _add_run(logs)
-    logs.add_argument("--stage", metavar="STAGE", help="of this stage only")
-    logs.add_argument("--lines", type=_count, default=20, metavar="N", help="how many lines of each (20)")
-    _add_run(_add(commands, "cancel", "take the jobs of a run out of the Slurm queue"))
-    # The sbatch files call `job` on a node; users have no need of the command, so the help leaves it out.
-    job = commands.add_parser("job")
-    _add_run(job)
-    job.add_argument("--stage", required=True)
-    job.add_argument("--share", action="store_true")
-    job.add_argument("--begin")
-    job.add_argument("--redo", action="append", default=[])
-
-
-def _count(text: str) -> int:
-    """Return a text as a whole number of at least one."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
-
-
-def _add(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
-    """Add a command; its own help begins with the sentence that the list of commands shows."""
-    sentence = f"{text[0].upper()}{text[1:]}.{more}"
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=sentence)
-    return parser
-
-
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory")
-
-
-def _add_to(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", metavar="STAGE", help="only this stage and the stages it needs")
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
-    parser.add_argument("--out", type=Path, metavar="RUN", help="run directory (default: runs/NAME)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        dest="assignments",
-        help="change a setting; may be repeated",
-    )
-
-
-def _add_runner(parser: argparse.ArgumentParser) -> None:
-    _add_config(parser)
-    parser.add_argument(
-        "--on", choices=("serial", "processes", "ray"), help="executor of the tasks (machine.executor)"
-    )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="number of workers at once (machine.workers)"
-    )
-    parser.add_argument(
-        "--redo",
-        action="append",
-        default=[],
-        metavar="STAGE",
-        help="make this stage and those after it again, and replace their products",
-    )
-    parser.add_argument(
-        "--cluster", type=Path, metavar="FILE", help="submit to Slurm, with the settings of this file"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="with --cluster: print the sbatch files only")
+    plain = {name: text for name, text in stages.items() if not name.startswith("train ")}
+    return {
+        "run": ("run all stages of a configuration that are not done", "", (*RUNNER, TO)),
+        **{name: (text, ALONE, RUNNER) for name, text in plain.items()},
+        "train": (f"train one network: {', '.join(trained)}", ALONE, (NETWORK, *RUNNER)),
+        "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, SITE)),
+        "status": ("show how far a run is", "", (RUN,)),
+        "logs": ("show the last lines that the Slurm jobs of a run printed", "", (RUN, *LOGS)),
+        "cancel": ("take the jobs of a run out of the Slurm queue", "", (RUN,)),
+        "verify": ("read every product again and compare checksums", "", (PRODUCT,)),
+        "repair": ("set damaged products aside, so that the next run makes them anew", "", (RUN,)),
+        "regenerate": ("make one stamp again and compare it with the store", "", (RUN, STAMP)),
+        "doctor": ("show what this machine can and cannot do, and why", "", ()),
+        "init": ("write a commented starter configuration", "", (WORDS,)),
+        # The sbatch files call it on a node; users have no need of it.
+        "job": ("", "", (RUN, *JOB)),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,8 +166,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; import other packages' pipelines only for a command that this one lacks."""
     stages = pipelines.commands()
-    words = [word for word in argv[:1] if not word.startswith("-")]
-    if words and words[0] not in {*stages, *OWN_COMMANDS} and pipelines.outside_names():
+    word = next((word for word in argv[:1] if not word.startswith("-")), None)
+    if word is None or word in describe_commands(stages):
+        return build_parser(stages, word).parse_args(argv)
+    if pipelines.outside_names():
         stages = {**stages, **pipelines.outside_commands()}
     return build_parser(stages).parse_args(argv)
 
@@ -215,7 +206,8 @@ def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
         if value is not None:
             assignments.append(f"machine.{key}={value}")
     to = getattr(arguments, "to", None)
-    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only)
+    redo = getattr(arguments, "redo", ())
+    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only, redo)
 
 
 def _run(arguments: argparse.Namespace, only: str | None) -> int:
@@ -230,7 +222,7 @@ def _run(arguments: argparse.Namespace, only: str | None) -> int:
             arguments.on = "serial"
     runner = _open(arguments, only)
     # After the configuration, most faults of which need none of these.
-    from astro_dist.cluster.submit import refuse_while_queued
+    from astro_dist.cluster.queue import refuse_while_queued
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
     from astro_dist.engine.stopping import stop_on_signals
@@ -292,7 +284,7 @@ def _status(root: Path) -> int:
 def _verify(path: Path) -> int:
     from astro_dist.engine.errors import ConfigError, IntegrityError, printable
 
-    if (path / "ledger").is_dir():
+    if (path / "ledger").is_dir() or (path / "config.yaml").is_file():
         from astro_dist.engine.integrity import verify_run
 
         faults = [fault for found in verify_run(path, _checks(path)).values() for fault in found]
@@ -307,13 +299,22 @@ def _verify(path: Path) -> int:
         for line in unchecked:
             print(line)
     else:
-        raise ConfigError(f"{path} is neither a run directory, nor a store, nor a FITS file")
+        raise ConfigError(f"{path} {_why_not(path)}")
     for fault in faults:
         print(printable(fault))
     if faults:
         raise IntegrityError(f"{path}: {len(faults)} faults; {_remedy(path)}")
     print(f"{path}: all files have their published bytes")
     return 0
+
+
+def _why_not(path: Path) -> str:
+    """Return why a path cannot be verified."""
+    if not os.path.lexists(path):
+        return "does not exist"
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
+        return f"is packed; unpack it and verify {path.with_suffix('')}"
+    return "is neither a run directory, nor a store, nor a FITS file (.fits or .fz)"
 
 
 def _remedy(path: Path) -> str:
@@ -329,7 +330,7 @@ def _checks(root: Path) -> dict[str, Any]:
     """Return the checks of products by stage, none where the configuration of the run cannot be used."""
     from astro_dist.engine.errors import ConfigError
 
-    if not (root / "config.yaml").exists():
+    if not ((root / "config.yaml").exists() and (root / "ledger").is_dir()):
         return {}
     try:
         return {stage.name: stage.check for stage in pipelines.reopen(root).known}
@@ -339,7 +340,7 @@ def _checks(root: Path) -> dict[str, Any]:
 
 
 def _repair(root: Path) -> int:
-    from astro_dist.cluster.submit import refuse_while_queued
+    from astro_dist.cluster.queue import refuse_while_queued
     from astro_dist.engine.errors import printable
     from astro_dist.engine.integrity import repair_run
 

@@ -169,6 +169,7 @@ def open_runner(
     assignments: Sequence[str] = (),
     to: str | None = None,
     only: str | None = None,
+    redo: Sequence[str] = (),
 ) -> "Runner":
     """Return the runner of a configuration file; its run directory is ``root``, runs/NAME by default."""
     pipeline, config = configure(path, assignments, [name for name in (to, only) if name is not None])
@@ -177,7 +178,7 @@ def open_runner(
 
     # The name is that of the checked configuration, whose pattern allows no path.
     root = root or Path("runs") / config.name
-    return Runner(root, config, pipeline.choose(config, to, only), only, pipeline.shown)
+    return Runner(root, config, pipeline.choose(config, to, only, redo), only, pipeline.shown)
 
 
 def reopen(root: Path, only: str | None = None) -> "Runner":
@@ -190,6 +191,7 @@ def reopen(root: Path, only: str | None = None) -> "Runner":
     """
     from astro_dist import __version__
     from astro_dist.engine.config import load_yaml
+    from astro_dist.engine.custody import refuse_foreign
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.manifest import config_fault
     from astro_dist.runner import Runner
@@ -198,6 +200,8 @@ def reopen(root: Path, only: str | None = None) -> "Runner":
     if not path.exists():
         again = "; the command that began the run writes it again" if (root / "ledger").is_dir() else ""
         raise ConfigError(f"{root} is not a run directory: it holds no config.yaml{again}")
+    # As `run` does: without its records nothing here is known to be a product of the run.
+    refuse_foreign(root)
     if (fault := config_fault(root)) is not None:
         raise ConfigError(
             f"{root}: {fault}; put it back, or give the run's own configuration again, which sets it aside: "

@@ -8,12 +8,13 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astro_dist.engine.custody import (
     BESIDE,
     drop_replaced,
     refuse_foreign,
+    refuse_inside,
     remove,
     replace_product,
     sweep,
@@ -36,10 +37,9 @@ from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
-from astro_dist.workers.attempts import SerialExecutor
-from astro_dist.workers.machine import Machine, choose_machine
-from astro_dist.workers.processes import ALL_GPUS, ProcessExecutor, visible_gpus
-from astro_dist.workers.scratch import caches_in_scratch
+
+if TYPE_CHECKING:
+    from astro_dist.workers.machine import Machine
 
 MAX_REPAIRS = 3
 """Times that the files of a stage are compared, and damaged tasks run again, before the run fails."""
@@ -89,7 +89,8 @@ class Runner:
         return rows
 
     def refuse_place(self) -> None:
-        """Raise `ConfigError` for a run directory that `opened` would refuse; makes nothing."""
+        """Raise `ConfigError` for a folder that no run may have for its run directory; makes nothing."""
+        refuse_inside(self.root)
         refuse_foreign(self.root)
         there = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
         if not there.is_dir():
@@ -100,6 +101,8 @@ class Runner:
 
     def execute(self, display: Display, redo: Sequence[str] = ()) -> None:
         """Bring every stage to its end; publish each product as soon as it is whole."""
+        from astro_dist.workers.machine import choose_machine
+
         machine = choose_machine(self.config.machine)
         with self.opened(display, redo) as allowed, self.executor(machine) as executor:
             for stage in self.stages:
@@ -118,7 +121,7 @@ class Runner:
     def opened(self, display: Display, redo: Sequence[str] = ()) -> Iterator[set[str]]:
         """Lock and prepare the run directory; yield the names of the stages that may be replaced."""
         # Before the lock, which would make its file in somebody else's folder.
-        refuse_foreign(self.root)
+        self.refuse_place()
         with lock_folder(self.root), stop_when_storage_fails(self.root) as self.anchor:
             marks = {self.root / p.product: p.fingerprint for p in self.ledger.all_published().values()}
             # Before any status is computed, because products of a killed replacement have the wrong names.
@@ -172,9 +175,10 @@ class Runner:
                 stage.run(stage.open(run), task)
 
     def results(self) -> dict[str, Path]:
-        """Return the paths of the results that exist, by name."""
-        paths = {name: self.root / path for name, path in self.shown.items()}
-        return {name: path for name, path in paths.items() if path.exists()}
+        """Return the paths of the results that exist and are up to date, by name."""
+        done = {state.stage.product for state in self.states() if state.status == "done"}
+        current = {name: path for name, path in self.shown.items() if done & _with_parents(path)}
+        return {name: self.root / path for name, path in current.items() if (self.root / path).exists()}
 
     def _announce(self, display: Display) -> None:
         rows = self.estimates()
@@ -187,23 +191,13 @@ class Runner:
             begun += sum(p.stat().st_blocks * 512 for p in tree_files(hidden))
         require_space(self.root, max(0, needed - begun))
 
-    @contextlib.contextmanager
-    def executor(self, machine: Machine) -> Iterator[Executor]:
-        """Yield the executor that the configuration names."""
-        if machine.gpus and not machine.fake_gpus:
-            os.environ[ALL_GPUS] = ",".join(visible_gpus(machine.gpus))
-        with caches_in_scratch():
-            if self.kind == "serial":
-                yield SerialExecutor()
-            elif self.kind == "ray":
-                from astro_dist.workers.ray import RayExecutor
+    def executor(self, machine: "Machine") -> contextlib.AbstractContextManager[Executor]:
+        """Open the executor that the configuration names."""
+        # Here, because `status` and `plan` open none.
+        from astro_dist.workers.executors import open_executor
 
-                log = self.root / "logs" / "ray.log"
-                with RayExecutor(machine, log, self.config.machine.ray_address) as executor:
-                    yield executor
-            else:
-                gpus = 0 if machine.fake_gpus else machine.gpus
-                yield ProcessExecutor(machine.workers_for, gpus, machine.first_worker)
+        log = self.root / "logs" / "ray.log"
+        return open_executor(self.kind, machine, log, self.config.machine.ray_address)
 
     def _bring(self, stage: Stage, executor: Executor, display: Display, allowed: set[str]) -> None:
         state = self.now.of(stage)
@@ -385,6 +379,10 @@ def _sweep_writers(rounds: Rounds) -> None:
     if rounds.run.output.is_dir():
         for folder in [rounds.run.output, *(p for p in rounds.run.output.rglob("*") if p.is_dir())]:
             sweep(folder)
+
+
+def _with_parents(path: str) -> set[str]:
+    return {path, *(parent.as_posix() for parent in Path(path).parents)}
 
 
 def _damage_text(tasks: Collection[str]) -> str:

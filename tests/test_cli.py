@@ -119,7 +119,9 @@ def test_doctor_says_what_is_here(command):
         (["--set", "assemble.objects"], "write it as section.key=value"),
         (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
         (["--workers", "0"], "machine.workers: Input should be greater than or equal to 1"),
-        (["--redo", "nonsense"], "this run has no such stage"),
+        (["--redo", "nonsense"], "no stage 'nonsense'"),
+        (["--redo", "cutouts", "--to", "annotate"], "--redo cutouts: cutouts comes after annotate"),
+        (["--redo", "generate", "--to", "evaluate"], "--redo generate: generate is not needed for"),
         (
             [
                 *("--set", "assemble.shape=[9000000, 9000000]", "--set", "simulate.pixel_arcsec=1.0e-3"),
@@ -179,3 +181,19 @@ def test_a_full_device_for_messages_changes_no_exit_code(tmp_path):
     with open("/dev/full", "w") as full:
         call = [sys.executable, "-m", "astro_dist", "status", tmp_path / "absent"]
         assert subprocess.run(call, stderr=full, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("absent.fits", "absent.fits does not exist"),
+        ("map.fits.gz", "map.fits.gz is packed; unpack it and verify map.fits"),
+        ("map.txt", "neither a run directory, nor a store, nor a FITS file"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_line_that_helps(command, tmp_path, name, advice):
+    if "absent" not in name:
+        (tmp_path / name).write_bytes(b"")
+    done = command("verify", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert advice in done.stderr

@@ -51,6 +51,7 @@ REMOVING = {
     "engine/files.py": "a hidden file of the writer's own, the lock file, folders made for the lock",
     "cluster/share.py": "claims, which carry the name of their worker",
     "workers/scratch.py": "private folders in the temporary folder",
+    "train/extensions.py": "what a killed compiler left, in a folder of our own in torch's cache",
     "workers/ray_leftovers.py": "the private folder of a Ray cluster, in the temporary folder",
 }
 """The modules that may remove or rename something, and what."""

@@ -18,6 +18,7 @@ from astro_dist.train.start import SHIPPED
 
 QUICK = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 HEAVY = ("torch", "astropy", "zarr", "pyarrow", "scipy", "matplotlib", "dask", "ray", "diffusers", "numpy")
+HEAVY += ("psutil", "multiprocessing", "submitit", "astro_dist.cluster.sites")
 MOST_OPENED = 400
 """Files that such a command opens, or tries to: about 280; with the libraries of the stages 2,500."""
 CODE = f"""
@@ -155,6 +156,19 @@ def test_what_cannot_end_well_is_refused_before_anything_runs(command, tmp_path,
     ran = command("run", "c.yaml", "--out", "out", *changes, cwd=tmp_path)
     assert (ran.returncode, ran.stderr.splitlines()[-1:]) == (2, planned.stderr.splitlines())
     assert not (tmp_path / "out").exists()
+
+
+def test_status_refuses_what_run_refuses_in_the_same_words(begun, command):
+    (begun / "ledger").rmdir()
+    (begun / "maps").mkdir()
+    for words in (("status", begun), ("run", QUICK, "--out", begun), ("plan", QUICK, "--out", begun)):
+        done = command(*words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "if this was a run, put its ledger/ back" in done.stderr
+    for verb in ("verify", "repair"):
+        done = command(verb, begun)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "put its ledger/ back" in done.stderr
 
 
 @pytest.mark.parametrize("out", ["file", "file/run", "folder"])

@@ -52,6 +52,17 @@ def test_second_run_does_nothing(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "shards").iterdir()} == before
 
 
+def test_only_results_that_are_up_to_date_are_shown(tmp_path):
+    execute(tmp_path, SERIAL)
+    assert toy_runner(tmp_path, SERIAL).results() == {"sum": tmp_path / "out/total.txt"}
+    # The run ends before the sum, which stays as it was.
+    config = TOY.resolve({**SERIAL, "shards": {"count": 5}})
+    first = Runner(tmp_path, config, TOY.choose(config, "shards"), None, TOY.shown)
+    first.execute(Display(live=False), ["shards"])
+    assert (tmp_path / "out/total.txt").exists()
+    assert first.results() == toy_runner(tmp_path, {"shards": {"count": 5}}).results() == {}
+
+
 def test_a_lost_worker_is_replaced(tmp_path, reference):
     execute(tmp_path, {"machine": {"workers": 2}, "shards": {"die_once": 3}})
     assert (tmp_path / "died-once").exists()

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
+from astro_dist.cluster.queue import log_folder
 from astro_dist.cluster.share import close_stage, do_share
 from astro_dist.cluster.sites import check_limits, load_site
 from astro_dist.cluster.slurm import TIME_UP, sbatch_text
-from astro_dist.cluster.submit import Chain, cancel_run, log_folder
+from astro_dist.cluster.submit import Chain, cancel_run
 from astro_dist.engine.errors import ConfigError, TimeUpError
 from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import stop_on_signals

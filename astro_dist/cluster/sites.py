@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 from pydantic import Field, field_validator
 
 from astro_dist.engine.config import Section, load_yaml, nearest, validate
@@ -192,6 +191,8 @@ def check_limits(site: Site, stages: Sequence[str]) -> None:
 
 def check_shared(root: Path, site: Site) -> None:
     """Raise `ConfigError` for a run directory that nodes cannot reach, as far as this machine shows."""
+    import psutil
+
     folders = [Path(os.path.expandvars(folder)) for folder in site.shared]
     for folder in folders:
         # `expandvars` leaves an unset variable as it is.

@@ -18,12 +18,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from astro_dist.cluster.sites import Resources, Site
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import replace_bytes
+
+if TYPE_CHECKING:
+    # `status` reads the queue and needs no cluster file.
+    from astro_dist.cluster.sites import Resources, Site
 
 TIME_UP = 99
 """Exit code of a command whose job is to be put back into the queue."""
@@ -45,7 +48,7 @@ class Job:
     name: str
     stage: str
     arguments: tuple[str, ...]
-    resources: Resources
+    resources: "Resources"
     array: int | None = None
     after: str | None = None
     """Id of a job that must have succeeded before this one starts."""
@@ -64,12 +67,12 @@ def script_name(stage: str, shared: bool = False) -> str:
     return f"{stage}-{'workers' if shared else 'job'}.sbatch"
 
 
-def sbatch_text(site: Site, job: Job, logs: Path) -> str:
+def sbatch_text(site: "Site", job: Job, logs: Path) -> str:
     """Return the sbatch file of a job."""
     return str(_executor(site, job, logs)._make_submission_file_text(_command(site, job), ""))
 
 
-def submit(site: Site, job: Job, logs: Path) -> str:
+def submit(site: "Site", job: Job, logs: Path) -> str:
     """Put a job into the queue and return its id.
 
     Raises
@@ -87,7 +90,7 @@ def submit(site: Site, job: Job, logs: Path) -> str:
     return number
 
 
-def try_submission(site: Site, job: Job, logs: Path) -> None:
+def try_submission(site: "Site", job: Job, logs: Path) -> None:
     """Ask Slurm whether it would accept a job, without queueing; raise `ConfigError` when not.
 
     Slurm refuses jobs that no node could ever do and jobs whose nodes are unavailable now with the same
@@ -103,7 +106,7 @@ def try_submission(site: Site, job: Job, logs: Path) -> None:
             raise
 
 
-def call_slurm(*command: str, text: str | None = None, asked: Resources | None = None) -> str:
+def call_slurm(*command: str, text: str | None = None, asked: "Resources | None" = None) -> str:
     """Run one of Slurm's commands and return its output; raise `ConfigError` when it fails."""
     if shutil.which(command[0]) is None:
         raise ConfigError(
@@ -129,7 +132,7 @@ def call_slurm(*command: str, text: str | None = None, asked: Resources | None =
     return answer.stdout
 
 
-def _environment(asked: Resources | None) -> dict[str, str]:
+def _environment(asked: "Resources | None") -> dict[str, str]:
     """Return the environment without variables that would override the command line or the sbatch file.
 
     Such variables are those of a job that submits other jobs, and a user's own filters for squeue.
@@ -207,7 +210,7 @@ def cancel(ids: Sequence[str]) -> None:
         call_slurm("scancel", *ids)
 
 
-def check_cluster(wishes: Mapping[str, Resources]) -> None:
+def check_cluster(wishes: "Mapping[str, Resources]") -> None:
     """Raise `ConfigError` for unknown partitions and for more than their nodes have; one call to sinfo."""
     rows = _partitions("%R|%l|%c|%m|%G|%D")
     for stage, asked in wishes.items():
@@ -242,7 +245,7 @@ def _partitions(form: str) -> list[list[str]]:
     return [line.split("|") for line in answer.splitlines()]
 
 
-def _nodes_away(asked: Resources) -> bool:
+def _nodes_away(asked: "Resources") -> bool:
     """Return whether nodes that a job could get are drained, down or reserved now."""
     wanted = asked.partition.split(",") if asked.partition else None
     # Prefixes of sinfo's states, such as drained, draining, powered_down and booting.
@@ -278,7 +281,7 @@ def _gpus(text: str, kind: str | None = None) -> int:
     return sum(int(count) for name, count in found if kind in (None, name))
 
 
-def _executor(site: Site, job: Job, logs: Path) -> Any:
+def _executor(site: "Site", job: Job, logs: Path) -> Any:
     """Return submitit's executor with all options of a job; it writes the sbatch file."""
     import submitit
 
@@ -331,13 +334,13 @@ def _executor(site: Site, job: Job, logs: Path) -> Any:
     raise ConfigError("there is no srun on PATH: this machine has no Slurm; run on a login node")
 
 
-def _margin_s(site: Site, asked: Resources) -> int:
+def _margin_s(site: "Site", asked: "Resources") -> int:
     """Return the seconds before the time limit at which a job begins to stop."""
     # A fifth, so that short jobs keep most of their time for work.
     return min(site.stop_before_s, asked.minutes * 60 // 5)
 
 
-def _setup(site: Site, asked: Resources) -> list[str]:
+def _setup(site: "Site", asked: "Resources") -> list[str]:
     """Return the lines before the command: traps, lines of the site, the deadline, caches on the node."""
     caches = [f'export {name}="$cache/{name}"' for name in CACHES]
     return [
@@ -355,7 +358,7 @@ def _setup(site: Site, asked: Resources) -> list[str]:
     ]
 
 
-def _command(site: Site, job: Job) -> str:
+def _command(site: "Site", job: Job) -> str:
     """Return the lines that run the command, pass signals on, and requeue the job when its time is up.
 
     The command runs in the background, because bash runs traps only between commands. `wait` returns after

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from astro_dist.cluster.queue import Queue, log_folder, queue_of
 from astro_dist.cluster.slurm import Queued, script_name
-from astro_dist.cluster.submit import Queue, log_folder, queue_of
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner
 from astro_dist.engine.journal import read_journal

@@ -6,21 +6,17 @@ Every job starts after the job before it has succeeded. Queued jobs are found in
 kept.
 """
 
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_dist.cluster.costs import check_costs, estimate_costs
+from astro_dist.cluster.queue import Queue, log_folder, queue_of, settled_queue_of
 from astro_dist.cluster.sites import Site, check_limits, check_shared
 from astro_dist.cluster.slurm import (
     Job,
-    Queued,
     cancel,
     check_cluster,
-    read_queue,
-    read_settled_queue,
     script_name,
     submit,
     try_submission,
@@ -31,13 +27,6 @@ from astro_dist.engine.files import lock_folder
 from astro_dist.engine.progress import Display
 from astro_dist.engine.work import Stage, for_stage
 from astro_dist.runner import Runner
-
-Queue = dict[str, list[Queued]]
-
-
-def log_folder(root: Path) -> Path:
-    """Return the folder with the sbatch files and the output of all jobs of a run."""
-    return root / "logs" / "slurm"
 
 
 @dataclass(frozen=True)
@@ -197,42 +186,6 @@ class Chain:
                 closing = replace(closing, after_any="<id of the workers>")
             yield closing
             after = f"<id of the {stage.name} job>"
-
-
-def queue_of(root: Path) -> Queue:
-    """Return the queued jobs of a run, by sbatch file; empty where nothing was ever submitted."""
-    logs = log_folder(Path(os.path.realpath(root)))
-    return read_queue(logs) if logs.exists() else {}
-
-
-def settled_queue_of(root: Path) -> Queue:
-    """Return the queue of a run as `queue_of` does, once none of its jobs is ending."""
-    logs = log_folder(Path(os.path.realpath(root)))
-    return read_settled_queue(logs) if logs.exists() else {}
-
-
-def refuse_while_queued(root: Path) -> None:
-    """Raise `ConfigError` when jobs of a run directory are in the queue: they would do the same work.
-
-    On a machine without Slurm nothing is checked.
-    """
-    if shutil.which("squeue") is None:
-        return
-    try:
-        queue = queue_of(root)
-    except ConfigError as error:
-        raise ConfigError(
-            f"cannot check whether jobs of {root} are in the queue: {error}; if you are sure that none are, "
-            f"remove {log_folder(root)}"
-        ) from None
-    # An empty queue needs no second call. Otherwise ending jobs are waited for, which may leave none.
-    queue = queue and settled_queue_of(root)
-    ids = sorted({row.id for rows in queue.values() for row in rows}, key=int)
-    if ids:
-        raise ConfigError(
-            f"jobs of {root} are in the queue ({', '.join(ids)}); wait for them, or take them out first: "
-            f"astro-dist cancel {root}"
-        )
 
 
 def cancel_run(root: Path) -> list[str]:

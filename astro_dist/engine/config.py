@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text
@@ -37,12 +37,13 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_text(cls, values: Any) -> Any:
-        """Take one text for a list of one, and ``H,W`` or ``HxW`` for several numbers."""
+    def _read_plainly(cls, values: Any) -> Any:
+        """Take one text for a list of one, ``H,W`` or ``HxW`` for several numbers, and no bool for one."""
         if not isinstance(values, Mapping):
             return values
-        lists = {name: f.annotation for name, f in cls.model_fields.items()}
-        return {name: _as_list(value, lists.get(name)) for name, value in values.items()}
+        kinds = {name: f.annotation for name, f in cls.model_fields.items()}
+        # Not by a validator of all fields, which pydantic would inspect at every start, once for each field.
+        return {name: _as_list(_no_number(v, kinds.get(name)), kinds.get(name)) for name, v in values.items()}
 
     def marks(self) -> dict[str, Any]:
         """Return the values that enter fingerprints."""
@@ -61,17 +62,26 @@ class Section(BaseModel):
                 values[name] = [one._marked() for one in value]
         return values
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse true and false where a number is meant; pydantic would read them as 1 and 0."""
-        kinds = _plain_types(cls.model_fields[str(info.field_name)].annotation)
-        if bool not in kinds and any(isinstance(part, bool) for part in _parts(value)):
-            raise ValueError("true and false are no values here")
-        return value
-
 
 AnySection = TypeVar("AnySection", bound=Section)
+
+
+class _Switch:
+    """What true or false becomes where neither has a meaning, so that pydantic does not read a 1 or a 0."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return str(self.value).lower()
+
+
+def _no_number(value: Any, annotation: Any) -> Any:
+    """Return a value whose true and false fit no field but one that has them among its types."""
+    if not any(isinstance(part, bool) for part in _parts(value)) or bool in _plain_types(annotation):
+        return value
+    parts = [_Switch(part) if isinstance(part, bool) else part for part in _parts(value)]
+    return parts if isinstance(value, list | tuple) else parts[0]
 
 
 def _as_list(value: Any, annotation: Any) -> Any:

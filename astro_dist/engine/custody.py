@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, discard, fsync_folder, publish_folder, sha256_file
@@ -19,6 +19,7 @@ from astro_dist.engine.files import PART, discard, fsync_folder, publish_folder,
 OURS = frozenset({".lock", "logs"})
 """Names that a run directory may hold before its ledger is there."""
 SETTINGS = frozenset({"config.yaml", "manifest.json"})
+NO_PRODUCT = "holds no published product; is it a run directory? Then put its ledger/ back"
 BESIDE = (*sorted(SETTINGS), "stamp-*.npz")
 """Names of files that commands write beside the products."""
 REPLACED = ".replaced"
@@ -40,21 +41,33 @@ def refuse_foreign(root: Path) -> None:
     """
     if not os.path.isdir(root) or _holds_records(root):
         return
-    others = sorted(name for name in os.listdir(root) if name not in OURS)
+    there = set(os.listdir(root))
+    others = sorted(there - OURS)
     # A command that was killed before its first stage leaves an empty ledger and the settings, perhaps begun.
     if os.path.isdir(root / "ledger") and all(_is_begun(path) for path in (root / "ledger").rglob("*")):
         others = [name for name in others if name != "ledger" and _written_name(name) not in SETTINGS]
     if others:
         shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+        was_run = ", or, if this was a run, put its ledger/ back" if SETTINGS & there else ""
         raise ConfigError(
             f"{root} is no run directory and holds other things ({shown}); choose an empty or a new folder "
-            "with --out"
+            f"with --out{was_run}"
         )
+
+
+def refuse_inside(root: Path) -> None:
+    """Refuse a folder inside the run directory of another run, whose products it would become part of."""
+    for outer in root.parents:
+        if _holds_versions(outer):
+            raise ConfigError(
+                f"{outer} is a run directory, and no other run may lie in it; choose a folder outside of it "
+                "with --out"
+            )
 
 
 def _is_begun(path: Path) -> bool:
     """Return whether this in a ledger may be left of a writer that was killed before its first record."""
-    return path.is_dir() or _LEFTOVER.fullmatch(path.name) is not None
+    return path.is_dir() or is_leftover(path.name)
 
 
 def _written_name(name: str) -> str:
@@ -72,13 +85,18 @@ def require_run(root: Path) -> None:
         There is no such folder, or it holds no record.
     """
     if not _holds_records(root):
-        raise ConfigError(f"{root} holds no published product; is it a run directory?")
+        raise ConfigError(f"{root} {NO_PRODUCT}")
+
+
+def _holds_versions(root: Path) -> bool:
+    """Return whether a folder has a ledger with records of a stage."""
+    patterns = ("*/begun.json", f"*/{16 * '[0-9a-f]'}")
+    return any(any((root / "ledger").glob(pattern)) for pattern in patterns)
 
 
 def _holds_records(root: Path) -> bool:
     """Return whether a folder has a ledger with a publication, or with records of a stage."""
-    patterns = ("*/begun.json", f"*/{16 * '[0-9a-f]'}")
-    if any(any((root / "ledger").glob(pattern)) for pattern in patterns):
+    if _holds_versions(root):
         return True
     # Others have folders of this name too, with files of theirs.
     files = [path for path in (root / "ledger").glob("*.json") if path.is_file()]
@@ -138,13 +156,18 @@ def sweep_outputs(final: Path, keep: Path, begun: Collection[str]) -> None:
 
 def set_aside(path: Path, reason: str) -> Path:
     """Rename a file, folder or link so that its name is free, and return the new path: ``NAME.REASON-1``."""
-    number = 1
-    # `lexists`, because a dangling link takes the name too. `os.replace` would overwrite an earlier one.
-    while os.path.lexists(aside := path.with_name(f"{path.name}.{reason}-{number}")):
-        number += 1
+    aside = _free_name(path, reason)
     os.replace(path, aside)
     fsync_folder(path.parent)
     return aside
+
+
+def _free_name(path: Path, reason: str) -> Path:
+    number = 1
+    # `lexists`, because a dangling link takes the name too. `os.replace` would overwrite an earlier one.
+    while os.path.lexists(free := path.with_name(f"{path.name}.{reason}-{number}")):
+        number += 1
+    return free
 
 
 def replace_product(output: Path, final: Path, mark: str, published: Mapping[str, str] | None) -> Path | None:
@@ -178,12 +201,45 @@ def replace_product(output: Path, final: Path, mark: str, published: Mapping[str
 
 def _is_published(final: Path, published: Mapping[str, str] | None) -> bool:
     """Return whether a product holds nothing but files of its publication, byte for byte."""
-    # Every entry but a folder counts, pipes and links to nowhere too. The product itself may be a link.
-    inside = (path for path in final.rglob("*") if path.is_symlink() or not path.is_dir())
-    found = {p.relative_to(final).as_posix(): p for p in (inside if final.is_dir() else [final])}
-    return published is not None and all(
-        path.is_file() and sha256_file(path) == published.get(name) for name, path in found.items()
-    )
+    if published is None or find_strange(final, published):
+        return False
+    there = ((final / name, digest) for name, digest in published.items() if os.path.lexists(final / name))
+    return all(path.is_file() and sha256_file(path) == digest for path, digest in there)
+
+
+def find_strange(product: Path, files: Collection[str]) -> list[str]:
+    """Return the names below a product, relative to it, that are neither its files nor folders of these.
+
+    Every kind of entry counts: empty folders, pipes, links to nowhere. A folder is named without what is in
+    it. The product itself may be a link.
+    """
+    if not product.is_dir():
+        return [] if "." in files or not os.path.lexists(product) else ["."]
+    folders = {parent.as_posix() for name in files for parent in PurePath(name).parents}
+    strange = []
+    for folder, inner, names in os.walk(product):
+        here = Path(folder).relative_to(product)
+        # A link in place of a folder is not the folder that was published, whatever it leads to.
+        foreign = [n for n in inner if (here / n).as_posix() not in folders or Path(folder, n).is_symlink()]
+        strange += [(here / name).as_posix() for name in foreign]
+        strange += [name for n in names if (name := (here / n).as_posix()) not in files]
+        # Assigned in place: `os.walk` goes into what is left.
+        inner[:] = [name for name in inner if name not in foreign]
+    return sorted(strange)
+
+
+def take_out(product: Path, names: Collection[str]) -> Path:
+    """Move what is not part of a product (which is no link) out of it; return the folder it is in now."""
+    aside = _free_name(product, "yours")
+    for name in names:
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(product / name, aside / name)
+    return aside
+
+
+def is_leftover(name: str) -> bool:
+    """Return whether a name is one that a writer here gives to a file or folder that is not finished."""
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 def drop_replaced(final: Path, mark: str) -> None:

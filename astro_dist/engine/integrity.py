@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from astro_dist.engine.config import fingerprint
-from astro_dist.engine.custody import require_run, set_aside
+from astro_dist.engine.custody import NO_PRODUCT, find_strange, is_leftover, require_run, set_aside, take_out
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import lock_folder, tree_digests
+from astro_dist.engine.files import find_owner, lock_folder, tree_digests
 from astro_dist.engine.ledger import DAMAGED, Ledger, Published
 from astro_dist.engine.manifest import CONFIG, MANIFEST, config_fault, manifest_fault
 from astro_dist.engine.record import read_record
@@ -24,11 +24,12 @@ LEDGER = "ledger"
 """The name under which faults of records and of the files beside the products are listed."""
 
 
-def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]:
+def verify_run(root: Path, checks: Checks | None = None, alone: bool = False) -> dict[str, list[str]]:
     """Read every record and every published product again and return ``{stage: faults}``, a line each.
 
     Faults of records, of ``config.yaml`` and of ``manifest.json`` are listed under `LEDGER`. The check of a
-    stage is called only where all files of its product have their published bytes.
+    stage is called only where all files of its product have their published bytes. With ``alone`` the caller
+    holds the driver lock; otherwise what a driver may be writing in a product is no fault.
 
     Raises
     ------
@@ -42,8 +43,9 @@ def verify_run(root: Path, checks: Checks | None = None) -> dict[str, list[str]]
     found = {LEDGER: [fault for _, fault in find_bad_records(root)]}
     found[LEDGER] += [fault for fault in beside if fault is not None]
     if not published and not found[LEDGER]:
-        raise ConfigError(f"{root} holds no published product; is it a run directory?")
-    found |= {name: _compare(root, record) for name, record in published.items()}
+        raise ConfigError(f"{root} {NO_PRODUCT}")
+    alone = alone or find_owner(root) is None
+    found |= {name: _compare(root, record, alone) for name, record in published.items()}
     for name, check in (checks or {}).items():
         if name in published and not found[name]:
             found[name] = check(root / published[name].product)
@@ -83,13 +85,16 @@ def repair_run(root: Path, show: Callable[[str], None], checks: Checks | None = 
             if wrong is not None and (root / name).exists():
                 show(wrong)
                 show(f"{name} is now {set_aside(root / name, 'damaged').name}; the next run writes it")
-        for stage, faults in verify_run(root, checks).items():
+        for stage, faults in verify_run(root, checks, alone=True).items():
             record = ledger.published(stage) if stage != LEDGER else None
             # Faults listed under `LEDGER` belong to no stage; those files were set aside above.
             if record is None:
                 continue
             for fault in faults:
                 show(fault)
+            if (aside := _take_out_strange(root, record, faults)) is not None:
+                show(f"{stage}: what is not part of {record.product} lies in {aside.name} now")
+                continue
             show(f"{stage}: {_set_aside(root / record.product)}the next run makes {record.product} anew")
             # The product is renamed before its publication is deleted: after a kill in between, the product
             # is reported as missing and the repair goes on.
@@ -110,7 +115,7 @@ def _readable(root: Path) -> dict[str, Published]:
     return found
 
 
-def _compare(root: Path, record: Published) -> list[str]:
+def _compare(root: Path, record: Published, alone: bool) -> list[str]:
     """Return the faults of one product: missing, changed and strange files."""
     path, faults = root / record.product, []
     found = tree_digests(path) if path.exists() else {}
@@ -120,8 +125,20 @@ def _compare(root: Path, record: Published) -> list[str]:
             faults.append(f"{shown}: missing")
         elif found[name] != digest:
             faults.append(f"{shown}: {OTHER_BYTES}")
-    strange = sorted(set(found) - set(record.files))
+    strange = find_strange(path, record.files)
+    if not alone:
+        strange = [name for name in strange if not is_leftover(Path(name).name)]
     return faults + [f"{record.product}/{name}: not part of the product" for name in strange]
+
+
+def _take_out_strange(root: Path, record: Published, faults: Sequence[str]) -> Path | None:
+    """Move strange files out of a product that has no other fault; return where they are, None otherwise."""
+    path = root / record.product
+    strange = find_strange(path, record.files)
+    # A link may lead to a folder of the user's, where everything is strange.
+    if "." in strange or len(strange) < len(faults) or path.resolve() != root.resolve() / record.product:
+        return None
+    return take_out(path, strange)
 
 
 def _doubt(ledger: Ledger, damaged: str, show: Callable[[str], None]) -> None:

@@ -125,16 +125,18 @@ class Pipeline:
         """Check a configuration and fill in the defaults that depend on other sections."""
         return self.settle(validate(self.config, {"pipeline": self.name, **tree}))
 
-    def choose(self, config: Any, to: str | None = None, only: str | None = None) -> list[Stage]:
+    def choose(
+        self, config: Any, to: str | None = None, only: str | None = None, redo: Sequence[str] = ()
+    ) -> list[Stage]:
         """Return the stages of a run in order; with ``to`` that stage and the stages it needs, no others.
 
         Raises
         ------
         ConfigError
-            ``to`` or ``only`` names no stage, or one that the configuration leaves out.
+            ``to``, ``only`` or ``redo`` names no stage, or one that is not part of this run.
         """
         absent = self.left_out(config)
-        for name in (to, only):
+        for name in (to, only, *redo):
             if name is not None and self.stage(name).name in absent:
                 raise ConfigError(f"{name} is not part of this run: {absent[name]}")
         stages = [stage for stage in self.stages if stage.name not in absent]
@@ -145,6 +147,11 @@ class Pipeline:
         for stage in reversed(stages):
             if stage.name in wanted:
                 wanted |= set(stage.inputs)
+        for name in redo:
+            if name not in wanted:
+                order = [stage.name for stage in stages]
+                place = "comes after" if order.index(name) > order.index(to) else "is not needed for"
+                raise ConfigError(f"--redo {name}: {name} {place} {to}, where --to ends the run; change one")
         return [stage for stage in stages if stage.name in wanted]
 
 

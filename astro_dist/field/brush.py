@@ -31,7 +31,7 @@ class Brush:
         self.rows = clip_boxes(layout, window)[0]
         self.table = {name: values[self.rows] for name, values in layout.items()}
         self.beam_pix = field.beam.covariance_pix(field.pixel)
-        self.patches = Patches(self.table, library, field.beam, field.pixel, config.anchor)
+        self.patches = Patches(self.table, library, field, config.anchor)
 
     def draw(self, row: int) -> tuple[NDArray[np.float32], Measure]:
         """Return what a row of `table` adds to its box, and its measures."""

@@ -61,7 +61,7 @@ def choose_donors(
     """Choose an object for every source, the brightest first, which need the objects of the least noise.
 
     Of the objects that may be resized to a source and bear its flux, that is taken which was used least, by
-    chance among equals. Where none bears the flux, that is taken which bears most.
+    chance among equals. Where none bears the flux, that is taken which bears most for its number of uses.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def choose_donors(
         bears = fits & (donors.most_jy >= wanted.flux_jy[i])
         brightened[i] = not bears.any()
         # Sorted by the last key first: uses, or what each bears, then chance.
-        order = -donors.most_jy if brightened[i] else uses
+        order = -donors.most_jy / (1 + uses) if brightened[i] else uses
         pool = np.flatnonzero(fits if brightened[i] else bears)
         donor[i] = best = pool[np.lexsort((chance[pool], order[pool]))[0]]
         factor[i] = np.clip(np.exp(away[best]), 1 / MOST_RESIZED, MOST_RESIZED)

@@ -66,12 +66,20 @@ def _middles(n: int) -> Floats:
     return (np.arange(SAMPLES) + 0.5) * n / SAMPLES - 0.5
 
 
-def by_counts(field: SkyMap, config: AssembleConfig, stream: Stream) -> Given:
-    """Draw the sources of a field by published counts; raise `ConfigError` when it has no frequency."""
+def by_counts(field: SkyMap, open_share: float, config: AssembleConfig, stream: Stream) -> Given:
+    """Draw the sources of the open part of a field by published counts.
+
+    Raises
+    ------
+    ConfigError
+        When the field has no frequency.
+    """
     if field.frequency_hz is None:
         raise ConfigError("assemble.frequency_hz: flux.mode counts needs the frequency of the field; set it")
     law = config.flux.counts
-    found = draw_population(law, area_sr(field), field.frequency_hz, fwhm_arcsec(field.beam), stream)
+    found = draw_population(
+        law, open_share * area_sr(field), field.frequency_hz, fwhm_arcsec(field.beam), stream
+    )
     return Given(
         found.flux_jy,
         found.spectral_index,

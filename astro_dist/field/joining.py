@@ -65,7 +65,7 @@ def join_bands(
 
 
 def _measured(layout: Columns, whole: Mapping[str, np.ndarray], field: SkyMap) -> Columns:
-    area = field.beam.area_pix(field.pixel)
+    area = field.beam_area_pix(whole["y"], whole["x"])
     flux = whole["sum"] / area
     ra, dec = field.sky_of(whole["y"], whole["x"])
     ra_peak, dec_peak = field.sky_of(whole["peak_y"], whole["peak_x"])
@@ -89,7 +89,7 @@ def _measured(layout: Columns, whole: Mapping[str, np.ndarray], field: SkyMap) -
         "peak_jy_beam": whole["peak"],
         "flux_jy": flux,
         "core_fraction": core,
-        "beam_area_pix": np.full(len(flux), area),
+        "beam_area_pix": area,
         **size_columns(moments, field.beam, field.pixel),
         "n_pix": whole["n_pix"],
         "level_jy_beam": whole["level_jy_beam"],

@@ -41,9 +41,12 @@ MODEL_NOISE = 1.0
 """Noise of a grid seen through the donor's beam, in units of the noise of the drawing, in the footprint."""
 MAX_NOISE = 0.003
 """Largest noise of a model, over its peak, at which it may be placed brighter than it was drawn."""
+FAINTEST_SNR = 1.0
+"""Points of a grid where the beam shows less of it than this, over the noise, are left out."""
 SPECK_SNR = 3.0
 """A separate piece of a grid must reach this, through the beam and over the noise, to be kept."""
 _FURTHEST = 0.99
+_FEW_PIXELS = 8
 _NEGLIGIBLE = 1e-4
 """Points below this part of the brightest are left out."""
 
@@ -109,7 +112,8 @@ class Drawing:
     @property
     def peak(self) -> float:
         """Brightest pixel of the footprint, over the noise."""
-        return float((self.level * self.trust).max())
+        inside = self.trust > 0
+        return float((self.level[inside] * self.trust[inside]).max())
 
 
 def make_model(
@@ -127,7 +131,8 @@ def make_model(
         return "no_fit"
     found = fit_compact(drawing) if source_class is SourceClass.COMPACT else deconvolve(drawing)
     if found == "no_fit" and allowed >= 1:
-        y, x = np.unravel_index(int((drawing.level * (drawing.trust > 0)).argmax()), drawing.level.shape)
+        bright = np.where(drawing.trust > 0, drawing.level * drawing.trust, -np.inf)
+        y, x = np.unravel_index(int(bright.argmax()), bright.shape)
         point = np.ones((1, 1), np.float32)
         found = _compared(drawing, point, np.zeros(3), (float(y), float(x)), drawing.peak)
     if isinstance(found, str) or found.residual_snr <= max(allowed * drawing.peak, ALLOWED_SIGMA):
@@ -143,12 +148,16 @@ def fit_compact(drawing: Drawing) -> SkyModel | str:
     source is a point.
     """
     inside = _Footprint.of(drawing)
-    free = optimize.least_squares(_misfit, _first_guess(inside), args=(inside, None), method="lm")
+    if len(inside.level) < _FEW_PIXELS:
+        return "no_fit"
+    free = optimize.least_squares(
+        _misfit, _first_guess(inside), args=(inside, None), method="lm", max_nfev=100
+    )
     spread = _significant(_spread_of(free.x[2:]), inside, free.fun)
     placed = optimize.least_squares(_misfit, free.x[:2], args=(inside, spread), method="lm")
     y, x = placed.x.tolist()
     amplitude = _amplitude(inside, _gaussian(inside, y, x, spread))
-    if not (amplitude > 0 and _trusted(drawing, y, x)):
+    if not (amplitude > 0 and _trusted(drawing, y, x, spread)):
         return "no_fit"
     wide = drawing.beam_pix + _matrix(spread)
     flux = amplitude * math.sqrt(np.linalg.det(wide) / np.linalg.det(drawing.beam_pix))
@@ -244,7 +253,8 @@ def _amplitude(inside: _Footprint, shape: Float) -> float:
 
 def _spread_of(root: Float) -> Float:
     """Return the moments L L^T of a lower triangle (a, b, c): never negative, whatever the numbers."""
-    a, b, c = root
+    # A fit may stray; the inverse of larger moments would be lost in rounding.
+    a, b, c = np.clip(root, -1e3, 1e3)
     return np.array([a * a, a * b, b * b + c * c])
 
 
@@ -262,15 +272,19 @@ def _significant(spread: Float, inside: _Footprint, misfit: Float) -> Float:
     return _moments(root @ (axes * excess) @ axes.T @ root.T)
 
 
-def _trusted(drawing: Drawing, y: float, x: float) -> bool:
+def _trusted(drawing: Drawing, y: float, x: float, spread: Float) -> bool:
+    """Return whether a fit lies in the footprint and is not larger than it."""
     height, width = drawing.trust.shape
-    row, column = round(y), round(x)
-    return 0 <= row < height and 0 <= column < width and bool(drawing.trust[row, column] > 0.5)
+    if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        return False
+    small = spread[0] + spread[2] <= max(height, width) ** 2 / 4
+    return bool(small and drawing.trust[round(y), round(x)] > 0.5)
 
 
 def _believed(sky: Float, seen: Float) -> NDArray[np.bool_]:
-    """Return the pixels of the sky other than those of separate specks, which are noise made positive."""
-    pieces, count = ndimage.label(sky > _NEGLIGIBLE * sky.max(), np.ones((3, 3)))
+    """Return the pixels of the sky other than separate specks and what is fainter than the noise."""
+    bright = (sky > _NEGLIGIBLE * sky.max()) & (seen > FAINTEST_SNR)
+    pieces, count = ndimage.label(bright, np.ones((3, 3)))
     brightest = ndimage.maximum(seen, pieces, np.arange(1, count + 1))
     return np.isin(pieces, 1 + np.flatnonzero(np.asarray(brightest) >= SPECK_SNR))
 
@@ -283,7 +297,8 @@ def _iterate(drawing: Drawing, spread: Float) -> tuple[Float, Float, float]:
     steps of six. The flux, over the noise and in beams, is that at which drawing and model have the same
     sum in the footprint.
     """
-    level, trust, support = drawing.level, drawing.trust.astype(np.float64), drawing.trust > 0
+    trust, support = drawing.trust.astype(np.float64), drawing.trust > 0
+    level = np.where(support, drawing.level, 0)
     blur = _blur(drawing, spread)
     lift = max(1.0, -float(level[support].min()))
     weight = np.maximum(blur(trust), 1e-6)
@@ -298,7 +313,8 @@ def _iterate(drawing: Drawing, spread: Float) -> tuple[Float, Float, float]:
             along = min(max(float((change * before).sum() / (before * before).sum()), 0.0), _FURTHEST)
         start, sky = np.maximum(found + along * (found - sky), 0), found
     seen = blur(sky)
-    return sky, seen, float(sky.sum() * total / (seen * trust).sum()) / _area(drawing.beam_pix)
+    kept = total / max(float((seen * trust).sum()), 1e-12)
+    return sky, seen, float(sky.sum()) * kept / _area(drawing.beam_pix)
 
 
 def _blur(drawing: Drawing, spread: Float) -> Callable[[Float], Float]:
@@ -332,7 +348,8 @@ def _compared(
         columns.start - patch.window.x0 : columns.stop - patch.window.x0,
     ]
     seen[rows, columns] = inner * flux
-    worst = float((drawing.trust * np.abs(drawing.level - seen)).max())
+    inside = drawing.trust > 0
+    worst = float((drawing.trust * np.abs(drawing.level - seen))[inside].max())
     share = core_fraction(pixels, spread, drawing.beam_pix)
     return SkyModel(
         pixels, spread, y0, x0, flux, float(patch.values.max()) * flux, worst / drawing.peak, worst, share

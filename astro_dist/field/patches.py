@@ -6,6 +6,7 @@ sums to that flux times the beam's area.
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.field.library import Library
 from astro_dist.field.rendering import patch_boxes, render, step_matrix
 from astro_dist.field.truth import turn_moments
-from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.beams import Pixel
+from astro_dist.sky.maps import SkyMap
 
 Float = NDArray[np.float64]
 Pixels = NDArray[np.float32]
@@ -51,15 +53,15 @@ class Patches:
     ----------
     table
         The columns `ROW_COLUMNS` of some placements.
-    beam, pixel
-        Of the field.
+    field
+        The map of the field, for its WCS, beam and pixel.
     anchor
         ``core`` or ``centroid``: the point of an object that lies at the anchor of its placement.
     """
 
-    def __init__(self, table: Columns, library: Library, beam: Beam, pixel: Pixel, anchor: str) -> None:
-        self.table, self.library, self.pixel = table, library, pixel
-        self.beam_pix, self.area = beam.covariance_pix(pixel), beam.area_pix(pixel)
+    def __init__(self, table: Columns, library: Library, field: SkyMap, anchor: str) -> None:
+        self.table, self.library, self.field, self.pixel = table, library, field, field.pixel
+        self.beam_pix = field.beam.covariance_pix(field.pixel)
         self.own = table["object"] < 0
         self.anchor_yx, self.origin, self.shape = self._places_in_stamps(anchor)
         # A point or Gaussian of its own has its widening in the field's pixels, a model in the donor's.
@@ -99,6 +101,11 @@ class Patches:
             for own, turn, flip, factor, dy, dx in zip(self.own.tolist(), *columns, *sizes, strict=True)
         ]
         return np.stack(steps) if steps else np.zeros((0, 2, 2))
+
+    @cached_property
+    def areas(self) -> Float:
+        """Solid angle of the beam in the pixels at each anchor, shape (n,)."""
+        return self.field.beam_area_pix(*self.place.T)
 
     @property
     def place(self) -> Float:
@@ -143,10 +150,11 @@ class Patches:
     def _amplitude(self, row: int, unit: Values) -> np.float32 | np.float64:
         """Return the factor of a patch, from all its pixels, whatever of them lies in the field."""
         given, drawn = float(self.table["flux_given_jy"][row]), bool(self.table["drawn"][row])
-        if np.isfinite(given) and not drawn:  # a model is rendered at 1 Jy
-            return np.float64(given)
+        if np.isfinite(given) and not drawn:
+            # A model is rendered at 1 Jy in the pixels at the middle of the field.
+            return np.float64(given * self.areas[row] / self.field.beam.area_pix(self.pixel))
         if np.isfinite(given):
-            return np.float32(given * self.area / float(unit.sum(dtype=np.float64)))
+            return np.float32(given * self.areas[row] / float(unit.sum(dtype=np.float64)))
         level = float(self.table["sigma_jy_beam"][row] * self.table["k"][row])
         return np.float32(level) if drawn else np.float64(level / float(unit.max()))
 

@@ -16,7 +16,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.stopping import check_stop
 from astro_dist.field import layout
 from astro_dist.field.background import Background
-from astro_dist.field.choosing import choose_sources
+from astro_dist.field.choosing import Surroundings, choose_sources
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.footprints import of_point, of_points, reach_of
 from astro_dist.field.library import Library
@@ -75,16 +75,20 @@ class _Draw:
     ) -> None:
         self.field, self.background, self.library = field, background, library
         self.config, self.stream = config, stream
-        self.sources = choose_sources(field, library, config, self._typical_rms(), stream)
+        self.sources = choose_sources(field, library, config, self._surroundings, stream)
         self.turns = np.array(symmetries(field.beam, field.pixel) if config.turns else (0,))
         self.density = read_plane(Path(config.density)) if config.density else None
         self.placed = self.covered = 0
 
-    def _typical_rms(self) -> float:
-        """Return the median of the local noise on a grid of pixels."""
+    def _surroundings(self) -> Surroundings:
+        """Return the median of the local noise on a grid of pixels, and the open part of the field."""
+        ground = np.zeros(self.field.shape, np.uint8)
+        self.background.close(ground)
+        closed = np.count_nonzero(ground == layout.CLOSED) / ground.size
         y, x = (np.linspace(0, n - 1, RMS_SAMPLES).astype(np.int64) for n in self.field.shape)
         rows, columns = np.meshgrid(y, x, indexing="ij")
-        return float(np.nanmedian(self.background.rms_at(rows.ravel(), columns.ravel())))
+        rms = float(np.nanmedian(self.background.rms_at(rows.ravel(), columns.ravel())))
+        return Surroundings(rms, 1 - closed)
 
     def place(self, n: int) -> Columns | None:
         """Return the table of the first ``n`` sources, or None when one has no place.
@@ -93,7 +97,7 @@ class _Draw:
         """
         check_stop()
         table, places = self._rows(n)
-        patches = Patches(table, self.library, self.field.beam, self.field.pixel, self.config.anchor)
+        patches = Patches(table, self.library, self.field, self.config.anchor)
         # New for every call, because `most_that_fit` places other numbers of objects on the same field.
         ground = np.zeros(self.field.shape, np.uint8)
         self.background.close(ground)

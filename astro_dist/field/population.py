@@ -85,6 +85,8 @@ class Expected:
     @property
     def most_objects(self) -> int:
         """The number of objects that one field in three million exceeds (five standard deviations)."""
+        if self.objects < 3e-7:
+            return 0
         return math.ceil(self.objects + 5 * math.sqrt(self.objects))
 
 

@@ -25,14 +25,14 @@ REACH_SIGMAS = 6.0
 """A patch ends where a point has fallen to exp(-18) of its peak, 1.5e-8."""
 PLACE_STEPS = 2.0**20
 """A place is rounded to this part of a pixel, so that a shift by whole pixels changes no bit."""
-SIDES = tuple(sorted(factor * 2**n for n in range(3, 12) for factor in (2, 3)))
+SIDES = tuple(sorted(factor * 2**n for n in range(3, 16) for factor in (2, 3)))
 """Sides of the transforms, in pixels."""
 _NARROW_PIX2, _NARROW_REACH = 1.3, 6
 """Variance w^2 of the narrow Gaussian, and its reach in pixels, 4.8 w."""
 _ENOUGH_PIX2 = 2.7
 """Least variance s^2 of the widened beam for a transform on the field's own pixels. The transform of the
 narrow Gaussian repeats every cycle per pixel; what is repeated stays below exp(-2 pi^2 w^2 (1 - w^2 / s^2)),
-2e-6 of the sum. A sharper beam is rendered on pixels of half the size, of which every second is returned."""
+2e-6 of the sum. A sharper beam is rendered on finer pixels, of which every second or nth is returned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,7 @@ def _one(shape: tuple[int, int], y: Float, x: Float, flux: Float, wide: tuple[fl
 
 def _many(shape: tuple[int, int], y: Float, x: Float, flux: Float, wide: tuple[float, float, float]) -> Float:
     """Return the sum of the Gaussians of many points: spread narrowly, then widened in Fourier space."""
-    finer = 1 if _narrowest(wide) >= _ENOUGH_PIX2 else 2
+    finer = math.ceil(math.sqrt(_ENOUGH_PIX2 / min(_narrowest(wide), _ENOUGH_PIX2)))
     sides = tuple(next(side for side in SIDES if side >= finer * n) for n in shape)
     grid = _spread(sides, finer * y, finer * x, flux * finer**2)
     yy, yx, xx = (moment * finer**2 for moment in wide)

@@ -38,7 +38,7 @@ from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.islands import Pixels
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
-from astro_dist.sky.noise_maps import open_noise, replace_noise
+from astro_dist.sky.noise_maps import NoiseMap, cell_medians, follow_weights, open_noise, replace_noise
 
 PARTS = "parts"
 MEASURED, COMPONENTS = "measured.fits", "components.fits"
@@ -56,19 +56,24 @@ class Annotator:
         The pieces of each task, in the order of maps and rows. A piece begins where a row of mesh cells
         begins.
     noise
-        The user's map of the noise of each map, None where it is measured.
+        The user's map of the noise or of the weights of each map, None where there is none.
     """
 
     run: Run
     maps: list[SkyMap]
     cuts: list[list[Piece]]
-    noise: list[SkyMap | None]
+    noise: list[NoiseMap | None]
 
     @classmethod
     def open(cls, run: Run) -> "Annotator":
         """Open the maps of a run."""
         maps = open_maps(run)
         return cls(run, maps, cut_maps(maps, run.section(AnnotateConfig)), open_noise(run, maps))
+
+    @property
+    def weighs(self) -> bool:
+        """Whether a map has weights, which the tables of the first round hold then."""
+        return any(one is not None and one.power is not None for one in self.noise)
 
     @property
     def config(self) -> AnnotateConfig:
@@ -97,6 +102,8 @@ class Annotator:
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
         background, rms = (rows[name][own].reshape(grid) for name in ("background", "rms"))
+        if (noise := self.noise[index]) is not None and noise.power is not None:
+            rms = follow_weights(rms, rows["weight"][own].reshape(grid), noise.power)
         return build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(self.config))
 
     def pixels(self) -> Iterator[tuple[int, Pixels]]:
@@ -176,11 +183,17 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
         for block in read_blocks(sky_map, annotator.config, y0, y1):
             measured = measure_block(sky_map.read(block), cell_pix)
-            if (noise := annotator.noise[index]) is not None:
-                measured = replace_noise(measured, noise.read(block), cell_pix)
-            for background, rms in measured:
-                owner = np.full(len(rms), index, np.int32)
-                tables.append({"map": owner, "background": background, "rms": rms})
+            given = annotator.noise[index]
+            pixels = None if given is None else given.read(block)
+            if given is not None and pixels is not None and given.power is None:
+                measured, pixels = replace_noise(measured, pixels, cell_pix), None
+            weights = None if pixels is None else cell_medians(pixels, cell_pix)
+            for row, (background, rms) in enumerate(measured):
+                table = {"map": np.full(len(rms), index, np.int32), "background": background, "rms": rms}
+                if annotator.weighs:
+                    unknown = np.full(len(rms), np.nan, np.float32)
+                    table["weight"] = unknown if weights is None else weights[row]
+                tables.append(table)
     return _stacked(tables)
 
 
@@ -205,7 +218,9 @@ def finish(run: Run, results: Results) -> Result:
     annotator = Annotator.open(run)
     _write_products(annotator, results)
     searched = [index for index, one in enumerate(annotator.maps) if not one.background_only]
-    return _facts(Annotations.load(run.output), searched)
+    weighted = sum(one is not None and one.power is not None for one in annotator.noise)
+    facts = _facts(Annotations.load(run.output), searched)
+    return {**facts, "weighted_maps": weighted} if weighted else facts
 
 
 def _write_products(annotator: Annotator, results: Results) -> None:

@@ -107,7 +107,7 @@ def measure(
         "peak_x": top.x,
         "peak_jy_beam": top.value_jy_beam,
         "snr": top.snr,
-        "flux_jy": total / (1 - cut) / sky_map.beam.area_pix(pixel),
+        "flux_jy": total / (1 - cut) / sky_map.beam_area_pix(y, x),
         "background_jy_beam": background,
         "rms_jy_beam": rms,
     }

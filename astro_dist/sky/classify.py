@@ -31,8 +31,10 @@ Distances are in beam widths in a plane where the beam is round, so that the ell
 elliptical beam are circles.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +76,8 @@ class Scene:
         Beam and size of a pixel of the map.
     seed, merge
         The thresholds the islands were found with, snr.
+    area_pix
+        The beam's solid angle in the pixels at some positions, see `SkyMap.beam_area_pix`.
     """
 
     islands: Islands
@@ -82,6 +86,7 @@ class Scene:
     pixel: PixelSize
     seed: float
     merge: float
+    area_pix: Callable[[NDArray[Any], NDArray[Any]], Points]
 
     @cached_property
     def points(self) -> Points:
@@ -89,9 +94,10 @@ class Scene:
         return in_beams(self.islands.pixels.y, self.islands.pixels.x, self.beam, self.pixel)
 
     @cached_property
-    def beam_area_pix(self) -> float:
-        """The beam's solid angle, pixels."""
-        return self.beam.area_pix(self.pixel)
+    def beam_area_pix(self) -> Image:
+        """The beam's solid angle in the pixels of each island."""
+        top = self.islands.pixels[self.islands.brightest]
+        return self.area_pix(top.y, top.x).astype(np.float32)
 
     @cached_property
     def n_peaks(self) -> NDArray[np.int32]:
@@ -122,7 +128,7 @@ def trim(scene: Scene, rules: RulesConfig, least_pix: float) -> Scene:
     doubted = bright[islands.owner] & (islands.pixels.snr < depth)
     trimmed = trim_islands(islands, doubted, scene.points, scene.seed, least_pix)
     # A new scene, since the cached points and peaks of the old one belong to the untrimmed islands.
-    return Scene(trimmed, scene.negatives, scene.beam, scene.pixel, scene.seed, scene.merge)
+    return replace(scene, islands=trimmed)
 
 
 def classify(scene: Scene, rules: RulesConfig) -> NDArray[np.str_]:

@@ -38,15 +38,24 @@ class SurveyConfig(Section):
     """Name of the survey, as stores, catalogues and the report show it."""
     rms_files: tuple[str, ...] = ()
     """Maps of the noise, one on the pixels of each map; by default the noise is measured."""
+    weight_files: tuple[str, ...] = ()
+    """Maps of weights in their place: the noise falls with them, and its size is measured."""
+    weight_power: float = Field(default=0.5, gt=0, le=4)
+    """The noise goes as one over this power of the weight: 0.5 for weights of 1/sigma^2, 1 for the gain of a
+    primary beam."""
     background_only: bool = False
     """Maps of any Stokes parameter that give backgrounds alone to the survey of this name: no source in them
     is looked for."""
-    later = frozenset({"hdu", "plane", "stokes", "blank", "rms_files", "background_only"})
+    later = frozenset(
+        {"hdu", "plane", "stokes", "blank", "rms_files", "weight_files", "weight_power", "background_only"}
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.beam_minor_arcsec is not None and self.beam_major_arcsec is None:
             raise ValueError("a beam needs beam_major_arcsec too; give it or leave both out")
+        if self.rms_files and self.weight_files:
+            raise ValueError("rms_files and weight_files both say what the noise is; leave one out")
         try:
             # Here, because beams and units need numpy and astropy, and most settings name neither.
             if self.beam_major_arcsec is not None:

@@ -6,6 +6,7 @@ refused in words of ours. Beams are kept in the frame of the image, see `astro_d
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.tangent import frame_step, turn_beam
+from astro_dist.sky.tangent import frame_step, local_axes, turn_beam
 
 FRAMES = ("icrs", "fk5", "fk4", "galactic")
 REGRID = "regrid it first, for example with reproject (pip install 'astro_dist[regrid]')"
@@ -31,6 +32,7 @@ SYSTEMS = {
 }
 # Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
 STRAIGHT = 1e-9
+MOST_OTHER = 0.01
 Matrix = NDArray[np.float64]
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -55,8 +57,15 @@ def read_wcs(header: fits.Header) -> WCS:
 
 
 def check_frame(celestial: WCS) -> None:
-    """Refuse the celestial part of a WCS in a frame that is not read, or whose axes fall into one."""
-    lon_type = str(celestial.wcs.ctype[0])
+    """Refuse a celestial WCS without projection, in a frame that is not read, or whose axes are one."""
+    lon_type, lat_type = (str(name) for name in celestial.wcs.ctype)
+    # FITS makes such axes linear in longitude, whatever the latitude, while their writers mean a projection.
+    if not (lon_type[5:].strip("-") and lat_type[5:].strip("-")):
+        raise ConfigError(
+            f"its axes CTYPE {lon_type!r} and {lat_type!r} have no projection; write it into both cards, for "
+            f"example 'RA---SIN' and 'DEC--SIN' as interferometers have it (astropy: fits.setval(FILE, "
+            "'CTYPE1', value='RA---SIN')), or with CAR for axes that are linear in longitude and latitude"
+        )
     try:
         # Astropy takes ecliptic and unknown longitudes for ICRS.
         known = lon_type.startswith(("RA", "GLON"))
@@ -71,8 +80,38 @@ def check_frame(celestial: WCS) -> None:
         raise ConfigError("its two axes have one direction (CDELT, CROTA, PC or CD); mend these cards")
 
 
+def keeps_beam_in_pixels(celestial: WCS) -> bool:
+    """Return whether a beam has one shape in the pixels of a map, and not on the sky.
+
+    It has in the orthographic projection (SIN, and NCP, which is the same about a pole), in which
+    interferometers make images: these add one restoring beam everywhere. All other maps are regridded.
+    """
+    return str(celestial.wcs.ctype[0])[5:8] in ("SIN", "NCP")
+
+
+def pixel_scale(celestial: WCS, shape: Sequence[int]) -> Matrix:
+    """Return the arcsec towards east and north (rows) per pixel along x and y (columns) of a map.
+
+    They are those of `WCS.pixel_scale_matrix`, at the reference point, where the map may not reach: where the
+    pixel in the middle of the map has another size or shape by more than 1 %, they are those of that pixel.
+    """
+    scale = celestial.pixel_scale_matrix * 3600
+    if keeps_beam_in_pixels(celestial):
+        return scale
+
+    def sky_of(y: Matrix, x: Matrix) -> Coordinates:
+        lon, lat = celestial.pixel_to_world_values(x, y)
+        return np.asarray(lon), np.asarray(lat)
+
+    middle = np.asarray(local_axes(sky_of, (shape[0] - 1) / 2, (shape[1] - 1) / 2)[0, ::-1, ::-1])
+    # The metric does not see north turn, which is no other pixel.
+    here, there = middle.T @ middle, scale.T @ scale
+    # NaN, where the middle is off the sky, is below.
+    return middle if np.abs(here - there).max() > 2 * MOST_OTHER * np.linalg.norm(there, 2) else scale
+
+
 def pixel_size(scale_arcsec: Matrix) -> Pixel:
-    """Return the size of a pixel at the reference point from `WCS.pixel_scale_matrix` in arcsec."""
+    """Return the size of a pixel from `pixel_scale`."""
     if _is_straight(scale_arcsec):
         return Pixel(float(scale_arcsec[1, 1]), -float(scale_arcsec[0, 0]))
     dx, dy = np.hypot(*scale_arcsec)

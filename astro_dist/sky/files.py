@@ -21,8 +21,15 @@ def map_sources(run: Run) -> list[Path]:
 
 
 def find_noise(survey: SurveyConfig) -> list[Path]:
-    """Return the maps of the noise of a survey, sorted, each once."""
-    return sorted({path for pattern in survey.rms_files for path in _expand(pattern, "maps.rms_files")})
+    """Return the maps of the noise, or of the weights, of a survey, sorted, each once."""
+    setting = noise_setting(survey)
+    patterns = survey.rms_files or survey.weight_files
+    return sorted({path for pattern in patterns for path in _expand(pattern, setting)})
+
+
+def noise_setting(survey: SurveyConfig) -> str:
+    """Return the name of the setting that names the maps of the noise of a survey."""
+    return "maps.weight_files" if survey.weight_files else "maps.rms_files"
 
 
 def annotation_sources(run: Run) -> list[Path]:
@@ -37,10 +44,24 @@ def annotation_sources(run: Run) -> list[Path]:
 
 
 def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
-    """Return the user's files with the survey of each; raise `ConfigError` for a pattern without a file."""
+    """Return the user's files with the survey of each, without those that are named as noise of a survey.
+
+    Raises
+    ------
+    ConfigError
+        For a pattern without a file, or whose files are all maps of the noise.
+    """
     found: dict[Path, SurveyConfig] = {}
+    noise = {path.resolve(): survey for survey in config.surveys for path in find_noise(survey)}
     for survey in config.surveys:
-        for path in sorted({path for pattern in survey.files for path in _expand(pattern)}):
+        paths = sorted({path for pattern in survey.files for path in _expand(pattern)})
+        maps = [path for path in paths if not (noise and path.resolve() in noise)]
+        if paths and not maps:
+            setting = noise_setting(noise[paths[0].resolve()])
+            raise ConfigError(
+                f"maps.files: {setting} names {paths[0]} and all others too; take them out there"
+            )
+        for path in maps:
             if path in found:
                 raise ConfigError(
                     f"{path} belongs to {found[path].survey} and to {survey.survey}; name it once"

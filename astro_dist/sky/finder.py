@@ -100,7 +100,7 @@ def annotate_pixels(pixels: Pixels, mesh: Mesh, sky_map: SkyMap, config: Annotat
     positive = join_islands(pixels[pixels.snr > 0], seed, least_pix)
     # The same thresholds: no source is negative, so that negative islands show the errors of the image.
     negative = join_islands(-pixels[pixels.snr < 0], seed, least_pix)
-    scene = Scene(positive, negative, sky_map.beam, sky_map.pixel, seed, merge)
+    scene = Scene(positive, negative, sky_map.beam, sky_map.pixel, seed, merge, sky_map.beam_area_pix)
     # Trimmed before classing: the area of a source would count its sidelobes too.
     scene = trim(scene, config.rules, least_pix)
     rule = classify(scene, config.rules)

@@ -23,7 +23,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
-from astro_dist.sky.coordinates import beam_on_sky, wcs_cards
+from astro_dist.sky.coordinates import beam_on_sky, pixel_scale, wcs_cards
 from astro_dist.sky.fits_headers import BLOCK, open_raw, read_hdus
 from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 
@@ -81,7 +81,7 @@ def radio_header(
     if object_name:
         header["OBJECT"] = object_name
     if beam is not None:
-        beam = beam_on_sky(beam, wcs.pixel_scale_matrix * 3600)
+        beam = beam_on_sky(beam, pixel_scale(wcs, shape))
         header["BMAJ"] = (beam.major_arcsec / 3600, "[deg] beam, full width at half maximum")
         header["BMIN"] = (beam.minor_arcsec / 3600, "[deg]")
         header["BPA"] = (beam.pa_deg, "[deg] major axis east of north")

@@ -26,6 +26,8 @@ ARCSEC = {
     **dict.fromkeys(("rad", "radians"), math.degrees(3600)),
 }
 Widths = tuple[float | None, float | None, float | None]
+Stated = tuple[float, float, float | None]
+"""Widths of a file in arcsec and the angle in degrees, None where the file has no angle."""
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[ed][-+]?\d+)?(?![\d.])"
 _UNITS = "|".join(sorted(map(re.escape, ARCSEC), key=len, reverse=True))
 # "as" after a space is a word of a sentence; a number that goes on in another way is none.
@@ -62,11 +64,16 @@ class BeamRow:
     stokes: int
     major_arcsec: float
     minor_arcsec: float
-    pa_deg: float
+    pa_deg: float | None
 
 
-def find_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[str], given: Widths) -> Beam:
-    """Return the beam of a map.
+def find_beam(
+    header: fits.Header, rows: Sequence[BeamRow], history: Sequence[str], given: Widths
+) -> tuple[Beam, tuple[str, ...]]:
+    """Return the beam of a map, and sentences on what was assumed.
+
+    A beam without an angle has 0, and of two widths in the wrong order the larger is that of the major axis;
+    both are said.
 
     Parameters
     ----------
@@ -86,7 +93,7 @@ def find_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[st
     """
     major, minor, pa = given
     if major is not None:
-        return Beam(major, minor or major, pa or 0.0)
+        return Beam(major, minor or major, pa or 0.0), ()
     found = beam_of_cards(header) or _from_rows(rows) or _from_history("\n".join(history))
     if found is None:
         raise ConfigError(_no_beam(header, history))
@@ -95,19 +102,28 @@ def find_beam(header: fits.Header, rows: Sequence[BeamRow], history: Sequence[st
     return _plausible(*found)
 
 
-def _plausible(major: float, minor: float, pa: float) -> Beam:
-    if major < minor <= major * (1 + ROUND):
+def _plausible(major: float, minor: float, pa: float | None) -> tuple[Beam, tuple[str, ...]]:
+    """Return the beam of stated widths and angle, see `find_beam`."""
+    notes = []
+    is_round = abs(major - minor) <= ROUND * major
+    if 0 < major < minor < math.inf:
         major, minor = minor, major
+        if not is_round:
+            pa = None if pa is None else pa + 90
+            notes.append(
+                f"BMAJ of {minor:.6g} arcsec is below BMIN of {major:.6g}: they are exchanged, and 90 "
+                f"degrees are added to BPA; if that is wrong, {REMEDY}"
+            )
     if not 0 < minor <= major < math.inf:
         raise ConfigError(f"its beam of {major:.6g} x {minor:.6g} arcsec is impossible; {REMEDY}")
-    if not math.isfinite(pa):
-        if minor < major * (1 - ROUND):
-            raise ConfigError(
-                f"the angle of its beam of {major:.6g} x {minor:.6g} arcsec (BPA) is no number; give it as "
-                "maps.beam_pa_deg"
-            )
-        pa = 0.0
-    return Beam(major, minor, pa)
+    widths = f"{major:.6g} x {minor:.6g} arcsec"
+    if pa is None and not is_round:
+        notes.append(f"its beam of {widths} has no angle (BPA): 0 is taken; give it as maps.beam_pa_deg")
+    if pa is not None and not math.isfinite(pa) and not is_round:
+        raise ConfigError(
+            f"the angle of its beam of {widths} (BPA) is no number; give it as maps.beam_pa_deg"
+        )
+    return Beam(major, minor, pa if pa is not None and math.isfinite(pa) else 0.0), tuple(notes)
 
 
 def _number(value: object) -> float:
@@ -118,18 +134,18 @@ def _number(value: object) -> float:
         return math.nan
 
 
-def beam_of_cards(header: fits.Header) -> tuple[float, float, float] | None:
-    """Return widths in arcsec and angle in degrees from the cards of a header; None without a width."""
+def beam_of_cards(header: fits.Header) -> Stated | None:
+    """Return the beam that the cards of a header state; None without a width."""
     for keys in CARDS:
         major = _number(header.get(keys[0]))
         # 0 and NaN stand for a beam that was not fitted, or that differs from plane to plane.
         if major > 0:
-            minor, pa = header.get(keys[1], major), header.get(keys[2], 0.0)
-            return major * 3600, _number(minor) * 3600, _number(pa)
+            minor, pa = header.get(keys[1], major), header.get(keys[2])
+            return major * 3600, _number(minor) * 3600, None if pa is None else _number(pa)
     return None
 
 
-def _from_rows(rows: Sequence[BeamRow]) -> tuple[float, float, float] | None:
+def _from_rows(rows: Sequence[BeamRow]) -> Stated | None:
     beams = {(row.major_arcsec, row.minor_arcsec, row.pa_deg) for row in rows if row.major_arcsec > 0}
     if len(beams) > 1:
         raise ConfigError(
@@ -139,14 +155,14 @@ def _from_rows(rows: Sequence[BeamRow]) -> tuple[float, float, float] | None:
     return next(iter(beams), None)
 
 
-def _from_history(text: str) -> tuple[float, float, float] | None:
+def _from_history(text: str) -> Stated | None:
     found = [*_aips_beams(text), *_worded_beams(text)]
-    return max(found)[1] if found else None
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _aips_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
+def _aips_beams(text: str) -> list[tuple[int, Stated]]:
     """Return place and beam of each BMAJ= BMIN= BPA= of a text, which may go over two lines."""
-    found: dict[int, tuple[float, float, float]] = {}
+    found: dict[int, Stated] = {}
     values: dict[str, re.Match[str]] = {}
     for match in _AIPS.finditer(text):
         key = match[2].upper()
@@ -160,19 +176,19 @@ def _aips_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
     return [(place, beam) for place, beam in found.items() if not min(beam[:2]) <= 0]
 
 
-def _aips_beam(values: Mapping[str, re.Match[str]]) -> tuple[float, float, float]:
+def _aips_beam(values: Mapping[str, re.Match[str]]) -> Stated:
     major, minor, pa = values["BMAJ"], values["BMIN"], values.get("BPA")
     usual = "arcsec" if (major[1] or "").upper() in _IN_ARCSEC else "deg"
     widths = [
         _number(one[3]) * ARCSEC[(one[4] or other[4] or usual).lower()]
         for one, other in ((major, minor), (minor, major))
     ]
-    angle = _number(pa[3]) * ARCSEC[(pa[4] or "deg").lower()] / 3600 if pa else 0.0
+    angle = _number(pa[3]) * ARCSEC[(pa[4] or "deg").lower()] / 3600 if pa else None
     return widths[0], widths[1], angle
 
 
-def _worded_beams(text: str) -> list[tuple[int, tuple[float, float, float]]]:
-    found = []
+def _worded_beams(text: str) -> list[tuple[int, Stated]]:
+    found: list[tuple[int, Stated]] = []
     for match in _WIDTHS.finditer(text):
         if _OTHER_BEAM.search(text[text.rfind("\n", 0, match.start()) + 1 : match.start()]):
             continue

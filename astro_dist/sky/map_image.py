@@ -5,7 +5,9 @@ of brightness. Several are refused with a list, and ``maps.hdu`` chooses. An ima
 unit, the beam and the frequency that it lacks from the first header, unless its INHERIT is F.
 """
 
+import contextlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +40,8 @@ _COORDINATES = re.compile(
     r"PV[12]_\d+|PROJP\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|DATE-OBS|MJD-OBS|DATE-AVG|MJD-AVG|"
     r"[AB]P?_(ORDER|DMAX|\d_\d)"
 )
+# Values of BTYPE, as CASA and MIRIAD write them, of maps in Jy/beam that are none of a Stokes parameter.
+_POLARISED = re.compile(r"((TOTAL|LINEAR(LY)?)[\s_])?POLARI[SZ]ED[\s_]INTENSITY|PFLUX|PFLINEAR")
 # Most values of an axis that an error lists.
 MOST_LISTED = 8
 
@@ -93,6 +97,9 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
         history = [*beam_lines(hdus[0]), *history]
+    # Astropy writes a question mark for each byte beyond ASCII, such as those of a micro sign.
+    if "?" in str(header.get("BUNIT", "")):
+        header["BUNIT"] = _unit(chosen, hdus[0]).encode("ascii", "replace").decode()
     index = _find_plane(header, layout.axes, plane)
     _check_stokes(header, index, stokes)
     # Numpy's order is the reverse of the header's.
@@ -139,7 +146,11 @@ def _choose(hdus: Sequence[Hdu], wanted: int | str | None) -> Hdu:
 
 def _unit(hdu: Hdu, first: Hdu) -> str:
     inherits = hdu.card("INHERIT") or ("F" if first.image_axes else "T")
-    return hdu.card("BUNIT") or (first.card("BUNIT") if inherits == "T" else "")
+    text = hdu.card("BUNIT") or (first.card("BUNIT") if inherits == "T" else "")
+    # Cards come as latin-1, which has a character for every byte; UTF-8 is as common beyond ASCII.
+    with contextlib.suppress(UnicodeDecodeError):
+        text = text.encode("latin-1").decode()
+    return unicodedata.normalize("NFKC", text).replace("\u03bc", "u")
 
 
 def _list(hdus: Sequence[Hdu]) -> str:
@@ -209,21 +220,38 @@ def _describe_axis(header: fits.Header, axis: int, length: int) -> str:
 
 
 def _check_stokes(header: fits.Header, plane: Sequence[int], wanted: str) -> None:
+    found = _stokes_of_axis(header, plane) or _stokes_of_cards(header)
+    if found is None or wanted in ("any", found):
+        return
+    remedy = f"maps.stokes: {found}" if found in STOKES.values() else "maps.stokes: any"
+    raise ConfigError(
+        f"it is a map of Stokes {found}, not {wanted}; give another map or plane (maps.plane), or "
+        f"{remedy} to take it as it is, or background_only: true to take its noise alone"
+    )
+
+
+def _stokes_of_axis(header: fits.Header, plane: Sequence[int]) -> str | None:
     for axis in range(1, len(plane) + 5):
-        if str(header.get(f"CTYPE{axis}", "")).strip().upper() != "STOKES" or wanted == "any":
+        if str(header.get(f"CTYPE{axis}", "")).strip().upper() != "STOKES":
             continue
         index = plane[axis - 3] if 0 <= axis - 3 < len(plane) else 0
-        try:
+        with contextlib.suppress(ValueError, TypeError):
             value = axis_value(header, axis, index)
-        except (ValueError, TypeError):
-            continue
-        found = STOKES.get(round(value), f"{value:g}")
-        if found != wanted:
-            remedy = f"maps.stokes: {found}" if found in STOKES.values() else "maps.stokes: any"
-            raise ConfigError(
-                f"it is a map of Stokes {found}, not {wanted}; give another map or plane (maps.plane), or "
-                f"{remedy} to take it as it is, or background_only: true to take its noise alone"
-            )
+            return STOKES.get(round(value), f"{value:g}")
+    return None
+
+
+def _stokes_of_cards(header: fits.Header) -> str | None:
+    """Return what a card says of the parameter; None for a list of several, and for other words."""
+    for key in ("STOKES", "POL", "POLN", "POLARIZ", "BTYPE"):
+        text = str(header.get(key, "")).strip().upper()
+        if _POLARISED.fullmatch(text):
+            return text.lower()
+        number = re.fullmatch(r"([-+]?\d)(?:\.0*)?", text)
+        name = STOKES.get(int(number[1])) if number else re.sub(r"^STOKES[\s_:=]*", "", text)
+        if name in STOKES.values():
+            return name
+    return None
 
 
 def _read_beams(path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int]) -> list[BeamRow]:
@@ -259,9 +287,12 @@ def _beam_rows(table: fits.BinTableHDU) -> list[BeamRow]:
             columns[key] = table.data[names[key]].astype(float).reshape(-1) * factor
     n = len(columns["BMAJ"])
     channel = columns.get("CHAN", range(n))
-    stokes, pa = columns.get("POL", [0] * n), columns.get("BPA", [0.0] * n)
+    stokes, pa = columns.get("POL", [0] * n), columns.get("BPA", [None] * n)
     values = zip(channel, stokes, columns["BMAJ"], columns["BMIN"], pa, strict=True)
-    return [BeamRow(int(c), int(s), float(a), float(b), float(p)) for c, s, a, b, p in values]
+    return [
+        BeamRow(int(c), int(s), float(a), float(b), None if p is None else float(p))
+        for c, s, a, b, p in values
+    ]
 
 
 def _beam_factor(key: str, unit: str) -> float:

@@ -26,19 +26,23 @@ from astro_dist.sky.coordinates import (
     Coordinates,
     beam_in_image,
     check_frame,
+    keeps_beam_in_pixels,
     pixel_in_icrs,
+    pixel_scale,
     pixel_size,
     read_wcs,
     sky_in_icrs,
 )
 from astro_dist.sky.files import find_maps
+from astro_dist.sky.fits_headers import is_gzip
 from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
 from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import celestial_cards, find_map
-from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
-from astro_dist.sky.units import choose_unit, to_jy_beam
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
+from astro_dist.sky.tangent import local_axes
+from astro_dist.sky.units import choose_unit, is_per_pixel, to_jy_beam
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
@@ -58,7 +62,7 @@ class SkyMap:
     shape
         ``(ny, nx)``.
     beam, pixel
-        The restoring beam, its angle from +y towards -x, and the size of a pixel at the reference point.
+        The restoring beam, its angle from +y towards -x, and the size of a pixel, see `pixel_scale`.
     frequency_hz
         None when neither the settings nor the header give one.
     to_jy_beam
@@ -73,6 +77,10 @@ class SkyMap:
         Whether it gives backgrounds alone, and holds no sources.
     unpacked
         Folder for the unpacked bytes of a file packed with gzip, or None.
+    notes
+        Sentences on what was assumed of the header.
+    beam_in_pixels
+        Whether the beam is one in pixels all over the map, see `keeps_beam_in_pixels`, or one on the sky.
     """
 
     path: Path
@@ -87,10 +95,18 @@ class SkyMap:
     survey: str
     unpacked: Path | None = None
     background_only: bool = False
+    notes: tuple[str, ...] = ()
+    beam_in_pixels: bool = True
 
     @classmethod
     def open(
-        cls, path: Path, config: SurveyConfig, *, verify: bool = True, unpacked_in: Path | None = None
+        cls,
+        path: Path,
+        config: SurveyConfig,
+        *,
+        verify: bool = True,
+        unpacked_in: Path | None = None,
+        is_weight: bool = False,
     ) -> "SkyMap":
         """Describe the map in a FITS file.
 
@@ -103,6 +119,8 @@ class SkyMap:
         unpacked_in
             Folder that a file packed with gzip is unpacked into when its pixels are first read. Without one,
             each read unpacks the file from its start.
+        is_weight
+            The pixels are no brightness: their unit, which any text may name, is taken as nJy/beam.
 
         Raises
         ------
@@ -120,11 +138,12 @@ class SkyMap:
             header, layout = found.header, found.layout
             wcs = _celestial(header)
             _check_place(wcs, layout.axes[-2:])
-            scale = wcs.pixel_scale_matrix * 3600
-            beam = find_beam(header, found.beams, found.history, config.widths)
+            scale = pixel_scale(wcs, layout.axes[-2:])
+            beam, notes = find_beam(header, found.beams, found.history, config.widths)
             pixel = pixel_size(scale)
             frequency_hz = config.frequency_hz or find_frequency_hz(header, found.plane)
-            unit = choose_unit(config.unit, str(header.get("BUNIT", "")))
+            # Small, because weights of 1/sigma^2 are far above any brightness in Jy/beam.
+            unit = "nJy/beam" if is_weight else choose_unit(config.unit, str(header.get("BUNIT", "")))
             if config.blank is not None:
                 layout = replace(layout, marks=(*layout.marks, config.blank))
             opened = cls(
@@ -140,6 +159,9 @@ class SkyMap:
                 survey=config.survey,
                 unpacked=unpacked_in,
                 background_only=config.background_only,
+                notes=notes,
+                # What a model image has in Jy/pixel adds up to the flux whatever the size of its pixels.
+                beam_in_pixels=keeps_beam_in_pixels(wcs) or is_per_pixel(unit),
             )
             opened._check_beam()
         if verify and layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
@@ -188,10 +210,18 @@ class SkyMap:
         # Raises ValueError for a window that reaches over the edge.
         window.within(whole)
         image, scan = self._read_values(window)
+        region_pix = self.beam.area_pix(self.pixel)
         if scan.zero:
-            region_pix = self.beam.area_pix(self.pixel)
-            blank_zeros(image, window, whole, lambda beyond: self._read_values(beyond)[0], region_pix)
+            blank_zeros(image, window, whole, self._values, region_pix)
+        ends = scan.ends(image, self.to_jy_beam)
+        blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill)
         return image
+
+    def _is_fill(self, value: float) -> bool:
+        return _judge_once(self, value, *_age(self.path))
+
+    def _values(self, window: Window) -> NDArray[np.float32]:
+        return self._read_values(window)[0]
 
     def _read_values(self, window: Window) -> tuple[NDArray[np.float32], Scan]:
         """Return the pixels of a window, Jy/beam, with their zeros, and what they hold."""
@@ -204,6 +234,24 @@ class SkyMap:
             with explained(self.path, ConfigError):
                 refuse_absurd(image, self.to_jy_beam)
         return image, scan
+
+    def beam_area_pix(self, y: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:
+        """Return the beam's solid angle in the pixels at some positions, shape (n,).
+
+        A sum in Jy/beam over it is a flux in Jy. Off the sky it is that of `pixel`.
+        """
+        area = np.full(np.shape(y), self.beam.area_pix(self.pixel))
+        if self.beam_in_pixels:
+            return area
+        here = np.abs(np.linalg.det(local_axes(self.sky_of, y, x)))
+        ratio = abs(float(np.linalg.det(pixel_scale(self.wcs, self.shape)))) / here
+        return np.where(np.isfinite(ratio), area * ratio, area)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the unpacked file up to the end of the image; 0 for a file that is not packed."""
+        extent = self.layout.extent
+        return extent.data_start + extent.data_bytes if is_gzip(self.path) else 0
 
     def verify(self) -> None:
         """Compare the file with its checksums, where present; raise `IntegrityError` when one is wrong."""
@@ -261,6 +309,12 @@ def _open_simulated(run: Run) -> list[SkyMap]:
 def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: int, size: int) -> SkyMap:
     """Open a user's map once per process and version of the file, since a checksum reads the whole file."""
     return SkyMap.open(path, config, unpacked_in=unpacked_in)
+
+
+@lru_cache(maxsize=256)
+def _judge_once(sky_map: SkyMap, value: float, mtime_ns: int, size: int) -> bool:
+    """Judge a value once per process and version of the file, since that reads the whole map."""
+    return judge_fill(value, Window.of_shape(sky_map.shape), sky_map._values)
 
 
 def _age(path: Path) -> tuple[int, int]:

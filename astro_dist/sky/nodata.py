@@ -1,14 +1,15 @@
 """Which pixels of a map hold no data: one rule, which every reader of maps follows.
 
-No data are NaN, infinities, the value that BLANK or ``maps.blank`` names, and regions of exact zeros that are
-larger than both 16 pixels and the beam. A zero in a smaller region is a measurement: maps of whole numbers
-hold such zeros in their noise. Brightness beyond 1e9 Jy/beam is refused.
+No data are NaN, infinities, the value that BLANK or ``maps.blank`` names, and regions of one value that are
+larger than both 16 pixels and the beam, where that value is zero, or is the lowest or highest of the map and
+marks missing data as `judge_fill` says (-999, -32768). A smaller region is a measurement: maps of whole
+numbers hold such zeros in their noise. Brightness beyond 1e9 Jy/beam is refused.
 
 Pixels of a region touch by their sides. Whether a region is large does not depend on the window that is read:
 where one reaches a window's edge and may go on behind it, more pixels are looked at until its size is known.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +18,23 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.windows import Window
+from astro_dist.sky.windows import Window, bands
 
 ABSURD_JY_BEAM = 1e9
 """Far above the brightest source of the radio sky: such a value is a mark or damage."""
 REGION_PIX = 16
 # Rows and columns that are looked at first beyond a window; four times as many each time that is not enough.
 FIRST_REACH_PIX = 4
+JUDGE_ROWS = 256
+SAMPLE = 16
+FILL_RATIO = {False: 4.0, True: 100.0}
+"""By whether the value is positive, see `judge_fill`."""
 Flags = NDArray[np.bool_]
 Reader = Callable[[Window], Image]
 
 
 class Scan:
-    """Whether pixels that pass by hold zeros, or numbers that may be no brightness.
+    """What some pixels that pass by hold: zeros, numbers that may be no brightness, and the two ends.
 
     Parameters
     ----------
@@ -48,15 +53,48 @@ class Scan:
         most = np.float32(min(ABSURD_JY_BEAM / to_jy_beam, float(np.finfo(np.float32).max)))
         self._most, self._least = most.view(np.int32), (-most).view(np.uint32)
         self.zero = self.beyond = False
+        # The highest positive and the lowest negative number as bits, and how many pixels have them.
+        self._ends: list[tuple[Any, int]] = [(np.int32(0), 0), (np.float32(-0.0).view(np.uint32), 0)]
 
     def look(self, pixels: Image) -> None:
         """Look at some pixels, which are contiguous."""
         flat = pixels.reshape(-1)
         # Maxima of whole numbers take a third of the time of comparing floats, NaN among them.
-        self.beyond |= bool(
-            flat.view(np.int32).max() > self._most or flat.view(np.uint32).max() > self._least
-        )
+        signed, unsigned = flat.view(np.int32), flat.view(np.uint32)
+        high, low = signed.max(), unsigned.max()
+        self.beyond |= bool(high > self._most or low > self._least)
         self.zero = self.zero or bool((flat == 0).any())
+        for i, (bits, end) in enumerate(((signed, high), (unsigned, low))):
+            before, count = self._ends[i]
+            # Few pieces hold a new end, so that few are counted.
+            if end >= before:
+                same = int(np.count_nonzero(bits == end))
+                self._ends[i] = end, same + (count if end == before else 0)
+
+    def ends(self, image: Image, factor: float) -> list["End"]:
+        """Return the lowest negative and the highest positive value, in the unit of ``image``.
+
+        Parameters
+        ----------
+        image
+            The pixels that were looked at, times ``factor``, with NaN for some of them.
+        """
+        if self.beyond:
+            return ends_of(image)
+        found = [(bits.view(np.float32) * np.float32(factor), count) for bits, count in self._ends]
+        return [(value, count) for value, count in found if value != 0]
+
+
+End = tuple[np.float32, int]
+"""A value at an end of the values of some pixels, and how many pixels have it."""
+
+
+def ends_of(image: Image) -> list[End]:
+    """Return the lowest value where it is negative and the highest where it is positive; NaN is left out."""
+    low, high = np.fmin.reduce(image, axis=None), np.fmax.reduce(image, axis=None)
+    return [
+        (end, int(np.count_nonzero(image == end))) for end, sign in ((low, -1), (high, 1)) if end * sign > 0
+    ]
 
 
 def refuse_absurd(image: Image, to_jy_beam: float = 1.0) -> None:
@@ -90,7 +128,83 @@ def refuse_absurd(image: Image, to_jy_beam: float = 1.0) -> None:
 
 
 def blank_zeros(image: Image, window: Window, whole: Window, read: Reader, region_pix: float) -> None:
-    """Turn large regions of exact zeros into NaN, in place.
+    """Turn large regions of exact zeros into NaN, in place; see `find_regions`."""
+    if (regions := find_regions(0.0, image, window, whole, read, region_pix)) is not None:
+        image[regions] = np.nan
+
+
+def blank_fills(
+    image: Image,
+    ends: Sequence[End],
+    window: Window,
+    whole: Window,
+    read: Reader,
+    region_pix: float,
+    is_fill: Callable[[float], bool],
+) -> None:
+    """Turn large regions of a value that marks missing data into NaN, in place.
+
+    Parameters
+    ----------
+    ends
+        The lowest and the highest value of ``image``, see `Scan.ends`: those of the map are among them in
+        every window that holds them.
+    is_fill
+        See `judge_fill`; asked only for values of large regions.
+    """
+    for value, count in ends:
+        regions = find_regions(value, image, window, whole, read, region_pix, count)
+        if regions is not None and is_fill(float(value)):
+            image[regions] = np.nan
+
+
+def judge_fill(value: float, whole: Window, read: Reader) -> bool:
+    """Return whether large regions of a value mark missing data, from all pixels of a map.
+
+    The value is the lowest or the highest of the map. A negative one is 4 times as far from zero as half of
+    the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
+    as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
+    beam, and stays.
+    """
+    others = [np.zeros(0, np.float32)]
+    for band in bands(whole.shape, JUDGE_ROWS):
+        frame = band.grown(1) & whole
+        assert frame is not None
+        image = read(frame)
+        if any(np.sign(value) * end > abs(np.float32(value)) for end, _ in ends_of(image)):
+            return False
+        same = image == np.float32(value)
+        inside = band.within(frame)
+        image, same, near = image[inside], same[inside], _beside(same)[inside]
+        known = ~same & np.isfinite(image) & (image != 0)
+        # Beside a fill value lie pixels that were interpolated with it, which say nothing of a negative one.
+        others.append(image[known & near] if value > 0 else image[known][::SAMPLE])
+    usual = np.abs(np.concatenate(others))
+    if not len(usual):
+        return value < 0
+    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+
+
+def _beside(same: Flags) -> Flags:
+    """Return which pixels touch the given ones by a side, and are none of them."""
+    near = np.zeros_like(same)
+    near[1:] |= same[:-1]
+    near[:-1] |= same[1:]
+    near[:, 1:] |= same[:, :-1]
+    near[:, :-1] |= same[:, 1:]
+    return np.asarray(near & ~same)
+
+
+def find_regions(
+    value: float | np.float32,
+    image: Image,
+    window: Window,
+    whole: Window,
+    read: Reader,
+    region_pix: float,
+    count: int | None = None,
+) -> Flags | None:
+    """Return which pixels of a window belong to large regions of one value; None where there are none.
 
     Parameters
     ----------
@@ -101,45 +215,69 @@ def blank_zeros(image: Image, window: Window, whole: Window, read: Reader, regio
     read
         Returns the pixels of any window inside the map; called for pixels beyond ``window``.
     region_pix
-        The beam's area. A region of more pixels, and of more than 16, holds no data.
+        The beam's area. A region of more pixels, and of more than 16, is large.
+    count
+        How many pixels have the value, where that is known.
     """
-    zero = image == 0
     least = max(region_pix, REGION_PIX)
-    # Zeros at an edge are common in maps of whole numbers: looked behind at once, they need no second round.
-    reach = FIRST_REACH_PIX if _touches_edge(zero, window, whole) else 0
-    if not reach and np.count_nonzero(zero) <= least:
-        return
+    # Where the few pixels of an end go on beyond the edge is seen from those next to them.
+    if count is not None and count <= least and not _goes_on(image, value, window, whole, read):
+        return None
+    # Values at an edge are common in maps of whole numbers: looked behind at once, they need no second round.
+    edges = _touches_edge(image, value, window, whole)
+    same = image == value
+    if not edges and np.count_nonzero(same) <= least:
+        return None
+    reach = FIRST_REACH_PIX if edges else 0
     while True:
         frame = (window.grown(reach) & whole) if reach else window
         assert frame is not None
-        zeros = _Regions.of(_zeros_in(frame, window, zero, read))
-        large = zeros.sizes > least
-        if not (zeros.reaching(frame, window, whole) & ~large).any():
-            if large.any():
-                image[zeros.paint(large)[window.within(frame)]] = np.nan
-            return
+        regions = _Regions.of(_same_in(frame, window, same, lambda strip: read(strip) == value))
+        large = regions.sizes > least
+        if not (regions.reaching(frame, window, whole) & ~large).any():
+            inside = regions.paint(large)[window.within(frame)] if large.any() else None
+            return inside if inside is not None and inside.any() else None
         # Ends at the latest when `reach` is above `least`: what reaches that far is large.
         reach = 4 * reach or FIRST_REACH_PIX
 
 
-def _touches_edge(zero: Flags, window: Window, whole: Window) -> bool:
-    edges = (
-        (window.y0 > whole.y0, zero[0]),
-        (window.y1 < whole.y1, zero[-1]),
-        (window.x0 > whole.x0, zero[:, 0]),
-        (window.x1 < whole.x1, zero[:, -1]),
-    )
-    return any(is_open and edge.any() for is_open, edge in edges)
+def _touches_edge(image: Image, value: float | np.float32, window: Window, whole: Window) -> bool:
+    return any((edge == value).any() for edge, *_ in _open_edges(image, window, whole))
 
 
-def _zeros_in(frame: Window, window: Window, zero: Flags, read: Reader) -> Flags:
-    """Return which pixels of a frame round a window are zero, of which those of the window are known."""
+def _goes_on(image: Image, value: float | np.float32, window: Window, whole: Window, read: Reader) -> bool:
+    for edge, y, x, is_row in _open_edges(image, window, whole):
+        places = np.flatnonzero(edge == value)
+        if not len(places):
+            continue
+        first, last = int(places[0]), int(places[-1]) + 1
+        beyond = Window(y, y + 1, x + first, x + last) if is_row else Window(y + first, y + last, x, x + 1)
+        if (read(beyond).reshape(-1)[places - first] == value).any():
+            return True
+    return False
+
+
+def _open_edges(image: Image, window: Window, whole: Window) -> Iterator[tuple[Image, int, int, bool]]:
+    """Yield the edges inside the map: pixels, the first one beyond them (y, x), and whether they are rows."""
+    y0, y1, x0, x1 = window.y0, window.y1, window.x0, window.x1
+    if y0 > whole.y0:
+        yield image[0], y0 - 1, x0, True
+    if y1 < whole.y1:
+        yield image[-1], y1, x0, True
+    if x0 > whole.x0:
+        yield image[:, 0], y0, x0 - 1, False
+    if x1 < whole.x1:
+        yield image[:, -1], y0, x1, False
+
+
+def _same_in(frame: Window, window: Window, same: Flags, look: Callable[[Window], Flags]) -> Flags:
+    """Return which pixels of a frame round a window have a value; those of the window are known."""
     if frame == window:
-        return zero
+        return same
     found = np.zeros(frame.shape, np.bool_)
-    found[window.within(frame)] = zero
+    found[window.within(frame)] = same
     for strip in _strips(frame, window):
-        found[strip.within(frame)] = read(strip) == 0
+        found[strip.within(frame)] = look(strip)
     return found
 
 

@@ -1,7 +1,12 @@
-"""Maps of the noise that users bring (``maps.rms_files``), in the place of the noise that is measured."""
+"""Maps of the noise that users bring (``maps.rms_files``), in the place of the noise that is measured.
+
+Maps of weights (``maps.weight_files``) say how the noise changes from place to place, and not how large it
+is: ``rms = k / weight^power``, with one k for each map, the median over its cells of what is measured.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +15,47 @@ from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import MapsConfig, SurveyConfig
-from astro_dist.sky.files import find_maps, find_noise
+from astro_dist.sky.files import find_maps, find_noise, noise_setting
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.windows import bands
+from astro_dist.sky.windows import Window, bands
 
 # Below this part of a cell with noise of the user, the noise is measured.
 MIN_FILLED = 1 / 3
 # Pixels of the two maps may lie this far apart, in pixels: the rounding of CRVAL and CRPIX.
 MOST_APART_PIX = 0.1
 CHECK_ROWS = 256
-Cells = list[tuple[Image, Image]]
 
 
-def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[SkyMap | None]:
+@dataclass(frozen=True)
+class NoiseMap:
+    """A map of the noise, or of weights.
+
+    Attributes
+    ----------
+    sky_map
+        The pixels: Jy/beam of noise, or weights in any unit.
+    power
+        Of weights, `SurveyConfig.weight_power`; None for noise.
+    setting
+        The setting that names the file.
+    """
+
+    sky_map: SkyMap
+    power: float | None
+    setting: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.sky_map.path
+
+    def read(self, window: Window) -> Image:
+        """Return the pixels of a window, see `SkyMap.read`."""
+        return self.sky_map.read(window)
+
+
+def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[NoiseMap | None]:
     """Return the map of the noise of each map, None where it is to be measured.
 
     A map of the noise belongs to the map whose pixels it shares.
@@ -34,42 +66,46 @@ def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[SkyMap | None]:
         See `SkyMap.open`; also when the pixels of a map of the noise are those of none of the survey's maps,
         of a map that has one already, or a map of such a survey has none.
     """
-    found: dict[Path, SkyMap] = {}
+    found: dict[Path, NoiseMap] = {}
     config = run.section(MapsConfig)
     entries = dict(find_maps(config)) if config.files else {}
     for survey in config.surveys if config.files else ():
         # By file: maps of backgrounds share the name of a survey.
-        own = [sky_map for sky_map in maps if entries.get(sky_map.path) is survey]
-        for path in find_noise(survey):
+        own, setting = [one for one in maps if entries.get(one.path) is survey], noise_setting(survey)
+        paths = find_noise(survey)
+        for path in paths:
             noise = _open(path, survey, own[0], run.root / UNPACKED)
-            owner = next((one for one in own if _share_pixels(one, noise)), None)
+            owner = next((one for one in own if _share_pixels(one, noise.sky_map)), None)
             if owner is None:
                 raise ConfigError(
                     f"{path}: its pixels are those of none of the maps of {survey.survey}; regrid it, or "
-                    "take it out of maps.rms_files"
+                    f"take it out of {setting}"
                 )
             if owner.path in found:
                 raise ConfigError(
                     f"{owner.path}: {found[owner.path].path} and {path} are both maps of its noise; take one "
-                    "out of maps.rms_files"
+                    f"out of {setting}"
                 )
             found[owner.path] = noise
-        if survey.rms_files and (missing := [one for one in own if one.path not in found]):
-            raise ConfigError(f"{missing[0].path}: none of maps.rms_files has its pixels; add one that does")
+        if paths and (missing := [one for one in own if one.path not in found]):
+            raise ConfigError(f"{missing[0].path}: none of {setting} has its pixels; add one that does")
     return [found.get(sky_map.path) for sky_map in maps]
 
 
-def check_noise(maps: Sequence[SkyMap | None]) -> None:
+def check_noise(maps: Sequence[NoiseMap | None]) -> None:
     """Refuse maps of the noise in which no pixel is positive; a map is read up to the first that is."""
     for noise in maps:
-        if noise and not any((noise.read(window) > 0).any() for window in bands(noise.shape, CHECK_ROWS)):
+        if noise is None:
+            continue
+        windows = bands(noise.sky_map.shape, CHECK_ROWS)
+        if not any((noise.read(window) > 0).any() for window in windows):
             raise ConfigError(
                 f"{noise.path}: none of its pixels is positive, so that it gives no noise; mend it, "
-                "or take it out of maps.rms_files"
+                f"or take it out of {noise.setting}"
             )
 
 
-def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) -> SkyMap:
+def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) -> NoiseMap:
     # Zeros are no data where their region exceeds a beam area. Maps of the noise seldom have a beam, so that
     # the map lends its own.
     beam = {
@@ -78,7 +114,9 @@ def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) 
         "frequency_hz": sky_map.frequency_hz,
     }
     settings = survey.model_copy(update={**beam, "hdu": None, "plane": None, "stokes": "any"})
-    return SkyMap.open(path, settings, unpacked_in=unpacked_in)
+    weighs = bool(survey.weight_files)
+    noise = SkyMap.open(path, settings, unpacked_in=unpacked_in, is_weight=weighs)
+    return NoiseMap(noise, survey.weight_power if weighs else None, noise_setting(survey))
 
 
 def _share_pixels(one: SkyMap, other: SkyMap) -> bool:
@@ -103,17 +141,39 @@ def replace_noise(
     noise
         The user's noise in the pixels of these rows, Jy/beam.
     """
-    starts = range(0, len(noise), cell_pix)
-    rows = zip(measured, (noise[y : y + cell_pix] for y in starts), strict=True)
-    return [(background, _medians(rms, part, cell_pix)) for (background, rms), part in rows]
+    known = cell_medians(noise, cell_pix)
+    rows = zip(measured, known, strict=True)
+    # A cell without pixels of the map stays empty, whatever the noise there.
+    return [(background, np.where((new > 0) & (rms > 0), new, rms)) for (background, rms), new in rows]
 
 
-def _medians(rms: Image, noise: Image, cell_pix: int) -> Image:
-    replaced = rms.copy()
-    for cell in range(math.ceil(noise.shape[1] / cell_pix)):
-        values = noise[:, cell * cell_pix : (cell + 1) * cell_pix]
-        known = values[values > 0]
-        # A cell without pixels of the map stays empty, whatever the noise there.
-        if len(known) >= MIN_FILLED * values.size and rms[cell] > 0:
-            replaced[cell] = np.median(known)
-    return replaced
+def cell_medians(values: Image, cell_pix: int) -> list[Image]:
+    """Return the medians of the positive pixels of each row of cells, NaN below `MIN_FILLED` of a cell."""
+    rows = []
+    for y in range(0, len(values), cell_pix):
+        row = values[y : y + cell_pix]
+        medians = np.full(math.ceil(row.shape[1] / cell_pix), np.nan, np.float32)
+        for cell in range(len(medians)):
+            part = row[:, cell * cell_pix : (cell + 1) * cell_pix]
+            known = part[part > 0]
+            if len(known) >= MIN_FILLED * part.size:
+                medians[cell] = np.median(known)
+        rows.append(medians)
+    return rows
+
+
+def follow_weights(rms: Image, weight: Image, power: float) -> Image:
+    """Return the noise of cells from their weights, its size from the noise that is measured.
+
+    Parameters
+    ----------
+    rms, weight
+        What is measured and the weight of each cell, NaN = not known; cells without a weight stay.
+    """
+    relative = weight.astype(np.float64) ** -power
+    known = np.isfinite(relative) & (rms > 0)
+    if not known.any():
+        return rms
+    # One odd cell, full of sources, moves no median.
+    size = np.median(rms[known] / relative[known])
+    return np.where(known, size * relative, rms).astype(np.float32)

@@ -89,17 +89,32 @@ def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]
     )
 
 
+def _note_assumed(notes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return what was assumed of the headers of maps, by name, each sentence once."""
+    names: dict[str, list[str]] = {}
+    for name, texts in notes.items():
+        for text in texts:
+            names.setdefault(text, []).append(name)
+    return tuple(
+        f"{own[0]}{f' and {len(own) - 1} more' if len(own) > 1 else ''}: {text}"
+        for text, own in names.items()
+    )
+
+
 def estimate_annotation(run: Run) -> Estimate:
     """Return the cost of the search for islands."""
     config, exact = run.section(AnnotateConfig), bool(run.section(MapsConfig).files)
     notes: tuple[str, ...] = ()
+    packed: list[int] = []
     if exact:
         from astro_dist.sky.annotate import cut_maps
         from astro_dist.sky.maps import open_maps
 
         maps = open_maps(run)
+        packed = [one.unpacked_bytes for one in maps if one.unpacked_bytes]
         cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
         notes = _note_unknown({one.name: one.frequency_hz for one in maps if not one.background_only})
+        notes += _note_assumed({one.name: one.notes for one in maps})
     else:
         sky = run.section(SimulateConfig)
         n_pix = math.prod(sky.shape) * sky.maps
@@ -107,9 +122,10 @@ def estimate_annotation(run: Run) -> Estimate:
     # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
     return Estimate(
         tasks=2 * cuts,
-        bytes=3 * n_pix,
+        # What is packed with gzip is unpacked once for all stages, and stays.
+        bytes=3 * n_pix + sum(packed),
         # Two tables a cut; islands, sources, pixels, mesh, measured.fits and components.fits.
-        files=2 * cuts + (6 if config.joins else 4),
+        files=2 * cuts + (6 if config.joins else 4) + len(packed),
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,

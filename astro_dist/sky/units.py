@@ -1,6 +1,8 @@
 """The brightness units of radio maps, in the spellings that are met, and their conversion to Jy/beam."""
 
+import math
 import re
+import unicodedata
 
 from astropy import units as u
 
@@ -14,6 +16,7 @@ _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PER = {
     "beam": u.beam,
     **dict.fromkeys(("beams", "bm", "b", "bem", "restoredbeam", "cleanbeam", "psf"), u.beam),
+    **dict.fromkeys(("synthbeam", "synthesizedbeam", "synthesisedbeam"), u.beam),
     **dict.fromkeys(("pixel", "pixels", "pix", "px", "cell"), u.pix),
     **dict.fromkeys(("sr", "ster", "str", "steradian", "steradians"), u.sr),
     **dict.fromkeys(("arcsec2", "sqarcsec", "asec2"), u.arcsec**2),
@@ -24,7 +27,15 @@ _FLUX = re.compile(r"([munk]?)(?:jy|jansky|janskys|janskies)(?:/|per)(.+)")
 _FLUX_LAST = re.compile(r"(beam|bm|pixel|pix|px|sr|arcsec|arcmin|deg)(-\d)([munk]?)jy")
 _POWER = re.compile(r"([a-z]+?)(2?)-([12])$")
 _SHORT = {"milli": "m", "micro": "u", "mu": "u", "nano": "n", "kilo": "k"}
-_WORDS = re.compile(r"(?:micro|milli|nano|kilo|mu)(?=jy|jansky|k)")
+_WORDS = re.compile(r"(micro|milli|nano|kilo|mu)-?(?=jy|jansky|k)")
+# What LaTeX adds to a unit, and points and minus signs of Unicode: names of fonts, spaces, the micro sign.
+_TEX = re.compile(r"\\(?:mathrm|mathit|textrm|text|rm|it)\b|\\[,;: ]|[$~\u00b7\u22c5\u2219]")
+_TEX_MICRO = re.compile(r"\\(?:up|u)?mu(?![a-z])|\\mu(?=jy)|&mu;", re.IGNORECASE)
+_MINUS = str.maketrans("\u2212\u2010\u2011\u2013\u2014", "-----")
+# A factor as the FITS standard (4.0, section 4.3.1) has it, or as a plain number.
+_FACTOR = re.compile(
+    r"\s*(?:10\s*(?:\*\*|\^)\s*\(?([+-]?\d+)\)?|(\d+\.?\d*(?:[eE][+-]?\d+)?))[\s*]*(?=[A-Za-z])"
+)
 _KELVIN = re.compile(r"([munk]?)k(?:elvins?)?(?:rj|tb|\(tb\)|\(rj\)|tmb|brightness)?")
 
 
@@ -32,11 +43,20 @@ def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
     """Return the factor and the unit, without prefix, that a text stands for; None where it is not known.
 
     The unit is Jy per beam, pixel or solid angle, or K. M is milli before Jy/beam, Jy/pixel and K; before
-    Jy/sr it is mega, and m is milli.
+    Jy/sr it is mega, and m is milli, but with jy in small letters it may be either and is not known.
     """
-    # Two code points stand for the micro sign.
-    given = re.sub(r"[\s.*^{}\"'_\\]", "", text).replace("\u00b5", "u").replace("\u03bc", "u")
-    plain = _WORDS.sub(lambda match: _SHORT[match[0]], given.lower())
+    # Compatibility forms are plain ones then: raised digits, and one of the two micro signs for both.
+    text = unicodedata.normalize("NFKC", text).translate(_MINUS)
+    text = _TEX.sub(" ", _TEX_MICRO.sub("u", text)).replace("\u03bc", "u")
+    if (number := _FACTOR.match(text)) is None:
+        return _parse_plain(text)
+    scale, found = float(f"1e{number[1]}" if number[1] else number[2]), _parse_plain(text[number.end() :])
+    return (scale * found[0], found[1]) if found and 0 < scale < math.inf else None
+
+
+def _parse_plain(text: str) -> tuple[float, u.UnitBase] | None:
+    given = re.sub(r"[\s.*^{}\"'_\\]", "", text)
+    plain = _WORDS.sub(lambda match: _SHORT[match[1]], given.lower())
     if match := _KELVIN.fullmatch(plain):
         return _PREFIXES[match[1]], u.K
     plain = re.sub(r"[()\[\]]", "", plain)
@@ -53,6 +73,8 @@ def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
     if match is None or per is None:
         return None
     is_angle = per not in (u.beam, u.pix)
+    if is_angle and "mjy" in given:
+        return None
     factor = 1e6 if is_angle and re.search("M[Jj]", given) else _PREFIXES[match[1]]
     return factor, u.Jy / per
 
@@ -83,6 +105,11 @@ def to_jy_beam(text: str, beam: Beam, pixel: Pixel, frequency_hz: float | None) 
     if unit == u.Jy / u.pix:
         factor, unit = factor / pixel_area.value, u.Jy / u.arcsec**2
     return float((factor * unit).to_value(u.Jy / u.beam, u.beam_angular_area(beam_area)))
+
+
+def is_per_pixel(text: str) -> bool:
+    """Return whether a known unit is Jy per pixel."""
+    return known_unit(text)[1] == u.Jy / u.pix
 
 
 def known_unit(text: str) -> tuple[float, u.UnitBase]:

@@ -13,6 +13,7 @@ from accelerate.utils import DistributedDataParallelKwargs, DistributedType, Ini
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.train.config import OWN_STORE, TrainingConfig
+from astro_dist.train.extensions import build_extensions
 
 if TYPE_CHECKING:
 
@@ -44,6 +45,9 @@ def make_accelerator(config: TrainingConfig, device: str, precision: str) -> Acc
     # Both states are singletons of the process: a second training would get the settings of the first.
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+    if config.strategy != "ddp":
+        # Before ranks wait for one another: the first time it takes a minute.
+        build_extensions()
     connect_ranks(device)
     if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != config.ranks:
         raise _refusal(config, f"{launched} were started")

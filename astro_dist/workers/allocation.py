@@ -12,8 +12,6 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import psutil
-
 from astro_dist.engine.errors import ConfigError
 
 NODES = "ASTRO_DIST_NODES"
@@ -115,6 +113,8 @@ def address_towards(host: str) -> str:
 
 def interface_of(address: str) -> str | None:
     """Return the name of the network interface that has an address."""
+    import psutil
+
     for name, entries in psutil.net_if_addrs().items():
         if any(entry.address == address for entry in entries):
             return str(name)

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import MachineConfig, Run, Stage
 from astro_dist.workers.allocation import find_allocation
@@ -133,6 +131,8 @@ def choose_machine(config: MachineConfig) -> Machine:
 
 def describe_machine() -> list[tuple[str, str, bool]]:
     """Return rows ``(what, finding, good)`` for `astro-dist doctor`."""
+    import psutil
+
     memory = psutil.virtual_memory()
     gpus = list_gpus()
     flags = _cpu_flags()

@@ -28,8 +28,11 @@ class Actor:
     actor, an error in a method as itself.
     """
 
-    def __init__(self, stage: Stage, run: Run, number: int) -> None:
+    def __init__(self, stage: Stage, run: Run, number: int, folder: str) -> None:
         self.args, self.number = (stage, run), number
+        # Settings may name files from there. Another node may lack the folder, and then the files.
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
 
     def place(self) -> tuple[str, int]:
         """Return host and process of the actor; Ray answers as soon as it has found room for the actor."""
@@ -128,7 +131,7 @@ class _ActorSeat(Seat):
             # Ray sets OMP_NUM_THREADS by itself (1 for an actor), and threads change bytes.
             "runtime_env": {"env_vars": dict.fromkeys(THREAD_VARIABLES, self.threads)},
         }
-        self.actor = ray.remote(Actor).options(**options).remote(*self.args)
+        self.actor = ray.remote(Actor).options(**options).remote(*self.args, os.getcwd())
         self.answer, self.state = self.actor.place.remote(), "placing"
 
     def give(self, task: Task) -> None:

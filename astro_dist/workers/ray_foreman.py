@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -133,7 +134,11 @@ def _initialise(cluster: Cluster) -> None:
             # Where nothing answers `ray.init` ends the whole process; a plain connection raises instead.
             host, _, port = cluster.address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address=cluster.address or "local", **options)
+        # Ray puts the current folder first where its workers look for modules, so that they would import any
+        # `numpy.py` in it. Workers go there by themselves, see `Actor`.
+        outside = "." if os.getcwd() in sys.path else "/"
+        with contextlib.chdir(outside):
+            ray.init(address=cluster.address or "local", **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigError(cannot_use(cluster.address, cluster.log, last_line(str(error)))) from None
 

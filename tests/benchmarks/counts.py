@@ -2,12 +2,12 @@
 
     python -m tests.benchmarks.counts RUN
 
-Compares the truth of a field of mode counts with the published table at 1.4 GHz, in bins of a quarter of a
-decade: fluxes of the truth are brought to 1.4 GHz by the spectral index of each source. The published number of
-a bin is the weighted mean of its points (each over the curve, which gives the shape within the bin), and its
-error that of the mean or of the spread of the surveys, whichever is larger. Columns: bin in Jy, sources of
-the truth, published number with its error, distance in errors (Poisson's and the published one), and the part
-of the sources that are objects of the library.
+Compares the truth of a field of mode counts with the published table at 1.4 GHz, in bins of a quarter of
+a decade: fluxes of the truth are brought to 1.4 GHz by the spectral index of each source. The published
+number of a bin is the weighted mean of its points (each over the curve, which gives the shape within the
+bin), and its error that of the mean or of the spread of the surveys, whichever is larger. Columns: bin in Jy,
+sources of the truth, published number with its error, distance in errors (Poisson's and the published one),
+and the part of the sources that are objects of the library.
 """
 
 import itertools
@@ -46,7 +46,7 @@ def main(root):
     field = SkyMap.open(Path(root) / "field" / "map.fits", MapsConfig(), verify=False)
     truth = read_columns_file(Path(root) / "field" / "truth.parquet")
     flux = truth["flux_given_jy"] / (field.frequency_hz / COUNTS_HZ) ** truth["spectral_index"]
-    first = math.ceil(4 * math.log10(flux.min()) + 0.05) / 4
+    first = math.ceil(4 * math.log10(flux.min()) - 0.01) / 4
     edges = 10 ** np.arange(first, 1.3, 0.25)
     area = area_sr(field)
     print(f"{len(flux)} sources in {area * (180 / math.pi) ** 2:.3f} square degrees")

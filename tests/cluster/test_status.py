@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from astro_dist.cluster.queue import log_folder
 from astro_dist.cluster.status import measure_workers, status_lines
-from astro_dist.cluster.submit import log_folder
 from astro_dist.engine.files import find_owner, lock_folder
 from astro_dist.engine.journal import Journal, read_journal
 from astro_dist.engine.progress import read_progress

@@ -20,8 +20,11 @@ from astropy.io.votable import parse
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.windows import Window
 from tests.end_to_end.conftest import ROOT
-from tests.field.small_sky import BEAM, RMS, assemble, make_run
+from tests.field.small_sky import BEAM, PIXEL, RMS, assemble, make_run
+from tests.sky.small_maps import open_map
 
 SHAPE = (220, 240)
 RIGHT = Angle(90, "deg")
@@ -74,13 +77,55 @@ def truth(field):
     return Table.read(field / "truth.fits")
 
 
-@pytest.mark.parametrize(("program", "module"), [("pybdsf", "bdsf"), ("aegean", "AegeanTools")])
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    """The folder of such a field on a map that is turned by 50 degrees, whose header has CDELT and PC."""
+    folder = tmp_path_factory.mktemp("turned")
+    noise = beam_noise(Window.of_shape(SHAPE), BEAM, PIXEL, 99, ("turned",)) * RMS
+    open_map(folder / "real.fits", noise, (2.0, 2.0), (30.0, -45.0), CROTA2=50.0)
+    flux = {"scale": 20.0, "minimum": 10.0, "cap": 200.0}
+    background = {"kind": "map", "path": str(folder / "real.fits")}
+    run = make_run(folder / "run", shape=[7, 7], objects=16, flux=flux, background=background)
+    assemble(run)
+    return run.root / "field"
+
+
+PROGRAMS = pytest.mark.parametrize(("program", "module"), [("pybdsf", "bdsf"), ("aegean", "AegeanTools")])
+
+
+@PROGRAMS
 def test_a_source_finder_finds_the_truth(field, truth, program, module):
     need(module)
     found = ask(program, field / "map.fits")
     assert found["beam_deg"] == pytest.approx([BEAM.major_arcsec / 3600, BEAM.minor_arcsec / 3600, 0])
     if program == "pybdsf":
         assert found["frequency_hz"] == 1.4e9
+    check_found(found, truth, field)
+
+
+@PROGRAMS
+def test_a_source_finder_finds_the_truth_of_a_turned_map(request, program, module):
+    need(module)
+    field = request.getfixturevalue("turned")
+    header = fits.getheader(field / "map.fits")
+    assert (header["CDELT1"], header["CDELT2"]) == pytest.approx((-2 / 3600, 2 / 3600))
+    assert header["PC1_2"] == pytest.approx(-header["PC2_1"])
+    assert abs(header["PC1_2"]) == pytest.approx(np.sin(np.radians(50)))
+    found = ask(program, field / "map.fits")
+    assert found["beam_deg"][:2] == pytest.approx([BEAM.major_arcsec / 3600, BEAM.minor_arcsec / 3600])
+    check_found(found, Table.read(field / "truth.fits"), field)
+
+
+def test_casacore_reads_a_turned_map_as_casa_and_carta_do(request):
+    need("casacore")
+    path = request.getfixturevalue("turned") / "map.fits"
+    corner = WCS(fits.getheader(path)).pixel_to_world(0, 0)
+    found = np.degrees(ask("casacore", path)["corner_rad"])
+    assert found == pytest.approx([corner.dec.deg, corner.ra.deg], abs=1e-9)
+
+
+def check_found(found, truth, field):
+    """Compare the sources that a program found with the truth of a field."""
     table = Table(found["sources"])
     is_double = np.asarray(truth["class_name"] == "extended")
     assert len(table) == len(truth) + is_double.sum()

@@ -98,6 +98,34 @@ def test_a_folder_of_somebody_else_is_refused_before_anything_is_written(tmp_pat
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize("place", ["new", "shards/inner", "ledger/shards/inner"])
+def test_a_folder_inside_another_run_is_refused_before_anything_is_written(tmp_path, finished, place):
+    outer = tmp_path / "outer"
+    shutil.copytree(finished, outer)
+    before = snapshot(tmp_path)
+    with pytest.raises(ConfigError, match=f"^{outer} is a run directory, and no other run may lie in it"):
+        execute(outer / place, SERIAL)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
+def test_a_run_that_has_lost_its_ledger_is_refused_until_it_is_back(tmp_path, finished, left):
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    before = snapshot(root / "shards")
+    os.rename(root / "ledger", tmp_path / "backup")
+    if left == "an empty folder":
+        (root / "ledger").mkdir()
+    with pytest.raises(ConfigError, match="if this was a run, put its ledger/ back"):
+        execute(root, SERIAL)
+    for read in (verify_run, lambda root: repair_run(root, print)):
+        with pytest.raises(ConfigError, match="put its ledger/ back"):
+            read(root)
+    shutil.copytree(tmp_path / "backup", root / "ledger", dirs_exist_ok=True)
+    execute(root, SERIAL)
+    assert snapshot(root / "shards") == before
+
+
 @pytest.mark.parametrize(
     "left",
     [
@@ -149,6 +177,9 @@ GUESTS = {
     "edited product": {"shards": lambda root: write(root / "shards/index.txt")},
     "link and part in a product": {
         "shards": lambda root: (write(root / "shards/.a.part"), (root / "shards/b").symlink_to("/absent"))
+    },
+    "empty folder in a product": {
+        "shards": lambda root: ((root / "shards/empty").mkdir(), write(root / "a"))
     },
     "pipe in place of a product": {"shards": lambda root: (move_away(root), os.mkfifo(root / "shards"))},
     "file in place of a product": {"shards": lambda root: (move_away(root), write(root / "shards"))},

@@ -86,7 +86,8 @@ def test_the_truth_says_what_can_be_detected(made):
     ratio = (truth["integrated_snr"] / truth["snr"])[compact]
     flux = truth["flux_jy"] / truth["peak_jy_beam"]
     assert ratio == pytest.approx(flux[compact] / np.sqrt(np.maximum(beams, 1)), rel=1e-4)
-    assert (truth["integrated_snr"] > truth["snr"])[~compact].all()
+    # Not of every double: far lobes cover a large area.
+    assert np.median((truth["integrated_snr"] / truth["snr"])[~compact]) > 1
     assert truth["core_fraction"] == pytest.approx(np.minimum(1 / flux, 1), rel=1e-5)
 
 

@@ -44,8 +44,8 @@ def write_map(path, mark=np.nan):
 @pytest.fixture(scope="module", params=["replace", "keep"])
 def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
-    # Zeros and NaN are alike to everything that follows.
-    image = write_map(folder / "real.fits", 0.0 if request.param == "keep" else np.nan)
+    # Regions of zeros and of a fill value are like NaN to everything that follows.
+    image = write_map(folder / "real.fits", 0.0 if request.param == "keep" else -999.0)
     background = {"kind": "map", "path": str(folder / "real.fits"), "islands": request.param}
     run = make_run(folder / "run", objects=30, background=background, band_rows=100, shape=[7, 7])
     return request.param, image, run, assemble(run)
@@ -156,7 +156,8 @@ def test_real_sources_are_replaced_or_kept_and_listed(made):
         assert distance.min() < 1
         around = (slice(row - 6, row + 7), slice(column - 6, column + 7))
         if how == "keep":
-            assert np.array_equal(pixels[around], image[around])
+            # Nothing is placed on it; the wings of others end at 0.2 % of their peak where it begins.
+            assert pixels[around] == pytest.approx(image[around], abs=0.05 * RMS)
             assert (instances[around] == 0).all()
         else:
             added = 12 * 2 * RMS

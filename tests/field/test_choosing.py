@@ -8,11 +8,11 @@ import pyarrow.csv
 import pytest
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.choosing import bearable, choose_sources, object_sizes
+from astro_dist.field.choosing import Surroundings, bearable, choose_sources, object_sizes
 from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.donors import MOST_RESIZED
-from astro_dist.field.given import area_sr, by_catalogue, read_catalogue
+from astro_dist.field.given import area_sr, by_catalogue, by_counts, read_catalogue
 from astro_dist.field.library import Library
 from astro_dist.field.population import solid_angle_sr
 from astro_dist.field.stage import ASSEMBLE
@@ -31,7 +31,7 @@ def truth_of(run):
 
 
 @pytest.fixture(scope="module")
-def by_counts(tmp_path_factory):
+def counted(tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("counts") / "run", shape=SHAPE, reuse=40, flux=COUNTS)
     assemble(run)
     return run
@@ -47,8 +47,8 @@ def whole(truth):
     return (y > 0) & (x > 0) & (y + truth["height"] < SHAPE[0]) & (x + truth["width"] < SHAPE[1])
 
 
-def test_every_source_by_counts_has_its_flux_and_place_in_the_map(by_counts):
-    truth = truth_of(by_counts)
+def test_every_source_by_counts_has_its_flux_and_place_in_the_map(counted):
+    truth = truth_of(counted)
     inside = whole(truth)
     assert inside.sum() > 10
     assert truth["flux_jy"][inside] == pytest.approx(truth["flux_given_jy"][inside], rel=1e-5)
@@ -59,8 +59,8 @@ def test_every_source_by_counts_has_its_flux_and_place_in_the_map(by_counts):
     assert len(np.unique(np.round(truth["x_anchor_pix"] % 1, 3))) > 10
 
 
-def test_objects_have_sizes_near_those_that_were_drawn(by_counts):
-    truth, library = truth_of(by_counts), Library(by_counts.root / "field")
+def test_objects_have_sizes_near_those_that_were_drawn(counted):
+    truth, library = truth_of(counted), Library(counted.root / "field")
     stands = truth["object"] >= 0
     assert 0 < stands.sum() < len(stands)
     assert (np.abs(np.log(truth["size_factor"])) <= np.log(MOST_RESIZED) + 1e-9).all()
@@ -141,18 +141,25 @@ def test_sizes_without_an_object_are_refused_by_row(by_rows, tmp_path):
     with pytest.raises(
         ConfigError, match="row 4: 1 of 2 sources have no object, of 300 to 300 arcsec: 24 ext"
     ):
-        choose_sources(field, library, config, 1e-4, run.stream)
+        choose_sources(field, library, config, lambda: Surroundings(1e-4, 1), run.stream)
 
 
 def test_objects_are_no_brighter_than_their_models_bear_where_others_are_there(by_rows):
     field = SkyMap.open(by_rows[0].root / "field" / "map.fits", MapsConfig(), verify=False)
     library = Library(by_rows[0].root / "field")
     config = AssembleConfig(flux=COUNTS, reuse=99)
-    chosen = choose_sources(field, library, config, 1e-4, by_rows[0].stream)
+    chosen = choose_sources(field, library, config, lambda: Surroundings(1e-4, 1), by_rows[0].stream)
     stands = chosen.objects >= 0
     most = 1e-4 * bearable(library)
     flux, donor = chosen.flux_jy[stands], chosen.objects[stands]
     assert (flux <= most[donor])[flux <= np.nanmax(most) / 3].all()
+
+
+def test_blank_parts_of_a_field_have_no_sources(by_rows):
+    field = SkyMap.open(by_rows[0].root / "field" / "map.fits", MapsConfig(), verify=False)
+    config = AssembleConfig(flux={"mode": "counts", "counts": {"limit_jy": 2e-5}})
+    whole, half = (len(by_counts(field, share, config, by_rows[0].stream)) for share in (1, 0.5))
+    assert abs(half - whole / 2) < 4 * np.sqrt(whole / 2)
 
 
 def test_the_area_of_a_map_is_that_of_its_projection(by_rows):
@@ -207,9 +214,9 @@ def test_the_objects_to_draw_follow_from_the_expected_number():
         RADIO.resolve(tree | {"generate": {"objects": 3}})
 
 
-def test_a_field_by_counts_does_not_depend_on_bands(by_counts, tmp_path):
+def test_a_field_by_counts_does_not_depend_on_bands_and_workers(counted, tmp_path):
     run = make_run(tmp_path / "run", shape=SHAPE, reuse=40, flux=COUNTS, band_rows=77)
-    assemble(run)
+    assemble(run, workers=2)
     names = ("map.fits", "mask.fits", "instances.fits", "truth.parquet")
-    one, other = digests(by_counts), digests(run)
+    one, other = digests(counted), digests(run)
     assert [one[name] for name in names] == [other[name] for name in names]

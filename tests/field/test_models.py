@@ -220,6 +220,26 @@ def test_what_no_model_explains_is_refused_by_name():
         assert refused in MODEL_REASONS
 
 
+def test_any_drawing_has_a_model_or_a_reason():
+    rng = np.random.default_rng(8)
+    outcomes = set()
+    for _ in range(30):
+        beam = Beam(major := rng.uniform(2, 9), major * rng.uniform(0.5, 1), rng.uniform(-180, 180))
+        shape = rng.integers(1, 30, 2)
+        trust = np.clip(rng.random(shape) * 3 - rng.random(), 0, 1).astype(np.float32)
+        level = 10 ** rng.uniform(-3, 4) * rng.standard_normal(shape) + 10 ** rng.uniform(-3, 3)
+        level[trust == 0] = np.nan
+        drawing = Drawing(level.astype(np.float32), trust, beam.covariance_pix(Pixel(1, 1)))
+        for source_class in (SourceClass.COMPACT, SourceClass.EXTENDED):
+            found = make_model(drawing, source_class)
+            outcomes.add(found if isinstance(found, str) else source_class)
+            if not isinstance(found, str):
+                assert found.flux_snr > 0
+                assert np.isfinite([found.peak_snr, found.residual, found.y0, *found.spread_pix]).all()
+                assert found.pixels.min() >= 0
+    assert outcomes == {*MODEL_REASONS, SourceClass.COMPACT, SourceClass.EXTENDED}
+
+
 def test_the_core_fraction_is_the_share_of_the_brightest_point():
     assert core_fraction(np.ones((1, 1), np.float32), NO_SPREAD, BEAM_PIX) == 1
     wide = BEAM_PIX[[0, 0, 1], [0, 1, 1]] * 3

@@ -70,10 +70,11 @@ def random_placing(rng):
     return step, rng.uniform(0, 40, 2), rng.uniform(-50, 12000, 2)
 
 
+@pytest.mark.parametrize("count", [8, pytest.param(300, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("beam", BEAMS, ids=str)
-def test_points_gaussians_and_grids_are_what_the_formula_says(beam):
+def test_points_gaussians_and_grids_are_what_the_formula_says(beam, count):
     rng = np.random.default_rng(1)
-    for case in range(8):
+    for case in range(count):
         models = [
             (POINT, NO_SPREAD, (0.0, 0.0)),
             (POINT, random_spread(rng), rng.uniform(0, 30, 2)),

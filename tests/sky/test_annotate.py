@@ -113,7 +113,7 @@ def test_one_map_alone_gives_the_same_islands(sky, monkeypatch):
 
 
 @pytest.mark.parametrize("read_pix", [4_000_000, 20_000])
-def test_zeros_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monkeypatch, read_pix):
+def test_marks_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monkeypatch, read_pix):
     run, _ = sky
     monkeypatch.setattr(finder, "READ_PIX", read_pix)
     with fits.open(run.root / "maps" / f"{SKY.names[0]}.fits") as hdus:
@@ -123,7 +123,7 @@ def test_zeros_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monk
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     outside = np.hypot(y - 300, x - 260) > 230
     digests = []
-    for mark in (np.nan, 0.0):
+    for mark in (np.nan, 0.0, -999.0):
         folder = tmp_path / str(mark)
         folder.mkdir()
         image[outside] = mark
@@ -133,7 +133,7 @@ def test_zeros_round_a_mosaic_are_no_data_whatever_the_bands(sky, tmp_path, monk
         digests.append(tree_digests(one.root / "annotations"))
         mesh = Annotations.load(one.root / "annotations").mesh(0)
         assert mesh.rms.min() > 0.7 * SKY.rms_jy_beam
-    assert digests[0] == digests[1]
+    assert digests[0] == digests[1] == digests[2]
 
 
 def test_a_map_without_a_frequency_is_said_in_the_plan(tmp_path, make_map):

@@ -34,7 +34,7 @@ def scene_of(image):
     mesh = Mesh(SHAPE, SHAPE[0], np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32))
     pixels = find_pixels(image.astype(np.float32), mesh, Window.of_shape(SHAPE), 3.0)
     islands = [join_islands(p, 5.0, AREA / 4) for p in (pixels[pixels.snr > 0], -pixels[pixels.snr < 0])]
-    return Scene(*islands, BEAM, PIXEL, 5.0, 3.0)
+    return Scene(*islands, BEAM, PIXEL, 5.0, 3.0, lambda y, x: np.full(len(y), BEAM.area_pix(PIXEL)))
 
 
 def rules_at(image, *places, **settings):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 SHAPE = (60, 50)
@@ -124,3 +124,107 @@ def test_infinities_become_nan_and_bright_sources_stay():
     image = np.array([[np.inf, -np.inf, np.nan, 9e8, -9e8, 0]], np.float32)
     refuse_absurd(image)
     np.testing.assert_array_equal(image, np.array([[np.nan, np.nan, np.nan, 9e8, -9e8, 0]], np.float32))
+
+
+def judged(image, value):
+    return judge_fill(value, Window.of_shape(image.shape), lambda w: image[w.slices])
+
+
+def read_fills(image, windows, region_pix=20.0):
+    """Read an image by windows, each with its zeros and its ends judged on its own."""
+    found, whole = np.full(image.shape, 7, np.float32), Window.of_shape(image.shape)
+    for window in windows:
+        part, scan = image[window.slices].copy(), Scan()
+        scan.look(part)
+        if scan.zero:
+            blank_zeros(part, window, whole, lambda w: image[w.slices], region_pix)
+        ends = scan.ends(part, 1.0)
+        arguments = part, ends, window, whole, lambda w: image[w.slices], region_pix
+        blank_fills(*arguments, lambda value: judged(image, value))
+        found[window.slices] = part
+    return found
+
+
+NOISE = np.random.default_rng(4).normal(0, 1e-4, SHAPE).astype(np.float32)
+
+
+def filled(*marks):
+    """Noise with a source of 1 Jy, and a border, a hole and a lone pixel of each mark."""
+    y, x = np.indices(SHAPE)
+    image = NOISE + np.exp(-((y - 30.0) ** 2 + (x - 25.0) ** 2) / 8).astype(np.float32)
+    for i, mark in enumerate(marks):
+        image[:, 4 * i : 4 * i + 3] = image[40 : 45 + i, 20 + 6 * i : 25 + 6 * i] = mark
+        image[10, 40 + i] = mark
+    return image
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [(-999.0,), (-32768.0,), (-1.0,), (999.0,), (1e8,), (0.0, -99.0), (99.0, -1e8)],
+)
+def test_large_regions_of_a_fill_value_are_no_data_in_any_windows(marks):
+    image = filled(*[np.float32(mark) for mark in marks])
+    expected = np.zeros(SHAPE, bool)
+    for i in range(len(marks)):
+        expected[:, 4 * i : 4 * i + 3] = expected[40 : 45 + i, 20 + 6 * i : 25 + 6 * i] = True
+    for windows in ([WHOLE], bands(SHAPE, 7), bands(SHAPE, 1), tiles(11, 9), tiles(60, 3)):
+        read = read_fills(image, windows)
+        np.testing.assert_array_equal(np.isnan(read), expected)
+        np.testing.assert_array_equal(read[~expected], image[~expected])
+
+
+def test_a_source_that_is_cut_off_at_its_top_stays():
+    y, x = np.indices(SHAPE)
+    for width in (2.0, 12.0):
+        source = np.exp(-((y - 30.0) ** 2 + (x - 25.0) ** 2) / width**2).astype(np.float32)
+        image = np.minimum(NOISE + source, np.float32(0.05))
+        assert np.count_nonzero(image == image.max()) > 20 if width > 2 else True
+        np.testing.assert_array_equal(read_fills(image, [WHOLE], 3.0), image)
+        np.testing.assert_array_equal(read_fills(image, tiles(9, 11), 3.0), image)
+    # Nor is the lowest of noise that is cut off at some value below zero, or of numbers of few steps.
+    for image in (np.maximum(NOISE, np.float32(-5e-5)), np.round(NOISE / 2e-4).astype(np.float32) * 2 - 0.5):
+        np.testing.assert_array_equal(read_fills(image, [WHOLE]), image)
+        np.testing.assert_array_equal(read_fills(image, bands(SHAPE, 8)), image)
+
+
+def test_maps_of_noise_or_weights_that_are_the_same_over_large_parts_stay():
+    image = np.full(SHAPE, 0.5, np.float32)
+    np.testing.assert_array_equal(read_fills(image, tiles(16, 16)), image)
+    image[:, 25:] = 0.25
+    image[:20], image[50:] = np.nan, 0.0
+    read = read_fills(image, tiles(16, 16))
+    np.testing.assert_array_equal(np.isnan(read), np.isnan(image) | (image == 0))
+    assert judged(np.full(SHAPE, -1, np.float32), -1.0)
+
+
+def test_pixels_interpolated_with_a_fill_value_do_not_hide_it():
+    image = filled(-999.0)
+    image[:, 3:5] = -600, -250
+    for windows in ([WHOLE], bands(SHAPE, 7), tiles(11, 9)):
+        read = read_fills(image, windows)
+        assert np.isnan(read[:, :3]).all()
+        np.testing.assert_array_equal(read[:, 3:5], image[:, 3:5])
+
+
+def test_only_the_ends_of_a_map_are_fill_values():
+    """Of two values of one sign the farther is taken: the other is an end of some windows alone."""
+    image = filled(-999.0, -9999.0)
+    for windows in ([WHOLE], bands(SHAPE, 7), tiles(11, 9)):
+        read = read_fills(image, windows)
+        assert np.isnan(read[:, 4:7]).all()
+        np.testing.assert_array_equal(read[:, :3], image[:, :3])
+    # A lone pixel beyond it is an end too: damage, which a map is to be cleaned of.
+    image[50, 30] = -1e5
+    assert not np.isnan(read_fills(image, tiles(11, 9))).any()
+
+
+def test_a_value_is_judged_by_all_that_lies_beside_it():
+    image = filled(-999.0)
+    assert judged(image, -999.0)
+    assert not judged(image, float(image[5, 30]))
+    image = NOISE.copy()
+    image[:, :3], image[:, 3] = 0.5, 0.4
+    # Beside another value as bright as itself: no cliff.
+    assert not judged(image, 0.5)
+    image[:, 3] = 4e-3
+    assert judged(image, 0.5)

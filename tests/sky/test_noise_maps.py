@@ -1,9 +1,12 @@
 """Maps of the noise that users bring: found by their pixels, and used for the mesh."""
 
+import gzip
+
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.annotate import Annotator
 from astro_dist.sky.annotations import read_parquet
@@ -12,7 +15,7 @@ from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.files import map_sources
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import open_maps
-from astro_dist.sky.noise_maps import open_noise
+from astro_dist.sky.noise_maps import follow_weights, open_noise
 from astro_dist.sky.stages import ANNOTATE
 from tests.settings import make_run
 
@@ -88,3 +91,85 @@ def test_a_map_of_the_noise_without_a_positive_pixel_is_refused(survey, tmp_path
 
 def test_noise_is_measured_by_default(survey):
     assert open_noise(survey(), open_maps(survey())) == [None, None]
+
+
+CELLS = (4, 6)
+
+
+def weigh(tmp_path, weights, unit="", **settings):
+    """Return the rms of the cells of a map whose noise is 1e-4 / sqrt(weight) by its weights."""
+    rng, weight = np.random.default_rng(8), np.kron(np.asarray(weights, float), np.ones((CELL, CELL)))
+    noise = rng.normal(0, 1e-4, weight.shape) / np.sqrt(np.where(weight > 0, weight, 1))
+    # A cell full of sources, whose noise cannot be measured.
+    noise[:CELL, :CELL] += 1e-2 * rng.random((CELL, CELL))
+    tmp_path.mkdir(exist_ok=True)
+    write(tmp_path / "image.fits", noise)
+    power = 2 * settings.get("weight_power", 0.5)
+    write(tmp_path / "weights.fits", settings.pop("scale", 1.0) * weight ** (1 / power), beam=None, unit=unit)
+    files = {"files": (f"{tmp_path}/image.fits",), "weight_files": (f"{tmp_path}/weights.fits",)}
+    cells = AnnotateConfig(mesh_least_pix=CELL, mesh_beams=1, structure_sigma=0)
+    run = make_run(tmp_path / "run", ANNOTATE, maps=MapsConfig(**files, **settings), annotate=cells)
+    ANNOTATE.refuse(run)
+    ANNOTATE.prepare(run)
+    state = Annotator.open(run)
+    (task,) = ANNOTATE.plan(run, {})
+    ANNOTATE.run(state, task)
+    table, _ = read_parquet(state.part(task.name))
+    return table["rms"].reshape(CELLS), state.meshes(task.args["pieces"])[0].rms
+
+
+@pytest.mark.parametrize(
+    ("unit", "settings"),
+    [("", {}), ("Jy/beam", {"scale": 1e10}), ("counts", {"scale": 1e-12}), ("", {"weight_power": 1.0})],
+)
+def test_weights_give_the_shape_of_the_noise_and_the_map_its_size(tmp_path, unit, settings):
+    weights = np.ones(CELLS)
+    weights[:, 3:] = 0.25
+    measured, rms = weigh(tmp_path / "w", weights, unit, **settings)
+    assert measured[0, 0] > 1e-3
+    expected = 1e-4 / np.sqrt(weights)
+    assert np.abs(rms / expected - 1).max() < 0.03
+    # Every cell of one weight has the same noise: that of the map and not its own.
+    assert len(np.unique(rms[:, :2])) == 1
+
+
+def test_cells_without_a_weight_are_measured(tmp_path):
+    weights = np.ones(CELLS)
+    weights[2:] = 0
+    measured, rms = weigh(tmp_path / "w", weights)
+    # The mesh is smoothed over three rows of cells, of which these have no weight.
+    assert np.abs(rms[3] / np.median(measured[2:]) - 1).max() < 0.03
+    assert np.unique(rms[0, :4]).size == 1 < np.unique(rms[3]).size
+    np.testing.assert_array_equal(follow_weights(measured, np.full(CELLS, np.nan, "f4"), 0.5), measured)
+
+
+def test_noise_and_weights_of_one_survey_are_too_much():
+    with pytest.raises(ConfigError, match="rms_files and weight_files both say"):
+        validate(MapsConfig, {"files": "m.fits", "rms_files": "r.fits", "weight_files": "w.fits"})
+    old = MapsConfig(files=("m.fits",)).marks()
+    assert not {"weight_files", "weight_power"} & old.keys()
+
+
+def test_maps_of_the_noise_that_the_pattern_of_the_maps_matches_are_no_maps(survey, tmp_path, monkeypatch):
+    run = survey("rms-*.fits")
+    config = run.section(MapsConfig)
+    monkeypatch.chdir(tmp_path)
+    everywhere = run.having(config.model_copy(update={"files": ("*.fits",)}))
+    ANNOTATE.refuse(everywhere)
+    assert [one.name for one in open_maps(everywhere)] == ["a", "b"]
+    assert [path.name for path in map_sources(everywhere)] == ["a.fits", "b.fits", "rms-0.fits", "rms-1.fits"]
+    nothing = run.having(config.model_copy(update={"files": ("rms-*.fits",)}))
+    with pytest.raises(
+        ConfigError, match=r"maps\.files: maps\.rms_files names rms-0\.fits and all others too"
+    ):
+        ANNOTATE.refuse(nothing)
+
+
+def test_the_plan_counts_what_is_unpacked(survey, tmp_path):
+    run = survey("rms-*.fits")
+    before = ANNOTATE.estimate(run)
+    size = (tmp_path / "a.fits").stat().st_size
+    (tmp_path / "a.fits").write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    after = ANNOTATE.estimate(run)
+    assert after.files == before.files + 1
+    assert size - 2880 < after.bytes - before.bytes <= size

@@ -3,9 +3,10 @@
 import sys
 from collections import Counter
 
+from astro_dist.cluster.queue import log_folder, queue_of
 from astro_dist.cluster.sites import Site
 from astro_dist.cluster.slurm import script_name
-from astro_dist.cluster.submit import Chain, log_folder, queue_of
+from astro_dist.cluster.submit import Chain
 from astro_dist.engine.config import validate
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.journal import read_journal

@@ -2,8 +2,9 @@
 
 import pytest
 
+from astro_dist.cluster.queue import log_folder
 from astro_dist.cluster.status import status_lines
-from astro_dist.cluster.submit import cancel_run, log_folder
+from astro_dist.cluster.submit import cancel_run
 from astro_dist.engine.journal import read_journal
 from tests.slurm.small_site import (
     MACHINE,

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from astro_dist.cluster.submit import queue_of
+from astro_dist.cluster.queue import queue_of
 from astro_dist.workers.attempts import MAX_LOSSES
 from tests.slurm.conftest import ROOT
 from tests.slurm.conftest import submit as submit_script

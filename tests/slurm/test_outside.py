@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from astro_dist.cluster.submit import queue_of
+from astro_dist.cluster.queue import queue_of
 from astro_dist.engine.journal import read_journal
 from tests.slurm.conftest import wait_until
 from tests.test_pipelines import OUTSIDE, SUMS, products

@@ -2,7 +2,8 @@
 
 import pytest
 
-from astro_dist.cluster.submit import Chain, cancel_run, log_folder, queue_of, refuse_while_queued
+from astro_dist.cluster.queue import log_folder, queue_of, refuse_while_queued
+from astro_dist.cluster.submit import Chain, cancel_run
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.progress import Display
 from astro_dist.runner import Runner

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from astro_dist.cluster.submit import log_folder
+from astro_dist.cluster.queue import log_folder
 from tests.slurm.conftest import check_clean, traces
 from tests.slurm.small_site import digests, expected, last_job, small_site, submit, wait_for_end
 from tests.waiting import wait_until

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from astro_dist.cluster.submit import queue_of
+from astro_dist.cluster.queue import queue_of
 from astro_dist.engine.files import tree_digests
 from tests.slurm.conftest import ROOT
 from tests.waiting import wait_until

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from astro_dist.cluster.submit import queue_of
+from astro_dist.cluster.queue import queue_of
 from astro_dist.engine.journal import read_journal
 from tests.end_to_end.conftest import ROOT, call, stable_digests, toy_run  # noqa: F401
 from tests.waiting import wait_until

@@ -136,7 +136,7 @@ def test_results_are_small_and_json(cut):
         assert len(json.dumps(result)) < 100 * 16
 
 
-@pytest.mark.parametrize("mark", [np.nan, 0.0, -np.inf])
+@pytest.mark.parametrize("mark", [np.nan, 0.0, -np.inf, -999.0])
 def test_pixels_without_data_are_invalid_and_flagged(tmp_path, mark):
     one = SmallMap("a", (96, 192), [(2, 40, 43, 20, 23), (2, 40, 43, 150, 153)])
     image = one.image()

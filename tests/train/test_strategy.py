@@ -6,6 +6,7 @@ import pytest
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.train import strategy
+from astro_dist.train.extensions import own_folder
 from tests.train import pair
 
 SOAK = pytest.mark.soak
@@ -36,6 +37,11 @@ def test_all_strategies_have_the_losses_of_one_rank(two_ranks, alone, tmp_path, 
     shared = two_ranks(pair.fit, str(tmp_path), validate=True, ranks=2, strategy=kind, steps=40)
     assert furthest(shared["losses"], alone["losses"]) <= 1e-5
     assert furthest(shared["validation"], alone["validation"]) <= 1e-5
+    if kind != "ddp":
+        built = sorted(
+            path.name for path in own_folder().glob("*/*") if path.suffix == ".so" or path.stem == "lock"
+        )
+        assert built == ["deepspeed_shm_comm.so"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -40,9 +41,14 @@ def folders_of(pid):
 
 
 def start(root, pause_s=0.4):
+    """Start a run from a folder with a `numpy.py`, which no process of the run may import."""
     settings = json.dumps({"shards": {"pause_s": pause_s}})
-    call = [sys.executable, "-m", "tests.toys", str(root), "ray", "2", settings]
-    return waiting.start(call, stderr=subprocess.PIPE, text=True)
+    call = [sys.executable, "-P", "-m", "tests.toys", str(root), "ray", "2", settings]
+    here = root.with_name(f"{root.name}-here")
+    here.mkdir(exist_ok=True)
+    (here / "numpy.py").write_text("raise ImportError('the numpy of the current folder')")
+    there = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return waiting.start(call, stderr=subprocess.PIPE, text=True, cwd=here, env=there)
 
 
 def victims(driver, name):
