@@ -36,10 +36,9 @@ def find_pairs(
     pixels, owners = pixels[order], owners[order]
     for one, other in _same_pixel(pixels[pixels < own_rows * shape[1]], owners):
         shared[one, other] = shared.get((one, other), 0) + 1
-    top = np.full(shape, -1, np.int64)
     # One owner of a pixel is enough: those that share it are a pair already.
-    top.flat[pixels] = owners
-    for one, other in _touching(top):
+    last = np.append(pixels[1:] != pixels[:-1], True)[: len(pixels)]
+    for one, other in _touching(pixels[last], owners[last], shape[1]):
         shared.setdefault((one, other), 0)
     return [{"row": a, "other": b, "n_pix": n} for (a, b), n in sorted(shared.items())]
 
@@ -53,16 +52,14 @@ def _same_pixel(pixels: Integers, owners: Integers) -> Iterator[tuple[int, int]]
         step += 1
 
 
-def _touching(top: Integers) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of owners of pixels that share a side or a corner."""
-    for one, other in (
-        (top[:, :-1], top[:, 1:]),
-        (top[:-1], top[1:]),
-        (top[:-1, :-1], top[1:, 1:]),
-        (top[:-1, 1:], top[1:, :-1]),
-    ):
-        both = (one >= 0) & (other >= 0) & (one != other)
-        pairs = np.sort(np.stack([one[both], other[both]]), axis=0)
+def _touching(pixels: Integers, owners: Integers, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of owners of ascending pixels that share a side or a corner."""
+    for down, right in ((0, 1), (1, -1), (1, 0), (1, 1)):
+        there = pixels + down * columns + right
+        place = np.minimum(np.searchsorted(pixels, there), len(pixels) - 1)
+        column = pixels % columns + right
+        both = (pixels[place] == there) & (owners[place] != owners) & (column >= 0) & (column < columns)
+        pairs = np.sort(np.stack([owners[both], owners[place[both]]]), axis=0)
         yield from zip(*np.unique(pairs, axis=1).tolist(), strict=True)
 
 

@@ -52,7 +52,6 @@ def add_objects(image: NDArray[np.float32], window: Window, table: Columns, draw
         Columns `BOX_COLUMNS`, ``id`` and ``class`` of placements.
     """
     mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
-    numbers = np.arange(window.shape[0] * window.shape[1]).reshape(window.shape)
     here, inner, outer = clip_boxes(table, window)
     measures, pixels, owners = {}, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for row, (y0, y1, x0, x1), (v0, v1, u0, u1) in zip(
@@ -73,7 +72,8 @@ def add_objects(image: NDArray[np.float32], window: Window, table: Columns, draw
         elif not spurious:
             below[core & (below <= 0) & (mask[y0:y1, x0:x1] == 0)] = -number
         if facts["detectable"] and not spurious:
-            pixels.append(numbers[y0:y1, x0:x1][core])
+            rows, columns = np.nonzero(core)
+            pixels.append((rows + y0) * window.width + columns + x0)
             owners.append(np.full(len(pixels[-1]), row))
     layers: dict[str, NDArray[Any]] = {MAP: image, MASK: mask, INSTANCES: instances}
     return Painted(layers, measures, (np.concatenate(pixels), np.concatenate(owners)))
