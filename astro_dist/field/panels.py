@@ -53,7 +53,7 @@ class Stretch:
 
 
 def noise_stretch(
-    image: NDArray[np.float32], share: float = 0.9995, least: float = 30.0, most: float = 300.0
+    image: NDArray[np.float32], share: float = 0.9995, least: float = 12.0, most: float = 300.0
 ) -> Stretch:
     """Return the stretch of an image from 3 sigma below its median, linear over 3 sigma.
 

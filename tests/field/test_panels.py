@@ -38,7 +38,7 @@ def test_noise_lies_above_black_and_far_below_white():
     image = np.random.default_rng(0).normal(5.0, 2.0, (200, 200)).astype(np.float32)
     stretch = noise_stretch(image)
     assert stretch.low == pytest.approx(-1.0, abs=0.15)
-    assert stretch.high == pytest.approx(65, abs=1.5)
+    assert stretch.high == pytest.approx(29, abs=0.8)
 
 
 def test_the_beam_is_drawn_to_scale_and_turned_from_north_to_east():
