@@ -1,5 +1,6 @@
 """The field: pixels, mask, instances and truth agree, whoever made it and in whatever bands."""
 
+import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -18,7 +19,7 @@ from astro_dist.field.columns import LAYOUT_COLUMNS, read_columns_file, write_co
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
-from astro_dist.workers.attempts import SerialExecutor
+from astro_dist.workers.attempts import SerialExecutor, Worker
 from tests.field.direct import added_pixels
 from tests.field.small_sky import BEAM, PIXEL, RMS, again, assemble, digests, make_run, run_tasks
 from tests.sky.repairs import bring_damaged
@@ -211,6 +212,19 @@ def test_damaged_pieces_are_made_again(made, tmp_path):
     assert published.files == digests(run) == digests(made[0])
 
 
+def test_another_kind_of_machine_is_refused(tmp_path):
+    """The record names libraries, and the instructions of functions that have several; no torch."""
+    run = make_run(tmp_path, shape=SHAPE, objects=5)
+    Worker(ASSEMBLE, run)
+    path = run.records.folder / ".numerics.json"
+    found = json.loads(path.read_text())
+    assert found.keys() == {"numpy", "scipy", "exp", "log"}
+    assert found["exp"]
+    path.write_text(json.dumps(found | {"exp": "abacus"}))
+    with pytest.raises(ConfigError, match=r"exp: abacus then, .* now"):
+        Worker(ASSEMBLE, run)
+
+
 def test_finish_may_run_twice(made, tmp_path):
     run = make_run(tmp_path, shape=SHAPE, objects=45)
     assemble_stage = replace(
@@ -225,7 +239,7 @@ def test_finish_may_run_twice(made, tmp_path):
 
 
 def test_overlapping_objects_show_the_later_one(tmp_path):
-    shape, settings = (96, 100), {"objects": 90, "reuse": 4, "max_overlap": 1.0, "detect_snr": 2.0}
+    shape, settings = (40, 240), {"objects": 90, "reuse": 4, "max_overlap": 1.0, "detect_snr": 2.0}
     run = make_run(tmp_path, shape=shape, **settings)
     assemble(run)
     image, instances = read(run, "map.fits")[0], read(run, "instances.fits")[0]

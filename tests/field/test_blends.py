@@ -14,7 +14,7 @@ IDS = np.array([7, 3, 9, 1, 5, 2], np.int32)
 
 def in_bands(masks, height):
     """The pairs of all bands of a field, added up."""
-    rows, columns = masks.shape[1:]
+    rows = masks.shape[1]
     found = {"row": [], "other": [], "n_pix": []}
     for first in range(0, rows, height):
         own = min(height, rows - first)
