@@ -23,6 +23,7 @@ PAPER, INK, BLANK = (255, 255, 255), (25, 30, 36), (58, 66, 92)
 MARK = (255, 166, 46)
 TICK_PIX, BAR_PIX, APART_PIX = 7, 18, 30
 MAX_BEAM_SHARE = 1 / 3
+FLOOR_SNR, LINEAR_SNR = 3.0, 108.0
 RGB = tuple[int, int, int]
 
 
@@ -36,6 +37,15 @@ class Stretch:
     low: float
     high: float
     soft: float
+
+    @classmethod
+    def over_noise(cls, median: float, sigma: float, top_snr: float) -> "Stretch":
+        """Return the stretch from 3 sigma below the median to ``top_snr`` above, linear over 3 sigma.
+
+        It is linear over more where white is near, so that the sky is never lighter than a quarter of it.
+        """
+        soft = max(FLOOR_SNR, LINEAR_SNR / top_snr)
+        return cls(median - FLOOR_SNR * sigma, median + top_snr * sigma, soft * sigma)
 
     def level(self, values: Any) -> NDArray[np.float64]:
         """Return the share of white of values, in [0, 1]; NaN stays NaN."""
@@ -55,7 +65,7 @@ class Stretch:
 def noise_stretch(
     image: NDArray[np.float32], share: float = 0.9995, least: float = 12.0, most: float = 300.0
 ) -> Stretch:
-    """Return the stretch of an image from 3 sigma below its median, linear over 3 sigma.
+    """Return the stretch of an image over its noise.
 
     Parameters
     ----------
@@ -73,8 +83,8 @@ def noise_stretch(
     sigma = 1.4826 * float(np.median(abs(values - np.float32(median))))
     # An image without noise still has limits that differ.
     sigma = sigma or max(abs(median), 1e-12)
-    top = min(max(float(np.quantile(values, share)), median + least * sigma), median + most * sigma)
-    return Stretch(median - 3 * sigma, top, 3 * sigma)
+    top = (float(np.quantile(values, share)) - median) / sigma
+    return Stretch.over_noise(median, sigma, min(max(top, least), most))
 
 
 class Sheet:

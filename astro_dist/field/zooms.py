@@ -26,7 +26,7 @@ from astro_dist.store.reader import StoreReader
 
 PANEL_PIX, TICK = 512, 26
 EDGE, HEAD, GAP, FOOT, RIGHT = 16, 84, 14, 36, 96
-LOW_SNR, SOFT_SNR, LEAST_TOP_SNR, MOST_TOP_SNR = -3.0, 3.0, 20.0, 100.0
+LEAST_TOP_SNR, MOST_TOP_SNR = 15.0, 100.0
 COMPARED, AT_ONCE = 512, 64
 PEAK_SNR, PEAK_SHARE, MOST_PEAKS = 5.0, 0.1, 4
 DOUBLE_SNR = 7.0
@@ -199,7 +199,7 @@ def _draw(path: Path, name: str, scene: View, twin: tuple[View, int] | None, cut
     panel = side * factor
     sheet = Sheet(EDGE + 3 * (panel + GAP) + RIGHT, HEAD + panel + FOOT)
     peak = float(np.nanmax(scene.snr))
-    stretch = Stretch(LOW_SNR, min(max(peak, LEAST_TOP_SNR), MOST_TOP_SNR), SOFT_SNR)
+    stretch = Stretch.over_noise(0.0, 1.0, min(max(peak, LEAST_TOP_SNR), MOST_TOP_SNR))
     outlined = magnify(stretch.paint(scene.snr), factor)
     # `paint` puts row 0 at the bottom, so that the mask has to be flipped too.
     edges = _outline(magnify(scene.mask, factor))[::-1]

@@ -6,7 +6,7 @@ import numpy as np
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.work import Run
-from astro_dist.field.panels import Stretch, noise_stretch
+from astro_dist.field.panels import FLOOR_SNR, Stretch, noise_stretch
 from astro_dist.field.zooms import TITLES
 from astro_dist.report import images
 from astro_dist.report.gather import FieldFiles, reduce_blocks
@@ -79,9 +79,8 @@ def _middle_of(window: Window, shape: tuple[int, int]) -> Window:
 def _same(stretch: Stretch, ours: View, theirs: View) -> Stretch:
     """Return the stretch of a view whose white is as many sigma above its median as in another one."""
     middle = float(np.nanmedian(ours.image_jy_beam))
-    # `soft` is three sigma.
-    top = 3 * (stretch.high - middle) / stretch.soft
-    return noise_stretch(theirs.image_jy_beam, share=0.0, least=top)
+    top = FLOOR_SNR * (stretch.high - middle) / (middle - stretch.low)
+    return noise_stretch(theirs.image_jy_beam, least=top, most=top)
 
 
 def _close_blocks(run: Run, field: FieldFiles) -> list[Block]:

@@ -39,6 +39,12 @@ def test_noise_lies_above_black_and_far_below_white():
     stretch = noise_stretch(image)
     assert stretch.low == pytest.approx(-1.0, abs=0.15)
     assert stretch.high == pytest.approx(29, abs=0.8)
+    assert stretch.level(5.0) == pytest.approx(0.25, abs=0.01)
+    image[:3, :3] = 1e6
+    assert noise_stretch(image).high == pytest.approx(29, abs=0.8)
+    image[:20, :20] = 1e6
+    assert noise_stretch(image).high == pytest.approx(605, rel=0.03)
+    assert noise_stretch(image).soft == pytest.approx(6, rel=0.03)
 
 
 def test_the_beam_is_drawn_to_scale_and_turned_from_north_to_east():
