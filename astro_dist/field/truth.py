@@ -187,6 +187,8 @@ def votable_lines(truth: Columns) -> Iterable[str]:
         )
     yield "   <DATA><TABLEDATA>\n"
     # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
-    for row in zip(*(values.astype(str) for values in truth.values()), strict=True):
+    # VOTable spells what is not a number NaN, numpy nan.
+    texts = (np.where(values != values, "NaN", values.astype(str)) for values in truth.values())
+    for row in zip(*texts, strict=True):
         yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"

@@ -1,6 +1,5 @@
 """The field: pixels, mask, instances and truth agree, whoever made it and in whatever bands."""
 
-import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -13,6 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.outputs import Reading
+from astro_dist.engine.record import read_record, write_record
 from astro_dist.engine.rounds import Rounds
 from astro_dist.field.assembly import LAYOUT, Assembly
 from astro_dist.field.columns import LAYOUT_COLUMNS, read_columns_file, write_columns_file
@@ -217,10 +217,11 @@ def test_another_kind_of_machine_is_refused(tmp_path):
     run = make_run(tmp_path, shape=SHAPE, objects=5)
     Worker(ASSEMBLE, run)
     path = run.records.folder / ".numerics.json"
-    found = json.loads(path.read_text())
+    found = read_record(path)
     assert found.keys() == {"numpy", "scipy", "exp", "log"}
     assert found["exp"]
-    path.write_text(json.dumps(found | {"exp": "abacus"}))
+    path.unlink()
+    write_record(path, found | {"exp": "abacus"})
     with pytest.raises(ConfigError, match=r"exp: abacus then, .* now"):
         Worker(ASSEMBLE, run)
 
