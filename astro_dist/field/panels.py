@@ -55,8 +55,10 @@ class Stretch:
 
     def paint(self, image: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return RGB pixels, those without data blue; the last row of the sky comes first."""
-        level = self.level(image)
-        grey = np.rint(255 * np.nan_to_num(level)).astype(np.uint8)
+        top = math.asinh((self.high - self.low) / self.soft)
+        # Where each grey begins: numpy's arcsinh of every pixel would differ between CPUs in its last bits.
+        steps = [self.low + self.soft * math.sinh((grey - 0.5) / 255 * top) for grey in range(1, 256)]
+        grey = np.searchsorted(np.array(steps), image, side="right").astype(np.uint8)
         pixels = np.repeat(grey[..., None], 3, axis=2)
         pixels[~np.isfinite(image)] = BLANK
         return pixels[::-1]

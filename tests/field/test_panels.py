@@ -19,6 +19,14 @@ def test_grey_rises_from_black_to_white_and_is_linear_over_the_noise():
     assert steps[0] == pytest.approx(steps[1], rel=0.1)
 
 
+def test_every_grey_is_the_level_of_its_brightness():
+    stretch = Stretch(-3.0, 100.0, 3.0)
+    values = np.linspace(-5, 120, 5000).astype(np.float32)
+    painted = stretch.paint(values[None, :])[0, :, 0]
+    assert abs(painted - 255 * stretch.level(values)).max() < 0.501
+    assert set(painted.tolist()) == set(range(256))
+
+
 def test_row_zero_is_at_the_bottom_and_blank_pixels_are_blue():
     pixels = Stretch(0.0, 2.0, 1.0).paint(np.array([[0.0, 1.0], [2.0, np.nan]], np.float32))
     assert pixels[1, 0].tolist() == [0, 0, 0]
