@@ -17,6 +17,7 @@ from astro_dist.engine.rounds import Rounds
 from astro_dist.field.assembly import LAYOUT, Assembly
 from astro_dist.field.columns import LAYOUT_COLUMNS, read_columns_file, write_columns_file
 from astro_dist.field.stage import ASSEMBLE
+from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window
 from astro_dist.workers.attempts import SerialExecutor, Worker
@@ -98,6 +99,40 @@ def test_bytes_do_not_depend_on_bands_or_workers(made, tmp_path, band_rows, work
     other = make_run(tmp_path, shape=SHAPE, objects=45, band_rows=band_rows)
     assemble(other, workers)
     assert digests(other) == digests(run)
+
+
+def catalogue_of(run, path, n=40):
+    """Write a catalogue of positions between pixels, over the edge of the field too."""
+    rng = np.random.default_rng(5)
+    ASSEMBLE.prepare(run)
+    field = SkyMap.open(run.output / "map.fits", MapsConfig(), verify=False)
+    ra, dec = field.sky_of(*(rng.random((2, n)) * np.array(field.shape)[:, None] - 0.5))
+    rows = zip(rng.exponential(1e-3, n), ra, dec, strict=True)
+    path.write_text("flux_jy,ra_deg,dec_deg\n" + "\n".join(f"{f:.6e},{a:.9f},{d:.9f}" for f, a, d in rows))
+    return {"mode": "catalogue", "catalogue": str(path)}
+
+
+@pytest.mark.parametrize("mode", ["counts", "catalogue"])
+def test_blended_fields_do_not_depend_on_bands_or_workers(tmp_path, mode):
+    settings = {"shape": (100, 120), "reuse": 20}
+    if mode == "counts":
+        flux = {"mode": "counts", "counts": {"limit_jy": 1e-6}}
+        settings |= {"flux": flux, "background": {"rms_jy_beam": 1e-6}}
+    else:
+        settings["flux"] = catalogue_of(make_run(tmp_path / "map", objects=1, **settings), tmp_path / "c.csv")
+    made = {}
+    for name, rows, workers in (("whole", 512, 0), ("bands", 17, 2 if mode == "counts" else 0)):
+        run = make_run(tmp_path / name, band_rows=rows, **settings)
+        facts = assemble(run, workers)
+        made[name] = digests(run)
+    assert made["whole"] == made["bands"]
+    assert facts["blended"] > 5
+    truth = read_columns_file(run.root / "field" / "truth.parquet")
+    # What the edge of the field cuts has less flux than was given.
+    within = (truth["y0"] > 0) & (truth["x0"] > 0)
+    within &= (truth["y0"] + truth["height"] < 100) & (truth["x0"] + truth["width"] < 120)
+    assert truth["flux_jy"][within] == pytest.approx(truth["flux_given_jy"][within], rel=1e-5)
+    assert (truth["flux_jy"] <= truth["flux_given_jy"] * (1 + 1e-5)).all()
 
 
 def test_seed_changes_everything_random(made, tmp_path):

@@ -10,7 +10,7 @@ from tests.field import small_sky
 from tests.field.small_sky import BEAM, PIXEL, SIZE, make_run
 from tests.field.test_placements import measured
 
-POINTS, DOUBLES = 60, 60
+POINTS = 40
 
 
 def narrow(index, beam, pixel):
@@ -70,10 +70,10 @@ def test_compact_sources_have_the_axes_of_the_fields_beam(stores, beam, pixel):
         "beam_pa_deg": beam.pa_deg,
         "pixel_arcsec": pixel.dy_arcsec,
     }
-    run = small_sky.again(stores, shape=(900, 900), objects=5 * (POINTS + DOUBLES) // 2, reuse=5, **settings)
+    run = small_sky.again(stores, shape=(900, 900), objects=200, reuse=5, **settings)
     table, patches = patches_of(run)
     compact = np.flatnonzero(table["class"] == 2)
-    assert len(compact) > 100
+    assert len(compact) > 80
     axes = np.array([fitted(patches[row], beam, pixel) for row in compact])
     assert (abs(np.quantile(axes, [0.025, 0.975]) - 1) < 0.03).all()
     assert np.quantile(axes, 0.025) > 0.98
@@ -84,7 +84,7 @@ def test_compact_sources_have_the_axes_of_the_fields_beam(stores, beam, pixel):
 
 def test_as_drawn_they_are_narrow_and_have_moats(stores):
     """The same objects as they were drawn do not pass the test above."""
-    run = small_sky.again(stores, shape=(900, 900), objects=80, compact="drawn")
+    run = small_sky.again(stores, shape=(900, 900), objects=60, compact="drawn")
     table, patches = patches_of(run)
     compact = np.flatnonzero(table["class"] == 2)
     axes = np.array([fitted(patches[row], BEAM, PIXEL) for row in compact])
