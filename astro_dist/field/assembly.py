@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
@@ -42,15 +41,16 @@ from astro_dist.field.components import count_components, list_components, write
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
 from astro_dist.field.joining import MEASURES, OVERLAPS, SIDELOBES, band_file, join_bands
-from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
+from astro_dist.field.layers import LAYERS, MAP, history, make_header, provenance
 from astro_dist.field.library import LIBRARY_FILES, Library, build_library
 from astro_dist.field.measures import OVERLAP_TYPES, TYPES
 from astro_dist.field.measures import write_rows as write_table
-from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, summarise, zoom_windows
+from astro_dist.field.overview import draw_overview, summarise
 from astro_dist.field.painting import Painted, add_objects
 from astro_dist.field.placements import draw_layout
 from astro_dist.field.truth import OVERLAP_COLUMNS, select_truth, write_placements, write_truth
-from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.field.zooms import draw_zooms
+from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.map_files import UNPACKED
@@ -268,8 +268,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     )
     write_columns_file(state.folder / ARTEFACTS, artefacts, ARTEFACT_COLUMNS)
     statistics, blocks = summarise(state.field)
-    draw_overview(state.folder / "overview.png", blocks)
-    zooms = _draw_zooms(state, truth)
+    rms_jy_beam = statistics["rms_jy_beam"]
+    draw_overview(state.folder / "overview.png", blocks, state.field, run.name, rms_jy_beam, truth)
+    zooms = draw_zooms(state.folder, state.make, truth, state.field, state.cutouts)
     area = state.field.shape[0] * state.field.shape[1]
     return {
         "shape": list(state.field.shape),
@@ -291,25 +292,3 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "map": statistics,
         "zooms": zooms,
     }
-
-
-def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
-    """Draw the surroundings of the brightest and the median extended source and the brightest compact one."""
-    chosen = []
-    for kind, quantile in (
-        (SourceClass.EXTENDED, 1.0),
-        (SourceClass.COMPACT, 1.0),
-        (SourceClass.EXTENDED, 0.5),
-    ):
-        rows = np.flatnonzero(truth["class"] == kind)
-        if len(rows):
-            # Stable: among equal fluxes the choice must not depend on the sort that this CPU's numpy uses.
-            order = rows[np.argsort(truth["flux_jy"][rows], kind="stable")]
-            chosen.append(order[int(quantile * (len(order) - 1))])
-    centres = [(int(truth["y_peak_pix"][i]), int(truth["x_peak_pix"][i])) for i in chosen]
-    names = []
-    for number, window in enumerate(zoom_windows(state.field.shape, centres), 1):
-        layers = state.make(window)
-        names.append(f"zoom-{number}-{ZOOM_FACTOR}x.png")
-        draw_zoom(state.folder / names[-1], layers[MAP], layers[MASK], state.field)
-    return names

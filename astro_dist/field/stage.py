@@ -57,7 +57,7 @@ def estimate(run: Run) -> Estimate:
     return Estimate(
         tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
         bytes=PIXEL_BYTES * area + objects,
-        files=26,  # three images, truth in six formats, artefacts, components, pictures, layout, background
+        files=29,  # three images, truth in six formats, artefacts, components, pictures, layout, background
         # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
         cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * sources,
