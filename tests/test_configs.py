@@ -28,12 +28,12 @@ def test_the_model_is_evaluated_only_where_that_is_asked_for():
         assert bool(set(EVALUATION) & names) == enabled
 
 
-def test_the_four_promised_configs_are_there():
+def test_the_promised_configs_are_there():
     assert {"quickstart", "data_challenge_12k", "sumss", "first"} <= {p.stem for p in CONFIGS}
-    assert {"paper", "code", "improved"} == {p.stem for p in FOLDER.glob("radiff/*.yaml")}
+    assert {"paper", "code", "improved", "map"} == {p.stem for p in FOLDER.glob("radiff/*.yaml")}
 
 
-@pytest.mark.parametrize("name", ["paper", "code", "improved"])
+@pytest.mark.parametrize("name", ["paper", "code", "improved", "map"])
 def test_the_arms_of_radiff_can_be_planned(name, tmp_path, capsys):
     assert main(["plan", str(FOLDER / "radiff" / f"{name}.yaml"), "--out", str(tmp_path / "run")]) == 0
     planned = capsys.readouterr().out

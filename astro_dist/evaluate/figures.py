@@ -23,7 +23,7 @@ from astro_dist.metrics.memorisation import distance_ratio, nearest_distances, s
 from astro_dist.metrics.noise import describe_noise
 from astro_dist.metrics.segmentation import image_scores
 from astro_dist.metrics.similarity import RINGS, distribution_distance, ring_frequencies, spectrum_distance
-from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.symmetries import apply_symmetry
 
 Statistic = Callable[[Counts], float]
@@ -40,6 +40,11 @@ MEANINGS = {
     "segmentation_ratio": "segmentation score over that of the real images of the same masks",
     "island_iou": "IoU of islands (5 sigma seeds, 3 sigma edges) and masks, all pixels together",
     "island_ratio": "island IoU over that of the real images of the same masks",
+    **{
+        f"{kind}_iou_{name}": f"IoU of the {what} and the {name} pixels of the masks, all images together"
+        for kind, what in (("segmentation", "segmenter's class"), ("island", "islands of the class"))
+        for name in CLASS_NAMES[1:]
+    },
     "flux_bias_dex": "median of log10 flux over that of the real object of the same mask (peak > 5 sigma)",
     "flux_bias_compact_dex": "the same of compact objects",
     "flux_bias_extended_dex": "the same of extended objects",
@@ -166,6 +171,7 @@ class FigureTable:
         score, islands = image_scores(self.rows[row]["classes"]), self.rows[row]["islands"][:, 0]
         self._add(row, "segmentation_score", lambda w: _mean(score, w), int(np.isfinite(score).sum()))
         self._add(row, "island_iou", lambda w: _iou(islands, w))
+        self._overlaps(row)
         if row in ("real", "trained"):
             return
         # Both sides of a ratio have the same masks and are resampled together. The row `trained` has other
@@ -173,6 +179,18 @@ class FigureTable:
         best, most = image_scores(self.real["classes"]), self.real["islands"][:, 0]
         self._add(row, "segmentation_ratio", lambda w: _mean(score, w) / _mean(best, w))
         self._add(row, "island_ratio", lambda w: _iou(islands, w) / _iou(most, w))
+
+    def _overlaps(self, row: str) -> None:
+        """Add the IoU of each class, spurious too, by the segmenter and by islands."""
+        # The first entry of `islands` is that of all classes together.
+        ours = {"segmentation": self.rows[row]["classes"], "island": self.rows[row]["islands"][:, 1:]}
+        for kind, counts in ours.items():
+            for i, name in enumerate(CLASS_NAMES[1:]):
+
+                def iou(w: Counts, overlaps: NDArray[np.int64] = counts[:, i]) -> float:
+                    return _iou(overlaps, w)
+
+                self._add(row, f"{kind}_iou_{name}", iou, int((counts[:, i, 1] > 0).sum()))
 
     def _fluxes(self, row: str) -> None:
         image, dex, source_class = (self.rows[row][f"flux_{k}"] for k in ("image", "dex", "class"))

@@ -1,9 +1,10 @@
 """The stage that makes the field: background, layout, row bands, and the truth from the same placements.
 
-One task analyses a real background, the next gathers the objects and draws all placements. After that each
-band of rows is a task, which adds its part of the objects in the order of placing and writes its own bytes of
-``map.fits``, ``mask.fits`` and ``instances.fits``. Where objects overlap, mask and instances show the object
-that was placed later, which is the smaller one.
+One task analyses a real background, the next gathers the objects and draws all places, turns and fluxes.
+After that each band of rows is a task, which renders the objects that reach into it, adds them in the order
+of placing, writes its own bytes of ``map.fits``, ``mask.fits`` and ``instances.fits``, and measures the
+objects whose anchor lies in it. Where objects overlap, mask and instances show the object that was placed
+later, which is the smaller one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.field.artefacts import (
+    ARTEFACT_COLUMNS,
+    ARTEFACT_TYPES,
+    DRAWN_COLUMNS,
+    Artefacts,
+    join_artefacts,
+    list_artefacts,
+)
 from astro_dist.field.background import (
     BACKGROUND_FILES,
     Background,
@@ -26,16 +34,23 @@ from astro_dist.field.background import (
     NoiseBackground,
     analyse_map,
 )
-from astro_dist.field.components import find_components, list_components, write_components
+from astro_dist.field.blends import find_pairs
+from astro_dist.field.brush import Brush
+from astro_dist.field.columns import LAYOUT_COLUMNS, read_columns_file, write_columns_file
+from astro_dist.field.components import count_components, list_components, write_components
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
-from astro_dist.field.layers import LAYERS, MAP, MASK, history, make_header, provenance
-from astro_dist.field.library import OBJECTS_FILE, SHAPES_FILE, Library, build_library
-from astro_dist.field.overview import ZOOM_FACTOR, draw_overview, draw_zoom, summarise, zoom_windows
-from astro_dist.field.painting import PAINT_COLUMNS, add_objects
-from astro_dist.field.placements import PLACEMENT_COLUMNS, draw_placements
-from astro_dist.field.truth import read_columns_file, select_truth, write_columns_file, write_truth
-from astro_dist.sky.classes import CLASS_NAMES, SourceClass
+from astro_dist.field.joining import MEASURES, OVERLAPS, SIDELOBES, band_file, join_bands
+from astro_dist.field.layers import LAYERS, MAP, history, make_header, provenance
+from astro_dist.field.library import LIBRARY_FILES, Library, build_library
+from astro_dist.field.measures import OVERLAP_TYPES, TYPES
+from astro_dist.field.measures import write_rows as write_table
+from astro_dist.field.overview import draw_overview, summarise
+from astro_dist.field.painting import Painted, add_objects
+from astro_dist.field.placements import draw_layout
+from astro_dist.field.truth import OVERLAP_COLUMNS, select_truth, write_placements, write_truth
+from astro_dist.field.zooms import draw_zooms
+from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.map_files import UNPACKED
@@ -44,8 +59,9 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
 
-PLACEMENTS = "placements.parquet"
-LAYOUT_FILES = (OBJECTS_FILE, SHAPES_FILE, PLACEMENTS)
+LAYOUT, PLACEMENTS = "layout.parquet", "placements.parquet"
+LAYOUT_ARTEFACTS, ARTEFACTS = "layout_artefacts.parquet", "artefacts.parquet"
+LAYOUT_FILES = (*LIBRARY_FILES, LAYOUT, LAYOUT_ARTEFACTS)
 
 
 class Assembly:
@@ -92,17 +108,31 @@ class Assembly:
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
         """Return the pixels of a window of all three images, by file name."""
+        return self.paint(window, self.brush(window))[0].layers
+
+    def brush(self, window: Window) -> Brush:
+        """Return what draws the placements that reach into a window."""
+        layout = read_columns_file(self.folder / LAYOUT)
+        return Brush(layout, window, Library(self.folder), self.field, self.config)
+
+    def artefacts(self) -> Artefacts:
+        """Return what draws the artefacts of bright sources."""
+        table = read_columns_file(self.folder / LAYOUT_ARTEFACTS)
+        return Artefacts(table, self.field, self.config, self.run.stream)
+
+    def paint(self, window: Window, brush: Brush) -> tuple[Painted, list[dict[str, Any]]]:
+        """Add all placements and artefacts to the background of a window; the second are of the artefacts."""
         image = self.background().read(window)
         n_sky = np.count_nonzero(np.isfinite(image))
-        placements = read_columns_file(self.folder / PLACEMENTS, PAINT_COLUMNS)
-        layers = add_objects(image, window, placements, Library(self.folder))
+        painted = add_objects(image, window, brush.table, brush.draw)
+        measures = self.artefacts().add_to(painted.layers, window)
         # A pixel without data keeps its NaN, whatever is added to it.
-        if np.count_nonzero(np.isfinite(layers[MAP])) != n_sky:
+        if np.count_nonzero(np.isfinite(painted.layers[MAP])) != n_sky:
             raise ConfigError(
                 f"objects make the field infinite or NaN in rows {window.y0} to {window.y1 - 1}; lower "
                 "the fluxes (assemble.flux) or mend the background"
             )
-        return layers
+        return painted, measures
 
 
 def open_background(run: Run) -> SkyMap | None:
@@ -148,7 +178,8 @@ def run_task(state: Assembly, task: Task) -> Result:
         return analyse_background(state)
     if task.name == "layout":
         return lay_out(state)
-    return make_band(state, Window(task.args["y0"], task.args["y1"], 0, state.field.shape[1]))
+    window = Window(task.args["y0"], task.args["y1"], 0, state.field.shape[1])
+    return make_band(state, window, task.name)
 
 
 def analyse_background(state: Assembly) -> Result:
@@ -173,23 +204,41 @@ def lay_out(state: Assembly) -> Result:
     """Gather the objects of all stamps and draw the placements."""
     config, stamps = state.config, StoreReader(state.run.product("stamps.zarr"))
     stretched = stamps if config.flux.mode == "radiff_stretched" else None
-    accepted = build_library(
-        state.folder, objects_files(stamps.path), spurious=config.spurious, stretched=stretched
-    )
-    table = draw_placements(state.field, state.background(), Library(state.folder), config, state.run.stream)
-    write_columns_file(state.folder / PLACEMENTS, table, PLACEMENT_COLUMNS)
+    accepted = build_library(state.folder, objects_files(stamps.path), config, stretched)
+    library = Library(state.folder)
+    table, covered = draw_layout(state.field, state.background(), library, config, state.run.stream)
+    write_columns_file(state.folder / LAYOUT, {n: table[n] for n in LAYOUT_COLUMNS}, LAYOUT_COLUMNS)
+    artefacts = list_artefacts(table, library, state.field, config, state.run.stream)
+    write_columns_file(state.folder / LAYOUT_ARTEFACTS, artefacts, DRAWN_COLUMNS)
     return {
         "shape": list(state.field.shape),
         "accepted": accepted,
-        "footprint_pix": int(table["n_pix"].sum()),
+        "footprint_pix": covered,
         "sha256": _digests(state, LAYOUT_FILES),
     }
 
 
-def make_band(state: Assembly, window: Window) -> Result:
-    """Make one band of rows of all three images and write it to their files."""
-    layers = state.make(window)
-    return {"ranges": {name: write_rows(state.folder / name, window.y0, r) for name, r in layers.items()}}
+def make_band(state: Assembly, window: Window, name: str) -> Result:
+    """Make one band of rows of all three images, write it to their files, and measure what it owns."""
+    # One row of the next band too: sources may touch across the edge.
+    with_edge = Window(window.y0, min(window.y1 + 1, state.field.shape[0]), window.x0, window.x1)
+    brush = state.brush(with_edge)
+    painted, measures = state.paint(with_edge, brush)
+    rows = window.y1 - window.y0
+    layers = {name: layer[:rows] for name, layer in painted.layers.items()}
+    pairs = find_pairs((painted.cores[0], brush.rows[painted.cores[1]]), with_edge.shape, rows)
+    files = {
+        MEASURES: (brush.measure_owned(window, painted), TYPES),
+        OVERLAPS: (pairs, OVERLAP_TYPES),
+        SIDELOBES: (state.artefacts().owned(measures, window), ARTEFACT_TYPES),
+    }
+    paths = {kind: band_file(state.folder, kind, name) for kind in files}
+    for kind, (table, types) in files.items():
+        write_table(paths[kind], table, types)
+    return {
+        "ranges": {file: write_rows(state.folder / file, window.y0, r) for file, r in layers.items()},
+        "sha256": _digests(state, [str(path.relative_to(state.folder)) for path in paths.values()]),
+    }
 
 
 def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
@@ -199,26 +248,40 @@ def _digests(state: Assembly, names: Iterable[str]) -> dict[str, str]:
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write the truth and the pictures, and return the figures of the field."""
     state = Assembly(run)
-    placements = read_columns_file(state.folder / PLACEMENTS)
-    library = Library(state.folder)
-    parts = find_components(StoreReader(run.product("stamps.zarr")), library, np.unique(placements["object"]))
-    count = np.bincount(parts["object"], minlength=len(library))
-    counted = placements | {"n_components": count[placements["object"]].astype(np.int32)}
-    truth = select_truth(counted, state.field)
-    write_truth(state.folder, truth, provenance(run), history(run), state.field.beam, state.config.sdc1_angle)
+    layout = read_columns_file(state.folder / LAYOUT)
+    # Zero-padded names: sorted, the bands lie in the order of their rows.
+    bands = sorted(name for name in results if name.startswith("band-"))
+    placements, parts, overlaps = join_bands(state.folder, bands, layout, state.field, state.config)
+    placements["n_components"] = count_components(layout, Library(state.folder))
+    placements["anchor"] = np.full(len(placements["id"]), state.config.anchor)
+    cards, lines = provenance(run), history(run)
+    write_placements(state.folder / PLACEMENTS, placements)
+    truth = select_truth(placements, state.field)
+    write_truth(state.folder, truth, cards, lines, state.field.beam, state.config.sdc1_angle)
     components = list_components(placements, parts, state.field)
-    write_components(state.folder, components, provenance(run), history(run))
+    write_components(state.folder, components, cards, lines)
+    write_columns_file(state.folder / "truth_overlaps.parquet", overlaps, OVERLAP_COLUMNS)
+    artefacts = join_artefacts(
+        [band_file(state.folder, SIDELOBES, band) for band in bands],
+        read_columns_file(state.folder / LAYOUT_ARTEFACTS),
+        state.field,
+    )
+    write_columns_file(state.folder / ARTEFACTS, artefacts, ARTEFACT_COLUMNS)
     statistics, blocks = summarise(state.field)
-    draw_overview(state.folder / "overview.png", blocks)
-    zooms = _draw_zooms(state, truth)
+    rms_jy_beam = statistics["rms_jy_beam"]
+    draw_overview(state.folder / "overview.png", blocks, state.field, run.name, rms_jy_beam, truth)
+    zooms = draw_zooms(state.folder, state.make, truth, state.field, state.cutouts)
     area = state.field.shape[0] * state.field.shape[1]
     return {
         "shape": list(state.field.shape),
         "objects": len(truth["id"]),
         "classes": {CLASS_NAMES[c]: int((truth["class"] == c).sum()) for c in np.unique(truth["class"])},
+        "detectable": int(truth["detectable"].sum()),
+        "blended": int((truth["blend_size"] > 1).sum()),
         "of_several_components": int((truth["n_components"] > 1).sum()),
         "distinct_objects": len(np.unique(truth["object"])),
         "spurious": len(placements["id"]) - len(truth["id"]),
+        "artefacts": len(artefacts["id"]),
         "accepted": results["layout"]["accepted"],
         "fill": results["layout"]["footprint_pix"] / area,
         "flux_jy": float(truth["flux_jy"].sum()),
@@ -229,25 +292,3 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "map": statistics,
         "zooms": zooms,
     }
-
-
-def _draw_zooms(state: Assembly, truth: Columns) -> list[str]:
-    """Draw the surroundings of the brightest and the median extended source and the brightest compact one."""
-    chosen = []
-    for kind, quantile in (
-        (SourceClass.EXTENDED, 1.0),
-        (SourceClass.COMPACT, 1.0),
-        (SourceClass.EXTENDED, 0.5),
-    ):
-        rows = np.flatnonzero(truth["class"] == kind)
-        if len(rows):
-            # Stable: among equal fluxes the choice must not depend on the sort that this CPU's numpy uses.
-            order = rows[np.argsort(truth["flux_jy"][rows], kind="stable")]
-            chosen.append(order[int(quantile * (len(order) - 1))])
-    centres = [(int(truth["y_peak_pix"][i]), int(truth["x_peak_pix"][i])) for i in chosen]
-    names = []
-    for number, window in enumerate(zoom_windows(state.field.shape, centres), 1):
-        layers = state.make(window)
-        names.append(f"zoom-{number}-{ZOOM_FACTOR}x.png")
-        draw_zoom(state.folder / names[-1], layers[MAP], layers[MASK], state.field)
-    return names

@@ -5,21 +5,20 @@ the same conditions again, or fails on them.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AcceptConfig, AssembleConfig
 from astro_dist.field.instrument import Instrument, Survey, design_instrument
+from astro_dist.field.population import Expected, expect, solid_angle_sr
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.store.config import CutoutsConfig
-
-if TYPE_CHECKING:
-    from astro_dist.sky.maps import SkyMap
 
 
 def check_field(run: Run) -> None:
@@ -28,35 +27,110 @@ def check_field(run: Run) -> None:
     Raises
     ------
     ConfigError
-        When pixels or beam differ from the survey's, when the field is smaller than a stamp or much too small
-        for its objects, or when a catalogue or density cannot be used.
+        When pixels or beam do not suit the survey's objects, when the field is smaller than a stamp or much
+        too small for its objects, or when a catalogue or density cannot be used.
     """
+    config, field = run.section(AssembleConfig), find_field(run)
+    # The room that draws objects is above this one; of its settings few matter here.
+    generate: Any = run.section(Section, "generate")
+    origin = "assemble.shape" if field.real is None else str(field.real.path)
+    _check_size(field, run.section(CutoutsConfig).size_pix, origin)
+    # With overlap footprints may have more area than the field, and stretched shapes have no taper, so that
+    # the least footprint does not hold for them.
+    if config.max_overlap == 0 and config.objects and config.flux.mode != "radiff_stretched":
+        _check_room(field, config.objects, generate.accept)
+    if (needed := count_sources(config, field)) is not None:
+        _check_objects(needed, config, generate)
+    if config.density is not None:
+        _check_density(config.density, field)
+
+
+def find_field(run: Run) -> Instrument:
+    """Return the instrument of the field from the configuration and the headers of the maps."""
     config, real = run.section(AssembleConfig), None
     if config.background.path is not None:
         from astro_dist.field.assembly import open_background
 
         real = open_background(run)
-    # The room that draws objects is above this one; of its settings only what it accepts matters here.
-    generate: Any = run.section(Section, "generate")
-    field = design_instrument(config, find_surveys(run), real)
-    origin = "assemble.shape" if real is None else str(real.path)
-    _check_size(field, run.section(CutoutsConfig).size_pix, origin)
-    # With overlap footprints may have more area than the field, and stretched shapes have no taper, so that
-    # the least footprint does not hold for them.
-    if config.max_overlap == 0 and config.flux.mode != "radiff_stretched":
-        _check_room(field, config.objects, generate.accept)
-    if config.flux.catalogue is not None:
-        _check_catalogue(config, field, real)
-    if config.density is not None:
-        _check_density(config.density, field)
+    return design_instrument(config, find_surveys(run), real)
 
 
-def _check_catalogue(config: AssembleConfig, field: Instrument, real: "SkyMap | None") -> None:
-    from astro_dist.field.flux import FluxCatalogue
+@dataclass(frozen=True)
+class Needed:
+    """The number of sources of a field, and of the distinct objects that they need.
 
-    catalogue = FluxCatalogue.read(Path(str(config.flux.catalogue)), config.flux.columns)
+    Attributes
+    ----------
+    extended
+        Whether only extended objects can stand for the sources.
+    notes
+        Sentences for the plan.
+    """
+
+    sources: int
+    objects: int
+    extended: bool
+    notes: tuple[str, ...]
+
+
+def count_sources(config: AssembleConfig, field: Instrument) -> Needed | None:
+    """Return the expected number of sources by counts or in a catalogue, None in other modes.
+
+    Raises
+    ------
+    ConfigError
+        When a frequency is missing, or a catalogue cannot be used.
+    """
+    if config.flux.mode == "counts":
+        expected = expect_counts(config, field)
+        sources, objects = round(expected.sources), math.ceil(expected.most_objects / config.reuse)
+        note = f"{sources} sources are expected, which need {objects} distinct objects"
+        return Needed(sources, objects, extended=True, notes=(note,))
+    return None if config.flux.catalogue is None else _count_rows(config, field)
+
+
+def expect_counts(config: AssembleConfig, field: Instrument) -> Expected:
+    """Return the mean numbers of sources of mode counts."""
+    if field.frequency_hz is None:
+        raise ConfigError("assemble.frequency_hz: flux.mode counts needs the frequency of the field; set it")
+    area = solid_angle_sr(field.shape, (field.pixel.dy_arcsec, field.pixel.dx_arcsec))
+    width = math.sqrt(field.beam.major_arcsec * field.beam.minor_arcsec)
+    return expect(config.flux.counts, area, field.frequency_hz, width)
+
+
+def _count_rows(config: AssembleConfig, field: Instrument) -> Needed:
+    from astro_dist.field.given import choose_rows, frequency_ratio, read_catalogue
+
+    catalogue = read_catalogue(config)
+    assert catalogue is not None
     # The WCS of a real map may be in a frame other than ICRS, which the map's own `pixel_of` converts.
-    catalogue.rows_in(field.shape, field.pixel_of if real is None else real.pixel_of, config.objects)
+    pixel_of = field.pixel_of if field.real is None else field.real.pixel_of
+    rows = choose_rows(catalogue, field.shape, pixel_of, config)
+    frequency_ratio(config.flux, field.frequency_hz)
+    wanted = len(rows)
+    if catalogue.has_shapes:
+        width = math.sqrt(field.beam.major_arcsec * field.beam.minor_arcsec)
+        extended = catalogue.is_extended(config.flux.counts.object_beams * width)
+        wanted = int(extended[rows].sum())
+    objects, notes = math.ceil(wanted / config.reuse), catalogue.notes
+    return Needed(len(rows), objects, extended=catalogue.has_shapes, notes=notes)
+
+
+def _check_objects(needed: Needed, config: AssembleConfig, generate: Any) -> None:
+    name = "flux.catalogue" if config.flux.catalogue is not None else "flux.counts"
+    # A number that the user gave has been compared with `generate.objects` by the pipeline.
+    counted = config.objects is None or needed.extended
+    if counted and (generate.objects or 0) < needed.objects:
+        raise ConfigError(
+            f"assemble.{name}: {needed.sources} sources need {needed.objects} distinct objects at "
+            f"assemble.reuse {config.reuse}, and generate.objects is {generate.objects}; set it to "
+            f"{needed.objects}, or raise assemble.reuse"
+        )
+    if needed.extended and needed.objects and generate.accept.classes != ("extended",):
+        raise ConfigError(
+            f"assemble.{name}: it needs extended objects, and generate.objects counts others too; set "
+            "generate.accept.classes to [extended] and generate.masks.compact to 0"
+        )
 
 
 def _check_density(path: str, field: Instrument) -> None:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section, nearest
 from astro_dist.sky.classes import SourceClass
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class AcceptConfig(Section):
@@ -23,6 +27,10 @@ class AcceptConfig(Section):
     """Least intersection over union of that isophote and the mask, and least part of each of its pieces."""
     min_beam_fraction: Annotated[float, Field(ge=0)] = 0.75
     """Least flux over peak in beam areas, since no source can appear smaller than the beam."""
+    # Networks draw points narrower than the beam, by a tenth to a third of the peak; a model mends that.
+    max_residual: Annotated[float, Field(gt=0)] = 0.35
+    """Largest difference of an object and its model seen through the beam, over its peak and besides noise;
+    from 1 on anything is allowed."""
     grow_beams: Annotated[float, Field(lt=1000)] = 0.5
     """Distance from its mask up to which an object is kept whole, in beam widths."""
     taper_beams: Annotated[float, Field(lt=1000)] = 1.0
@@ -56,16 +64,49 @@ class AcceptConfig(Section):
         return tuple(SourceClass[name.upper()] for name in self.classes)
 
 
-CATALOGUE = ("flux_jy", "ra_deg", "dec_deg")
+class CountsConfig(Section):
+    """The sources of a field by published counts, see `astro_dist.sky.counts`."""
+
+    limit_jy: float | None = Field(default=None, ge=1e-6, lt=10)
+    """Flux from which sources are drawn, at the field's frequency; mode counts needs it. Four times the noise
+    is where sources begin to be seen; below 0.05 mJy the counts are continued, not measured."""
+    highest_jy: float = Field(default=10.0, gt=1e-6, le=1e3)
+    """Flux up to which sources are drawn."""
+    # Median -0.7 (Smolcic et al. 2017, A&A 602, A1); spread 0.21-0.22 (Tiwari 2016, arXiv:1609.01308).
+    spectral_index: float = Field(default=-0.7, ge=-3, le=3)
+    """Mean of the spectral indices alpha, in S ~ frequency^alpha; the counts are those of 1.4 GHz."""
+    spectral_spread: float = Field(default=0.22, ge=0, le=1)
+    """Standard deviation of the spectral indices."""
+    object_beams: float = Field(default=2.0, ge=0.3, le=100)
+    """Size in beam widths above which a source is an object of the library and no point or Gaussian."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "CountsConfig":
+        if self.limit_jy is not None and self.limit_jy >= self.highest_jy:
+            raise ValueError("limit_jy must lie below highest_jy; lower limit_jy")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The flux limit in Jy of mode counts, which has one."""
+        assert self.limit_jy is not None
+        return self.limit_jy
+
+
+CATALOGUE = (
+    *("flux_jy", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg", "class"),
+    *("spectral_index", "size"),
+)
 """Columns that are read from a catalogue of fluxes."""
 
 
 class FluxConfig(Section):
     """The brightness of placed objects."""
 
-    mode: Literal["radiff", "radiff_stretched", "catalogue"] = "radiff"
+    mode: Literal["radiff", "radiff_stretched", "catalogue", "counts"] = "radiff"
     """radiff: a unit-peak shape times the local rms times k; radiff_stretched: the stretched pixels times the
-    same; catalogue: a shape scaled to the flux of the catalogue's next row."""
+    same; catalogue: sources with the fluxes of a catalogue; counts: as many sources of every flux as the sky
+    has, see `counts`."""
     # RADiff's "lambda = 3", read as a mean: read as a rate, k would be 0.33 on average, and the cap of 10
     # would be reached with a probability of exp(-30).
     scale: float = Field(default=3.0, gt=0, le=1e9)
@@ -83,7 +124,14 @@ class FluxConfig(Section):
     columns: Mapping[str, str] = {}
     """Names of the catalogue's columns where they are others, such as {flux_jy: Total_flux}; a unit follows
     in brackets where the table states none: {flux_jy: "S1400 [mJy]"}."""
-    later: ClassVar[frozenset[str]] = frozenset({"columns"})
+    classes: Mapping[int | str, Literal["compact", "extended"]] = {}
+    """Classes of the catalogue's numbers where they are others than 2, compact, and 3: {1: extended}."""
+    catalogue_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
+    """Frequency of the catalogue's fluxes, which are scaled to that of the field by each row's spectral
+    index, or by that of `counts`; by default they are those of the field."""
+    counts: CountsConfig = CountsConfig()
+    """Sources of mode counts."""
+    later: ClassVar[frozenset[str]] = frozenset({"columns", "classes", "catalogue_hz", "counts"})
 
     @model_validator(mode="after")
     def _check(self) -> "FluxConfig":
@@ -91,8 +139,14 @@ class FluxConfig(Section):
             raise ValueError(f"minimum {self.minimum:g} must lie below cap {self.cap:g}; lower minimum")
         if (self.mode == "catalogue") != (self.catalogue is not None):
             raise ValueError("mode catalogue and a catalogue file go together; set both or neither")
-        if self.columns and self.catalogue is None:
-            raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
+        if self.catalogue is None and (self.columns or self.classes or self.catalogue_hz):
+            raise ValueError(
+                "columns, classes and catalogue_hz belong to a catalogue; give one or leave them out"
+            )
+        if "spectral_index" in self.columns and self.catalogue_hz is None:
+            raise ValueError("columns.spectral_index needs the frequency of the fluxes; set catalogue_hz too")
+        if self.mode == "counts" and self.counts.limit_jy is None:
+            raise ValueError("mode counts needs the flux that it begins at; set counts.limit_jy")
         if unknown := sorted(set(self.columns) - set(CATALOGUE)):
             raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], CATALOGUE)}")
         return self
@@ -127,8 +181,9 @@ class AssembleConfig(Section):
     # The largest maps of RADiff's survey collection have this size.
     shape: tuple[int, int] = (12000, 15000)
     """Rows and columns of the field; a background map brings its own."""
-    objects: int = Field(default=1000, ge=1)
-    """Number of sources in the field; exact, because a field with fewer is refused."""
+    objects: int | None = Field(default=1000, ge=1)
+    """Number of sources in the field; exact, because a field with fewer is refused. In mode catalogue the
+    default is all rows in the field; in mode counts the flux limit rules, and no number may be given."""
     reuse: int = Field(default=1, ge=1)
     """Largest number of times that one generated object may be placed."""
     pixel_arcsec: float | tuple[float, float] | None = None
@@ -152,19 +207,53 @@ class AssembleConfig(Section):
     density: str | None = None
     """FITS image of the relative density of sources, stretched over the field; by default it is uniform."""
     max_overlap: float = Field(default=0.0, ge=0, le=1)
-    """Share of an object's footprint that may lie on larger objects placed before it."""
+    """Share of an object's footprint that may lie on larger objects placed before it; 1, which is the default
+    of the modes counts and catalogue: places are free."""
+    compact: Literal["model", "drawn"] = "model"
+    """Compact objects as fitted points or small Gaussians through the field's beam, or as they were drawn."""
+    anchor: Literal["core", "centroid"] = "centroid"
+    """Point of a source that lies at its drawn or given position: its brightest point or its centroid."""
     turns: bool = True
-    """Turn and flip objects at random, but only in ways that leave the beam and the pixel unchanged."""
+    """Turn and flip objects at random: models by any angle, drawings only as beam and pixel allow."""
     spurious: bool = False
     """Also place generated artefacts, in their own proportion; they are in the mask, never in the truth."""
+    artefacts: bool = True
+    """Add residual sidelobes round bright sources, as real maps have them; spurious in the mask, and listed
+    in artefacts.parquet."""
+    artefacts_snr: float = Field(default=30.0, gt=0)
+    """Peak over the local rms above which a source has an artefact; one that would be weaker than the noise
+    is left out."""
+    # 2.0 to 3.5 beams from sources of 400 sigma artefacts have an rms of 0.17 % of the peak in FIRST and of
+    # 0.52 % in SUMSS, the deepest pixel of one in ten reaches -0.9 % and -3.0 %; 0.008 gives 0.34 %, -1.9 %.
+    artefacts_level: float = Field(default=0.008, gt=0, le=0.1)
+    """Typical level of an artefact over the peak of a source of 1000 sigma; it goes as 1 / sqrt(peak), up to
+    2 %. 0.004 is as in FIRST, 0.02 as in SUMSS."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
+    detect_snr: float = Field(default=5.0, gt=0)
+    """Peak or integrated signal-to-noise from which a source is detectable; fainter ones are in the truth,
+    not in the mask, and in the instances with the negative of their number."""
     sdc1_angle: Literal["east_of_north", "clockwise"] = "east_of_north"
     """Angles of truth_sdc1.txt: from north to east, as SKAO's own solution of that challenge writes them, or
     clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
     later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_mode(cls, tree: Any) -> Any:
+        """Set the number of sources and their overlap where they are left out and the mode has its own."""
+        flux = tree.get("flux") if isinstance(tree, Mapping) else None
+        mode = flux.get("mode") if isinstance(flux, Mapping) else getattr(flux, "mode", None)
+        if mode not in ("counts", "catalogue"):
+            return tree
+        if mode == "counts" and tree.get("objects") is not None:
+            raise ValueError(
+                f"objects {tree['objects']}: in mode counts the number follows from flux.counts.limit_jy; "
+                "leave it out"
+            )
+        return {"objects": None, "max_overlap": 1.0, **tree}
 
     @property
     def files(self) -> dict[str, Path]:
@@ -176,8 +265,27 @@ class AssembleConfig(Section):
         }
         return {key: Path(value) for key, value in named.items() if value is not None}
 
+    def as_drawn(self, classes: "NDArray[np.integer[Any]]") -> "NDArray[np.bool_]":
+        """Return which objects of some classes are placed as they were drawn, with the donor's beam."""
+        drawn = classes == SourceClass.SPURIOUS
+        if self.compact == "drawn":
+            drawn |= classes == SourceClass.COMPACT
+        return drawn | (self.flux.mode == "radiff_stretched")
+
+    @property
+    def drawn_kinds(self) -> list[str]:
+        """What is placed as it was drawn, by the setting that says so; empty when all are models."""
+        kinds = {
+            "assemble.flux.mode radiff_stretched": self.flux.mode == "radiff_stretched",
+            "assemble.compact drawn": self.compact == "drawn",
+            "assemble.spurious": self.spurious,
+        }
+        return [name for name, wanted in kinds.items() if wanted]
+
     @model_validator(mode="after")
     def _check(self) -> "AssembleConfig":
+        if self.objects is None and self.flux.mode not in ("counts", "catalogue"):
+            raise ValueError(f"objects: mode {self.flux.mode} needs the number of sources; give one")
         if min(self.shape) < 1:
             raise ValueError(f"shape {list(self.shape)}: both numbers must be positive")
         pixel = self.pixel_arcsec

@@ -1,7 +1,9 @@
 """The instrument of a field: size, WCS, beam and pixels, and the check that the objects fit them.
 
-Objects are pixels that already contain a beam, so a field must have the pixels and the beam of the survey
-that the model was trained on. Settings left out come from that survey or from a real background.
+A model is rendered in the field's own beam and on its own pixels, so that only two things are asked: the
+field is hardly sharper than the drawings were, and its pixels sample its beam. What is placed as it was drawn
+is pixels that already contain a beam, so the field must then have the pixels and the beam of the survey.
+Settings left out come from the survey or from a real background.
 """
 
 import math
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     from astro_dist.sky.maps import SkyMap
 
 MAX_DIFFERENCE = 0.1
-"""Largest relative difference of pixels and beams between a field and its objects."""
+"""Largest relative difference of pixels and beams between a field and objects placed as they were drawn."""
+MIN_FWHM_PIX = 2.5
+"""Fewest pixels per full width of the beam, along its narrow axis, that sample it."""
+SHARPEST = 0.8
+"""Least width of the field's beam over that of a donor, in any direction, for models."""
 
 
 @dataclass(frozen=True)
@@ -90,33 +96,92 @@ def design_instrument(config: AssembleConfig, surveys: Sequence[Survey], real: "
     Raises
     ------
     ConfigError
-        When no source map has pixels and beam within 10 % of the field's, or when the beam in pixels,
-        which is part of the objects, differs by more than that in some source map.
+        When the field does not suit the models of the source maps (`check_models`), or what is placed as it
+        was drawn (`check_drawings`).
     """
     if real is not None:
         field = Instrument(real.shape, real.beam, real.pixel, real.frequency_hz, real=real)
     else:
         field = _simulated(config, median_survey(surveys))
-    check_surveys(field, surveys)
+    if config.flux.mode != "radiff_stretched":
+        check_models(field, surveys)
+    if config.drawn_kinds:
+        check_drawings(field, surveys, config.drawn_kinds[0])
     return field
 
 
-def check_surveys(field: Instrument, surveys: Iterable[Survey]) -> None:
-    """Refuse a field that the objects do not fit; see `design_instrument`."""
+def check_models(field: Instrument, surveys: Iterable[Survey]) -> None:
+    """Refuse a field that is sharper than the drawings were, or whose pixels do not sample its beam."""
+    check_sampling(field.beam, field.pixel)
+    for survey in surveys:
+        ratio = _sharpness(field.beam, survey.beam)
+        if ratio < SHARPEST:
+            raise ConfigError(
+                f"the field has a {_describe(field)}, the objects of {survey.name} were drawn in a "
+                f"{_describe(survey)}; the field's may be {SHARPEST:g} times as wide at least, in every "
+                f"direction, and is {ratio:.2f}: set assemble.beam_major_arcsec higher, or leave that map out"
+            )
+
+
+def check_sampling(beam: Beam, pixel: Pixel) -> None:
+    """Refuse a pixel that does not sample the beam.
+
+    Raises
+    ------
+    ConfigError
+        When the beam has fewer than `MIN_FWHM_PIX` pixels per full width in some direction.
+    """
+    yy, yx, xx = beam.moments_pix(pixel)
+    # The smaller eigenvalue of the second moments, as a full width squared.
+    narrow = ((yy + xx) / 2 - math.hypot((yy - xx) / 2, yx)) * 8 * math.log(2)
+    # A hair, because a beam of exactly 2.5 pixels is asked for by hand.
+    if narrow < MIN_FWHM_PIX**2 * (1 - 1e-9):
+        raise ConfigError(
+            f"a pixel of {pixel.dy_arcsec:g} x {pixel.dx_arcsec:g} arcsec does not sample a beam of "
+            f"{beam.major_arcsec:g} x {beam.minor_arcsec:g} arcsec: {math.sqrt(narrow):.2f} pixels per "
+            f"full width; choose smaller pixels, at least {MIN_FWHM_PIX:g} per full width"
+        )
+
+
+def _sharpness(field: Beam, donor: Beam) -> float:
+    """Return the least width of a beam over that of another, over all directions."""
+    one, other = (beam.moments_pix(Pixel(1.0, 1.0)) for beam in (field, donor))
+    # The smaller root of det(one - r other) = 0, a quadratic in r, which is the ratio of squared widths.
+    a = other[0] * other[2] - other[1] ** 2
+    b = one[0] * other[2] + one[2] * other[0] - 2 * one[1] * other[1]
+    c = one[0] * one[2] - one[1] ** 2
+    return math.sqrt(2 * c / (b + math.sqrt(max(0.0, b * b - 4 * a * c))))
+
+
+def check_drawings(field: Instrument, surveys: Iterable[Survey], kind: str) -> None:
+    """Refuse a field whose beam or pixels are not those of its drawings.
+
+    Parameters
+    ----------
+    kind
+        The setting by which something is placed as it was drawn, for the message.
+
+    Raises
+    ------
+    ConfigError
+        When no source map has pixels and beam within 10 % of the field's, or when the beam in pixels,
+        which is part of a drawing, differs by more than that in some source map.
+    """
     # Maps of equal beam and pixel need one check and one mention in the message.
     known = {(s.beam, s.pixel): s for s in surveys}
     # In arcsec one map must agree, in pixels every map: objects are pixels, and a beam with other pixels and
     # the same shape in pixels fits the field as well.
     if not any(_scales_agree(field, survey) for survey in known.values()):
         raise ConfigError(
-            f"the field has a {_describe(field)}, the objects come from {_list(known.values())}; they may "
-            "differ by 10 %: set assemble.pixel_arcsec and beam_* nearer to them, or learn from such maps"
+            f"{kind}: what is placed as drawn keeps its beam and pixels; the field has a {_describe(field)}, "
+            f"the objects come from {_list(known.values())}; they may differ by 10 %: set "
+            "assemble.pixel_arcsec and beam_* nearer to them, or place models"
         )
     for survey in known.values():
         if not _same_in_pixels(field, survey):
             raise ConfigError(
-                f"the objects of {survey.name} carry a {_describe(survey)}, in pixels more than 10 % "
-                f"off the field's {_describe(field)}; leave that map out of maps, or change the field"
+                f"{kind}: the drawings of {survey.name} carry a {_describe(survey)}, in pixels more than "
+                f"10 % off the field's {_describe(field)}; leave that map out of maps, or place models"
             )
 
 

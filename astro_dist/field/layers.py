@@ -77,9 +77,16 @@ def history(run: Run) -> list[str]:
         lines += _weights(name, published)
     config = run.section(AssembleConfig)
     flux = config.flux
-    law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}" if flux.catalogue is None else "fluxes"
-    lines.append(f"assemble: {config.objects} objects, {flux.mode} {law}")
+    law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}"
+    if flux.mode == "counts":
+        law = f"from {flux.counts.limit:g} to {flux.counts.highest_jy:g} Jy"
+    elif flux.catalogue is not None:
+        law = "fluxes"
+    number = f"{config.objects} objects, " if config.objects else ""
+    lines.append(f"assemble: {number}{flux.mode} {law}")
     lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
+    if config.artefacts:
+        lines.append(f"assemble: artefacts above {config.artefacts_snr:g}, level {config.artefacts_level:g}")
     for key, path in config.files.items():
         lines += [f"assemble.{key}: {path.name}", f"sha256 {digest_source(path)}"]
     return lines

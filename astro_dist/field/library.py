@@ -1,121 +1,125 @@
-"""The library of shapes: every accepted object of the stamps, in files that the bands of a field read.
+"""The library of a field: the pixels of every object that may be placed, in files that the bands read.
 
-A task that draws a shard of stamps writes its accepted objects beside that shard, one file per shard;
-`assemble` gathers them. ``shapes.npy`` holds the pixels of all shapes one after the other (float32).
-``objects.parquet`` has a row per object: the offset of its pixels, its class and source, and its moments. The
-pixels that a placement adds are its shape, turned and multiplied by its amplitude.
+An object is placed either as its model or as it was drawn; the library holds the one kind of pixels that is
+placed. ``shapes.npy`` has the pixels of all objects one after the other (float32): points that sum to 1 of a
+model, a shape of unit peak of a drawing. ``pieces.npy`` has for each of them the number of its component.
+``objects.parquet`` has a row per object.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
-from astro_dist.engine.files import publish_file, sha256_file
+from astro_dist.engine.files import publish_file
 from astro_dist.engine.stopping import check_stop
+from astro_dist.field.columns import COLUMNS, read_columns_file, write_columns_file
+from astro_dist.field.config import AssembleConfig
 from astro_dist.field.flux import stretch_shape
-from astro_dist.field.objects import SkyObject
-from astro_dist.field.truth import COLUMNS, moments_of, read_columns_file, write_columns_file
+from astro_dist.field.object_files import (
+    COLUMNS as SHARD_COLUMNS,
+)
+from astro_dist.field.object_files import (
+    MODEL,
+    MODEL_PREFIX,
+    MOMENT_TYPES,
+    PIECES,
+    PIXEL_TYPES,
+    SHAPE,
+    ObjectPixels,
+    flat,
+    moment_columns,
+)
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.symmetries import apply_symmetry
-from astro_dist.sky.tables import read_table_file, write_table_file
+from astro_dist.sky.tables import read_table_file
 from astro_dist.store.reader import StoreReader
 
-OBJECTS_FILE, SHAPES_FILE = "objects.parquet", "shapes.npy"
-PIXELS = "shape_pixels"
+OBJECTS_FILE, SHAPES_FILE, PIECES_FILE = "objects.parquet", "shapes.npy", "pieces.npy"
+LIBRARY_FILES = (OBJECTS_FILE, SHAPES_FILE, PIECES_FILE)
 READ_STAMPS = 64  # stamps in memory at once
-TYPES = {
-    "stamp": "i4",
-    "instance": "i4",
-    "class": "u1",
-    "stamp_y0": "i4",
-    "stamp_x0": "i4",
-    "height": "i4",
-    "width": "i4",
-    "donor_snr": "f4",
-    "iou": "f4",
-}
 ROW, COLUMN = "pos.cartesian.y;instr.det", "pos.cartesian.x;instr.det"
-OBJECT_COLUMNS = {name: COLUMNS[name] for name in ("stamp", "instance", "height", "width", "donor_snr")} | {
+OBJECT_COLUMNS = {name: COLUMNS[name] for name in ("stamp", "instance", "donor_snr")} | {
     "class": Column("", "src.class", "1 spurious, 2 compact, 3 extended"),
-    "stamp_y0": Column("pix", f"{ROW};stat.min", "first row of the object's box in its stamp"),
-    "stamp_x0": Column("pix", f"{COLUMN};stat.min", "first column of the box in the stamp"),
-    "iou": Column("", "stat.value", "intersection over union of the object and its mask"),
-    "sum": Column("", "phot.flux", "sum of the shape, whose peak is 1"),
-    "y": Column("pix", ROW, "row of the centroid in the box, the first is 0"),
-    "x": Column("pix", COLUMN, "column of the centroid in the box, the first is 0"),
-    "yy": Column("pix2", "stat.variance;pos.cartesian.y", "second moment along y"),
-    "xx": Column("pix2", "stat.variance;pos.cartesian.x", "second moment along x"),
-    "yx": Column("pix2", "stat.covariance;pos.cartesian", "mixed second moment"),
-    "peak": Column("", "phot.flux;stat.max", "brightest pixel of the shape"),
-    "peak_y": Column("pix", ROW, "row of the brightest pixel in the box"),
-    "peak_x": Column("pix", COLUMN, "column of the brightest pixel in the box"),
-    "n_pix": Column("pix", "phys.area", "pixels of the shape other than 0"),
-    "offset": Column("", "meta.id", "place of the shape's first pixel in shapes.npy"),
+    "drawn": Column("", "meta.code", "1: pixels as drawn, with the donor's beam; 0: a model without a beam"),
+    "iou": Column("", "stat.value", "intersection over union of the drawing and its mask"),
+    "beam_major_arcsec": Column("arcsec", "phys.angSize;instr.beam", "major width of the donor's beam"),
+    "beam_minor_arcsec": Column("arcsec", "phys.angSize;instr.beam", "minor width of the donor's beam"),
+    "beam_pa_deg": Column("deg", "pos.posAng;instr.beam", "angle of that beam, from +y to -x"),
+    "dy_arcsec": Column("arcsec", "phys.angSize;instr.pixel", "pixel of the donor along y"),
+    "dx_arcsec": Column("arcsec", "phys.angSize;instr.pixel", "pixel of the donor along x"),
+    "residual": Column("", "stat.fit.residual", "largest difference of drawing and model over the peak"),
+    "residual_snr": Column("", "stat.fit.residual", "the same over the noise of the donor"),
+    "peak_snr": Column("", "stat.snr", "peak of the model through the donor's beam over the donor's noise"),
+    "flux_snr": Column("", "stat.snr", "flux of the model over the donor's noise, in beams"),
+    "height": Column("pix", "phys.size", "rows of its pixels"),
+    "width": Column("pix", "phys.size", "columns of its pixels"),
+    "y0": Column("pix", ROW, "row in its stamp of the first of its pixels"),
+    "x0": Column("pix", COLUMN, "column in its stamp of the first of its pixels"),
+    "core_y": Column("pix", ROW, "row in its stamp of its brightest point"),
+    "core_x": Column("pix", COLUMN, "column in its stamp of its brightest point"),
+    "spread_yy": Column("pix2", "stat.variance;pos.cartesian.y", "widening of a point along y"),
+    "spread_yx": Column("pix2", "stat.covariance;pos.cartesian", "mixed widening of a point"),
+    "spread_xx": Column("pix2", "stat.variance;pos.cartesian.x", "widening of a point along x"),
+    "sum": Column("", "phot.flux", "sum of its pixels"),
+    "y": Column("pix", ROW, "row of the centroid, from the first of its pixels"),
+    "x": Column("pix", COLUMN, "column of the centroid, from the first of its pixels"),
+    "yy": Column("pix2", "stat.variance;pos.cartesian.y", "second moment of its pixels along y"),
+    "xx": Column("pix2", "stat.variance;pos.cartesian.x", "second moment of its pixels along x"),
+    "yx": Column("pix2", "stat.covariance;pos.cartesian", "mixed second moment of its pixels"),
+    "peak": Column("", "phot.flux;stat.max", "brightest of its pixels"),
+    "peak_y": Column("pix", ROW, "row of that pixel, from the first of its pixels"),
+    "peak_x": Column("pix", COLUMN, "column of that pixel, from the first of its pixels"),
+    "n_pix": Column("pix", "phys.area", "pixels other than 0"),
+    "n_components": COLUMNS["n_components"],
+    "offset": Column("", "meta.id", "place of its first pixel in shapes.npy and pieces.npy"),
 }
 """Every column of ``objects.parquet``."""
-MOMENT_TYPES = dict.fromkeys(("sum", "y", "x", "yy", "xx", "yx"), "f8") | {
-    "peak": "f4",
-    "peak_y": "i4",
-    "peak_x": "i4",
-    "n_pix": "i4",
-}
-ObjectPixels = NDArray[np.float32]
-"""Pixels of one shape, (h, w), or of many one after the other, (n,)."""
+Pieces = NDArray[np.uint8]
 
 
 class Library:
-    """The library in a folder, memory-mapped: a band reads only the shapes that reach into it."""
+    """The library in a folder, memory-mapped: a band reads only the objects that reach into it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # `asarray` drops the class memmap, because each slice of a memmap runs Python code of numpy.
-        self._pixels = np.asarray(np.load(folder / SHAPES_FILE, mmap_mode="r"))
+        self._pixels, self._pieces = (
+            np.asarray(np.load(folder / name, mmap_mode="r")) for name in (SHAPES_FILE, PIECES_FILE)
+        )
         places = read_columns_file(folder / OBJECTS_FILE, ("offset", "height", "width"))
         self._offset, self._height, self._width = places.values()
 
     @cached_property
     def table(self) -> Columns:
-        """A row per object: the columns of `TYPES`, the moments of `MOMENT_TYPES`, and ``offset``."""
+        """A row per object, with the columns `OBJECT_COLUMNS`."""
         return read_columns_file(self.folder / OBJECTS_FILE)
 
     def __len__(self) -> int:
         return len(self._offset)
 
-    def shape(self, number: int, turn: int = 0) -> ObjectPixels:
-        """Return the shape of an object (h, w), turned and flipped; not to be written to."""
+    def pixels(self, number: int, turn: int = 0) -> ObjectPixels:
+        """Return the pixels of an object (h, w), turned and flipped; not to be written to."""
+        return self._cut(self._pixels, number, turn)
+
+    def pieces(self, number: int, turn: int = 0) -> Pieces:
+        """Return the component of each pixel, counted from 1 in the order of their fluxes, shape (h, w)."""
+        return self._cut(self._pieces, number, turn)
+
+    def _cut(self, flattened: NDArray[Any], number: int, turn: int) -> NDArray[Any]:
         height, width = self._height[number], self._width[number]
         first = self._offset[number]
-        pixels = self._pixels[first : first + height * width].reshape(height, width)
+        pixels = flattened[first : first + height * width].reshape(height, width)
         return apply_symmetry(pixels, turn) if turn else pixels
 
 
-def write_objects(path: Path, objects: Sequence[SkyObject]) -> str:
-    """Publish objects with their pixels as one parquet file, and return its sha256."""
-    rows = [
-        (o.stamp, o.instance, int(o.source_class), o.box.y0, o.box.x0, *o.shape.shape, o.snr, o.iou)
-        for o in objects
-    ]
-    # Without rows `zip` yields no columns at all, and an empty shard needs its typed columns too.
-    columns = zip(*rows, strict=True) if rows else [()] * len(TYPES)
-    table = {n: np.array(v, t) for (n, t), v in zip(TYPES.items(), columns, strict=True)}
-    shapes = [o.shape for o in objects]
-    table |= _moments(shapes)
-    # The offsets of an arrow list are 32-bit; the objects of a shard have far fewer than 2^31 pixels.
-    offsets = np.cumsum([0, *(shape.size for shape in shapes)]).astype(np.int32)
-    ragged = pa.ListArray.from_arrays(offsets, _flat(shapes))
-    # A dictionary of float pixels costs time and saves nothing.
-    write_table_file(path, pa.table({**table, PIXELS: ragged}), compression="zstd", use_dictionary=False)
-    return sha256_file(path)
-
-
 def build_library(
-    folder: Path, parts: Sequence[Path], *, spurious: bool = False, stretched: StoreReader | None = None
+    folder: Path, parts: Sequence[Path], config: AssembleConfig, stamps: StoreReader | None = None
 ) -> int:
     """Gather the objects of all shards into a library, and return their number.
 
@@ -123,60 +127,107 @@ def build_library(
     ----------
     parts
         The files of `write_objects`, in the order of the shards.
-    spurious
-        Whether to keep the spurious objects.
-    stretched
+    config
+        Says which objects are placed as drawn, and whether spurious ones are.
+    stamps
         The store of stamps for mode ``radiff_stretched``: the library then holds the stretched pixels of each
-        object's own mask instead of its unit-peak shape. None for unit-peak shapes.
+        object's own mask instead of its shape.
     """
-    table, pixels = _gather(parts)
-    if not spurious:
-        table, pixels = _keep(table, pixels, table["class"] != SourceClass.SPURIOUS)
-    if stretched is not None:
-        shapes = list(_stretched_shapes(stretched, table))
-        # Other shapes, so other moments: the boxes stay, the columns of moments are replaced.
-        table, pixels = table | _moments(shapes), _flat(shapes)
-    sizes = _sizes(table)
-    # An open handle, because given a path np.save would append .npy to the hidden name.
-    with publish_file(folder / SHAPES_FILE) as hidden, hidden.open("wb") as handle:
-        np.save(handle, pixels)
-    write_columns_file(folder / OBJECTS_FILE, table | {"offset": np.cumsum(sizes) - sizes}, OBJECT_COLUMNS)
-    return len(sizes)
+    table, lists = _gather(parts)
+    if not config.spurious:
+        table, lists = _keep(table, lists, table["class"] != SourceClass.SPURIOUS)
+    drawn = config.as_drawn(table["class"])
+    images, pieces = lists[SHAPE], _pieces_of(table, lists[PIECES], drawn)
+    if stamps is not None:
+        images = list(_stretched_shapes(stamps, table))
+        # Other pixels, so other moments: the boxes stay, the columns of moments are replaced.
+        table |= moment_columns(images)
+    images = [
+        shape if kind else model for kind, shape, model in zip(drawn, images, lists[MODEL], strict=True)
+    ]
+    table = _chosen(table, drawn)
+    images = [image.reshape(size) for image, size in zip(images, _sizes(table), strict=True)]
+    pieces = [_numbered(owner, image) for owner, image in zip(pieces, images, strict=True)]
+    areas = table["height"].astype(np.int64) * table["width"]
+    table |= {
+        "drawn": drawn.astype(np.uint8),
+        "n_components": np.array([int(owner.max()) for owner in pieces], np.int32),
+        "offset": np.cumsum(areas) - areas,
+    }
+    for name, arrays, kind in ((SHAPES_FILE, images, "f4"), (PIECES_FILE, pieces, "u1")):
+        # An open handle, because given a path np.save would append .npy to the hidden name.
+        with publish_file(folder / name) as hidden, hidden.open("wb") as handle:
+            np.save(handle, flat(arrays, kind))
+    write_columns_file(folder / OBJECTS_FILE, {n: table[n] for n in OBJECT_COLUMNS}, OBJECT_COLUMNS)
+    return len(images)
 
 
-def _gather(parts: Sequence[Path]) -> tuple[Columns, ObjectPixels]:
-    tables = [read_table_file(path) for path in parts]
-    columns = [name for name in tables[0].column_names if name != PIXELS]
-    table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in columns}
-    chunks = [chunk.flatten().to_numpy() for part in tables for chunk in part[PIXELS].chunks]
-    return table, np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
+Lists = dict[str, list[NDArray[Any]]]
 
 
-def _keep(table: Columns, pixels: ObjectPixels, kept: NDArray[np.bool_]) -> tuple[Columns, ObjectPixels]:
-    if kept.all():
-        return table, pixels
-    inside = np.repeat(kept, _sizes(table))
-    return {name: values[kept] for name, values in table.items()}, pixels[inside]
+def _gather(parts: Sequence[Path]) -> tuple[Columns, Lists]:
+    ragged = (SHAPE, MODEL, PIECES)
+    tables = [read_table_file(path, (*SHARD_COLUMNS, *ragged)) for path in parts]
+    table = {name: np.concatenate([part[name].to_numpy() for part in tables]) for name in SHARD_COLUMNS}
+    lists: Lists = {name: [] for name in ragged}
+    for name in ragged:
+        for chunk in (chunk for part in tables for chunk in part[name].chunks):
+            values, offsets = chunk.values.to_numpy(), chunk.offsets.to_numpy()
+            lists[name] += np.split(values, offsets[1:-1]) if len(chunk) else []
+    return table, lists
 
 
-def _sizes(table: Columns) -> NDArray[np.int64]:
-    return table["height"].astype(np.int64) * table["width"]
+def _keep(table: Columns, lists: Lists, kept: NDArray[np.bool_]) -> tuple[Columns, Lists]:
+    chosen = np.flatnonzero(kept).tolist()
+    some = {name: [arrays[i] for i in chosen] for name, arrays in lists.items()}
+    return {name: values[kept] for name, values in table.items()}, some
 
 
-def _moments(shapes: Sequence[ObjectPixels]) -> Columns:
-    rows = [moments_of(shape) for shape in shapes]
-    return {name: np.array([row[name] for row in rows], kind) for name, kind in MOMENT_TYPES.items()}
+def _chosen(table: Columns, drawn: NDArray[np.bool_]) -> Columns:
+    """Return the table with the columns of the pixels that are placed, without the prefix of a model's."""
+    names = [*PIXEL_TYPES, *MOMENT_TYPES]
+    both = {name: np.where(drawn, table[name], table[MODEL_PREFIX + name]) for name in names}
+    return {name: values for name, values in table.items() if not name.startswith(MODEL_PREFIX)} | both
 
 
-def _flat(shapes: Sequence[ObjectPixels]) -> ObjectPixels:
-    # The empty array comes first, because numpy refuses to concatenate nothing.
-    return np.concatenate([np.zeros(0, np.float32), *(shape.ravel() for shape in shapes)])
+def _sizes(table: Columns) -> list[tuple[int, int]]:
+    return list(zip(table["height"].tolist(), table["width"].tolist(), strict=True))
+
+
+def _pieces_of(table: Columns, pieces: list[Pieces], drawn: NDArray[np.bool_]) -> list[Pieces]:
+    """Return the nearest piece of the mask for each pixel that is placed, shape (h, w)."""
+    found = []
+    for row, (owner, as_drawn) in enumerate(zip(pieces, drawn.tolist(), strict=True)):
+        prefix = "" if as_drawn else MODEL_PREFIX
+        height, width = int(table[prefix + "height"][row]), int(table[prefix + "width"][row])
+        if not owner.size:
+            found.append(np.ones((height, width), np.uint8))
+            continue
+        box = owner.reshape(int(table["height"][row]), int(table["width"][row]))
+        # Both grids are pixels of the stamp; a point beyond the box belongs to the piece at its border.
+        lines = [
+            np.clip(np.arange(n) + round(float(table[prefix + first][row] - table[first][row])), 0, m - 1)
+            for n, m, first in ((height, box.shape[0], "y0"), (width, box.shape[1], "x0"))
+        ]
+        found.append(box[np.ix_(*lines)])
+    return found
+
+
+def _numbered(owner: Pieces, image: ObjectPixels) -> Pieces:
+    """Return the pieces numbered from 1 in the order of their fluxes, without those that have no pixel."""
+    numbers, inverse = np.unique(owner, return_inverse=True)
+    flux = np.bincount(inverse.ravel(), image.ravel().astype(np.float64))
+    # Stable: of equal ones the first piece in raster order stays first.
+    order = np.argsort(-flux, kind="stable")
+    rank = np.empty(len(numbers), np.uint8)
+    rank[order] = np.arange(1, len(numbers) + 1)
+    return rank[inverse].reshape(image.shape)
 
 
 def _stretched_shapes(stamps: StoreReader, table: Columns) -> Iterator[ObjectPixels]:
     """Yield each object's stretched pixels in its box, 0 outside its own mask."""
     rms = stamps.columns["rms_jy_beam"]
-    boxes = np.stack([table[name] for name in ("stamp_y0", "stamp_x0", "height", "width")], axis=1)
+    boxes = np.stack([table[name] for name in ("y0", "x0", "height", "width")], axis=1).astype(np.int64)
     for start in range(0, len(boxes), READ_STAMPS):
         check_stop()
         rows = range(start, min(start + READ_STAMPS, len(boxes)))

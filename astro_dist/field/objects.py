@@ -9,7 +9,7 @@ give the same objects.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, log, sqrt
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_dist.field.config import AcceptConfig
+from astro_dist.field.models import Drawing, SkyModel
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window
@@ -50,6 +51,15 @@ class SkyObject:
         Sum of `shape`, in pixels; a point source has the beam's area.
     iou
         Intersection over union of the object's isophote and the mask that it was generated for.
+    pieces
+        (h, w) uint8, number of the nearest piece of its mask for each pixel of `shape`, from 1; None where
+        the mask is of one piece.
+    beam, pixel
+        Of the donor.
+    drawing
+        What its model is made from, over `box`.
+    model
+        The object without the donor's beam, see `astro_dist.field.modelling`; None for a spurious one.
     """
 
     stamp: int
@@ -60,6 +70,11 @@ class SkyObject:
     snr: float
     flux_over_peak: float
     iou: float
+    beam: Beam
+    pixel: Pixel
+    drawing: Drawing
+    pieces: NDArray[np.uint8] | None = None
+    model: SkyModel | None = None
 
 
 def extract_objects(
@@ -118,7 +133,8 @@ def extract_objects(
             _outer_edges(window, whole),
         )
         if not isinstance(outcome, str):
-            objects.append(_build(outcome, window, stamp, number, source_class))
+            built = _build(outcome, window, stamp, number, source_class, beam, pixel)
+            objects.append(replace(built, pieces=nearest_pieces(instances[built.box.slices] == number)))
         elif source_class is not SourceClass.SPURIOUS:
             rejected[outcome] += 1
     return objects, rejected
@@ -160,6 +176,7 @@ def footprint_weights(
 class _Profile:
     """An instance that passed the checks: arrays over the window that it was examined in."""
 
+    level: FloatArray
     values: FloatArray
     weights: FloatArray
     peak: float
@@ -209,7 +226,7 @@ def _examine(
     # Flux over peak of a point source is the beam's area, so a real source has at least that.
     if float(values.sum(dtype=np.float64)) / peak < config.min_beam_fraction * beam_pix:
         return "narrower_than_beam"
-    return _Profile(values, weights, peak, iou)
+    return _Profile(level, values, weights, peak, iou)
 
 
 def _least_kept(region: NDArray[np.bool_], island: NDArray[np.bool_]) -> float:
@@ -221,7 +238,13 @@ def _least_kept(region: NDArray[np.bool_], island: NDArray[np.bool_]) -> float:
 
 
 def _build(
-    profile: _Profile, window: Window, stamp: int, number: int, source_class: SourceClass
+    profile: _Profile,
+    window: Window,
+    stamp: int,
+    number: int,
+    source_class: SourceClass,
+    beam: Beam,
+    pixel: Pixel,
 ) -> SkyObject:
     rows, columns = (np.flatnonzero((profile.weights > 0).any(axis=axis)) for axis in (1, 0))
     inner = Window(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
@@ -235,7 +258,26 @@ def _build(
         snr=profile.peak,
         flux_over_peak=float(shape.sum(dtype=np.float64)),
         iou=profile.iou,
+        beam=beam,
+        pixel=pixel,
+        drawing=_drawing(profile, inner, beam, pixel),
     )
+
+
+def _drawing(profile: _Profile, inner: Window, beam: Beam, pixel: Pixel) -> Drawing:
+    weights = profile.weights[inner.slices]
+    return Drawing(profile.level[inner.slices], weights, beam.covariance_pix(pixel))
+
+
+def nearest_pieces(inside: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
+    """Return for each pixel the number of the nearest piece of a mask, or None for a mask of one piece."""
+    pieces, count = ndimage.label(inside, np.ones((3, 3)))
+    if count < 2:
+        return None
+    nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+    # A stamp has room for 255 pieces of an object only on paper; what would be more joins the last.
+    owner: NDArray[np.uint8] = np.minimum(pieces[tuple(nearest)], 255).astype(np.uint8)
+    return owner
 
 
 # Cached, because all stamps of a donor's map have one beam and pixel.

@@ -1,11 +1,11 @@
-"""Pictures and statistics of a whole field, read in row bands through dask and drawn with Pillow.
+"""Statistics and the picture of a whole field, read in row bands through dask and drawn with Pillow.
 
-The PNG files are byte-stable: they depend on no time, font or number of threads.
+A pixel of the picture is the brightest one of its block: a source that is narrower than a block keeps its
+peak, so that the grey scale is true for sources, and a mean would sink most of them in the noise. The price:
+the sky between sources lies some two sigma above zero. The grey scale begins below it.
 """
 
-import io
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,27 @@ import numpy as np
 from dask.base import compute
 from dask.delayed import delayed
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.arrays import Columns
+from astro_dist.field.panels import (
+    MARK,
+    Sheet,
+    brightness_unit,
+    join_lines,
+    noise_stretch,
+    say_beam,
+    say_pixel,
+)
+from astro_dist.field.ticks import Ticks, edge_ticks
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
 
 OVERVIEW_PIX = 1500
-ZOOM_PIX, ZOOM_FACTOR = 320, 3
-SOFTENING = 4.0  # asinh(4 x): linear up to a quarter of the range, logarithmic above
+MARKED, RING_PIX = 10, 13
+LEFT, TOP, RIGHT, BOTTOM = 116, 66, 118, 92
 READ_ROWS = 512
 FIGURES = tuple(f"{name}_jy_beam" for name in ("min", "max", "mean", "std", "median", "rms"))
 SAMPLE_PIX = 200_000
-# Dark blue over red and orange to pale yellow; brightness rises evenly, so that a greyscale print works too.
-PALETTE = (
-    (0, 0, 12),
-    (33, 12, 74),
-    (87, 16, 110),
-    (149, 38, 103),
-    (206, 68, 70),
-    (245, 125, 21),
-    (252, 255, 180),
-)
-# RGB by class: compact, extended, spurious.
-OUTLINES = {2: (90, 220, 255), 3: (255, 120, 255), 1: (160, 160, 160)}
 
 
 def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
@@ -108,102 +104,82 @@ def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]
     return dict(zip(FIGURES, values, strict=True))
 
 
-def colour(image: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    """Return RGB pixels in an asinh scale between two limits, NaN grey; the sky's last row comes first."""
-    share = np.clip((image - low) / (high - low), 0, 1)
-    # The level becomes an index below, which NaN cannot be; blank pixels are painted grey afterwards.
-    level = np.nan_to_num(np.arcsinh(SOFTENING * share) / math.asinh(SOFTENING))
-    anchors = np.linspace(0, 1, len(PALETTE))
-    table = np.stack(
-        [np.interp(np.linspace(0, 1, 256), anchors, band) for band in zip(*PALETTE, strict=True)]
-    )
-    pixels: NDArray[np.uint8] = table.T.round().astype(np.uint8)[(level * 255).round().astype(np.uint8)]
-    pixels[~np.isfinite(image)] = 90
-    return pixels[::-1]
+def draw_overview(
+    path: Path,
+    blocks: NDArray[np.float32],
+    field: SkyMap,
+    name: str,
+    rms_jy_beam: float | None,
+    truth: Columns,
+) -> None:
+    """Publish the picture of a whole field with its axes, grey scale and brightest sources.
 
-
-def limits(image: NDArray[np.float32]) -> tuple[float, float]:
-    """Return brightness limits: median - 2 sigma, and the 99.7 % level but at least median + 12 sigma."""
-    values = image[np.isfinite(image)]
-    if values.size == 0:
-        return 0.0, 1.0
-    median = float(np.median(values))
-    sigma = 1.4826 * float(np.median(abs(values - median)))
-    low = median - 2 * sigma
-    # In a field of few sources the 99.7 % level is noise, which would be drawn as bright as sources. The last
-    # term keeps the limits of a constant image apart.
-    return low, max(float(np.quantile(values, 0.997)), median + 12 * sigma, low + 1e-12)
-
-
-def draw_overview(path: Path, blocks: NDArray[np.float32]) -> None:
-    """Publish the picture of a whole field from its block maxima."""
-    _publish_png(path, colour(blocks, *limits(blocks)))
-
-
-def draw_zoom(path: Path, image: NDArray[np.float32], mask: NDArray[np.uint8], sky_map: SkyMap) -> None:
-    """Publish a magnified part of a field, and beside it the same part with objects outlined by class.
-
-    The beam is drawn in the lower left corner; the file's Description gives the scale.
+    Parameters
+    ----------
+    blocks
+        Block maxima of `summarise`.
+    rms_jy_beam
+        Noise of the map, or None where nothing is known of it.
+    truth
+        Columns ``flux_jy``, ``x_peak_pix`` and ``y_peak_pix``.
     """
-    plain = _magnify(colour(image, *limits(image)))
-    marked = plain.copy()
-    # `colour` puts row 0 at the bottom, so that the mask has to be flipped too.
-    outlines = _outline(_magnify(mask))[::-1]
-    for kind, rgb in OUTLINES.items():
-        marked[outlines == kind] = rgb
-    # After the copy: the beam covers a corner of the plain half only.
-    _stamp_beam(plain, sky_map)
-    gap = np.full((len(plain), 2 * ZOOM_FACTOR, 3), 255, np.uint8)
-    ny, nx = image.shape
-    dy, dx = sky_map.pixel.dy_arcsec, sky_map.pixel.dx_arcsec
-    about = (
-        f"{nx} x {ny} pixels of {dx:g} x {dy:g} arcsec, magnified {ZOOM_FACTOR} times; "
-        f"each half is {nx * dx:.4g} x {ny * dy:.4g} arcsec; north is up, east is left"
+    height, width = blocks.shape
+    factor = math.ceil(max(field.shape) / OVERVIEW_PIX)
+    sheet = Sheet(max(LEFT + width + RIGHT, 760), TOP + height + BOTTOM)
+    stretch = noise_stretch(blocks)
+    sheet.sky(LEFT, TOP, stretch.paint(blocks))
+    _mark_brightest(sheet, truth, blocks.shape, factor)
+    ra, dec = edge_ticks(field)
+    box = (LEFT, TOP, width, height)
+    sheet.axes(box, _reduced(ra, factor, width), _reduced(dec, factor, height))
+    scale, unit = brightness_unit(stretch.high)
+    sheet.bar(LEFT + width + 16, TOP, height, stretch, scale, unit)
+    about = describe_field(field, rms_jy_beam, len(truth["flux_jy"]))
+    sheet.text(LEFT, 12, name, 22)
+    sheet.text(LEFT, 42, about)
+    block = f"a pixel is the brightest of {factor} x {factor} pixels of the map" if factor > 1 else ""
+    marks = "rings: the brightest sources with their fluxes"
+    how = join_lines((block, "grey: asinh, linear over the noise", marks))
+    sheet.text(LEFT, TOP + height + 64, how, 13)
+    sheet.publish(path, f"{name}; {about}; {how}")
+
+
+def describe_field(field: SkyMap, rms_jy_beam: float | None, sources: int) -> str:
+    """Return size, beam, frequency, noise and number of sources of a field, in one line."""
+    ny, nx = field.shape
+    noise = ""
+    if rms_jy_beam:
+        scale, unit = brightness_unit(rms_jy_beam)
+        noise = f"noise {scale * rms_jy_beam:.3g} {unit}"
+    return join_lines(
+        (
+            f"{ny:,} rows x {nx:,} columns of {say_pixel(field.pixel)}",
+            say_beam(field.beam),
+            f"{field.frequency_hz / 1e6:,.5g} MHz" if field.frequency_hz else "",
+            noise,
+            f"{sources:,} sources",
+        )
     )
-    _publish_png(path, np.concatenate([plain, gap, marked], axis=1), about)
 
 
-def zoom_windows(shape: tuple[int, int], centres: Iterable[tuple[int, int]]) -> list[Window]:
-    """Return windows of `ZOOM_PIX` (less in a smaller field) round pixels, shifted into the field."""
-    height, width = min(ZOOM_PIX, shape[0]), min(ZOOM_PIX, shape[1])
-    windows = []
-    for y, x in centres:
-        y0 = min(max(y - height // 2, 0), shape[0] - height)
-        x0 = min(max(x - width // 2, 0), shape[1] - width)
-        windows.append(Window(y0, y0 + height, x0, x0 + width))
-    return windows
+def _reduced(ticks: Ticks, factor: int, length: int) -> Ticks:
+    """Return ticks in pixels of the picture; pixels count from their centre, the picture from its edge."""
+    places = (((place + 0.5) / factor, label) for place, label in ticks)
+    return [(place, label) for place, label in places if 0 <= place <= length]
 
 
-def _magnify(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(np.repeat(pixels, ZOOM_FACTOR, 0), ZOOM_FACTOR, 1)
-
-
-def _outline(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return for each background pixel the class of an object that shares a side with it; 0 elsewhere."""
-    framed = np.pad(mask, 1)
-    sides = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
-    return np.where(mask == 0, np.max(sides, axis=0), 0).astype(np.uint8)
-
-
-def _stamp_beam(pixels: NDArray[np.uint8], sky_map: SkyMap) -> None:
-    """Draw the half-maximum ellipse of the beam over the lower left corner of an RGB image."""
-    fwhm = sky_map.beam.fwhm_pix(sky_map.pixel) * ZOOM_FACTOR
-    half = math.ceil(1.5 * fwhm)
-    # A beam that would cover a third of the picture is left out rather than hide the sources.
-    if 2 * half + 1 > min(pixels.shape[:2]) // 3:
-        return
-    offsets = np.arange(-half, half + 1) / ZOOM_FACTOR
-    inside = sky_map.beam.profile(offsets[:, None], offsets[None, :], sky_map.pixel)[::-1] >= 0.5
-    margin = ZOOM_FACTOR
-    corner = pixels[-margin - 2 * half - 1 : -margin, margin : margin + 2 * half + 1]
-    corner[:] = 25
-    corner[inside] = 255
-
-
-def _publish_png(path: Path, pixels: NDArray[np.uint8], about: str = "") -> None:
-    buffer, text = io.BytesIO(), PngInfo()
-    if about:
-        text.add_text("Description", about)
-    # The level is stated, because the default of another Pillow would give other bytes.
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=6, pnginfo=text)
-    publish_bytes(path, buffer.getvalue())
+def _mark_brightest(sheet: Sheet, truth: Columns, shape: tuple[int, int], factor: int) -> None:
+    """Draw a ring round each of the brightest sources, and write its flux beside it."""
+    height, width = shape
+    # Stable: among equal fluxes the choice must not depend on the sort that this CPU's numpy uses.
+    order = np.argsort(-truth["flux_jy"].astype(np.float64), kind="stable")[:MARKED]
+    for row in order.tolist():
+        x = LEFT + (float(truth["x_peak_pix"][row]) + 0.5) / factor
+        y = TOP + height - (float(truth["y_peak_pix"][row]) + 0.5) / factor
+        sheet.draw.ellipse((x - RING_PIX, y - RING_PIX, x + RING_PIX, y + RING_PIX), outline=MARK, width=2)
+        flux = float(truth["flux_jy"][row])
+        scale, unit = brightness_unit(flux)
+        on_left = x > LEFT + width - 110
+        place = x - RING_PIX - 5 if on_left else x + RING_PIX + 5
+        label = f"{scale * flux:.3g} {unit.removesuffix('/beam')}"
+        sheet.text(place, y, label, 14, "rm" if on_left else "lm", MARK)

@@ -1,5 +1,7 @@
 """Adding placed objects to a window of a field; the value of a pixel does not depend on the window."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,49 +9,74 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
 from astro_dist.field.layers import INSTANCES, MAP, MASK
-from astro_dist.field.library import Library
+from astro_dist.field.measures import Measure
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.windows import Window
 
 BOX_COLUMNS = ("y0", "x0", "height", "width")
-VALUE_COLUMNS = ("object", "turn", "amplitude_jy_beam", "level_jy_beam", "class")
-PAINT_COLUMNS = ("id", *BOX_COLUMNS, *VALUE_COLUMNS)
 Edges = NDArray[np.int64]
+Patch = NDArray[np.float32]
+Drawn = Callable[[int], tuple[Patch, Measure]]
+"""Function of a row's place in the table: what it adds to its box, and its measures."""
 
 
-def add_objects(
-    image: NDArray[np.float32], window: Window, placements: Columns, library: Library
-) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """The images of a window, and what was painted.
+
+    Attributes
+    ----------
+    layers
+        The three images by file name. Mask and instances take the pixels in which the added brightness of a
+        detectable object reaches its level; spurious objects have no number. Objects that are not detectable
+        have the negative of their number in instances, and only where no other is.
+    measures
+        Measures of every row of the table that reaches into the window, by its place in the table.
+    cores
+        Numbers of pixels of the window, and rows of the table, of all pixels of detectable sources.
+    """
+
+    layers: dict[str, NDArray[Any]]
+    measures: dict[int, Measure]
+    cores: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def add_objects(image: NDArray[np.float32], window: Window, table: Columns, drawn: Drawn) -> Painted:
     """Add the part of every placement that lies in a window, in order, and paint mask and instances.
 
     Parameters
     ----------
     image
         The background of the window, Jy/beam; changed in place.
-    placements
-        The columns `PAINT_COLUMNS` of the table of placements.
-
-    Returns
-    -------
-    dict
-        The three images of the window by file name. Mask and instances take the pixels of an object
-        whose added brightness reaches its ``level_jy_beam``; spurious objects have no id.
+    table
+        Columns `BOX_COLUMNS`, ``id`` and ``class`` of placements.
     """
     mask, instances = np.zeros(window.shape, np.uint8), np.zeros(window.shape, np.int32)
-    sources = np.where(placements["class"] == SourceClass.SPURIOUS, 0, placements["id"])
-    here, inner, outer = clip_boxes(placements, window)
-    values = (placements[name][here] for name in VALUE_COLUMNS)
-    for (y0, y1, x0, x1), (v0, v1, u0, u1), source, item, turn, amplitude, level, kind in zip(
-        inner.tolist(), outer.tolist(), sources[here], *values, strict=True
+    here, inner, outer = clip_boxes(table, window)
+    measures, pixels, owners = {}, [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for row, (y0, y1, x0, x1), (v0, v1, u0, u1) in zip(
+        here.tolist(), inner.tolist(), outer.tolist(), strict=True
     ):
-        # Each product is of one pixel and float32, so that cropping before it changes no bit.
-        added = library.shape(item, turn)[v0:v1, u0:u1] * amplitude
-        core = added >= level
+        whole, facts = drawn(row)
+        measures[row] = facts
+        added = whole[v0:v1, u0:u1]
+        core = added >= facts["level_jy_beam"]
         # Always in the order of placing: a sum of float32 depends on the order of its terms.
         image[y0:y1, x0:x1] += added
-        mask[y0:y1, x0:x1][core] = kind
-        instances[y0:y1, x0:x1][core] = source
-    return {MAP: image, MASK: mask, INSTANCES: instances}
+        number, kind = int(table["id"][row]), int(table["class"][row])
+        spurious = kind == SourceClass.SPURIOUS
+        below = instances[y0:y1, x0:x1]
+        if facts["detectable"]:
+            mask[y0:y1, x0:x1][core] = kind
+            below[core] = 0 if spurious else number
+        elif not spurious:
+            below[core & (below <= 0) & (mask[y0:y1, x0:x1] == 0)] = -number
+        if facts["detectable"] and not spurious:
+            rows, columns = np.nonzero(core)
+            pixels.append((rows + y0) * window.width + columns + x0)
+            owners.append(np.full(len(pixels[-1]), row))
+    layers: dict[str, NDArray[Any]] = {MAP: image, MASK: mask, INSTANCES: instances}
+    return Painted(layers, measures, (np.concatenate(pixels), np.concatenate(owners)))
 
 
 def clip_boxes(placements: Columns, window: Window) -> tuple[NDArray[np.intp], Edges, Edges]:

@@ -14,7 +14,8 @@ BYTES_PER_OBJECT = 9000
 CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
 PIXEL_BYTES = 9
 """Bytes of a pixel in the three images of `astro_dist.field.layers`."""
-open_background = Later("astro_dist.field.assembly:open_background")
+count_sources = Later("astro_dist.field.checks:count_sources")
+find_field = Later("astro_dist.field.checks:find_field")
 
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
@@ -45,31 +46,24 @@ def sources(run: Run) -> list[Path]:
 
 def estimate(run: Run) -> Estimate:
     """Return the cost of the field from the config alone, or with the shape of a real background."""
-    config = run.section(AssembleConfig)
-    real = None if config.background.path is None else open_background(run)
-    shape = config.shape if real is None else real.shape
+    config, field = run.section(AssembleConfig), find_field(run)
+    shape, real, sources = field.shape, field.real, config.objects or 0
+    notes: tuple[str, ...] = ()
     area = shape[0] * shape[1]
-    objects = BYTES_PER_OBJECT * config.objects
+    if (needed := count_sources(config, field)) is not None:
+        sources, notes = needed.sources, needed.notes
+    objects = BYTES_PER_OBJECT * sources
     band = 3 * PIXEL_BYTES * min(config.band_rows, shape[0]) * shape[1]
     return Estimate(
         tasks=len(bands(shape, config.band_rows)) + (1 if real is None else 2),
         bytes=PIXEL_BYTES * area + objects,
-        files=24,  # three images, truth in six formats, components in two, pictures, layout, background
+        files=29,  # three images, truth in six formats, artefacts, components, pictures, layout, background
         # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
-        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * config.objects,
+        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * sources,
         exact=False,
-        notes=_notes(config),
+        notes=notes,
     )
-
-
-def _notes(config: AssembleConfig) -> tuple[str, ...]:
-    """Return what is taken for granted about the catalogue of fluxes, its unit above all."""
-    if config.flux.catalogue is None:
-        return ()
-    from astro_dist.field.flux import FluxCatalogue
-
-    return FluxCatalogue.read(Path(config.flux.catalogue), config.flux.columns).notes
 
 
 ASSEMBLE = Stage(
@@ -88,5 +82,7 @@ ASSEMBLE = Stage(
     reads=("cutouts", "generate", "simulate"),
     own="assemble",
     inputs=("cutouts", "generate"),
-    schema=2,
+    schema=3,
+    scratch=("bands",),
+    numerics=Later("astro_dist.field.numerics:numerics"),
 )

@@ -2,71 +2,38 @@
 
 All are written from the placements; nothing is measured back from the map. Positions and sizes are moments of
 the pixels that were added. A size is the full width at half maximum of a Gaussian with the same second
-moments. Observed sizes include the beam; intrinsic ones have the beam's moments subtracted, and are 0 when
+moments. Apparent sizes include the beam; intrinsic ones have the beam's moments subtracted, and are 0 when
 nothing is left. Sizes and angles of placements are in the frame of the image, those of the truth on the sky.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from astro_dist import __version__
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes
+from astro_dist.field.columns import COLUMNS, IMAGE, PLACEMENT_COLUMNS, SIZES, write_columns_file
 from astro_dist.field.truth_text import Sdc1Angle, crtf_lines, region_lines, sdc1_columns, sdc1_lines
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.tables import read_table_file, write_table_file
 from astro_dist.sky.tangent import ellipses, frame_step, local_axes, to_sky, turn_ellipses
 
-COLUMNS = {
-    "id": Column("", "meta.id;meta.main", "number of the source, its value in instances.fits"),
-    "class": Column("", "src.class", "2 compact, 3 extended, as in mask.fits"),
-    "class_name": Column("", "meta.note;src.class", "compact or extended"),
-    "ra_deg": Column("deg", "pos.eq.ra;meta.main", "right ascension of the centroid, ICRS"),
-    "dec_deg": Column("deg", "pos.eq.dec;meta.main", "declination of the centroid, ICRS"),
-    "ra_peak_deg": Column("deg", "pos.eq.ra", "right ascension of the brightest pixel, ICRS"),
-    "dec_peak_deg": Column("deg", "pos.eq.dec", "declination of the brightest pixel, ICRS"),
-    "x_pix": Column("pix", "pos.cartesian.x;instr.det", "column of the centroid, the first is 0"),
-    "y_pix": Column("pix", "pos.cartesian.y;instr.det", "row of the centroid, the first is 0"),
-    "x_peak_pix": Column("pix", "pos.cartesian.x;instr.det", "column of the brightest pixel"),
-    "y_peak_pix": Column("pix", "pos.cartesian.y;instr.det", "row of the brightest pixel"),
-    "k": Column("", "stat.snr", "amplitude over the local rms"),
-    "snr": Column("", "stat.snr;phot.flux.density", "brightest pixel over the local rms"),
-    "sigma_jy_beam": Column("Jy/beam", "stat.stdev;phot.flux.density", "local rms at the brightest pixel"),
-    "peak_jy_beam": Column("Jy/beam", "phot.flux.density;stat.max", "brightest added pixel"),
-    "flux_jy": Column("Jy", "phot.flux.density;em.radio", "sum of the added pixels over the beam area"),
-    "beam_area_pix": Column("pix", "phys.angArea;instr.beam", "solid angle of the beam"),
-    "major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "full width along the major axis, observed"),
-    "minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "full width along the minor axis, observed"),
-    "pa_deg": Column("deg", "pos.posAng", "angle of the major axis, east of north in ICRS at the source"),
-    "image_pa_deg": Column("deg", "pos.posAng;instr.det", "pa_deg in the image, from +y to -x, as BPA"),
-    "intrinsic_major_arcsec": Column("arcsec", "phys.angSize.smajAxis", "major_arcsec without the beam"),
-    "intrinsic_minor_arcsec": Column("arcsec", "phys.angSize.sminAxis", "minor_arcsec without the beam"),
-    "intrinsic_pa_deg": Column("deg", "pos.posAng", "pa_deg without the beam"),
-    "n_pix": Column("pix", "phys.area", "pixels the source was added to"),
-    "n_components": Column("", "meta.number", "pieces of the mask it was drawn for, see truth_components"),
-    "object": Column("", "meta.id", "row of the object in objects.parquet"),
-    "stamp": Column("", "meta.id", "generated stamp the object comes from"),
-    "instance": Column("", "meta.id", "number of the object in the instances of its stamp"),
-    "turn": Column("", "meta.code", "turn and flip: k % 4 quarter turns, then mirrored if k > 3"),
-    "y0": Column("pix", "pos.cartesian.y;stat.min", "first row of the box that the source was added in"),
-    "x0": Column("pix", "pos.cartesian.x;stat.min", "first column of that box"),
-    "height": Column("pix", "phys.size", "rows of that box"),
-    "width": Column("pix", "phys.size", "columns of that box"),
-    "donor_snr": Column("", "stat.snr", "peak signal-to-noise the object was generated at"),
-}
-IMAGE = "image_"
-"""Begins the names of sizes and angles in the frame of the image, see `astro_dist.sky.tangent.frame_step`."""
-SIZES = ("major_arcsec", "minor_arcsec", "pa_deg")
+ROWS_AT_ONCE = 4096
 VO_TYPES = {"u1": "unsignedByte", "i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8": "double"}
+
+
+OVERLAP_COLUMNS = {
+    "id": COLUMNS["id"],
+    "other": Column("", "meta.id", "number of another source, larger than id"),
+    "n_pix": Column("pix", "phys.area", "pixels of the mask that both cover"),
+}
 
 
 def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
@@ -79,7 +46,8 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
     # Marginals: every moment but the mixed one needs the sums over rows or columns only.
     rows, columns = weight.sum(axis=1) / total, weight.sum(axis=0) / total
     y, x = np.arange(len(rows)), np.arange(len(columns))
-    y_mean, x_mean = float(rows @ y), float(columns @ x)
+    # Sums of products and no `@`: the order in which BLAS adds depends on the CPU.
+    y_mean, x_mean = float((rows * y).sum()), float((columns * x).sum())
     peak_y, peak_x = divmod(int(np.argmax(image)), image.shape[1])
     return {
         "sum": float(image.sum(dtype=np.float64)),
@@ -88,9 +56,9 @@ def moments_of(image: NDArray[np.float32]) -> dict[str, float]:
         "peak_x": peak_x,
         "y": y_mean,
         "x": x_mean,
-        "yy": float(rows @ (y - y_mean) ** 2),
-        "xx": float(columns @ (x - x_mean) ** 2),
-        "yx": float((y - y_mean) @ weight @ (x - x_mean)) / float(total),
+        "yy": float((rows * (y - y_mean) ** 2).sum()),
+        "xx": float((columns * (x - x_mean) ** 2).sum()),
+        "yx": float(((y - y_mean) * (weight * (x - x_mean)).sum(axis=1)).sum()) / float(total),
         "n_pix": int(np.count_nonzero(image)),
     }
 
@@ -141,11 +109,14 @@ def size_columns(moments_pix: NDArray[np.float64], beam: Beam, pixel: Pixel) -> 
     return table
 
 
-def select_truth(placements: Columns, field: SkyMap) -> Columns:
-    """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`.
+def write_placements(path: Path, placements: Columns) -> None:
+    """Publish the table of placements."""
+    table = {name: placements[name] for name in PLACEMENT_COLUMNS if name in placements}
+    write_columns_file(path, table, PLACEMENT_COLUMNS)
 
-    ``placements`` needs the column ``n_components`` beside those of the table of placements.
-    """
+
+def select_truth(placements: Columns, field: SkyMap) -> Columns:
+    """Return the truth: the placements without the spurious ones, by id, with the columns of `COLUMNS`."""
     real = np.flatnonzero(placements["class"] != SourceClass.SPURIOUS)
     real = real[np.argsort(placements["id"][real], kind="stable")]
     table = {name: values[real] for name, values in placements.items()}
@@ -203,23 +174,6 @@ def write_truth(
     publish_bytes(folder / "truth_sdc1_columns.txt", "".join(sdc1_columns(beam, sdc1_angle)).encode())
 
 
-def write_columns_file(path: Path, table: Columns, known: Mapping[str, Column] = COLUMNS) -> None:
-    """Publish a table; the metadata of its fields hold units, UCDs and meanings from ``known``."""
-    fields = []
-    for name, values in table.items():
-        column = known[name]
-        notes = {"unit": column.unit, "ucd": column.ucd, "description": column.meaning}
-        metadata = {key: text for key, text in notes.items() if text}
-        fields.append(pa.field(name, pa.array(values[:0]).type, nullable=False, metadata=metadata))
-    write_table_file(path, pa.table(list(table.values()), schema=pa.schema(fields)))
-
-
-def read_columns_file(path: Path, columns: Sequence[str] | None = None) -> Columns:
-    """Return columns of a table as arrays, by default all columns; see `read_table_file`."""
-    table = read_table_file(path, columns)
-    return {name: table[name].to_numpy() for name in table.column_names}
-
-
 def votable_lines(truth: Columns) -> Iterable[str]:
     """Yield the text of a VOTable 1.4 with units, UCDs and descriptions."""
     yield (
@@ -242,7 +196,12 @@ def votable_lines(truth: Columns) -> Iterable[str]:
             f"<DESCRIPTION>{escape(column.meaning)}</DESCRIPTION></FIELD>\n"
         )
     yield "   <DATA><TABLEDATA>\n"
-    # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
-    for row in zip(*(values.astype(str) for values in truth.values()), strict=True):
-        yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
+    # Some rows at a time, because a number as text takes 128 bytes of an array.
+    for first in range(0, len(truth["id"]), ROWS_AT_ONCE):
+        some = [values[first : first + ROWS_AT_ONCE] for values in truth.values()]
+        # numpy writes the shortest decimals that read back as the same number, so that no digit is lost.
+        # VOTable spells what is not a number NaN, numpy nan.
+        texts = (np.where(values != values, "NaN", values.astype(str)) for values in some)
+        for row in zip(*texts, strict=True):
+            yield f"    <TR><TD>{'</TD><TD>'.join(row)}</TD></TR>\n"
     yield "   </TABLEDATA></DATA>\n  </TABLE>\n </RESOURCE>\n</VOTABLE>\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astro_dist.engine.work import Results, Run, Task
-from astro_dist.field.library import write_objects
+from astro_dist.field.object_files import write_objects
 from astro_dist.generate.config import GenerateConfig, source_files
 from astro_dist.generate.rounds import SOURCES, plan, sum_up
 from astro_dist.store.reader import StoreReader

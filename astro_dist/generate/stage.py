@@ -6,7 +6,7 @@ from pathlib import Path
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage, make_folder
 from astro_dist.generate.config import GenerateConfig, source_files
-from astro_dist.generate.rounds import plan, promised
+from astro_dist.generate.rounds import plan
 from astro_dist.models.presets import PRESETS
 from astro_dist.store.config import CutoutsConfig
 from astro_dist.train.config import TrainingConfig
@@ -41,7 +41,9 @@ def refuse(run: Run) -> None:
 
 def estimate(run: Run) -> Estimate:
     """Return the cost at one accepted object per stamp, an upper bound for a trained network."""
-    settings, wanted = run.section(GenerateConfig), promised(run)
+    settings = run.section(GenerateConfig)
+    # Where the number follows from a catalogue or a map of the user, `assemble` says next what it must be.
+    wanted = settings.objects or 0
     size_pix = run.section(CutoutsConfig).size_pix
     parameters, cost_s = PRESETS[run.section(TrainingConfig, "diffusion").preset].costs["diffusion"]
     shards = math.ceil(wanted / settings.per_shard)
@@ -74,7 +76,7 @@ GENERATE = Stage(
     reads=("cutouts", "diffusion"),
     own="generate",
     inputs=("cutouts", "autoencoder", "diffusion", "masks"),
-    schema=3,
+    schema=4,
     numerics=Later("astro_dist.models.device:numerics"),
     gpu=True,
 )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Run
+from astro_dist.field.modelling import model_objects
 from astro_dist.field.objects import SkyObject, extract_objects
 from astro_dist.generate.conditions import Choice, find_donors, sky_of
 from astro_dist.generate.config import GenerateConfig
@@ -167,8 +168,9 @@ class StampMaker:
                 accept,
                 first + place,
             )
-            objects += found
-            rejected += refused
+            modelled, without = model_objects(found, accept)
+            objects += modelled
+            rejected += refused + without
         return objects, rejected
 
     def _sample(self, batch: MicroBatch) -> NDArray[np.float32]:

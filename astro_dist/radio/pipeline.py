@@ -14,7 +14,9 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pipeline import Pipeline, PipelineConfig, Tree
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
+from astro_dist.field.checks import expect_counts
 from astro_dist.field.config import AssembleConfig
+from astro_dist.field.instrument import Survey, design_instrument
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.stage import GENERATE
@@ -132,17 +134,45 @@ def settle(config: RadioConfig) -> RadioConfig:
         When initial weights do not fit together, or fewer objects are drawn than the placements need.
     """
     _check_start(config)
-    needed = math.ceil(config.assemble.objects / config.assemble.reuse)
+    if config.assemble.flux.mode == "counts":
+        config = _draw_extended(config)
+    if (needed := _needed_objects(config)) is None:
+        return config
     if config.generate.objects is None:
         generate = config.generate.model_copy(update={"objects": needed})
         return config.model_copy(update={"generate": generate})
     if config.generate.objects < needed:
         raise ConfigError(
-            f"assemble.objects: {config.assemble.objects} placements need {needed} distinct objects at "
-            f"assemble.reuse {config.assemble.reuse}, but generate.objects is {config.generate.objects}; "
+            f"assemble.objects: {config.assemble.objects or 'its'} placements need {needed} distinct objects "
+            f"at assemble.reuse {config.assemble.reuse}, but generate.objects is {config.generate.objects}; "
             "raise generate.objects or assemble.reuse, or lower assemble.objects"
         )
     return config
+
+
+def _needed_objects(config: RadioConfig) -> int | None:
+    """Return how many distinct objects the field needs, None where that follows from the user's files."""
+    field = config.assemble
+    if field.objects is not None:
+        return math.ceil(field.objects / field.reuse)
+    if field.flux.mode != "counts" or config.maps.files or field.background.kind == "map":
+        return None
+    sky = config.simulate
+    survey = Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)
+    expected = expect_counts(field, design_instrument(field, [survey], None))
+    return math.ceil(expected.most_objects / field.reuse)
+
+
+def _draw_extended(config: RadioConfig) -> RadioConfig:
+    """Draw extended objects alone, unless the configuration says otherwise: other sources need no object."""
+    generate = config.generate
+    if "classes" not in generate.accept.model_fields_set:
+        accept = generate.accept.model_copy(update={"classes": ("extended",)})
+        generate = generate.model_copy(update={"accept": accept})
+    if "compact" not in generate.masks.model_fields_set:
+        masks = generate.masks.model_copy(update={"compact": 0.0})
+        generate = generate.model_copy(update={"masks": masks})
+    return config.model_copy(update={"generate": generate})
 
 
 def _check_start(config: RadioConfig) -> None:

@@ -11,21 +11,27 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Run, Task
 from astro_dist.field.config import AssembleConfig
-from astro_dist.report import evaluation, figures, gather, images, samples, tables
+from astro_dist.report import beside, evaluation, figures, gather, images, samples, tables
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
 from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture, render
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.counts import COUNTS_HZ
 
 HALF_IN = 6.3
 OVERVIEW_SIDE_PIX, ZOOM_SIDE_PIX = 1500, 760
 SQUARE_DEGREES_PER_SR = (180 / math.pi) ** 2
 STRIP_TOP_SNR = 30.0
+COUNTS_SAID = (
+    "The curve and the small points are the published counts at 1.4 GHz (de Zotti et al. 2010), brought to "
+    "the frequency of the field by the mean spectral index. "
+)
+NOT_COUNTS = "The fluxes of this field do not follow them: assemble.flux.mode counts does."
 HOW_DRAWN = (
-    "Brightness is stretched by asinh between limits that follow zscale; a pixel of the picture is the "
-    "brightest one of its block."
+    "Brightness is stretched by asinh, linear over the noise; a pixel of the picture is the brightest one of "
+    "its block."
 )
 
 
@@ -117,7 +123,9 @@ def _field_blocks(run: Run) -> list[Block]:
     picture = to_webp(images.draw_view(whole, beam, pixel, width_in=images.WIDE_IN, boxes=windows))
     caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
     blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
-    for label, window in windows.items():
+    # Each view has the frame of the next one, as in figures 9 to 14 of RADiff (arXiv 2307.02392).
+    inside = [*({name: window} for name, window in list(windows.items())[1:]), {}]
+    for (label, window), boxes in zip(windows.items(), inside, strict=True):
         # Only the closest views: further out the outlines would cover the sources.
         with_truth = label in list(windows)[-2:]
         view = field.view(window, ZOOM_SIDE_PIX, classes=with_truth)
@@ -126,13 +134,14 @@ def _field_blocks(run: Run) -> list[Block]:
             "every pixel shown" if view.factor == 1 else f"blocks of {view.factor} x {view.factor} pixels"
         )
         caption = f"{label}: {extent}, {scaled}."
-        picture = to_webp(images.draw_view(view, beam, pixel, width_in=HALF_IN))
+        caption += "".join(f" The frame is the {name} view." for name in boxes)
+        picture = to_webp(images.draw_view(view, beam, pixel, width_in=HALF_IN, boxes=boxes))
         blocks.append(Picture(picture, caption, f"Map of a {label} view of the field"))
         if with_truth and view.classes is not None:
             picture = to_webp(images.draw_view(view, beam, pixel, width_in=HALF_IN, truth=True))
             caption = f"{label} with the truth: outlines of mask.fits over the same sky."
             blocks.append(Picture(picture, caption, f"Truth outlines over the {label} view"))
-    return blocks
+    return blocks + beside.build_blocks(run, field, windows)
 
 
 def _stamp_blocks(run: Run) -> list[Block]:
@@ -171,6 +180,7 @@ def _truth_blocks(run: Run) -> list[Block]:
     if truth is None or not len(truth["id"]):
         return [Note("The truth catalogue is empty.")]
     names, flux = truth["class_name"], run.section(AssembleConfig).flux
+    mode = flux.mode
     asked = flux if flux.mode != "catalogue" else None
     beam_arcsec = field.map.beam.major_arcsec
     n_clipped = int((truth["k"] >= flux.cap * (1 - 1e-6)).sum())
@@ -195,13 +205,29 @@ def _truth_blocks(run: Run) -> list[Block]:
             "Histogram of sizes",
         ),
         (
-            figures.plot_counts(truth["flux_jy"], names, field.area_sr),
-            "Differential source counts, normalised to a Euclidean universe; bars are Poisson errors.",
+            figures.plot_counts(truth["flux_jy"], names, _sky_area_sr(run, field), _reference(run, field)),
+            f"Differential source counts, normalised to a Euclidean universe; bars are Poisson errors. "
+            f"{COUNTS_SAID if field.map.frequency_hz else ''}{'' if mode == 'counts' else NOT_COUNTS}",
             "Source counts",
         ),
     )
     table = tables.tabulate_truth(truth, samples.read_donors(run) if _published(run, "generate") else None)
     return [table, *(Picture(to_svg(figure), caption, alt) for figure, caption, alt in pictures)]
+
+
+def _sky_area_sr(run: Run, field: FieldFiles) -> float:
+    """Return the solid angle of the pixels with data."""
+    facts = run.facts("assemble").get("map", {})
+    ny, nx = field.map.shape
+    return field.area_sr * (1 - facts.get("n_blank", 0) / (ny * nx))
+
+
+def _reference(run: Run, field: FieldFiles) -> figures.Reference | None:
+    law = run.section(AssembleConfig).flux
+    if field.map.frequency_hz is None:
+        return None
+    ratio = (field.map.frequency_hz / COUNTS_HZ) ** law.counts.spectral_index
+    return figures.Reference(ratio, law.counts.limit_jy if law.mode == "counts" else None)
 
 
 def _rejected_blocks(run: Run) -> list[Block]:

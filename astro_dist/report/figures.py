@@ -4,6 +4,7 @@ Each function takes plain numbers and returns a matplotlib figure; none reads a 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from astro_dist.field.config import FluxConfig
-from astro_dist.report.style import ACCENT, CLASS_COLOURS, INK, in_style, new_graph
+from astro_dist.report.style import ACCENT, CLASS_COLOURS, INK, MUTED, in_style, new_graph
+from astro_dist.sky.counts import euclidean_counts as euclidean_curve
+from astro_dist.sky.counts import published
 
 Values = NDArray[Any]
 MAX_DECADES = 4
@@ -115,19 +118,53 @@ def plot_sizes(major_arcsec: Values, classes: Values, beam_arcsec: float) -> Fig
     return figure
 
 
+@dataclass(frozen=True)
+class Reference:
+    """The published counts at 1.4 GHz as they are at another frequency.
+
+    Attributes
+    ----------
+    ratio
+        Flux there over flux at 1.4 GHz.
+    limit_jy
+        Flux from which a field has sources by these counts, or None.
+    """
+
+    ratio: float
+    limit_jy: float | None = None
+
+    def scaled(self, flux_jy: Values, counts: Values) -> tuple[Values, Values]:
+        """Return fluxes and Euclidean counts at the other frequency from those at 1.4 GHz."""
+        # S^2.5 dN/dS: 2.5 powers of the ratio, and one less for the narrower unit of flux.
+        return flux_jy * self.ratio, counts * self.ratio**1.5
+
+
 @in_style
-def plot_counts(flux_jy: Values, classes: Values, area_sr: float) -> Figure:
-    """Draw Euclidean-normalised differential source counts, all and by class, with Poisson errors."""
+def plot_counts(
+    flux_jy: Values, classes: Values, area_sr: float, reference: Reference | None = None
+) -> Figure:
+    """Draw Euclidean-normalised differential source counts, all and by class, with Poisson errors.
+
+    Parameters
+    ----------
+    reference
+        Draw the published counts too.
+    """
     figure, axes = new_graph()
     edges = _log_edges(flux_jy, per_decade=5)
+    if reference and reference.limit_jy:
+        # From the limit on, because a bin that begins below it holds too few.
+        edges = reference.limit_jy * edges / edges[0]
+    if reference:
+        _draw_published(axes, reference, edges)
     series = {"all": (flux_jy, INK, "o")}
     for (name, colour), marker in zip(CLASS_COLOURS.items(), "s^v", strict=True):
         if len(chosen := flux_jy[classes == name]):
             series[name] = (chosen, colour, marker)
     for label, (values, colour, marker) in series.items():
-        centre, counts, error = euclidean_counts(values, area_sr, edges)
+        centre, counts, errors = euclidean_counts(values, area_sr, edges)
         axes.errorbar(
-            1e3 * centre, counts, error, fmt=marker, color=colour, markersize=4, linewidth=1, label=label
+            1e3 * centre, counts, errors, fmt=marker, color=colour, markersize=4, linewidth=1, label=label
         )
     axes.set(
         xlabel="integrated flux S (mJy)", ylabel=r"$S^{2.5}\,\mathrm{d}N/\mathrm{d}S$ (Jy$^{1.5}$ sr$^{-1}$)"
@@ -136,6 +173,19 @@ def plot_counts(flux_jy: Values, classes: Values, area_sr: float) -> Figure:
     axes.set_yscale("log")
     _legend(axes)
     return figure
+
+
+def _draw_published(axes: Axes, reference: Reference, edges_jy: Values) -> None:
+    """Draw the published counts in the range of some bins: the points, and the curve through them."""
+    table = published()
+    flux, counts = reference.scaled(table.flux_jy, table.counts)
+    shown = table.fitted & (flux >= edges_jy[0]) & (flux <= edges_jy[-1])
+    errors = np.stack([table.below, table.above])[:, shown] * reference.ratio**1.5
+    look: dict[str, Any] = {"fmt": ".", "color": MUTED, "markersize": 3, "linewidth": 0.6, "alpha": 0.6}
+    axes.errorbar(1e3 * flux[shown], counts[shown], errors, label="published", **look)
+    curve = np.geomspace(edges_jy[0], edges_jy[-1], 200) / reference.ratio
+    flux, counts = reference.scaled(curve, euclidean_curve(curve))
+    axes.plot(1e3 * flux, counts, color=ACCENT, linewidth=1.3, label="curve through them")
 
 
 @in_style
@@ -186,16 +236,21 @@ def exponential_density(k: Values, flux: FluxConfig) -> NDArray[np.float64]:
 
 
 def euclidean_counts(flux_jy: Values, area_sr: float, edges_jy: Values) -> tuple[Values, Values, Values]:
-    """Return centres (Jy), S^2.5 dN/dS (Jy^1.5/sr) and its Poisson error for the bins that hold a source.
+    """Return centre (Jy), S^2.5 dN/dS (Jy^1.5/sr) and its Poisson errors for the bins that hold a source.
 
-    In a static Euclidean universe dN/dS falls as S^-2.5, so that the normalised counts are flat.
+    In a static Euclidean universe dN/dS falls as S^-2.5, so that the normalised counts are flat. The errors
+    have shape (2, n), below and above: the limits of one sigma by Gehrels 1986 (ApJ 303, 336), equations 7
+    and 14, which hold for a few sources too.
     """
     n, _ = np.histogram(flux_jy, edges_jy)
     # The geometric mean, the middle of a bin on a logarithmic axis.
     centre = np.sqrt(edges_jy[1:] * edges_jy[:-1])
     factor = centre**2.5 / (np.diff(edges_jy) * area_sr)
     filled = n > 0
-    return centre[filled], (n * factor)[filled], (np.sqrt(n) * factor)[filled]
+    n, factor = n[filled].astype(np.float64), factor[filled]
+    above = 1 + np.sqrt(n + 0.75)
+    below = n * (1 - (1 - 1 / (9 * n) - 1 / (3 * np.sqrt(n))) ** 3)
+    return centre[filled], n * factor, np.stack([below, above]) * factor
 
 
 def _histograms(axes: Axes, values: Values, classes: Values, edges: Values) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
-from astro_dist.field.truth import read_columns_file
+from astro_dist.field.columns import read_columns_file
 from astro_dist.report.images import View
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.config import MapsConfig

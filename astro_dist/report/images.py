@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import AsinhNorm, to_rgb
+from matplotlib.colors import AsinhNorm, FuncNorm, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
@@ -19,19 +19,17 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
+from astro_dist.field.panels import Stretch, noise_stretch
 from astro_dist.report.style import CLASS_COLOURS, INK, NO_DATA, PAPER_COLOURS, SKY_COLOURS, in_style
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.windows import Window
 
-MARK, OUTLINE = "#ffffff", "#7fe0ff"
+MARK, BEAM_COLOUR, OUTLINE = "#ffa62e", "#ffffff", "#7fe0ff"
 LOW_SNR = -3.0
-# Contrast, rounds and clip are the defaults of IRAF's zscale.
-ZSCALE_CONTRAST, ZSCALE_SAMPLES, ZSCALE_ROUNDS, ZSCALE_CLIP = 0.25, 10_000, 5, 2.5
 MAGNIFICATIONS = (1, 2, 5, 10, 20, 50, 100)
 BEAM_SHARE, LABEL_SHARE = 0.025, 0.08
 MARGINS_IN = (0.95, 0.82, 0.52, 0.08)  # left, right, bottom, top
-TOP_PERCENTILE = 99.97
 DPI = 170
 COORDINATES = {
     "RA": "Right ascension",
@@ -67,37 +65,6 @@ class View:
     classes: NDArray[np.uint8] | None = None
 
 
-def zscale(image: Image) -> tuple[float, float]:
-    """Return display limits like IRAF's zscale: a line is fitted to the sorted sample and made steeper.
-
-    Pixels far from the line (`ZSCALE_CLIP` standard deviations) are left out and the fit is repeated; the
-    slope is divided by the contrast.
-
-    Parameters
-    ----------
-    image
-        Any shape; NaN is ignored. An image without two different values gives limits one apart.
-    """
-    values = image[np.isfinite(image)]
-    # An evenly spread sample in double precision: a fit to all pixels of a map would take seconds.
-    sample = np.sort(values[:: max(1, len(values) // ZSCALE_SAMPLES)]).astype(np.float64)
-    if len(sample) < 2 or sample[0] == sample[-1]:
-        return (float(sample[0]) - 0.5, float(sample[0]) + 0.5) if len(sample) else (0.0, 1.0)
-    rank = np.arange(len(sample), dtype=np.float64)
-    kept = np.ones(len(sample), bool)
-    for _ in range(ZSCALE_ROUNDS):
-        slope, offset = np.polyfit(rank[kept], sample[kept], 1)
-        residual = sample - (offset + slope * rank)
-        now = np.abs(residual) < ZSCALE_CLIP * residual[kept].std()
-        # A fit to less than half of the sample is not trusted.
-        if now.sum() < len(sample) // 2 or (now == kept).all():
-            break
-        kept = now
-    middle, half = float(np.median(sample)), float(slope) / ZSCALE_CONTRAST * len(sample) / 2
-    low, high = max(float(sample[0]), middle - half), min(float(sample[-1]), middle + half)
-    return (low, high) if low < high else (float(sample[0]), float(sample[-1]))
-
-
 @in_style
 def draw_view(
     view: View,
@@ -107,6 +74,7 @@ def draw_view(
     width_in: float,
     boxes: Mapping[str, Window] | None = None,
     truth: bool = False,
+    stretch: Stretch | None = None,
 ) -> Figure:
     """Draw a view of the field with sky coordinates, beam and colour bar.
 
@@ -115,7 +83,9 @@ def draw_view(
     boxes
         Windows to frame, by their label.
     truth
-        Draw the sky in grey and the classes of the truth as coloured outlines over it.
+        Draw the sky dark on white and the classes of the truth as coloured outlines over it.
+    stretch
+        The grey scale in Jy/beam, by default that of `noise_stretch`.
     """
     ny, nx = view.image_jy_beam.shape
     # Pixels that are oblong on the sky are drawn oblong.
@@ -126,7 +96,7 @@ def draw_view(
     figure = Figure(figsize=(width_in, total_in), dpi=DPI)
     rectangle = (left / width_in, bottom / total_in, 1 - (left + right) / width_in, height_in / total_in)
     axes = figure.add_axes(rectangle, projection=view.wcs)
-    norm = _sky_norm(1e3 * view.image_jy_beam)
+    norm = _sky_norm(stretch or noise_stretch(view.image_jy_beam))
     colours = colormaps[PAPER_COLOURS if truth else SKY_COLOURS].with_extremes(bad=NO_DATA)
     shown = axes.imshow(1e3 * view.image_jy_beam, norm=norm, cmap=colours, origin="lower", aspect=aspect)
     _label_sky(axes, view.wcs)
@@ -210,13 +180,17 @@ def draw_strip(
     return figure
 
 
-def _sky_norm(image_mjy_beam: Image) -> AsinhNorm:
-    """Return an asinh scale from zscale's limits: noise in the dark half, sources in the bright half."""
-    values = image_mjy_beam[np.isfinite(image_mjy_beam)]
-    low, high = zscale(values)
-    middle, top = np.percentile(values, (50, TOP_PERCENTILE)) if len(values) else ((low + high) / 2, high)
-    reach = high - low
-    return AsinhNorm(reach / 4, (low + float(middle)) / 2, max(high + reach / 2, float(top)))
+def _sky_norm(stretch: Stretch) -> FuncNorm:
+    """Return a stretch as a scale of matplotlib, for values in mJy/beam."""
+    low, high, soft = 1e3 * stretch.low, 1e3 * stretch.high, 1e3 * stretch.soft
+
+    def rise(values: Any) -> Any:
+        return np.arcsinh((np.asarray(values) - low) / soft)
+
+    def fall(levels: Any) -> Any:
+        return soft * np.sinh(np.asarray(levels)) + low
+
+    return FuncNorm((rise, fall), low, high)
 
 
 def _label_sky(axes: Any, wcs: Any) -> None:
@@ -230,7 +204,7 @@ def _label_sky(axes: Any, wcs: Any) -> None:
         coordinate.set_ticklabel(size=8.5)
 
 
-def _label_bar(bar: Colorbar, norm: AsinhNorm, label: str) -> None:
+def _label_bar(bar: Colorbar, norm: Normalize, label: str) -> None:
     """Put round numbers on an asinh colour bar, far enough apart to be read."""
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
     steps = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
@@ -282,12 +256,18 @@ def _draw_beam(axes: Axes, view: View, beam: Beam, pixel: Pixel) -> None:
     margin = 0.025 * nx
     centre = (margin + half_x, margin * step_x / step_y + half_y)
     place = Affine2D().scale(1 / step_x, 1 / step_y).translate(*centre)
-    ellipse.set(transform=place + axes.transData, facecolor=MARK, edgecolor=INK, linewidth=0.8)
+    ellipse.set(transform=place + axes.transData, facecolor=BEAM_COLOUR, edgecolor=INK, linewidth=0.8)
     label = f'beam {beam.major_arcsec:.3g}" x {beam.minor_arcsec:.3g}"'
     label += f" (drawn {times} times as large)" if times > 1 else ""
     style = {"facecolor": "#000000b0", "edgecolor": "none", "pad": 2.5}
     axes.text(
-        centre[0] + half_x + margin / 2, centre[1], label, color=MARK, fontsize=8, va="center", bbox=style
+        centre[0] + half_x + margin / 2,
+        centre[1],
+        label,
+        color=BEAM_COLOUR,
+        fontsize=8,
+        va="center",
+        bbox=style,
     )
     axes.add_patch(ellipse)
 

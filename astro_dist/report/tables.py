@@ -18,7 +18,7 @@ LIBRARIES = (
     *("numpy", "scipy", "astropy", "photutils", "zarr", "tensorstore", "pyarrow", "dask"),
     *("torch", "diffusers", "accelerate", "ray", "matplotlib"),
 )
-# One sentence for each of `astro_dist.field.objects.REASONS`.
+# One sentence for each reason of `astro_dist.field.objects` and `astro_dist.field.models`.
 REASONS = {
     "edge": "its footprint reaches the edge of the stamp",
     "not_finite": "it holds pixels that are not numbers",
@@ -27,6 +27,8 @@ REASONS = {
     "ignored_mask": "it fills too little of its mask",
     "spill": "it spreads too far beyond its mask",
     "narrower_than_beam": "it is narrower than the beam",
+    "no_fit": "no model could be fitted to it",
+    "not_like_beam": "it differs too much from its model seen through the beam",
 }
 LONG_LIST = 8
 FILES_SHOWN, FILES_LISTED = 20, 400

@@ -17,6 +17,8 @@ FAINTEST_SNR, LOWEST_SNR = 1.0, 0.15
 """An artefact whose level at the source is below the first is left out; others reach down to the second."""
 LARGEST_BEAMS = 100.0
 """No artefact reaches farther from its source."""
+LEVEL, HIGHEST_LEVEL = 0.004, 0.02
+"""Typical level at the source over the peak of a source of 1000 sigma, and the highest typical level."""
 DECAY = 0.8
 """An artefact falls with the distance r in beams as (1 + r/2) to minus this power."""
 SLAB_ROWS = 64
@@ -65,6 +67,12 @@ class Artefact:
         y, x = round(self.y), round(self.x)
         return Window(y - reach, y + reach + 1, x - reach, x + reach + 1)
 
+    def draw(self) -> NDArray[np.float32]:
+        """Return the whole pattern, the pixels of `window`, Jy/beam."""
+        whole = np.zeros(self.window.shape, np.float32)
+        self.add_to(whole, self.window)
+        return whole
+
     def add_to(self, layer: NDArray[np.float32], window: Window) -> None:
         """Add the pattern to a layer that holds the pixels of ``window``, Jy/beam."""
         own = self.window
@@ -109,25 +117,30 @@ def draw_artefact(
     rms_jy_beam: float,
     fwhm_pix: float,
     first_direction: float,
+    level: float = LEVEL,
+    lowest_snr: float = LOWEST_SNR,
 ) -> Artefact | None:
     """Draw the artefact of one source; return None when the source is too faint to have one.
 
     Parameters
     ----------
     snr
-        The source's peak over the noise. The pattern is a few per mille of the peak, and less for brighter
-        sources, because calibration is done on them.
+        The source's peak over the noise.
     size_beams
         The source's length: extended sources leave broader spokes.
     first_direction
         Direction of the first spoke in this map, rad from +x towards +y; the other two follow at 60 degrees.
+    level
+        Typical level over the peak at snr 1000. It is less for brighter sources, because calibration is done
+        on them: it goes as 1 / sqrt(snr), up to `HIGHEST_LEVEL`.
+    lowest_snr
+        Level over the noise at which the pattern ends.
     """
-    # 0.4 % of the peak at snr 1000, less in brighter sources as 1 / sqrt(snr), at most 2 %, with scatter.
-    level = float(snr) * min(0.004 * (snr / 1000) ** -0.5, 0.02) * rng.lognormal(0, 0.5)
-    if level < FAINTEST_SNR:
+    above_noise = float(snr) * min(level * (snr / 1000) ** -0.5, HIGHEST_LEVEL) * rng.lognormal(0, 0.5)
+    if above_noise < FAINTEST_SNR:
         return None
-    # Where (1 + r/2)^-DECAY brings the level down to LOWEST_SNR, the 1 left out beside r/2.
-    radius = min(2 * (level / LOWEST_SNR) ** (1 / DECAY), LARGEST_BEAMS)
+    # Where (1 + r/2)^-DECAY brings the level down to lowest_snr, the 1 left out beside r/2.
+    radius = min(2 * (above_noise / lowest_snr) ** (1 / DECAY), LARGEST_BEAMS)
     directions = first_direction + np.arange(3) * np.pi / 3 + rng.normal(0, 0.03, 3)
     # Widths add in quadrature, as those of a spoke convolved with the source.
     widths = np.hypot(rng.uniform(0.7, 1.8, 3), 0.3 * size_beams)
@@ -141,7 +154,7 @@ def draw_artefact(
     rings = rng.uniform(0.2, 1.5), rng.uniform(2.5, 6.0), rng.uniform(0, 2 * np.pi)
     strength = rng.uniform(0.1, 0.5)
     rays = tuple(strength * _draw_ray(rng, order) for order in RAY_ORDERS)
-    return Artefact(y, x, fwhm_pix, level * rms_jy_beam, radius, np.stack(spokes, axis=1), rings, rays)
+    return Artefact(y, x, fwhm_pix, above_noise * rms_jy_beam, radius, np.stack(spokes, axis=1), rings, rays)
 
 
 def _draw_ray(rng: np.random.Generator, order: int) -> NDArray[np.complex128]:

@@ -27,6 +27,7 @@ from astro_dist.sky.column_units import convert, to_numbers
 from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 from astro_dist.sky.fits_survey import survey_hdus
+from astro_dist.sky.known_catalogues import find_form
 from astro_dist.sky.sexagesimal import PARTS, SIGN, join_parts
 from astro_dist.sky.tables import open_table
 from astro_dist.sky.text_tables import LINE_BYTES, read_text_table
@@ -59,10 +60,17 @@ MOST_PACKED_PIXELS = 1 << 26
 
 @dataclass(frozen=True)
 class UserTable:
-    """Columns of a user's table by our names, and sentences on what was taken for granted about it."""
+    """Columns of a user's table by our names, and sentences on what was taken for granted about it.
+
+    Attributes
+    ----------
+    form
+        The program or survey whose columns these are, see `known_catalogues`; empty for no known one.
+    """
 
     columns: dict[str, NDArray[np.float64]]
     notes: tuple[str, ...]
+    form: str = ""
 
 
 def read_columns(
@@ -125,7 +133,9 @@ def read_table(
         ) from None
     if "ra_deg" in columns:
         columns["ra_deg"] = columns["ra_deg"] % 360 % 360
-    return UserTable(columns, tuple(f"{path.name}: {note}" for note in notes if note))
+    form = find_form(seen)
+    said = tuple(f"{path.name}: {note}" for note in notes if note)
+    return UserTable(columns, said, form.name if form else "")
 
 
 def _convert(

@@ -36,6 +36,7 @@ SHRINK = {
     "generate.accept.threshold_snr": 0.1,
     "generate.accept.min_iou": 0.0,
     "generate.accept.min_beam_fraction": 0.0,
+    "generate.accept.max_residual": 1.0,
     "assemble.shape": [500, 620],
     "assemble.objects": 12,
     "assemble.reuse": 3,

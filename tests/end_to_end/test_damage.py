@@ -27,7 +27,7 @@ BEFORE = {
     ("diffusion", "unet/diffusion_pytorch_model.safetensors"): 1,
     ("generate", "instances/c.0.0.0"): 1,
     ("generate", "objects/00000.parquet"): 1,
-    ("assemble", "placements.parquet"): None,
+    ("assemble", "layout.parquet"): None,
     ("assemble", "shapes.npy"): None,
     ("assemble", "map.fits"): 1,
     ("assemble", "instances.fits"): 1,
@@ -89,7 +89,7 @@ def test_before_the_publication_what_is_damaged_is_done_again(whole, work, stage
     repeated = len(names) - len(set(names))
     assert f"{repeated} tasks run again" in note
     assert repeated == again if again is not None else repeated > 1
-    if (stage, file) == ("assemble", "placements.parquet"):
+    if (stage, file) == ("assemble", "layout.parquet"):
         assert {name for name in names if names.count(name) > 1} == set(names)
 
 

@@ -137,15 +137,16 @@ def check_found(found, truth, field):
     assert sorted(ids) == sorted([*truth["id"], *truth["id"][is_double]])
     flux = np.bincount(ids, table["flux_jy"])[truth["id"]]
     assert flux.sum() == pytest.approx(truth["flux_jy"].sum(), rel=0.1)
-    # At a signal-to-noise of s a Gaussian has errors of 1/s of its flux and width/(2 s) of its place; four
-    # times these are allowed.
+    # At a signal-to-noise of s a Gaussian has an error of width/(2 s) of its place. That of its flux is 2.3/s
+    # where widths are fitted and the noise has the beam's width (300 ideal beams in this noise). Four times
+    # these are allowed.
     one = ~is_double
     place = [int(np.flatnonzero(ids == number)[0]) for number in truth["id"][one]]
     was = SkyCoord(truth["ra_deg"][one], truth["dec_deg"][one], unit="deg")
     now = SkyCoord(table["ra_deg"][place], table["dec_deg"][place], unit="deg")
     snr = np.asarray(truth["snr"][one])
     assert (was.separation(now).arcsec * snr < 4 * BEAM.major_arcsec / 2).all()
-    assert (abs(flux[one] / truth["flux_jy"][one] - 1) * snr < 4).all()
+    assert (abs(flux[one] / truth["flux_jy"][one] - 1) * snr < 4 * 2.3).all()
 
 
 def test_sep_finds_every_source(field, truth):
@@ -220,7 +221,8 @@ def test_the_regions_lie_on_the_sources(field, truth, name, form, label):
     assert (right > 0.1).all()
     is_double = np.asarray(truth["class_name"] == "extended")
     assert (right > across)[is_double].all()
-    assert right[is_double].mean() > 1.5 * mirrored[is_double].mean()
+    # A double along an axis of the image is its own mirror image.
+    assert right[is_double].mean() > 1.3 * mirrored[is_double].mean()
 
 
 def test_the_regions_of_casa_are_those_of_ds9(field):
@@ -246,7 +248,7 @@ def test_fitsverify_has_nothing_to_say(field, toy_run):
 
 
 TABLES = ("field/truth.fits", "annotations/measured.fits", "maps/simulated-00.truth.fits")
-WITHOUT_UNIT = {"k", "snr", "donor_snr"}
+WITHOUT_UNIT = {"k", "snr", "donor_snr", "integrated_snr", "spectral_index", "core_fraction", "size_factor"}
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.evaluate.figures import FigureTable, to_json
+from astro_dist.evaluate.figures import MEANINGS, FigureTable, to_json
 from astro_dist.evaluate.masks import HeldOutMasks
 from astro_dist.evaluate.rows import SKY_EDGES, U_EDGES
 from astro_dist.metrics.similarity import RINGS
@@ -57,6 +57,31 @@ def test_figures_are_those_of_the_rows(measured):
     assert value["generated", "island_size_dex"] == 0
     assert value["generated", "spectrum_dex"] == pytest.approx(0.6)
     assert value["generated", "pixels_distance"] == 0
+
+
+def test_overlaps_of_every_class_are_given(stage_run):
+    masks = HeldOutMasks(stage_run)
+    n = masks.n
+    train = {k: row(9, len(masks.train))[k] for k in ("features", "coarse")}
+    ours = row(2, n)
+    # Spurious, compact, extended; the island's list begins with all classes together.
+    ours["classes"] = np.tile([[10, 40], [30, 40], [0, 0]], (n, 1, 1))
+    ours["islands"] = np.tile([[9, 10], [0, 50], [20, 25], [5, 10]], (n, 1, 1))
+    ours["islands"][0, 1] = [0, 0]
+    rows = {"real": row(1, n), "generated": ours, "trained": row(4, n), "train": train}
+    found = {(f.row, f.name): f for f in FigureTable(stage_run, masks, rows).measure()}
+    value = {name: found["generated", name].value for name in MEANINGS if "_iou_" in name}
+    assert np.isnan(value.pop("segmentation_iou_extended"))
+    assert value == {
+        "segmentation_iou_spurious": 0.25,
+        "segmentation_iou_compact": 0.75,
+        "island_iou_spurious": 0,
+        "island_iou_compact": 0.8,
+        "island_iou_extended": 0.5,
+    }
+    # As many images as have a pixel of the class.
+    assert found["generated", "island_iou_spurious"].n == n - 1
+    assert found["real", "segmentation_iou_compact"].value == 1
 
 
 def test_the_sky_is_measured_beside_the_real_one(measured):

@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.flux import FluxCatalogue
+from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.user_files import read_plane
 from tests.fuzz import Case, report
@@ -53,7 +53,7 @@ def use(kind: str, path: Path) -> None:
         if not np.isfinite(read_plane(path)).any():
             raise ConfigError("empty")
     else:
-        FluxCatalogue.read(path)
+        SourceCatalogue.read(path)
 
 
 def mutate(rng: random.Random, kind: str, content: bytes) -> bytes:

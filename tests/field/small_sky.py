@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from astro_dist.engine.config import fingerprint
+from astro_dist.engine.custody import remove
 from astro_dist.engine.files import publish_folder, tree_digests
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.rounds import Rounds
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.field.config import AcceptConfig, AssembleConfig
-from astro_dist.field.library import write_objects
+from astro_dist.field.modelling import model_objects
+from astro_dist.field.object_files import write_objects
 from astro_dist.field.objects import extract_objects
 from astro_dist.field.stage import ASSEMBLE
 from astro_dist.generate.config import GenerateConfig
@@ -98,7 +100,10 @@ def write_stamp_store(
         write_stamps(path, shard, image[part], mask[part], instances[part], per_shard)
         numbers = range(n)[part]
         arrays = zip(numbers, image[part], mask[part], instances[part], strict=True)
-        found = [extract_objects(*a, RMS, beam, pixel, accept, stamp)[0] for stamp, *a in arrays]
+        found = [
+            model_objects(extract_objects(*a, RMS, beam, pixel, accept, stamp)[0], accept)[0]
+            for stamp, *a in arrays
+        ]
         write_objects(objects_path(path, shard), [item for items in found for item in items])
     columns = {"donor": np.arange(n) % n_maps, "background_donor": np.zeros(n), "symmetry": np.zeros(n)}
     columns |= {"rms_jy_beam": np.full(n, RMS)} | beam_columns([beam] * n)
@@ -138,6 +143,8 @@ def assemble(run: Run, workers: int = 0) -> dict:
     ASSEMBLE.seal(run, results)
     assert Reading(run.output).find_damage(results) == set()
     facts = ASSEMBLE.finish(run, results)
+    for name in ASSEMBLE.scratch:
+        remove(run.output / name)
     publish_folder(run.output, run.root / "field")
     return facts
 

@@ -31,8 +31,10 @@ def write_map(path, pixel=PIXEL, shape=(300, 400)):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pixel_arcsec": 2.5}, "the simulated survey .*differ by 10 %"),
-        ({"beam_major_arcsec": 12.0}, "differ by 10 %"),
+        ({"pixel_arcsec": 2.5, "spurious": True}, "the simulated survey .*differ by 10 %"),
+        ({"beam_major_arcsec": 12.0, "compact": "drawn"}, "differ by 10 %"),
+        ({"pixel_arcsec": 3.5}, r"3\.5 x 3\.5 arcsec does not sample a beam of 8 x 8 arcsec: 2\.29 pixels"),
+        ({"beam_major_arcsec": 6.0}, "6 x 6 arcsec .*simulated survey were drawn in a .* 8 x 8 .* is 0.75"),
         ({"shape": [300, 50]}, "300 x 50 pixels is smaller than a stamp of 64 x 64"),
         ({"shape": [90000, 900000]}, "half sphere"),
         ({"objects": 2000}, r"2000 do not fit in the 300 x 400 field.* 113 pixels .*about 530 would fit"),
@@ -54,14 +56,20 @@ def test_the_headers_of_given_maps_count(run, tmp_path):
     assert find_surveys(run)[0].name == "fine"
     ASSEMBLE.refuse(run)
     run = run.having(MapsConfig(files=(write_map(tmp_path / "coarse.fits", Pixel(3.0, 3.0)),)))
-    run = run.having(run.section(AssembleConfig).model_copy(update={"pixel_arcsec": SKY.pixel_arcsec}))
+    config = run.section(AssembleConfig)
+    run = run.having(config.model_copy(update={"pixel_arcsec": SKY.pixel_arcsec, "spurious": True}))
     with pytest.raises(ConfigError, match="coarse"):
         ASSEMBLE.refuse(run)
 
 
 def test_a_real_background_must_agree_too(run, tmp_path):
     path = write_map(tmp_path / "other.fits", Pixel(2.5, 2.5))
+    background = {"kind": "map", "path": path}
+    ASSEMBLE.refuse(again(run, objects=10, background=background))
     with pytest.raises(ConfigError, match="differ by 10 %"):
+        ASSEMBLE.refuse(again(run, objects=10, background=background, spurious=True))
+    path = write_map(tmp_path / "coarse.fits", Pixel(3.4, 3.4))
+    with pytest.raises(ConfigError, match="does not sample"):
         ASSEMBLE.refuse(again(run, objects=10, background={"kind": "map", "path": path}))
     path = write_map(tmp_path / "small.fits", shape=(SIZE - 1, 400))
     with pytest.raises(ConfigError, match=r"small\.fits: a field of 63 x 400 pixels"):

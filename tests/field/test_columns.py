@@ -5,16 +5,19 @@ import pytest
 from astropy.io.votable.ucd import parse_ucd
 from astropy.units import Unit
 
-from astro_dist.field import library, placements, truth
-from astro_dist.field.truth import write_columns_file
+from astro_dist.field import columns, components, library, truth
+from astro_dist.field.columns import write_columns_file
 from astro_dist.sky import catalogue, simulate
 from astro_dist.sky.fits_tables import write_table
 
 TABLES = {
     "measured": catalogue.COLUMNS,
     "simulated": simulate.COLUMNS,
-    "truth": truth.COLUMNS,
-    "placements": placements.PLACEMENT_COLUMNS,
+    "truth": columns.COLUMNS,
+    "placements": columns.PLACEMENT_COLUMNS,
+    "layout": columns.LAYOUT_COLUMNS,
+    "components": components.COMPONENT_COLUMNS,
+    "overlaps": truth.OVERLAP_COLUMNS,
     "objects": library.OBJECT_COLUMNS,
 }
 
@@ -34,7 +37,7 @@ def test_units_ucds_and_meanings(about):
 
 def test_a_column_without_a_description_is_not_written(tmp_path):
     with pytest.raises(KeyError, match="colour"):
-        write_table(tmp_path / "t.fits", {"colour": np.zeros(2)}, truth.COLUMNS, name="TRUTH")
+        write_table(tmp_path / "t.fits", {"colour": np.zeros(2)}, columns.COLUMNS, name="TRUTH")
     with pytest.raises(KeyError, match="colour"):
         write_columns_file(tmp_path / "t.parquet", {"colour": np.zeros(2)})
     assert list(tmp_path.iterdir()) == []

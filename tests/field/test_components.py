@@ -5,11 +5,12 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from astro_dist.field.components import COMPONENT_COLUMNS, split_shape
-from astro_dist.field.truth import read_columns_file
+from astro_dist.field.columns import read_columns_file
+from astro_dist.field.components import COMPONENT_COLUMNS
+from astro_dist.field.objects import nearest_pieces
 from tests.field import small_sky
+from tests.field.direct import added_pixels
 from tests.field.small_sky import BEAM, PIXEL, SIZE, assemble, make_run
-from tests.field.test_assembly import added_pixels
 
 SHAPE = (260, 280)
 
@@ -48,10 +49,13 @@ def test_components_add_up_to_their_sources(made):
     flux = np.bincount(rows, parts["flux_jy"])
     assert flux == pytest.approx(truth["flux_jy"], rel=1e-6)
     assert np.bincount(rows, parts["flux_part"]) == pytest.approx(np.ones(len(flux)), rel=1e-6)
-    assert np.array_equal(np.bincount(rows, parts["n_pix"]), truth["n_pix"])
+    # A component is added to all pixels that its points reach, whichever else reaches them.
+    assert (parts["n_pix"] <= truth["n_pix"][rows]).all()
     peak = np.zeros(len(flux), np.float32)
     np.maximum.at(peak, rows, parts["peak_jy_beam"])
-    assert peak == pytest.approx(truth["peak_jy_beam"], rel=1e-6)
+    # The wings of one component reach under the peak of another.
+    assert peak == pytest.approx(truth["peak_jy_beam"], rel=1e-2)
+    assert (peak <= truth["peak_jy_beam"] * (1 + 1e-6)).all()
     first = parts["component"] == 1
     most = np.zeros(len(flux))
     np.maximum.at(most, rows, parts["flux_jy"])
@@ -64,14 +68,15 @@ def test_components_add_up_to_their_sources(made):
 
 def test_positions_are_those_of_the_pixels_in_every_turn(made):
     run, _, truth, parts = made
-    assert len(np.unique(truth["turn"][truth["n_components"] > 1])) > 3
+    assert len(np.unique(truth["turn_deg"][truth["n_components"] > 1])) > 3
     seen = 0
-    for row, whole in added_pixels(run, truth, SHAPE):
+    placements = read_columns_file(run.root / "field" / "placements.parquet")
+    for row, whole in added_pixels(run, placements, SHAPE, BEAM, PIXEL):
         if row["n_components"] == 1:
             continue
         for i in np.flatnonzero(parts["id"] == row["id"]):
             y, x = parts["y_peak_pix"][i], parts["x_peak_pix"][i]
-            assert whole[y, x] == pytest.approx(parts["peak_jy_beam"][i], rel=1e-6)
+            assert whole[y, x] == pytest.approx(parts["peak_jy_beam"][i], rel=1e-2)
             assert np.hypot(parts["y_pix"][i] - y, parts["x_pix"][i] - x) < 7
             seen += 1
     assert seen >= 16
@@ -108,14 +113,13 @@ def test_tables_open_elsewhere_and_describe_their_columns(made):
 
 
 def test_each_pixel_of_a_shape_belongs_to_the_nearest_piece_of_its_mask():
-    shape = np.ones((5, 11), np.float32)
     inside = np.zeros((5, 11), bool)
     inside[2, 1:3], inside[1:4, 8:10] = True, True
-    parts = split_shape(shape, inside)
-    assert sum(parts).tolist() == shape.tolist()
-    assert [int(part.sum()) for part in parts] == [29, 26]
-    (whole,) = split_shape(shape, inside & (np.arange(11) > 5))
-    assert whole is shape
+    owner = nearest_pieces(inside)
+    # The right piece begins in an earlier row, so it is the first; its side is larger but in the middle row.
+    assert (owner == 2).sum(axis=1).tolist() == [5, 5, 6, 5, 5]
+    assert (np.diff(owner.astype(int), axis=1) <= 0).all()
+    assert nearest_pieces(inside & (np.arange(11) > 5)) is None
 
 
 def test_beams_of_the_test_are_those_of_the_field():

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.field.config import FluxConfig
-from astro_dist.field.flux import FluxCatalogue, draw_k, stretch_shape
+from astro_dist.field.flux import draw_k, stretch_shape
 
 
 @given(
@@ -68,7 +69,7 @@ def test_catalogues_of_every_kind_are_read(tmp_path, kind):
         pa.parquet.write_table(table, path)
     else:
         Table({name: table[name].to_pylist() for name in table.column_names}).write(path)
-    catalogue = FluxCatalogue.read(path)
+    catalogue = SourceCatalogue.read(path)
     assert catalogue.flux_jy.tolist() == [0.5, 0.25]
     assert catalogue.sky_deg.tolist() == [[10.0, 11.0], [1.0, 2.0]]
 
@@ -79,7 +80,7 @@ def test_catalogues_of_every_kind_are_read(tmp_path, kind):
         ("fluxes\n1\n", "no column flux_jy"),
         ("flux_jy\nabc\n", "no number in the column flux_jy"),
         ("flux_jy\n-1\n", "positive"),
-        ("flux_jy\n1\n1e300\n", "row 2 has a flux_jy of 1e[+]300, above 1e[+]09 Jy"),
+        ("flux_jy\n1\n1e300\n", "a flux_jy above 1e[+]09 Jy: row 2 [(]1e[+]300[)]"),
         ("flux_jy,ra_deg\n1,2\n", "both columns or neither"),
         ("flux_jy,ra_deg,dec_deg\n1,2,nan\n", "finite"),
     ],
@@ -88,13 +89,13 @@ def test_bad_catalogues_are_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "fluxes.csv"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        FluxCatalogue.read(path)
+        SourceCatalogue.read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_catalogue_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no table"):
-        FluxCatalogue.read(tmp_path / "absent.fits")
+        SourceCatalogue.read(tmp_path / "absent.fits")
 
 
 def test_a_minimum_far_above_the_scale_is_exact():
@@ -109,12 +110,12 @@ def test_names_of_columns_are_settings(tmp_path):
     path.write_text("lon,lat,S\n-10,-30,5\n")
     names = {"flux_jy": "S [mJy]", "ra_deg": "lon", "dec_deg": "lat"}
     config = FluxConfig(mode="catalogue", catalogue=str(path), columns=names)
-    catalogue = FluxCatalogue.read(path, config.columns)
+    catalogue = SourceCatalogue.read(path, config.columns)
     assert catalogue.flux_jy == pytest.approx([5e-3])
     assert catalogue.sky_deg.tolist() == [[350.0], [-30.0]]
     with pytest.raises(ValueError, match="unknown key 'flux': did you mean 'flux_jy'"):
         FluxConfig(mode="catalogue", catalogue=str(path), columns={"flux": "S"})
-    with pytest.raises(ValueError, match="give a catalogue"):
+    with pytest.raises(ValueError, match="belong to a catalogue; give one"):
         FluxConfig(columns=names)
     assert "columns" not in FluxConfig().marks()
     assert config.marks()["columns"] == names
@@ -123,4 +124,4 @@ def test_names_of_columns_are_settings(tmp_path):
 def test_the_truth_of_a_field_is_a_catalogue(tmp_path):
     table = {"ra_deg": np.array([-164.0 % 360]), "dec_deg": np.array([-30.0]), "flux_jy": np.array([0.5])}
     Table(table).write(tmp_path / "truth.fits")
-    assert FluxCatalogue.read(tmp_path / "truth.fits").sky_deg.tolist() == [[196.0], [-30.0]]
+    assert SourceCatalogue.read(tmp_path / "truth.fits").sky_deg.tolist() == [[196.0], [-30.0]]

@@ -5,15 +5,8 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astro_dist.field.overview import (
-    ZOOM_FACTOR,
-    colour,
-    draw_overview,
-    draw_zoom,
-    limits,
-    summarise,
-    zoom_windows,
-)
+from astro_dist.field.overview import LEFT, TOP, draw_overview, summarise
+from astro_dist.field.panels import BLANK, MARK
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from tests.field.small_sky import BEAM, PIXEL
@@ -53,42 +46,36 @@ def test_a_blank_map_has_statistics_too(tmp_path):
     assert np.isnan(blocks).all()
 
 
-def test_colours_rise_with_brightness_and_row_zero_is_at_the_bottom():
-    image = np.array([[0.0, 1.0], [2.0, np.nan]], np.float32)
-    pixels = colour(image, 0.0, 2.0)
-    assert pixels.shape == (2, 2, 3)
-    assert pixels[1, 0].sum() < pixels[1, 1].sum() < pixels[0, 0].sum()
-    assert pixels[0, 1].tolist() == [90, 90, 90]
-
-
-@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.full((4, 4), np.nan), np.eye(4)])
-def test_limits_are_always_usable(image):
-    low, high = limits(image.astype(np.float32))
-    assert low < high
-
-
-def test_pictures_are_byte_stable(tmp_path):
+def test_the_picture_has_a_ring_at_the_brightest_source_and_the_same_bytes_every_time(tmp_path):
     rng = np.random.default_rng(0)
-    image = rng.normal(size=(64, 80)).astype(np.float32)
-    mask = np.zeros((64, 80), np.uint8)
-    mask[10:14, 20:30] = 3
-    sky_map = open_map(tmp_path / "map.fits", image)
+    image = rng.normal(size=(300, 400)).astype(np.float32)
+    image[250:254, 90:94] += 60
+    field = open_map(tmp_path / "map.fits", image)
+    truth = {
+        "flux_jy": np.array([0.5, 2.0]),
+        "y_peak_pix": np.array([40, 251]),
+        "x_peak_pix": np.array([395, 91]),
+    }
     for name in ("a.png", "b.png"):
-        draw_zoom(tmp_path / name, image, mask, sky_map)
+        draw_overview(tmp_path / name, image, field, "a field", 1.0, truth)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as picture:
-        assert f"magnified {ZOOM_FACTOR} times" in picture.text["Description"]
-    pixels = read_png(tmp_path / "a.png")
-    assert pixels.shape == (64 * ZOOM_FACTOR, 2 * 80 * ZOOM_FACTOR + 2 * ZOOM_FACTOR, 3)
-    magenta = (pixels == (255, 120, 255)).all(axis=2)
-    rows, columns = np.nonzero(magenta)
-    assert columns.min() > 80 * ZOOM_FACTOR
-    assert rows.max() == (64 - 10) * ZOOM_FACTOR
-    draw_overview(tmp_path / "c.png", image)
-    assert read_png(tmp_path / "c.png").shape == (64, 80, 3)
+        about, pixels = picture.text["Description"], np.asarray(picture)
+    assert about.startswith("a field; 300 rows x 400 columns of 2 arcsec; beam 8 arcsec; ")
+    assert "noise 1 Jy/beam; 2 sources" in about
+    sky = pixels[TOP : TOP + 300, LEFT : LEFT + 400]
+    # The source lies 49 rows below the upper edge; its ring is around it and not on it.
+    assert sky[48, 92].tolist() == [255, 255, 255]
+    orange = (sky == MARK).all(axis=2)
+    y, x = np.nonzero(orange[:, :106])
+    assert ((y.min() + y.max()) / 2, (x.min() + x.max()) / 2) == pytest.approx((48.5, 91.5), abs=1.5)
+    # The label of the other one, at the right edge, is left of its ring and inside the sky.
+    assert orange[250:270, 300:380].any()
 
 
-def test_zoom_windows_stay_inside():
-    windows = zoom_windows((1000, 2000), [(0, 0), (999, 1999), (500, 700)])
-    assert [(w.y0, w.x0) for w in windows] == [(0, 0), (680, 1680), (340, 540)]
-    assert zoom_windows((100, 400), [(50, 390)])[0].shape == (100, 320)
+def test_empty_fields_have_a_picture_too(tmp_path):
+    image = np.full((30, 40), np.nan, np.float32)
+    field = open_map(tmp_path / "map.fits", image)
+    empty = {name: np.zeros(0) for name in ("flux_jy", "y_peak_pix", "x_peak_pix")}
+    draw_overview(tmp_path / "a.png", image, field, "blank", None, empty)
+    assert (read_png(tmp_path / "a.png")[TOP : TOP + 30, LEFT : LEFT + 40] == BLANK).all()

@@ -14,14 +14,21 @@ RNG = np.random.default_rng(0)
 SHAPES = [RNG.random((h, w)).astype(np.float32) for h, w in ((5, 9), (12, 3), (1, 1), (20, 20))]
 
 
-class Shapes:
-    def shape(self, number, turn=0):
-        return apply_symmetry(SHAPES[number], turn)
+def shape_of(table, row):
+    return apply_symmetry(SHAPES[table["object"][row]], table["turn"][row])
+
+
+def drawn(row):
+    """Every third placement is not detectable."""
+    facts = {"level_jy_beam": np.float32(0.3), "detectable": row % 3 != 0}
+    return shape_of(TABLE, row) * TABLE["amplitude"][row], facts
 
 
 def make_table(n=40):
     numbers, turn = RNG.integers(0, 4, n), RNG.integers(0, 8, n).astype(np.uint8)
-    height, width = np.array([Shapes().shape(i, k).shape for i, k in zip(numbers, turn, strict=True)]).T
+    height, width = np.array(
+        [apply_symmetry(SHAPES[i], k).shape for i, k in zip(numbers, turn, strict=True)]
+    ).T
     return {
         "id": np.arange(1, n + 1, dtype=np.int32),
         "class": RNG.integers(1, 4, n).astype(np.uint8),
@@ -31,13 +38,13 @@ def make_table(n=40):
         "x0": RNG.integers(0, SHAPE[1] - width + 1).astype(np.int32),
         "height": height.astype(np.int32),
         "width": width.astype(np.int32),
-        "amplitude_jy_beam": RNG.random(n).astype(np.float32),
-        "level_jy_beam": np.full(n, 0.3, np.float32),
+        "amplitude": RNG.random(n).astype(np.float32),
     }
 
 
 TABLE = make_table()
-WHOLE = add_objects(np.zeros(SHAPE, np.float32), Window.of_shape(SHAPE), TABLE, Shapes())
+PAINTED = add_objects(np.zeros(SHAPE, np.float32), Window.of_shape(SHAPE), TABLE, drawn)
+WHOLE = PAINTED.layers
 
 
 @st.composite
@@ -49,9 +56,17 @@ def windows(draw):
 @settings(max_examples=60, deadline=None)
 @given(window=windows())
 def test_a_window_sees_what_the_whole_field_has(window):
-    layers = add_objects(np.zeros(window.shape, np.float32), window, TABLE, Shapes())
+    painted = add_objects(np.zeros(window.shape, np.float32), window, TABLE, drawn)
     for name in (MAP, MASK, INSTANCES):
-        assert np.array_equal(layers[name], WHOLE[name][window.slices])
+        assert np.array_equal(painted.layers[name], WHOLE[name][window.slices])
+    y, x = np.divmod(painted.cores[0], window.width)
+    found = set(
+        zip((y + window.y0).tolist(), (x + window.x0).tolist(), painted.cores[1].tolist(), strict=True)
+    )
+    y, x = np.divmod(PAINTED.cores[0], SHAPE[1])
+    inside = (y >= window.y0) & (y < window.y1) & (x >= window.x0) & (x < window.x1)
+    columns = (y[inside].tolist(), x[inside].tolist(), PAINTED.cores[1][inside].tolist())
+    assert found == set(zip(*columns, strict=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,3 +88,20 @@ def test_spurious_pixels_have_a_class_and_no_id():
     assert (WHOLE[MASK] == 1).any()
     assert (WHOLE[INSTANCES][WHOLE[MASK] == 1] == 0).all()
     assert (WHOLE[INSTANCES][WHOLE[MASK] > 1] > 0).all()
+
+
+def test_what_is_not_detectable_has_a_negative_number_and_covers_nothing_else():
+    faint = WHOLE[INSTANCES] < 0
+    assert faint.any()
+    assert (WHOLE[MASK][faint] == 0).all()
+    rows = -WHOLE[INSTANCES][faint] - 1
+    assert (rows % 3 == 0).all()
+    assert (TABLE["class"][rows] > 1).all()
+    detectable = np.unique(WHOLE[INSTANCES][WHOLE[INSTANCES] > 0]) - 1
+    assert (detectable % 3 != 0).all()
+    assert set(detectable.tolist()) == set(PAINTED.cores[1].tolist()) - _hidden()
+
+
+def _hidden():
+    """Sources all of whose pixels others cover."""
+    return set(PAINTED.cores[1].tolist()) - set((WHOLE[INSTANCES][WHOLE[INSTANCES] > 0] - 1).tolist())

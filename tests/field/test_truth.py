@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astro_dist.engine.files import tree_digests
+from astro_dist.field.columns import COLUMNS, read_columns_file
 from astro_dist.field.truth import (
-    COLUMNS,
     moments_of,
-    read_columns_file,
     select_truth,
     size_columns,
     turn_moments,
@@ -33,7 +32,8 @@ SIZES = ("major_arcsec", "minor_arcsec", "pa_deg")
 
 def make_placements(n=5):
     rng = np.random.default_rng(0)
-    names = [name for name in COLUMNS if name != "class_name" and not name.endswith(SIZES)]
+    texts = ("class_name", "anchor")
+    names = [name for name in COLUMNS if name not in texts and not name.endswith(SIZES)]
     table = {name: rng.random(n).astype(np.float32) for name in names}
     moments = BEAM.covariance_pix(PIXEL) * rng.uniform(0.9, 3, n)[:, None, None]
     table |= size_columns(moments, BEAM, PIXEL)
@@ -42,7 +42,8 @@ def make_placements(n=5):
     }
     table |= {"id": np.arange(1, n + 1, dtype=np.int32), "class": np.array([2, 3, 3, 2, 1], np.uint8)[:n]}
     table |= {"ra_deg": rng.random(n) * 360, "dec_deg": rng.random(n), "flux_jy": rng.random(n) + 1e-7}
-    return table | {"turn": np.zeros(n, np.uint8), "level_jy_beam": np.zeros(n, np.float32)}
+    table |= {"anchor": np.full(n, "centroid"), "level_jy_beam": np.zeros(n, np.float32)}
+    return table
 
 
 def field_of(path, centre=(40.0, -60.0), kind=("RA---SIN", "DEC--SIN"), pixel=PIXEL):

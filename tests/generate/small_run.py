@@ -29,7 +29,7 @@ from tests.settings import claim
 SIZE, RMS, BEAM, PIXEL = 64, 2e-4, Beam(7.25, 7.25), Pixel(1.8, 1.8)
 Y, X = np.mgrid[:SIZE, :SIZE].astype(float)
 ANYTHING = {"min_snr": 1e-6, "threshold_snr": 1e-6, "min_iou": 0.0, "min_beam_fraction": 0.0}
-ANYTHING |= {"grow_beams": 0.0, "taper_beams": 0.05}
+ANYTHING |= {"max_residual": 1.0, "grow_beams": 0.0, "taper_beams": 0.05}
 """Settings of acceptance that stamps of untrained networks meet."""
 
 

@@ -7,7 +7,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import Run, for_stage
-from astro_dist.generate.stage import GENERATE, estimate, plan, promised
+from astro_dist.generate.rounds import plan, promised
+from astro_dist.generate.stage import GENERATE, estimate
 from astro_dist.store.reader import StoreReader
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.processes import ProcessExecutor

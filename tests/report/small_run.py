@@ -11,8 +11,9 @@ from astro_dist.engine.files import publish_bytes, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
+from astro_dist.field.columns import COLUMNS
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.truth import COLUMNS, select_truth, write_truth
+from astro_dist.field.truth import select_truth, write_truth
 from astro_dist.report.config import ReportConfig
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
@@ -75,7 +76,8 @@ def add_field(run: Run, shape=(300, 375), n=60, band_rows=512) -> None:
 
 def _place(shape, n, rng):
     size = 41
-    table = {name: np.zeros(n, np.int32) for name in COLUMNS if name != "class_name"}
+    table = {name: np.zeros(n, np.int32) for name in COLUMNS if name not in ("class_name", "anchor")}
+    table["anchor"] = np.full(n, "centroid")
     table |= {"id": np.arange(1, n + 1), "class": np.where(rng.random(n) < 0.25, 3, 2).astype(np.uint8)}
     table["y0"], table["x0"] = rng.integers(0, shape[0] - size, n), rng.integers(0, shape[1] - size, n)
     table["y_pix"], table["x_pix"] = table["y0"] + 20.0, table["x0"] + 20.0

@@ -9,6 +9,8 @@ from astro_dist.field.config import FluxConfig
 from astro_dist.field.flux import draw_k
 from astro_dist.report import figures
 from astro_dist.report.style import STYLE, to_svg
+from astro_dist.sky.counts import draw_fluxes, number_between
+from astro_dist.sky.counts import euclidean_counts as published_curve
 
 N = 500
 CLASSES = np.array(["compact", "extended"] * (N // 2))
@@ -45,14 +47,41 @@ def test_euclidean_counts_of_a_euclidean_universe_are_flat():
     centre, counts, error = figures.euclidean_counts(flux_jy, 0.01, edges)
     expected = 1.5 * 200_000 * 1e-3**1.5 / 0.01
     np.testing.assert_allclose(counts, expected, rtol=0.06)
-    np.testing.assert_allclose(error / counts, 1 / np.sqrt(np.histogram(flux_jy, edges)[0]))
+    # Of many sources the Poisson errors are the root of their number.
+    np.testing.assert_allclose(error / counts, [1 / np.sqrt(np.histogram(flux_jy, edges)[0])] * 2, rtol=0.02)
     assert (centre > edges[:-1]).all()
     assert (centre < edges[1:]).all()
 
 
 def test_empty_bins_of_the_counts_are_left_out():
-    centre, counts, _ = figures.euclidean_counts(np.array([1.5e-3]), 0.01, 1e-3 * np.array([1, 2, 3]))
+    centre, counts, error = figures.euclidean_counts(np.array([1.5e-3]), 0.01, 1e-3 * np.array([1, 2, 3]))
     assert len(centre) == len(counts) == 1
+    # One event: 1 (+2.30, -0.83), Gehrels 1986, tables 1 and 2.
+    np.testing.assert_allclose(error[:, 0] / counts, [0.83, 2.30], rtol=0.02)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_fields_by_the_published_counts_lie_on_their_curve(ratio):
+    area_sr, low, high = 0.02, 1e-3, 1.0
+    n = stream(4, "n").poisson(area_sr * number_between(low, high))
+    flux = ratio * draw_fluxes(stream(5, "flux").random(n), low, high)
+    edges = ratio * np.geomspace(low, 0.1, 9)
+    centre, counts, error = figures.euclidean_counts(flux, area_sr, edges)
+    at_1400, scaled = centre / ratio, figures.Reference(ratio).scaled
+    wanted = scaled(at_1400, published_curve(at_1400))[1]
+    assert (abs(counts - wanted) < 4 * error.mean(axis=0) + 0.03 * wanted).all()
+
+
+def test_the_counts_are_drawn_with_those_that_are_published():
+    flux = np.geomspace(3e-4, 0.3, 200)
+    figure = figures.plot_counts(flux, np.full(200, "compact"), 0.01, figures.Reference(1.0, 2e-4))
+    axes = figure.axes[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert set(names) == {"curve through them", "published", "all", "compact"}
+    curve = next(line for line in axes.lines if line.get_label() == "curve through them")
+    # Bins begin at the limit of the field.
+    assert curve.get_xdata()[0] == pytest.approx(0.2)
+    assert curve.get_ydata()[0] == pytest.approx(published_curve(np.array([2e-4]))[0])
 
 
 def test_the_histogram_of_k_counts_every_object():

@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from astropy.visualization import ZScaleInterval
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.patches import Ellipse, Rectangle
 
 from astro_dist.engine.seeds import stream
@@ -23,24 +20,6 @@ def a_view(image=None, classes=None):
     return images.View(Window(0, 60, 0, 80), 1, 1e-3 * image, plane_wcs(SHAPE, PIXEL, 10.0, -30.0), classes)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000), st.floats(0, 0.2))
-def test_zscale_gives_the_limits_of_astropy(seed, bright):
-    rng = stream(seed, "zscale")
-    image = rng.standard_normal(2000).astype(np.float32)
-    image[: int(bright * 2000)] += rng.exponential(20, int(bright * 2000)).astype(np.float32)
-    low, high = images.zscale(image)
-    known_low, known_high = ZScaleInterval(n_samples=2000).get_limits(image)
-    assert low == pytest.approx(known_low, abs=0.2)
-    assert high == pytest.approx(known_high, rel=0.15)
-
-
-@pytest.mark.parametrize("values", [[], [np.nan], [3.0], [3.0, 3.0], [0.0] * 50 + [1.0], [0, 1e-30]])
-def test_zscale_always_gives_two_limits(values):
-    low, high = images.zscale(np.array(values, np.float32))
-    assert low < high
-
-
 @pytest.mark.parametrize("image", [np.full(SHAPE, np.nan, np.float32), np.zeros(SHAPE, np.float32)])
 def test_a_view_without_contrast_is_still_drawn(image):
     assert to_webp(images.draw_view(a_view(image), BEAM, PIXEL, width_in=5)).startswith("data:image/webp")
@@ -52,7 +31,7 @@ def test_the_colour_bar_is_in_mjy_beam_and_the_axes_are_on_the_sky():
     assert bar.get_ylabel() == "mJy/beam"
     assert [c.get_axislabel() for c in sky.coords] == ["Right ascension (ICRS)", "Declination (ICRS)"]
     low, high = sky.images[0].norm.vmin, sky.images[0].norm.vmax
-    assert -4 < low < 0 < 3 < high < 12
+    assert (low, high) == pytest.approx((-3, 12), rel=0.1)
     ticks = bar.get_yticks()
     assert len(ticks) >= 4
     assert low <= min(ticks) < max(ticks) <= high

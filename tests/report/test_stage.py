@@ -9,7 +9,7 @@ import pytest
 
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import for_stage
-from astro_dist.field.truth import read_columns_file
+from astro_dist.field.columns import read_columns_file
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.report import stage
 from tests.report.small_run import add_config, add_curves, add_field, add_stores, make_run, publish

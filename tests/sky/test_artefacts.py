@@ -46,6 +46,22 @@ def test_it_is_a_small_part_of_the_peak():
                 assert np.abs(paint(artefact, [WHOLE])).max() < 0.05 * snr * 25e-6
 
 
+@pytest.mark.parametrize(
+    ("level", "low", "high"), [(0.004, 0.14, 0.22), (0.008, 0.25, 0.42), (0.02, 0.45, 0.75)]
+)
+def test_its_level_is_that_of_surveys(level, low, high):
+    """Percent of the peak at 400 sigma, 2.0 to 3.5 beams away: 0.17 in FIRST, 0.52 in SUMSS."""
+    y, x = np.mgrid[170:235, 210:275]
+    r = np.hypot(y - 201.3, x - 240.7) / 4
+    ring = (r > 2) & (r < 3.5)
+    spans = []
+    for number in range(40):
+        artefact = draw_artefact(stream(1, number), 201.3, 240.7, 400, 0.0, 1.0, 4.0, 0.2, level)
+        values = paint(artefact, [Window(170, 235, 210, 275)])[ring] if artefact else np.zeros(2)
+        spans.append(np.diff(np.quantile(values, [0.16, 0.5]))[0] / 400)
+    assert low < 100 * np.sqrt(np.median(np.square(spans))) < high
+
+
 def test_a_faint_source_leaves_nothing():
     assert all(draw(20, number) is None for number in range(20))
 

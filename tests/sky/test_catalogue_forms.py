@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
-from astro_dist.field.flux import FluxCatalogue
+from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.sky import ascii_tables
 from astro_dist.sky.sexagesimal import parse_angles
 from astro_dist.sky.user_files import read_columns, read_table
@@ -330,13 +330,13 @@ def test_masked_fluxes_are_rows_that_are_never_placed(tmp_path):
     table = Table({"flux_jy": flux, "ra_deg": [1.0, 1.0, 2.0], "dec_deg": [0.0, 0.0, 0.0]})
     for kind in ("null_value", "data_mask"):
         table.write(tmp_path / "t.ecsv", serialize_method=kind, overwrite=True)
-        catalogue = FluxCatalogue.read(tmp_path / "t.ecsv")
+        catalogue = SourceCatalogue.read(tmp_path / "t.ecsv")
         assert catalogue.notes == ("t.ecsv: 1 rows have no flux, the first is row 2; none is placed",)
-        assert catalogue.rows_in((5, 5), lambda ra, dec: (ra, dec), 2).tolist() == [0, 2]
+        assert catalogue.rows_in((5, 5), lambda ra, dec: (ra, dec)).tolist() == [0, 2]
     table["flux_jy"].mask = True
     table.write(tmp_path / "t.ecsv", overwrite=True)
     with pytest.raises(ConfigError, match="every flux_jy must be a positive number"):
-        FluxCatalogue.read(tmp_path / "t.ecsv")
+        SourceCatalogue.read(tmp_path / "t.ecsv")
 
 
 def test_of_several_tables_the_one_with_the_columns_is_read(tmp_path):

@@ -12,15 +12,20 @@ import pytest
 
 import astro_dist
 from astro_dist.engine.errors import IntegrityError
-from astro_dist.field.library import build_library, write_objects
+from astro_dist.field.columns import read_columns_file, write_columns_file
+from astro_dist.field.config import AssembleConfig
+from astro_dist.field.library import build_library
+from astro_dist.field.models import Drawing
+from astro_dist.field.object_files import write_objects
 from astro_dist.field.objects import SkyObject
-from astro_dist.field.truth import read_columns_file, write_columns_file
 from astro_dist.sky.annotations import PixelWriter, read_parquet, write_parquet
+from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.tables import open_table, read_table_file, write_table_file
 from astro_dist.sky.windows import Window
 
 ROWS = 200
+AS_DRAWN = AssembleConfig(flux={"mode": "radiff_stretched"})
 
 
 def write_pixels(path):
@@ -44,7 +49,12 @@ def write_shapes(path):
     box = Window(2, 14, 5, 17)
     shapes = rng.random((5, 12, 12), np.float32)
     kinds = [SourceClass.COMPACT, SourceClass.EXTENDED]
-    objects = [SkyObject(i, 1, kinds[i % 2], box, shape, 9.0, 4.0, 0.8) for i, shape in enumerate(shapes)]
+    beam, pixel = Beam(8.0, 8.0), Pixel(2.0, 2.0)
+    facts = (9.0, 4.0, 0.8, beam, pixel)
+    objects = [
+        SkyObject(i, 1, kinds[i % 2], box, shape, *facts, Drawing(shape, shape, beam.covariance_pix(pixel)))
+        for i, shape in enumerate(shapes)
+    ]
     write_objects(path, objects)
 
 
@@ -55,7 +65,7 @@ WRITERS = {
         lambda path: [read_table_file(path, ("map", "y", "x", "island"), i) for i in range(3)],
     ),
     "columns": (write_rows, read_columns_file),
-    "objects": (write_shapes, lambda path: build_library(path.parent / "library", [path])),
+    "objects": (write_shapes, lambda path: build_library(path.parent / "library", [path], AS_DRAWN)),
 }
 
 
