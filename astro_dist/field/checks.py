@@ -123,8 +123,8 @@ def _check_objects(needed: Needed, config: AssembleConfig, generate: Any) -> Non
     if counted and (generate.objects or 0) < needed.objects:
         raise ConfigError(
             f"assemble.{name}: {needed.sources} sources need {needed.objects} distinct objects at "
-            f"assemble.reuse {config.reuse}, and generate.objects is {generate.objects}; set it to "
-            f"{needed.objects}, or raise assemble.reuse"
+            f"assemble.reuse {config.reuse}, and generate.objects is {generate.objects or 'not set'}; set it "
+            f"to {needed.objects}"
         )
     if needed.extended and needed.objects and generate.accept.classes != ("extended",):
         raise ConfigError(
