@@ -40,7 +40,15 @@ from astro_dist.sky.islands import Pixels
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
-from astro_dist.sky.noise_maps import NoiseMap, cell_medians, follow_weights, open_noise, replace_noise
+from astro_dist.sky.noise_maps import (
+    NoiseMap,
+    NoisyMesh,
+    cell_medians,
+    follow_weights,
+    open_noise,
+    replace_noise,
+    weights_size,
+)
 
 PARTS = "parts"
 MEASURED, COMPONENTS = "measured.fits", "components.fits"
@@ -108,9 +116,17 @@ class Annotator:
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
         background, rms = (rows[name][own].reshape(grid) for name in ("background", "rms"))
-        if (noise := self.noise[index]) is not None and noise.power is not None:
-            rms = follow_weights(rms, rows["weight"][own].reshape(grid), noise.power)
-        return build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(self.config))
+        noise = self.noise[index]
+        size: float | None = 1.0
+        if noise is not None and noise.power is not None:
+            weight, measured = rows["weight"][own].reshape(grid), rms
+            rms = follow_weights(measured, weight, noise.power)
+            size = weights_size(measured, weight, noise.power)
+        mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(self.config))
+        # Without a cell that has a weight and a noise, the weights have no size.
+        if noise is None or size is None:
+            return mesh
+        return NoisyMesh(mesh.shape, mesh.cell_pix, mesh.background, mesh.rms, noise, size)
 
     def pixels(self) -> Iterator[tuple[int, Pixels]]:
         """Yield each map's pixels of the second round, map by map."""

@@ -2,6 +2,9 @@
 
 Maps of weights (``maps.weight_files``) say how the noise changes from place to place, and not how large it
 is: ``rms = k / weight^power``, with one k for each map, the median over its cells of what is measured.
+
+The mesh has the medians of its cells. Pixels are compared with the map itself, since at the rim of a primary
+beam or between pointings the noise changes within a cell.
 """
 
 import math
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
@@ -18,6 +22,7 @@ from astro_dist.sky.config import MapsConfig, SurveyConfig
 from astro_dist.sky.files import find_maps, find_noise, noise_setting
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window, bands
 
 # Below this part of a cell with noise of the user, the noise is measured.
@@ -53,6 +58,47 @@ class NoiseMap:
     def read(self, window: Window) -> Image:
         """Return the pixels of a window, see `SkyMap.read`."""
         return self.sky_map.read(window)
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyMesh(Mesh):
+    """A mesh whose rms is that of a map of the user, pixel by pixel, where this map has a positive value.
+
+    Attributes
+    ----------
+    noise
+        The map of the noise or of weights.
+    size
+        k of the weights, see `weights_size`; 1 for noise.
+    """
+
+    noise: NoiseMap
+    size: float = 1.0
+
+    def evaluate(self, window: Window) -> tuple[Image, Image]:
+        """See `Mesh.evaluate`."""
+        background, rms = super().evaluate(window)
+        return background, self._given(self.noise.read(window), rms)
+
+    def evaluate_at(self, y: NDArray[np.integer], x: NDArray[np.integer]) -> tuple[Image, Image]:
+        """See `Mesh.evaluate_at`; the map is read by bands of rows."""
+        background, rms = super().evaluate_at(y, x)
+        band, values = np.asarray(y) // CHECK_ROWS, np.full(len(rms), np.nan, np.float32)
+        for one in np.unique(band):
+            own = np.flatnonzero(band == one)
+            rows, columns = y[own], x[own]
+            y0, x0 = int(rows.min()), int(columns.min())
+            window = Window(y0, int(rows.max()) + 1, x0, int(columns.max()) + 1)
+            values[own] = self.noise.read(window)[rows - y0, columns - x0]
+        return background, self._given(values, rms)
+
+    def _given(self, values: Image, rms: Image) -> Image:
+        known = values > 0
+        if self.noise.power is None:
+            return np.where(known, values, rms)
+        # 1 where nothing is known: a negative number has no root.
+        relative = np.where(known, values, 1).astype(np.float64) ** -self.noise.power
+        return np.where(known, self.size * relative, rms).astype(np.float32)
 
 
 def open_noise(run: Run, maps: Sequence[SkyMap]) -> list[NoiseMap | None]:
@@ -162,18 +208,31 @@ def cell_medians(values: Image, cell_pix: int) -> list[Image]:
     return rows
 
 
+def weights_size(rms: Image, weight: Image, power: float) -> float | None:
+    """Return k of ``rms = k / weight^power``, the median over the cells; None where no cell has both.
+
+    Parameters
+    ----------
+    rms, weight
+        What is measured and the weight of each cell, NaN = not known.
+    """
+    relative = weight.astype(np.float64) ** -power
+    known = np.isfinite(relative) & (rms > 0)
+    # One odd cell, full of sources, moves no median.
+    return float(np.median(rms[known] / relative[known])) if known.any() else None
+
+
 def follow_weights(rms: Image, weight: Image, power: float) -> Image:
     """Return the noise of cells from their weights, its size from the noise that is measured.
 
     Parameters
     ----------
     rms, weight
-        What is measured and the weight of each cell, NaN = not known; cells without a weight stay.
+        See `weights_size`; cells without a weight stay.
     """
+    size = weights_size(rms, weight, power)
+    if size is None:
+        return rms
     relative = weight.astype(np.float64) ** -power
     known = np.isfinite(relative) & (rms > 0)
-    if not known.any():
-        return rms
-    # One odd cell, full of sources, moves no median.
-    size = np.median(rms[known] / relative[known])
     return np.where(known, size * relative, rms).astype(np.float32)

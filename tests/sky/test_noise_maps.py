@@ -17,6 +17,7 @@ from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import open_maps
 from astro_dist.sky.noise_maps import follow_weights, open_noise
 from astro_dist.sky.stages import ANNOTATE
+from astro_dist.sky.windows import Window
 from tests.settings import make_run
 
 SHAPE, CELL, BEAM = (128, 192), 64, Beam(6, 6)
@@ -141,6 +142,46 @@ def test_cells_without_a_weight_are_measured(tmp_path):
     assert np.abs(rms[3] / np.median(measured[2:]) - 1).max() < 0.03
     assert np.unique(rms[0, :4]).size == 1 < np.unique(rms[3]).size
     np.testing.assert_array_equal(follow_weights(measured, np.full(CELLS, np.nan, "f4"), 0.5), measured)
+
+
+@pytest.mark.parametrize("kind", ["rms", "weight"])
+def test_pixels_are_compared_with_their_own_noise_where_it_changes_within_cells(tmp_path, kind):
+    step = np.ones((256, 256))
+    # A step and a strip, neither at the side of a cell.
+    step[:, 100:] = 5
+    step[20:30] = 8
+    image = np.random.default_rng(4).normal(0, 1e-4, step.shape) * step
+    image[30:33, 40:43] += 1e-2
+    given = 1e-4 * step if kind == "rms" else step**-2.0
+    given[200:, :50] = np.nan
+    write(tmp_path / "image.fits", image)
+    write(tmp_path / "noise.fits", given, beam=None, unit="Jy/beam" if kind == "rms" else "")
+    files = {"files": (f"{tmp_path}/image.fits",), f"{kind}_files": (f"{tmp_path}/noise.fits",)}
+    cells = AnnotateConfig(mesh_least_pix=CELL, mesh_beams=1)
+    run = make_run(tmp_path / "run", ANNOTATE, maps=MapsConfig(**files), annotate=cells)
+    ANNOTATE.prepare(run)
+    state = Annotator.open(run)
+    first = ANNOTATE.plan(run, {})
+    results = {task.name: ANNOTATE.run(state, task) for task in first}
+    mesh = state.meshes(first[0].args["pieces"])[0]
+    background, rms = mesh.evaluate(Window.of_shape(step.shape))
+    known = np.isfinite(given)
+    ratio = rms / (1e-4 * step)
+    # Weights have no size of their own: it is that of the measured noise.
+    spread = 1e-6 if kind == "rms" else 0.3
+    assert np.abs(ratio[known] - 1).max() < spread
+    assert np.ptp(ratio[known]) < 1e-5
+    assert np.abs(ratio[~known] - 1).max() < 0.5
+    y, x = np.array([199, 30, 210, 3, 255]), np.array([10, 250, 20, 99, 255])
+    np.testing.assert_array_equal(mesh.evaluate_at(y, x), [background[y, x], rms[y, x]])
+    results |= {t.name: ANNOTATE.run(state, t) for t in ANNOTATE.plan(run, results) if t not in first}
+    table, _ = read_parquet(state.part("pixels-0000"))
+    source = (np.abs(table["y"] - 31) < 2) & (np.abs(table["x"] - 41) < 2)
+    assert source.sum() == 9
+    assert np.abs(table["snr"][~source]).max() < 5.5
+    ANNOTATE.finish(run, results)
+    sources, _ = read_parquet(run.output / "sources.parquet")
+    np.testing.assert_array_equal(sources["rms_jy_beam"], rms[sources["peak_y"], sources["peak_x"]])
 
 
 def test_noise_and_weights_of_one_survey_are_too_much():
