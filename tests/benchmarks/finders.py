@@ -229,16 +229,27 @@ def noisy(root, least="20", side=None):
                     str(folder / f"{name}.fits"),
                 ]
                 programs[program, name] = stack.enter_context(
-                    subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                    subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 )
-        found = {key: json.loads(one.communicate()[0].splitlines()[-1]) for key, one in programs.items()}
+        found = {key: answer(program) for key, program in programs.items()}
     print(f"{root}: beam {field.beam}, pixel {field.pixel.dy_arcsec:g} arcsec, above {least} sigma")
     print(f"{'':>28}{'sources':>8}{'flux / truth':>18}{'major / beam':>18}{'minor / beam':>18}")
     for kind, own in (("points", field.is_point()), ("all compact", np.ones(len(bright), bool))):
         for program in FINDERS:
+            if not all(found[program, name] for name in maps):
+                continue
             compare(
                 field, np.flatnonzero(bright & own), f"{program}, {kind}", [found[program, n] for n in maps]
             )
+
+
+def answer(program):
+    """Return what a finder has found, or None where it failed, and say so."""
+    out, error = program.communicate()
+    if program.returncode:
+        print(f"{program.args[3]} on {Path(program.args[4]).name} failed: {error.strip().splitlines()[-1]}")
+        return None
+    return json.loads(out.splitlines()[-1])
 
 
 def compare(field, chosen, name, both):
