@@ -16,7 +16,12 @@ def pybdsf(path):
     with tempfile.TemporaryDirectory() as folder:
         image = bdsf.process_image(path, quiet=True, outdir=folder, ncores=1)
     sources = [
-        {"ra_deg": s.posn_sky_centroid[0], "dec_deg": s.posn_sky_centroid[1], "flux_jy": s.total_flux}
+        {
+            "ra_deg": s.posn_sky_centroid[0],
+            "dec_deg": s.posn_sky_centroid[1],
+            "flux_jy": s.total_flux,
+            "axes_deg": list(s.size_sky[:2]),
+        }
         for s in image.sources
     ]
     return {"frequency_hz": image.frequency, "beam_deg": image.beam, "sources": sources}
@@ -33,7 +38,13 @@ def aegean(path):
     return {
         "beam_deg": [float(v) for v in (finder.beam.a, finder.beam.b, finder.beam.pa)],
         "sources": [
-            {"ra_deg": float(s.ra), "dec_deg": float(s.dec), "flux_jy": float(s.int_flux)} for s in found
+            {
+                "ra_deg": float(s.ra),
+                "dec_deg": float(s.dec),
+                "flux_jy": float(s.int_flux),
+                "axes_deg": [float(s.a) / 3600, float(s.b) / 3600],
+            }
+            for s in found
         ],
     }
 
