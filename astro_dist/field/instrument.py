@@ -139,7 +139,7 @@ def check_sampling(beam: Beam, pixel: Pixel) -> None:
         raise ConfigError(
             f"a pixel of {pixel.dy_arcsec:g} x {pixel.dx_arcsec:g} arcsec does not sample a beam of "
             f"{beam.major_arcsec:g} x {beam.minor_arcsec:g} arcsec: {math.sqrt(narrow):.2f} pixels per "
-            f"full width; choose smaller pixels, at least {MIN_FWHM_PIX:g} per full width"
+            f"full width; lower assemble.pixel_arcsec, to have at least {MIN_FWHM_PIX:g} per full width"
         )
 
 

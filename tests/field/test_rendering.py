@@ -146,7 +146,7 @@ def test_the_anchor_comes_to_lie_at_its_place():
     ("beam", "pixel"), [(Beam(2.4, 2.4), PIXEL), (Beam(9, 2.4, 45), PIXEL), (Beam(6, 6), Pixel(1, 2.5))]
 )
 def test_a_pixel_that_does_not_sample_the_beam_is_refused(beam, pixel):
-    with pytest.raises(ConfigError, match=r"pixels per full width; choose smaller pixels"):
+    with pytest.raises(ConfigError, match=r"pixels per full width; lower assemble.pixel_arcsec"):
         check_sampling(beam, pixel)
     check_sampling(Beam(2.5, 2.5), PIXEL)
     check_sampling(Beam(9, 2.5, 45), PIXEL)
