@@ -33,6 +33,7 @@ SYSTEMS = {
 # Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
 STRAIGHT = 1e-9
 MOST_OTHER = 0.01
+SAME_DEG = 1e-9
 Matrix = NDArray[np.float64]
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -175,6 +176,9 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
     cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
     if math.isfinite(w.lonpole):
         cards["LONPOLE"] = float(w.lonpole)
+    # In projections about the equator two latitudes of the pole fit, and LATPOLE chooses.
+    if abs(w.latpole - _set_latpole(cards)) > SAME_DEG:
+        cards["LATPOLE"] = float(w.latpole)
     equinox = float(w.equinox)
     if str(w.ctype[0]).startswith("RA"):
         # FITS standard 4.0, RADESYSa: without the card the equinox decides, and without both it is ICRS.
@@ -183,6 +187,13 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
         if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
             cards["EQUINOX"] = equinox
     return cards
+
+
+def _set_latpole(cards: dict[str, str | float]) -> float:
+    """Return the latitude of the native pole that follows from cards."""
+    w = WCS(fits.Header(cards)).wcs
+    w.set()
+    return float(w.latpole)
 
 
 def _steps(scale: Matrix) -> Matrix:
