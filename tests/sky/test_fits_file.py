@@ -259,6 +259,25 @@ def test_the_native_pole_survives_the_cards(projection, dec, lonpole, latpole):
     assert ("LATPOLE" in cards) == (latpole is not None and latpole < 0)
 
 
+SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-4, "B_0_2": -1e-4}
+DISTORTED = {
+    "SIP": {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", **SIP},
+    "SIP without suffix": {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", **SIP},
+    "TPV": {
+        **{"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "CDELT1": 1.0, "CDELT2": 1.0},
+        **{"PC1_1": -0.01, "PC1_2": 0.001, "PC2_1": 0.001, "PC2_2": 0.01},
+        **{"PV1_1": 1.0, "PV1_4": 0.02, "PV2_1": 1.0, "PV2_4": -0.01},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", DISTORTED)
+def test_a_distortion_survives_the_cards(kind):
+    header = plane_wcs((128, 128), Pixel(36, 36), 180, -30).to_header()
+    header.update(DISTORTED[kind])
+    assert cards_keep_the_sky(header).keys() >= DISTORTED[kind].keys()
+
+
 @pytest.mark.parametrize("turn_deg", [0.01, 35, 90, 144, 180, 271])
 @pytest.mark.parametrize("pixel", [(-1.5, 1.5), (1.5, 1.5), (-1.5, 2.0), (1.2, 1.5)])
 def test_the_cards_of_a_turned_map_state_the_size_of_its_pixels(pixel, turn_deg):
