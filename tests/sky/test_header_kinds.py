@@ -252,6 +252,11 @@ LINE, SPEED = 1.42e9, 3e5 / 299792458
             {"CTYPE3": "VELO-HEL", "CRVAL3": 3e5, "RESTFREQ": 1.42e9, "VELREF": 2},
             LINE / (1 + SPEED),
         ),
+        (
+            {"CTYPE3": "VOPT", "CRVAL3": 3e5, "CUNIT3": "m/s", "RESTWAV": 299792458 / LINE},
+            LINE / (1 + SPEED),
+        ),
+        ({"CTYPE3": "VOPT", "CRVAL3": 3e5, "CUNIT3": "m/s", "RESTWAV": 0.0}, None),
         ({"CTYPE3": "WAVE", "CRVAL3": 21.0, "CUNIT3": "cm"}, 299792458 / 0.21),
         # Not in the unit that the header says, or of no meaning: another card, or none.
         ({"CTYPE3": "FREQ", "CRVAL3": 843.0, "RESTFRQ": 8.43e8}, 8.43e8),
