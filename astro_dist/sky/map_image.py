@@ -94,10 +94,7 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
         In one line without the path: the file is no FITS image, several or none of its images fit, it is a
         cube and the plane is not chosen, or the Stokes parameter is another one.
     """
-    hdus = survey_hdus(path, _is_enough if hdu is None else None)
-    chosen = _choose(hdus, hdu)
-    check_chosen(path, hdus, chosen)
-    header, layout = describe_image(path, chosen)
+    hdus, chosen, header, layout = _open_chosen(path, hdu)
     history = beam_lines(chosen)
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
@@ -111,6 +108,18 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     layout = replace(layout, plane=tuple(reversed(index)))
     beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index)
     return MapImage(header, layout, index, history, beams)
+
+
+def find_canvas(path: Path, hdu: int | str | None = None) -> tuple[fits.Header, Layout]:
+    """Return header and layout of the image that `find_map` takes, whatever its planes are of."""
+    return _open_chosen(path, hdu)[2:]
+
+
+def _open_chosen(path: Path, hdu: int | str | None) -> tuple[list[Hdu], Hdu, fits.Header, Layout]:
+    hdus = list(survey_hdus(path, _is_enough if hdu is None else None))
+    chosen = _choose(hdus, hdu)
+    check_chosen(path, hdus, chosen)
+    return hdus, chosen, *describe_image(path, chosen)
 
 
 def celestial_cards(header: fits.Header) -> fits.Header:
