@@ -130,6 +130,12 @@ HISTORIES = {
         (6, 5, 7),
     ),
     "AIPS CONVL in arcsec": ("CONVL BMAJ=  6.0000 BMIN=  5.0000 BPA=   3.0/Output beam", (6, 5, 3)),
+    "AIPS SMOTH, input and output": (
+        "SMOTH  BMAJ=  4.0000 BMIN=  3.0000 BPA=  10.0 / Input beam\n"
+        "SMOTH  BMAJ=  6.0000 BMIN=  5.0000 BPA=  30.0 / Output beam",
+        (6, 5, 30),
+    ),
+    "AIPS CONVL after OPCODE": ("CONVL OPCODE='GAUS' BMAJ=  6.0 BMIN=  5.0 BPA=   3.0", (6, 5, 3)),
     "CASA clean": ("> restoration: 6 by 5 (arcsec) at pa -54.7538 (deg)", (6, 5, -54.7538)),
     "CASA, continued": ("Beam used in restoration: 6.0 by 5.0 (arcsec) at\n> pa 30.5 (deg)", (6, 5, 30.5)),
     "CASA, words": ("CASA-HIST restoring beam: 6.0 arcsec 5.0 arcsec pa -40.2 deg", (6, 5, -40.2)),
