@@ -33,6 +33,8 @@ SYSTEMS = {
 # Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
 STRAIGHT = 1e-9
 MOST_OTHER = 0.01
+SAME_DEG = 1e-9
+_DISTORTION = re.compile(r"(CTYPE|CDELT)[12]|PC[12]_[12]|PV[12]_\d+|[AB]P?_(ORDER|DMAX|\d_\d)")
 Matrix = NDArray[np.float64]
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -173,8 +175,14 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
         if scale[i, 1 - i]:
             cards[f"PC{i + 1}_{2 - i}"] = float(scale[i, 1 - i] / steps[i])
     cards |= {f"PV{i}_{m}": float(value) for i, m, value in w.get_pv()}
+    if distortion := _distortion_cards(wcs):
+        # The terms belong to one split of the matrix into PC and CDELT.
+        cards = {key: value for key, value in cards.items() if not key.startswith("PC")} | distortion
     if math.isfinite(w.lonpole):
         cards["LONPOLE"] = float(w.lonpole)
+    # In projections about the equator two latitudes of the pole fit, and LATPOLE chooses.
+    if abs(w.latpole - _set_latpole(cards)) > SAME_DEG:
+        cards["LATPOLE"] = float(w.latpole)
     equinox = float(w.equinox)
     if str(w.ctype[0]).startswith("RA"):
         # FITS standard 4.0, RADESYSa: without the card the equinox decides, and without both it is ICRS.
@@ -183,6 +191,26 @@ def wcs_cards(wcs: WCS) -> dict[str, str | float]:
         if cards["RADESYS"] != "ICRS" and math.isfinite(equinox):
             cards["EQUINOX"] = equinox
     return cards
+
+
+def _distortion_cards(wcs: WCS) -> dict[str, str | float]:
+    """Return CTYPE, CDELT, PC and the terms of SIP and TPV, which move pixels from their places without."""
+    if wcs.sip is None and str(wcs.wcs.ctype[0])[5:8] != "TAN":
+        return {}
+    # A set WCS has TAN for TPV, and its terms nowhere but in this header.
+    header = wcs.to_header(relax=True)
+    if not str(header["CTYPE1"]).endswith(("-TPV", "-SIP")):
+        return {}
+    cards = {key: value for key, value in header.items() if _DISTORTION.fullmatch(key)}
+    # Terms of SIP come as numbers of numpy, which JSON does not have.
+    return {key: float(value) if isinstance(value, float) else value for key, value in cards.items()}
+
+
+def _set_latpole(cards: dict[str, str | float]) -> float:
+    """Return the latitude of the native pole that follows from cards."""
+    w = WCS(fits.Header(cards)).wcs
+    w.set()
+    return float(w.latpole)
 
 
 def _steps(scale: Matrix) -> Matrix:
@@ -214,6 +242,9 @@ def _mend(header: fits.Header) -> fits.Header:
     for key in ("CTYPE1", "CTYPE2"):
         if isinstance(value := header.get(key), str) and value != value.strip().upper():
             cards[key] = value.strip().upper()
+        # Astropy applies the terms with and without the suffix, by which other programs know them.
+        if "A_ORDER" in header and len(kind := str(cards.get(key, value))) == 8:
+            cards[key] = f"{kind}-SIP"
     for key in ("EQUINOX", "EPOCH"):
         if isinstance(value := header.get(key), str):
             cards[key] = _equinox(key, value)

@@ -52,7 +52,8 @@ def _cards_hz(header: fits.Header) -> Iterator[float | None]:
 
 
 def _axes_hz(header: fits.Header, plane: Sequence[int]) -> Iterator[float | None]:
-    rest_hz = next((v for v in _cards_hz(header) if v and LOWEST_HZ <= v <= HIGHEST_HZ), None)
+    stated = (*_cards_hz(header), _rest_wave_hz(header))
+    rest_hz = next((v for v in stated if v and LOWEST_HZ <= v <= HIGHEST_HZ), None)
     for axis in range(1, MOST_AXES + 1):
         match = _AXIS.match(str(header.get(f"CTYPE{axis}", "")).strip())
         if match is None:
@@ -61,6 +62,13 @@ def _axes_hz(header: fits.Header, plane: Sequence[int]) -> Iterator[float | None
         with contextlib.suppress(ValueError, TypeError, KeyError, ArithmeticError):
             index = plane[axis - 3] if 0 <= axis - 3 < len(plane) else 0
             yield _to_hz(match[1].upper(), axis_value(header, axis, index), header, axis, rest_hz)
+
+
+def _rest_wave_hz(header: fits.Header) -> float | None:
+    """Return the rest frequency from the rest wavelength in m, which optical velocities may have instead."""
+    metres = header.get("RESTWAV")
+    is_length = isinstance(metres, int | float) and not isinstance(metres, bool) and metres > 0
+    return float((metres * u.m).to_value(u.Hz, u.spectral())) if is_length else None
 
 
 def axis_value(header: fits.Header, axis: int, index: int) -> float:

@@ -32,7 +32,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[ed][-+]?\d+)?(?![\d.])"
 _UNITS = "|".join(sorted(map(re.escape, ARCSEC), key=len, reverse=True))
 # "as" after a space is a word of a sentence; a number that goes on in another way is none.
 _AIPS = re.compile(
-    r"(?:\b(\w+)\s+)?\b(bmaj|bmin|bpa)\s*[=:]\s*"
+    r"\b(?P<key>bmaj|bmin|bpa)\s*[=:]\s*"
     rf"(?:({_NUMBER})(?:(?!\s+as\b)\s*({_UNITS})(?![a-z]))?(?![\w\"'.])|[^\s/]+)",
     re.IGNORECASE,
 )
@@ -53,7 +53,7 @@ _LIKE_A_BEAM = re.compile(
     r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]|\bbeam\b.*\d", re.IGNORECASE
 )
 # Tasks of AIPS that write arcsec where its header has degrees.
-_IN_ARCSEC = {"CONVL", "IMAGR", "RESTR"}
+_IN_ARCSEC = {"CONVL", "IMAGR", "RESTR", "SMOTH"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _aips_beams(text: str) -> list[tuple[int, Stated]]:
     found: dict[int, Stated] = {}
     values: dict[str, re.Match[str]] = {}
     for match in _AIPS.finditer(text):
-        key = match[2].upper()
+        key = match["key"].upper()
         if key == "BMAJ":
             values = {}
         values.setdefault(key, match)
@@ -184,12 +184,14 @@ def _aips_beams(text: str) -> list[tuple[int, Stated]]:
 
 def _aips_beam(values: Mapping[str, re.Match[str]]) -> Stated:
     major, minor, pa = values["BMAJ"], values["BMIN"], values.get("BPA")
-    usual = "arcsec" if (major[1] or "").upper() in _IN_ARCSEC else "deg"
+    # Other parameters of the task may stand between its name and BMAJ.
+    line = major.string[major.string.rfind("\n", 0, major.start("key")) + 1 : major.start("key")].split()
+    usual = "arcsec" if line and line[0].upper() in _IN_ARCSEC else "deg"
     widths = [
-        _number(one[3]) * ARCSEC[(one[4] or other[4] or usual).lower()]
+        _number(one[2]) * ARCSEC[(one[3] or other[3] or usual).lower()]
         for one, other in ((major, minor), (minor, major))
     ]
-    angle = _number(pa[3]) * ARCSEC[(pa[4] or "deg").lower()] / 3600 if pa else None
+    angle = _number(pa[2]) * ARCSEC[(pa[3] or "deg").lower()] / 3600 if pa else None
     return widths[0], widths[1], angle
 
 

@@ -16,9 +16,10 @@ from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.coco import COCO_BYTES, is_coco, read_coco
 from astro_dist.sky.coordinates import check_frame, pixel_in_icrs, read_wcs, sky_in_icrs
 from astro_dist.sky.fill import Spots
-from astro_dist.sky.fits_reader import explained, find_image
+from astro_dist.sky.fits_reader import explained
 from astro_dist.sky.label_pieces import Frame, Piece, join_frames
 from astro_dist.sky.labels import Labels, Plane
+from astro_dist.sky.map_image import celestial_cards, find_canvas
 from astro_dist.sky.region_shapes import Shape, System, fill_shape
 from astro_dist.sky.region_text import parse_crtf, parse_ds9
 from astro_dist.sky.user_files import read_plane
@@ -192,10 +193,10 @@ class MapCanvas:
 
     @classmethod
     def open(cls, path: Path) -> "MapCanvas":
-        """Read the header of the first image of a file."""
+        """Read the header of the image of a file that is the map, chosen as for ``maps.files``."""
         with explained(path, ConfigError):
-            header, layout = find_image(path)
-            wcs = read_wcs(header)
+            header, layout = find_canvas(path)
+            wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
                 raise ConfigError("its first two axes are not those of the sky")
             check_frame(wcs.celestial)

@@ -41,7 +41,12 @@ _COORDINATES = re.compile(
     r"[AB]P?_(ORDER|DMAX|\d_\d)"
 )
 # Values of BTYPE, as CASA and MIRIAD write them, of maps in Jy/beam that are none of a Stokes parameter.
-_POLARISED = re.compile(r"((TOTAL|LINEAR(LY)?)[\s_])?POLARI[SZ]ED[\s_]INTENSITY|PFLUX|PFLINEAR")
+_POLARISED = re.compile(
+    r"((TOTAL|(LINEAR|CIRCULAR)(LY)?)[\s_])?POLARI[SZ]ED[\s_]INTENSITY|P|PI|PFLUX|PF?(LINEAR|TOTAL)|PANGLE|"
+    r"FRACTIONAL[\s_]((LINEAR|CIRCULAR)[\s_])?POLARI[SZ]ATION|POLARI[SZ]ATION[\s_](FRACTION|ANGLE)"
+)
+POLARISATIONS = ("STOKES", "POL", "POLN", "POLARIZ", "POLTYPE", "POLAR", "BTYPE")
+HANDS = {"RCP": "RR", "LCP": "LL"}
 # Most values of an axis that an error lists.
 MOST_LISTED = 8
 
@@ -89,10 +94,7 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
         In one line without the path: the file is no FITS image, several or none of its images fit, it is a
         cube and the plane is not chosen, or the Stokes parameter is another one.
     """
-    hdus = survey_hdus(path, _is_enough if hdu is None else None)
-    chosen = _choose(hdus, hdu)
-    check_chosen(path, hdus, chosen)
-    header, layout = describe_image(path, chosen)
+    hdus, chosen, header, layout = _open_chosen(path, hdu)
     history = beam_lines(chosen)
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
@@ -106,6 +108,18 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     layout = replace(layout, plane=tuple(reversed(index)))
     beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index)
     return MapImage(header, layout, index, history, beams)
+
+
+def find_canvas(path: Path, hdu: int | str | None = None) -> tuple[fits.Header, Layout]:
+    """Return header and layout of the image that `find_map` takes, whatever its planes are of."""
+    return _open_chosen(path, hdu)[2:]
+
+
+def _open_chosen(path: Path, hdu: int | str | None) -> tuple[list[Hdu], Hdu, fits.Header, Layout]:
+    hdus = list(survey_hdus(path, _is_enough if hdu is None else None))
+    chosen = _choose(hdus, hdu)
+    check_chosen(path, hdus, chosen)
+    return hdus, chosen, *describe_image(path, chosen)
 
 
 def celestial_cards(header: fits.Header) -> fits.Header:
@@ -232,7 +246,7 @@ def _check_stokes(header: fits.Header, plane: Sequence[int], wanted: str) -> Non
 
 def _stokes_of_axis(header: fits.Header, plane: Sequence[int]) -> str | None:
     for axis in range(1, len(plane) + 5):
-        if str(header.get(f"CTYPE{axis}", "")).strip().upper() != "STOKES":
+        if not re.fullmatch(r"STOKES|POLARI[SZ]ATION", str(header.get(f"CTYPE{axis}", "")).strip().upper()):
             continue
         index = plane[axis - 3] if 0 <= axis - 3 < len(plane) else 0
         with contextlib.suppress(ValueError, TypeError):
@@ -243,13 +257,13 @@ def _stokes_of_axis(header: fits.Header, plane: Sequence[int]) -> str | None:
 
 def _stokes_of_cards(header: fits.Header) -> str | None:
     """Return what a card says of the parameter; None for a list of several, and for other words."""
-    for key in ("STOKES", "POL", "POLN", "POLARIZ", "BTYPE"):
-        text = str(header.get(key, "")).strip().upper()
+    for key in POLARISATIONS:
+        text = str(header.get(key, "")).strip("' \"").upper()
         if _POLARISED.fullmatch(text):
             return text.lower()
         number = re.fullmatch(r"([-+]?\d)(?:\.0*)?", text)
         name = STOKES.get(int(number[1])) if number else re.sub(r"^STOKES[\s_:=]*", "", text)
-        if name in STOKES.values():
+        if (name := HANDS.get(name or "", name)) in STOKES.values():
             return name
     return None
 

@@ -1,3 +1,4 @@
+import json
 import zlib
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ from astro_dist import __version__
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.outputs import Reading
 from astro_dist.sky.beams import Beam, Pixel
-from astro_dist.sky.coordinates import wcs_cards
+from astro_dist.sky.coordinates import read_wcs, wcs_cards
 from astro_dist.sky.fits_file import (
     BandedImage,
     create_banded,
@@ -23,6 +24,7 @@ from astro_dist.sky.fits_file import (
     write_rows,
 )
 from astro_dist.sky.fits_tables import Column, write_table
+from astro_dist.sky.map_image import celestial_cards
 
 SHAPE = (40, 31)
 BEAM, PIXEL = Beam(6, 4.5, 20), Pixel(1.5, 1.2)
@@ -227,6 +229,53 @@ def test_a_turned_wcs_in_an_older_frame_keeps_both():
     cards = wcs_cards(wcs)
     assert (cards["RADESYS"], cards["EQUINOX"]) == ("FK5", 2000.0)
     assert WCS(fits.Header(cards)).pixel_scale_matrix == pytest.approx(wcs.pixel_scale_matrix)
+
+
+def cards_keep_the_sky(header):
+    wcs = read_wcs(celestial_cards(header))
+    cards = json.loads(json.dumps(wcs_cards(wcs)))
+    x, y = np.mgrid[0:100:5j, 0:100:5j]
+    found = read_wcs(celestial_cards(fits.Header(cards))).pixel_to_world_values(x, y)
+    np.testing.assert_allclose(found, wcs.pixel_to_world_values(x, y), rtol=0, atol=1e-10)
+    return cards
+
+
+POLES = [
+    *(("CAR", 0, None, -90), ("CAR", -30, None, -30), ("CAR", -30, 180, -60), ("CAR", 30, 0, -60)),
+    *(("SFL", -30, 180, -30), ("AIT", 0, 180, 0), ("CAR", -30, None, None), ("SIN", -30, 150, 12)),
+]
+
+
+@pytest.mark.parametrize(("projection", "dec", "lonpole", "latpole"), POLES)
+def test_the_native_pole_survives_the_cards(projection, dec, lonpole, latpole):
+    header = plane_wcs((128, 128), Pixel(36, 36), 180, 0).to_header()
+    header.update({"CTYPE1": f"RA---{projection}", "CTYPE2": f"DEC--{projection}", "CRVAL2": float(dec)})
+    for key, value in (("LONPOLE", lonpole), ("LATPOLE", latpole)):
+        header.remove(key, ignore_missing=True)
+        if value is not None:
+            header[key] = float(value)
+    cards = cards_keep_the_sky(header)
+    # Where another choice of LATPOLE changes nothing, it is not written.
+    assert ("LATPOLE" in cards) == (latpole is not None and latpole < 0)
+
+
+SIP = {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-4, "B_0_2": -1e-4}
+DISTORTED = {
+    "SIP": {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", **SIP},
+    "SIP without suffix": {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", **SIP},
+    "TPV": {
+        **{"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "CDELT1": 1.0, "CDELT2": 1.0},
+        **{"PC1_1": -0.01, "PC1_2": 0.001, "PC2_1": 0.001, "PC2_2": 0.01},
+        **{"PV1_1": 1.0, "PV1_4": 0.02, "PV2_1": 1.0, "PV2_4": -0.01},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", DISTORTED)
+def test_a_distortion_survives_the_cards(kind):
+    header = plane_wcs((128, 128), Pixel(36, 36), 180, -30).to_header()
+    header.update(DISTORTED[kind])
+    assert cards_keep_the_sky(header).keys() >= DISTORTED[kind].keys()
 
 
 @pytest.mark.parametrize("turn_deg", [0.01, 35, 90, 144, 180, 271])

@@ -130,6 +130,12 @@ HISTORIES = {
         (6, 5, 7),
     ),
     "AIPS CONVL in arcsec": ("CONVL BMAJ=  6.0000 BMIN=  5.0000 BPA=   3.0/Output beam", (6, 5, 3)),
+    "AIPS SMOTH, input and output": (
+        "SMOTH  BMAJ=  4.0000 BMIN=  3.0000 BPA=  10.0 / Input beam\n"
+        "SMOTH  BMAJ=  6.0000 BMIN=  5.0000 BPA=  30.0 / Output beam",
+        (6, 5, 30),
+    ),
+    "AIPS CONVL after OPCODE": ("CONVL OPCODE='GAUS' BMAJ=  6.0 BMIN=  5.0 BPA=   3.0", (6, 5, 3)),
     "CASA clean": ("> restoration: 6 by 5 (arcsec) at pa -54.7538 (deg)", (6, 5, -54.7538)),
     "CASA, continued": ("Beam used in restoration: 6.0 by 5.0 (arcsec) at\n> pa 30.5 (deg)", (6, 5, 30.5)),
     "CASA, words": ("CASA-HIST restoring beam: 6.0 arcsec 5.0 arcsec pa -40.2 deg", (6, 5, -40.2)),
@@ -252,6 +258,11 @@ LINE, SPEED = 1.42e9, 3e5 / 299792458
             {"CTYPE3": "VELO-HEL", "CRVAL3": 3e5, "RESTFREQ": 1.42e9, "VELREF": 2},
             LINE / (1 + SPEED),
         ),
+        (
+            {"CTYPE3": "VOPT", "CRVAL3": 3e5, "CUNIT3": "m/s", "RESTWAV": 299792458 / LINE},
+            LINE / (1 + SPEED),
+        ),
+        ({"CTYPE3": "VOPT", "CRVAL3": 3e5, "CUNIT3": "m/s", "RESTWAV": 0.0}, None),
         ({"CTYPE3": "WAVE", "CRVAL3": 21.0, "CUNIT3": "cm"}, 299792458 / 0.21),
         # Not in the unit that the header says, or of no meaning: another card, or none.
         ({"CTYPE3": "FREQ", "CRVAL3": 843.0, "RESTFRQ": 8.43e8}, 8.43e8),

@@ -445,6 +445,22 @@ def test_regions_need_a_map_with_a_sky(tmp_path):
     refused(tmp_path / "r.reg", "not those of the sky|not those of a map", drawn_on=tmp_path / "bare.fits")
 
 
+def test_regions_are_drawn_on_the_image_that_is_read_as_the_map(tmp_path):
+    (tmp_path / "r.reg").write_text('fk5\ncircle(150,-30,30") # text={compact}\n')
+    sky = header_of((128, 120), (2, 2), (150.0, -30.0), RADESYS="J2000", CTYPE3="STOKES", CDELT3=0.0)
+    weight = header_of((64, 64), (2, 2), (150.0, -30.0))
+    del weight["BUNIT"]
+    hdus = [
+        fits.PrimaryHDU(np.zeros((50, 50), np.uint8)),
+        fits.ImageHDU(np.zeros((64, 64), np.float32), weight),
+        fits.ImageHDU(np.zeros((128, 120), np.float32), sky),
+    ]
+    fits.HDUList(hdus).writeto(tmp_path / "map.fits", output_verify="silentfix")
+    mask, _ = painted(read(tmp_path / "r.reg", drawn_on=tmp_path / "map.fits"))
+    assert mask.shape == (128, 120)
+    assert mask.astype(bool).sum() == pytest.approx(np.pi * 15**2, rel=0.02)
+
+
 def test_a_radius_of_half_a_degree_of_the_sky_is_one(tmp_path):
     """Near the pole as well, where a degree of right ascension is nearly nothing."""
     header = header_of((90, 110), (60.0, 60.0), (150.0, 89.5))
