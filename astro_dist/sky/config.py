@@ -130,6 +130,10 @@ class PlaneConfig(FilesConfig):
 
     name: str = Field(default="", pattern=f"^{PLANE_NAME.pattern}$", validate_default=True)
     """Name of the plane, in small letters, as the arrays of the store have it."""
+    per: Literal["beam", "angle", "pixel"] | None = None
+    """What a value counts for, where the unit leaves that open: pixel keeps the sum on other pixels, angle
+    the value, and beam the peak of a point at a common beam."""
+    later = frozenset({"per"})
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:

@@ -71,7 +71,7 @@ def open_plane(config: PlaneConfig, unpacked_in: Path) -> list[PlaneMap]:
 def _open_once(path: Path, config: PlaneConfig, unpacked_in: Path, mtime_ns: int, size: int) -> PlaneMap:
     with explained(path, ConfigError):
         found = find_map(path, config.hdu, config.plane, config.stokes)
-        unit = plane_unit(choose_unit(config.unit, str(found.header.get("BUNIT", ""))))
+        unit = plane_unit(choose_unit(config.unit, str(found.header.get("BUNIT", ""))), config.per)
         sky_map, beam = describe_map(path, found, config, needs_beam=unit.per == "beam")
         sky_map = replace(
             sky_map, to_jy_beam=unit.factor, unit=unit.name, survey=config.name, unpacked=unpacked_in
