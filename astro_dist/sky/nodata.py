@@ -2,13 +2,15 @@
 
 No data are NaN, infinities, the value that BLANK or ``maps.blank`` names, and regions of one value that are
 larger than both 16 pixels and the beam, where that value is zero, or is the lowest or highest of the map and
-marks missing data as `judge_fill` says (-999, -32768). A smaller region is a measurement: maps of whole
-numbers hold such zeros in their noise. Brightness beyond 1e9 Jy/beam is refused.
+marks missing data as `judge_fill` says (-999, -32768); once it is taken out, the next one is looked at. A
+smaller region is a measurement: maps of whole numbers hold such zeros in their noise. Brightness beyond 1e9
+Jy/beam is refused.
 
 Pixels of a region touch by their sides. Whether a region is large does not depend on the window that is read:
 where one reaches a window's edge and may go on behind it, more pixels are looked at until its size is known.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,8 @@ REGION_PIX = 16
 FIRST_REACH_PIX = 4
 JUDGE_ROWS = 256
 SAMPLE = 16
+DAMAGED_PIX, DAMAGE_RATIO = 16, 2.0
+"""Most pixels that are farther below zero than a fill value, and how far they are beside the highest."""
 FILL_RATIO = {False: 4.0, True: 100.0}
 """By whether the value is positive, see `judge_fill`."""
 Flags = NDArray[np.bool_]
@@ -152,37 +156,96 @@ def blank_fills(
     is_fill
         See `judge_fill`; asked only for values of large regions.
     """
-    for value, count in ends:
-        regions = find_regions(value, image, window, whole, read, region_pix, count)
-        if regions is not None and is_fill(float(value)):
-            image[regions] = np.nan
+    high = max((float(end) for end, _ in ends if end > 0), default=0.0)
+    for end in ends:
+        passed = 0
+        next_end: End | None = end
+        while next_end is not None:
+            value, count = next_end
+            regions = find_regions(value, image, window, whole, read, region_pix, count)
+            if regions is None:
+                # Damage far below all else may lie beyond a fill value. Looking on costs a pass over the
+                # pixels, and noise is seldom that much lower than its highest.
+                passed += count
+                if -value < DAMAGE_RATIO * high or value > 0 or passed > DAMAGED_PIX:
+                    break
+            elif is_fill(float(value)):
+                image[regions] = np.nan
+            else:
+                break
+            next_end = _end_before(image, value)
+
+
+def _end_before(image: Image, value: np.float32) -> End | None:
+    """Return the farthest value from zero, of the sign of ``value``, that is nearer than that; or None."""
+    sign = np.sign(value)
+    sizes = image * sign
+    size = np.max(sizes, initial=0, where=(sizes > 0) & (sizes < abs(value)))
+    return (size * sign, int(np.count_nonzero(sizes == size))) if size else None
 
 
 def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     """Return whether large regions of a value mark missing data, from all pixels of a map.
 
-    The value is the lowest or the highest of the map. A negative one is 4 times as far from zero as half of
+    The value is the lowest or the highest of the map, apart from other such marks that are farther from zero
+    and, below a negative one, from 16 damaged pixels. A negative one is 4 times as far from zero as half of
     the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
     as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
     beam, and stays.
     """
-    others = [np.zeros(0, np.float32)]
+    others, farther = [np.zeros(0, np.float32)], _Farther(value)
     for band in bands(whole.shape, JUDGE_ROWS):
         frame = band.grown(1) & whole
         assert frame is not None
         image = read(frame)
-        if any(np.sign(value) * end > abs(np.float32(value)) for end, _ in ends_of(image)):
-            return False
         same = image == np.float32(value)
         inside = band.within(frame)
         image, same, near = image[inside], same[inside], _beside(same)[inside]
-        known = ~same & np.isfinite(image) & (image != 0)
+        beyond = farther.look(image)
+        if farther.is_too_much:
+            return False
+        known = ~same & ~beyond & np.isfinite(image) & (image != 0)
         # Beside a fill value lie pixels that were interpolated with it, which say nothing of a negative one.
         others.append(image[known & near] if value > 0 else image[known][::SAMPLE])
+    if farther.n_lone > (DAMAGED_PIX if value < 0 else 0):
+        return False
+    if not all(judge_fill(mark, whole, read) for mark in farther.marks):
+        return False
     usual = np.abs(np.concatenate(others))
     if not len(usual):
         return value < 0
     return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+
+
+class _Farther:
+    """Values of a map that are farther from zero than one of the same sign, and how many pixels have them."""
+
+    def __init__(self, value: float) -> None:
+        self._value = np.float32(value)
+        self._counts: Counter[float] = Counter()
+
+    def look(self, image: Image) -> Flags:
+        """Return which pixels of an image are farther, and count them."""
+        beyond = image > self._value if self._value > 0 else image < self._value
+        if beyond.any():
+            values, counts = np.unique(image[beyond], return_counts=True)
+            self._counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        return np.asarray(beyond)
+
+    @property
+    def marks(self) -> list[float]:
+        """The values of more pixels than damage has."""
+        return [value for value, count in self._counts.items() if count > DAMAGED_PIX]
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether there are more values than marks and damage make."""
+        return len(self._counts) > (2 * DAMAGED_PIX if self._value < 0 else DAMAGED_PIX)
+
+    @property
+    def n_lone(self) -> int:
+        """The number of pixels that have none of the marks."""
+        return sum(count for count in self._counts.values() if count <= DAMAGED_PIX)
 
 
 def _beside(same: Flags) -> Flags:
