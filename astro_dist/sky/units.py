@@ -116,6 +116,11 @@ def is_per_pixel(text: str) -> bool:
     return known_unit(text)[1] == u.Jy / u.pix
 
 
+def zeros_of(text: str) -> Literal["data", "blank"]:
+    """Return what zeros are by a known unit: those between the components of a model (Jy/pixel) are data."""
+    return "data" if is_per_pixel(text) else "blank"
+
+
 def known_unit(text: str) -> tuple[float, u.UnitBase]:
     """Return what `parse_unit` does; raise `ConfigError` with the remedy where the unit is not known."""
     if not text.strip():

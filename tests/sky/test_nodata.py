@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
+from astro_dist.sky.marks import judge_fill
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 SHAPE = (60, 50)
