@@ -28,6 +28,9 @@ class FilesConfig(Section):
     """Unit of the pixels where BUNIT is missing or not known: Jy/beam, Jy/pixel, Jy/sr, K and the like."""
     blank: float | None = None
     """A value that means no data, as the pixels hold it, beside NaN, BLANK and regions of zeros."""
+    zeros: Literal["data", "blank"] | None = None
+    """Whether regions of exact zeros are measurements (data) or hold none (blank): by default data in model
+    images (Jy/pixel) and sparse counts, blank in all others."""
     beam_major_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
     """Full width of the beam along its major axis, in place of BMAJ."""
     beam_minor_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
@@ -73,7 +76,17 @@ class SurveyConfig(FilesConfig):
     """Maps of any Stokes parameter that give backgrounds alone to the survey of this name: no source in them
     is looked for."""
     later = frozenset(
-        {"hdu", "plane", "stokes", "blank", "rms_files", "weight_files", "weight_power", "background_only"}
+        {
+            "hdu",
+            "plane",
+            "stokes",
+            "blank",
+            "zeros",
+            "rms_files",
+            "weight_files",
+            "weight_power",
+            "background_only",
+        }
     )
 
     @model_validator(mode="after")
@@ -130,6 +143,10 @@ class PlaneConfig(FilesConfig):
 
     name: str = Field(default="", pattern=f"^{PLANE_NAME.pattern}$", validate_default=True)
     """Name of the plane, in small letters, as the arrays of the store have it."""
+    per: Literal["beam", "angle", "pixel"] | None = None
+    """What a value counts for, where the unit leaves that open: pixel keeps the sum on other pixels, angle
+    the value, and beam the peak of a point at a common beam."""
+    later = frozenset({"per", "zeros"})
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:

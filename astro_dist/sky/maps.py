@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy.io import fits
@@ -40,9 +40,10 @@ from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
-from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
+from astro_dist.sky.marks import is_sparse, judge_fill
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.tangent import local_axes
-from astro_dist.sky.units import JY_BEAM, choose_unit, is_per_pixel, to_jy_beam
+from astro_dist.sky.units import JY_BEAM, choose_unit, is_per_pixel, to_jy_beam, zeros_of
 from astro_dist.sky.windows import Window
 
 # Larger files are checked by `SkyMap.verify` only, since every worker opens every map.
@@ -83,6 +84,8 @@ class SkyMap:
         Whether the beam is one in pixels all over the map, see `keeps_beam_in_pixels`, or one on the sky.
     unit
         What `read` returns: Jy/beam for every map but a plane in another unit, see `planes`.
+    zeros
+        Whether large regions of zeros are data; counts: where `is_sparse` says so.
     """
 
     path: Path
@@ -100,6 +103,7 @@ class SkyMap:
     notes: tuple[str, ...] = ()
     beam_in_pixels: bool = True
     unit: str = JY_BEAM
+    zeros: Literal["data", "blank", "counts"] = "blank"
 
     @classmethod
     def open(
@@ -149,6 +153,7 @@ class SkyMap:
                 survey=config.survey,
                 unpacked=unpacked_in,
                 background_only=config.background_only,
+                zeros="blank" if is_weight else config.zeros or zeros_of(unit),
                 # What a model image has in Jy/pixel adds up to the flux whatever the size of its pixels.
                 beam_in_pixels=opened.beam_in_pixels or is_per_pixel(unit),
             )
@@ -201,14 +206,17 @@ class SkyMap:
         window.within(whole)
         image, scan = self._read_values(window)
         region_pix = self.beam.area_pix(self.pixel)
-        if scan.zero:
-            blank_zeros(image, window, whole, self._values, region_pix)
+        if scan.zero and self.zeros != "data":
+            blank_zeros(image, window, whole, self._values, region_pix, self._are_zeros_blank)
         ends = scan.ends(image, self.to_jy_beam)
         blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill)
         return image
 
     def _is_fill(self, value: float) -> bool:
         return _judge_once(self, value, *file_age(self.path))
+
+    def _are_zeros_blank(self) -> bool:
+        return self.zeros == "blank" or not _is_sparse_once(self, *file_age(self.path))
 
     def _values(self, window: Window) -> NDArray[np.float32]:
         return self._read_values(window)[0]
@@ -339,6 +347,11 @@ def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: in
 def _judge_once(sky_map: SkyMap, value: float, mtime_ns: int, size: int) -> bool:
     """Judge a value once per process and version of the file, since that reads the whole map."""
     return judge_fill(value, Window.of_shape(sky_map.shape), sky_map._values)
+
+
+@lru_cache(maxsize=256)
+def _is_sparse_once(sky_map: SkyMap, mtime_ns: int, size: int) -> bool:
+    return is_sparse(Window.of_shape(sky_map.shape), sky_map._values)
 
 
 def file_age(path: Path) -> tuple[int, int]:

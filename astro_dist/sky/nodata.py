@@ -2,8 +2,9 @@
 
 No data are NaN, infinities, the value that BLANK or ``maps.blank`` names, and regions of one value that are
 larger than both 16 pixels and the beam, where that value is zero, or is the lowest or highest of the map and
-marks missing data as `judge_fill` says (-999, -32768). A smaller region is a measurement: maps of whole
-numbers hold such zeros in their noise. Brightness beyond 1e9 Jy/beam is refused.
+marks missing data as `judge_fill` says (-999, -32768); once it is taken out, the next one is looked at. A
+smaller region is a measurement: maps of whole numbers hold such zeros in their noise. Brightness beyond 1e9
+Jy/beam is refused.
 
 Pixels of a region touch by their sides. Whether a region is large does not depend on the window that is read:
 where one reaches a window's edge and may go on behind it, more pixels are looked at until its size is known.
@@ -18,19 +19,16 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.windows import Window, bands
+from astro_dist.sky.marks import DAMAGED_PIX, Flags, Reader
+from astro_dist.sky.windows import Window
 
 ABSURD_JY_BEAM = 1e9
 """Far above the brightest source of the radio sky: such a value is a mark or damage."""
 REGION_PIX = 16
 # Rows and columns that are looked at first beyond a window; four times as many each time that is not enough.
 FIRST_REACH_PIX = 4
-JUDGE_ROWS = 256
-SAMPLE = 16
-FILL_RATIO = {False: 4.0, True: 100.0}
-"""By whether the value is positive, see `judge_fill`."""
-Flags = NDArray[np.bool_]
-Reader = Callable[[Window], Image]
+DAMAGE_RATIO = 2.0
+"""How far below zero damaged pixels are that a fill value is looked for behind, beside the highest value."""
 
 
 class Scan:
@@ -127,9 +125,23 @@ def refuse_absurd(image: Image, to_jy_beam: float = 1.0) -> None:
     image[beyond] = np.nan
 
 
-def blank_zeros(image: Image, window: Window, whole: Window, read: Reader, region_pix: float) -> None:
-    """Turn large regions of exact zeros into NaN, in place; see `find_regions`."""
-    if (regions := find_regions(0.0, image, window, whole, read, region_pix)) is not None:
+def blank_zeros(
+    image: Image,
+    window: Window,
+    whole: Window,
+    read: Reader,
+    region_pix: float,
+    are_blank: Callable[[], bool] = lambda: True,
+) -> None:
+    """Turn large regions of exact zeros into NaN, in place; see `find_regions`.
+
+    Parameters
+    ----------
+    are_blank
+        Whether such regions hold no data; asked only where there is one.
+    """
+    regions = find_regions(0.0, image, window, whole, read, region_pix)
+    if regions is not None and are_blank():
         image[regions] = np.nan
 
 
@@ -152,47 +164,32 @@ def blank_fills(
     is_fill
         See `judge_fill`; asked only for values of large regions.
     """
-    for value, count in ends:
-        regions = find_regions(value, image, window, whole, read, region_pix, count)
-        if regions is not None and is_fill(float(value)):
-            image[regions] = np.nan
+    high = max((float(end) for end, _ in ends if end > 0), default=0.0)
+    for end in ends:
+        passed = 0
+        next_end: End | None = end
+        while next_end is not None:
+            value, count = next_end
+            regions = find_regions(value, image, window, whole, read, region_pix, count)
+            if regions is None:
+                # Damage far below all else may lie beyond a fill value. Looking on costs a pass over the
+                # pixels, and noise is seldom that much lower than its highest.
+                passed += count
+                if -value < DAMAGE_RATIO * high or value > 0 or passed > DAMAGED_PIX:
+                    break
+            elif is_fill(float(value)):
+                image[regions] = np.nan
+            else:
+                break
+            next_end = _end_before(image, value)
 
 
-def judge_fill(value: float, whole: Window, read: Reader) -> bool:
-    """Return whether large regions of a value mark missing data, from all pixels of a map.
-
-    The value is the lowest or the highest of the map. A negative one is 4 times as far from zero as half of
-    the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
-    as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
-    beam, and stays.
-    """
-    others = [np.zeros(0, np.float32)]
-    for band in bands(whole.shape, JUDGE_ROWS):
-        frame = band.grown(1) & whole
-        assert frame is not None
-        image = read(frame)
-        if any(np.sign(value) * end > abs(np.float32(value)) for end, _ in ends_of(image)):
-            return False
-        same = image == np.float32(value)
-        inside = band.within(frame)
-        image, same, near = image[inside], same[inside], _beside(same)[inside]
-        known = ~same & np.isfinite(image) & (image != 0)
-        # Beside a fill value lie pixels that were interpolated with it, which say nothing of a negative one.
-        others.append(image[known & near] if value > 0 else image[known][::SAMPLE])
-    usual = np.abs(np.concatenate(others))
-    if not len(usual):
-        return value < 0
-    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
-
-
-def _beside(same: Flags) -> Flags:
-    """Return which pixels touch the given ones by a side, and are none of them."""
-    near = np.zeros_like(same)
-    near[1:] |= same[:-1]
-    near[:-1] |= same[1:]
-    near[:, 1:] |= same[:, :-1]
-    near[:, :-1] |= same[:, 1:]
-    return np.asarray(near & ~same)
+def _end_before(image: Image, value: np.float32) -> End | None:
+    """Return the farthest value from zero, of the sign of ``value``, that is nearer than that; or None."""
+    sign = np.sign(value)
+    sizes = image * sign
+    size = np.max(sizes, initial=0, where=(sizes > 0) & (sizes < abs(value)))
+    return (size * sign, int(np.count_nonzero(sizes == size))) if size else None
 
 
 def find_regions(

@@ -159,7 +159,9 @@ def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) 
         "beam_minor_arcsec": sky_map.beam.minor_arcsec,
         "frequency_hz": sky_map.frequency_hz,
     }
-    settings = survey.model_copy(update={**beam, "hdu": None, "plane": None, "stokes": "any"})
+    settings = survey.model_copy(
+        update={**beam, "hdu": None, "plane": None, "stokes": "any", "zeros": "blank"}
+    )
     weighs = bool(survey.weight_files)
     noise = SkyMap.open(path, settings, unpacked_in=unpacked_in, is_weight=weighs)
     return NoiseMap(noise, survey.weight_power if weighs else None, noise_setting(survey))

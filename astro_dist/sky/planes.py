@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam
@@ -12,7 +13,7 @@ from astro_dist.sky.fits_reader import explained
 from astro_dist.sky.map_files import own_names
 from astro_dist.sky.map_image import find_map
 from astro_dist.sky.maps import CHECK_AT_OPEN_BYTES, SkyMap, describe_map, file_age
-from astro_dist.sky.units import PlaneUnit, choose_unit, plane_unit
+from astro_dist.sky.units import PlaneUnit, choose_unit, parse_unit, plane_unit, zeros_of
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,25 @@ def open_plane(config: PlaneConfig, unpacked_in: Path) -> list[PlaneMap]:
 def _open_once(path: Path, config: PlaneConfig, unpacked_in: Path, mtime_ns: int, size: int) -> PlaneMap:
     with explained(path, ConfigError):
         found = find_map(path, config.hdu, config.plane, config.stokes)
-        unit = plane_unit(choose_unit(config.unit, str(found.header.get("BUNIT", ""))))
+        unit = plane_unit(choose_unit(config.unit, str(found.header.get("BUNIT", ""))), config.per)
         sky_map, beam = describe_map(path, found, config, needs_beam=unit.per == "beam")
         sky_map = replace(
-            sky_map, to_jy_beam=unit.factor, unit=unit.name, survey=config.name, unpacked=unpacked_in
+            sky_map,
+            to_jy_beam=unit.factor,
+            unit=unit.name,
+            survey=config.name,
+            unpacked=unpacked_in,
+            zeros=config.zeros or _zeros_of(unit),
         )
         if beam is not None:
             sky_map.check_beam()
     if sky_map.layout.extent.data_bytes <= CHECK_AT_OPEN_BYTES:
         sky_map.verify()
     return PlaneMap(sky_map, unit, None if beam is None else sky_map.beam)
+
+
+def _zeros_of(unit: PlaneUnit) -> Literal["data", "blank", "counts"]:
+    if unit.per != "pixel":
+        return "blank"
+    known = parse_unit(unit.name)
+    return "counts" if known is None else zeros_of(unit.name)

@@ -7,6 +7,7 @@ touches one without data has none.
 """
 
 import math
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ SAME_PIX = 0.01
 """Pixels of two maps that lie this near, everywhere in a window, are the same."""
 KERNEL_SIGMAS, KERNEL_MORE_PIX = 4.5, 5
 """Reach of a kernel: that of its Gaussian, and of what a narrow one has around it on pixels."""
+BLEND = 0.16
+"""Cycles per pixel on both sides of half a cycle: there the spectrum of a kernel goes over to its alias."""
 LEAST_SIGMA_PIX = 1e-3
 """Narrower kernels than this change nothing."""
 RESOLVED_PIX = 2.0
@@ -161,9 +164,21 @@ def _gaussian(moments: Values) -> Values:
         sigma = math.sqrt(max(variance, 0.0))
         reach = math.ceil(KERNEL_SIGMAS * sigma) + KERNEL_MORE_PIX if sigma > LEAST_SIGMA_PIX else 0
         sizes.append(2 * reach + 1)
-    ky, kx = np.meshgrid(*(np.fft.fftfreq(n) for n in sizes), indexing="ij")
-    square = moments[0, 0] * ky**2 + 2 * moments[0, 1] * ky * kx + moments[1, 1] * kx**2
-    return np.fft.fftshift(np.fft.ifft2(np.exp(-2 * np.pi**2 * square)).real)
+    # The spectrum of a kernel that is narrow along an oblique axis is not small at half a cycle per pixel and
+    # would end there in a step, which rings far beyond the kernel's reach.
+    spectrum = np.zeros(sizes)
+    for cycles in product(*((-1, 0, 1) if n > 1 else (0,) for n in sizes)):
+        ky, kx = np.meshgrid(
+            *(np.fft.fftfreq(n) + c for n, c in zip(sizes, cycles, strict=True)), indexing="ij"
+        )
+        square = moments[0, 0] * ky**2 + 2 * moments[0, 1] * ky * kx + moments[1, 1] * kx**2
+        spectrum += _blend(ky) * _blend(kx) * np.exp(-2 * np.pi**2 * square)
+    return np.fft.fftshift(np.fft.ifft2(spectrum).real)
+
+
+def _blend(frequency: Values) -> Values:
+    """Return weights that fall from 1 to 0 round half a cycle per pixel; those of all aliases add up to 1."""
+    return 0.5 - 0.5 * np.sin(np.pi / 2 * np.clip((np.abs(frequency) - 0.5) / BLEND, -1, 1))
 
 
 def _convolve(image: NDArray[np.float32], kernel: Values) -> NDArray[np.floating]:

@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,6 +116,11 @@ def is_per_pixel(text: str) -> bool:
     return known_unit(text)[1] == u.Jy / u.pix
 
 
+def zeros_of(text: str) -> Literal["data", "blank"]:
+    """Return what zeros are by a known unit: those between the components of a model (Jy/pixel) are data."""
+    return "data" if is_per_pixel(text) else "blank"
+
+
 def known_unit(text: str) -> tuple[float, u.UnitBase]:
     """Return what `parse_unit` does; raise `ConfigError` with the remedy where the unit is not known."""
     if not text.strip():
@@ -146,6 +152,33 @@ def choose_unit(setting: str | None, card: str) -> str:
     return setting
 
 
+Per = Literal["beam", "angle", "pixel"]
+_LOGARITHM = re.compile(r"\b(mag|mmag|dex|db)\b|^log|^ln\b", re.IGNORECASE)
+_PER_BEAM = re.compile(r"(?:/|\bper)\s*\(?\s*(?:beam|bm)\b|\b(?:beam|bm)[\s^*{(]*-1", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"^\s*(?:10\s*(?:\*\*|\^)?\s*\(?[+-]?\d+\)?|\d+\.?\d*(?:[eE][+-]?\d+)?)[\s*x]*(?=[A-Za-z])"
+)
+_STROKE = re.compile(r"-(?=(?:sr|ster|arcsec|arcmin)\b)")
+_SCALE_OF_K = re.compile(r"(?<=K)[ _]?\(?(?:CMB|RJ|tb)\b\)?", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z]+")
+_AMOUNTS = {
+    **dict.fromkeys(("cts", "counts"), "ct"),
+    **dict.fromkeys(("photons", "phot"), "photon"),
+    "electrons": "electron",
+    "dn": "DN",
+    "adu": "adu",
+}
+_OTHERS = {
+    **dict.fromkeys(("ster", "steradian", "steradians"), "sr"),
+    **dict.fromkeys(("pixel", "pixels", "px"), "pix"),
+    **dict.fromkeys(("dimensionless", "fraction", "ratio"), "percent"),
+}
+_SAME_IN_CAPITALS = {"K", "W", "R", "J", "JY", "HZ"}
+_COUNTED = {"DN", "adu", "ct", "electron", "ph", "mgy"}
+_FLUXES = (u.Jy, u.Jy * u.Hz, u.Jy * u.km / u.s, u.W, u.W / u.m**2 / u.m, u.kg)
+_INTENSIVE = (u.kg / u.m**2, u.kg / u.m**3, u.Pa, u.T)
+
+
 @dataclass(frozen=True)
 class PlaneUnit:
     """The unit of a plane.
@@ -157,38 +190,80 @@ class PlaneUnit:
     factor
         From the file's values to this unit.
     per
-        What a value counts for: a beam, a solid angle (K too), or a pixel.
+        What a value counts for: a beam, a pixel, or neither (angle): brightness per solid angle, K, and what
+        a place has whatever the size of a pixel, such as km/s or cm-2.
     """
 
     name: str
     factor: float
-    per: Literal["beam", "angle", "pixel"]
+    per: Per
 
 
-def plane_unit(text: str) -> PlaneUnit:
+def plane_unit(text: str, per: Per | None = None) -> PlaneUnit:
     """Return the unit of a plane: mJy/beam and the like become Jy/beam, any other stays what it is.
+
+    Parameters
+    ----------
+    per
+        What a value counts for, in place of what the unit says; None takes that.
 
     Raises
     ------
     ConfigError
-        There is no unit, or it is a logarithm.
+        There is no unit, it is a logarithm, or what a value counts for is not known.
     """
     plain = " ".join(text.split())
     if not plain:
         raise ConfigError("it has no unit (BUNIT); give its unit")
-    if re.search(r"\b(mag|mmag|dex|db)\b|^log|^ln\b", plain, re.IGNORECASE):
+    if _LOGARITHM.search(plain):
         raise ConfigError(f"its unit {plain[:40]!r} is a logarithm; give the map in a linear unit")
-    if (known := parse_unit(plain)) is None:
-        return PlaneUnit(plain, 1.0, "angle" if _is_per_angle(plain) else "pixel")
-    factor, unit = known
-    if unit == u.Jy / u.beam:
-        return PlaneUnit(JY_BEAM, factor, "beam")
-    return PlaneUnit(plain, 1.0, "pixel" if unit == u.Jy / u.pix else "angle")
+    known = parse_unit(plain)
+    if known is not None and known[1] == u.Jy / u.beam:
+        if per not in (None, "beam"):
+            raise ConfigError(f"its unit {plain[:40]!r} counts for a beam and per is {per}; leave per out")
+        return PlaneUnit(JY_BEAM, known[0], "beam")
+    per = per or (_counts_for(known[1]) if known else _text_counts_for(plain))
+    if per is None:
+        raise ConfigError(
+            f"its unit {plain[:40]!r} does not say whether a value counts for a beam, a pixel or neither; "
+            "give per: beam, per: pixel (the sum stays on other pixels) or per: angle (the value stays)"
+        )
+    return PlaneUnit(plain, 1.0, per)
 
 
-def _is_per_angle(text: str) -> bool:
+def _text_counts_for(text: str) -> Per | None:
+    text = unicodedata.normalize("NFKC", text).translate(_MINUS)
+    text = _TEX.sub(" ", _TEX_MICRO.sub("u", text)).replace("\u03bc", "u")
+    if _PER_BEAM.search(text):
+        return "beam"
+    text = _SCALE_OF_K.sub("", _STROKE.sub("/", _NUMBER.sub("", text)))
+    in_capitals = text.upper() == text
+
+    def spell(match: re.Match[str]) -> str:
+        word, small = match[0], match[0].lower()
+        if small in _AMOUNTS or small in _OTHERS:
+            return _AMOUNTS.get(small) or _OTHERS[small]
+        if in_capitals:
+            return word.capitalize() if word in _SAME_IN_CAPITALS else small
+        return re.sub("^(?:micro)(?=Jy$)", "u", re.sub("^(?:milli)(?=Jy$)", "m", word))
+
     try:
-        bases = u.Unit(text).decompose()
+        with warnings.catch_warnings():
+            # Astropy warns of two strokes, as in W/m2/sr, and reads them as they are meant.
+            warnings.simplefilter("ignore")
+            return _counts_for(u.Unit(_WORD.sub(spell, text)))
     except (ValueError, TypeError):
-        return False
-    return any(base == u.rad and power == -2 for base, power in zip(bases.bases, bases.powers, strict=True))
+        return None
+
+
+def _counts_for(unit: u.UnitBase) -> Per | None:
+    """Return what a value in a unit other than one per beam counts for; None where that is not known."""
+    whole = unit.decompose()
+    powers = {base.name: power for base, power in zip(whole.bases, whole.powers, strict=True)}
+    if powers.get("pix") == -1:
+        return "pixel"
+    if powers.get("rad") == -2 or "K" in powers or set(powers) <= {"m", "s", "rad"}:
+        return "angle"
+    if any(powers.get(name) == 1 for name in _COUNTED) or any(map(unit.is_equivalent, _FLUXES)):
+        return "pixel"
+    return "angle" if any(map(unit.is_equivalent, _INTENSIVE)) else None

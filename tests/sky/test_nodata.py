@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, judge_fill, refuse_absurd
+from astro_dist.sky.marks import judge_fill
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 SHAPE = (60, 50)
@@ -199,23 +200,45 @@ def test_maps_of_noise_or_weights_that_are_the_same_over_large_parts_stay():
 
 def test_pixels_interpolated_with_a_fill_value_do_not_hide_it():
     image = filled(-999.0)
-    image[:, 3:5] = -600, -250
+    image[:, 3:5] = np.array([-600, -250]) + 1e4 * NOISE[:, 3:5]
     for windows in ([WHOLE], bands(SHAPE, 7), tiles(11, 9)):
         read = read_fills(image, windows)
         assert np.isnan(read[:, :3]).all()
         np.testing.assert_array_equal(read[:, 3:5], image[:, 3:5])
 
 
-def test_only_the_ends_of_a_map_are_fill_values():
-    """Of two values of one sign the farther is taken: the other is an end of some windows alone."""
-    image = filled(-999.0, -9999.0)
-    for windows in ([WHOLE], bands(SHAPE, 7), tiles(11, 9)):
-        read = read_fills(image, windows)
-        assert np.isnan(read[:, 4:7]).all()
-        np.testing.assert_array_equal(read[:, :3], image[:, :3])
-    # A lone pixel beyond it is an end too: damage, which a map is to be cleaned of.
-    image[50, 30] = -1e5
-    assert not np.isnan(read_fills(image, tiles(11, 9))).any()
+@pytest.mark.parametrize("marks", [(-999.0, -9999.0), (9999.0, 999.0), (-99.0, -1e4, -999.0, 0.0)])
+def test_all_marks_of_one_sign_are_found_in_any_windows(marks):
+    image = filled(*marks)
+    wanted = read_marks(image, marks)
+    # A few damaged pixels, farther below zero than the marks, hide none.
+    image[50, 30:33] = -1e5, -2e5, -1e5
+    damaged = image[50, 30:33].copy()
+    if min(marks) < 0:
+        wanted[50, 30:33] = damaged
+    else:
+        image[50, 30:33] = wanted[50, 30:33]
+    for windows in ([WHOLE], bands(SHAPE, 7), bands(SHAPE, 1), tiles(11, 9)):
+        np.testing.assert_array_equal(read_fills(image, windows), wanted)
+
+
+def read_marks(image, marks):
+    """The image without the borders and the holes that `filled` makes; its lone pixels stay."""
+    wanted = image.copy()
+    for i in range(len(marks)):
+        wanted[:, 4 * i : 4 * i + 3] = wanted[40 : 45 + i, 20 + 6 * i : 25 + 6 * i] = np.nan
+    return wanted
+
+
+def test_pixels_farther_than_a_mark_hide_it_where_they_are_many():
+    image = filled(-999.0)
+    image[50, 30:47] = -1e5 - np.arange(17)
+    assert not judged(image, -999.0)
+    image[50, 46] = 0
+    assert judged(image, -999.0)
+    image = filled(999.0)
+    image[50, 30] = 1e5
+    assert not judged(image, 999.0)
 
 
 def test_a_value_is_judged_by_all_that_lies_beside_it():

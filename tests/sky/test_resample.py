@@ -135,6 +135,24 @@ def test_brightness_that_is_not_of_a_beam_spreads_at_a_common_beam(reference, tm
     assert found.sum(dtype=float) == pytest.approx(wanted.sum(), rel=3e-4)
 
 
+@pytest.mark.parametrize("angle", [20, 45])
+def test_a_kernel_along_an_oblique_line_does_not_ring(tmp_path, angle):
+    """The least common beam of two beams often needs a kernel of no width across."""
+    own = Beam(4 * PIXEL, 3 * PIXEL, angle)
+    across = 3 * math.hypot(1, 2 / 3)
+    wide = Beam(4 * PIXEL, across * PIXEL, angle)
+    path = write(tmp_path / "r.fits", beam=own)
+    reference = SkyMap.open(path, MapsConfig())
+    found = resample(reference, WINDOW, plane(path), wide)
+    wanted = point(reference, WINDOW, wide)
+    assert np.abs(found - wanted).max() < 6e-4 * PEAK
+    (y, x), (ra, dec, _) = np.indices(WINDOW.shape), POINTS[0]
+    place = np.ravel(reference.pixel_of(ra, dec))
+    far = np.hypot(y + WINDOW.y0 - place[0], x + WINDOW.x0 - place[1]) > 10
+    assert np.abs(found - wanted)[far].max() < 4e-4 * PEAK
+    assert flux(found, reference, wide) == pytest.approx(PEAK, rel=1e-4)
+
+
 def test_nothing_is_made_across_the_tear_of_a_map_of_the_whole_sky(tmp_path):
     """Its right ascensions run from 360 to 0 degrees, so that a window at 0 lies on both edges."""
     header = header_of((180, 360), (3600, 3600), (180.5, 0.0), ("RA---CAR", "DEC--CAR"), BUNIT="MJy/sr")
