@@ -110,10 +110,11 @@ def estimate_annotation(run: Run) -> Estimate:
     packed: list[int] = []
     if exact:
         from astro_dist.sky.annotate import cut_maps
+        from astro_dist.sky.map_files import RECORD_BYTES
         from astro_dist.sky.maps import open_maps
 
         maps = open_maps(run)
-        packed = [one.unpacked_bytes for one in maps if one.unpacked_bytes]
+        packed = [one.unpacked_bytes + RECORD_BYTES for one in maps if one.unpacked_bytes]
         cuts, n_pix = len(cut_maps(maps, config)), sum(math.prod(one.shape) for one in maps)
         notes = _note_unknown({one.name: one.frequency_hz for one in maps if not one.background_only})
         notes += _note_assumed({one.name: one.notes for one in maps})
@@ -124,10 +125,10 @@ def estimate_annotation(run: Run) -> Estimate:
     # At most every tenth pixel belongs to an island; tables of a task and of the product exist together.
     return Estimate(
         tasks=2 * cuts,
-        # What is packed with gzip is unpacked once for all stages, and stays.
+        # What is packed with gzip is unpacked once for all stages, and stays with its record.
         bytes=3 * n_pix + sum(packed),
         # Two tables a cut; islands, sources, pixels, mesh, measured.fits and components.fits.
-        files=2 * cuts + (6 if config.joins else 4) + len(packed),
+        files=2 * cuts + (6 if config.joins else 4) + 2 * len(packed),
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,

@@ -4,6 +4,7 @@ Which maps a window meets, and the beam, follow from the positions of the window
 several maps that a window meets, when it is cut.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,7 +21,8 @@ from astro_dist.sky.coordinates import wcs_cards
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.planes import PlaneMap, open_plane
-from astro_dist.sky.resample import beam_moments, resample
+from astro_dist.sky.resample import KERNEL_SIGMAS, beam_moments, resample
+from astro_dist.sky.tangent import FWHM_PER_SIGMA
 from astro_dist.sky.windows import Window
 from astro_dist.store.config import COMMON, CutoutsConfig
 from astro_dist.store.rows import find_near, find_on_map, to_directions
@@ -94,8 +96,11 @@ class Planes:
         widest = max(max(one.pixel.dy_arcsec, one.pixel.dx_arcsec) for one in self.maps)
         pixels = [one.sky_map.pixel for maps in self.planes.values() for one in maps]
         finest = min(min(one.dy_arcsec, one.dx_arcsec) for one in pixels)
-        # A window turned by 45 degrees lies in one of twice the area.
-        return int(2 * BYTES_PER_PIXEL * (self.size_pix * max(1.0, widest / finest)) ** 2)
+        # A window turned by 45 degrees lies in one of twice the area, and its kernel reaches beyond it.
+        side = math.sqrt(2) * self.size_pix * max(1.0, widest / finest)
+        if self.common is not None:
+            side += 2 * KERNEL_SIGMAS / FWHM_PER_SIGMA * self.common.major_arcsec / min(widest, finest)
+        return int(BYTES_PER_PIXEL * side**2)
 
     def cut(self, members: Iterable[int], stacks: Mapping[str, NDArray[Any]]) -> dict[str, list[int]]:
         """Fill ``image_NAME`` and ``valid_NAME`` of some windows; return the map of each, -1 for none.
@@ -245,11 +250,13 @@ def _choose_beam(laid: Planes, wanted: bool | tuple[float, float, float]) -> Bea
     if wanted is True:
         beam = beam_of_moments(find_common(np.concatenate([moments for _, moments in groups])))
         # Last bits, which may differ between machines, would be in every pixel.
-        return Beam(
+        common = Beam(
             *(round(value, BEAM_DIGITS) for value in (beam.major_arcsec, beam.minor_arcsec, beam.pa_deg))
         )
-    common = Beam(*wanted)
-    for named, moments in groups:
+    else:
+        common = Beam(*wanted)
+    _refuse_wide(laid, common)
+    for named, moments in groups if wanted is not True else ():
         excess = find_excess(moments_of_beam(common), moments)
         if excess.max() > MISSED:
             own = _show(beam_of_moments(moments[excess.argmax()]))
@@ -258,6 +265,23 @@ def _choose_beam(laid: Planes, wanted: bool | tuple[float, float, float]) -> Bea
                 f"{_show(common)}; give a larger beam, or true for the smallest that all can have"
             )
     return common
+
+
+def _refuse_wide(laid: Planes, common: Beam) -> None:
+    """Refuse a common beam wider than a cutout or than a third of a map: its kernel would have no bound."""
+    sides = []
+    for i in np.unique(laid.windows[laid.windows[:, 0] >= 0, 0]).tolist():
+        one = laid.maps[i]
+        ny, nx = one.shape
+        dy, dx = one.pixel.dy_arcsec, one.pixel.dx_arcsec
+        sides.append((laid.size_pix * min(dy, dx), f"a cutout of {one.name}"))
+        sides.append((min(ny * dy, nx * dx) / 3, f"a third of {one.name}"))
+    widest, named = min(sides)
+    if common.major_arcsec > widest:
+        raise ConfigError(
+            f"cutouts.common_beam: a beam of {_show(common)} is wider than {named} ({widest:.4g} arcsec); "
+            "give a smaller beam, larger cutouts, or leave common_beam out"
+        )
 
 
 def _show(beam: Beam) -> str:

@@ -300,6 +300,15 @@ def test_settings_that_contradict_each_other_are_refused(given, match):
             "common_beam: the map low of the plane low has a beam of 9 x 8 arcsec at .* cannot be convolved",
         ),
         ({"planes": PLANES[:2], "common_beam": (5.5, 5.5, 0)}, "the map a has a beam of 6 x 5 arcsec"),
+        (
+            {"planes": PLANES[:2], "common_beam": (1e9, 1e9, 0)},
+            r"a beam of 1e\+09 x 1e\+09 arcsec at 0 deg is wider than a cutout of a \(60 arcsec\); give",
+        ),
+        ({"planes": PLANES[:2], "common_beam": (61, 20, 0)}, r"wider than a cutout of a \(60 arcsec\)"),
+        (
+            {"planes": PLANES[:2], "common_beam": (95, 20, 0), "size_pix": 80},
+            r"wider than a third of a \(93 arcsec\)",
+        ),
         ({"planes": [{"name": "x", "files": ["nowhere/*.fits"]}]}, "planes x: no file matches"),
         ({"planes": [{"name": "low", "unit": "Jy/pixel"}]}, "planes low: .* is Jy/pixel and its own unit"),
         ({"planes": [{"name": "far"}]}, r"none of its maps \(far the first\) meets any of the 9 cutouts"),
