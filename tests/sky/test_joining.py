@@ -218,6 +218,19 @@ def test_components_of_aegean_belong_to_their_island(make_map, tmp_path):
         assert found.columns["source"].tolist() == sources
 
 
+def test_the_columns_of_a_table_of_sources_may_be_named(make_map, tmp_path):
+    places = [(60, 60), (60, 330), (330, 330)]
+    sky = make_map(RMS * (sum(spot(50, y, x) for y, x in places) + NOISE))
+    ra, dec = sky.sky_of(*np.array(places, float).T)
+    rows = [f"{i},{a},{d}" for i, a, d in zip((7, 7, 8), ra, dec, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["Group,ra_deg,dec_deg", *rows]))
+    join = {"catalogue": str(tmp_path / "t.csv"), "columns": {"source": "Group"}}
+    found = find_islands(sky, validate(AnnotateConfig, {"join": join}))
+    assert found.columns["source"].tolist() == [1, 1, 3]
+    # Runs of older versions keep their fingerprints.
+    assert "columns" not in validate(AnnotateConfig, {}).join.marks()
+
+
 def look_ahead(run):
     """What a plan does with a stage that is still to run."""
     ANNOTATE.sources(run)
