@@ -1,5 +1,7 @@
 """Islands become sources: what is joined, what is not, and on what the answer does not depend."""
 
+import os
+
 import numpy as np
 import pytest
 import yaml
@@ -241,6 +243,8 @@ def look_ahead(run):
     ("join", "reason"),
     [
         ({"catalogue": "{folder}/none.fits"}, "annotate.join.catalogue: there is no file"),
+        ({"catalogue": "{folder}"}, "annotate.join.catalogue: .* is a folder, a pipe or a device"),
+        ({"labels": {"small": "{folder}/pipe"}}, "annotate.join.labels.small: .*pipe is a folder, a pipe"),
         ({"catalogue": "{folder}/a.csv"}, "a.csv: no column source"),
         ({"labels": {"smal": "{folder}/a.csv"}}, "there is no map 'smal': did you mean 'small'"),
         ({"labels": {"small": "{folder}/a.csv"}}, "a.csv"),
@@ -248,6 +252,7 @@ def look_ahead(run):
 )
 def test_files_that_cannot_be_used_are_refused_before_anything_runs(make_map, tmp_path, join, reason):
     (tmp_path / "a.csv").write_text("ra_deg,dec_deg\n40,-35\n")
+    os.mkfifo(tmp_path / "pipe")
     sky = make_map(RMS * NOISE)
     filled = yaml.safe_load(yaml.safe_dump(join).replace("{folder}", str(tmp_path)))
     sections = {"maps": MapsConfig(files=(str(sky.path),)), "simulate": SimulateConfig()}
