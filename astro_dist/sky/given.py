@@ -7,7 +7,8 @@ over two galaxies is thus of one of them and never joins the two: what else the 
 itself. Spurious islands belong to no source.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def given_links(found: Candidates, sky_map: SkyMap, config: JoinConfig) -> list[
     if config.catalogue is not None:
         parts.append(_named_in_table(found, sky_map, config))
     if sky_map.name in config.labels:
-        parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
+        with _naming(f"annotate.join.labels.{sky_map.name}"):
+            parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
     # Each file counts its sources for itself.
     return [link for island, number in parts for link in _link(island, number)]
 
@@ -96,7 +98,19 @@ def check_given(config: JoinConfig, maps: Sequence[SkyMap]) -> None:
     for name, path in config.labels.items():
         if name not in by_name:
             raise ConfigError(f"annotate.join.labels: there is no map {name!r}: {nearest(name, by_name)}")
-        _open_labels(Path(path), by_name[name])
+        with _naming(f"annotate.join.labels.{name}"):
+            plane = _open_labels(Path(path), by_name[name])
+            # The first rows; the others are read by the run.
+            plane.read_numbers(next(iter(bands(plane.shape, BAND_ROWS))))
+
+
+@contextlib.contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Put a setting before the faults of its file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error}") from None
 
 
 def _open_labels(path: Path, sky_map: SkyMap) -> Plane:

@@ -248,12 +248,14 @@ def look_ahead(run):
         ({"catalogue": "{folder}/a.csv"}, "a.csv: no column source"),
         ({"labels": {"smal": "{folder}/a.csv"}}, "there is no map 'smal': did you mean 'small'"),
         ({"labels": {"small": "{folder}/a.csv"}}, "a.csv"),
+        ({"labels": {"small": "{folder}/half.fits"}}, "annotate.join.labels.small: .*half.fits .* not whole"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_before_anything_runs(make_map, tmp_path, join, reason):
     (tmp_path / "a.csv").write_text("ra_deg,dec_deg\n40,-35\n")
     os.mkfifo(tmp_path / "pipe")
     sky = make_map(RMS * NOISE)
+    fits.writeto(tmp_path / "half.fits", np.full(sky.shape, 0.5, np.float32))
     filled = yaml.safe_load(yaml.safe_dump(join).replace("{folder}", str(tmp_path)))
     sections = {"maps": MapsConfig(files=(str(sky.path),)), "simulate": SimulateConfig()}
     run = make_run(tmp_path, seed=1, annotate=validate(AnnotateConfig, {"join": filled}), **sections)
