@@ -121,7 +121,13 @@ def weigh(tmp_path, weights, unit="", **settings):
 
 @pytest.mark.parametrize(
     ("unit", "settings"),
-    [("", {}), ("Jy/beam", {"scale": 1e10}), ("counts", {"scale": 1e-12}), ("", {"weight_power": 1.0})],
+    [
+        ("", {}),
+        ("Jy/beam", {"scale": 1e10}),
+        ("counts", {"scale": 1e-27}),
+        ("", {"scale": 9e17}),
+        ("", {"weight_power": 1.0}),
+    ],
 )
 def test_weights_give_the_shape_of_the_noise_and_the_map_its_size(tmp_path, unit, settings):
     weights = np.ones(CELLS)
