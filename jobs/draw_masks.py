@@ -3,8 +3,7 @@
     astro-dist train masks configs/small.yaml --out runs/small
     python jobs/draw_masks.py runs/small 5000 masks.fits
 
-The first HDU has the classes (N, side, side), the second the objects. Mask i is the mask of stamp i before
-the stamp is turned.
+The first HDU has the classes (N, side, side), the second the objects. Mask i is that of stamp i, unturned.
 """
 
 import argparse
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from astro_dist.engine.errors import errors_in_one_line
+from astro_dist.engine.errors import ConfigError, errors_in_one_line
 from astro_dist.generate.conditions import find_donors
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.masks import open_masks
@@ -25,16 +24,17 @@ from astro_dist.store.reader import StoreReader
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name, kind in {"run": Path, "masks": int, "target": Path}.items():
     parser.add_argument(name, type=kind)
-own, drawn = parser.parse_args(), []
+own = parser.parse_args()
 with errors_in_one_line():
+    if own.masks < 1 or own.target.exists():
+        raise ConfigError(f"{own.masks} masks in {own.target}: ask for 1 or more, in a new file")
     run = reopen(own.run).run
     settings, reader = run.section(GenerateConfig), StoreReader(run.product("cutouts.zarr"))
     pin(settings.threads)
     weights, stream = settings.masks.weights, partial(run.stream, "generate")
     donors = find_donors(reader, settings.accept, weights=weights)
     source = open_masks(run, reader, donors)
-    for first in range(0, own.masks, settings.micro_batch):
-        stamps = range(first, first + settings.micro_batch)
-        drawn.append(source.read(stamps, [donors.choose(reader, weights, stream, i) for i in stamps])[:2])
+    batches = (range(i, i + settings.micro_batch) for i in range(0, own.masks, settings.micro_batch))
+    drawn = [source.read(b, [donors.choose(reader, weights, stream, i) for i in b])[:2] for b in batches]
     classes, objects = (np.concatenate(part)[: own.masks] for part in zip(*drawn, strict=True))
-    fits.HDUList([fits.PrimaryHDU(classes), fits.ImageHDU(objects)]).writeto(own.target, overwrite=True)
+    fits.HDUList([fits.PrimaryHDU(classes), fits.ImageHDU(objects)]).writeto(own.target)

@@ -10,7 +10,7 @@ from astro_dist.cluster.queue import log_folder
 from astro_dist.cluster.share import close_stage, do_share
 from astro_dist.cluster.sites import check_limits, load_site
 from astro_dist.cluster.slurm import TIME_UP, sbatch_text
-from astro_dist.cluster.submit import Chain, cancel_run
+from astro_dist.cluster.submit import Chain, cancel_run, require_settings
 from astro_dist.engine.errors import ConfigError, TimeUpError
 from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import stop_on_signals
@@ -65,6 +65,7 @@ def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
 
 def show_logs(root: Path, stage: str | None, count: int) -> int:
     """Print the last lines of the logs of a run's jobs, the newest log at the end."""
+    require_settings(root)
     paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
     if not paths:
         raise ConfigError(

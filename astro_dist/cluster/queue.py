@@ -18,13 +18,18 @@ def log_folder(root: Path) -> Path:
 def queue_of(root: Path) -> Queue:
     """Return the queued jobs of a run, by sbatch file; empty where nothing was ever submitted."""
     logs = log_folder(Path(os.path.realpath(root)))
-    return read_queue(logs) if logs.exists() else {}
+    return read_queue(logs) if _holds_any(logs) else {}
 
 
 def settled_queue_of(root: Path) -> Queue:
     """Return the queue of a run as `queue_of` does, once none of its jobs is ending."""
     logs = log_folder(Path(os.path.realpath(root)))
-    return read_settled_queue(logs) if logs.exists() else {}
+    return read_settled_queue(logs) if _holds_any(logs) else {}
+
+
+def _holds_any(logs: Path) -> bool:
+    """Return whether anything may have been submitted: a job's sbatch file is written before."""
+    return logs.exists() and any(not path.name.startswith(".") for path in logs.iterdir())
 
 
 def refuse_while_queued(root: Path) -> None:

@@ -6,6 +6,7 @@ Every job starts after the job before it has succeeded. Queued jobs are found in
 kept.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,10 +189,17 @@ class Chain:
             after = f"<id of the {stage.name} job>"
 
 
-def cancel_run(root: Path) -> list[str]:
-    """Take every job of a run out of the queue; return their ids."""
+def require_settings(root: Path) -> None:
+    """Raise `ConfigError` for a folder that holds no settings of a run."""
+    if not os.path.isdir(root):
+        raise ConfigError(f"there is no run directory {root}; mend the path")
     if not (root / "config.yaml").exists():
         raise ConfigError(f"{root} is not a run directory: it holds no config.yaml")
+
+
+def cancel_run(root: Path) -> list[str]:
+    """Take every job of a run out of the queue; return their ids."""
+    require_settings(root)
     ids = sorted({row.id for rows in queue_of(root).values() for row in rows if not row.ending}, key=int)
     cancel(ids)
     return ids

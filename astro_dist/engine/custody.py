@@ -27,6 +27,7 @@ REPLACED = ".replaced"
 _REPLACED = re.compile(rf"\.(?P<name>.+)\.(?P<mark>[0-9a-f]{{12}}){re.escape(REPLACED + PART)}")
 # Marks: 12 digits of a digest or a uuid, or a whole uuid (32). Foreign `.part` files do not match.
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?:[0-9a-f]{12}|[0-9a-f]{32})\.part")
+_VERSION = re.compile("[0-9a-f]{16}")
 # A name that `remove` gave to something hidden has two dots at its front.
 _DOOMED = re.compile(r"\.\..+\.[0-9a-f]{12}\.part")
 
@@ -90,8 +91,20 @@ def require_run(root: Path) -> None:
 
 def _holds_versions(root: Path) -> bool:
     """Return whether a folder has a ledger with records of a stage."""
-    patterns = ("*/begun.json", f"*/{16 * '[0-9a-f]'}")
-    return any(any((root / "ledger").glob(pattern)) for pattern in patterns)
+    ledger = root / "ledger"
+    names = (name for stage in _names_in(ledger) for name in _names_in(ledger / stage))
+    return any(name == "begun.json" or _VERSION.fullmatch(name) for name in names)
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, none where there is no folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError:
+        # Taken as empty, a run would be begun inside another one.
+        raise ConfigError(f"you may not read {folder}, which may belong to a run; ask its owner") from None
 
 
 def _holds_records(root: Path) -> bool:
@@ -99,7 +112,8 @@ def _holds_records(root: Path) -> bool:
     if _holds_versions(root):
         return True
     # Others have folders of this name too, with files of theirs.
-    files = [path for path in (root / "ledger").glob("*.json") if path.is_file()]
+    paths = [root / "ledger" / name for name in _names_in(root / "ledger") if name.endswith(".json")]
+    files = [path for path in paths if path.is_file()]
     return any(b'"fingerprint"' in path.read_bytes() for path in files)
 
 

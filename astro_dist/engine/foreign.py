@@ -21,6 +21,15 @@ def expand_home(text: str | Path) -> Path:
         raise ConfigError(f"{text}: there is no such user here; give the whole path") from None
 
 
+def require_file(path: Path, setting: str) -> None:
+    """Refuse a path of a setting under which there is no regular file."""
+    if path.is_file():
+        return
+    if path.exists():
+        raise ConfigError(f"{setting}: {path} is a folder, a pipe or a device; give a regular file")
+    raise ConfigError(f"{setting}: there is no file {path}; mend the path")
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is not a regular file of a disk; links to one are followed.
 

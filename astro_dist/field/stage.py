@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import require_file
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.field.config import AssembleConfig
@@ -39,8 +39,7 @@ def sources(run: Run) -> list[Path]:
     """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
     files = run.section(AssembleConfig).files
     for key, path in files.items():
-        if not path.is_file():
-            raise ConfigError(f"assemble.{key}: there is no file {path}; mend the path")
+        require_file(path, f"assemble.{key}")
     return list(files.values())
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.custody import set_aside
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.files import publish_bytes, tree_files
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.stage import GENERATE
 from astro_dist.models.device import numerics
@@ -56,6 +56,8 @@ def regenerate_stamp(run: Run, stamp: int, show: Callable[[str], None] = print) 
     published = run.ledger.published(GENERATE.name)
     if published is None:
         raise ConfigError(f"{run.root} has no stamps yet; `astro-dist generate` draws them")
+    for name in ("cutouts.zarr", GENERATE.product):
+        _refuse_unreadable(run.root / name)
     run = for_stage(run, GENERATE, published.fingerprint)
     store = StoreReader(run.product(GENERATE.product))
     if not 0 <= stamp < len(store):
@@ -80,6 +82,16 @@ def regenerate_stamp(run: Run, stamp: int, show: Callable[[str], None] = print) 
         show(f"{path} was not written by this command; it is now {set_aside(path, 'yours').name}")
     publish_bytes(path, packed.getvalue())
     return path
+
+
+def _refuse_unreadable(store: Path) -> None:
+    """Refuse a store with a folder or file that may not be read, which Zarr takes for damaged or empty."""
+    try:
+        closed = next((path for path in tree_files(store) if not os.access(path, os.R_OK)), None)
+    except PermissionError as error:
+        closed = error.filename
+    if closed is not None:
+        raise ConfigError(f"you may not read {closed}; ask its owner")
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from astro_dist.engine.config import Section
+from astro_dist.engine.config import Section, nearest
 from astro_dist.engine.errors import ConfigError
 
 PLANE_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
+JOIN_COLUMNS = ("ra_deg", "dec_deg", "source")
+"""Columns of a table that says which islands are one source."""
 Stokes = Literal["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "any"]
 
 
@@ -203,9 +205,19 @@ class JoinConfig(Section):
     """Longest bridge; 0 turns the rule off and saves reading the map again."""
     catalogue: str | None = None
     """Table (ra_deg, dec_deg, source) of parts of sources: islands at rows of one number are one source."""
+    columns: Mapping[str, str] = {}
+    """Names of the catalogue's columns where they are others, such as {source: Group}."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Label images of maps, by the map's name: islands under one label are one source."""
-    later = frozenset({"by"})
+    later = frozenset({"by", "columns"})
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        if self.columns and self.catalogue is None:
+            raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
+        if unknown := sorted(set(self.columns) - set(JOIN_COLUMNS)):
+            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], JOIN_COLUMNS)}")
+        return self
 
 
 class AnnotateConfig(Section):

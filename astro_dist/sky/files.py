@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.foreign import expand_home
+from astro_dist.engine.foreign import expand_home, require_file
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import AnnotateConfig, FilesConfig, MapsConfig, SurveyConfig
 
@@ -43,8 +43,7 @@ def annotation_sources(run: Run) -> list[Path]:
     named = {"catalogue": join.catalogue, **{f"labels.{name}": path for name, path in join.labels.items()}}
     paths = {key: Path(path) for key, path in named.items() if path is not None}
     for key, path in paths.items():
-        if not path.is_file():
-            raise ConfigError(f"annotate.join.{key}: there is no file {path}; mend the path")
+        require_file(path, f"annotate.join.{key}")
     return [*map_sources(run), *paths.values()]
 
 

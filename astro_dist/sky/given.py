@@ -7,7 +7,8 @@ over two galaxies is thus of one of them and never joins the two: what else the 
 itself. Spurious islands belong to no source.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.config import AnnotateConfig, JoinConfig, MapsConfig
+from astro_dist.sky.config import JOIN_COLUMNS, AnnotateConfig, JoinConfig, MapsConfig
 from astro_dist.sky.islands import in_beams
 from astro_dist.sky.joining import GIVEN, TRUTH, Link
 from astro_dist.sky.labels import Plane
@@ -69,9 +70,10 @@ def given_links(found: Candidates, sky_map: SkyMap, config: JoinConfig) -> list[
     """
     parts: list[tuple[Numbers, Numbers]] = []
     if config.catalogue is not None:
-        parts.append(_named_in_table(found, sky_map, Path(config.catalogue)))
+        parts.append(_named_in_table(found, sky_map, config))
     if sky_map.name in config.labels:
-        parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
+        with _naming(f"annotate.join.labels.{sky_map.name}"):
+            parts.append(_named_in_labels(found, sky_map, Path(config.labels[sky_map.name])))
     # Each file counts its sources for itself.
     return [link for island, number in parts for link in _link(island, number)]
 
@@ -91,12 +93,24 @@ def check_given(config: JoinConfig, maps: Sequence[SkyMap]) -> None:
         Also when a label image is given for a map that the run does not have.
     """
     if config.catalogue is not None:
-        _read_table(Path(config.catalogue), 0)
+        _read_table(Path(config.catalogue), 0, *config.columns.items())
     by_name = {sky_map.name: sky_map for sky_map in maps}
     for name, path in config.labels.items():
         if name not in by_name:
             raise ConfigError(f"annotate.join.labels: there is no map {name!r}: {nearest(name, by_name)}")
-        _open_labels(Path(path), by_name[name])
+        with _naming(f"annotate.join.labels.{name}"):
+            plane = _open_labels(Path(path), by_name[name])
+            # The first rows; the others are read by the run.
+            plane.read_numbers(next(iter(bands(plane.shape, BAND_ROWS))))
+
+
+@contextlib.contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Put a setting before the faults of its file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{setting}: {error}") from None
 
 
 def _open_labels(path: Path, sky_map: SkyMap) -> Plane:
@@ -120,9 +134,11 @@ def _link(island: Numbers, number: Numbers, rule: str = GIVEN) -> list[Link]:
     return links
 
 
-def _named_in_table(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Numbers, Numbers]:
+def _named_in_table(found: Candidates, sky_map: SkyMap, config: JoinConfig) -> tuple[Numbers, Numbers]:
     """Return islands and the numbers of the table's rows that lie on them."""
-    ra, dec, number = _read_table(path, path.stat().st_mtime_ns if path.is_file() else 0)
+    path = Path(config.catalogue or "")
+    age = path.stat().st_mtime_ns if path.is_file() else 0
+    ra, dec, number = _read_table(path, age, *config.columns.items())
     y, x = sky_map.pixel_of(ra, dec)
     seen = np.isfinite(y) & np.isfinite(x)
     rows = in_beams(y[seen], x[seen], found.beam, found.pixel)
@@ -133,8 +149,10 @@ def _named_in_table(found: Candidates, sky_map: SkyMap, path: Path) -> tuple[Num
 
 # Each map of a run reads the same table.
 @lru_cache(maxsize=2)
-def _read_table(path: Path, mtime_ns: int) -> tuple[NDArray[np.float64], NDArray[np.float64], Numbers]:
-    table = read_columns(path, ("ra_deg", "dec_deg", "source"))
+def _read_table(
+    path: Path, mtime_ns: int, *names: tuple[str, str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Numbers]:
+    table = read_columns(path, JOIN_COLUMNS, names=dict(names))
     if not np.isfinite(table["source"]).all():
         raise ConfigError(f"{path}: a row has no number in the column source; take it out or number it")
     return table["ra_deg"], table["dec_deg"], table["source"].astype(np.int64)

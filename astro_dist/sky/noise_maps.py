@@ -8,6 +8,7 @@ beam or between pointings the noise changes within a cell.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,15 @@ def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) 
         update={**beam, "hdu": None, "plane": None, "stokes": "any", "zeros": "blank"}
     )
     weighs = bool(survey.weight_files)
-    noise = SkyMap.open(path, settings, unpacked_in=unpacked_in, is_weight=weighs)
+    try:
+        noise = SkyMap.open(path, settings, unpacked_in=unpacked_in, is_weight=weighs)
+    except ConfigError as error:
+        # Neither setting is for these files: the maps may be in another HDU or plane.
+        if not re.search(r" maps\.(hdu|plane)\b", str(error)):
+            raise
+        raise ConfigError(
+            f"{path}: it holds several images; save the one of {noise_setting(survey)} into a file of its own"
+        ) from None
     return NoiseMap(noise, survey.weight_power if weighs else None, noise_setting(survey))
 
 

@@ -1,5 +1,6 @@
 """Maps of the sky at other frequencies, in units of their own and with or without a beam."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -57,7 +58,7 @@ def open_plane(config: PlaneConfig, unpacked_in: Path) -> list[PlaneMap]:
         try:
             one = _open_once(path, config, unpacked_in, *file_age(path))
         except ConfigError as error:
-            raise ConfigError(f"{setting}: {error}") from None
+            raise ConfigError(f"{setting}: {_of_entry(str(error))}") from None
         maps.append(replace(one, sky_map=replace(one.sky_map, name=names[path])))
     for one in maps[1:]:
         if one.unit.name != maps[0].unit.name:
@@ -66,6 +67,13 @@ def open_plane(config: PlaneConfig, unpacked_in: Path) -> list[PlaneMap]:
                 f"{one.unit.name}; make planes of their own of them"
             )
     return maps
+
+
+def _of_entry(message: str) -> str:
+    """Return a message on the settings of a map with the names that they have in the entry of a plane."""
+    message = message.replace(", or background_only: true to take its noise alone", "")
+    names = "|".join(PlaneConfig.model_fields)
+    return re.sub(rf"(?<![\w/.-])maps\.(?=(?:{names})\b)", "", message)
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import require_file
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import MapsConfig
@@ -27,8 +27,8 @@ def sources(run: Run) -> list[Path]:
         for path in find_files(one, f"cutouts.planes {one.name}")
     ]
     path = run.section(CutoutsConfig).catalogue_path
-    if path is not None and not path.is_file():
-        raise ConfigError(f"cutouts.catalogue: there is no file {path}; mend the path")
+    if path is not None:
+        require_file(path, "cutouts.catalogue")
     return [*map_sources(run), *([] if path is None else [path]), *planes]
 
 

@@ -1,14 +1,18 @@
 import contextlib
 import json
+import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from astro_dist.cluster.queue import log_folder
+from astro_dist.cluster.commands import cancel, show_logs
+from astro_dist.cluster.queue import log_folder, refuse_while_queued
 from astro_dist.cluster.status import measure_workers, status_lines
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner, lock_folder
 from astro_dist.engine.journal import Journal, read_journal
 from astro_dist.engine.progress import read_progress
@@ -123,9 +127,31 @@ def test_a_finished_run_says_so(tmp_path):
 def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     log_folder(tmp_path).mkdir(parents=True)
+    (log_folder(tmp_path) / "shards.sbatch").touch()
     first, shards, _ = status_lines(toy_runner(tmp_path))
     assert "the queue cannot be read: there is no squeue on PATH" in first
     assert shards.split()[:3] == ["shards", "0", "of"]
+
+
+def test_an_empty_folder_of_logs_proves_that_nothing_was_submitted(tmp_path, monkeypatch):
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\nexit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
+    log_folder(tmp_path).mkdir(parents=True)
+    refuse_while_queued(tmp_path)
+    (log_folder(tmp_path) / "shards.sbatch").touch()
+    with pytest.raises(ConfigError, match="cannot check whether jobs of"):
+        refuse_while_queued(tmp_path)
+
+
+@pytest.mark.parametrize("command", [partial(show_logs, stage=None, count=3), cancel])
+def test_logs_and_cancel_need_a_run_directory(tmp_path, command):
+    with pytest.raises(ConfigError, match="there is no run directory"):
+        command(tmp_path / "none")
+    with pytest.raises(ConfigError, match="is not a run directory"):
+        command(tmp_path)
 
 
 def test_the_owner_of_a_run_is_known_while_it_lasts(tmp_path):

@@ -6,6 +6,8 @@ import re
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -372,3 +374,19 @@ def test_pipes_and_folders_under_names_of_ours_stop_nobody(tmp_path, finished, n
         repair_run(root, print)
         assert verify_run(root) == {}
     assert found == {}
+
+
+@pytest.mark.parametrize(
+    "asked", ["refuse_inside(root / 'inner')", "refuse_foreign(root)", "require_run(root)"]
+)
+def test_a_ledger_that_may_not_be_read_is_not_taken_as_empty(tmp_path, asked):
+    (tmp_path / "ledger" / "numbers" / f"{0:016x}").mkdir(parents=True)
+    (tmp_path / "ledger").chmod(0)
+    imports = "import sys; from pathlib import Path; from astro_dist.engine.custody import *"
+    code = f"{imports}; root = Path(sys.argv[1]); {asked}"
+    # Root reads everything unless it gives that up.
+    given_up = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    line = [*given_up, sys.executable, "-c", code, tmp_path]
+    done = subprocess.run(line, capture_output=True, check=False, text=True)
+    (tmp_path / "ledger").chmod(0o700)
+    assert f"ConfigError: you may not read {tmp_path / 'ledger'}" in done.stderr

@@ -104,6 +104,19 @@ def test_the_recipe_draws_the_masks_of_stamps(maker, tmp_path, monkeypatch):
     assert np.array_equal(classes[:4], maker.source.masks.read(range(4), choices)[0])
 
 
+@pytest.mark.parametrize(("count", "reason"), [("0", "0 masks in"), ("1", "in a new file")])
+def test_the_recipe_overwrites_nothing_and_draws_a_mask_at_least(
+    tmp_path, monkeypatch, capsys, count, reason
+):
+    target = tmp_path / "mine.fits"
+    target.write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), count, str(target)])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "jobs" / "draw_masks.py"))
+    assert reason in capsys.readouterr().err
+    assert target.read_text() == "mine"
+
+
 def test_pieces_that_the_model_draws_apart_are_the_objects_that_were_asked_for():
     mask, instances = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint16)
     # Two lobes, a compact source nearer to one of them than the other lobe, and a third extended piece.

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from astro_dist.store.shards import write_shard
 from tests.generate import small_run
 
 
-def test_any_stamp_comes_out_the_same_bits(root):
+def test_any_stamp_comes_out_the_same_bits(root, monkeypatch):
     with pytest.raises(ConfigError, match="no stamps yet"):
         regenerate_stamp(small_run.make_runner(root).run, 0)
     run = small_run.execute(root)
@@ -20,6 +22,11 @@ def test_any_stamp_comes_out_the_same_bits(root):
             assert arrays["instances"].tobytes() == store.read("instances", [stamp])[0].tobytes()
     with pytest.raises(ConfigError, match="holds the stamps 0 to"):
         regenerate_stamp(run, len(store))
+    # A folder that may not be read, to root too.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: "cutouts.zarr" not in str(path))
+        with pytest.raises(ConfigError, match=r"you may not read .*cutouts\.zarr"):
+            regenerate_stamp(run, 0)
     images = store.read("image", range(6))
     images[2, 10, 10] += 1e-3
     write_shard(root / "stamps.zarr", IMAGE, 0, images, 6)

@@ -1,5 +1,7 @@
 """Islands become sources: what is joined, what is not, and on what the answer does not depend."""
 
+import os
+
 import numpy as np
 import pytest
 import yaml
@@ -218,6 +220,19 @@ def test_components_of_aegean_belong_to_their_island(make_map, tmp_path):
         assert found.columns["source"].tolist() == sources
 
 
+def test_the_columns_of_a_table_of_sources_may_be_named(make_map, tmp_path):
+    places = [(60, 60), (60, 330), (330, 330)]
+    sky = make_map(RMS * (sum(spot(50, y, x) for y, x in places) + NOISE))
+    ra, dec = sky.sky_of(*np.array(places, float).T)
+    rows = [f"{i},{a},{d}" for i, a, d in zip((7, 7, 8), ra, dec, strict=True)]
+    (tmp_path / "t.csv").write_text("\n".join(["Group,ra_deg,dec_deg", *rows]))
+    join = {"catalogue": str(tmp_path / "t.csv"), "columns": {"source": "Group"}}
+    found = find_islands(sky, validate(AnnotateConfig, {"join": join}))
+    assert found.columns["source"].tolist() == [1, 1, 3]
+    # Runs of older versions keep their fingerprints.
+    assert "columns" not in validate(AnnotateConfig, {}).join.marks()
+
+
 def look_ahead(run):
     """What a plan does with a stage that is still to run."""
     ANNOTATE.sources(run)
@@ -228,14 +243,19 @@ def look_ahead(run):
     ("join", "reason"),
     [
         ({"catalogue": "{folder}/none.fits"}, "annotate.join.catalogue: there is no file"),
+        ({"catalogue": "{folder}"}, "annotate.join.catalogue: .* is a folder, a pipe or a device"),
+        ({"labels": {"small": "{folder}/pipe"}}, "annotate.join.labels.small: .*pipe is a folder, a pipe"),
         ({"catalogue": "{folder}/a.csv"}, "a.csv: no column source"),
         ({"labels": {"smal": "{folder}/a.csv"}}, "there is no map 'smal': did you mean 'small'"),
         ({"labels": {"small": "{folder}/a.csv"}}, "a.csv"),
+        ({"labels": {"small": "{folder}/half.fits"}}, "annotate.join.labels.small: .*half.fits .* not whole"),
     ],
 )
 def test_files_that_cannot_be_used_are_refused_before_anything_runs(make_map, tmp_path, join, reason):
     (tmp_path / "a.csv").write_text("ra_deg,dec_deg\n40,-35\n")
+    os.mkfifo(tmp_path / "pipe")
     sky = make_map(RMS * NOISE)
+    fits.writeto(tmp_path / "half.fits", np.full(sky.shape, 0.5, np.float32))
     filled = yaml.safe_load(yaml.safe_dump(join).replace("{folder}", str(tmp_path)))
     sections = {"maps": MapsConfig(files=(str(sky.path),)), "simulate": SimulateConfig()}
     run = make_run(tmp_path, seed=1, annotate=validate(AnnotateConfig, {"join": filled}), **sections)

@@ -122,7 +122,13 @@ def weigh(tmp_path, weights, unit="", **settings):
 
 @pytest.mark.parametrize(
     ("unit", "settings"),
-    [("", {}), ("Jy/beam", {"scale": 1e10}), ("counts", {"scale": 1e-12}), ("", {"weight_power": 1.0})],
+    [
+        ("", {}),
+        ("Jy/beam", {"scale": 1e10}),
+        ("counts", {"scale": 1e-27}),
+        ("", {"scale": 9e17}),
+        ("", {"weight_power": 1.0}),
+    ],
 )
 def test_weights_give_the_shape_of_the_noise_and_the_map_its_size(tmp_path, unit, settings):
     weights = np.ones(CELLS)
@@ -216,3 +222,19 @@ def test_the_plan_counts_what_is_unpacked(survey, tmp_path):
     # The copy and its record.
     assert after.files == before.files + 2
     assert size - 2880 < after.bytes - before.bytes <= size + RECORD_BYTES
+
+
+@pytest.mark.parametrize("kind", ["planes", "HDUs"])
+def test_noise_of_several_images_is_to_be_saved_alone(survey, tmp_path, kind):
+    path = tmp_path / "rms-0.fits"
+    with fits.open(path) as hdus:
+        image, header = hdus[0].data.copy(), hdus[0].header.copy()
+    if kind == "planes":
+        fits.writeto(path, np.stack([image, image]), header, overwrite=True)
+    else:
+        parts = [fits.PrimaryHDU(), *(fits.ImageHDU(image, header) for _ in range(2))]
+        fits.HDUList(parts).writeto(path, overwrite=True)
+    with pytest.raises(
+        ConfigError, match=r"rms-0\.fits: it holds several images; save the one of maps\.rms_f"
+    ):
+        ANNOTATE.refuse(survey("rms-*.fits"))

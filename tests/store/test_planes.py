@@ -343,3 +343,26 @@ def test_the_plan_names_a_plane_without_a_frequency(tmp_path):
     execute(CUTOUTS, run)
     low, w1 = StoreReader(run.output).attrs["planes"]
     assert (low["maps"][0]["frequency_hz"], w1["maps"][0]["frequency_hz"]) == (1.4e9, None)
+
+
+@pytest.mark.parametrize(
+    ("cards", "remedy"),
+    [
+        ({"CTYPE3": "STOKES", "CRVAL3": 4}, "(plane), or stokes: V to take it as it is"),
+        ({"BUNIT": "Jy/beam", "BMAJ": None}, "beam_major_arcsec"),
+    ],
+)
+def test_faults_of_a_plane_name_the_settings_of_its_entry(tmp_path, cards, remedy):
+    points_run(tmp_path, planes=[{"name": "low"}])
+    path = tmp_path / "planes" / "low.fits"
+    with fits.open(path) as hdus:
+        image, header = hdus[0].data.copy(), hdus[0].header.copy()
+    header = fits.Header([card for card in header.cards if cards.get(card.keyword, 1) is not None])
+    header.update({key: value for key, value in cards.items() if value is not None})
+    fits.writeto(path, image[None] if "CTYPE3" in cards else image, header, overwrite=True)
+    with pytest.raises(ConfigError) as caught:
+        open_plane(PlaneConfig(name="low", files=(str(path),)), tmp_path)
+    said = str(caught.value)
+    assert said.startswith("cutouts.planes low: ")
+    assert remedy in said
+    assert not any(name in said for name in (" maps.", "(maps.", "background_only"))
