@@ -52,6 +52,7 @@ def test_nobody_works_beside_jobs_that_wait_and_they_are_found_under_any_name(no
 def test_a_queue_that_does_not_answer_may_hold_jobs(nodes, monkeypatch, tmp_path):
     refuse_while_queued(tmp_path)
     log_folder(tmp_path).mkdir(parents=True)
+    (log_folder(tmp_path) / "shards.sbatch").touch()
     refuse_while_queued(tmp_path)
     (tmp_path / "slurm.conf").touch()
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
