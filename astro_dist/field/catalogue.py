@@ -134,7 +134,7 @@ class SourceCatalogue:
             kinds,
             smooth,
             _finite(table.get("spectral_index", nothing)),
-            bool(major.any() or kinds.any() or smooth.any()),
+            bool(_has_sizes(read) or kinds.any() or smooth.any()),
             (*read.notes, *_tell_empty(empty, name)),
         )
 
@@ -197,6 +197,14 @@ def _tell_empty(empty: NDArray[np.bool_], name: str) -> Iterator[str]:
     if empty.any():
         first = np.flatnonzero(empty)[0] + 1
         yield f"{name}: {empty.sum()} rows have no flux, the first is row {first}; none is placed"
+
+
+def _has_sizes(read: UserTable) -> bool:
+    """Return whether a table states sizes without a beam, even where each is that of a point."""
+    stated = {names[0] for names in INTRINSIC} | {"size"}
+    if read.form not in OBSERVED:
+        stated.add(WIDTHS[0])
+    return not stated.isdisjoint(read.columns)
 
 
 def _widths(read: UserTable, nothing: Floats) -> tuple[Floats, Floats, Floats]:

@@ -49,6 +49,14 @@ def test_fluxes_alone_are_points_of_no_known_place(read):
     assert found.rows_in((9, 9), pixel_of((9, 9))).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("sizes", ["0", "-1", ""])
+def test_a_column_of_sizes_says_that_all_are_points(read, sizes):
+    found = read(f"flux_jy,major_arcsec\n1,{sizes}\n2,{sizes}\n")
+    assert found.has_shapes
+    assert not found.is_extended(6.0).any()
+    assert not read("flux_jy\n1\n2\n").has_shapes
+
+
 def test_what_was_not_measured_is_no_size(read):
     found = read("flux_jy,major_arcsec,minor_arcsec,size\n1,-100,-100,30\n1,4,2,9\n1,-1,-1,-1\n1,5,-1,nan\n")
     assert found.major_arcsec.tolist() == [30, 4, 0, 5]

@@ -176,7 +176,7 @@ def test_the_area_of_a_map_is_that_of_its_projection(by_rows):
         ("flux_jy,class\n1,9\n", {}, "the class 9, which is neither compact nor extended"),
         ("flux_jy,ra_deg,dec_deg\n1,20,30\n", {}, "rows.csv: none of its 1 positions is in the field"),
         ("flux_jy,s\n1,2\n", {"columns": {"spectral_index": "s"}}, "set catalogue_hz"),
-        ("flux_jy,class\n1,3\n", {}, "1 sources need 1 distinct objects .* generate.objects is None"),
+        ("flux_jy,class\n1,3\n", {}, "1 sources need 1 distinct objects .* generate.objects is not set"),
     ],
 )
 def test_catalogues_that_cannot_be_placed_are_refused_in_a_plan(by_rows, tmp_path, text, settings, message):
