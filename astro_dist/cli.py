@@ -29,7 +29,7 @@ QUIET_OFFLINE = {
 
 
 Argument = tuple[str, dict[str, Any]]
-"""The name of an argument and what argparse is told of it."""
+"""The name of an argument and the settings of `argparse` for it."""
 
 
 def _argument(name: str, **options: Any) -> Argument:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.field.config import AssembleConfig
-from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.beams import Beam, Pixel, least_moment
 from astro_dist.store.config import BACKGROUND_ONLY
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def check_sampling(beam: Beam, pixel: Pixel) -> None:
     ConfigError
         When the beam has fewer than `MIN_FWHM_PIX` pixels per full width in some direction.
     """
-    yy, yx, xx = beam.moments_pix(pixel)
-    # The smaller eigenvalue of the second moments, as a full width squared.
-    narrow = ((yy + xx) / 2 - math.hypot((yy - xx) / 2, yx)) * 8 * math.log(2)
+    narrow = least_moment(*beam.moments_pix(pixel)) * 8 * math.log(2)  # a full width squared
     # A hair, because a beam of exactly 2.5 pixels is asked for by hand.
     if narrow < MIN_FWHM_PIX**2 * (1 - 1e-9):
         raise ConfigError(

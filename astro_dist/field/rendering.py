@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from astro_dist.sky.beams import Pixel
+from astro_dist.sky.beams import Pixel, least_moment
 from astro_dist.sky.windows import Window
 
 Float = NDArray[np.float64]
@@ -156,7 +156,7 @@ def _one(shape: tuple[int, int], y: Float, x: Float, flux: Float, wide: tuple[fl
 
 def _many(shape: tuple[int, int], y: Float, x: Float, flux: Float, wide: tuple[float, float, float]) -> Float:
     """Return the sum of the Gaussians of many points: spread narrowly, then widened in Fourier space."""
-    finer = math.ceil(math.sqrt(_ENOUGH_PIX2 / min(_narrowest(wide), _ENOUGH_PIX2)))
+    finer = math.ceil(math.sqrt(_ENOUGH_PIX2 / min(least_moment(*wide), _ENOUGH_PIX2)))
     sides = tuple(next(side for side in SIDES if side >= finer * n) for n in shape)
     grid = _spread(sides, finer * y, finer * x, flux * finer**2)
     yy, yx, xx = (moment * finer**2 for moment in wide)
@@ -211,12 +211,6 @@ def _widened(spread_pix: ArrayLike, step: Float, beam_pix: Float) -> tuple[Any, 
         beam_pix[..., 0, 1] + a * c * yy + (a * d + b * c) * yx + b * d * xx,
         beam_pix[..., 1, 1] + c * c * yy + 2 * c * d * yx + d * d * xx,
     )
-
-
-def _narrowest(moments: Sequence[float]) -> float:
-    """Return the smaller eigenvalue of second moments yy, yx and xx."""
-    yy, yx, xx = moments
-    return float((yy + xx) / 2 - math.hypot((yy - xx) / 2, yx))
 
 
 def _determinant(moments: Float) -> float:

@@ -88,3 +88,8 @@ class Beam:
         y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
         square = inverse[0, 0] * y * y + 2 * inverse[0, 1] * y * x + inverse[1, 1] * x * x
         return np.asarray(np.exp(-0.5 * square))
+
+
+def least_moment(yy: float, yx: float, xx: float) -> float:
+    """Return the second moment along the narrow axis: the smaller eigenvalue of a symmetric matrix."""
+    return float((yy + xx) / 2 - math.hypot((yy - xx) / 2, yx))

@@ -242,7 +242,7 @@ def _mend(header: fits.Header) -> fits.Header:
     for key in ("CTYPE1", "CTYPE2"):
         if isinstance(value := header.get(key), str) and value != value.strip().upper():
             cards[key] = value.strip().upper()
-        # Astropy applies the terms with and without the suffix, by which other programs know them.
+        # Astropy applies the terms with and without the suffix; other programs need the suffix to apply them.
         if "A_ORDER" in header and len(kind := str(cards.get(key, value))) == 8:
             cards[key] = f"{kind}-SIP"
     for key in ("EQUINOX", "EPOCH"):

@@ -93,7 +93,7 @@ def _is_sound(copy: Path, record: Path) -> bool:
 
 
 def _find_version(path: Path) -> tuple[int, ...] | None:
-    """Return what tells two versions of a file apart, None where there is none; open nothing."""
+    """Return numbers that differ between versions of a file, None where there is no file; open nothing."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -71,7 +71,7 @@ WARNED, ASKED = (signal.SIGUSR2, TimeUpError), (signal.SIGTERM, StoppedError)
         ("processes", *WARNED),
         ("processes", *ASKED),
         ("ray", *ASKED),
-        # Of the two only the driver knows the difference; its workers are sent the same order.
+        # The driver treats the two differently; the workers get the same order for both.
         pytest.param("ray", *WARNED, marks=pytest.mark.soak),
     ],
 )

@@ -80,7 +80,7 @@ def test_the_map_is_background_objects_and_listed_artefacts(made, plain):
     for _, whole in added_pixels(run, table_of(run, "placements"), SHAPE, BEAM, PIXEL):
         objects -= whole
     assert abs(objects).max() < 1e-3 * RMS
-    # The truth knows nothing of artefacts, and both tables together are the map.
+    # Artefacts change no row of the truth; the fluxes of both tables add up to that of the map.
     assert digests(run)["truth.parquet"] == digests(plain[0])["truth.parquet"]
     added = table_of(run)["flux_jy"]
     flux = table_of(run, "truth")["flux_jy"].sum() + added.sum()

@@ -193,7 +193,7 @@ def test_a_table_and_labels_say_what_belongs_together(make_map, tmp_path):
     Table({"RA": ra, "DEC": dec, "Source_id": rows[:, 2].astype(int)}).write(table)
     labels = np.zeros(sky.shape, np.int32)
     for y, x, number in rows[:4].astype(int):
-        # Numbers that 32-bit floats do not tell apart.
+        # Different integers that are equal as 32-bit floats.
         labels[y - 3 : y + 3, x - 3 : x + 3] = number + 200_000_000
     fits.writeto(tmp_path / "labels.fits", labels)
     for join in ({"catalogue": str(table)}, {"labels": {"small": str(tmp_path / "labels.fits")}}):
