@@ -14,7 +14,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular
 from astro_dist.pictures.config import COLUMNS, TABLE, PicturesConfig
 from astro_dist.pictures.decode import SUFFIXES, read_picture
-from astro_dist.pictures.listing import Entry
+from astro_dist.pictures.source import Entry
 
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -26,7 +26,7 @@ MOST_TABLE_BYTES = 1 << 28
 
 
 class FolderSource:
-    """The pictures of a folder; a `astro_dist.pictures.listing.Source`."""
+    """The pictures of a folder; a `astro_dist.pictures.source.Source`."""
 
     def __init__(self, config: PicturesConfig) -> None:
         self.config, self.folder = config, config.folder

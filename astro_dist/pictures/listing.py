@@ -4,8 +4,7 @@ import fnmatch
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +13,12 @@ from astro_dist.engine.arrays import Integers
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.folder import FolderSource
+from astro_dist.pictures.source import Source
+from astro_dist.pictures.toy import ToySource
 
 LEAST_GROUPS = 3
 """A class needs a group for each of the three splits."""
-Entry = tuple[str, str, str, int]
-"""Name, class, split ("" where none is given) and number in the source of a picture."""
-
-
-class Source(Protocol):
-    """Where pictures come from."""
-
-    @property
-    def entries(self) -> Sequence[Entry]:
-        """All pictures with a class, in order."""
-
-    @property
-    def paths(self) -> list[Path]:
-        """Files of the user that the pictures are in."""
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences for the user."""
-
-    def read(self, number: int) -> NDArray[Any]:
-        """Return a picture by its number in the source; raise `DataError` where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +86,9 @@ def open_listing(config: PicturesConfig, seed: int) -> Listing:
 
 def _open_source(config: PicturesConfig, seed: int) -> Source:
     if config.source == "folder":
-        from astro_dist.pictures.folder import FolderSource
-
         return FolderSource(config)
     if config.source == "file":
         raise ConfigError("pictures.file: not yet")
-    from astro_dist.pictures.toy import ToySource
-
     return ToySource(config, seed)
 
 

@@ -17,7 +17,7 @@ from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
 from astro_dist.pictures.config import CLASSES, PicturesConfig
-from astro_dist.pictures.listing import Entry
+from astro_dist.pictures.source import Entry
 
 Parameters = dict[str, Any]
 NOISE = 0.012
@@ -148,7 +148,7 @@ def _constellation(light: Floats, v: Floats, u: Floats, of: Parameters) -> Float
 
 
 class ToySource:
-    """Toy pictures of the chosen classes; a `astro_dist.pictures.listing.Source`."""
+    """Toy pictures of the chosen classes; a `astro_dist.pictures.source.Source`."""
 
     paths: ClassVar[list[Path]] = []
     notes: ClassVar[list[str]] = []
