@@ -109,6 +109,7 @@ def build_parser(stages: Mapping[str, str] | None = None, only: str | None = Non
         command = commands.add_parser(name, **said)
         for argument, options in arguments:
             command.add_argument(argument, **options)
+    pipelines.add_tools(commands, only)
     return parser
 
 
@@ -167,7 +168,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; import other packages' pipelines only for a command that this one lacks."""
     stages = pipelines.commands()
     word = next((word for word in argv[:1] if not word.startswith("-")), None)
-    if word is None or word in describe_commands(stages):
+    tools = {name for name, listing in pipelines.PIPELINES.items() if listing.tools}
+    if word is None or word in tools | describe_commands(stages).keys():
         return build_parser(stages, word).parse_args(argv)
     if pipelines.outside_names():
         stages = {**stages, **pipelines.outside_commands()}
@@ -176,6 +178,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     command = arguments.command
+    if hasattr(arguments, "tool"):
+        return pipelines.use_tool(arguments)
     if command == "init":
         return _init(arguments.words)
     if command == "doctor":

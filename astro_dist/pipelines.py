@@ -7,7 +7,7 @@ them with the declarations. Other packages add pipelines by the entry-point grou
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 GROUP = "astro_dist.pipelines"
 DEFAULT = "radio"
 """Pipeline of a configuration that names none."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A command of a pipeline beside its stages: ``astro-dist PIPELINE NAME``.
+
+    Attributes
+    ----------
+    where
+        ``module:function``; the function gets the arguments by their names and may return an exit code.
+    help
+        One line about the purpose.
+    arguments
+        The name of each argument, and the settings of `argparse` for it.
+    """
+
+    where: str
+    help: str
+    arguments: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +51,14 @@ class Listing:
         One line about the purpose.
     stages
         ``{words: help}`` of the stages in order; ``words`` are the words of the command line.
+    tools
+        Commands of the pipeline beside its stages, by name.
     """
 
     where: str
     help: str
     stages: Mapping[str, str]
+    tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
 PIPELINES = {
@@ -58,7 +80,49 @@ PIPELINES = {
             "report": "write one page with all results",
         },
     ),
+    "flare": Listing(
+        "astro_dist.flare.pipeline:FLARE",
+        "from a folder of pictures to a classifier, and what synthetic pictures add to it",
+        {
+            "pictures": "read the pictures into a sharded store, find near-duplicates, deal the splits",
+        },
+        {
+            "export": Tool(
+                "astro_dist.flare.export:export_run",
+                "write the pictures of a run as folders of PNG files with their classes",
+                {
+                    "run": {"type": Path, "metavar": "RUN", "help": "a run directory"},
+                    "folder": {"type": Path, "metavar": "DIR", "help": "the folder to make"},
+                },
+            ),
+        },
+    ),
 }
+
+
+def add_tools(commands: Any, only: str | None = None) -> None:
+    """Add to a parser the commands that pipelines have beside their stages; ``only`` names one of them."""
+    for name, listing in PIPELINES.items():
+        if not listing.tools or only not in (None, name):
+            continue
+        text = f"commands of the pipeline {name} beside its stages: {', '.join(listing.tools)}"
+        group = commands.add_parser(name, help=text, description=_sentence(listing.help))
+        tools = group.add_subparsers(dest="tool", metavar="COMMAND", required=True)
+        for word, tool in listing.tools.items():
+            parser = tools.add_parser(word, help=tool.help, description=_sentence(tool.help))
+            for argument, options in tool.arguments.items():
+                parser.add_argument(argument, **options)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def use_tool(arguments: Any) -> int:
+    """Call the function of a pipeline's command with its parsed arguments by name; return the exit code."""
+    given = {key: value for key, value in vars(arguments).items() if key not in ("command", "tool")}
+    module, _, function = PIPELINES[arguments.command].tools[arguments.tool].where.partition(":")
+    return getattr(importlib.import_module(module), function)(**given) or 0
 
 
 def outside_names() -> dict[str, str]:

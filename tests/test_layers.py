@@ -12,13 +12,13 @@ LAYERS = [
     {"engine"},
     {"workers"},
     {"runner"},
-    {"sky", "models"},
+    {"sky", "pictures", "models"},
     {"store", "metrics"},
     {"field", "train"},
     {"generate"},
     {"evaluate"},
     {"report"},
-    {"radio"},
+    {"radio", "flare"},
     {"pipelines"},
     {"cluster", "doctor"},
     {"cli"},
@@ -26,7 +26,7 @@ LAYERS = [
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 ROOT_FILES = {"__init__", "__main__", "cli", "pipelines", "runner", "doctor"}
-PIPELINES = {"radio"}
+PIPELINES = {"radio", "flare"}
 HOMES = {
     "zarr": {"store"},
     "tensorstore": {"store"},
@@ -37,8 +37,12 @@ HOMES = {
     "accelerate": {"train"},
     "deepspeed": {"train"},
     "matplotlib": {"report"},
-    "torch": {"models", "train", "radio", "generate", "evaluate", "metrics"},
-    "diffusers": {"models", "train", "generate", "radio"},
+    "PIL": {"pictures", "field", "report", "flare"},
+    "h5py": {"pictures"},
+    "sklearn": {"metrics", "flare"},
+    "transformers": {"models"},
+    "torch": {"models", "train", "radio", "flare", "generate", "evaluate", "metrics"},
+    "diffusers": {"models", "train", "generate", "radio", "flare"},
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # Programs that the tests start; PyBDSF is under the GPL, so nothing here may be built on it.

@@ -1,5 +1,6 @@
 """The list of pipelines, and a pipeline of another package that every command runs like a built-in one."""
 
+import inspect
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from astro_dist import pipelines
 from astro_dist.cli import describe_commands
 from astro_dist.engine.errors import ConfigError, StageError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import RESERVED, Pipeline
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.radio.pipeline import RADIO
@@ -48,6 +50,16 @@ def test_the_plain_data_is_what_is_declared(name):
 
 def test_the_commands_are_the_reserved_names():
     assert set(describe_commands({})) <= RESERVED
+
+
+def test_the_commands_of_a_pipeline_beside_its_stages_can_be_called():
+    for listing in pipelines.PIPELINES.values():
+        for tool in listing.tools.values():
+            wanted = {name.strip("-").replace("-", "_") for name in tool.arguments}
+            assert set(inspect.signature(Later(tool.where).load()).parameters) == wanted
+
+
+def test_names_of_further_commands_are_reserved():
     assert {"clean", "export", "challenge", "init", "logs"} <= RESERVED
 
 

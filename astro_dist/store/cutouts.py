@@ -136,7 +136,7 @@ def cut_shard(state: _State, task: Task) -> Result:
         # Masks compress so fast that threads cost more than they save.
         threads = config.threads if spec.dtype == IMAGE.dtype else 1
         # Relative to the store, whose folder is renamed once the stage is complete.
-        name = shard_path(Path(), spec.name, shard).as_posix()
+        name = shard_path(Path(), spec, shard).as_posix()
         images = stacks[spec.name]
         digests[name] = write_shard(state.run.output, spec, shard, images, config.shard, threads)
     little = stacks["valid"].mean(axis=(1, 2)) < config.min_valid_fraction

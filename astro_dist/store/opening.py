@@ -16,6 +16,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.config import PLANE_NAME
 from astro_dist.sky.stretch import STRETCHES
+from astro_dist.store.arrays import PICTURE_COLUMNS
 from astro_dist.store.config import COMMON
 
 METADATA_BYTES = 1 << 28
@@ -28,6 +29,7 @@ NEEDED = {
     "cutouts": ("size_pix", "per_shard", "survey", "stretch", "maps"),
     # The sky of stamps is that of the cutouts, which is where it is looked up.
     "stamps": ("size_pix", "per_shard", "accept"),
+    "pictures": ("size_pix", "per_shard", "planes", "dtype", "labels", "names", "further"),
 }
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -48,7 +50,12 @@ def check_attrs(path: Path, attrs: Mapping[str, Any]) -> None:
         "maps": lambda value: isinstance(value, list) and all(map(_is_map, value)),
         "accept": lambda value: isinstance(value, dict),
         "files": lambda value: isinstance(value, dict),
-        "planes": lambda value: isinstance(value, list) and _are_planes(value),
+        "planes": lambda value: _are_planes(value) if attrs["kind"] == "cutouts" else value in (1, 3),
+        "dtype": lambda value: value in ("uint8", "float32"),
+        "labels": lambda value: _are_names(value) and 0 < len(set(value)) == len(value),
+        "names": _are_names,
+        "further": lambda value: _are_names(value) and set(value) <= PICTURE_COLUMNS.keys(),
+        "macro": lambda value: isinstance(value, dict) and all(map(_are_names, value.values())),
         "common_beam": lambda value: isinstance(value, dict) and _is_positive(value.get("minor_arcsec")),
     }
     for name, is_fine in checks.items():
@@ -87,7 +94,7 @@ def check_arrays(path: Path, attrs: Mapping[str, Any], stacks: Sequence[Any], co
         )
     for spec in (*columns, *stacks):
         is_stack = spec in stacks
-        shape = [n, size, size] if is_stack else [n]
+        shape = [n, *spec.shape(size)] if is_stack else [n]
         _check_array(path, spec, _metadata(path, known, spec.name), shape, per_shard if is_stack else n)
     for spec in stacks:
         # tensorstore reads this file, Zarr the consolidated copy.
@@ -125,7 +132,8 @@ def check_maps(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArr
     """Refuse a store of cutouts that names a map which its attributes do not have."""
     # A negative number would silently count from the end of the list; a cutout may have no map of a plane.
     lists = [("source_map", attrs.get("maps", []), 0)]
-    lists += [(f"source_map_{one['name']}", one["maps"], -1) for one in attrs.get("planes", ())]
+    planes = attrs.get("planes", ()) if attrs["kind"] == "cutouts" else ()
+    lists += [(f"source_map_{one['name']}", one["maps"], -1) for one in planes]
     for name, maps, least in lists:
         if name in columns and len(columns[name]):
             low, high = int(columns[name].min()), int(columns[name].max())
@@ -148,7 +156,23 @@ def _is_map(value: Any) -> bool:
     return is_pixel and (frequency is None or _is_positive(frequency))
 
 
-def _are_planes(values: list[Any]) -> bool:
+def check_labels(path: Path, attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a store of pictures with a class, or the name of a file, that its attributes do not have."""
+    if attrs["kind"] != "pictures":
+        return
+    for column, attribute, least in (("label", "labels", 0), ("file", "names", -1)):
+        values, known = columns[column], len(attrs[attribute])
+        if len(values) and (values.min() < least or values.max() >= known):
+            raise IntegrityError(f"{path}: it has {known} {attribute} and others in a picture; make it again")
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _are_planes(values: Any) -> bool:
+    if not isinstance(values, list):
+        return False
     # Their names become those of folders.
     names = [one.get("name") for one in values if isinstance(one, dict)]
     if not all(isinstance(name, str) and PLANE_NAME.fullmatch(name) for name in names):

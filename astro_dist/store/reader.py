@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.store.config import BACKGROUND_ONLY
-from astro_dist.store.opening import check_maps
+from astro_dist.store.opening import check_labels, check_maps
 from astro_dist.store.schema import SPLIT_NAMES, read_attrs, read_columns, stacks_of
 from astro_dist.store.shards import count_shards, shard_path
 
 
 class StoreReader:
-    """A store of cutouts or stamps, open for reading.
+    """A store of cutouts, stamps or pictures, open for reading.
 
     A reader pickles as its path. Threads may share a reader. Forked processes may not, because tensorstore
     has threads of its own: start processes with ``spawn``.
@@ -47,6 +47,7 @@ class StoreReader:
         self.attrs = read_attrs(self.path)
         self.columns = read_columns(self.path, self.attrs)
         check_maps(self.path, self.attrs, self.columns)
+        check_labels(self.path, self.attrs, self.columns)
         self._arrays: dict[str, Any] = {}
         # In Zarr a missing shard is read as fill value, without an error.
         if missing := missing_shards(self.path, self.attrs, len(self)):
@@ -73,13 +74,14 @@ class StoreReader:
         array
             ``image`` (float32, Jy/beam, NaN where no data), ``mask`` (uint8), ``instances`` (uint16)
             or, in a store of cutouts, ``valid`` (bool); ``image_NAME`` and ``valid_NAME`` of a plane.
+            In a store of pictures ``picture``: uint8 from 0 to 255, or float32 from -1 to 1.
         indices
             Positions from 0 to N - 1; may repeat.
 
         Returns
         -------
         ndarray
-            Shape (len(indices), s, s).
+            Shape (len(indices), s, s); of pictures (len(indices), planes, s, s).
 
         Raises
         ------
@@ -90,8 +92,8 @@ class StoreReader:
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size == 0:
-            size_pix, spec = self.attrs["size_pix"], self._spec(array)
-            return np.empty((0, size_pix, size_pix), spec.dtype)
+            spec = self._spec(array)
+            return np.empty((0, *spec.shape(self.attrs["size_pix"])), spec.dtype)
         if wanted.min() < 0 or wanted.max() >= len(self):
             raise IndexError(
                 f"{self.path} holds {len(self)} images, asked for {wanted.min()}..{wanted.max()}"
@@ -106,7 +108,7 @@ class StoreReader:
             ) from None
 
     def select(self, split: str) -> NDArray[np.int64]:
-        """Return the positions of the good cutouts (no flag set) of a split, ascending.
+        """Return the positions of the pictures, or of the good cutouts (no flag set), of a split, ascending.
 
         Those of maps that give backgrounds alone are not among them, see `find_backgrounds`.
         """
@@ -137,10 +139,13 @@ def find_backgrounds(
 
 
 def _is_good(columns: Mapping[str, NDArray[Any]], split: str) -> NDArray[np.bool_]:
-    return np.asarray((columns["split"] == SPLIT_NAMES.index(split)) & (columns["flags"] == 0))
+    # Pictures have no flags: what cannot be used is in no store of theirs.
+    return np.asarray((columns["split"] == SPLIT_NAMES.index(split)) & (columns.get("flags", 0) == 0))
 
 
 def _is_background(attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    if attrs["kind"] == "pictures":
+        return np.zeros(len(columns["split"]), np.bool_)
     only = np.array([bool(one.get(BACKGROUND_ONLY)) for one in attrs["maps"]], np.bool_)
     return only[columns["source_map"]]
 
@@ -173,6 +178,6 @@ def missing_shards(path: Path, attrs: dict[str, Any], n: int) -> list[str]:
         # One listing per array: a look at each of many files is slow on a shared file system.
         present = {file.name for file in os.scandir(folder) if file.is_file()} if folder.is_dir() else set()
         # Any other file in the folder, such as Zarr's metadata, is none of these names.
-        wanted = (shard_path(path, spec.name, i) for i in range(count_shards(n, attrs["per_shard"])))
+        wanted = (shard_path(path, spec, i) for i in range(count_shards(n, attrs["per_shard"])))
         missing += [f"{spec.name}/{file.name}" for file in wanted if file.name not in present]
     return missing

@@ -11,7 +11,7 @@ and in the name of one column; they are read as well.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntFlag
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES
+from astro_dist.store.arrays import FURTHER, PICTURE_COLUMNS, ArraySpec, picture_spec
 from astro_dist.store.config import COMMON
 from astro_dist.store.opening import METADATA_BYTES, check_arrays, check_attrs, check_packed, show_lengths
 
@@ -48,43 +49,6 @@ class Flag(IntFlag):
     """The map's edge or blanks cut an extended source of the window."""
 
 
-@dataclass(frozen=True)
-class ArraySpec:
-    """One array of a store.
-
-    Attributes
-    ----------
-    name, dtype, long_name, units
-        Its name, little-endian type, meaning in words and unit.
-    fill
-        Value where nothing is.
-    values, bits
-        Names of its values 0, 1, 2 and so on; or of its bits 1, 2, 4 and so on.
-    """
-
-    name: str
-    dtype: str
-    long_name: str
-    units: str = ""
-    fill: float | int | bool = 0
-    values: tuple[str, ...] = ()
-    bits: tuple[str, ...] = ()
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Attributes of the array, as CF names them."""
-        found: dict[str, Any] = {"long_name": self.long_name}
-        if self.units:
-            found["units"] = self.units
-        if self.values:
-            found["flag_values"] = list(range(len(self.values)))
-        if self.bits:
-            found["flag_masks"] = [1 << place for place in range(len(self.bits))]
-        if names := self.values or self.bits:
-            found["flag_meanings"] = " ".join(names)
-        return found
-
-
 NAN = float("nan")
 IMAGE = ArraySpec("image", "<f4", "brightness; NaN where the map has no data", "Jy/beam", NAN)
 MASK = ArraySpec("mask", "|u1", "class of the pixel, an index into the attribute classes", values=CLASS_NAMES)
@@ -98,6 +62,7 @@ STACKS = {
 COORDINATES = {
     "cutouts": "ra_deg dec_deg source_map y0 x0",
     "stamps": "donor background_donor symmetry",
+    "pictures": "group file",
 }
 """Columns that say where the images of a store come from: in xarray coordinates and not variables."""
 
@@ -132,6 +97,12 @@ COLUMNS = {
         ArraySpec("rms_jy_beam", "<f4", "noise that the stamp's snr refers to", "Jy/beam", NAN),
         *_BEAM,
     ),
+    "pictures": (
+        ArraySpec("label", "<i4", "class of the picture, an index into the attribute labels", fill=-1),
+        ArraySpec("split", "|u1", "index into the attribute splits", values=SPLIT_NAMES),
+        ArraySpec("group", "<i4", "near-duplicates have one number, and one split", fill=-1),
+        ArraySpec("file", "<i4", "name, an index into the attribute names; -1 for none", fill=-1),
+    ),
 }
 SOURCES = "sources"
 """Attribute of a store of cutouts whose instances are sources; one of version 0.1.0 has islands."""
@@ -159,6 +130,8 @@ def plane_units(attrs: Mapping[str, Any]) -> dict[str, str]:
 
 def stacks_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
     """Return the arrays of images of a store with these attributes."""
+    if kind == "pictures":
+        return (picture_spec(attrs["planes"], attrs["dtype"]),)
     planes = []
     for name, unit in plane_units(attrs).items() if kind == "cutouts" else ():
         about = f"brightness of the plane {name} on the same pixels; NaN where it has no data"
@@ -171,6 +144,8 @@ def stacks_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
 
 def columns_of(kind: str, attrs: Mapping[str, Any]) -> tuple[ArraySpec, ...]:
     """Return the columns of a store with these attributes."""
+    if kind == "pictures":
+        return (*COLUMNS[kind], *(PICTURE_COLUMNS[name] for name in attrs.get(FURTHER, ())))
     if kind != "cutouts":
         return COLUMNS[kind]
     further = ((SOURCES, SOURCE_COLUMNS), (CATALOGUE, ROW_COLUMNS))
@@ -195,14 +170,14 @@ def publish_store(
     path
         Folder of the store; may already hold shards, and metadata of an earlier call.
     kind
-        ``cutouts`` or ``stamps``, which decides on the arrays and columns.
+        ``cutouts``, ``stamps`` or ``pictures``, which decides on the arrays and columns.
     size_pix, per_shard
         Side of an image, and how many of them a shard file holds.
     columns
         ``{name: values}`` of shape (N,) for exactly the columns of `columns_of`.
     attrs
-        JSON-able attributes; ``schema_version``, ``kind``, ``size_pix``, ``per_shard``, ``classes`` and
-        ``units`` are added.
+        JSON-able attributes; ``schema_version``, ``kind``, ``size_pix`` and ``per_shard`` are added, and
+        to stores of the sky ``classes`` and ``units``.
 
     Raises
     ------
@@ -219,8 +194,7 @@ def publish_store(
         "kind": kind,
         "size_pix": size_pix,
         "per_shard": per_shard,
-        "classes": list(CLASS_NAMES),
-        "units": IMAGE.units,
+        **({} if kind == "pictures" else {"classes": list(CLASS_NAMES), "units": IMAGE.units}),
     }
     # Zarr writes to memory first: each file then appears on the disk whole, by one rename.
     files: dict[str, Buffer] = {}
@@ -232,7 +206,8 @@ def publish_store(
     for spec in stacks_of(kind, attrs):
         _create_stack(memory, spec, n, size_pix, per_shard, coordinates)
     for spec in specs:
-        _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype))
+        axis = "row" if kind == "pictures" else "cutout"
+        _create_column(memory, spec, np.asarray(columns[spec.name]).astype(spec.dtype), axis)
     # zarr-python warns that consolidated metadata are no part of the Zarr v3 specification yet.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
@@ -254,12 +229,12 @@ def read_attrs(path: Path) -> dict[str, Any]:
     attrs = _read_attributes(path)
     version = attrs.get("schema_version")
     # `type` first, since JSON may hold a list there, which is no key of a mapping, or `true`, which equals 1.
-    if str(attrs.get("kind")) not in STACKS or type(version) is not int or version not in FORMER_NAMES:
+    if str(attrs.get("kind")) not in COLUMNS or type(version) is not int or version not in FORMER_NAMES:
         raise IntegrityError(
             f"{path} is not a store of schema version {SCHEMA_VERSION} (kind {str(attrs.get('kind'))[:20]}, "
             f"version {str(version)[:20]}); make it again with this version of astro_dist"
         )
-    if attrs.get("classes") != list(CLASS_NAMES):
+    if attrs["kind"] != "pictures" and attrs.get("classes") != list(CLASS_NAMES):
         raise IntegrityError(
             f"{path} has other classes than this version ({', '.join(CLASS_NAMES)}); make it again"
         )
@@ -328,25 +303,27 @@ def read_columns(path: Path, attrs: Mapping[str, Any]) -> dict[str, NDArray[Any]
 def _create_stack(
     store: MemoryStore, spec: ArraySpec, n: int, size_pix: int, per_shard: int, coordinates: str
 ) -> None:
+    shape = spec.shape(size_pix)
     zarr.create_array(
         store,
         name=spec.name,
-        shape=(n, size_pix, size_pix),
+        shape=(n, *shape),
         dtype=np.dtype(spec.dtype),
         # Random batches read single images; tasks write whole shards.
-        chunks=(1, size_pix, size_pix),
-        shards=(per_shard, size_pix, size_pix),
+        chunks=(1, *shape),
+        shards=(per_shard, *shape),
         # The sharding codec sums its index alone: without crc32c here flipped bits become brightness.
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value=spec.fill,
         # One folder an array: with Zarr's default slash each shard would lie in folders of its own.
         chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("cutout", "y", "x"),
+        # Of another name than the array `picture`, which xarray would take for the axis itself.
+        dimension_names=("row", "plane", "y", "x") if spec.planes else ("cutout", "y", "x"),
         attributes=spec.attributes | {"coordinates": coordinates},
     )
 
 
-def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) -> None:
+def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any], axis: str) -> None:
     column = zarr.create_array(
         store,
         name=spec.name,
@@ -357,7 +334,7 @@ def _create_column(store: MemoryStore, spec: ArraySpec, values: NDArray[Any]) ->
         compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         fill_value=spec.fill,
         chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=("cutout",),
+        dimension_names=(axis,),
         attributes=spec.attributes,
         # A column that is all fill value gets its file too: `read_columns` takes a missing file for damage.
         config={"write_empty_chunks": True},

@@ -6,6 +6,7 @@ can only be the padding of the last shard. One shard file has one writer, and it
 the images. ``zarr-python`` needs five times the CPU time for the same.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import IntegrityError
 from astro_dist.engine.files import publish_bytes
+from astro_dist.store.arrays import ArraySpec
 from astro_dist.store.opening import check_packed
-from astro_dist.store.schema import ZSTD_LEVEL, ArraySpec
+from astro_dist.store.schema import ZSTD_LEVEL
 
 CRC_BYTES = 4
 # Two unsigned numbers of 64 bits.
@@ -29,9 +31,9 @@ ENTRY_BYTES = 16
 EMPTY = 2**64 - 1
 
 
-def shard_path(store: Path, name: str, shard: int) -> Path:
-    """Return the file of one shard of one array."""
-    return store / name / f"c.{shard}.0.0"
+def shard_path(store: Path, spec: ArraySpec, shard: int) -> Path:
+    """Return the file of one shard of one array; its name has a number for every axis."""
+    return store / spec.name / ".".join(["c", str(shard), *"0" * len(spec.shape(0))])
 
 
 def count_shards(n: int, per_shard: int) -> int:
@@ -53,7 +55,7 @@ def write_shard(
     shard
         Number of the shard: it holds the images from ``shard * per_shard`` on.
     images
-        Shape (n, s, s) with n <= ``per_shard``; fewer only in the last shard.
+        Shape (n, s, s), or (n, planes, s, s), with n <= ``per_shard``; fewer only in the last shard.
     per_shard
         Images in a full shard.
     threads
@@ -61,11 +63,11 @@ def write_shard(
     """
     if images.dtype != np.dtype(spec.dtype):
         raise ValueError(f"{spec.name} holds {np.dtype(spec.dtype)}, not {images.dtype}")
-    return publish_bytes(shard_path(store, spec.name, shard), encode_shard(images, per_shard, threads))
+    return publish_bytes(shard_path(store, spec, shard), encode_shard(images, per_shard, threads))
 
 
 def encode_shard(images: NDArray[Any], per_shard: int, threads: int = 1) -> bytes:
-    """Return the bytes of a shard that holds ``images`` of shape (n, s, s), n <= ``per_shard``."""
+    """Return the bytes of a shard that holds ``images``, which are n <= ``per_shard``."""
     if not 1 <= len(images) <= per_shard:
         raise ValueError(f"a shard of up to {per_shard} images cannot hold {len(images)}")
     images = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("<"))
@@ -103,7 +105,7 @@ def decode_index(data: bytes, per_shard: int) -> NDArray[np.uint64]:
 
 
 def decode_image(data: bytes, offset: int, length: int, spec: ArraySpec, size_pix: int) -> NDArray[Any]:
-    """Return one image (s, s) of a shard.
+    """Return one image (s, s), or (planes, s, s), of a shard.
 
     Raises
     ------
@@ -116,8 +118,9 @@ def decode_image(data: bytes, offset: int, length: int, spec: ArraySpec, size_pi
     if _crc(body) != data[end : end + CRC_BYTES]:
         raise IntegrityError("an image fails its checksum")
     try:
-        check_packed(body[:32], size_pix**2 * np.dtype(spec.dtype).itemsize)
-        return np.frombuffer(zstd.decompress(body), dtype=spec.dtype).reshape(size_pix, size_pix)
+        shape = spec.shape(size_pix)
+        check_packed(body[:32], math.prod(shape) * np.dtype(spec.dtype).itemsize)
+        return np.frombuffer(zstd.decompress(body), dtype=spec.dtype).reshape(shape)
     except (RuntimeError, ValueError) as error:
         raise IntegrityError(f"an image cannot be decoded ({error})") from None
 

@@ -88,7 +88,7 @@ def assign_splits(
     while owners.max() + 1 < MIN_BLOCKS and block_pix // 2 >= least_block_pix:
         block_pix //= 2
         owners = _find_blocks(map_index, centres_pix, block_pix)
-    split = _deal(np.bincount(owners), fractions, rng)[owners]
+    split = deal(np.bincount(owners), fractions, rng)[owners]
     split[~np.isfinite(footprints.radii)] = GUARD
     _guard(split, footprints)
     if not np.any(split == TRAIN):
@@ -179,10 +179,8 @@ def _find_blocks(
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _deal(
-    sizes: NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Return the split of each block: a block goes to the split that still misses most windows."""
+def deal(sizes: NDArray[np.int64], fractions: Sequence[float], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the split of each block: a block goes to the split that still misses most of its members."""
     wanted = np.asarray(fractions) * sizes.sum()
     have, split = np.zeros(len(fractions)), np.zeros(len(sizes), np.uint8)
     for block in rng.permutation(len(sizes)):

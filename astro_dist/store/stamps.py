@@ -45,7 +45,7 @@ def write_stamps(
     for spec, values in arrays:
         digest = write_shard(path, spec, shard, values, per_shard)
         # Relative to the store, whose folder is renamed once the stage is complete.
-        digests[str(shard_path(path, spec.name, shard).relative_to(path))] = digest
+        digests[str(shard_path(path, spec, shard).relative_to(path))] = digest
     return digests
 
 

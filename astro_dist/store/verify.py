@@ -7,9 +7,10 @@ import numpy as np
 
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.foreign import read_mapping
+from astro_dist.store.arrays import ArraySpec
 from astro_dist.store.opening import METADATA_BYTES
 from astro_dist.store.reader import missing_shards
-from astro_dist.store.schema import ArraySpec, read_attrs, read_columns, stacks_of
+from astro_dist.store.schema import read_attrs, read_columns, stacks_of
 from astro_dist.store.shards import EMPTY, count_shards, decode_image, decode_index, shard_path
 
 
@@ -49,7 +50,7 @@ def _is_array(path: Path) -> bool:
 
 def _verify_array(path: Path, spec: ArraySpec, attrs: dict[str, Any], n: int) -> list[str]:
     per_shard = attrs["per_shard"]
-    known = [shard_path(path, spec.name, i) for i in range(count_shards(n, per_shard))]
+    known = [shard_path(path, spec, i) for i in range(count_shards(n, per_shard))]
     folder = path / spec.name
     # Files of other names are Zarr's metadata.
     present = (

@@ -71,7 +71,7 @@ def test_shards_of_zarr_itself_decode_too(store, tmp_path, name):
     theirs = zarr.open_array(tmp_path / "theirs" / name, mode="r+")
     theirs[:] = stacks[name]
     spec = {spec.name: spec for spec in (IMAGE, MASK, INSTANCES, VALID)}[name]
-    data = shard_path(tmp_path / "theirs", name, 0).read_bytes()
+    data = shard_path(tmp_path / "theirs", spec, 0).read_bytes()
     index = decode_index(data, PER_SHARD)
     for i in np.flatnonzero(index[:, 0] != EMPTY):
         offset, length = index[i].tolist()
@@ -97,7 +97,7 @@ def test_any_shard_decodes_to_its_images_and_marks_the_rest_empty(images, spare,
 
 def test_images_of_nothing_but_fill_are_written(store):
     path, _ = store
-    index = decode_index(shard_path(path, "mask", 1).read_bytes(), PER_SHARD)
+    index = decode_index(shard_path(path, MASK, 1).read_bytes(), PER_SHARD)
     assert index[0, 0] != EMPTY
 
 

@@ -1,0 +1,91 @@
+"""`astro-dist flare export RUN DIR`: the pictures of a run as folders of classes that other libraries read.
+
+``DIR/STORE/PART`` holds a folder per class and a ``metadata.csv``: torchvision's and timm's image folders and
+Hugging Face's ``imagefolder`` open it as it is.
+"""
+
+import csv
+import io
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from astro_dist.engine.custody import remove
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import PART, publish_folder
+from astro_dist.pictures.pixels import from_network, to_network
+from astro_dist.store.reader import StoreReader
+from astro_dist.store.schema import SPLIT_NAMES
+
+STORES = ("pictures", "upscaled", "synthetic")
+PARTS = {"train": "learn", "validation": "check", "test": "judge", "guard": "apart"}
+"""Folders of the splits: Hugging Face's `datasets` takes words such as "train" in any name for splits."""
+SPLIT_WORDS = re.compile(r"(tr|te|va|d|ev)(?=ain|st|lid|l\b|ev\b|al)", re.IGNORECASE)
+AT_ONCE = 256
+
+
+def export_run(run: Path, folder: Path) -> None:
+    """Write every store of pictures of a run below a new folder, whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        The folder exists or cannot be made, or the run has no pictures.
+    """
+    stores = [name for name in STORES if (run / f"{name}.zarr").is_dir()]
+    if not stores:
+        raise ConfigError(f"{run} has no pictures yet; `astro-dist pictures CONFIG` reads them")
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder} exists already; name another folder")
+    if not folder.parent.is_dir():
+        raise ConfigError(f"there is no folder {folder.parent}; make it first, or name another")
+    hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}{PART}")
+    try:
+        for name in stores:
+            _write_store(StoreReader(run / f"{name}.zarr"), hidden / name)
+        publish_folder(hidden, folder)
+    finally:
+        if hidden.exists():
+            remove(hidden)
+    print(f"{folder}: {', '.join(stores)}")
+
+
+def safe_name(text: str) -> str:
+    """Return the name of a class as that of a folder, without a word that `datasets` takes for a split."""
+    plain = re.sub(r"[^\w .+-]", "_", text).strip(" .") or "_"
+    return SPLIT_WORDS.sub(r"\1_", plain)
+
+
+def _write_store(store: StoreReader, folder: Path) -> None:
+    split = store.columns["split"]
+    for place in np.unique(split):
+        part = folder / PARTS[SPLIT_NAMES[place]]
+        _write_part(store, np.flatnonzero(split == place), part)
+
+
+def _write_part(store: StoreReader, rows: Sequence[int] | Any, folder: Path) -> None:
+    """Write the pictures of some rows and the table that names them."""
+    folders = [safe_name(name) for name in store.attrs["labels"]]
+    for name in set(folders):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    keys = sorted(set(store.columns) - {"label", "split", "file"})
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file_name", "label", "name", *keys])
+    for start in range(0, len(rows), AT_ONCE):
+        some = rows[start : start + AT_ONCE]
+        for row, picture in zip(some, store.read("picture", some), strict=True):
+            label, file = int(store.columns["label"][row]), int(store.columns["file"][row])
+            place = f"{folders[label]}/{row:06d}.png"
+            pixels = from_network(to_network(picture), "uint8")
+            Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / place)
+            name = store.attrs["names"][file] if file >= 0 else ""
+            facts = (int(store.columns[key][row]) for key in keys)
+            table.writerow([place, store.attrs["labels"][label], name, *facts])
+    (folder / "metadata.csv").write_text(text.getvalue(), encoding="utf-8")

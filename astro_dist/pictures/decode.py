@@ -1,0 +1,102 @@
+"""One picture file through Pillow: bounded before it is decoded, turned as its EXIF says, made square.
+
+What cannot be read raises `DataError`, so that the task is quarantined and names the picture; nothing else of
+a file of the user's can stop a run.
+"""
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.foreign import check_regular
+from astro_dist.pictures.config import PicturesConfig
+
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+"""Formats that are read; others of Pillow's start programs (EPS) or are no pictures of this kind."""
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+MOST_AREA_PIX, MOST_BYTES = 1 << 27, 1 << 30
+"""Most pixels of a picture, a fourth of a gigabyte in colour, and most bytes of its file."""
+FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError)
+"""What Pillow raises on damaged files."""
+
+
+def read_picture(path: Path, name: str, config: PicturesConfig) -> NDArray[np.uint8]:
+    """Return a picture as the store holds it, shape (planes, size_pix, size_pix), uint8.
+
+    Raises
+    ------
+    DataError
+        The file is no picture, is damaged or is too large; the message begins with ``name``.
+    """
+    try:
+        check_regular(path)
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{name}: a file of more than {MOST_BYTES >> 20} MB")
+        # What a picture holds beside its pixels, such as half an EXIF block, is no fault of the pixels.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                _check_size(name, image.size, config.largest_pix)
+                return make_square(_plain(image, name), config)
+    except ConfigError as error:
+        raise DataError(f"{name}: {error}") from None
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: more than {MOST_AREA_PIX >> 20} million pixels") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: no picture in a format that is read ({', '.join(FORMATS)})") from None
+    except (*FAULTS, struct.error, zlib.error) as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise DataError(f"{name}: a damaged picture ({reason})") from None
+
+
+def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[np.uint8]:
+    """Return a grey or colour image (mode L or RGB) as the store holds it."""
+    size = (config.size_pix, config.size_pix)
+    image = image.convert("L" if config.planes == 1 else "RGB")
+    if config.fit == "crop":
+        image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    elif config.fit == "pad":
+        image = ImageOps.pad(image, size, Image.Resampling.LANCZOS)
+    else:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[None] if config.planes == 1 else pixels.transpose(2, 0, 1))
+
+
+def _check_size(name: str, size: tuple[int, int], largest_pix: int) -> None:
+    width, height = size
+    if max(size) > largest_pix or width * height > MOST_AREA_PIX:
+        raise DataError(f"{name}: {width} x {height} pixels; scale it down, or raise pictures.largest_pix")
+
+
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """Return the image in mode L or RGB: upright, without alpha (over black), with 8 bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_eight_bits(np.asarray(image), image, name))
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, image).convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _eight_bits(values: NDArray[Any], image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Return the grey values of 16-bit and float pictures from 0 to 255."""
+    # A grey PNG of 16 bits has the mode I in some versions of Pillow.
+    if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
+        scaled = values.astype(np.float64) / 257
+    elif image.mode == "F" and np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1:
+        scaled = values.astype(np.float64) * 255
+    else:
+        raise DataError(f"{name}: numbers of no known range (mode {image.mode}); save it with 8 or 16 bits")
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

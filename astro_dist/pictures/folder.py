@@ -1,0 +1,148 @@
+"""A folder of pictures: a folder per class, or a table of names and classes; split folders, or none."""
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.engine.config import nearest
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import check_regular
+from astro_dist.pictures.config import COLUMNS, TABLE, PicturesConfig
+from astro_dist.pictures.decode import SUFFIXES, read_picture
+from astro_dist.pictures.source import Entry
+
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
+"""Names of folders that are splits, in any case of letters."""
+MOST_TABLE_BYTES = 1 << 28
+
+
+class FolderSource:
+    """The pictures of a folder; a `astro_dist.pictures.source.Source`."""
+
+    def __init__(self, config: PicturesConfig) -> None:
+        self.config, self.folder = config, config.folder
+        if not self.folder.is_dir():
+            raise ConfigError(f"pictures.path: there is no folder {self.folder}; mend the path")
+        self.notes: list[str] = []
+        self.files, self.others = _list_files(self.folder)
+        if self.others:
+            self.notes.append(
+                f"{len(self.others)} files are no pictures by their names ({self.others[0]}, ...)"
+            )
+
+    @cached_property
+    def tables(self) -> list[str]:
+        """Tables of names and classes, relative to the folder: the one of the settings, or all found."""
+        if self.config.table is not None:
+            return [self.config.table]
+        return [name for name in self.others if PurePosixPath(name).name == TABLE]
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All pictures with a class, by name."""
+        found = self._of_tables() if self.tables else self._of_folders()
+        numbers = {name: number for number, name in enumerate(self.files)}
+        return [(name, label, split, numbers[name]) for name, label, split in sorted(found)]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The pictures and the tables."""
+        return [self.folder / name for name in (*self.tables, *(entry[0] for entry in self.entries))]
+
+    def read(self, number: int) -> NDArray[np.uint8]:
+        """Return a picture by its number among the files."""
+        name = self.files[number]
+        return read_picture(self.folder / name, name, self.config)
+
+    def _of_folders(self) -> Iterator[tuple[str, str, str]]:
+        tops = {parts[0] for name in self.files if len(parts := PurePosixPath(name).parts) > 1}
+        # Only where all are: a class may be called "test".
+        split_at = 1 if tops and all(top.lower() in SPLIT_WORDS for top in tops) else 0
+        loose = 0
+        for name in self.files:
+            parts = PurePosixPath(name).parts
+            if len(parts) < split_at + 2:
+                loose += 1
+                continue
+            yield name, parts[split_at], SPLIT_WORDS[parts[0].lower()] if split_at else ""
+        if loose == len(self.files):
+            raise ConfigError(
+                f"pictures.path: {self.folder} has no folder of a class with pictures in it; make one per "
+                f"class, or give a table of names and classes ({TABLE})"
+            )
+        if loose:
+            self.notes.append(f"{loose} pictures lie in no folder of a class and are left out")
+
+    def _of_tables(self) -> list[tuple[str, str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        files = set(self.files)
+        # A table may name the files from which those in the folder were made: a.png for a.jpg.
+        stems = {str(PurePosixPath(name).with_suffix("")): name for name in self.files}
+        unlabelled = 0
+        for table in self.tables:
+            base = PurePosixPath(table).parent
+            for line, row in _read_rows(self.folder / table, self._names()):
+                name, label = str(base / row["file_name"].strip()), row["label"].strip()
+                if not label:
+                    unlabelled += 1
+                    continue
+                known = name if name in files else stems.get(str(PurePosixPath(name).with_suffix("")))
+                if known is None:
+                    raise ConfigError(
+                        f"{table} line {line}: there is no picture {name} in {self.folder}; mend the name"
+                    )
+                split = SPLIT_WORDS.get((row.get("split") or "").strip().lower(), "")
+                split = split or SPLIT_WORDS.get(PurePosixPath(known).parts[0].lower(), "")
+                if found.setdefault(known, (label, split))[0] != label:
+                    raise ConfigError(f"{table} line {line}: {known} has two classes; leave one out")
+        if unlabelled:
+            self.notes.append(f"{unlabelled} pictures have no class in the table and are left out")
+        return [(name, label, split) for name, (label, split) in found.items()]
+
+    def _names(self) -> Mapping[str, str]:
+        if unknown := sorted(set(self.config.columns) - set(COLUMNS)):
+            raise ConfigError(f"pictures.columns: unknown key {unknown[0]!r}; {nearest(unknown[0], COLUMNS)}")
+        return {**COLUMNS, **self.config.columns}
+
+
+def _list_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the pictures and the other files of a folder by name, hidden ones left out."""
+    pictures: list[str] = []
+    others: list[str] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for name in names:
+            if name.startswith("."):
+                continue
+            whole = Path(here, name).relative_to(folder)
+            (pictures if whole.suffix.lower() in SUFFIXES else others).append(whole.as_posix())
+    return sorted(pictures), sorted(others)
+
+
+def _read_rows(path: Path, names: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield number of the line and ``{file_name, label, split}`` of the rows of a table."""
+    try:
+        check_regular(path)
+        if path.stat().st_size > MOST_TABLE_BYTES:
+            raise ConfigError(f"more than {MOST_TABLE_BYTES >> 20} MB")
+        # utf-8-sig: spreadsheets begin a file with a mark of the byte order.
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle)
+            there = reader.fieldnames or []
+            for key in ("file_name", "label"):
+                if names[key] not in there:
+                    raise ConfigError(f"it has no column {names[key]!r}; {nearest(names[key], there)}")
+            keys = {**names, "split": "split"}
+            for row in reader:
+                yield reader.line_num, {key: row.get(column) or "" for key, column in keys.items()}
+    except (ConfigError, OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"pictures.table {path}: {error}") from None

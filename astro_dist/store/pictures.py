@@ -1,0 +1,185 @@
+"""The store of pictures: tasks write whole shards, `finish` finds the groups, deals the splits, adds columns.
+
+Stores of pictures made from pictures (upscaled, synthetic) are written with `write_pictures` and
+`publish_pictures` too.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Results, Run, Task
+from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.listing import LEAST_GROUPS, Listing, open_listing
+from astro_dist.store.arrays import FURTHER, picture_spec
+from astro_dist.store.picture_splits import split_pictures
+from astro_dist.store.schema import SPLIT_NAMES, publish_store
+from astro_dist.store.shards import count_shards, shard_path, write_shard
+
+SHOWN = 5
+"""Pictures of a shard that a message names."""
+
+
+def write_pictures(
+    path: Path, shard: int, pictures: NDArray[Any], per_shard: int, threads: int = 1
+) -> dict[str, str]:
+    """Publish one shard of pictures and return ``{file: sha256}`` for the task's record.
+
+    Parameters
+    ----------
+    path
+        Folder of the store, which is made when absent.
+    shard
+        Number of the shard: it holds the pictures from ``shard * per_shard`` on.
+    pictures
+        Shape (n, planes, s, s), uint8 from 0 to 255 or float32 from -1 to 1; n <= ``per_shard``, fewer only
+        in the last shard.
+    per_shard
+        Pictures in a full shard.
+    threads
+        Threads that compress. Their number never changes a byte.
+    """
+    spec = picture_spec(pictures.shape[1], pictures.dtype.name)
+    # Relative to the store, whose folder is renamed once the stage is complete.
+    name = shard_path(Path(), spec, shard).as_posix()
+    return {name: write_shard(path, spec, shard, pictures, per_shard, threads)}
+
+
+def publish_pictures(
+    path: Path, size_pix: int, per_shard: int, columns: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> None:
+    """Add columns, attributes and metadata: `astro_dist.store.reader.StoreReader` then opens the store.
+
+    Parameters
+    ----------
+    path
+        Folder of the store with all its shards.
+    size_pix, per_shard
+        Side of a picture, and pictures in a full shard.
+    columns
+        ``{name: values of shape (N,)}``: label, split, group, file, and others of
+        `astro_dist.store.arrays.PICTURE_COLUMNS`.
+    attrs
+        JSON-able: planes (1 or 3), dtype (uint8 or float32), labels (names of the classes), names (of the
+        pictures), perhaps macro, and whatever else belongs to all pictures.
+    """
+    base = ("label", "split", "group", "file")
+    further = sorted(set(columns) - set(base))
+    own = {FURTHER: further, "splits": list(SPLIT_NAMES)}
+    publish_store(path, "pictures", size_pix, per_shard, columns, {**attrs, **own})
+
+
+@dataclass(frozen=True)
+class _State:
+    run: Run
+    config: PicturesConfig
+    listing: Listing
+
+
+# Plan, tasks and finish of one process would otherwise list the folder again each time.
+_opened: dict[tuple[Path, str], _State] = {}
+
+
+def open_state(run: Run) -> _State:
+    """List the pictures, once per process and version of the stage."""
+    key, config = (run.root, run.fingerprint), run.section(PicturesConfig)
+    # A run without a stage at hand has no fingerprint, and nothing shows whether its settings changed.
+    if key not in _opened or not run.fingerprint:
+        _opened.clear()
+        _opened[key] = _State(run, config, open_listing(config, run.seed))
+    return _opened[key]
+
+
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return a task for each shard."""
+    shards = count_shards(len(open_state(run).listing), run.section(PicturesConfig).shard)
+    return [Task(f"shard-{i:05d}", {"shard": i}) for i in range(shards)]
+
+
+def read_shard(state: _State, task: Task) -> Result:
+    """Read the pictures of a shard and write them; return the digest.
+
+    Raises
+    ------
+    DataError
+        Some of the pictures cannot be read; the message names them.
+    """
+    config, shard = state.config, task.args["shard"]
+    rows = range(shard * config.shard, min((shard + 1) * config.shard, len(state.listing)))
+    pictures, faults = [], []
+    for row in rows:
+        try:
+            pictures.append(state.listing.read(row))
+        except DataError as error:
+            # The others are looked at too, so that the user mends them all at once.
+            faults.append(str(error))
+    if faults:
+        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise DataError(f"{'; '.join(faults[:SHOWN])}{more}; mend them or name them in pictures.exclude")
+    digests = write_pictures(state.run.output, shard, np.stack(pictures), config.shard, config.threads)
+    return {"sha256": digests}
+
+
+def finish(run: Run, results: Results) -> dict[str, Any]:
+    """Find the groups, deal the splits, write the columns, and return the figures of the store."""
+    state = open_state(run)
+    config, listing = state.config, state.listing
+    groups = np.arange(len(listing))
+    split = _split(run, listing, groups)
+    columns = {
+        **{"label": listing.labels, "split": split},
+        **{"group": groups, "file": np.arange(len(listing))},
+    }
+    attrs = {
+        "planes": config.planes,
+        "dtype": "uint8",
+        "labels": list(listing.classes),
+        "names": list(listing.names),
+        "source": config.source,
+        "split": config.split,
+        **(
+            {"macro": {name: list(members) for name, members in config.macro.items()}} if config.macro else {}
+        ),
+    }
+    publish_pictures(run.output, config.size_pix, config.shard, columns, attrs)
+    return {
+        "pictures": len(listing),
+        "classes": _count_classes(listing, split),
+        "splits": dict(
+            zip(SPLIT_NAMES, np.bincount(split, minlength=len(SPLIT_NAMES)).tolist(), strict=True)
+        ),
+        "groups": len(np.unique(groups)),
+        "notes": [*listing.source.notes],
+    }
+
+
+def _split(run: Run, listing: Listing, groups: NDArray[np.int64]) -> NDArray[np.uint8]:
+    config = run.section(PicturesConfig)
+    first = np.unique(groups, return_index=True)[1]
+    counts = Counter(listing.labels[first].tolist())
+    for place, name in enumerate(listing.classes):
+        if counts[place] < LEAST_GROUPS:
+            raise ConfigError(
+                f"pictures: the class {name} has {counts[place]} pictures that are no copies of each other, "
+                f"and three splits need {LEAST_GROUPS}; add some, or leave it out with pictures.classes"
+            )
+    train = 1 - config.validation_fraction - config.test_fraction
+    fractions = train, config.validation_fraction, config.test_fraction
+    rng = run.stream("pictures", "splits")
+    # The published split knows no near-duplicates.
+    owners = groups if config.split == "grouped" else np.arange(len(listing))
+    return split_pictures(listing.labels, owners, listing.given, fractions, rng)
+
+
+def _count_classes(listing: Listing, split: NDArray[np.uint8]) -> dict[str, list[int]]:
+    """Return the numbers of pictures in the splits of each class."""
+    n = len(SPLIT_NAMES)
+    table = np.bincount(listing.labels * n + split, minlength=n * len(listing.classes)).reshape(-1, n)
+    return dict(zip(listing.classes, table.tolist(), strict=True))
