@@ -4,7 +4,8 @@
 
 Further options of `astro-dist run` may follow. The diffusion model and the model of masks are stored in half
 precision, which changes no figure. The autoencoder stays in float32, because it is small and all fluxes pass
-through it. Afterwards put the printed figures into the model card, astro_dist/weights/NAME/README.md.
+through it. Afterwards put the printed figures into the model card, astro_dist/weights/NAME/README.md, and the
+surveys with their terms into origins.json beside it.
 """
 
 import argparse
@@ -29,7 +30,7 @@ if code := main(["run", *given, "--to", "evaluate"]) or main(["train", "masks", 
 target = options.weights / options.name
 for model in (options.out / "models" / stage for stage in ("autoencoder", "diffusion", "masks")):
     shutil.rmtree(target / model.name, ignore_errors=True)
-    shutil.copytree(model, target / model.name, ignore=shutil.ignore_patterns("*.md"))
+    shutil.copytree(model, target / model.name, ignore=shutil.ignore_patterns("*.md", "origins.json"))
 for path in [*target.glob("diffusion/*/*.safetensors"), *target.glob("masks/*.safetensors")]:
     save_file({name: value.half() for name, value in load_file(path).items()}, path)
 measured = json.loads((options.out / "evaluation" / "metrics.json").read_text())

@@ -118,7 +118,7 @@ def test_doctor_says_what_is_here(command):
         (["--set", "assemble.objects=many"], "assemble.objects: "),
         (["--set", "assemble.objects"], "write it as section.key=value"),
         (["--set", "machine.gpus=64"], "machine.gpus: 64 asked for and"),
-        (["--workers", "0"], "machine.workers: Input should be greater than or equal to 1"),
+        (["--workers", "0"], "machine.workers: must be at least 1, not 0"),
         (["--redo", "nonsense"], "no stage 'nonsense'"),
         (["--redo", "cutouts", "--to", "annotate"], "--redo cutouts: cutouts comes after annotate"),
         (["--redo", "generate", "--to", "evaluate"], "--redo generate: generate is not needed for"),

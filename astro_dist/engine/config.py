@@ -5,13 +5,11 @@ with the nearest valid one. Every field has a default and a description of one s
 """
 
 import ast
-import difflib
 import inspect
 import itertools
 import json
 import os
 import re
-import reprlib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +19,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.faults import describe_fault, nearest
 from astro_dist.engine.files import digest_text
 from astro_dist.engine.foreign import check_regular
+
+__all__ = ["Section", "nearest", "validate"]
 
 
 class Section(BaseModel):
@@ -252,7 +253,7 @@ def validate(model: type[AnySection], tree: Mapping[str, Any]) -> AnySection:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_describe(model, error)) from None
+        raise ConfigError(describe_fault(model, error)) from None
 
 
 def fingerprint(value: Any) -> str:
@@ -308,48 +309,3 @@ def describe(section: Section, indent: str = "") -> str:
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
             lines.append(f"{indent}{name}: {text}")
     return "\n".join(lines) + "\n"
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """Return a hint about a wrong word: the nearest valid word, where one is close, and all valid words."""
-    choices = sorted(valid)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}valid here: {', '.join(choices)}"
-
-
-def _section_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Return the section at the end of a path of field names, None where the path leaves all sections."""
-    current: type[BaseModel] | None = model
-    for part in path:
-        field = current.model_fields.get(str(part)) if current is not None else None
-        if field is None:
-            # Indices of lists and tags of unions stand in the path too, and name no field.
-            continue
-        # The section of an optional field stands inside the annotation: `Kind | None`.
-        kinds = [field.annotation, *get_args(field.annotation)]
-        current = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
-    return current
-
-
-def _kind(value: Any) -> str:
-    """Return a wrong value in a few words; the text of a large or nested one would cost time without end."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    return "nothing" if value is None else reprlib.repr(value)
-
-
-def _describe(model: type[BaseModel], error: ValidationError) -> str:
-    """Return one line about the first fault that pydantic found, and the number of further ones."""
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"]) or "configuration"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        owner = _section_at(model, first["loc"][:-1])
-        valid = owner.model_fields if owner is not None else {}
-        return f"unknown key {path!r}: {nearest(str(first['loc'][-1]), valid)}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] == "value_error" else f" (got {_kind(first['input'])})"
-    return f"{path}: {message}{shown}{more}"

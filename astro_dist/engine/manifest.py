@@ -18,6 +18,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import digest_text, publish_bytes, publish_json, sha256_file
 from astro_dist.engine.foreign import check_regular
 from astro_dist.engine.ledger import Ledger
+from astro_dist.engine.origins import as_facts, merge, of_facts
 from astro_dist.engine.record import SEAL
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
@@ -35,13 +36,15 @@ def write_manifest(root: Path, seed: int, show: Callable[[str], None]) -> None:
     path = root / MANIFEST
     if os.path.lexists(path) and manifest_fault(root) is not None:
         show(f"{path} is not as a run wrote it; it is now {set_aside(path, 'yours').name}")
+    published = Ledger(root).all_published()
     products = {
-        published.product: {"stage": name, "byte_stable": published.stable, "sha256": published.files}
-        for name, published in Ledger(root).all_published().items()
+        one.product: {"stage": name, "byte_stable": one.stable, "sha256": one.files}
+        for name, one in published.items()
     }
+    origins = as_facts(merge(*(of_facts(one.facts) for one in published.values())))
     versions = {name: version(name) for name in LIBRARIES}
     facts = {"astro_dist": __version__, "commit": _commit(), "versions": versions, "seed": seed}
-    body = {**facts, "products": products, "format": 2}
+    body = {**facts, "products": products, "origins": origins, "format": 2}
     publish_json(path, {**body, SEAL: fingerprint(body)})
 
 

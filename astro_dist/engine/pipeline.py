@@ -72,6 +72,9 @@ class Pipeline:
         the run although the configuration would leave them out.
     shown
         ``{name: path in the run directory}`` of the results that a finished run prints.
+    starter
+        ``(path of a user's file) -> (name of a run, YAML)``: a short configuration for it; None where the
+        pipeline has none.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class Pipeline:
     settle: Callable[[Any], Any] = _settled
     include: Callable[[Tree, Collection[str]], Tree] = _as_it_is
     shown: Mapping[str, str] = field(default_factory=dict)
+    starter: Callable[[Path], tuple[str, str]] | None = None
 
     def __post_init__(self) -> None:
         fields, earlier = set(self.config.model_fields), set[str]()

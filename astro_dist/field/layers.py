@@ -12,6 +12,7 @@ from typing import Any
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.ledger import Published
 from astro_dist.engine.manifest import digest_source
+from astro_dist.engine.origins import history_lines, merge, of_facts
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Instrument
@@ -71,10 +72,12 @@ def provenance(run: Run) -> dict[str, Any]:
 def history(run: Run) -> list[str]:
     """Return the HISTORY lines: earlier products, weights, settings of `assemble`, files of the user."""
     lines = []
-    for name, published in _made_from(run, run.inputs).items():
+    made_from = _made_from(run, run.inputs)
+    for name, published in made_from.items():
         # 72 characters fit a card: 16 of the 64 digits beside the name, and the ledger has all of them.
         lines.append(f"{name}: {published.product} sha256 {fingerprint(published.files)[:16]}")
         lines += _weights(name, published)
+    lines += history_lines(merge(*(of_facts(published.facts) for published in made_from.values())))
     config = run.section(AssembleConfig)
     flux = config.flux
     law = f"scale {flux.scale:g} cap {flux.cap:g} {flux.above}"

@@ -81,7 +81,7 @@ ASSEMBLE = Stage(
     reads=("cutouts", "generate", "simulate"),
     own="assemble",
     inputs=("cutouts", "generate"),
-    schema=3,
+    schema=4,
     scratch=("bands",),
     numerics=Later("astro_dist.field.numerics:numerics"),
 )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astro_dist.engine.origins import FACT, as_facts, merge, of_facts
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.field.object_files import write_objects
 from astro_dist.generate.config import GenerateConfig, source_files
@@ -52,5 +53,6 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     attrs["accept"] = settings.accept.model_dump(mode="json")
     # Names only: the bytes of a store hold no path, since paths differ between machines.
     attrs["files"] = {name: path.name for name, path in source_files(settings).items()}
+    attrs[FACT] = as_facts(merge(*(of_facts(run.facts(name)) for name in run.inputs)))
     publish_stamps(run.output, cutouts.attrs["size_pix"], settings.per_shard, columns, attrs)
     return sum_up(results, tasks) | {"stamps": len(rows)}

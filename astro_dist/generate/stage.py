@@ -76,7 +76,7 @@ GENERATE = Stage(
     reads=("cutouts", "diffusion"),
     own="generate",
     inputs=("cutouts", "autoencoder", "diffusion", "masks"),
-    schema=4,
+    schema=5,
     numerics=Later("astro_dist.models.device:numerics"),
     gpu=True,
 )

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from astro_dist.engine.config import apply_set
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, PipelineConfig, Tree
 from astro_dist.evaluate.config import EvaluateConfig
 from astro_dist.evaluate.stage import EVALUATE
@@ -208,6 +209,7 @@ RADIO = Pipeline(
     left_out=leave_out,
     settle=settle,
     include=include,
+    starter=Later("astro_dist.radio.starter:write_starter"),
     shown={
         "map": "field/map.fits",
         "truth": "field/truth.fits",

@@ -11,13 +11,12 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Run, Task
 from astro_dist.field.config import AssembleConfig
-from astro_dist.report import beside, evaluation, figures, gather, images, samples, tables
+from astro_dist.report import beside, evaluation, figures, gather, images, origins, samples, tables
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
 from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture, render
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
-from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.counts import COUNTS_HZ
 
 HALF_IN = 6.3
@@ -76,10 +75,9 @@ def _summarise(run: Run) -> str:
     field = FieldFiles(run.product("field"))
     ny, nx = field.map.shape
     n = f"{len(field.truth['id']):,} sources" if field.truth is not None else "sources"
-    survey = run.section(MapsConfig).name if run.section(MapsConfig).files else "a simulated survey"
     return (
-        f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by a diffusion model trained on "
-        f"{survey}. The truth catalogue has the exact position and brightness of each source."
+        f"A synthetic radio map of {ny:,} x {nx:,} pixels with {n}, drawn by {origins.describe_model(run)}. "
+        "The truth catalogue has the exact position and brightness of each source."
     )
 
 
@@ -125,7 +123,8 @@ def _field_blocks(run: Run) -> list[Block]:
     blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
     # Each view has the frame of the next one, as in figures 9 to 14 of RADiff (arXiv 2307.02392).
     inside = [*({name: window} for name, window in list(windows.items())[1:]), {}]
-    for (label, window), boxes in zip(windows.items(), inside, strict=True):
+    # Without a window, as in a field that is smaller than any, one frame is too many.
+    for (label, window), boxes in zip(windows.items(), inside, strict=False):
         # Only the closest views: further out the outlines would cover the sources.
         with_truth = label in list(windows)[-2:]
         view = field.view(window, ZOOM_SIDE_PIX, classes=with_truth)
@@ -149,10 +148,13 @@ def _stamp_blocks(run: Run) -> list[Block]:
     for name, example in samples.read_examples(run, run.section(ReportConfig).examples).items():
         figure = images.draw_grid(example.masks, example.rows, top_snr=example.top_snr)
         caption = f"Stamps with {name} objects, in units of the local noise."
-        blocks.append(
-            Picture(to_webp(figure), caption, f"Grid of {name} stamps beside real cutouts", wide=True)
-        )
+        blocks.append(Picture(to_webp(figure), caption, f"Grid of {name} stamps beside cutouts", wide=True))
     return blocks or [Note("No stamp holds an object.")]
+
+
+def _evaluation_blocks(run: Run) -> list[Block]:
+    said = [Note("What is called real here are cutouts of the simulated survey.")]
+    return [*(said if origins.is_simulated(run) else []), *evaluation.build_blocks(run)]
 
 
 def _training_blocks(run: Run) -> list[Block]:
@@ -161,7 +163,8 @@ def _training_blocks(run: Run) -> list[Block]:
     for stage, title in titles.items():
         curve = gather.read_curve(run.root / "logs" / f"{stage}.curve.jsonl")
         if not curve.get("loss"):
-            blocks.append(Note(f"{title}: no learning curve (logs/{stage}.curve.jsonl) in this directory."))
+            absent = f"no learning curve (logs/{stage}.curve.jsonl) in this directory."
+            blocks.append(Note(f"{title}: {origins.describe_start(run, stage) or absent}"))
             continue
         step, last = curve["loss"][-1]
         caption = f"{title}: training loss {last:.4g} at step {step:,}"
@@ -301,7 +304,7 @@ CHAPTERS = (
     ),
     ChapterBuilder(
         "stamps",
-        "Real and generated",
+        "Cutouts and stamps",
         "Each column has a mask (blue compact, orange extended, green spurious), the survey's cutout with "
         "that mask, and the stamp that the network drew for it. Columns are spread evenly over all stamps.",
         ("cutouts", "generate"),
@@ -310,9 +313,9 @@ CHAPTERS = (
     ChapterBuilder(
         "evaluation",
         "How good the model is",
-        "Stamps for masks that the network was not trained on, compared with real cutouts.",
+        "Stamps for masks that the network was not trained on, compared with cutouts of the survey.",
         ("evaluate",),
-        evaluation.build_blocks,
+        _evaluation_blocks,
     ),
     ChapterBuilder(
         "training",
@@ -334,6 +337,13 @@ CHAPTERS = (
         "Objects drawn by the network that did not pass the checks; they were neither counted nor placed.",
         ("generate",),
         _rejected_blocks,
+    ),
+    ChapterBuilder(
+        "terms",
+        "Data and terms",
+        "The data that the networks learnt from, the terms of their use, and the works to cite.",
+        (),
+        origins.build_blocks,
     ),
     ChapterBuilder(
         "run",

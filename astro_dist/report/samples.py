@@ -1,4 +1,4 @@
-"""Stamps to look at: some beside the real cutouts whose masks they were drawn for, and some refused ones."""
+"""Stamps to look at: some beside the cutouts whose masks they were drawn for, and some refused ones."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,6 +11,7 @@ from astro_dist.engine.work import Run
 from astro_dist.evaluate.examples import choose_examples, spread_evenly
 from astro_dist.field.config import AcceptConfig
 from astro_dist.field.objects import extract_objects
+from astro_dist.report import origins
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.noise import beam_noise
@@ -74,7 +75,7 @@ def read_examples(run: Run, n: int) -> dict[str, Examples]:
         chosen = choose_examples(masks, source_class, n)
         if len(chosen):
             rows = _read_rows(run, stamps, cutouts, candidates[chosen], empty_sky)
-            # The first row, of real cutouts where there are any, sets the scale of all rows.
+            # The first row, of cutouts where there are any, sets the scale of all rows.
             top_snr = top_of_scale(next(iter(rows.values())), masks[chosen])
             found[source_class.name.lower()] = Examples(masks[chosen], rows, top_snr)
     return found
@@ -128,8 +129,9 @@ def _read_rows(
     real = (cutouts.read("image", donors) - background) / cutouts.columns["rms_jy_beam"][donors, None, None]
     turned = [apply_symmetry(image, int(turn)) for image, turn in zip(real, turns, strict=True)]
     generated = stamps.read("image", chosen) / stamps.columns["rms_jy_beam"][chosen, None, None]
-    # A stamp whose mask came from a label image has no real counterpart.
-    rows = {} if "labels" in stamps.attrs.get("files", {}) else {"real": np.stack(turned)}
+    # A stamp whose mask came from a label image has no counterpart in the survey.
+    name = "simulated" if origins.is_simulated(run) else "real"
+    rows = {} if "labels" in stamps.attrs.get("files", {}) else {name: np.stack(turned)}
     rows["generated"] = generated
     if empty_sky:
         noise = [_noise(run, cutouts, int(i), int(donor)) for i, donor in zip(chosen, donors, strict=True)]

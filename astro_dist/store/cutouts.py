@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
+from astro_dist.engine.origins import FACT, SIMULATED, Origin, as_facts
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.config import MapsConfig, SurveyConfig
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
@@ -207,6 +208,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
     return {
         "cutouts": len(good),
+        FACT: as_facts(_find_origins(run)),
         **({"backgrounds": int(is_background.sum())} if is_background.any() else {}),
         "splits": dict(zip(SPLIT_NAMES, splits, strict=True)),
         "flagged": _count_flags(state, columns["flags"]),
@@ -215,6 +217,16 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "oversized_islands": len(state.choice.oversized),
         **({CATALOGUE: rows.summary(config), "notes": notes} if rows is not None else {}),
     }
+
+
+def _find_origins(run: Run) -> list[Origin]:
+    """Return the surveys of the maps; nobody has stated their terms to this package."""
+    config = run.section(MapsConfig)
+    if not config.files:
+        return [Origin(SIMULATED, terms="")]
+    unnamed = SurveyConfig.model_fields["survey"].default
+    names = [one.survey for one in config.surveys if not one.background_only]
+    return [Origin("maps without the name of a survey" if name == unnamed else name) for name in names]
 
 
 def _missing_planes(state: _State, columns: Mapping[str, NDArray[Any]]) -> list[str]:

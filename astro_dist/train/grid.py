@@ -78,6 +78,7 @@ def grid_stage(
         numerics=Later("astro_dist.models.device:numerics"),
         gpu=True,
         gang=True,
+        schema=recipe.schema,
     )
 
 

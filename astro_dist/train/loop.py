@@ -29,7 +29,7 @@ from astro_dist.train.config import LAYOUT, TrainingConfig
 from astro_dist.train.curves import Curves, start_trackers
 from astro_dist.train.recipe import SCALE_SAMPLES, TASK, Cell, Objective, Samples
 from astro_dist.train.sharing import shared_layers
-from astro_dist.train.start import begin_from
+from astro_dist.train.start import begin_from, state_origins
 from astro_dist.train.state import State
 from astro_dist.train.strategy import make_accelerator
 
@@ -268,6 +268,7 @@ def train(cell: Cell) -> dict[str, Any]:
     facts = training.publish(cell.output)
     if training.rank != 0:
         return {}
+    facts |= state_origins(cell)
     follow_umask(cell.output)
     size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}

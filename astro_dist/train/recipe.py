@@ -107,6 +107,11 @@ class Recipe:
     groups: "Callable[[nn.Module, Any], list[dict[str, Any]]] | None" = None
     averaged: str = ""
 
+    @property
+    def schema(self) -> int:
+        """Version of what its stage publishes: 2 since weights that others can begin with state origins."""
+        return 1 if self.load is None else 2
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -32,6 +32,7 @@ def training_stage(recipe: Recipe) -> Stage:
         numerics=Later("astro_dist.models.device:numerics"),
         gpu=True,
         gang=True,
+        schema=recipe.schema,
         command=("train", recipe.name),
     )
 

@@ -9,7 +9,17 @@ from typing import Any
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
-from astro_dist.train.recipe import Recipe
+from astro_dist.engine.origins import (
+    FACT,
+    Origin,
+    as_facts,
+    find_file,
+    merge,
+    of_facts,
+    read_origins,
+    write_origins,
+)
+from astro_dist.train.recipe import Cell, Recipe
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 
@@ -40,8 +50,33 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
 
 
 def start_files(recipe: Recipe, start_from: str) -> list[Path]:
-    """Return the files of the weights that ``start_from`` names, sorted."""
-    return sorted(path for path in find_start(recipe, start_from).rglob("*") if path.is_file())
+    """Return the files of the weights that ``start_from`` names, sorted, and their statement of origins."""
+    folder = find_start(recipe, start_from)
+    files = {path for path in folder.rglob("*") if path.is_file()}
+    return sorted(files | {path for path in [find_file(folder)] if path is not None})
+
+
+def find_origins(cell: Cell) -> tuple[Origin, ...]:
+    """Return the origins of published weights: those of the initial weights, and of the training data."""
+    recipe, config = cell.recipe, cell.config
+    before = read_origins(find_start(recipe, config.start_from)) if config.start_from is not None else ()
+    # Without steps the data of the run have changed no weight.
+    if before and config.steps == 0:
+        return before
+    stated = [of_facts(cell.run.facts(name)) for name in recipe.inputs]
+    return merge(before, *stated) or (Origin("data of this run"),)
+
+
+def state_origins(cell: Cell) -> dict[str, Any]:
+    """Write the origins beside the published weights of a training; return them as facts of its record.
+
+    Trainings that none can begin with, such as those of judges, state none.
+    """
+    if cell.recipe.load is None:
+        return {}
+    origins = find_origins(cell)
+    write_origins(cell.output, origins)
+    return {FACT: as_facts(origins)}
 
 
 def begin_from(recipe: Recipe, objective: Any, start_from: str) -> None:

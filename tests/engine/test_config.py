@@ -91,9 +91,9 @@ def test_unknown_key_names_the_nearest():
 @pytest.mark.parametrize(
     ("tree", "line"),
     [
-        ({"flux": {"scale": "much"}}, r"flux.scale: .*number.* \(got 'much'\)"),
-        ({"flux": {"scale": -1}}, r"flux.scale: .*greater than 0 \(got -1\)"),
-        ({"seed": 1.5}, r"seed: .*integer.*"),
+        ({"flux": {"scale": "much"}}, r"flux.scale: write a number, not 'much'"),
+        ({"flux": {"scale": -1}}, r"flux.scale: must be above 0, not -1"),
+        ({"seed": 1.5}, r"seed: write a whole number.*"),
         ({"flux": 3}, r"flux: .*"),
         ({"seed": "x", "flux": {"scale": 0}}, r"and 1 more"),
     ],
@@ -164,7 +164,7 @@ HOSTILE = {
     "many keys": ("".join(f"k{n}: 1\n" for n in range(20_000)), "more than 20000 values"),
     "a large file": ("# " + "x" * 1_100_000, "larger than 1000000 bytes"),
     "a long number": ("seed: " + "9" * 5000, "more than 40 digits"),
-    "a date that is none": ("seed: 2001-99-99", "valid integer"),
+    "a date that is none": ("seed: 2001-99-99", "write a whole number"),
     "a null character": ('flux: {kind: "a\\0b"}', "holds the character .*x00"),
     "a list for a key": ("? [a, b]\n: 1", "not a plain word"),
     "a key twice": ("seed: 1\nseed: 2", "'seed' is given twice in line 2"),

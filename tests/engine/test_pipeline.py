@@ -66,5 +66,5 @@ def test_an_unknown_stage_is_named_with_the_nearest():
 
 
 def test_the_wrong_pipeline_is_refused():
-    with pytest.raises(ConfigError, match="pipeline: Input should be 'toy'"):
+    with pytest.raises(ConfigError, match="valid here: toy"):
         TOY.resolve({"pipeline": "radio"})

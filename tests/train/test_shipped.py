@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from astro_dist.engine.config import load_yaml
+from astro_dist.engine.origins import read_origins
 from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
@@ -15,7 +16,7 @@ from astro_dist.radio.pipeline import RADIO
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.stretch import stretch, unstretch
-from astro_dist.train.start import SHIPPED, find_start
+from astro_dist.train.start import SHIPPED, find_start, start_files
 from tests.end_to_end.conftest import ROOT
 
 NAMES = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())
@@ -52,6 +53,17 @@ def test_the_card_has_the_measured_figures_and_the_terms(name):
         assert f"{values[key]:.{digits}f}" in card, key
     for word in ("FIRST", "SUMSS", "SCORPIO", "non-commercial", "## Limits"):
         assert word in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_and_the_statement_for_programs_have_the_same_terms(name):
+    card = (SHIPPED / name / "README.md").read_text()
+    for recipe in RECIPES.values():
+        if (SHIPPED / name / recipe.name).is_dir():
+            assert SHIPPED / name / "origins.json" in start_files(recipe, name)
+    for origin in read_origins(SHIPPED / name / "diffusion"):
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {origin.name},")]
+        assert row.endswith(f"| {origin.terms}. {origin.cite} |")
 
 
 def test_a_source_keeps_its_flux_through_the_autoencoder():

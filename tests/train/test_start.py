@@ -1,12 +1,16 @@
+import shutil
+
 import pytest
 from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.ledger import Published
+from astro_dist.engine.origins import Origin, as_facts, of_facts, read_origins
 from astro_dist.models.autoencoder import load_autoencoder
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.train.loop import train
-from astro_dist.train.start import find_start, start_files
+from astro_dist.train.start import SHIPPED, find_start, start_files
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -77,7 +81,24 @@ def test_weights_that_do_not_fit_are_refused_by_name(toy_cell, tmp_path, autoenc
         find_start(RECIPES["diffusion"], "nothing")
     with pytest.raises(ConfigError, match="neither"):
         find_start(RECIPES["autoencoder"], str(tmp_path / "absent"))
-    assert [path.name for path in start_files(RECIPES["autoencoder"], str(autoencoder))][-1] == WEIGHTS
+    names = [path.name for path in start_files(RECIPES["autoencoder"], str(autoencoder))]
+    assert names == ["README.md", "config.json", WEIGHTS, "origins.json"]
+
+
+def test_origins_follow_the_weights_and_the_data(toy_cell, tmp_path, autoencoder):
+    assert [origin.name for origin in read_origins(autoencoder)] == ["data of this run"]
+    shutil.copy(SHIPPED / "small" / "origins.json", autoencoder)
+    taken, adapted = (
+        toy_cell(root=tmp_path / str(steps), steps=steps, start_from=str(autoencoder)) for steps in (0, 1)
+    )
+    facts = {"origins": as_facts([Origin("my survey")])}
+    for cell in (taken, adapted):
+        cell.run.ledger.publish("cutouts", Published("0" * 64, {}, "cutouts.zarr", {}, facts))
+    # Without steps the maps at hand have no part in the weights.
+    assert of_facts(train(taken)) == read_origins(taken.output) == read_origins(SHIPPED / "small" / "masks")
+    assert of_facts(train(adapted)) == (*read_origins(taken.output), Origin("my survey"))
+    card = (adapted.output / "README.md").read_text()
+    assert "| my survey | not stated | - |" in card
 
 
 def test_a_diffusion_model_comes_with_its_autoencoder():

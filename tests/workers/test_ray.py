@@ -186,9 +186,9 @@ def test_wishes_are_spread_over_a_cluster():
     ("settings", "line"),
     [
         ({"gpus": 99}, r"machine.gpus: 99 asked for and \d+ found"),
-        ({"gpus": -1}, "gpus: Input should be greater than or equal to 0"),
-        ({"workers": 0}, "workers: Input should be greater than or equal to 1"),
-        ({"executor": "slurm"}, "executor: Input should be 'serial', 'processes' or 'ray'"),
+        ({"gpus": -1}, "gpus: must be at least 0, not -1"),
+        ({"workers": 0}, "workers: must be at least 1, not 0"),
+        ({"executor": "slurm"}, "executor: 'slurm' is none of its words; valid here: processes, ray, serial"),
     ],
 )
 def test_impossible_machines_are_refused(settings, line):

@@ -1,0 +1,91 @@
+"""The configuration that `astro-dist init --from MAP` writes: a map, the weights of the package, a field."""
+
+import math
+import re
+from pathlib import Path
+
+from astro_dist.engine.config import parse_yaml
+from astro_dist.field.checks import expect_counts
+from astro_dist.field.instrument import Survey, design_instrument
+from astro_dist.radio.pipeline import RADIO, RadioConfig
+from astro_dist.sky.proposal import Proposal, propose_settings
+
+REUSE, LARGEST_PIX, LEAST_SNR = 5, 4000, 4.0
+"""Places of one object, the largest side of the field, the flux in noises from which sources are drawn."""
+PIXELS_PER_SOURCE, LEAST_OBJECTS = 6000, 10
+"""The density of RADiff's challenge map, for a field without a frequency, which no counts can fill."""
+
+
+def write_starter(path: Path) -> tuple[str, str]:
+    """Return the name of a run for a map, and its configuration as YAML with a reason beside each value.
+
+    Raises
+    ------
+    ConfigError
+        The file is no map that can be read, or a field like it cannot be made.
+    """
+    proposal = propose_settings(path)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", proposal.sky_map.name).strip("._-") or "my_map"
+    lines = [*_map_lines(path, name, proposal), *_model_lines()]
+    shape = [min(side, LARGEST_PIX) for side in proposal.sky_map.shape]
+    lines += ["assemble:", f"  shape: [{shape[0]}, {shape[1]}]  # rows, columns"]
+    lines += [f"  reuse: {REUSE}  # sources that one drawn object may stand for"]
+    lines += ["  background:", f"    rms_jy_beam: {proposal.rms_jy_beam:.2e}  # measured in the map"]
+    lines += _flux_lines(proposal)
+    config = RADIO.resolve(parse_yaml("\n".join(lines), "the proposal"))
+    if config.generate.objects is None:
+        lines += ["generate:", f"  objects: {_count_objects(config, proposal)}  # as many as the field needs"]
+    return name, "\n".join(lines) + "\n"
+
+
+def _map_lines(path: Path, name: str, proposal: Proposal) -> list[str]:
+    sky_map, why = proposal.sky_map, proposal.why
+    beam, pixel = sky_map.beam, sky_map.pixel
+    rows, columns = sky_map.shape
+    size = f"{rows} x {columns} pixels of {pixel.dy_arcsec:.3g} x {pixel.dx_arcsec:.3g} arcsec"
+    lines = [
+        f"# A field like {path.name}: {size},",
+        f"# beam {beam.major_arcsec:.3g} x {beam.minor_arcsec:.3g} arcsec, noise "
+        f"{1e3 * proposal.rms_jy_beam:.3g} mJy/beam. `astro-dist init` writes every other setting there is.",
+        f"name: {name}",
+        "maps:",
+        f"  files: [{_quote(str(path))}]",
+        f"  survey: {_quote(name)}  # the name that stores and the report show",
+    ]
+    if "frequency_hz" in why:
+        lines.append(f"  # frequency_hz: 1.4e+9  # {why['frequency_hz']}")
+    for key, value in proposal.given.items():
+        text = f"{value:g}" if isinstance(value, float) else value
+        lines.append(f"  {key}: {text}  # {why[key]}")
+    return lines
+
+
+def _model_lines() -> list[str]:
+    return [
+        "# The networks of the package as they are; more steps of diffusion adapt them to the map.",
+        "autoencoder: {preset: small, start_from: small, steps: 0}",
+        "diffusion: {preset: small, start_from: small, steps: 0}",
+    ]
+
+
+def _flux_lines(proposal: Proposal) -> list[str]:
+    if proposal.sky_map.frequency_hz is None:
+        pixels = math.prod(min(side, LARGEST_PIX) for side in proposal.sky_map.shape)
+        return [f"  objects: {max(LEAST_OBJECTS, pixels // PIXELS_PER_SOURCE)}  # sources"]
+    # YAML takes 1e-4 for text: its numbers have a point.
+    limit = LEAST_SNR * proposal.rms_jy_beam
+    counts = f"{{limit_jy: {limit:.2e}}}  # Jy; as many sources of every flux as the sky has"
+    return ["  flux:", "    mode: counts", f"    counts: {counts}"]
+
+
+def _count_objects(config: RadioConfig, proposal: Proposal) -> int:
+    """Return how many distinct objects the field of a configuration needs."""
+    sky_map = proposal.sky_map
+    survey = Survey(sky_map.name, sky_map.beam, sky_map.pixel, sky_map.frequency_hz)
+    expected = expect_counts(config.assemble, design_instrument(config.assemble, [survey], None))
+    return max(1, math.ceil(expected.most_objects / config.assemble.reuse))
+
+
+def _quote(text: str) -> str:
+    """Return a text as YAML has it in quotes."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,54 @@
+"""The terms of weights reach every product that is made with them."""
+
+import json
+
+import pytest
+from astropy.io import fits
+
+from astro_dist.engine.origins import read_origins
+from astro_dist.store.reader import StoreReader
+from astro_dist.train.start import SHIPPED
+from tests.end_to_end.conftest import ROOT
+from tests.report.test_page import Outline
+
+SETTINGS = (
+    *("simulate.shape=512,512", "cutouts.shard=16", "report.examples=2", "report.zooms=[]"),
+    *("generate.steps=1", "generate.per_shard=8", "generate.micro_batch=8", "generate.objects=1"),
+    *("assemble.flux.mode=radiff", "assemble.objects=2", "assemble.reuse=2", "assemble.shape=300,300"),
+)
+SHIPPED_ORIGINS = read_origins(SHIPPED / "small" / "diffusion")
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The quick start with the weights of the package, shrunk."""
+    from astro_dist.cli import main
+
+    root = tmp_path_factory.mktemp("quick") / "run"
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    call = ["run", str(ROOT / "configs/quickstart.yaml"), "--out", str(root), "--on", "serial", *settings]
+    assert main(call) == 0
+    return root
+
+
+def test_models_stamps_field_and_manifest_have_the_terms_of_the_weights(quick):
+    for name in ("autoencoder", "diffusion"):
+        assert read_origins(quick / "models" / name) == SHIPPED_ORIGINS
+        card = (quick / "models" / name / "README.md").read_text()
+        assert all(f"| {o.name} | {o.terms} | {o.cite} |" in card for o in SHIPPED_ORIGINS)
+    stamps = [entry["name"] for entry in StoreReader(quick / "stamps.zarr").attrs["origins"]]
+    manifest = [entry["name"] for entry in json.loads((quick / "manifest.json").read_text())["origins"]]
+    assert set(stamps) == set(manifest) == {"a simulated survey", *(o.name for o in SHIPPED_ORIGINS)}
+    for name in ("map.fits", "mask.fits", "instances.fits", "truth.fits", "truth_components.fits"):
+        cards = fits.getheader(quick / "field" / name, 1 if name.startswith("truth") else 0)["HISTORY"]
+        said = " ".join(line.strip() for line in cards)
+        for origin in SHIPPED_ORIGINS:
+            assert f"origin {origin.name}: terms: {origin.terms}; cite: {origin.cite}" in said, name
+
+
+def test_the_report_says_what_the_weights_learnt_from(quick):
+    text = " ".join(Outline((quick / "report.html").read_text()).text.split())
+    assert "model that learnt from FIRST, SUMSS and SCORPIO, for masks of a simulated survey" in text
+    assert "Autoencoder: the weights small as they are, which learnt from FIRST, SUMSS and SCORPIO" in text
+    assert "no learning curve" not in text
+    assert all(origin.terms in text and origin.cite in text for origin in SHIPPED_ORIGINS)

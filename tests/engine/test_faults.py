@@ -1,0 +1,37 @@
+"""Faults of a configuration are said in plain words, with what may stand there instead."""
+
+import re
+
+import pytest
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.radio.pipeline import RADIO
+
+CASES = {
+    "assemble: {shape: 1000}": "assemble.shape: write 2 whole numbers, as [1000, 1000], not 1000",
+    "assemble: {shape: [1, 2, 3]}": "assemble.shape: write 2 whole numbers, as [1000, 1000], not [1, 2, 3]",
+    "assemble: {shape: [a, 2]}": "assemble.shape.0: write a whole number, not 'a'",
+    "maps: {files: 5}": "maps.files: write a list of words in brackets, as [a, b], not 5",
+    "maps: {more: 3}": "maps.more: write a list of sections, not 3",
+    "maps: {more: [{fils: a}]}": "unknown key 'maps.more.0.fils': did you mean 'files'? valid here: ",
+    "maps: {hdu: [1]}": "maps.hdu: write a whole number or text, not [1]",
+    "autoencoder: {preset: smal}": "autoencoder.preset: 'smal' is none of its words; did you mean 'small'?",
+    "assemble: 3": "assemble: write `key: value` lines, not 3",
+    "assemble: {pixel_arcsec: x}": "assemble.pixel_arcsec: write a number or 2 numbers, as [1.5, 1.5]",
+    "assemble: {flux: {scale: .inf}}": "assemble.flux.scale: must be a finite number, not inf",
+    "assemble: {flux: {scale: 0}}": "assemble.flux.scale: must be above 0, not 0",
+    "assemble: {flux: {columns: 3}}": "assemble.flux.columns: write `key: value` lines, not 3",
+    "seed: 1.5": "seed: write a whole number, not 1.5",
+    "name: a/b": "name: 'a/b' is no such name; it must match ",
+    "seed: x\nmachine: {workers: x}": "a whole number, not 'x' (and 1 more)",
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_the_fault_is_said_in_words_of_the_configuration(text, tmp_path):
+    from astro_dist.engine.config import parse_yaml
+
+    with pytest.raises(ConfigError) as caught:
+        RADIO.resolve(parse_yaml(text, "test"))
+    assert str(caught.value).startswith(CASES[text]) or CASES[text] in str(caught.value)
+    assert not re.search(r"Input should|tuple|pydantic|valid dict", str(caught.value))

@@ -1,0 +1,38 @@
+"""The lock fits pyproject.toml: every dependency but torch, within its bounds, with a hash."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+LINE = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}")
+
+
+def declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    added = [line for name in ("test", "interop", "flare") for line in extras[name]]
+    return [Requirement(line) for line in (*project["dependencies"], *added)]
+
+
+def test_every_dependency_is_locked_within_its_bounds():
+    head, *lines = (ROOT / "requirements" / "lock.txt").read_text().splitlines()
+    assert head.startswith("# CPython 3.11, Linux x86_64")
+    locked = dict(LINE.fullmatch(line).groups() for line in lines)
+    assert len(locked) == len(lines)
+    torch = Requirement((ROOT / "requirements" / "torch.txt").read_text().strip())
+    for wanted in declared():
+        name = re.sub(r"[-_.]+", "-", wanted.name).lower()
+        version = locked[name] if name != "torch" else str(torch.specifier).removeprefix("==")
+        assert wanted.specifier.contains(version), name
+    assert not {"torch", "triton"} & set(locked)
+    assert not [name for name in locked if name.startswith("nvidia-")]
+
+
+def test_ci_installs_from_the_lock():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert script.index("--require-hashes -r requirements/lock.txt") < script.index(
+        "-c requirements/torch.txt"
+    )
