@@ -135,3 +135,35 @@ def _numbers(text: str) -> Iterator[int]:
         yield value
         earlier, count = [earlier[1], value], count + 1
         value = shift = 0
+
+
+def encode_runs(flat: NDArray[np.int64], n_pixels: int) -> str:
+    """Return COCO's text of run lengths for some pixels, counted down the columns and sorted.
+
+    Parameters
+    ----------
+    flat
+        Numbers of the pixels, ``x * height + y``, strictly ascending.
+    n_pixels
+        Pixels of the image.
+    """
+    steps = np.flatnonzero(np.diff(flat) != 1)
+    begin = flat[np.concatenate([[0], steps + 1])] if len(flat) else flat
+    end = flat[np.concatenate([steps, [-1]])] + 1 if len(flat) else flat
+    edges = np.concatenate([[0], np.stack([begin, end], axis=1).reshape(-1), [n_pixels]])
+    runs = np.diff(edges).tolist()
+    # A run of nothing at the end is left out, as pycocotools leaves it out.
+    runs = runs[:-1] if runs[-1] == 0 and len(runs) > 1 else runs
+    return "".join(_letters(run - (runs[i - 2] if i > 2 else 0)) for i, run in enumerate(runs))
+
+
+def _letters(value: int) -> str:
+    """Return a number in COCO's letters, five bits each, the lowest first; the sixth bit: more follow."""
+    text = ""
+    while True:
+        bits, value = value & 0x1F, value >> 5
+        # The last letter's highest bit is the sign.
+        more = value != (-1 if bits & 0x10 else 0)
+        text += chr((bits | (0x20 if more else 0)) + 48)
+        if not more:
+            return text
