@@ -155,13 +155,11 @@ class Packing:
             yield band, mesh.evaluate(band)[1].astype(np.float32)
 
 
-def pack(run: Run, folder: Path, out: Path, config: ChallengeConfig, *, public_only: bool = False) -> About:
+def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
     """Write a package.
 
     Parameters
     ----------
-    folder
-        The folder of the field.
     out
         A folder that does not exist yet; ``public`` and ``hidden`` come into it.
     public_only
@@ -170,16 +168,14 @@ def pack(run: Run, folder: Path, out: Path, config: ChallengeConfig, *, public_o
     Raises
     ------
     ConfigError
-        The folder exists, the disk is too small, or the field too small for a training area.
+        The folder exists, or the disk is too small.
     """
     refuse_taken(out)
-    packing = Packing.open(run, folder, config)
     require_space(_existing(out), sum(announce(packing).values()))
     with publish_new_folder(out) as hidden:
         write_public(packing, hidden / PUBLIC)
         if not public_only:
             write_hidden(packing, hidden / HIDDEN)
-    return packing.about
 
 
 def refuse_taken(out: Path) -> None:

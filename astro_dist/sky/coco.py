@@ -49,7 +49,7 @@ def read_coco(path: Path, words: ClassWords) -> list[Frame]:
             raise ConfigError(f"{where} belongs to the image {item['image_id']!r}, which is not listed")
         category = names.get(item.get("category_id"), str(item.get("category_id")))
         try:
-            spots = _fill(item.get("segmentation"), shapes[item["image_id"]])
+            spots = fill_segmentation(item.get("segmentation"), shapes[item["image_id"]])
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{where} has a segmentation that is neither polygons nor runs") from None
         except ConfigError as error:
@@ -74,7 +74,14 @@ def _side(item: dict[str, Any], name: str) -> int:
     return value
 
 
-def _fill(segmentation: Any, shape: tuple[int, int]) -> Spots:
+def fill_segmentation(segmentation: Any, shape: tuple[int, int]) -> Spots:
+    """Return the pixels of a segmentation: polygons, or run lengths as numbers or as text.
+
+    Raises
+    ------
+    ConfigError, TypeError, ValueError, OverflowError
+        It is none of these, or not one of an image of ``shape``.
+    """
     if isinstance(segmentation, dict):
         return _fill_runs(segmentation, shape)
     if not isinstance(segmentation, list) or not segmentation:
