@@ -18,6 +18,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.coco import COCO_BYTES, fill_segmentation
+from astro_dist.sky.fits_headers import holds_image
+from astro_dist.sky.fits_survey import survey_hdus
 from astro_dist.sky.labels import Labels, Plane
 
 KINDS = {name: int(kind) for kind, name in enumerate(CLASS_NAMES) if kind != SourceClass.BACKGROUND}
@@ -146,3 +148,25 @@ def _kind(item: Mapping[str, Any]) -> int:
     if name not in KINDS:
         raise ConfigError(f"the category {name!r} is none of {', '.join(KINDS)}; rename it")
     return KINDS[name]
+
+
+def is_labels(path: Path) -> bool:
+    """Return whether a file holds labels of pixels: JSON, or FITS with an image and no table.
+
+    Raises
+    ------
+    ConfigError
+        There is no such file.
+    """
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    if path.suffix.lower() == ".json":
+        return True
+    with path.open("rb") as handle:
+        if not handle.read(6).startswith((b"SIMPLE", b"\x1f\x8b")):
+            return False
+    try:
+        hdus = survey_hdus(path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return any(holds_image(hdu) for hdu in hdus) and not any(hdu.is_table for hdu in hdus)

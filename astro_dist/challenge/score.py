@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from astro_dist import __version__
 from astro_dist.challenge.about import About
 from astro_dist.challenge.detection import measure_detection
-from astro_dist.challenge.labels import LabelledPixels
+from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.matching import match
 from astro_dist.challenge.names import (
     HIDDEN,
@@ -36,8 +36,6 @@ from astro_dist.engine.files import sha256_file
 from astro_dist.field.columns import read_columns_file
 from astro_dist.field.truth_text import LEAST_BEAM_SHARE
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.fits_headers import holds_image
-from astro_dist.sky.fits_survey import survey_hdus
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
@@ -203,28 +201,6 @@ def _document(score: Sdc1Score) -> dict[str, Any]:
         "accuracy": score.accuracy,
         "parts": {n: float(np.nansum(part)) / max(1, len(part)) for n, part in score.parts.items()},
     }
-
-
-def is_labels(path: Path) -> bool:
-    """Return whether a file holds labels of pixels: JSON, or FITS with an image and no table.
-
-    Raises
-    ------
-    ConfigError
-        There is no such file.
-    """
-    if not path.is_file():
-        raise ConfigError(f"there is no file {path}")
-    if path.suffix.lower() == ".json":
-        return True
-    with path.open("rb") as handle:
-        if not handle.read(6).startswith((b"SIMPLE", b"\x1f\x8b")):
-            return False
-    try:
-        hdus = survey_hdus(path)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return any(holds_image(hdu) for hdu in hdus) and not any(hdu.is_table for hdu in hdus)
 
 
 def refuse_same_names(paths: Sequence[Path]) -> None:
