@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist import __version__, pipelines
+from astro_dist.challenge.arguments import CHALLENGE
 
 ALONE = " Runs this stage alone: the products of earlier stages must be in the run directory."
 QUIET_OFFLINE = {
@@ -128,6 +129,11 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
         "verify": ("read every product again and compare checksums", "", (PRODUCT,)),
         "repair": ("set damaged products aside, so that the next run makes them anew", "", (RUN,)),
         "regenerate": ("make one stamp again and compare it with the store", "", (RUN, STAMP)),
+        "challenge": (
+            "package a field as a data challenge; check and score what is handed in",
+            "",
+            CHALLENGE,
+        ),
         "doctor": ("show what this machine can and cannot do, and why", "", ()),
         "init": ("write a commented starter configuration", "", (WORDS,)),
         # The sbatch files call it on a node; users have no need of it.
@@ -184,6 +190,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return _init(arguments.words)
     if command == "doctor":
         return _doctor()
+    if command == "challenge":
+        from astro_dist.report.challenge import run_challenge
+
+        return run_challenge(arguments, pipelines.reopen)
     if command == "status":
         return _status(arguments.run)
     if command in ("logs", "cancel", "job"):
@@ -287,11 +297,14 @@ def _status(root: Path) -> int:
 
 def _verify(path: Path) -> int:
     from astro_dist.engine.errors import ConfigError, IntegrityError, printable
+    from astro_dist.engine.integrity import find_remedy, verify_run, why_not
 
     if (path / "ledger").is_dir() or (path / "config.yaml").is_file():
-        from astro_dist.engine.integrity import verify_run
-
         faults = [fault for found in verify_run(path, _checks(path)).values() for fault in found]
+    elif any((path / name / "challenge.json").is_file() for name in (".", "public")):
+        from astro_dist.challenge.about import verify_package
+
+        faults = verify_package(path)
     elif (path / "zarr.json").is_file():
         from astro_dist.store.verify import verify_store
 
@@ -303,31 +316,13 @@ def _verify(path: Path) -> int:
         for line in unchecked:
             print(line)
     else:
-        raise ConfigError(f"{path} {_why_not(path)}")
+        raise ConfigError(f"{path} {why_not(path)}")
     for fault in faults:
         print(printable(fault))
     if faults:
-        raise IntegrityError(f"{path}: {len(faults)} faults; {_remedy(path)}")
+        raise IntegrityError(f"{path}: {len(faults)} faults; {find_remedy(path)}")
     print(f"{path}: all files have their published bytes")
     return 0
-
-
-def _why_not(path: Path) -> str:
-    """Return why a path cannot be verified."""
-    if not os.path.lexists(path):
-        return "does not exist"
-    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
-        return f"is packed; unpack it and verify {path.with_suffix('')}"
-    return "is neither a run directory, nor a store, nor a FITS file (.fits or .fz)"
-
-
-def _remedy(path: Path) -> str:
-    """Return what helps against damage: a product of a run can be made again, other files cannot."""
-    places = (path.absolute(), *path.absolute().parents)
-    run = next((place for place in places if (place / "ledger").is_dir()), None)
-    if run is None:
-        return "it is no product of a run here: fetch it again"
-    return f"`astro-dist repair {run}` sets them aside, and the next run makes them again"
 
 
 def _checks(root: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ LAYERS = [
     {"sky", "pictures", "models"},
     {"store", "metrics"},
     {"field", "train"},
-    {"generate"},
+    {"generate", "challenge"},
     {"evaluate"},
     {"report"},
     {"radio", "flare"},

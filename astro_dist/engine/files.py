@@ -136,6 +136,20 @@ def publish_folder(hidden: Path, final: Path) -> None:
     fsync_folder(final.parent)
 
 
+@contextlib.contextmanager
+def publish_new_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder to fill; rename the folder to ``path`` on success, remove it on failure."""
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART}")
+    try:
+        hidden.mkdir(parents=True)
+        yield hidden
+        publish_folder(hidden, path)
+    # BaseException, because a Ctrl-C must leave no hidden folder either.
+    except BaseException:
+        discard(hidden)
+        raise
+
+
 def discard(path: Path) -> None:
     """Delete a hidden file, folder or link of this package; what a link points to stays.
 

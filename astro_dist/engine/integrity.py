@@ -52,6 +52,24 @@ def verify_run(root: Path, checks: Checks | None = None, alone: bool = False) ->
     return {name: faults for name, faults in found.items() if faults}
 
 
+def why_not(path: Path) -> str:
+    """Return why a path cannot be verified."""
+    if not os.path.lexists(path):
+        return "does not exist"
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
+        return f"is packed; unpack it and verify {path.with_suffix('')}"
+    return "is neither a run directory, nor a store, a challenge or a FITS file (.fits or .fz)"
+
+
+def find_remedy(path: Path) -> str:
+    """Return what helps against damage: a product of a run can be made again, other files cannot."""
+    places = (path.absolute(), *path.absolute().parents)
+    run = next((place for place in places if (place / "ledger").is_dir()), None)
+    if run is None:
+        return "it is no product of a run here: fetch it again"
+    return f"`astro-dist repair {run}` sets them aside, and the next run makes them again"
+
+
 def find_bad_records(root: Path) -> list[tuple[Path, str]]:
     """Return the damaged records of a run directory, each with the line that says so."""
     bad = []

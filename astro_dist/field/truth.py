@@ -174,8 +174,8 @@ def write_truth(
     publish_bytes(folder / "truth_sdc1_columns.txt", "".join(sdc1_columns(beam, sdc1_angle)).encode())
 
 
-def votable_lines(truth: Columns) -> Iterable[str]:
-    """Yield the text of a VOTable 1.4 with units, UCDs and descriptions."""
+def votable_lines(truth: Columns, about: Mapping[str, Column] = COLUMNS) -> Iterable[str]:
+    """Yield the text of a VOTable 1.4 with units, UCDs and descriptions, which are those of ``about``."""
     yield (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3">\n'
@@ -185,7 +185,7 @@ def votable_lines(truth: Columns) -> Iterable[str]:
         f"   <DESCRIPTION>Sources of a synthetic radio map, astro_dist {__version__}</DESCRIPTION>\n"
     )
     for name, values in truth.items():
-        column = COLUMNS[name]
+        column = about[name]
         # The first character is the byte order.
         kind = VO_TYPES.get(values.dtype.str[1:])
         attributes = f'datatype="{kind}"' if kind else 'datatype="char" arraysize="*"'

@@ -91,10 +91,10 @@ def sdc1_lines(truth: Columns, beam: Beam, angle: Sdc1Angle = "east_of_north") -
         )
 
 
-def sdc1_columns(beam: Beam, angle: Sdc1Angle) -> Iterable[str]:
+def sdc1_columns(beam: Beam, angle: Sdc1Angle, classes: str = SDC1_COLUMNS["class"]) -> Iterable[str]:
     """Yield the text that describes the columns of ``truth_sdc1.txt``, which itself holds numbers only."""
     yield "Columns of truth_sdc1.txt, in the order of SKA Science Data Challenge 1\n\n"
-    for number, (name, meaning) in enumerate(SDC1_COLUMNS.items(), 1):
+    for number, (name, meaning) in enumerate((SDC1_COLUMNS | {"class": classes}).items(), 1):
         yield f"{number:2d} {name:9s} {meaning}\n"
     least = LEAST_BEAM_SHARE * beam.minor_arcsec
     yield f"\n{SDC1_ANGLES[angle]} The other convention: assemble.sdc1_angle.\n"

@@ -56,3 +56,31 @@ def weighted_median(values: NDArray[np.floating], weights: Counts) -> float:
     """Return the median of values repeated as often as their weights; NaN if all weights are 0."""
     repeated = np.repeat(values, weights)
     return float(np.median(repeated)) if repeated.size else float("nan")
+
+
+def share_interval(part: int, whole: int) -> tuple[float, float, float]:
+    """Return a share and the ends of its 95 % interval by Wilson (1927); NaN of nothing.
+
+    The interval of 0 of n or n of n has a width, as that of a normal distribution would not.
+    """
+    if whole == 0:
+        return float("nan"), float("nan"), float("nan")
+    z, share = 1.959963984540054, part / whole
+    middle = (share + z * z / (2 * whole)) / (1 + z * z / whole)
+    half = z / (1 + z * z / whole) * np.sqrt(share * (1 - share) / whole + (z / (2 * whole)) ** 2)
+    return share, float(max(0.0, middle - half)), float(min(1.0, middle + half))
+
+
+def median_interval(values: NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return a median and the ends of its 95 % interval: order statistics, whatever the distribution.
+
+    The number of values below the true median is binomial with one half (David & Nagaraja 2003, section 7.1),
+    here by its normal approximation; below six values the ends are the extremes. NaN of nothing.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    n = len(ordered)
+    if n == 0:
+        return float("nan"), float("nan"), float("nan")
+    step = 1.959963984540054 * np.sqrt(n) / 2
+    low, high = max(0, int(np.floor(n / 2 - step))), min(n - 1, int(np.ceil(n / 2 + step)))
+    return float(np.median(ordered)), float(ordered[low]), float(ordered[high])

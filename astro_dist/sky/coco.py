@@ -49,7 +49,7 @@ def read_coco(path: Path, words: ClassWords) -> list[Frame]:
             raise ConfigError(f"{where} belongs to the image {item['image_id']!r}, which is not listed")
         category = names.get(item.get("category_id"), str(item.get("category_id")))
         try:
-            spots = _fill(item.get("segmentation"), shapes[item["image_id"]])
+            spots = fill_segmentation(item.get("segmentation"), shapes[item["image_id"]])
         except (TypeError, ValueError, OverflowError):
             raise ConfigError(f"{where} has a segmentation that is neither polygons nor runs") from None
         except ConfigError as error:
@@ -74,7 +74,14 @@ def _side(item: dict[str, Any], name: str) -> int:
     return value
 
 
-def _fill(segmentation: Any, shape: tuple[int, int]) -> Spots:
+def fill_segmentation(segmentation: Any, shape: tuple[int, int]) -> Spots:
+    """Return the pixels of a segmentation: polygons, or run lengths as numbers or as text.
+
+    Raises
+    ------
+    ConfigError, TypeError, ValueError, OverflowError
+        It is none of these, or not one of an image of ``shape``.
+    """
     if isinstance(segmentation, dict):
         return _fill_runs(segmentation, shape)
     if not isinstance(segmentation, list) or not segmentation:
@@ -135,3 +142,35 @@ def _numbers(text: str) -> Iterator[int]:
         yield value
         earlier, count = [earlier[1], value], count + 1
         value = shift = 0
+
+
+def encode_runs(flat: NDArray[np.int64], n_pixels: int) -> str:
+    """Return COCO's text of run lengths for some pixels, counted down the columns and sorted.
+
+    Parameters
+    ----------
+    flat
+        Numbers of the pixels, ``x * height + y``, strictly ascending.
+    n_pixels
+        Pixels of the image.
+    """
+    steps = np.flatnonzero(np.diff(flat) != 1)
+    begin = flat[np.concatenate([[0], steps + 1])] if len(flat) else flat
+    end = flat[np.concatenate([steps, [-1]])] + 1 if len(flat) else flat
+    edges = np.concatenate([[0], np.stack([begin, end], axis=1).reshape(-1), [n_pixels]])
+    runs = np.diff(edges).tolist()
+    # A run of nothing at the end is left out, as pycocotools leaves it out.
+    runs = runs[:-1] if runs[-1] == 0 and len(runs) > 1 else runs
+    return "".join(_letters(run - (runs[i - 2] if i > 2 else 0)) for i, run in enumerate(runs))
+
+
+def _letters(value: int) -> str:
+    """Return a number in COCO's letters, five bits each, the lowest first; the sixth bit: more follow."""
+    text = ""
+    while True:
+        bits, value = value & 0x1F, value >> 5
+        # The last letter's highest bit is the sign.
+        more = value != (-1 if bits & 0x10 else 0)
+        text += chr((bits | (0x20 if more else 0)) + 48)
+        if not more:
+            return text

@@ -75,7 +75,7 @@ def read_text_table(path: Path, choose: Choose, check_size: Callable[[int, int],
         In one line without the path: see `choose_columns`; or the names of columns are missing or others than
         a row has, or a row is too short.
     """
-    head = _read_head(path)
+    head = read_head(path)
     with path.open("rb") as raw:
         check_size(sum(part.count(b"\n") for part in iter(partial(raw.read, 1 << 24), b"")), len(head.names))
     chosen = choose(head.names)
@@ -90,7 +90,8 @@ def read_text_table(path: Path, choose: Choose, check_size: Callable[[int, int],
     return Found(columns, {ours: head.units.get(c.name) for ours, c in chosen.items()}, head.note)
 
 
-def _read_head(path: Path) -> Head:
+def read_head(path: Path) -> Head:
+    """Return how a text table begins; see `read_text_table` for what is refused."""
     comments: list[str] = []
     lines: list[Line] = []
     with path.open("rb") as handle:

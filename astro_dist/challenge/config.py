@@ -1,0 +1,20 @@
+"""Settings of a challenge's package."""
+
+from pydantic import Field
+
+from astro_dist.engine.config import Section
+
+
+class ChallengeConfig(Section):
+    """How a field becomes a data challenge: the open area, what is not scored, the tiles of annotations."""
+
+    training_share: float = Field(default=0.05, gt=0, le=0.5)
+    """Share of the field that is open for training, in one rectangle."""
+    edge_beams: float = Field(default=2.0, ge=0)
+    """Beam widths from the edge of the map and from pixels without data in which nothing is scored."""
+    orphan_snr: float = Field(default=30.0, gt=0)
+    """Signal-to-noise of sources taken out of a real map whose artefacts may still be there."""
+    orphan_beams: float = Field(default=10.0, ge=0)
+    """Beam widths round those in which nothing is scored."""
+    tile_pix: int = Field(default=512, ge=16)
+    """Side of the tiles of the COCO annotations."""

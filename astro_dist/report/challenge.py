@@ -1,0 +1,85 @@
+"""What ``astro-dist challenge`` does: which arguments belong together, and what is printed."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.engine.config import validate
+from astro_dist.engine.errors import ConfigError
+
+BELONG = {
+    "package": {"out", "public", "training"},
+    "validate": {"package"},
+    "score": {"package", "out", "instances", "beam"},
+}
+"""The options of each action."""
+FIELD = "field"
+
+
+def run_challenge(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
+    """Do one action; return the exit code.
+
+    Parameters
+    ----------
+    reopen
+        ``(run directory) -> runner``, which lies above this room.
+    """
+    action, paths = arguments.action, list(arguments.paths)
+    _refuse_options(arguments)
+    if action == "package":
+        return _package(arguments, reopen)
+    if arguments.package is None:
+        raise ConfigError(f"{action} needs the package; add --package DIR")
+    if action == "score":
+        from astro_dist.report.scores import score_files
+
+        if arguments.beam is not None and not 0 < arguments.beam < 36000:
+            raise ConfigError(f"--beam {arguments.beam:g} is no width of a beam in arcsec; mend it")
+        out = arguments.out or Path("scores")
+        for line in score_files(paths, arguments.package, out, arguments.instances, arguments.beam):
+            print(line)
+        return 0
+    from astro_dist.challenge.validate import validate_files
+
+    return validate_files(paths, arguments.package)
+
+
+def _refuse_options(arguments: Namespace) -> None:
+    known = set().union(*BELONG.values())
+    given = {name for name in known if getattr(arguments, name) not in (None, False)}
+    if wrong := sorted(given - BELONG[arguments.action]):
+        raise ConfigError(f"--{wrong[0]} is no option of `challenge {arguments.action}`; leave it out")
+
+
+def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
+    root, *fields = arguments.paths
+    if arguments.out is None:
+        raise ConfigError("package needs a new folder; add --out DIR")
+    # A run has one field so far, under this name.
+    for name in fields:
+        if str(name) != FIELD:
+            raise ConfigError(f"{root} has no field {str(name)!r}; it has {FIELD}")
+    settings = {} if arguments.training is None else {"training_share": arguments.training}
+    config = validate(ChallengeConfig, settings)
+    from astro_dist.challenge.package import EASY_SEED, Packing, announce, pack, refuse_taken
+    from astro_dist.engine.outputs import check_product
+
+    refuse_taken(arguments.out)
+    run = reopen(root).run
+    if run.ledger.published("assemble") is None:
+        raise ConfigError(f"{root} has no finished field; `astro-dist run` its configuration first")
+    check_product(root, "assemble")
+    packing = Packing.open(run, root / FIELD, config)
+    for name, size in announce(packing).items():
+        if not (arguments.public and name.startswith("hidden")):
+            print(f"{name}: up to {size / 1e6:.1f} MB")
+    if run.seed < EASY_SEED:
+        print(
+            f"note: the seed {run.seed} can be found by trying: whoever guesses the settings too can make "
+            f"the field again; choose one above {EASY_SEED} for a challenge"
+        )
+    pack(packing, arguments.out, public_only=arguments.public)
+    print(f"{arguments.out}: whole; `astro-dist verify {arguments.out}` reads it again")
+    return 0
