@@ -88,8 +88,35 @@ PIPELINES = {
         "from a folder of pictures to a classifier, and what synthetic pictures add to it",
         {
             "pictures": "read the pictures into a sharded store, find near-duplicates, deal the splits",
+            "train upscaler": "train the network that enlarges pictures",
+            "upscale": "enlarge all pictures, and measure how well",
         },
         {
+            "upscale": Tool(
+                "astro_dist.flare.enhance:upscale_pictures",
+                "enlarge pictures with an upscaler",
+                {
+                    "pictures": {"type": Path, "nargs": "+", "metavar": "PICTURE", "help": "picture files"},
+                    "--out": {
+                        "type": Path,
+                        "metavar": "DIR",
+                        "required": True,
+                        "help": "folder of the PNG files",
+                    },
+                    "--model": {
+                        "default": "flare",
+                        "metavar": "PATH",
+                        "help": "a run, a folder of an upscaler, or a file of SwinIR's authors; by default "
+                        "the weights of the package",
+                    },
+                    "--tile-pix": {
+                        "type": int,
+                        "default": 512,
+                        "metavar": "N",
+                        "help": "longest side that is enlarged in one piece; 512 by default",
+                    },
+                },
+            ),
             "export": Tool(
                 "astro_dist.flare.export:export_run",
                 "write the pictures of a run as folders of PNG files with their classes",

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
+from astro_dist.flare.upscale_config import AugmentConfig, UpscaleConfig, UpscalerConfig
 from astro_dist.pictures.config import PicturesConfig
 
 
@@ -13,3 +14,9 @@ class FlareConfig(PipelineConfig):
     """Pipeline of this configuration."""
     pictures: PicturesConfig = PicturesConfig()
     """The pictures with their classes; without a folder or a file toys are drawn."""
+    augment: AugmentConfig = AugmentConfig()
+    """Changes of pictures into further ones of their class."""
+    upscaler: UpscalerConfig | None = None
+    """Training of the network that enlarges pictures; without this section pictures keep their size."""
+    upscale: UpscaleConfig = UpscaleConfig()
+    """Upscaling of all pictures, where there is an upscaler."""

@@ -3,16 +3,47 @@
 Importing this module imports settings and declarations, and none of the libraries that the stages use.
 """
 
-from astro_dist.engine.pipeline import Pipeline
+from collections.abc import Collection, Mapping
+
+from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.flare.config import FlareConfig
+from astro_dist.flare.upscale_config import settle_crop
+from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
 from astro_dist.store.picture_stage import PICTURES
 
-STAGES = (PICTURES,)
+STAGES = (PICTURES, UPSCALER, UPSCALE)
+
+
+def include(tree: Tree, names: Collection[str]) -> Tree:
+    """Add the sections of the stages among ``names`` that a configuration leaves out."""
+    if set(names) & {"upscaler", "upscale"}:
+        tree = {"upscaler": {}, **tree}
+    return tree
+
+
+def leave_out(config: FlareConfig) -> Mapping[str, str]:
+    """Return the stages that a configuration leaves out, each with the reason."""
+    absent: dict[str, str] = {}
+    if config.upscaler is None:
+        absent |= dict.fromkeys(("upscaler", "upscale"), "pictures are enlarged only with a section upscaler")
+    return absent
+
+
+def settle(config: FlareConfig) -> FlareConfig:
+    """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
+    if config.upscaler is not None:
+        upscaler = settle_crop(config.pictures, config.upscaler)
+        config = config.model_copy(update={"upscaler": upscaler})
+    return config
+
 
 FLARE = Pipeline(
     name="flare",
     help="from a folder of pictures to a classifier, and what synthetic pictures add to it",
     config=FlareConfig,
     stages=STAGES,
+    left_out=leave_out,
+    settle=settle,
+    include=include,
     shown={"pictures": "pictures.zarr"},
 )

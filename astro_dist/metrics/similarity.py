@@ -1,13 +1,73 @@
-"""Similarity of two images (SSIM) and of two sets of images (power spectra, distributions)."""
+"""Similarity of two images (PSNR, SSIM, MS-SSIM) and of two sets of images (power spectra, distributions)."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from astro_dist.engine.arrays import AnyImage
+from astro_dist.engine.arrays import AnyImage, Floats
 
 SSIM_SIGMA_PIX, SSIM_RADIUS_PIX = 1.5, 5
 K1, K2 = 0.01, 0.03
+MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of the scales of MS-SSIM, finest first (Wang et al. 2003, section 3.2)."""
+
+
+def psnr(a: AnyImage, b: AnyImage, data_range: float) -> float:
+    """Return the peak signal-to-noise ratio of two images, in dB; infinity for equal ones."""
+    error = float(np.mean((np.asarray(a, np.float64) - np.asarray(b, np.float64)) ** 2))
+    return float(10 * np.log10(data_range**2 / error)) if error else float("inf")
+
+
+def count_scales(side_pix: int) -> int:
+    """Return how many of the five scales of MS-SSIM an image of this side has room for, 0 if none.
+
+    Each scale halves the sides, and the 11 x 11 window must fit into the coarsest: five need 176 pixels.
+    """
+    window = 2 * SSIM_RADIUS_PIX + 1
+    return sum(side_pix >> scale >= window for scale in range(len(MS_WEIGHTS)))
+
+
+def ms_ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
+    """Return the multi-scale structural similarity of two images (Wang et al. 2003, eq. 7).
+
+    Contrast and structure are compared at each of `count_scales` scales, luminance at the coarsest only. With
+    fewer than five scales the weights of those there are, finest first, are scaled to a sum of one, so that
+    figures of images of different sizes cannot be compared. Negative means count as zero.
+
+    Parameters
+    ----------
+    a, b
+        (..., H, W), at least 11 x 11, finite and not negative; planes are averaged.
+    data_range
+        The dynamic range L of the whole data set.
+
+    Returns
+    -------
+    float
+        From 0 to 1, which equal images have.
+    """
+    x, y = (np.asarray(image, np.float64).reshape(-1, *image.shape[-2:]) for image in (a, b))
+    scales = count_scales(min(x.shape[-2:]))
+    weights = np.array(MS_WEIGHTS[:scales]) / sum(MS_WEIGHTS[:scales])
+    return float(np.mean([_combine_scales(p, q, data_range, weights) for p, q in zip(x, y, strict=True)]))
+
+
+def _combine_scales(x: Floats, y: Floats, data_range: float, weights: Floats) -> float:
+    result = 1.0
+    for scale, weight in enumerate(weights):
+        (light, light_of), (structure, structure_of) = _ssim_terms(x, y, data_range)
+        index = structure / structure_of
+        if scale == len(weights) - 1:
+            index = index * (light / light_of)
+        result *= max(0.0, float(_inside(index).mean())) ** weight
+        x, y = _halve(x), _halve(y)
+    return result
+
+
+def _halve(image: Floats) -> Floats:
+    """Return the means of 2 x 2 pixels; the last row and column of odd sides are left out."""
+    height, width = (side // 2 for side in image.shape)
+    return image[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
 
 
 def ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
@@ -31,16 +91,27 @@ def ssim(a: AnyImage, b: AnyImage, data_range: float) -> float:
         1 for equal images, about 0 for unrelated ones.
     """
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    (light, light_of), (structure, structure_of) = _ssim_terms(x, y, data_range)
+    return float(_inside(light * structure / (light_of * structure_of)).mean())
+
+
+def _ssim_terms(
+    x: Floats, y: Floats, data_range: float
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return numerator and denominator of luminance, and of contrast and structure together."""
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     # E(xy) - E(x) E(y), likewise above: the windows are normalised.
     covariance = _blur(x * y) - mean_x * mean_y
-    # Eq. 13 with C3 = C2 / 2 folds contrast and structure into one factor.
+    # Eq. 13 of Wang et al. 2004 with C3 = C2 / 2 folds contrast and structure into one factor.
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    bottom = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    inner = slice(SSIM_RADIUS_PIX, -SSIM_RADIUS_PIX)
-    return float((top / bottom)[inner, inner].mean())
+    light = 2 * mean_x * mean_y + c1, mean_x**2 + mean_y**2 + c1
+    return light, (2 * covariance + c2, var_x + var_y + c2)
+
+
+def _inside(index: Floats) -> Floats:
+    """Return the pixels whose window does not reach over the border."""
+    return index[SSIM_RADIUS_PIX:-SSIM_RADIUS_PIX, SSIM_RADIUS_PIX:-SSIM_RADIUS_PIX]
 
 
 def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,8 +7,9 @@ a file of the user's can stop a run.
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,13 @@ from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import check_regular
 from astro_dist.pictures.config import PicturesConfig
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+# MPO, of cameras with two lenses, is opened as JPEG; Pillow refuses its name here.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """Formats that are read; others of Pillow's start programs (EPS) or are no pictures of this kind."""
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
+Made = TypeVar("Made")
 MOST_AREA_PIX, MOST_BYTES = 1 << 27, 1 << 30
 """Most pixels of a picture, a fourth of a gigabyte in colour, and most bytes of its file."""
 FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError)
@@ -37,6 +40,16 @@ def read_picture(path: Path, name: str, config: PicturesConfig) -> NDArray[np.ui
     DataError
         The file is no picture, is damaged or is too large; the message begins with ``name``.
     """
+    return _reading(path, name, config.largest_pix, lambda image: make_square(image, config))
+
+
+def read_image(path: Path, name: str) -> Image.Image:
+    """Return a picture as it is, upright, in mode L or RGB; raises as `read_picture`."""
+    return _reading(path, name, MOST_AREA_PIX, lambda image: image)
+
+
+def _reading(path: Path, name: str, largest_pix: int, make: Callable[[Image.Image], Made]) -> Made:
+    """Return what ``make`` makes of a picture in mode L or RGB; all faults of the file are `DataError`."""
     try:
         check_regular(path)
         if path.stat().st_size > MOST_BYTES:
@@ -45,8 +58,11 @@ def read_picture(path: Path, name: str, config: PicturesConfig) -> NDArray[np.ui
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                _check_size(name, image.size, config.largest_pix)
-                return make_square(_plain(image, name), config)
+                _check_size(name, image.size, largest_pix)
+                upright = _plain(image, name)
+                # Pillow decodes when it must; a damaged file has to be found here.
+                upright.load()
+                return make(upright)
     except ConfigError as error:
         raise DataError(f"{name}: {error}") from None
     except Image.DecompressionBombError:

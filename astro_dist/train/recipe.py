@@ -91,6 +91,8 @@ class Recipe:
     groups
         ``(network, settings) -> parameter groups`` of AdamW with betas of their own and ``rate``, a factor
         on the learning rate; one group of all parameters by default.
+    one_file
+        Whether ``start_from`` may also name one file of weights, which ``refuse`` and ``load`` then receive.
     averaged
         Prefix of the names of the parameters whose moving average is kept and published; all by default.
     """
@@ -106,6 +108,7 @@ class Recipe:
     reads: tuple[str, ...] = ()
     groups: "Callable[[nn.Module, Any], list[dict[str, Any]]] | None" = None
     averaged: str = ""
+    one_file: bool = False
 
     @property
     def schema(self) -> int:

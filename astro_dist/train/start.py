@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def find_start(recipe: Recipe, start_from: str) -> Path:
-    """Return the folder of the weights that ``start_from`` names for one kind of training.
+    """Return the folder, or the file, of the weights that ``start_from`` names for one kind of training.
 
     Raises
     ------
@@ -38,6 +38,8 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
     if "/" not in start_from and shipped.is_dir():
         return shipped
     folder = expand_home(start_from)
+    if recipe.one_file and folder.is_file():
+        return folder
     # A run directory has its models below `models/`.
     for found in (folder / "models" / name, folder):
         if (found / recipe.first_file).is_file():
@@ -51,9 +53,9 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
 
 def start_files(recipe: Recipe, start_from: str) -> list[Path]:
     """Return the files of the weights that ``start_from`` names, sorted, and their statement of origins."""
-    folder = find_start(recipe, start_from)
-    files = {path for path in folder.rglob("*") if path.is_file()}
-    return sorted(files | {path for path in [find_file(folder)] if path is not None})
+    found = find_start(recipe, start_from)
+    files = {found} if found.is_file() else {path for path in found.rglob("*") if path.is_file()}
+    return sorted(files | {path for path in [find_file(found)] if path is not None})
 
 
 def find_origins(cell: Cell) -> tuple[Origin, ...]:

@@ -1,0 +1,122 @@
+"""Pictures of a user enlarged: ``SwinIR.from_pretrained(path).enhance(image)``, and ``flare upscale``."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.foreign import expand_home
+from astro_dist.flare.upscale import Enlarger
+from astro_dist.flare.upscale_stage import RECIPE
+from astro_dist.models.device import pin
+from astro_dist.models.swinir_files import load_checked
+from astro_dist.models.upscalers import WINDOW_PIX
+from astro_dist.pictures.decode import read_image
+from astro_dist.pictures.images import from_image, png_bytes, to_image
+from astro_dist.train.start import find_start
+from astro_dist.workers.machine import count_cores
+
+MOST_AREA_PIX = 1 << 24
+"""Most pixels of a picture that is enlarged here; sixteen million take about 3 GB."""
+TILE_PIX = 512
+
+
+class SwinIR:
+    """An upscaler that is ready to enlarge pictures of any sides.
+
+    Parameters
+    ----------
+    enlarger
+        The network, its device and the side of its tiles.
+    """
+
+    def __init__(self, enlarger: Enlarger) -> None:
+        self.enlarger = enlarger
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path = "flare", tile_pix: int = TILE_PIX) -> Self:
+        """Return the upscaler of a path.
+
+        Parameters
+        ----------
+        path
+            Folder of an upscaler or of a run that trained one, file of SwinIR's authors, or ``flare`` for the
+            weights of the package.
+        tile_pix
+            Longest side that is enlarged in one piece.
+
+        Raises
+        ------
+        ConfigError
+            There is no upscaler, or a part of it is missing or of another shape.
+        """
+        try:
+            network: Any = load_checked(find_start(RECIPE, str(path)), "upscaler")
+        except ConfigError as error:
+            # Here no setting names the weights.
+            reason = re.sub(r"^upscaler\.start_from: | or leave (start_from|it) out", "", str(error))
+            raise ConfigError(reason) from None
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = network.to(device, memory_format=torch.channels_last)
+        return cls(Enlarger(network.eval(), 1, tile_pix, device))
+
+    def enhance(self, image: Any) -> Any:
+        """Return a picture enlarged by the scale of the network, of the kind that is given.
+
+        Parameters
+        ----------
+        image
+            A Pillow image, or a uint8 array of shape (H, W) or (H, W, 3), of at least 8 pixels a side.
+
+        Raises
+        ------
+        DataError
+            The picture has sides that are too short, or too many pixels.
+        """
+        given = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
+        if min(given.size) < WINDOW_PIX or given.width * given.height > MOST_AREA_PIX:
+            raise DataError(
+                f"a picture of {given.width} x {given.height} pixels cannot be enlarged: from {WINDOW_PIX} "
+                f"pixels a side to {MOST_AREA_PIX >> 20} million in all"
+            )
+        planes = self.enlarger.network.config.planes
+        large = to_image(self.enlarger(from_image(given.convert("RGB" if planes == 3 else "L"))[None])[0])
+        # What is grey stays grey.
+        large = large.convert("L") if given.mode in ("L", "1") else large
+        if isinstance(image, Image.Image):
+            return large
+        pixels: NDArray[np.uint8] = np.asarray(large)
+        return pixels
+
+
+def upscale_pictures(pictures: Sequence[Path], out: Path, model: str, tile_pix: int) -> None:
+    """Write enlarged pictures as PNG files into a folder; the command ``astro-dist flare upscale``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such upscaler, or two pictures, or a file that is there, would have the same name.
+    DataError
+        A picture cannot be read or enlarged; those before it are written.
+    """
+    targets = [expand_home(out) / f"{path.stem}.png" for path in pictures]
+    for place, target in enumerate(targets):
+        if target in targets[:place] or target.exists():
+            raise ConfigError(f"{target} would be written twice or is there already; name another --out")
+    pin(count_cores())
+    upscaler = SwinIR.from_pretrained(model, tile_pix)
+    for path, target in zip(pictures, targets, strict=True):
+        try:
+            large = upscaler.enhance(read_image(path, str(path)))
+        except DataError as error:
+            text = str(error) if str(path) in str(error) else f"{path}: {error}"
+            raise DataError(text) from None
+        publish_bytes(target, png_bytes(large))
+        print(f"{target}: {large.width} x {large.height}")
