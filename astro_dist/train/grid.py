@@ -93,7 +93,6 @@ def grid_stage(
         schema=recipe.schema,
         gpu=True,
         gang=True,
-        schema=recipe.schema,
     )
 
 
