@@ -5,11 +5,12 @@ Only the standard library is imported before a command is known, so that ``--hel
 
 import argparse
 import errno
+import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from astro_dist import __version__, pipelines
 from astro_dist.challenge.arguments import CHALLENGE
@@ -76,7 +77,35 @@ LOGS = (
 )
 PRODUCT = _argument("path", type=Path, metavar="PATH", help="a run directory, a store or a FITS file")
 STAMP = _argument("--stamp", type=int, required=True, metavar="ID", help="its number in stamps.zarr")
-WORDS = _argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml")
+WORDS = (
+    _argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml"),
+    _argument("--from", type=Path, metavar="MAP", dest="start", help="propose settings for this FITS map"),
+)
+SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist completion bash)")
+JSON = _argument("--json", action="store_true", help="answer with one JSON value")
+DRY = _argument("--dry-run", action="store_true", help="only say what would be removed")
+COMMON = (
+    _argument("--quiet", action="store_true", help="results and errors only"),
+    _argument("--verbose", action="store_true", help="a line for each finished task"),
+    _argument("--color", choices=("auto", "always", "never"), default="auto", help="colours of a terminal"),
+)
+SHORT = {"--quiet": "-q", "--verbose": "-v"}
+COMMANDS = {
+    "run": "astro_dist.commands.running:run",
+    "plan": "astro_dist.commands.running:plan",
+    "status": "astro_dist.commands.running:status",
+    "logs": "astro_dist.commands.running:logs",
+    "cancel": "astro_dist.commands.running:cancel",
+    "job": "astro_dist.commands.running:job",
+    "verify": "astro_dist.commands.products:verify",
+    "repair": "astro_dist.commands.products:repair",
+    "regenerate": "astro_dist.commands.products:regenerate",
+    "clean": "astro_dist.commands.products:clean",
+    "doctor": "astro_dist.commands.starting:doctor",
+    "init": "astro_dist.commands.starting:init",
+    "completion": "astro_dist.commands.starting:completion",
+}
+"""``module:function`` of every command; stages, which pipelines name, are done by that of ``run``."""
 JOB = (
     _argument("--stage", required=True),
     _argument("--share", action="store_true"),
@@ -85,13 +114,22 @@ JOB = (
 )
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others of this command are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the fault and end with exit code 2."""
+        print(f"astro-dist: {message}; `{self.prog} --help` shows how it is called", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def build_parser(stages: Mapping[str, str] | None = None, only: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of every command, or of the command ``only``, which costs far less.
 
     ``stages`` are by default the stages of the package.
     """
     stages = pipelines.commands() if stages is None else stages
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="astro-dist",
         description="Make and judge synthetic astronomical images. Pipelines: "
         + "; ".join(f"{name}, {listing.help}" for name, listing in pipelines.PIPELINES.items())
@@ -108,8 +146,8 @@ def build_parser(stages: Mapping[str, str] | None = None, only: str | None = Non
         sentence = f"{text[:1].upper()}{text[1:]}.{more}"
         said: dict[str, Any] = {"help": text, "description": sentence} if text else {}
         command = commands.add_parser(name, **said)
-        for argument, options in arguments:
-            command.add_argument(argument, **options)
+        for argument, options in (*arguments, *(COMMON if text else ())):
+            command.add_argument(*filter(None, (SHORT.get(argument), argument)), **options)
     pipelines.add_tools(commands, only)
     return parser
 
@@ -122,11 +160,11 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
         "run": ("run all stages of a configuration that are not done", "", (*RUNNER, TO)),
         **{name: (text, ALONE, RUNNER) for name, text in plain.items()},
         "train": (f"train one network: {', '.join(trained)}", ALONE, (NETWORK, *RUNNER)),
-        "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, SITE)),
-        "status": ("show how far a run is", "", (RUN,)),
-        "logs": ("show the last lines that the Slurm jobs of a run printed", "", (RUN, *LOGS)),
+        "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, SITE, JSON)),
+        "status": ("show how far a run is", "", (RUN, JSON)),
+        "logs": ("show the last lines that workers and Slurm jobs of a run printed", "", (RUN, *LOGS, JSON)),
         "cancel": ("take the jobs of a run out of the Slurm queue", "", (RUN,)),
-        "verify": ("read every product again and compare checksums", "", (PRODUCT,)),
+        "verify": ("read every product again and compare checksums", "", (PRODUCT, JSON)),
         "repair": ("set damaged products aside, so that the next run makes them anew", "", (RUN,)),
         "regenerate": ("make one stamp again and compare it with the store", "", (RUN, STAMP)),
         "challenge": (
@@ -134,8 +172,10 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
             "",
             CHALLENGE,
         ),
-        "doctor": ("show what this machine can and cannot do, and why", "", ()),
-        "init": ("write a commented starter configuration", "", (WORDS,)),
+        "clean": ("remove what no stage of a run goes on with", "", (RUN, DRY)),
+        "doctor": ("show what this machine can and cannot do, and why", "", (JSON,)),
+        "init": ("write a starter configuration, with every setting or for a map of yours", "", WORDS),
+        "completion": ("print the completion of a shell", "", (SHELL,)),
         # The sbatch files call it on a node; users have no need of it.
         "job": ("", "", (RUN, *JOB)),
     }
@@ -147,6 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before any import of those libraries, which read their variables once.
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
+    if (colour := getattr(arguments, "color", "auto")) != "auto":
+        # The variables that rich, and most other programs, go by.
+        os.environ["NO_COLOR" if colour == "never" else "FORCE_COLOR"] = "1"
     from astro_dist.engine.errors import AstroDistError, ConfigError, print_error
 
     try:
@@ -174,217 +217,54 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; import other packages' pipelines only for a command that this one lacks."""
     stages = pipelines.commands()
     word = next((word for word in argv[:1] if not word.startswith("-")), None)
-    tools = {name for name, listing in pipelines.PIPELINES.items() if listing.tools}
-    if word is None or word in tools | describe_commands(stages).keys():
-        return build_parser(stages, word).parse_args(argv)
-    if pipelines.outside_names():
+    known = {name for name, listing in pipelines.PIPELINES.items() if listing.tools}
+    known |= describe_commands(stages).keys()
+    if word is not None and word not in known and pipelines.outside_names():
         stages = {**stages, **pipelines.outside_commands()}
-    return build_parser(stages).parse_args(argv)
+        known |= describe_commands(stages).keys()
+    if word is not None and word not in known:
+        _refuse(f"there is no command {word!r}", word, known - {"job"})
+    arguments, unknown = build_parser(stages, word).parse_known_args(argv)
+    if unknown:
+        own = describe_commands(stages).get(word or "", ("", "", ()))[2]
+        options = [option for option, _ in (*own, *COMMON) if option.startswith("--")]
+        _refuse(f"{word} takes no {unknown[0]!r}", unknown[0].partition("=")[0], options)
+    return arguments
+
+
+def _refuse(fault: str, word: str, valid: Iterable[str]) -> NoReturn:
+    """Print a fault with the nearest valid word, and end with exit code 2."""
+    # Only here: it costs a tenth of what `--help` may.
+    from astro_dist.engine.hints import nearest
+
+    print(f"astro-dist: {fault}: {nearest(word, valid)}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def command_words() -> dict[str, list[str]]:
+    """Return the options of every command by name, for the completion of a shell."""
+    described = describe_commands(pipelines.commands())
+    found = {
+        name: [option for option, _ in (*arguments, *COMMON) if option.startswith("--")]
+        for name, (text, _, arguments) in described.items()
+        # A command without a sentence is not for people.
+        if text
+    }
+    return found | {
+        name: list(listing.tools) for name, listing in pipelines.PIPELINES.items() if listing.tools
+    }
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     command = arguments.command
     if hasattr(arguments, "tool"):
         return pipelines.use_tool(arguments)
-    if command == "init":
-        return _init(arguments.words)
-    if command == "doctor":
-        return _doctor()
     if command == "challenge":
         from astro_dist.report.challenge import run_challenge
 
         return run_challenge(arguments, pipelines.reopen)
-    if command == "status":
-        return _status(arguments.run)
-    if command in ("logs", "cancel", "job"):
-        return _slurm(command, arguments)
-    if command == "verify":
-        return _verify(arguments.path)
-    if command == "repair":
-        return _repair(arguments.run)
-    if command == "regenerate":
-        return _regenerate(arguments.run, arguments.stamp)
-    if command == "plan":
-        return _plan(arguments)
-    only = None if command == "run" else getattr(arguments, "stage", command)
-    return _run(arguments, only)
-
-
-def _open(arguments: argparse.Namespace, only: str | None = None) -> Any:
-    """Return the runner of the configuration that a command names, changed by the command's options."""
-    assignments = list(arguments.assignments)
-    for key, value in (
-        ("executor", getattr(arguments, "on", None)),
-        ("workers", getattr(arguments, "workers", None)),
-    ):
-        if value is not None:
-            assignments.append(f"machine.{key}={value}")
-    to = getattr(arguments, "to", None)
-    redo = getattr(arguments, "redo", ())
-    return pipelines.open_runner(arguments.config, arguments.out, assignments, to, only, redo)
-
-
-def _run(arguments: argparse.Namespace, only: str | None) -> int:
-    rank = None
-    if arguments.command == "train":
-        from astro_dist.train.ranks import launched_rank
-
-        # A launcher such as torchrun starts this command once for each rank; the first rank alone publishes.
-        rank = launched_rank()
-        if rank is not None:
-            # The launcher has started one process per rank already; a rank is its own worker.
-            arguments.on = "serial"
-    runner = _open(arguments, only)
-    # After the configuration, most faults of which need none of these.
-    from astro_dist.cluster.queue import refuse_while_queued
-    from astro_dist.engine.errors import ConfigError
-    from astro_dist.engine.progress import Display
-    from astro_dist.engine.stopping import stop_on_signals
-
-    if arguments.cluster is not None:
-        from astro_dist.cluster.commands import submit_run
-
-        return submit_run(runner, arguments.cluster, arguments.redo, arguments.dry_run)
-    if arguments.dry_run:
-        raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
-    refuse_while_queued(runner.root)
-    with stop_on_signals():
-        # 0 is the first rank and None a plain command: both run the stage, record and publish.
-        if rank:
-            runner.follow(arguments.redo)
-            return 0
-        runner.execute(Display(), arguments.redo)
-    shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
-    for name, path in shown.items():
-        print(f"{name}: {path}")
-    return 0
-
-
-def _slurm(command: str, arguments: argparse.Namespace) -> int:
-    from astro_dist.cluster import commands
-
-    if command == "logs":
-        return commands.show_logs(arguments.run, arguments.stage, arguments.lines)
-    if command == "cancel":
-        return commands.cancel(arguments.run)
-    return commands.run_job(pipelines.reopen(arguments.run, arguments.stage), arguments)
-
-
-def _plan(arguments: argparse.Namespace) -> int:
-    runner = _open(arguments)
-    runner.refuse_place()
-    from astro_dist.engine.progress import plan_lines
-    from astro_dist.workers.machine import choose_machine
-
-    # Called only for the `ConfigError` that it raises for missing GPUs.
-    choose_machine(runner.config.machine)
-    lines = plan_lines(runner.estimates())
-    print(f"{runner.config.name} in {arguments.out or Path('runs') / runner.config.name}")
-    print("\n".join(lines))
-    if arguments.cluster is not None:
-        from astro_dist.cluster.commands import plan_on_cluster
-
-        print("\n".join(plan_on_cluster(runner, arguments.cluster)))
-    return 0
-
-
-def _status(root: Path) -> int:
-    from astro_dist.cluster.status import status_lines
-
-    print("\n".join(status_lines(pipelines.reopen(root))))
-    return 0
-
-
-def _verify(path: Path) -> int:
-    from astro_dist.engine.errors import ConfigError, IntegrityError, printable
-    from astro_dist.engine.integrity import find_remedy, verify_run, why_not
-
-    if (path / "ledger").is_dir() or (path / "config.yaml").is_file():
-        faults = [fault for found in verify_run(path, _checks(path)).values() for fault in found]
-    elif any((path / name / "challenge.json").is_file() for name in (".", "public")):
-        from astro_dist.challenge.about import verify_package
-
-        faults = verify_package(path)
-    elif (path / "zarr.json").is_file():
-        from astro_dist.store.verify import verify_store
-
-        faults = verify_store(path)
-    elif path.is_file() and path.suffix.lower() in (".fits", ".fz"):
-        from astro_dist.sky.fits_file import verify_fits
-
-        faults, unchecked = verify_fits(path)
-        for line in unchecked:
-            print(line)
-    else:
-        raise ConfigError(f"{path} {why_not(path)}")
-    for fault in faults:
-        print(printable(fault))
-    if faults:
-        raise IntegrityError(f"{path}: {len(faults)} faults; {find_remedy(path)}")
-    print(f"{path}: all files have their published bytes")
-    return 0
-
-
-def _checks(root: Path) -> dict[str, Any]:
-    """Return the checks of products by stage, none where the configuration of the run cannot be used."""
-    from astro_dist.engine.errors import ConfigError
-
-    if not ((root / "config.yaml").exists() and (root / "ledger").is_dir()):
-        return {}
-    try:
-        return {stage.name: stage.check for stage in pipelines.reopen(root).known}
-    except ConfigError as error:
-        print(f"note: products are compared with their records only: {error}", file=sys.stderr)
-        return {}
-
-
-def _repair(root: Path) -> int:
-    from astro_dist.cluster.queue import refuse_while_queued
-    from astro_dist.engine.errors import printable
-    from astro_dist.engine.integrity import repair_run
-
-    # A job would go on writing what the repair sets aside.
-    refuse_while_queued(root)
-    repair_run(root, lambda line: print(printable(line)), _checks(root))
-    print(f"{root}: the published products have the bytes of their records")
-    return 0
-
-
-def _regenerate(root: Path, stamp: int) -> int:
-    from astro_dist.generate.regenerate import regenerate_stamp
-
-    path = regenerate_stamp(pipelines.reopen(root).run, stamp)
-    print(f"stamp {stamp}: the same bytes as in the store; written to {path}")
-    return 0
-
-
-def _doctor() -> int:
-    from astro_dist.doctor import describe_packages
-    from astro_dist.workers.machine import describe_machine
-
-    for what, finding, good in [*describe_machine(), *describe_packages()]:
-        print(f"{'ok ' if good else 'note'} {what:<14} {finding}")
-    return 0
-
-
-def _init(words: Sequence[str]) -> int:
-    from astro_dist.engine.config import describe
-    from astro_dist.engine.errors import ConfigError
-    from astro_dist.engine.files import publish_bytes
-
-    # One word may be a pipeline or a file; a name of a pipeline comes first.
-    named = [word for word in words[:1] if word in {*pipelines.PIPELINES, *pipelines.outside_names()}]
-    rest = list(words[len(named) :]) or ["astro_dist.yaml"]
-    if len(rest) > 1:
-        raise ConfigError(f"init takes a pipeline and one file, not {' '.join(words)!r}")
-    pipeline, path = pipelines.load(named[0] if named else pipelines.DEFAULT), Path(rest[0])
-    if os.path.lexists(path):
-        raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
-    if not path.parent.is_dir():
-        raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")
-    try:
-        publish_bytes(path, describe(pipeline.config()).encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write {path} ({error.strerror}); name another file") from None
-    print(f"{path}: every setting with its default; run it with `astro-dist run {path}`")
-    return 0
+    if command == "completion":
+        arguments.options = command_words()
+    module, _, name = COMMANDS.get(command, COMMANDS["run"]).partition(":")
+    function: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(module), name)
+    return function(arguments)

@@ -6,6 +6,7 @@ them with the declarations. Other packages add pipelines by the entry-point grou
 """
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from astro_dist.runner import Runner
 
 GROUP = "astro_dist.pipelines"
+CONFIGS = Path(__file__).parent / "configs"
+"""Configurations of the package: in a clone a link to its folder ``configs``."""
 DEFAULT = "radio"
 """Pipeline of a configuration that names none."""
 
@@ -243,6 +246,33 @@ def outside_commands() -> dict[str, str]:
     return {stage.words: f"a stage of the pipeline {p.name}" for p in found for stage in p.stages}
 
 
+def shipped() -> list[str]:
+    """Return the names of the configurations of the package, such as ``quickstart`` and ``radiff/paper``."""
+    found = (path.relative_to(CONFIGS).with_suffix("").as_posix() for path in CONFIGS.rglob("*.yaml"))
+    return sorted(name for name in found if not name.startswith("clusters/"))
+
+
+def find_config(path: Path) -> Path:
+    """Return a configuration file: that of the user, else the one of the package that has this name.
+
+    Raises
+    ------
+    ConfigError
+        There is neither; the message names the nearest one of the package.
+    """
+    if path.suffix or os.path.lexists(path):
+        return path
+    if (names := shipped()) and str(path) in names:
+        return CONFIGS / f"{path}.yaml"
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.hints import nearest
+
+    raise ConfigError(
+        f"there is no configuration file {path}, and the package has none of this name "
+        f"({nearest(str(path), names)}); `astro-dist init` writes one"
+    )
+
+
 def configure(
     path: Path, assignments: Sequence[str] = (), asked: Sequence[str] = ()
 ) -> "tuple[Pipeline, Any]":
@@ -257,7 +287,7 @@ def configure(
     """
     from astro_dist.engine.pipeline import read_tree
 
-    tree = read_tree(path, assignments)
+    tree = read_tree(find_config(path), assignments)
     # Not yet checked: the pipeline itself decides which sections the tree may hold.
     pipeline = load(str(tree.get("pipeline", DEFAULT)))
     # Looked up, not passed on as given: an unknown name is refused with the nearest valid one.

@@ -21,6 +21,7 @@ LAYERS = [
     {"radio", "flare"},
     {"pipelines"},
     {"cluster", "doctor"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from astro_dist.cli import build_parser
+from astro_dist.pipelines import find_config
 from astro_dist.radio.pipeline import RADIO
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PLACEHOLDERS = {"CONFIG": "configs/quickstart.yaml"}
+PLACEHOLDERS = {"CONFIG": "configs/quickstart.yaml", "MAP.yaml": "quickstart"}
 
 
 def commands():
@@ -33,7 +34,7 @@ def test_every_command_of_the_readme_parses(line):
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
     options = build_parser().parse_args(words)
     config = getattr(options, "config", None)
-    assert config is None or (ROOT / config).exists()
+    assert config is None or (ROOT / find_config(config)).exists()
 
 
 def test_there_are_several_commands_and_every_stage_is_named():

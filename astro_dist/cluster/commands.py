@@ -63,19 +63,27 @@ def run_job(runner: Runner, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def show_logs(root: Path, stage: str | None, count: int) -> int:
-    """Print the last lines of the logs of a run's jobs, the newest log at the end."""
+def find_logs(root: Path, stage: str | None, count: int) -> list[tuple[Path, list[str]]]:
+    """Return the last lines of the logs of a run, the newest log at the end.
+
+    These are what its jobs and its workers printed, and, where those printed nothing, the last events of its
+    journals.
+    """
     require_settings(root)
-    paths = sorted(log_folder(root).glob(f"{stage or '*'}-*.out"), key=lambda path: path.stat().st_mtime)
+    printed = [*log_folder(root).glob(f"{stage or '*'}-*.out")]
+    # One worker does tasks of several stages.
+    printed += [] if stage else (root / "logs").glob("*.log")
+    paths = [path for path in printed if path.is_file() and path.stat().st_size]
+    paths = paths or [*(root / "logs" / "journal").glob("*.jsonl")]
     if not paths:
         raise ConfigError(
-            f"no job of {root} has printed anything yet; `astro-dist status {root}` shows the queue"
+            f"no job or worker of {root} has printed anything yet; `astro-dist status {root}` shows the queue"
         )
-    for path in paths:
-        # A killed job may have cut a character in two.
-        last = path.read_text(errors="replace").splitlines()[-count:]
-        print("\n".join([f"==> {path} <==", *last]))
-    return 0
+    # A killed job may have cut a character in two.
+    return [
+        (path, path.read_text(errors="replace").splitlines()[-count:])
+        for path in sorted(paths, key=lambda path: path.stat().st_mtime)
+    ]
 
 
 def cancel(root: Path) -> int:

@@ -1,7 +1,7 @@
 """The progress of a run, from its ledger, its journal and the queue; nothing is written."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,32 @@ def status_lines(runner: Runner) -> list[str]:
         names = [script_name(state.stage.name, shared) for shared in (True, False)]
         lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in runner.results().items()]
+
+
+def status_facts(runner: Runner) -> dict[str, Any]:
+    """Return the state of a run for programs: its owner, its stages with tasks and workers, its results."""
+    owner, events = find_owner(runner.root), read_journal(runner.root)
+    try:
+        jobs: Queue | None = queue_of(runner.root)
+    except ConfigError:
+        jobs = None
+    stages = []
+    for state in runner.states():
+        done, total = _count_tasks(runner, state, events) if state.fingerprint else (0, 0)
+        workers = measure_workers(events, state.stage.name, state.fingerprint) if owner or jobs else []
+        # Queued jobs by the names of their sbatch files.
+        names = [script_name(state.stage.name, shared) for shared in (True, False)]
+        rows = [asdict(row) for name in names for row in (jobs or {}).get(name, [])]
+        stages.append(
+            {
+                **{"stage": state.stage.name, "status": state.status, "changes": state.changes},
+                **{"tasks_done": done, "tasks": total or None, "jobs": rows},
+                "workers": [{**asdict(worker), "tasks_per_s": worker.tasks_per_s} for worker in workers],
+            }
+        )
+    results = {name: str(path) for name, path in runner.results().items()}
+    known = {"run": runner.root, "owner": owner, "queue_read": jobs is not None}
+    return {**known, "stages": stages, "results": results}
 
 
 def _say_status(runner: Runner, state: StageState) -> str:

@@ -19,11 +19,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.faults import describe_fault, nearest
+from astro_dist.engine.faults import describe_fault
 from astro_dist.engine.files import digest_text
 from astro_dist.engine.foreign import check_regular
-
-__all__ = ["Section", "nearest", "validate"]
+from astro_dist.engine.hints import nearest as nearest
 
 
 class Section(BaseModel):

@@ -1,12 +1,14 @@
 """The first fault of a configuration as one line: what is wrong, and what may stand there instead."""
 
-import difflib
 import reprlib
 import types
-from collections.abc import Iterable, Mapping
+from collections import abc
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+
+from astro_dist.engine.hints import nearest
 
 LIMITS = {
     "greater_than": "above",
@@ -23,14 +25,6 @@ _PLAIN: dict[Any, str] = {
     type(None): "null",
     Any: "anything",
 }
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """Return a hint about a wrong word: the nearest valid word, where one is close, and all valid words."""
-    choices = sorted(valid)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}valid here: {', '.join(choices)}"
 
 
 def describe_fault(model: type[BaseModel], error: ValidationError) -> str:
@@ -88,7 +82,7 @@ def _name(annotation: Any) -> str:
     if _pair(annotation):
         example = ", ".join("1000" if _name(part) == WHOLE else "1.5" for part in parts)
         return f"{len(parts)} {_many(parts[0])}, as [{example}]"
-    if origin in (dict, Mapping) or _is_section(annotation) or getattr(origin, "__name__", "") == "Mapping":
+    if _values_of(annotation) is not None or _is_section(annotation):
         return "`key: value` lines"
     return _PLAIN.get(annotation, "another value")
 
@@ -127,6 +121,9 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, typ
         elif isinstance(part, int) and names:
             names.append(str(part))
             annotation = _entry(annotation, part)
+        elif (values := _values_of(annotation)) is not None:
+            names.append(str(part))
+            annotation = values
         else:
             # The name of one of several types, or a key that no section has.
             continue
@@ -139,6 +136,12 @@ def _entry(annotation: Any, index: int) -> Any:
     kinds = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is tuple]
     inner = get_args(kinds[0]) if kinds else ()
     return (inner[0] if Ellipsis in inner else inner[min(index, len(inner) - 1)]) if inner else None
+
+
+def _values_of(annotation: Any) -> Any:
+    """Return the annotation of the values of a mapping; None where a field is no mapping."""
+    kinds = (annotation, *get_args(annotation))
+    return next((get_args(kind)[1] for kind in kinds if get_origin(kind) in (dict, abc.Mapping)), None)
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

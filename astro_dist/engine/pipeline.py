@@ -13,12 +13,12 @@ from pydantic import Field
 
 from astro_dist.engine.config import Section, apply_set, load_yaml, nearest, validate
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.work import MachineConfig, Stage
+from astro_dist.engine.work import MachineConfig, Run, Stage
 
 Tree = dict[str, Any]
 RESERVED = frozenset(
     {"run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate", "doctor"}
-    | {"init", "clean", "export", "challenge"}
+    | {"init", "clean", "export", "challenge", "completion"}
 )
 """Names of commands, present and to come; no stage and no pipeline may have one of these names."""
 
@@ -43,6 +43,10 @@ def _nothing_left_out(config: Any) -> Mapping[str, str]:
 
 def _settled(config: Any) -> Any:
     return config
+
+
+def _no_lines(run: Run) -> list[str]:
+    return []
 
 
 def _as_it_is(tree: Tree, names: Collection[str]) -> Tree:
@@ -72,6 +76,8 @@ class Pipeline:
         the run although the configuration would leave them out.
     shown
         ``{name: path in the run directory}`` of the results that a finished run prints.
+    summary
+        ``(run) -> lines``: what a finished run has made, in a few sentences for people.
     starter
         ``(path of a user's file) -> (name of a run, YAML)``: a short configuration for it; None where the
         pipeline has none.
@@ -90,6 +96,7 @@ class Pipeline:
     settle: Callable[[Any], Any] = _settled
     include: Callable[[Tree, Collection[str]], Tree] = _as_it_is
     shown: Mapping[str, str] = field(default_factory=dict)
+    summary: Callable[[Run], list[str]] = _no_lines
     starter: Callable[[Path], tuple[str, str]] | None = None
 
     def __post_init__(self) -> None:

@@ -23,10 +23,14 @@ LINE_EVERY_S = 10.0
 
 
 class Display:
-    """Plan and progress of a run on standard error; ``live`` by default where that is a terminal."""
+    """Plan and progress of a run on standard error; ``live`` by default where that is a terminal.
 
-    def __init__(self, live: bool | None = None) -> None:
-        self.live = sys.stderr.isatty() if live is None else live
+    A ``quiet`` one shows notes alone; a ``verbose`` one a line for each finished task as well.
+    """
+
+    def __init__(self, live: bool | None = None, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet, self.verbose = quiet, verbose
+        self.live = not quiet and (sys.stderr.isatty() if live is None else live)
         self.name, self.finished, self.total, self.before = "", 0, 0, 0
         self.started = self.last_line = 0.0
         self.bar: Any = None
@@ -46,6 +50,8 @@ class Display:
         """Show one line of plain text."""
         if self.live:
             self._print(text)
+        elif self.quiet:
+            show(f"note: {text}")
         else:
             self._line("note", text=text)
 
@@ -84,6 +90,10 @@ class Display:
     def done(self, task: Task, result: dict[str, Any]) -> None:
         """Count one finished task."""
         self.finished += 1
+        if self.verbose and self.live:
+            self._print(f"  {self.name:<12} {task.name}")
+        elif self.verbose:
+            self._line("task", stage=self.name, task=task.name)
 
     @contextlib.contextmanager
     def _bar(self) -> Iterator[None]:
@@ -146,8 +156,10 @@ class Display:
             show(text)
 
     def _line(self, event: str, **facts: Any) -> None:
-        if not self.live:
-            show(json.dumps({"event": event, **facts}))
+        if not (self.live or self.quiet):
+            # In UTC, so that lines from the nodes of a cluster can be put in order.
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            show(json.dumps({"event": event, **facts, "time": now}))
 
 
 def read_progress(folder: Path, stage: str) -> list[dict[str, Any]]:

@@ -209,6 +209,7 @@ RADIO = Pipeline(
     left_out=leave_out,
     settle=settle,
     include=include,
+    summary=Later("astro_dist.radio.summary:summarise"),
     starter=Later("astro_dist.radio.starter:write_starter"),
     shown={
         "map": "field/map.fits",

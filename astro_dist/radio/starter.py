@@ -4,10 +4,10 @@ import math
 import re
 from pathlib import Path
 
-from astro_dist.engine.config import parse_yaml
+from astro_dist.engine.config import parse_yaml, validate
 from astro_dist.field.checks import expect_counts
+from astro_dist.field.config import AssembleConfig
 from astro_dist.field.instrument import Survey, design_instrument
-from astro_dist.radio.pipeline import RADIO, RadioConfig
 from astro_dist.sky.proposal import Proposal, propose_settings
 
 REUSE, LARGEST_PIX, LEAST_SNR = 5, 4000, 4.0
@@ -32,9 +32,9 @@ def write_starter(path: Path) -> tuple[str, str]:
     lines += [f"  reuse: {REUSE}  # sources that one drawn object may stand for"]
     lines += ["  background:", f"    rms_jy_beam: {proposal.rms_jy_beam:.2e}  # measured in the map"]
     lines += _flux_lines(proposal)
-    config = RADIO.resolve(parse_yaml("\n".join(lines), "the proposal"))
-    if config.generate.objects is None:
-        lines += ["generate:", f"  objects: {_count_objects(config, proposal)}  # as many as the field needs"]
+    field = validate(AssembleConfig, parse_yaml("\n".join(lines), "the proposal")["assemble"])
+    if field.flux.mode == "counts":
+        lines += ["generate:", f"  objects: {_count_objects(field, proposal)}  # as many as the field needs"]
     return name, "\n".join(lines) + "\n"
 
 
@@ -78,12 +78,12 @@ def _flux_lines(proposal: Proposal) -> list[str]:
     return ["  flux:", "    mode: counts", f"    counts: {counts}"]
 
 
-def _count_objects(config: RadioConfig, proposal: Proposal) -> int:
-    """Return how many distinct objects the field of a configuration needs."""
+def _count_objects(field: AssembleConfig, proposal: Proposal) -> int:
+    """Return how many distinct objects a field needs."""
     sky_map = proposal.sky_map
     survey = Survey(sky_map.name, sky_map.beam, sky_map.pixel, sky_map.frequency_hz)
-    expected = expect_counts(config.assemble, design_instrument(config.assemble, [survey], None))
-    return max(1, math.ceil(expected.most_objects / config.assemble.reuse))
+    expected = expect_counts(field, design_instrument(field, [survey], None))
+    return max(1, math.ceil(expected.most_objects / field.reuse))
 
 
 def _quote(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from astro_dist.cluster.commands import cancel, show_logs
+from astro_dist.cluster.commands import cancel, find_logs
 from astro_dist.cluster.queue import log_folder, refuse_while_queued
 from astro_dist.cluster.status import measure_workers, status_lines
 from astro_dist.engine.errors import ConfigError
@@ -146,7 +146,7 @@ def test_an_empty_folder_of_logs_proves_that_nothing_was_submitted(tmp_path, mon
         refuse_while_queued(tmp_path)
 
 
-@pytest.mark.parametrize("command", [partial(show_logs, stage=None, count=3), cancel])
+@pytest.mark.parametrize("command", [partial(find_logs, stage=None, count=3), cancel])
 def test_logs_and_cancel_need_a_run_directory(tmp_path, command):
     with pytest.raises(ConfigError, match="there is no run directory"):
         command(tmp_path / "none")

@@ -1,10 +1,14 @@
 """The terms of weights reach every product that is made with them."""
 
+import contextlib
+import io
 import json
+import re
 
 import pytest
 from astropy.io import fits
 
+from astro_dist.cli import main
 from astro_dist.engine.origins import read_origins
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.start import SHIPPED
@@ -20,15 +24,29 @@ SHIPPED_ORIGINS = read_origins(SHIPPED / "small" / "diffusion")
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
+def made(tmp_path_factory):
     """The quick start with the weights of the package, shrunk."""
-    from astro_dist.cli import main
-
     root = tmp_path_factory.mktemp("quick") / "run"
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     call = ["run", str(ROOT / "configs/quickstart.yaml"), "--out", str(root), "--on", "serial", *settings]
-    assert main(call) == 0
-    return root
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(call) == 0
+    return root, said.getvalue().splitlines()
+
+
+@pytest.fixture
+def quick(made):
+    return made[0]
+
+
+def test_a_run_ends_with_what_it_made(made):
+    root, said = made
+    sources, objects, learnt, cost, look = said[-5:]
+    assert sources.startswith("2 sources on 300 x 300 pixels, ")
+    assert re.fullmatch(r"\d+ objects drawn in \d+ stamps, \d+ refused", objects)
+    assert learnt == "the networks learnt from FIRST, SUMSS and SCORPIO; their terms are in the report"
+    assert re.fullmatch(r"this command took 0 min \d\d s; the run takes 0\.0\d GB of disk", cost)
+    assert look == f"open {root / 'report.html'} in a browser"
 
 
 def test_models_stamps_field_and_manifest_have_the_terms_of_the_weights(quick):

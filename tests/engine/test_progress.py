@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -50,6 +51,7 @@ def test_without_a_terminal_every_line_is_json(run, capsys, looks):
     events = [json.loads(line) for line in err.splitlines()]
     assert out == ""
     assert [e["event"] for e in events] == ["plan", "skipped", "start", "note", "progress", "end"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event.pop("time")) for event in events)
     assert events[0] == {"event": "plan", "stages": ["total"], "disk_bytes": 2 * 10**9}
     assert (events[4]["done"], events[4]["total"]) == (0.25, 2)
 

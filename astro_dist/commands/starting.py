@@ -1,0 +1,65 @@
+"""`init`, `doctor` and `completion`: what somebody needs before the first run."""
+
+import argparse
+import os
+from pathlib import Path
+
+from astro_dist import pipelines
+from astro_dist.commands.printing import answer
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Show what this machine can and cannot do."""
+    from astro_dist.doctor import describe_packages
+    from astro_dist.workers.machine import describe_machine
+
+    rows = [*describe_machine(), *describe_packages()]
+    value = [{"what": what, "finding": finding, "good": good} for what, finding, good in rows]
+    answer(
+        arguments.json,
+        value,
+        lambda: [f"{'ok ' if good else 'note'} {what:<14} {finding}" for what, finding, good in rows],
+    )
+    return 0
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Write a starter configuration: every setting, or a short one for a map of the user."""
+    from astro_dist.engine.config import describe
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.files import publish_bytes
+    from astro_dist.engine.foreign import require_file
+
+    words = arguments.words
+    # One word may be a pipeline or a file; a name of a pipeline comes first.
+    named = [word for word in words[:1] if word in {*pipelines.PIPELINES, *pipelines.outside_names()}]
+    rest = list(words[len(named) :])
+    if len(rest) > 1:
+        raise ConfigError(f"init takes a pipeline and one file, not {' '.join(words)!r}")
+    pipeline = pipelines.load(named[0] if named else pipelines.DEFAULT)
+    if arguments.start is None:
+        path, text, what = Path(rest[0] if rest else "astro_dist.yaml"), "", "every setting with its default"
+    else:
+        if pipeline.starter is None:
+            raise ConfigError(f"--from: the pipeline {pipeline.name} proposes no settings; leave it out")
+        require_file(arguments.start, "--from")
+        name, text = pipeline.starter(arguments.start)
+        path, what = Path(rest[0] if rest else f"{name}.yaml"), f"a run like {arguments.start.name}"
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
+    if not path.parent.is_dir():
+        raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")
+    try:
+        publish_bytes(path, (text or describe(pipeline.config())).encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write {path} ({error.strerror}); name another file") from None
+    print(f"{path}: {what}; run it with `astro-dist run {path}`")
+    return 0
+
+
+def completion(arguments: argparse.Namespace) -> int:
+    """Print what a shell needs to complete commands, options, stages and names of configurations."""
+    from astro_dist.commands.completion import write_script
+
+    print(write_script(arguments.shell, arguments.options))
+    return 0
