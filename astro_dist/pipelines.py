@@ -90,6 +90,9 @@ PIPELINES = {
             "pictures": "read the pictures into a sharded store, find near-duplicates, deal the splits",
             "train upscaler": "train the network that enlarges pictures",
             "upscale": "enlarge all pictures, and measure how well",
+            "train judge": "train the judge of synthetic pictures",
+            "combine": "choose the pictures of each training set",
+            "classify": "train a classifier for every set, network, level and seed",
         },
         {
             "upscale": Tool(
@@ -123,6 +126,14 @@ PIPELINES = {
                 {
                     "run": {"type": Path, "metavar": "RUN", "help": "a run directory"},
                     "folder": {"type": Path, "metavar": "DIR", "help": "the folder to make"},
+                },
+            ),
+            "test": Tool(
+                "astro_dist.flare.try_folder:try_folder",
+                "test a classifier on a folder of pictures with their classes",
+                {
+                    "model": {"type": Path, "metavar": "MODEL", "help": "a cell of RUN/classifiers"},
+                    "folder": {"type": Path, "metavar": "DIR", "help": "a folder with a folder per class"},
                 },
             ),
         },

@@ -60,8 +60,13 @@ class Listing:
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
-def open_listing(config: PicturesConfig, seed: int) -> Listing:
+def open_listing(config: PicturesConfig, seed: int, divided: bool = True) -> Listing:
     """Return the pictures that the settings choose.
+
+    Parameters
+    ----------
+    divided
+        Whether they are divided into splits, for which there must be two classes and a few of each.
 
     Raises
     ------
@@ -77,7 +82,8 @@ def open_listing(config: PicturesConfig, seed: int) -> Listing:
     places = {name: place for place, name in enumerate(classes)}
     kept = [one for one in kept if one[1] in places]
     labels = np.array([places[one[1]] for one in kept], np.int64)
-    _check_counts(config, classes, Counter(one[1] for one in kept))
+    if divided:
+        _check_counts(config, classes, Counter(one[1] for one in kept))
     check_macro(config.macro, classes)
     given = np.array([SPLITS.get(one[2], -1) for one in kept], np.int64)
     numbers = np.array([one[3] for one in kept], np.int64)

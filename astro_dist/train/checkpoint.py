@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.custody import remove, remove_empty, sweep
@@ -94,17 +95,33 @@ class Checkpoints:
 
 def checkpoint_folder(cell: Cell) -> Path:
     """Return the folder of the checkpoints of a training, the same under all layouts: any resumes any."""
+    # All that changes the weights is in the name: after a change the training begins in another folder.
+    return cell.run.root / "checkpoints" / f"{cell.name}-{fingerprint(list_causes(cell))[:12]}"
+
+
+def list_causes(cell: Cell) -> list[Any]:
+    """Return all that the weights of a training follow from, but for layout and machine; JSON-able."""
     run, recipe = cell.run, cell.recipe
     settings = cell.config.model_dump(mode="json", exclude=set(LAYOUT))
-    published = [run.ledger.published(name) for name in recipe.inputs]
+    published = [_published_files(cell, name) for name in recipe.inputs]
     start_from = cell.config.start_from
+    # Digests notice weights that were replaced under the same path.
     start = [] if start_from is None else [sha256_file(path) for path in start_files(recipe, start_from)]
-    # All that changes the weights is in the name: after a change the training begins in another folder, and
-    # the digests notice initial weights that were replaced under the same path.
-    mark = [run.seed, settings, [p and p.files for p in published], start]
-    if cell.task:
-        mark += [list(cell.key), cell.rows]
-    return run.root / "checkpoints" / f"{cell.name}-{fingerprint(mark)[:12]}"
+    if recipe.files is not None:
+        start += [sha256_file(path) for path in recipe.files(run.having(cell.config))]
+    causes = [run.seed, settings, published, start]
+    if recipe.sections:
+        causes.append([run.settings.sections[name].marks() for name in recipe.sections])
+    return [*causes, list(cell.key), cell.rows] if cell.task else causes
+
+
+def _published_files(cell: Cell, stage: str) -> dict[str, str] | None:
+    """Return the digests of the files of an input that a training reads; None for one that it does not."""
+    published = cell.run.ledger.published(stage)
+    if published is None or (cell.reads is not None and stage not in cell.reads):
+        return None
+    wanted = cell.reads[stage] if cell.reads is not None else ()
+    return {name: digest for name, digest in published.files.items() if not wanted or name in wanted}
 
 
 def drop_checkpoints(folder: Path) -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ VALIDATION_SAMPLES = 128
 BETAS = (0.9, 0.95)
 """Decay rates of AdamW's moments (Loshchilov & Hutter 2019); the second is shorter than the usual 0.999."""
 WEIGHT_DECAY = 1e-4
-LAYOUTS = "layouts.json"
-"""File of a checkpoint with the layouts that the training had, each with its first step."""
+LAYOUTS, BEST = "layouts.json", "best.json"
+"""Files of a checkpoint: the layouts that the training had, each with its first step; the lowest validation
+loss and its step."""
 
 
 class Training:
@@ -77,6 +78,7 @@ class Training:
         self.state = State(self.accelerator, network, self.optimiser, config.ema_decay, cell.recipe.averaged)
         layout = config.model_dump(mode="json", include=set(LAYOUT - config.unmarked))
         self.layouts = [{"from": 0, **layout}]
+        self.best: dict[str, float] = {}
         project, settings = f"{run.root.name}-{cell.name}", config.model_dump()
         self.trackers = start_trackers(
             self.accelerator, config.trackers, project, run.root / "logs", settings
@@ -109,6 +111,7 @@ class Training:
                 losses.clear()
                 if self._is_validation_step(done):
                     figures |= self.validate()
+                    self._compare(done, figures)
                 curves.add(done, lr=learning_rate(self.config, step), **figures)
                 self._report(done, figures)
                 # The product follows at once, so that a checkpoint of the last step has no use.
@@ -123,7 +126,7 @@ class Training:
                     saved_s = time.monotonic()
                 if stop:
                     raise own_stop or StoppedError("another rank was stopped; run the same command to go on")
-        return figures
+        return figures | self.best
 
     def publish(self, folder: Path) -> dict[str, Any]:
         """Write the network with its averaged weights below ``folder``; all ranks must call this together."""
@@ -141,19 +144,29 @@ class Training:
         """Return the loss of the averaged weights on fixed samples of the validation split."""
         if self.validation is None:
             return {}
-        size = self.config.batch_size
-        batches = [self.validation.batch(n, size) for n in range(0, VALIDATION_SAMPLES, size)]
+        batches = list(_fixed_batches(self.validation, self.config.batch_size))
         totals: dict[str, float] = {}
         self.network.eval()
         # Every rank computes all samples: under ZeRO-3 a forward pass of one rank alone would wait for ever.
         with self.state.average.in_place(), torch.no_grad(), autocast(self.device, self.precision):
-            for batch in batches:
+            for batch, number in batches:
                 loss, parts = self.objective.loss(self.network, batch, self.device)
                 for name, value in {"loss": loss, **parts}.items():
                     key = f"validation_{name}"
-                    totals[key] = totals.get(key, 0.0) + float(value) / len(batches)
+                    totals[key] = totals.get(key, 0.0) + float(value) / number
         self.network.train()
         return totals
+
+    def _compare(self, done: int, figures: dict[str, float]) -> None:
+        """Keep the weights of the lowest validation loss, where the recipe publishes these."""
+        if not self.cell.recipe.keep_best or "validation_loss" not in figures:
+            return
+        loss = figures["validation_loss"]
+        # All ranks decide together, as keeping is collective.
+        [lower] = self._any_rank(self.rank == 0 and loss < self.best.get("best_loss", math.inf))
+        if lower:
+            self.best = {"best_loss": loss, "best_step": done}
+            self.state.keep_best()
 
     def _is_validation_step(self, done: int) -> bool:
         # About ten times in a training, always at a point of the curve.
@@ -226,6 +239,8 @@ class Training:
             self.state.save(folder)
             if self.rank == 0:
                 (folder / LAYOUTS).write_text(json.dumps(self.layouts))
+                if self.best:
+                    (folder / BEST).write_text(json.dumps(self.best))
 
         # Unequal copies must not become the checkpoint that the next start trusts.
         self.state.check_equal()
@@ -238,6 +253,8 @@ class Training:
         if step:
             self.state.load(self.checkpoints.at(step), step)
             before = json.loads((self.checkpoints.at(step) / LAYOUTS).read_text())
+            best = self.checkpoints.at(step) / BEST
+            self.best = json.loads(best.read_text()) if best.is_file() else {}
             # Compared without the step at which each layout began.
             if before[-1] | {"from": 0} != self.layouts[0]:
                 self.layouts = [*before, {**self.layouts[0], "from": step}]
@@ -283,6 +300,17 @@ def _groups(cell: Cell, network: torch.nn.Module) -> list[dict[str, Any]]:
     if cell.recipe.groups is not None:
         return cell.recipe.groups(network, cell.config)
     return [{"params": [p for p in network.parameters() if p.requires_grad]}]
+
+
+def _fixed_batches(samples: Samples, size: int) -> Iterator[tuple[Any, float]]:
+    """Yield batches of fixed samples, each with the number of such batches that all samples would make."""
+    if not isinstance(samples, Sized):
+        firsts = range(0, VALIDATION_SAMPLES, size)
+        yield from ((samples.batch(first, size), len(firsts)) for first in firsts)
+        return
+    for first in range(0, len(samples), size):
+        count = min(size, len(samples) - first)
+        yield samples.batch(first, count), len(samples) / count
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

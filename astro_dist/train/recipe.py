@@ -5,7 +5,7 @@ A `Recipe` is declared once and makes a stage (`astro_dist.train.stage.training_
 folders. The loop trains cells; no module of this room names a network or a kind of samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,10 @@ SCALE_SAMPLES = 256
 
 
 class Samples(Protocol):
-    """Training samples by their number; sample n is the same in every process and at every time."""
+    """Training samples by their number; sample n is the same in every process and at every time.
+
+    Validation samples may have a length: each of them is then used once, not the first 128.
+    """
 
     def batch(self, first: int, count: int) -> Any:
         """Return samples ``first`` to ``first + count - 1`` in the form of the objective; picklable."""
@@ -95,6 +98,12 @@ class Recipe:
         Whether ``start_from`` may also name one file of weights, which ``refuse`` and ``load`` then receive.
     averaged
         Prefix of the names of the parameters whose moving average is kept and published; all by default.
+    sections
+        Further sections that the samples, and so the weights, depend on.
+    files
+        ``(run) -> paths`` of further files that the settings name, as the weights of a frozen part.
+    keep_best
+        Whether the weights of the validation with the lowest loss are published, not those of the last step.
     """
 
     name: str
@@ -109,6 +118,9 @@ class Recipe:
     groups: "Callable[[nn.Module, Any], list[dict[str, Any]]] | None" = None
     averaged: str = ""
     one_file: bool = False
+    sections: tuple[str, ...] = ()
+    files: Callable[[Run], list[Path]] | None = None
+    keep_best: bool = False
 
     @property
     def schema(self) -> int:
@@ -132,6 +144,9 @@ class Cell:
         Key of the random streams, beside the seed: cells with the same key begin with the same weights.
     rows
         Argument by which the recipe chooses its samples; JSON-able.
+    reads
+        Files of the inputs that the training reads, by stage; all files of a stage for an empty list, and
+        all files of all inputs where there is no mapping.
     """
 
     recipe: Recipe
@@ -140,6 +155,7 @@ class Cell:
     task: str = ""
     key: tuple[int | str, ...] = ()
     rows: Any = None
+    reads: Mapping[str, Sequence[str]] | None = None
 
     @property
     def name(self) -> str:

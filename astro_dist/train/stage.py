@@ -25,7 +25,7 @@ def training_stage(recipe: Recipe) -> Stage:
         sources=partial(find_sources, recipe),
         refuse=partial(refuse_start, recipe),
         estimate=partial(estimate_training, recipe),
-        sections=(recipe.name,),
+        sections=(recipe.name, *recipe.sections),
         reads=recipe.reads,
         own=recipe.name,
         inputs=recipe.inputs,
@@ -51,14 +51,19 @@ def do_cell(cell: Cell) -> Result:
 
 
 def find_sources(recipe: Recipe, run: Run) -> list[Path]:
-    """Return the files of the initial weights of a training; none without ``start_from``."""
-    start_from = run.section(recipe.section).start_from
-    return [] if start_from is None else start_files(recipe, start_from)
+    """Return the files of the user that a training reads: initial weights, and what its recipe names."""
+    config = run.section(recipe.section)
+    further = recipe.files(run) if recipe.files is not None else []
+    return [*further, *([] if config.start_from is None else start_files(recipe, config.start_from))]
 
 
 def refuse_start(recipe: Recipe, run: Run) -> None:
-    """Refuse initial weights that there are none of, or that the settings cannot take."""
-    start_from = run.section(recipe.section).start_from
+    """Refuse weights that there are none of, or that the settings cannot take."""
+    config = run.section(recipe.section)
+    if recipe.files is not None:
+        # Raises where a package with weights is not installed.
+        recipe.files(run)
+    start_from = config.start_from
     if start_from is None:
         return
     if recipe.load is None:
@@ -73,11 +78,12 @@ def estimate_training(recipe: Recipe, run: Run) -> Estimate:
     section = run.section(recipe.section)
     size, cost = recipe.cost(section)
     samples = section.steps * section.batch_size
-    # The product, and three checkpoints (two kept, one being written) of weights, average and two moments.
+    # The product, and three checkpoints (two kept, one being written) of weights, average and two moments,
+    # and perhaps of the best weights.
     weights = int(4 * size)  # bytes, float32
     return Estimate(
         tasks=1,
-        bytes=weights * 13,  # 1 + 3 x 4
+        bytes=weights * (16 if recipe.keep_best else 13),  # 1 + 3 x 4
         files=24,
         memory_bytes=int(1e9 + 6 * weights * section.ranks + section.batch_size * cost * 1e9),
         cpu_s=samples * cost * (section.crop_pix / 64) ** 2,

@@ -21,7 +21,7 @@ from astro_dist.engine.errors import IntegrityError
 from astro_dist.train.average import Average, part, partitioned
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-FILE = "state.safetensors"
+FILE, BEST = "state.safetensors", "best/"
 
 
 class State:
@@ -50,6 +50,7 @@ class State:
         self.parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.averaged = [name for name in self.parameters if name.startswith(averaged)]
         self.average = Average([self.parameters[name] for name in self.averaged], decay)
+        self.best: dict[str, Tensor] = {}
 
     def save(self, folder: Path) -> None:
         """Write the whole state below ``folder``; all ranks gather, the first rank writes."""
@@ -65,6 +66,8 @@ class State:
     def load(self, folder: Path, step: int) -> None:
         """Load the state after ``step`` optimiser steps from ``folder``."""
         whole = load_file(folder / FILE)
+        best = {name: tensor for name, tensor in whole.items() if name.startswith(BEST)}
+        self.best = {name.removeprefix(BEST): tensor for name, tensor in best.items()}
         for name, buffer in self._unaveraged():
             buffer.copy_(whole[f"weight/{name}"])
         # Before the first step AdamW has no moments that the loop below could fill.
@@ -81,11 +84,18 @@ class State:
         for name, value in zip(self.averaged, self.average.values, strict=True):
             yield name, self._join(self.parameters[name], value)
 
+    def keep_best(self) -> None:
+        """Take the present averages for the weights to publish, until a later call; all ranks must call."""
+        self.best = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._publishable()}
+
     def publish_into(self, network: nn.Module) -> None:
-        """Copy the averaged weights, and all others, into ``network``: the network itself or a whole copy."""
+        """Copy the averaged weights, and all others, into ``network``: the network itself or a whole copy.
+
+        After `keep_best` these are the weights that were kept.
+        """
         targets = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         with torch.no_grad():
-            for name, tensor in [*self.averages(), *self._others(), *self._unaveraged()]:
+            for name, tensor in self.best.items() or self._publishable():
                 targets[name].copy_(tensor)
 
     def check_equal(self) -> None:
@@ -110,6 +120,12 @@ class State:
                 yield f"{key}/{name}", self._moment(parameter, key)
         yield from ((f"average/{name}", value) for name, value in self.averages())
         yield from ((f"weight/{name}", tensor) for name, tensor in self._unaveraged())
+        yield from ((f"{BEST}{name}", tensor) for name, tensor in self.best.items())
+
+    def _publishable(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.averages()
+        yield from self._others()
+        yield from self._unaveraged()
 
     def _unaveraged(self) -> Iterator[tuple[str, Tensor]]:
         """Yield buffers and parameters without gradient, by name; every rank holds all of each."""
