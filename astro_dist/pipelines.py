@@ -90,6 +90,11 @@ PIPELINES = {
             "pictures": "read the pictures into a sharded store, find near-duplicates, deal the splits",
             "train upscaler": "train the network that enlarges pictures",
             "upscale": "enlarge all pictures, and measure how well",
+            "train vae": "train the autoencoder that pictures are painted in",
+            "train clip": "train the encoders of prompts and pictures",
+            "train captioner": "train the decoder that writes captions",
+            "train unidiffuser": "train the network that paints, or take a published one",
+            "synthesise": "paint synthetic pictures and variants for the training split",
         },
         {
             "upscale": Tool(
@@ -123,6 +128,22 @@ PIPELINES = {
                 {
                     "run": {"type": Path, "metavar": "RUN", "help": "a run directory"},
                     "folder": {"type": Path, "metavar": "DIR", "help": "the folder to make"},
+                },
+            ),
+            "sample": Tool(
+                "astro_dist.flare.sample:sample_pictures",
+                "paint pictures of a prompt",
+                {
+                    "--prompt": {"required": True, "metavar": "TEXT", "help": "what the pictures show"},
+                    "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
+                    "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
+                    "--out": {
+                        "type": Path,
+                        "required": True,
+                        "metavar": "DIR",
+                        "help": "folder of the files",
+                    },
+                    "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
                 },
             ),
         },

@@ -4,6 +4,14 @@ from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.flare.upscale_config import AugmentConfig, UpscaleConfig, UpscalerConfig
+from astro_dist.flare.painter_config import (
+    CaptionerConfig,
+    ClipConfig,
+    PromptsConfig,
+    UnidiffuserConfig,
+    VaeConfig,
+)
+from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.pictures.config import PicturesConfig
 
 
@@ -20,3 +28,15 @@ class FlareConfig(PipelineConfig):
     """Training of the network that enlarges pictures; without this section pictures keep their size."""
     upscale: UpscaleConfig = UpscaleConfig()
     """Upscaling of all pictures, where there is an upscaler."""
+    prompts: PromptsConfig = PromptsConfig()
+    """The prompts by which pictures of a class are asked for."""
+    vae: VaeConfig = VaeConfig()
+    """Training of the autoencoder in whose latents pictures are painted."""
+    clip: ClipConfig = ClipConfig()
+    """Training of the encoders of texts and pictures."""
+    captioner: CaptionerConfig = CaptionerConfig()
+    """Training of the decoder that writes captions."""
+    unidiffuser: UnidiffuserConfig = UnidiffuserConfig()
+    """Training of the network that paints, or the folder of a painter."""
+    synthesise: SynthesiseConfig | None = None
+    """Painting of synthetic pictures; without this section there are none."""

@@ -72,7 +72,8 @@ def build_unidiffuser(cell: Cell, device: str) -> Built:
         painter = assemble(parts, unet, build_scheduler(config.preset))
     else:
         painter = assemble({**parts, "unet": folder / "unet"})
-    objective = UnidiffuserObjective(config, painter, parts, list_prompts(cell, reader), device)
+    origin = None if folder is None else folder / "unet"
+    objective = UnidiffuserObjective(config, painter, parts, origin, list_prompts(cell, reader), device)
     tokens, numbers = painter.text_shape
     return _with_samples(cell, reader, objective, painter.image_numbers + tokens * numbers)
 
@@ -102,6 +103,6 @@ def _refuse_cut(tokenizer: object, prompts: list[str], most: int) -> None:
     for prompt in prompts:
         if (count := len(tokenizer(prompt).input_ids)) > most:  # type: ignore[operator]
             raise ConfigError(
-                f"prompts.templates: {prompt!r} has {count} tokens, and the text encoder takes {most}; make it "
-                "shorter, or choose a larger clip.preset"
+                f"prompts.templates: {prompt!r} has {count} tokens, and the text encoder takes {most}; make "
+                "it shorter, or choose a larger clip.preset"
             )

@@ -90,10 +90,12 @@ class UnidiffuserConfig(PainterTrainingConfig):
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay per step of the moving average of the weights; the average is published."""
-    clean: Fraction = 0.3
-    """Fraction of the samples whose text has no noise; the same fraction of the pictures has none."""
+    clean_text: Fraction = 0.5
+    """Fraction of the samples whose text has no noise, as when a picture is painted from a prompt."""
+    clean_picture: Fraction = 0.15
+    """Fraction of the samples whose picture has no noise, as when a caption is drawn."""
     lost: Fraction = 0.1
-    """Fraction of the samples whose text is noise alone; the same fraction of the pictures is."""
+    """Fraction of the samples whose text is noise alone, as guidance needs it; of others the picture is."""
     text_weight: Annotated[float, Field(ge=0)] = 0.25
     """Weight of the text's noise in the loss, beside 1 for that of the picture."""
 
@@ -110,6 +112,9 @@ class UnidiffuserConfig(PainterTrainingConfig):
             raise ValueError("no steps and no folder would publish noise; give one of them")
         if self.folder is None and self.tune == "low_rank":
             raise ValueError("tune low_rank changes a painter that is there already; give its folder")
-        if self.clean + self.lost > 1:
-            raise ValueError(f"clean {self.clean} and lost {self.lost} are more than all samples; lower them")
+        if max(self.clean_text, self.clean_picture) + self.lost > 1:
+            raise ValueError(
+                f"clean_text {self.clean_text} or clean_picture {self.clean_picture}, and lost {self.lost}, "
+                "are more than all samples; lower them"
+            )
         return self

@@ -62,14 +62,30 @@ def check_folder(folder: Path, size_pix: int, planes: int) -> None:
     ConfigError
         Naming part and remedy.
     """
+    vae, unet = check_parts(folder)
+    if vae["in_channels"] != planes:
+        raise _refusal(folder, f"it paints {vae['in_channels']} planes; set pictures.planes to that")
+    side = unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+    if side != size_pix:
+        raise _refusal(
+            folder, f"it paints pictures of {side} pixels, not {size_pix}; set pictures.size_pix to {side}"
+        )
+
+
+def check_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Refuse a painter that lacks a part or whose parts do not belong together.
+
+    Returns the settings of its autoencoder and of the network of joint noise prediction.
+    """
     found = {name: _read(folder, name) for name in CONFIGS}
     for name in NETWORKS:
         if not any(part_folder(folder, name).glob("*.safetensors")):
             raise _refusal(folder, f"{name} has no weights in safetensors; pickles (.bin) are not loaded")
     try:
-        _check_shapes(folder, found, size_pix, planes)
+        _check_pairs(folder, found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _refusal(folder, f"a configuration in it lacks {error}") from None
+        raise _refusal(folder, f"the settings of a part cannot be used ({error})") from None
+    return found["vae"], found["unet"]
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -82,31 +98,27 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
         raise _refusal(folder, f"{name}/{CONFIGS[name]} is {error}") from None
 
 
-def _check_shapes(folder: Path, found: Mapping[str, Mapping[str, Any]], size_pix: int, planes: int) -> None:
+def _check_pairs(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse parts whose sizes differ where one reads what another writes."""
     vae, unet, decoder = found["vae"], found["unet"], found["text_decoder"]
-    side = int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
-    if int(vae["in_channels"]) != planes:
-        raise _refusal(folder, f"it paints {vae['in_channels']} planes; set pictures.planes to that")
-    if side != size_pix:
-        raise _refusal(
-            folder, f"it paints pictures of {side} pixels, not {size_pix}; set pictures.size_pix to {side}"
-        )
-    needed = int(decoder["prefix_length"]) + CAPTION_TOKENS
-    if int(decoder.get("n_positions", 1024)) < needed:
+    # Numbers, before anything is computed from them or built by them.
+    sizes = (vae["in_channels"], vae["latent_channels"], unet["sample_size"], decoder["prefix_length"])
+    if not all(type(size) is int and 0 < size <= 4096 for size in (*sizes, len(vae["block_out_channels"]))):
+        raise _refusal(folder, f"the sizes {sizes} of its parts are no such numbers")
+    needed = decoder["prefix_length"] + CAPTION_TOKENS
+    if decoder.get("n_positions", 1024) < needed:
         raise _refusal(
             folder,
             f"its text decoder has n_positions {decoder['n_positions']} and needs {needed}: "
-            f"{decoder['prefix_length']} of the prefix and {CAPTION_TOKENS} of a caption",
+            f"{decoder['prefix_length']} of the prompt and {CAPTION_TOKENS} of a caption",
         )
+    text, hidden = found["text_encoder"], decoder["prefix_hidden_dim"] or decoder["prefix_inner_dim"]
     pairs = {
         "text_encoder's hidden_size and the text_decoder's prefix_inner_dim": (
-            found["text_encoder"]["hidden_size"],
+            text["hidden_size"],
             decoder["prefix_inner_dim"],
         ),
-        "text_decoder's prefix_hidden_dim and the unet's text_dim": (
-            decoder["prefix_hidden_dim"] or decoder["prefix_inner_dim"],
-            unet["text_dim"],
-        ),
+        "text_decoder's prefix_hidden_dim and the unet's text_dim": (hidden, unet["text_dim"]),
         "image_encoder's projection_dim and the unet's clip_img_dim": (
             found["image_encoder"]["projection_dim"],
             unet["clip_img_dim"],

@@ -3,6 +3,7 @@
 Shape letters: as in `astro_dist.models.painter`; Q all prompts.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,10 +178,12 @@ class UnidiffuserObjective:
         config: UnidiffuserConfig,
         painter: Painter,
         parts: Mapping[str, Path],
+        origin: Path | None,
         prompts: list[str],
         device: str,
     ) -> None:
-        self.config, self.parts = config, parts
+        # The folders of the other parts, and that of the network where it was there already.
+        self.config, self.parts, self.origin = config, parts, origin
         # Beside the network and not part of it: checkpoints and averages hold none of the other parts.
         self.painter, self.network = painter.to(device), painter.unet
         if config.tune == "low_rank":
@@ -196,7 +199,10 @@ class UnidiffuserObjective:
         numbers = vector_BN.shape[1]
         noise_BN = tensors["noise_BM"][:, :numbers]
         noise_BTd = tensors["noise_BM"][:, numbers:].reshape(text_BTd.shape)
-        image, text = (self._noise(tensors["time_B2"][:, i], tensors["chance_B2"][:, i]) for i in range(2))
+        clean = self.config.clean_picture, self.config.clean_text
+        image, text = (
+            self._noise(tensors["time_B2"][:, i], tensors["chance_B2"][:, i], clean[i]) for i in range(2)
+        )
         found_BN, found_BTd = self.painter.predict(
             _mix(vector_BN, noise_BN, image[1]),
             _mix(text_BTd, noise_BTd, text[1]),
@@ -208,9 +214,9 @@ class UnidiffuserObjective:
         figures = {"image_loss": of_image.detach(), "text_loss": of_text.detach()}
         return of_image + self.config.text_weight * of_text, figures
 
-    def _noise(self, time_B: Tensor, chance_B: Tensor) -> tuple[Tensor, Tensor]:
+    def _noise(self, time_B: Tensor, chance_B: Tensor, clean: float) -> tuple[Tensor, Tensor]:
         """Return the times of samples, and how much of the clean sample's variance is left at them."""
-        last, clean, lost = len(self.alpha_bar_T), self.config.clean, self.config.lost
+        last, lost = len(self.alpha_bar_T), self.config.lost
         step_B = (time_B * last).long()
         left_B = self.alpha_bar_T[step_B]
         is_clean, is_lost = chance_B < clean, chance_B >= 1 - lost
@@ -238,6 +244,9 @@ class UnidiffuserObjective:
         if "scheduler" not in self.parts:
             self.painter.scheduler.save_pretrained(folder / "scheduler")
         merge(self.network).save_pretrained(folder / "unet", safe_serialization=True)
+        if self.origin is not None:
+            # As it was: diffusers adds the path that a network was loaded from.
+            shutil.copyfile(self.origin / "config.json", folder / "unet" / "config.json")
         write_index(folder)
         return {}
 

@@ -7,17 +7,24 @@ from collections.abc import Collection, Mapping
 
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.flare.config import FlareConfig
+from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, UNIDIFFUSER, VAE
+from astro_dist.flare.synthesise_stage import SYNTHESISE
 from astro_dist.flare.upscale_config import settle_crop
 from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
 from astro_dist.store.picture_stage import PICTURES
 
-STAGES = (PICTURES, UPSCALER, UPSCALE)
+STAGES = (PICTURES, UPSCALER, UPSCALE, VAE, CLIP, CAPTIONER, UNIDIFFUSER, SYNTHESISE)
+PARTS = ("vae", "clip", "captioner")
+"""Trainings of the parts that a painter's folder has already."""
+PAINTING = (*PARTS, "unidiffuser", "synthesise")
 
 
 def include(tree: Tree, names: Collection[str]) -> Tree:
     """Add the sections of the stages among ``names`` that a configuration leaves out."""
     if set(names) & {"upscaler", "upscale"}:
         tree = {"upscaler": {}, **tree}
+    if set(names) & set(PAINTING):
+        tree = {"synthesise": {}, **tree}
     return tree
 
 
@@ -26,6 +33,10 @@ def leave_out(config: FlareConfig) -> Mapping[str, str]:
     absent: dict[str, str] = {}
     if config.upscaler is None:
         absent |= dict.fromkeys(("upscaler", "upscale"), "pictures are enlarged only with a section upscaler")
+    if config.unidiffuser.folder is not None:
+        absent |= dict.fromkeys(PARTS, "unidiffuser.folder has the parts of a painter")
+    if config.synthesise is None:
+        absent |= dict.fromkeys(PAINTING, "pictures are painted only with a section synthesise")
     return absent
 
 

@@ -20,7 +20,7 @@ class LowRank(nn.Module):
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
         self.linear = linear
-        # Hu et al. 2022, section 4.1: one factor is zero, so that the training starts at the network as it was.
+        # Hu et al. 2022, section 4.1: one factor is zero, so that nothing changes at the start.
         self.down = nn.Parameter(torch.randn(rank, linear.in_features) / linear.in_features**0.5)
         self.up = nn.Parameter(torch.zeros(linear.out_features, rank))
 
