@@ -7,6 +7,7 @@ from astro_dist.engine.outputs import check_product
 from astro_dist.flare.painter_config import (
     CaptionerConfig,
     ClipConfig,
+    PainterTrainingConfig,
     PromptsConfig,
     UnidiffuserConfig,
     VaeConfig,
@@ -40,7 +41,8 @@ def build_clip(cell: Cell, device: str) -> Built:
     config, reader = cell.config, _open(cell)
     assert isinstance(config, ClipConfig)
     attrs, prompts = reader.attrs, list_prompts(cell, reader)
-    objective = ClipObjective(config, attrs["planes"], attrs["size_pix"], prompts)
+    templates = len(cell.run.section(PromptsConfig).templates)
+    objective = ClipObjective(config, attrs["planes"], attrs["size_pix"], prompts, templates)
     _refuse_cut(objective.tokenizer, prompts, PAINTERS[config.preset].text_tokens)
     return _with_samples(cell, reader, objective)
 
@@ -91,6 +93,7 @@ def _open(cell: Cell) -> StoreReader:
 def _with_samples(cell: Cell, reader: StoreReader, objective: Objective, noise: int = 0) -> Built:
     """Return an objective with samples of the train split, and of the validation split unless it is empty."""
     config, key = cell.config, (cell.run.seed, *cell.key)
+    assert isinstance(config, PainterTrainingConfig)
     templates = len(cell.run.section(PromptsConfig).templates)
     make: Callable[[str], PictureData] = lambda split: PictureData(  # noqa: E731
         reader, config, key, templates, noise, split

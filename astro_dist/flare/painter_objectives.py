@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.flare.painter_cards import write_card
 from astro_dist.flare.painter_config import CaptionerConfig, ClipConfig, UnidiffuserConfig, VaeConfig
 from astro_dist.flare.painter_folder import copy_parts
 from astro_dist.flare.painter_samples import PictureBatch
 from astro_dist.models.low_rank import add_factors, merge
-from astro_dist.models.painter import Painter, build_decoder, build_encoders, build_vae, write_index
+from astro_dist.models.painter import Painter, build_decoder, build_encoders, build_vae, tokenize, write_index
 from astro_dist.train.objectives import Reconstruction, to_tensors
 from astro_dist.train.recipe import Figures
 
@@ -50,6 +51,9 @@ class VaeObjective:
         scale = float(f"{1.0 / float(latents.double().std()):.6g}")
         vae.register_to_config(scaling_factor=scale)
         vae.save_pretrained(folder, safe_serialization=True)
+        write_card(
+            folder, "vae", self.config, f"* latents times `scaling_factor` {scale:g} have unit deviation\n"
+        )
         return {"latent_scale": scale}
 
 
@@ -65,12 +69,13 @@ class Encoders(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.register_buffer("ids_QT", ids_QT, persistent=False)
 
-    def forward(self, x_BPSS: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeness (B, Q) of pictures and all prompts, and the pictures' embeddings (B, D)."""
+    def forward(self, x_BPSS: Tensor) -> Tensor:
+        """Return the likeness (B, Q) of pictures and all prompts."""
         image_BD = self.image(x_BPSS).image_embeds.float()
         text_QD = self.projection(self.text(self.ids_QT).pooler_output).float()
         likeness_BQ = functional.normalize(image_BD, dim=1) @ functional.normalize(text_QD, dim=1).T
-        return self.log_scale.exp().clamp(max=100) * likeness_BQ, image_BD
+        scaled_BQ: Tensor = self.log_scale.exp().clamp(max=100) * likeness_BQ
+        return scaled_BQ
 
 
 class ClipObjective:
@@ -79,27 +84,24 @@ class ClipObjective:
     Pictures of one class share their prompts, so that all pairs of one class are right answers.
     """
 
-    def __init__(self, config: ClipConfig, planes: int, size_pix: int, prompts: list[str]) -> None:
-        self.config = config
+    def __init__(
+        self, config: ClipConfig, planes: int, size_pix: int, prompts: list[str], templates: int
+    ) -> None:
+        self.config, self.templates = config, templates
         text, image, self.tokenizer, self.processor = build_encoders(config.preset, planes, size_pix, prompts)
         length = text.config.max_position_embeddings
-        ids_QT = self.tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
-        self.network: Any = Encoders(text, image, ids_QT)
+        self.network: Any = Encoders(text, image, tokenize(self.tokenizer, length, prompts))
 
     def loss(self, network: nn.Module, batch: PictureBatch, device: str) -> tuple[Tensor, Figures]:
         tensors = to_tensors(batch, device)
-        likeness_BQ, _ = network(tensors["picture_BPSS"])
-        # (B, Q): one template stands for the class in this batch, so that each prompt has an answer.
-        answer_B = tensors["prompt_B"]
-        of_picture = functional.cross_entropy(likeness_BQ, answer_B)
-        right_BQ = functional.one_hot(answer_B, likeness_BQ.shape[1]).float()
+        likeness_BQ = network(tensors["picture_BPSS"])
+        # Each prompt of the class is right.
+        class_BK = likeness_BQ.log_softmax(1).unflatten(1, (-1, self.templates)).logsumexp(2)
+        of_picture = functional.nll_loss(class_BK, tensors["label_B"])
+        right_BQ = functional.one_hot(tensors["prompt_B"], likeness_BQ.shape[1]).float()
         share_BQ = right_BQ / right_BQ.sum(0).clamp(min=1)
         of_prompt = -(share_BQ * likeness_BQ.log_softmax(0)).sum() / (right_BQ.sum(0) > 0).sum()
-        # A class has several prompts, and any of them is right.
-        templates = max(1, likeness_BQ.shape[1] // (int(tensors["label_B"].max()) + 1))
-        found_B = likeness_BQ.argmax(1) // templates == answer_B // templates
+        found_B = class_BK.argmax(1) == tensors["label_B"]
         return (of_picture + of_prompt) / 2, {"accuracy": found_B.float().mean().detach()}
 
     def publish(self, folder: Path, batches: list[PictureBatch], device: str) -> dict[str, Any]:
@@ -115,6 +117,7 @@ class ClipObjective:
         network.image.save_pretrained(folder / "image_encoder", safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "clip_tokenizer")
         self.processor.save_pretrained(folder / "clip_image_processor")
+        write_card(folder, "clip", self.config)
         return {"embedding_scale": scale}
 
 
@@ -145,11 +148,9 @@ class CaptionerObjective:
         decoder, self.tokenizer = build_decoder(config.preset, prompts)
         self.network: Any = CaptionNetwork(decoder)
         length = text_encoder.config.max_position_embeddings
-        ids_QT = tokenizer(
-            prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).input_ids
         with torch.no_grad():
-            self.hidden_QTH = text_encoder.eval()(ids_QT)[0].float().to(device)
+            hidden_QTH = text_encoder.eval()(tokenize(tokenizer, length, prompts))[0]
+        self.hidden_QTH = hidden_QTH.float().to(device)
         end = self.tokenizer.eos_token_id
         rows = [[*self.tokenizer(prompt).input_ids, end] for prompt in prompts]
         longest = max(map(len, rows))
@@ -167,6 +168,7 @@ class CaptionerObjective:
     def publish(self, folder: Path, batches: list[PictureBatch], device: str) -> dict[str, Any]:
         self.network.decoder.save_pretrained(folder / "text_decoder", safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "text_tokenizer")
+        write_card(folder, "captioner", self.config)
         return {}
 
 
@@ -186,6 +188,8 @@ class UnidiffuserObjective:
         self.config, self.parts, self.origin = config, parts, origin
         # Beside the network and not part of it: checkpoints and averages hold none of the other parts.
         self.painter, self.network = painter.to(device), painter.unet
+        # diffusers' class does not use these: without a gradient the optimiser has no state of them.
+        self.network.transformer.pos_embed.requires_grad_(False)
         if config.tune == "low_rank":
             add_factors(self.network, config.rank)
         with torch.no_grad():
@@ -248,6 +252,7 @@ class UnidiffuserObjective:
             # As it was: diffusers adds the path that a network was loaded from.
             shutil.copyfile(self.origin / "config.json", folder / "unet" / "config.json")
         write_index(folder)
+        write_card(folder, "unidiffuser", self.config)
         return {}
 
 

@@ -76,8 +76,9 @@ class Easel:
 
     def _fill(self, parents: NDArray[np.int64], make: Make, counts: "Counter[str]") -> Pictures:
         """Return a picture for each parent: the first that is accepted, or else the last."""
-        pending, found = np.arange(len(parents)), {}
-        for number in range(self.settings.accept.tries if self.jury else 1):
+        pending, found = np.arange(len(parents)), dict[int, Pictures]()
+        accept = self.settings.accept
+        for number in range(accept.tries if accept else 1):
             if not len(pending):
                 break
             pictures = make(pending, number)

@@ -40,7 +40,7 @@ def add_factors(network: nn.Module, rank: int) -> None:
     """Freeze a network and add factors to the linear layers of its attention."""
     network.requires_grad_(False)
     for owner, name, layer in _layers(network, nn.Linear):
-        setattr(owner, name, LowRank(layer, rank))
+        setattr(owner, name, LowRank(cast(nn.Linear, layer), rank))
 
 
 def merge(network: Network) -> Network:

@@ -132,6 +132,13 @@ def build_scheduler(preset: str) -> DPMSolverMultistepScheduler:
     )
 
 
+def tokenize(tokenizer: Any, length: int, prompts: Sequence[str]) -> Tensor:
+    """Return the tokens (B, T) of prompts, filled up and, where they are too long, cut off."""
+    options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
+    ids: Tensor = tokenizer(list(prompts), **options).input_ids
+    return ids
+
+
 def write_index(folder: Path) -> None:
     """Write the index by which diffusers loads the parts in a folder."""
     index = {"_class_name": "UniDiffuserPipeline", **{name: list(kind) for name, kind in PARTS.items()}}
@@ -198,10 +205,7 @@ class Painter:
 
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Return the tokens (B, T) of prompts, filled up and, where they are too long, cut off."""
-        length = int(self.text_encoder.config.max_position_embeddings)
-        options = {"padding": "max_length", "max_length": length, "truncation": True, "return_tensors": "pt"}
-        ids: Tensor = self.clip_tokenizer(list(prompts), **options).input_ids
-        return ids
+        return tokenize(self.clip_tokenizer, self.text_encoder.config.max_position_embeddings, prompts)
 
     def encode_prompts(self, ids_BT: Tensor) -> Tensor:
         """Return the diffused form (B, T, d) of prompts."""

@@ -4,53 +4,18 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
-from astro_dist.engine.progress import Display
 from astro_dist.flare.painter_config import PromptsConfig, UnidiffuserConfig
-from astro_dist.flare.pipeline import FLARE
+from astro_dist.flare.synthesise import Easel
+from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.synthesise_stage import SYNTHESISE, plan
-from astro_dist.runner import Runner
+from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.verify import verify_store
-from tests.flare.painters import SIDE
-
-TINY = {"steps": 2, "batch_size": 4, "threads": 1, "precision": "no"}
-TREE = {
-    "seed": 5,
-    "machine": {"executor": "serial"},
-    "pictures": {"classes": ["stars", "black holes"], "per_class": 8, "size_pix": SIDE},
-    **{name: TINY for name in ("vae", "clip", "captioner", "unidiffuser")},
-    "synthesise": {"k": 3, "steps": 2, "micro_batch": 4, "shard": 4, "precision": "no"},
-}
-
-
-def config_of(**changes):
-    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in TREE.items()}
-    for name, values in changes.items():
-        tree[name] = {**tree.get(name, {}), **values}
-    return FLARE.resolve(tree)
-
-
-def execute(root, to="synthesise", redo=(), **changes):
-    config = config_of(**changes)
-    runner = Runner(root, config, FLARE.choose(config, to, redo=redo))
-    runner.execute(Display(live=False), redo=redo)
-    return runner.run
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """A run up to the synthetic pictures; not to be changed."""
-    root = tmp_path_factory.mktemp("painted") / "run"
-    execute(root)
-    return root
-
-
-@pytest.fixture
-def root(done, tmp_path):
-    return shutil.copytree(done, tmp_path / "run")
+from tests.flare.painters import SIDE, TINY, execute
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
@@ -88,29 +53,52 @@ def test_every_training_picture_has_its_synthetic_ones(done):
     assert verify_store(done / "synthetic.zarr") == []
 
 
-def test_no_byte_depends_on_workers(done, tmp_path):
+def test_no_byte_depends_on_the_order_of_tasks(done):
+    """Each worker has an easel of its own; here a new one paints the shards backwards."""
+    run = run_of(execute(done))
+    tasks = plan(run, {})
+    assert len(tasks) > 2
+    easel = Easel(run)
+    for task in reversed(tasks):
+        pictures, _ = easel.make_shard(task.args["index"])
+        rows = range(task.args["index"] * 12, task.args["index"] * 12 + len(pictures))
+        assert np.array_equal(StoreReader(done / "synthetic.zarr").read("picture", rows), pictures)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "machine", [{"executor": "processes", "workers": 3}, {"executor": "ray", "workers": 2}]
+)
+def test_no_byte_depends_on_workers(done, tmp_path, machine):
     root = shutil.copytree(done, tmp_path / "run")
-    execute(root, redo=("synthesise",), machine={"executor": "processes", "workers": 2})
+    execute(root, redo=("synthesise",), machine=machine)
     assert tree_digests(root / "synthetic.zarr") == tree_digests(done / "synthetic.zarr")
 
 
 @pytest.mark.parametrize("of", ["synthetic", "real"])
-def test_variants_with_little_noise_are_near_what_they_vary(done, tmp_path, of):
-    root = shutil.copytree(done, tmp_path / "run")
-    variants = {"how": "noise", "of": of, "strengths": [0.25, 1.0]}
-    execute(root, redo=("synthesise",), synthesise={"variants": variants, "steps": 4})
-    store, real = StoreReader(root / "synthetic.zarr"), StoreReader(root / "pictures.zarr")
-    origin, near, far = store.read("picture", range(len(store))).reshape(-1, 3, 3, SIDE, SIDE).swapaxes(0, 1)
-    if of == "real":
-        origin = real.read("picture", real.select("train"))
+def test_variants_are_of_what_the_settings_say(done, of):
+    """The vectors that the brush gets are those of the pictures that are varied."""
+    run = run_of(execute(done)).having(
+        SynthesiseConfig(
+            k=2, steps=2, micro_batch=4, shard=4, precision="no", variants={"how": "noise", "of": of}
+        )
+    )
+    easel, given = Easel(run), []
+    paint = easel.brush.paint
 
-    def distance(a, b):
-        return np.abs(a.astype(float) - b.astype(float)).mean((1, 2, 3))
+    def note(text, streams, vector=None, strength=1.0):
+        given.append((vector, strength))
+        return paint(text, streams, vector, strength)
 
-    # An untrained autoencoder returns no picture as it was, so that only the order can be asked for.
-    assert not np.array_equal(near, far)
-    assert distance(near, origin).mean() < distance(far, origin).mean() + 40
-    assert store.attrs["variants"]["of"] == of
+    easel.brush.paint = note
+    pictures, counts = easel.make_shard(0)
+    parents = easel.reader.read("picture", easel.rows[:4])
+    varied = parents if of == "real" else pictures.reshape(4, 2, *parents.shape[1:])[:, 0]
+    with torch.inference_mode():
+        wanted = easel.painter.encode_pictures(torch.from_numpy(to_network(varied)))
+    assert [strength for _, strength in given] == [1.0, 0.25]
+    assert torch.equal(given[1][0], wanted)
+    assert counts == {"painted": 8, "missing": 0}
 
 
 def test_a_painter_is_taken_as_it_is_and_fine_tuned(done, tmp_path):
