@@ -199,7 +199,11 @@ def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere,
     config = write_config(tmp_path / "c.yaml", arms=["Aug"], test=test, keep="predictions")
     run_grid(config, out, "--on", "serial", "--redo", "classify")
     cell = out / "classifiers" / "Aug__tiny__macro__s0"
-    assert sorted(path.name for path in cell.iterdir()) == ["config.json", "origins.json", "predictions.parquet"]
+    assert sorted(path.name for path in cell.iterdir()) == [
+        "config.json",
+        "origins.json",
+        "predictions.parquet",
+    ]
     for level in ("fine", "macro"):
         table = predictions(out, f"Aug__tiny__{level}__s0").to_pylist()
         own, mapped, probed = (
