@@ -196,8 +196,8 @@ def test_default_sets_are_those_of_the_paper_that_the_run_can_make():
 
 
 REFUSED = {
-    "alpha above": ({"alpha": 1.5}, "combine.arms.x.alpha: Input should be less than or equal to 1"),
-    "beta below": ({"beta": -0.1}, "combine.arms.x.beta: Input should be greater than or equal to 0"),
+    "alpha above": ({"alpha": 1.5}, "combine.arms.x.alpha: must be at most 1, not 1.5"),
+    "beta below": ({"beta": -0.1}, "combine.arms.x.beta: must be at least 0, not -0.1"),
     "both 0": ({"alpha": 0, "beta": 0}, "alpha and beta are both 0"),
     "alpha small": (
         {"alpha": 0.05},
