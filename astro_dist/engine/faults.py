@@ -59,9 +59,12 @@ def _say(fault: Mapping[str, Any], annotation: Any) -> str:
         return f"{show_kind(value)} is no such name; it must match {about['pattern']}"
     if kind in ("too_short", "too_long", "missing") and _pair(annotation):
         return f"write {_name(annotation)}, not {show_kind(value)}"
-    if annotation is None or kind in ("too_short", "too_long", "string_too_long", "string_too_short"):
-        return f"{fault['msg']} (got {show_kind(value)})"
-    return f"write {_name(annotation)}, not {show_kind(value)}"
+    if kind == "multiple_of":
+        return f"must be a multiple of {about['multiple_of']:g}, not {show_kind(value)}"
+    # Other kinds are about a value of the right type, which the type's name would not explain.
+    if annotation is not None and kind.endswith(("_type", "_parsing", "_from_float", "literal_error")):
+        return f"write {_name(annotation)}, not {show_kind(value)}"
+    return f"{fault['msg']} (got {show_kind(value)})"
 
 
 def _name(annotation: Any) -> str:

@@ -140,7 +140,7 @@ def settle_arms(config: CombineConfig, upscaler: bool, painter: bool) -> Combine
             )
         if arm.painted and not painter:
             raise ConfigError(
-                f"combine.arms.{name}.beta: nothing is painted in this run; add a section unidiffuser, or "
+                f"combine.arms.{name}.beta: nothing is painted in this run; add a section synthesise, or "
                 "set beta to 0"
             )
     return config

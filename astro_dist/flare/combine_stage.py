@@ -6,7 +6,7 @@ from astro_dist.flare.classify_config import CombineConfig
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.picture_stage import count_pictures
 
-STORES = ("pictures", "upscale")
+STORES = ("pictures", "upscale", "synthesise")
 """The stages of this pipeline that make stores of pictures."""
 ROW_BYTES = 12
 

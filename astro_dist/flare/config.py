@@ -4,6 +4,14 @@ from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.flare.classify_config import ClassifyConfig, CombineConfig, JudgeConfig
+from astro_dist.flare.painter_config import (
+    CaptionerConfig,
+    ClipConfig,
+    PromptsConfig,
+    UnidiffuserConfig,
+    VaeConfig,
+)
+from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.upscale_config import AugmentConfig, UpscaleConfig, UpscalerConfig
 from astro_dist.pictures.config import PicturesConfig
 
@@ -27,3 +35,15 @@ class FlareConfig(PipelineConfig):
     """The training sets that are compared."""
     classify: ClassifyConfig = ClassifyConfig()
     """The classifiers that are trained on them."""
+    prompts: PromptsConfig = PromptsConfig()
+    """The prompts by which pictures of a class are asked for."""
+    vae: VaeConfig = VaeConfig()
+    """Training of the autoencoder in whose latents pictures are painted."""
+    clip: ClipConfig = ClipConfig()
+    """Training of the encoders of texts and pictures."""
+    captioner: CaptionerConfig = CaptionerConfig()
+    """Training of the decoder that writes captions."""
+    unidiffuser: UnidiffuserConfig = UnidiffuserConfig()
+    """Training of the network that paints, or the folder of a painter."""
+    synthesise: SynthesiseConfig | None = None
+    """Painting of synthetic pictures; without this section there are none."""

@@ -10,11 +10,28 @@ from astro_dist.flare.classify_config import check_cells, settle_arms
 from astro_dist.flare.classify_stage import CLASSIFY, JUDGE
 from astro_dist.flare.combine_stage import COMBINE
 from astro_dist.flare.config import FlareConfig
+from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, UNIDIFFUSER, VAE
+from astro_dist.flare.synthesise_stage import SYNTHESISE
 from astro_dist.flare.upscale_config import settle_crop
 from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
 from astro_dist.store.picture_stage import PICTURES
 
-STAGES = (PICTURES, UPSCALER, UPSCALE, JUDGE, COMBINE, CLASSIFY)
+STAGES = (
+    PICTURES,
+    UPSCALER,
+    UPSCALE,
+    JUDGE,
+    VAE,
+    CLIP,
+    CAPTIONER,
+    UNIDIFFUSER,
+    SYNTHESISE,
+    COMBINE,
+    CLASSIFY,
+)
+PARTS = ("vae", "clip", "captioner")
+"""Trainings of the parts that a painter's folder has already."""
+PAINTING = (*PARTS, "unidiffuser", "synthesise")
 
 
 def include(tree: Tree, names: Collection[str]) -> Tree:
@@ -23,6 +40,8 @@ def include(tree: Tree, names: Collection[str]) -> Tree:
         tree = {"upscaler": {}, **tree}
     if "judge" in names:
         tree = {"judge": {}, **tree}
+    if set(names) & set(PAINTING):
+        tree = {"synthesise": {}, **tree}
     return tree
 
 
@@ -33,6 +52,10 @@ def leave_out(config: FlareConfig) -> Mapping[str, str]:
         absent |= dict.fromkeys(("upscaler", "upscale"), "pictures are enlarged only with a section upscaler")
     if config.judge is None:
         absent["judge"] = "a judge is trained only with a section judge"
+    if config.unidiffuser.folder is not None:
+        absent |= dict.fromkeys(PARTS, "unidiffuser.folder has the parts of a painter")
+    if config.synthesise is None:
+        absent |= dict.fromkeys(PAINTING, "pictures are painted only with a section synthesise")
     return absent
 
 
@@ -41,7 +64,7 @@ def settle(config: FlareConfig) -> FlareConfig:
     if config.upscaler is not None:
         upscaler = settle_crop(config.pictures, config.upscaler)
         config = config.model_copy(update={"upscaler": upscaler})
-    combine = settle_arms(config.combine, upscaler=config.upscaler is not None, painter=False)
+    combine = settle_arms(config.combine, upscaler=config.upscaler is not None, painter=config.synthesise is not None)
     check_cells(config.classify, combine, bool(config.pictures.macro))
     return config.model_copy(update={"combine": combine})
 

@@ -52,6 +52,20 @@ if TYPE_CHECKING:
     class UNet2DConditionModel(UNet2DModel):
         """The U-Net with cross-attention."""
 
+    class UniDiffuserModel(ModelMixin):
+        """The U-ViT that predicts the noise of picture and text."""
+
+        def __init__(self, **settings: Any) -> None: ...
+
+    class UniDiffuserTextDecoder(ModelMixin):
+        """The GPT-2 that writes captions."""
+
+        encode_prefix: Any
+        decode_prefix: Any
+        transformer: Any
+
+        def __init__(self, **settings: Any) -> None: ...
+
     class Scheduler(ConfigMixin):
         """What the four schedulers have in common."""
 
@@ -64,6 +78,8 @@ if TYPE_CHECKING:
         def set_timesteps(self, *args: Any, **options: Any) -> None: ...
         def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
         def step(self, *args: Any, **options: Any) -> Any: ...
+        def set_begin_index(self, begin_index: int) -> None: ...
+        def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
 
     class DPMSolverMultistepScheduler(Scheduler):
         """DPM-Solver++."""
@@ -88,6 +104,8 @@ else:
         ModelMixin,
         UNet2DConditionModel,
         UNet2DModel,
+        UniDiffuserModel,
+        UniDiffuserTextDecoder,
     )
     from diffusers import SchedulerMixin as Scheduler
     from diffusers.configuration_utils import register_to_config
@@ -103,5 +121,7 @@ __all__ = [
     "Scheduler",
     "UNet2DConditionModel",
     "UNet2DModel",
+    "UniDiffuserModel",
+    "UniDiffuserTextDecoder",
     "register_to_config",
 ]

@@ -63,11 +63,18 @@ class Solver:
                 self.scheduler.set_timesteps(steps, device=device)
 
     def solve(
-        self, noise: Tensor, predict: Callable[[Tensor, Tensor], Tensor], seeds: Sequence[int] = ()
+        self,
+        noise: Tensor,
+        predict: Callable[[Tensor, Tensor], Tensor],
+        seeds: Sequence[int] = (),
+        clean: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
         """Return samples (B, ...) drawn from standard normal noise of the same shape.
 
-        ``seeds`` holds one number per sample. Solvers that draw no noise ignore ``seeds``.
+        ``seeds`` holds one number per sample. Solvers that draw no noise ignore ``seeds``. With ``clean``
+        samples these are changed: they get the noise of a time that is ``strength`` of the way to pure noise,
+        and the steps from there on are taken (SDEdit, Meng et al. 2022).
         """
         # A scheduler keeps the results of earlier steps (second order), so each batch gets a copy.
         scheduler = copy.deepcopy(self.scheduler)
@@ -75,12 +82,29 @@ class Solver:
         if self.draws_noise:
             # Generators of the CPU: those of a GPU give other numbers for the same seed.
             extra["generator"] = [torch.Generator().manual_seed(seed) for seed in seeds]
-        # The highest noise level: 1 for all solvers but heun, whose samples are not scaled to unit variance.
-        x: Tensor = noise * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
+        if clean is None:
+            timesteps = scheduler.timesteps
+            # The highest noise level: 1 for all solvers but heun, whose samples are not scaled to unit
+            # variance.
+            x: Tensor = noise * scheduler.init_noise_sigma
+        else:
+            timesteps = _begin_at(scheduler, strength)
+            x = scheduler.add_noise(clean, noise, timesteps[:1].expand(len(clean)))
+        for timestep in timesteps:
             predicted = predict(scheduler.scale_model_input(x, timestep), timestep)
             x = scheduler.step(predicted, timestep, x, **extra).prev_sample
         return x
+
+
+def _begin_at(scheduler: Scheduler, strength: float) -> Tensor:
+    """Return the last timesteps of a schedule, ``strength`` of all and at least one step."""
+    # heun lists the timesteps of a step twice.
+    order = int(getattr(scheduler, "order", 1))
+    steps = -(-len(scheduler.timesteps) // order)
+    begin = order * (steps - min(steps, max(1, round(strength * steps))))
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    return scheduler.timesteps[begin:]
 
 
 def _convert(scheduler: DPMSolverMultistepScheduler, name: SolverName) -> Scheduler:

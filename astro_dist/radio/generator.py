@@ -25,7 +25,7 @@ from astro_dist.radio.cards import write_autoencoder_card, write_diffusion_card
 from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig
 from astro_dist.radio.samples import Batch
 from astro_dist.radio.weights import LATENTS
-from astro_dist.train.objectives import diffuse, mean_inside, to_tensors
+from astro_dist.train.objectives import Reconstruction, diffuse, mean_inside, to_tensors
 from astro_dist.train.recipe import Figures
 
 KEPT_LATENTS = 100_000
@@ -35,27 +35,6 @@ KEPT_LATENTS = 100_000
 def latent_channels(preset: str) -> int:
     """Return the number of channels C of a preset's latent."""
     return int(PRESETS[preset].autoencoder["latent_channels"])
-
-
-class Reconstruction(nn.Module):
-    """An autoencoder as one call, from image and noise to reconstruction and KL divergence.
-
-    DDP and DeepSpeed wrap one call of a module, so that encoding and decoding must be one call.
-    """
-
-    def __init__(self, autoencoder: Any) -> None:
-        super().__init__()
-        self.autoencoder = autoencoder
-
-    def forward(self, u_B1SS: Tensor, noise_BChw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction (B, 1, S, S) and the KL divergence per number of the latent."""
-        posterior = self.autoencoder.encode(u_B1SS).latent_dist
-        # z = mean + std * noise: the reparameterisation of Kingma & Welling 2014, with the noise of the
-        # sample.
-        output = self.autoencoder.decode(posterior.mean + posterior.std * noise_BChw).sample
-        # KL(N(mean, var) || N(0, 1)): appendix B of Kingma & Welling 2014, here per number and not summed.
-        kl = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar)
-        return output.float(), kl.mean()
 
 
 class AutoencoderObjective:

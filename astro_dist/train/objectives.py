@@ -1,13 +1,13 @@
-"""Parts of losses that several pipelines share: noising for diffusion models, mean errors on objects.
+"""Parts of losses that several pipelines share: autoencoding, noising, mean errors on objects.
 
-Shape letters: B batch, C h w latent or planes.
+Shape letters: B batch, P planes, S side in pixels, C h w latent or planes, M numbers of a latent.
 """
 
 from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def to_tensors(batch: Any, device: str) -> dict[str, Tensor]:
@@ -41,3 +41,25 @@ def diffuse(
 def mean_inside(error: Tensor, inside: Tensor) -> Tensor:
     """Return the mean error on objects, detached; 0 when the batch shows no object."""
     return ((error * inside).sum() / inside.sum().clamp(min=1)).detach()
+
+
+class Reconstruction(nn.Module):
+    """An autoencoder as one call, from image and noise to reconstruction and KL divergence.
+
+    DDP and DeepSpeed wrap one call of a module, so that encoding and decoding must be one call.
+    """
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, u_BPSS: Tensor, noise_BM: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction (B, P, S, S) and the KL divergence per number of the latent."""
+        posterior = self.autoencoder.encode(u_BPSS).latent_dist
+        # z = mean + std * noise: the reparameterisation of Kingma & Welling 2014, with the noise of the
+        # sample.
+        noise = noise_BM.view_as(posterior.mean)
+        output = self.autoencoder.decode(posterior.mean + posterior.std * noise).sample
+        # KL(N(mean, var) || N(0, 1)): appendix B of Kingma & Welling 2014, here per number and not summed.
+        kl = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar)
+        return output.float(), kl.mean()

@@ -21,6 +21,7 @@ CASES = {
     "assemble: {flux: {scale: .inf}}": "assemble.flux.scale: must be a finite number, not inf",
     "assemble: {flux: {scale: 0}}": "assemble.flux.scale: must be above 0, not 0",
     "assemble: {flux: {columns: 3}}": "assemble.flux.columns: write `key: value` lines, not 3",
+    "masks: {crop_pix: 40}": "masks.crop_pix: must be a multiple of 16, not 40",
     "seed: 1.5": "seed: write a whole number, not 1.5",
     "name: a/b": "name: 'a/b' is no such name; it must match ",
     "seed: x\nmachine: {workers: x}": "a whole number, not 'x' (and 1 more)",

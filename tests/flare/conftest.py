@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from astro_dist.models.device import pin
 from tests.flare.grids import run_grid, write_config
+from tests.flare.painters import execute, save_painter
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,18 @@ def grid(finished_grid, tmp_path):
     """A copy of the finished grid."""
     shutil.copytree(finished_grid[1], tmp_path / "run")
     return finished_grid[0], tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def painter_folder(tmp_path_factory):
+    """An untrained painter; not to be changed."""
+    pin(1)
+    return save_painter(tmp_path_factory.mktemp("painter") / "p")
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory):
+    """A run up to the synthetic pictures; not to be changed."""
+    root = tmp_path_factory.mktemp("painted") / "run"
+    execute(root)
+    return root

@@ -1,0 +1,94 @@
+"""The four trainings of the painter: autoencoder, encoders, captions, and joint noise prediction.
+
+Their functions are imported when a network is trained. Prompts are part of what the last three follow from.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.later import Later
+from astro_dist.engine.work import Estimate, Run, Stage
+from astro_dist.flare.painter_config import (
+    CaptionerConfig,
+    ClipConfig,
+    PainterTrainingConfig,
+    UnidiffuserConfig,
+    VaeConfig,
+)
+from astro_dist.flare.painter_folder import check_folder, find_folder, folder_files
+from astro_dist.models.painter_presets import PAINTERS
+from astro_dist.pictures.config import PicturesConfig
+from astro_dist.train.recipe import Recipe
+from astro_dist.train.stage import estimate_training, refuse_start, training_stage
+
+
+def _cost(name: str, config: Any) -> tuple[float, float]:
+    """Return the cost of training ``name`` at the preset of the settings, see `Recipe.cost`."""
+    size, seconds = PAINTERS[config.preset].costs[name]
+    return size, seconds
+
+
+def _estimate(recipe: Recipe, run: Run) -> Estimate:
+    # Samples are whole pictures, not crops.
+    cost = estimate_training(recipe, run)
+    config = run.section(recipe.section)
+    return replace(cost, cpu_s=cost.cpu_s * (run.section(PicturesConfig).size_pix / config.crop_pix) ** 2)
+
+
+def require_transformers() -> None:
+    """Refuse to paint where the library of the text encoders is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise ConfigError("painting needs the package transformers: pip install 'astro_dist[flare]'")
+
+
+def _refuse(recipe: Recipe, run: Run) -> None:
+    require_transformers()
+    refuse_start(recipe, run)
+    pictures, config = run.section(PicturesConfig), run.section(recipe.section)
+    if isinstance(config, UnidiffuserConfig) and (folder := find_folder(config)) is not None:
+        check_folder(folder, pictures.size_pix, pictures.planes)
+        return
+    assert isinstance(config, PainterTrainingConfig)
+    if pictures.size_pix % (multiple := PAINTERS[config.preset].multiple):
+        raise ConfigError(
+            f"pictures.size_pix {pictures.size_pix} is no multiple of {multiple}, which the preset "
+            f"{config.preset} of {recipe.name} needs; change one of them"
+        )
+
+
+def _sources(run: Run) -> list[Path]:
+    folder = find_folder(run.section(UnidiffuserConfig))
+    return [] if folder is None else folder_files(folder)
+
+
+def _stage(recipe: Recipe, sources: Callable[[Run], list[Path]] | None = None) -> Stage:
+    stage = training_stage(recipe)
+    return replace(
+        stage,
+        sections=(recipe.name, "prompts"),
+        reads=("pictures",),
+        refuse=partial(_refuse, recipe),
+        estimate=partial(_estimate, recipe),
+        sources=sources or stage.sources,
+    )
+
+
+def _recipe(name: str, section: type[PainterTrainingConfig], *inputs: str) -> Recipe:
+    build = {
+        "vae": Later("astro_dist.flare.painter_builders:build_vae"),
+        "clip": Later("astro_dist.flare.painter_builders:build_clip"),
+        "captioner": Later("astro_dist.flare.painter_builders:build_captioner"),
+        "unidiffuser": Later("astro_dist.flare.painter_builders:build_unidiffuser"),
+    }[name]
+    return Recipe(name, section, ("pictures", *inputs), build, partial(_cost, name))
+
+
+VAE = _stage(_recipe("vae", VaeConfig))
+CLIP = _stage(_recipe("clip", ClipConfig))
+CAPTIONER = _stage(_recipe("captioner", CaptionerConfig, "clip"))
+UNIDIFFUSER = _stage(_recipe("unidiffuser", UnidiffuserConfig, "vae", "clip", "captioner"), _sources)

@@ -1,0 +1,189 @@
+"""The tasks of `synthesise` (eq. 5 and 6 of FLARE): a shard of pictures painted for training pictures.
+
+A picture is a function of (seed, training picture, variant, try): each try has its own stream, and
+micro-batches have a fixed shape and never cross a shard. Tries are rounds within the task, because a variant
+needs the accepted picture that it varies; so each place of the store is filled, and row
+``place * k + variant`` is known beforehand.
+
+Shape letters: N pictures of a shard, P planes, S side in pixels; else as in `astro_dist.models.painter`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.outputs import check_product
+from astro_dist.engine.stopping import check_stop
+from astro_dist.engine.work import Results, Run, Task
+from astro_dist.flare.painter_config import PromptsConfig
+from astro_dist.flare.synthesise_config import SynthesiseConfig
+from astro_dist.flare.synthesise_stage import JUDGE, is_part, plan, sum_up
+from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
+from astro_dist.models.painter import load_painter
+from astro_dist.models.painting import Brush
+from astro_dist.pictures.pixels import from_network, to_network
+from astro_dist.store.pictures import publish_pictures, write_pictures
+from astro_dist.store.reader import StoreReader
+
+Pictures = NDArray[Any]
+"""Pictures (N, P, S, S) as in a store."""
+Make = Callable[[NDArray[np.int64], int], Pictures]
+"""From places in the shard and the number of the try to pictures."""
+
+
+class Easel:
+    """The painter of a run, and what judges and enlarges its pictures."""
+
+    def __init__(self, run: Run) -> None:
+        settings = run.section(SynthesiseConfig)
+        # First of all: threads and deterministic kernels must be set before any network computes.
+        pin(settings.threads)
+        device = choose_device(run)
+        for stage in ("pictures", "unidiffuser"):
+            check_product(run.root, stage)
+        self.run, self.settings, self.device = run, settings, device
+        self.precision = resolve_precision(settings.precision, device)
+        self.reader = StoreReader(run.product("pictures.zarr"))
+        self.painter = load_painter(run.product("models/unidiffuser")).to(device)
+        brush = settings.sampler, settings.steps, settings.eta, settings.guidance
+        self.brush = Brush(self.painter, *brush)
+        self.prompts = run.section(PromptsConfig)
+        self.jury = None
+        if settings.accept is not None and is_part(run, JUDGE):
+            from astro_dist.flare.jury import Jury
+
+            self.jury = Jury(run, settings.accept, self.reader, device)
+        self.rows = self.reader.select("train")
+        self.captions: Counter[bool] = Counter()
+
+    def make_shard(self, index: int) -> tuple[Pictures, "Counter[str]"]:
+        """Return the pictures of a shard, (N * k, P, S, S), and counts of what was painted and dropped."""
+        size, k = self.settings.shard, self.settings.k
+        parents = self.rows[index * size : (index + 1) * size]
+        counts: Counter[str] = Counter()
+        self.captions.clear()
+        first = self._fill(parents, lambda places, number: self._paint(parents[places], number), counts)
+        real = self.settings.variants.of == "real"
+        origin = self.reader.read("picture", parents) if real else first
+        makers = (self._vary(parents, origin, variant) for variant in range(1, k))
+        columns = [first, *(self._fill(parents, make, counts) for make in makers)]
+        return np.stack(columns, 1).reshape(len(parents) * k, *first.shape[1:]), counts
+
+    def _fill(self, parents: NDArray[np.int64], make: Make, counts: "Counter[str]") -> Pictures:
+        """Return a picture for each parent: the first that is accepted, or else the last."""
+        pending, found = np.arange(len(parents)), dict[int, Pictures]()
+        accept = self.settings.accept
+        for number in range(accept.tries if accept else 1):
+            if not len(pending):
+                break
+            pictures = make(pending, number)
+            labels = self.reader.columns["label"][parents[pending]]
+            reasons = self.jury(pictures, labels) if self.jury else [""] * len(pending)
+            found |= dict(zip(pending.tolist(), pictures, strict=True))
+            counts.update(reason for reason in reasons if reason)
+            counts["painted"] += len(pending)
+            pending = pending[[bool(reason) for reason in reasons]]
+        counts["missing"] += len(pending)
+        return np.stack([found[place] for place in range(len(parents))])
+
+    def _paint(self, rows: NDArray[np.int64], number: int) -> Pictures:
+        """Return a picture of the class of each row of the store, from its prompt."""
+
+        def draw(rows: NDArray[np.int64], streams: list[np.random.Generator], _: Any) -> torch.Tensor:
+            return self.brush.paint(self._read(self._choose(rows, streams)), streams)
+
+        return self._batches(rows, 0, number, draw)
+
+    def _vary(self, parents: NDArray[np.int64], origin: Pictures, variant: int) -> Make:
+        """Return what makes a variant of pictures."""
+        variants = self.settings.variants
+        strength = variants.strengths[(variant - 1) % len(variants.strengths)]
+
+        def draw(
+            rows: NDArray[np.int64], streams: list[np.random.Generator], x_BPSS: torch.Tensor
+        ) -> torch.Tensor:
+            vector_BN = self.painter.encode_pictures(x_BPSS)
+            if variants.how == "noise":
+                return self.brush.paint(self._read(self._choose(rows, streams)), streams, vector_BN, strength)
+            captions = self.painter.write_captions(self.brush.describe(vector_BN, streams))
+            self._count(captions, rows)
+            return self.brush.paint(self._read(captions), streams)
+
+        return lambda places, number: self._batches(parents[places], variant, number, draw, origin[places])
+
+    @torch.inference_mode()
+    def _batches(
+        self,
+        rows: NDArray[np.int64],
+        variant: int,
+        number: int,
+        draw: Callable[..., torch.Tensor],
+        origin: Pictures | None = None,
+    ) -> Pictures:
+        """Return the pictures of some rows, drawn in micro-batches that are padded with their last row."""
+        size, done = self.settings.micro_batch, []
+        for start in range(0, len(rows), size):
+            check_stop()
+            count = min(size, len(rows) - start)
+            places = start + np.minimum(np.arange(size), count - 1)
+            streams = [self.run.stream("synthesise", int(row), variant, number) for row in rows[places]]
+            given = None
+            if origin is not None:
+                given = torch.from_numpy(to_network(origin[places])).to(self.device)
+            with autocast(self.device, self.precision), flushed_denormals():
+                x_BPSS = self.painter.decode_pictures(draw(rows[places], streams, given))
+            pictures = from_network(x_BPSS.float().cpu().numpy(), str(self.reader.attrs["dtype"]))
+            done.append(pictures[:count])
+        return np.concatenate(done)
+
+    def _choose(self, rows: NDArray[np.int64], streams: Sequence[np.random.Generator]) -> list[str]:
+        """Return the prompt of the class of each row, one of the templates by its stream."""
+        labels, names = self.reader.columns["label"][rows], self.reader.attrs["labels"]
+        prompts = [self.prompts.fill(names[label]) for label in labels]
+        return [each[int(rng.integers(len(each)))] for each, rng in zip(prompts, streams, strict=True)]
+
+    def _read(self, texts: list[str]) -> torch.Tensor:
+        """Return the encoding of texts."""
+        return self.painter.encode_prompts(self.painter.tokenize(texts).to(self.device))
+
+    def _count(self, captions: list[str], rows: NDArray[np.int64]) -> None:
+        """Count the captions that name the class of the picture."""
+        labels, names = self.reader.columns["label"][rows], self.reader.attrs["labels"]
+        right = [names[label].replace("_", " ") in text for label, text in zip(labels, captions, strict=True)]
+        # A row that pads a batch is that of its neighbour, and counts once.
+        self.captions.update(dict(zip(rows.tolist(), right, strict=True)).values())
+
+
+def paint_shard(easel: Easel, task: Task) -> Result:
+    """Paint the pictures of a shard, enlarge them where the run has an upscaler, and write them."""
+    index, settings = task.args["index"], easel.settings
+    pictures, counts = easel.make_shard(index)
+    per_shard = settings.shard * settings.k
+    digests = write_pictures(easel.run.output, index, pictures, per_shard, settings.threads)
+    return {
+        **{name: counts.pop(name, 0) for name in ("painted", "missing")},
+        "captions": easel.captions.total(),
+        "captions_right": easel.captions[True],
+        "rejected": dict(sorted(counts.items())),
+        "sha256": digests,
+    }
+
+
+def finish(run: Run, results: Results) -> dict[str, Any]:
+    """Write columns and attributes of the store, and return the figures of all shards."""
+    settings, reader = run.section(SynthesiseConfig), StoreReader(run.product("pictures.zarr"))
+    parent = np.repeat(reader.select("train"), settings.k)
+    columns = {name: reader.columns[name][parent] for name in ("label", "split", "group")}
+    columns |= {"file": np.full(len(parent), -1), "parent": parent}
+    columns["variant"] = np.tile(np.arange(settings.k), len(parent) // settings.k)
+    kept = ("planes", "dtype", "labels", "macro")
+    attrs = {name: value for name, value in reader.attrs.items() if name in kept}
+    attrs |= {"names": [], "variants": settings.variants.model_dump(mode="json")}
+    size_pix = int(reader.attrs["size_pix"])
+    publish_pictures(run.output, size_pix, settings.shard * settings.k, columns, attrs)
+    return sum_up(results, plan(run, results)) | {"pictures": len(parent)}
