@@ -36,13 +36,13 @@ class ClassifierPreset:
 
 
 NETWORKS: dict[str, ClassifierPreset] = {
-    "tiny": ClassifierPreset(72, 111_196, 0.004),
+    "tiny": ClassifierPreset(72, 111_196, 0.002),
     # The features of each picture are computed once; the cost counts them in every step, an upper bound.
-    "probe": ClassifierPreset(1280, 3_371_008, 0.005, frozen=True),
-    "resnet50": ClassifierPreset(2048, 23_508_032, 0.07),
-    "googlenet": ClassifierPreset(1024, 5_599_904, 0.03),
-    "densenet121": ClassifierPreset(1024, 6_953_856, 0.07),
-    "vit_b_16": ClassifierPreset(768, 85_798_656, 0.2),
+    "probe": ClassifierPreset(1280, 3_371_008, 0.002, frozen=True),
+    "resnet50": ClassifierPreset(2048, 23_508_032, 0.03),
+    "googlenet": ClassifierPreset(1024, 5_599_904, 0.01),
+    "densenet121": ClassifierPreset(1024, 6_953_856, 0.02),
+    "vit_b_16": ClassifierPreset(768, 85_798_656, 0.12),
 }
 
 
