@@ -28,9 +28,10 @@ from astro_dist.flare.rows import (
 )
 from astro_dist.flare.sets import read_pictures_set
 from astro_dist.flare.upscale_config import AugmentConfig
-from astro_dist.models.classifier import Classifier, build_classifier
+from astro_dist.models.classifier import Classifier
 from astro_dist.models.classifier_files import save_classifier
 from astro_dist.models.classifier_weights import adopt_features, adopt_weights, check_weights
+from astro_dist.models.classifiers import build_classifier
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.recipe import Built, Cell, Figures

@@ -77,7 +77,7 @@ class CombineConfig(Section):
     k: Positive = 6
     """Versions of each real picture: itself and k - 1 augmented copies."""
     k_synthetic: Positive = 5
-    """Synthetic pictures for each real one."""
+    """Synthetic pictures for each real one, by default as many as synthesise.k."""
     arms: Mapping[str, ArmConfig] = {}
     """The sets by name; by default those of FLARE's tables for which this run has the pictures."""
 
@@ -109,24 +109,33 @@ def take(share: float, count: int) -> int:
     return math.floor(share * count + 0.5)
 
 
-def settle_arms(config: CombineConfig, upscaler: bool, painter: bool) -> CombineConfig:
+def settle_arms(config: CombineConfig, upscaler: bool, painted: int) -> CombineConfig:
     """Fill in the default sets, and refuse sets of pictures that the run does not make.
 
     Parameters
     ----------
-    upscaler, painter
-        Whether pictures are upscaled, and whether synthetic ones are painted.
+    upscaler
+        Whether pictures are upscaled.
+    painted
+        Synthetic pictures that are painted for each real one; 0 for none.
 
     Raises
     ------
     ConfigError
         Naming the set.
     """
+    if painted and "k_synthetic" not in config.model_fields_set:
+        config = config.model_copy(update={"k_synthetic": painted})
+    if painted and config.k_synthetic > painted:
+        raise ConfigError(
+            f"combine.k_synthetic: {config.k_synthetic} synthetic pictures of each real one are asked for, "
+            f"and {painted} are painted; lower it, or raise synthesise.k"
+        )
     if not config.arms:
         arms = {
             name: arm
             for name, arm in PAPER_ARMS.items()
-            if (painter or not arm.painted) and (upscaler or name != "Raw_Aug_HR")
+            if (painted or not arm.painted) and (upscaler or name != "Raw_Aug_HR")
         }
         if not upscaler:
             # The paper's HR stands for upscaled, which these are not.
@@ -138,7 +147,7 @@ def settle_arms(config: CombineConfig, upscaler: bool, painter: bool) -> Combine
                 f"combine.arms.{name}.real: nothing is upscaled in this run; add a section upscaler, or set "
                 "it to pictures"
             )
-        if arm.painted and not painter:
+        if arm.painted and not painted:
             raise ConfigError(
                 f"combine.arms.{name}.beta: nothing is painted in this run; add a section synthesise, or "
                 "set beta to 0"

@@ -19,7 +19,6 @@ from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.classify_config import ArmConfig, CombineConfig, take
-from astro_dist.flare.combine_stage import plan
 from astro_dist.flare.sets import SOURCES, PictureSet, write_pictures_set
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import SPLIT_NAMES
@@ -161,7 +160,7 @@ def _describe(rows: PictureSet, stores: Stores, leak: bool) -> dict[str, Any]:
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Return the figures of every set; a `Stage.finish`."""
-    names = [task.name for task in plan(run, results)]
+    names = list(run.section(CombineConfig).arms)
     sets = {name: {k: v for k, v in results[name].items() if k != "sha256"} for name in names}
     leaks = [name for name in names if sets[name]["leak"]]
     note = f"{', '.join(leaks)}: copies of test pictures are trained on, as in FLARE's code"

@@ -64,8 +64,8 @@ def settle(config: FlareConfig) -> FlareConfig:
     if config.upscaler is not None:
         upscaler = settle_crop(config.pictures, config.upscaler)
         config = config.model_copy(update={"upscaler": upscaler})
-    enlarged, painted = config.upscaler is not None, config.synthesise is not None
-    combine = settle_arms(config.combine, upscaler=enlarged, painter=painted)
+    painted = config.synthesise.k if config.synthesise is not None else 0
+    combine = settle_arms(config.combine, config.upscaler is not None, painted)
     check_cells(config.classify, combine, bool(config.pictures.macro))
     return config.model_copy(update={"combine": combine})
 

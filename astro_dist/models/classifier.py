@@ -3,8 +3,7 @@
 A `Classifier` takes pictures ``x_BPSS`` in [-1, 1] of 1 or 3 planes, and has ``extract(x)`` -> ``f_BF`` and
 ``forward(x)`` -> ``logits_BK``. Its parameters have torchvision's names, so that torchvision's weights fit.
 
-API: ``build_classifier(name, classes, size_pix)`` -> untrained `Classifier`. Folders:
-`astro_dist.models.classifier_files`.
+`astro_dist.models.classifiers` builds them, and `astro_dist.models.classifier_files` saves and loads them.
 
 Shape letters: B batch, P planes, S side in pixels, C channels, H W feature map, F features, K classes.
 """
@@ -68,13 +67,6 @@ class Classifier(nn.Module):
     def body(self, x_B3SS: Tensor) -> Tensor:
         """Return the features of normalised pictures."""
         raise NotImplementedError
-
-
-def build_classifier(name: str, classes: int, size_pix: int) -> Classifier:
-    """Return an untrained network with weights drawn from torch's generator."""
-    network: Classifier = NETWORKS[name].make(classes, size_pix)
-    network.facts = {"network": name, "size_pix": size_pix}
-    return network
 
 
 def count(network: nn.Module) -> int:

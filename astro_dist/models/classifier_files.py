@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import read_mapping
-from astro_dist.models.classifier import Classifier, build_classifier
+from astro_dist.models.classifier import Classifier
 from astro_dist.models.classifier_weights import WEIGHTS, adopt_features
+from astro_dist.models.classifiers import build_classifier
 
 CONFIG = "config.json"
 

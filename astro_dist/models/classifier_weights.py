@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.models.classifier import Classifier, build_classifier, count
+from astro_dist.models.classifier import Classifier, count
+from astro_dist.models.classifiers import build_classifier
 from astro_dist.models.efficientnet import find_feature_weights
 from astro_dist.models.tensor_files import read_tensors
 from astro_dist.models.vit import resize_positions

@@ -23,6 +23,8 @@ from astro_dist.train.config import LAYOUT
 from astro_dist.train.recipe import Cell, Recipe
 from astro_dist.train.stage import do_cell, estimate_training, find_sources, refuse_start
 
+WORKERS = 16
+"""Workers of a grid whose number the settings leave open, for the estimate of its checkpoints."""
 NUMERICS = Later("astro_dist.models.device:numerics")
 
 
@@ -128,6 +130,9 @@ def _run(recipe: Recipe, run: Run, task: Task) -> Result:
     if (known := _take_over(cell, causes)) is not None:
         return known
     result = do_cell(cell)
+    # Now, not in `_finish`: the checkpoints of hundreds of cells would be many times the product.
+    if result:
+        drop_checkpoints(checkpoint_folder(cell))
     # The engine looks for these files from the folder of the product, not from that of the cell.
     files = {f"{task.name}/{name}": digest for name, digest in result.get("sha256", {}).items()}
     return {**result, "causes": causes, "sha256": files}
@@ -169,7 +174,7 @@ def _copy(source: Path, target: Path) -> str:
 def _finish(recipe: Recipe, arms: Arms, run: Run, results: Results) -> dict[str, Any]:
     tasks = _plan(recipe, arms, run, results)
     for task in tasks:
-        # Not earlier: where the engine finds damaged files, a training goes on from its last checkpoint.
+        # What a kill has left, or a cell that was taken over.
         drop_checkpoints(checkpoint_folder(_cell(recipe, run, task)))
     cells = {t.name: {k: v for k, v in results[t.name].items() if k != "sha256"} for t in tasks}
     notes = sorted({note for cell in cells.values() for note in cell.get("notes", ())})
@@ -195,11 +200,14 @@ def _refuse(recipe: Recipe, arms: Arms, further: Callable[[Run], None] | None, r
 
 def _estimate(recipe: Recipe, arms: Arms, run: Run) -> Estimate:
     costs = [estimate_training(recipe, run.having(_settings(recipe, run, arm.settings))) for arm in arms(run)]
-    # A worker trains one cell at a time, so that the memory is that of the largest.
+    # A worker trains one cell at a time, and removes its checkpoints: memory and checkpoints are those of the
+    # largest cells.
+    at_once = min(len(costs), run.machine.workers or WORKERS)
+    largest = max(costs, key=lambda cost: cost.memory_bytes)
     return replace(
-        max(costs, key=lambda cost: cost.memory_bytes),
+        largest,
         tasks=len(costs),
-        bytes=sum(cost.bytes for cost in costs),
+        bytes=at_once * largest.bytes + sum(cost.bytes for cost in costs) // 13,
         files=sum(cost.files for cost in costs),
         cpu_s=sum(cost.cpu_s for cost in costs),
     )

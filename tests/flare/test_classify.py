@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from astro_dist.flare.export import export_run
-from astro_dist.models.classifier import build_classifier
 from astro_dist.models.classifier_files import load_classifier
+from astro_dist.models.classifiers import build_classifier
 from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from tests.flare import grids
@@ -299,10 +299,10 @@ def refused(tmp_path):
     test = {"path": str(folder)}
     return {
         "no such set": ({"arms": ["Rew"]}, "classify.arms: combine has no set 'Rew'; did you mean 'Raw'?"),
-        "named twice": ({"seeds": 0}, "classify.seeds: Input should be greater than or equal to 1"),
+        "named twice": ({"seeds": 0}, "classify.seeds: must be at least 1, not 0"),
         "network": (
             {"networks": ["resnet51"]},
-            "classify.networks.0: Input should be 'tiny', 'probe'",
+            "'resnet51' is none of its words; did you mean 'resnet50'?",
         ),
         "own setting": ({"per_network": {"tiny": {"lrr": 1}}}, "unknown key 'lrr'"),
         "own grid": ({"per_network": {"tiny": {"seeds": 1}}}, "no network has a seeds of its own"),

@@ -182,22 +182,25 @@ def test_shares_are_rounded_halves_upwards(share, count):
 
 
 def test_default_sets_are_those_of_the_paper_that_the_run_can_make():
-    everything = settle_arms(CombineConfig(), upscaler=True, painter=True).arms
+    everything = settle_arms(CombineConfig(), upscaler=True, painted=5).arms
     assert list(everything) == ["Raw_LR", "Raw_Aug_LR", "Raw_Aug_HR", "T2I_Aug_HR", "FLARE"]
-    plain = settle_arms(CombineConfig(), upscaler=False, painter=True).arms
+    plain = settle_arms(CombineConfig(), upscaler=False, painted=5).arms
     assert list(plain) == ["Raw_LR", "Raw_Aug_LR", "T2I_Aug_LR", "FLARE"]
     assert {arm.real for arm in plain.values()} == {"pictures"}
-    assert list(settle_arms(CombineConfig(), upscaler=False, painter=False).arms) == ["Raw_LR", "Raw_Aug_LR"]
+    assert list(settle_arms(CombineConfig(), upscaler=False, painted=0).arms) == ["Raw_LR", "Raw_Aug_LR"]
+    assert settle_arms(CombineConfig(), upscaler=False, painted=3).k_synthetic == 3
+    with pytest.raises(ConfigError, match=r"combine.k_synthetic: 5 synthetic .* and 3 are painted"):
+        settle_arms(CombineConfig(k_synthetic=5), upscaler=False, painted=3)
     wanted = CombineConfig(arms={"x": ArmConfig(real="upscaled"), "y": ArmConfig(beta=1)})
     with pytest.raises(ConfigError, match=r"combine.arms.x.real: nothing is upscaled"):
-        settle_arms(wanted, upscaler=False, painter=True)
+        settle_arms(wanted, upscaler=False, painted=5)
     with pytest.raises(ConfigError, match=r"combine.arms.y.beta: nothing is painted"):
-        settle_arms(wanted, upscaler=True, painter=False)
+        settle_arms(wanted, upscaler=True, painted=0)
 
 
 REFUSED = {
-    "alpha above": ({"alpha": 1.5}, "combine.arms.x.alpha: Input should be less than or equal to 1"),
-    "beta below": ({"beta": -0.1}, "combine.arms.x.beta: Input should be greater than or equal to 0"),
+    "alpha above": ({"alpha": 1.5}, "combine.arms.x.alpha: must be at most 1, not 1.5"),
+    "beta below": ({"beta": -0.1}, "combine.arms.x.beta: must be at least 0, not -0.1"),
     "both 0": ({"alpha": 0, "beta": 0}, "alpha and beta are both 0"),
     "alpha small": (
         {"alpha": 0.05},

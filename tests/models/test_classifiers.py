@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.models.classifier import build_classifier, count
+from astro_dist.models.classifier import count
 from astro_dist.models.classifier_files import load_classifier, save_classifier
 from astro_dist.models.classifier_presets import FEATURES_PACKAGE, NETWORKS, count_parameters
 from astro_dist.models.classifier_weights import (
@@ -19,6 +19,7 @@ from astro_dist.models.classifier_weights import (
     check_weights,
     new_name,
 )
+from astro_dist.models.classifiers import build_classifier
 from astro_dist.models.vit import resize_positions
 
 TORCHVISION = {
