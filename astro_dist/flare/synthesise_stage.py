@@ -8,6 +8,7 @@ from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_fol
 from astro_dist.flare.painter_config import UnidiffuserConfig
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.flare.synthesise_config import SynthesiseConfig
+from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.models.painter_presets import PAINTERS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.picture_stage import COLUMN_FILES, count_pictures
@@ -18,6 +19,11 @@ UPSCALER, JUDGE = "upscaler", "judge"
 def is_part(run: Run, stage: str) -> bool:
     """Return whether another stage, which has a section of its name only then, is part of the run."""
     return stage in run.settings.sections
+
+
+def scale_of(run: Run) -> int:
+    """Return the factor by which painted pictures are enlarged, 1 without an upscaler."""
+    return run.section(UpscalerConfig).scale if is_part(run, UPSCALER) else 1
 
 
 def plan(run: Run, results: Results) -> list[Task]:
@@ -74,15 +80,15 @@ def estimate(run: Run) -> Estimate:
     # The splits are not dealt yet; groups may shift them a little.
     share = 1 - pictures.validation_fraction - pictures.test_fraction
     n = -(-int(count_pictures(run) * share * 1000) // 1000)
-    side_pix = pictures.size_pix
-    shard_bytes = settings.shard * settings.k * pictures.planes * side_pix**2
+    side_pix, scale = pictures.size_pix, scale_of(run)
+    shard_bytes = settings.shard * settings.k * pictures.planes * (scale * side_pix) ** 2
     parameters, cost_s = PAINTERS[run.section(UnidiffuserConfig).preset].costs["unidiffuser"]
     # A forward pass costs a third of a training step, and presets give 64 x 64 pixels.
     call_s = cost_s / 3 * (side_pix / 64) ** 2
     tasks = -(-n // settings.shard)
     return Estimate(
         tasks=tasks,
-        bytes=int(1.05 * n * settings.k * pictures.planes * side_pix**2) + 100_000,
+        bytes=int(1.05 * n * settings.k * pictures.planes * (scale * side_pix) ** 2) + 100_000,
         files=tasks + 1 + COLUMN_FILES,
         memory_bytes=int(1e9 + 8 * parameters + 8 * shard_bytes),
         cpu_s=n * settings.calls * call_s,
@@ -102,7 +108,7 @@ SYNTHESISE = Stage(
     check=Later("astro_dist.store.verify:verify_store"),
     refuse=refuse,
     estimate=estimate,
-    sections=("synthesise", "prompts"),
+    sections=("synthesise", "prompts", "upscale"),
     reads=("pictures", "unidiffuser", UPSCALER, JUDGE),
     own="synthesise",
     inputs=("pictures", UPSCALER, JUDGE, "unidiffuser"),

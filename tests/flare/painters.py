@@ -47,7 +47,7 @@ TREE = {
     "seed": 5,
     "machine": {"executor": "serial"},
     "pictures": {"classes": ["stars", "black holes"], "per_class": 8, "size_pix": SIDE},
-    **{name: TINY for name in ("vae", "clip", "captioner", "unidiffuser")},
+    **{name: TINY for name in ("upscaler", "vae", "clip", "captioner", "unidiffuser")},
     "synthesise": {"k": 3, "steps": 2, "micro_batch": 4, "shard": 4, "precision": "no"},
 }
 
