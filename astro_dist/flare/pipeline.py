@@ -5,8 +5,9 @@ Importing this module imports settings and declarations, and none of the librari
 
 from collections.abc import Collection, Mapping
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pipeline import Pipeline, Tree
-from astro_dist.flare.classify_config import check_cells, settle_arms
+from astro_dist.flare.classify_config import CombineConfig, check_cells, settle_arms
 from astro_dist.flare.classify_stage import CLASSIFY, JUDGE
 from astro_dist.flare.combine_stage import COMBINE
 from astro_dist.flare.config import FlareConfig
@@ -64,9 +65,23 @@ def settle(config: FlareConfig) -> FlareConfig:
     if config.upscaler is not None:
         upscaler = settle_crop(config.pictures, config.upscaler)
         config = config.model_copy(update={"upscaler": upscaler})
-    combine = settle_arms(config.combine, upscaler=config.upscaler is not None, painter=config.synthesise is not None)
+    has = {"upscaler": config.upscaler is not None, "painter": config.synthesise is not None}
+    combine = settle_arms(_settle_variants(config), **has)
     check_cells(config.classify, combine, bool(config.pictures.macro))
     return config.model_copy(update={"combine": combine})
+
+
+def _settle_variants(config: FlareConfig) -> CombineConfig:
+    """Return the settings of the sets with as many synthetic pictures of each real one as are painted."""
+    combine, painted = config.combine, config.synthesise and config.synthesise.k
+    if painted is None or combine.k_synthetic == painted:
+        return combine
+    if "k_synthetic" in combine.model_fields_set:
+        raise ConfigError(
+            f"combine.k_synthetic is {combine.k_synthetic} and synthesise.k {painted}; make them equal, or "
+            "leave the first out"
+        )
+    return combine.model_copy(update={"k_synthetic": painted})
 
 
 FLARE = Pipeline(

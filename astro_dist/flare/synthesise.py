@@ -22,7 +22,7 @@ from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.painter_config import PromptsConfig
 from astro_dist.flare.synthesise_config import SynthesiseConfig
-from astro_dist.flare.synthesise_stage import JUDGE, UPSCALER, is_part, plan, scale_of, sum_up
+from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of, sum_up
 from astro_dist.flare.upscale import open_enlarger
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.models.painter import load_painter
