@@ -98,6 +98,8 @@ PIPELINES = {
             "synthesise": "paint synthetic pictures and variants for the training split",
             "combine": "choose the pictures of each training set",
             "classify": "train a classifier for every set, network, level and seed",
+            "compare": "measure the gains of the training sets over each other",
+            "report": "write one page with all results",
         },
         {
             "upscale": Tool(
