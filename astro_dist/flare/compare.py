@@ -91,9 +91,10 @@ class State:
 
     @property
     def mixed(self) -> str:
-        """The last set with painted pictures, whose classifiers the figures show; else the last set."""
+        """The last set with painted pictures, whose classifiers the figures show; else the last fair one."""
         arms = self.run.section(CombineConfig).arms
-        return next((name for name in reversed(self.arms) if arms[name].painted), self.arms[-1])
+        fair = [name for name in self.arms if not arms[name].as_published] or self.arms
+        return next((name for name in reversed(fair) if arms[name].painted), fair[-1])
 
     @property
     def upscaled(self) -> bool:

@@ -75,8 +75,8 @@ def _answer_blocks(run: Run) -> list[Block]:
     caption = "Gains with 95 % intervals; a blue line is the gain of doubling the real pictures (headroom)."
     figure = gain_figures.plot_gains(rows, names)
     blocks.append(Picture(to_svg(figure), caption, "Gains of the training sets", wide=True))
-    blocks += [gain_tables.tabulate_gains(metrics), *_copy_blocks(metrics), *leak_notes(metrics)]
-    return blocks
+    blocks += [gain_tables.tabulate_gains(metrics), Note(metrics["interval"])]
+    return [*blocks, *_copy_blocks(metrics), *leak_notes(metrics)]
 
 
 def _copy_blocks(metrics: Metrics) -> list[Block]:

@@ -88,14 +88,16 @@ def _draw_bars(axes: Axes, values: Mapping[str, Sequence[float]], classes: Seque
 def plot_normals(moments: Mapping[str, tuple[float, float]]) -> Figure:
     """Draw a normal curve for each set, with the mean and the standard deviation of its pixels."""
     figure, axes = new_graph(5.4, 3.5)
-    x = np.linspace(-0.5, 1.5, 400)
+    known = {name: each for name, each in moments.items() if np.isfinite(each[1]) and each[1] > 0}
+    ends = [mean + side * 3.5 * spread for mean, spread in known.values() for side in (-1, 1)]
+    x = np.linspace(min(ends, default=0.0), max(ends, default=1.0), 400)
     for i, (name, (mean, spread)) in enumerate(moments.items()):
-        if np.isfinite(spread) and spread > 0:
+        if name in known:
             y = np.exp(-(((x - mean) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
             colour = COLOURS[i % len(COLOURS)]
             axes.plot(x, y, color=colour, label=f"{name}: {mean:.3f}, sd {spread:.3f}")
     axes.axvspan(0, 1, color=FAINT, alpha=0.3, linewidth=0)
-    axes.set(xlabel="brightness of pixels (0 to 1)", ylabel="density", xlim=(-0.5, 1.5), ylim=(0, None))
+    axes.set(xlabel="brightness of pixels (0 to 1)", ylabel="density", xlim=(x[0], x[-1]), ylim=(0, None))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1)
     return figure
 

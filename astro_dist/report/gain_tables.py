@@ -89,7 +89,7 @@ def tabulate_gains(metrics: Metrics, test: str = OWN, figure: str = "accuracy") 
     caption = (
         "Gain in accuracy. The headroom is the gain from half of the real pictures to all of them, and the "
         "exchange rate the number of further real pictures that would give the same gain, if each doubling "
-        f"gave that headroom. {metrics['interval']}"
+        "gave that headroom."
     )
     return Table(head, rows, caption, numbers=(3, 4, 6, 8, 9))
 
@@ -139,7 +139,8 @@ def tabulate_mixtures(metrics: Metrics, level: str) -> Table:
         if ours is None:
             continue
         alpha, beta = shares(one)
-        printed = find(metrics["paper"]["table4"], alpha=alpha, beta=beta) if is_plain(one) else None
+        known = level == "fine" and is_plain(one)
+        printed = find(metrics["paper"]["table4"], alpha=alpha, beta=beta) if known else None
         gains = [
             gain
             for gain in metrics["gains"]
@@ -148,12 +149,21 @@ def tabulate_mixtures(metrics: Metrics, level: str) -> Table:
         ]
         best = find(gains, why="real") or (gains[0] if gains else None)
         others = [percent(ours[f"{key}_weighted"]) for key in ("f1", "precision", "recall")]
-        line = [f"{alpha:g}, {beta:g}", mark(metrics, name), f"{one['rows']:,}"]
+        line = [f"{alpha:g}, {beta:g}", mark(metrics, name), f"{one['rows']:,} ({one['parents']:,})"]
         line += [with_interval(ours, "accuracy"), *others]
         line.append(f"{points(best)} over {best['reference']}" if best else "-")
         line += [_print(printed[key] if printed else None) for key in PRINTED]
         rows.append(line)
-    head = ["alpha, beta", "set", "rows", "accuracy", "F1", "precision", "recall", "gain, points"]
+    head = [
+        "alpha, beta",
+        "set",
+        "rows (real pictures)",
+        "accuracy",
+        "F1",
+        "precision",
+        "recall",
+        "gain, points",
+    ]
     head += [f"paper, {text}" for text in ("accuracy", "F1", "precision", "recall")]
     caption = (
         f"Table 4, {NETWORKS[network]}, {level} classes: shares of augmented (alpha) and synthetic (beta) "
