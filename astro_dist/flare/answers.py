@@ -41,9 +41,8 @@ def _say(row: Row, headroom: Sequence[Row], exchange: Sequence[Row], sets: Mappi
         f"{points(row['mean'])} points {interval(row)} over {row['reference']}"
     )
     if row["verdict"] == "undecided":
-        text += (
-            f"; a gain of {points(row['detectable'], sign='')} would have been found in four of five cases"
-        )
+        found = points(row["detectable"], sign="")
+        text += f"; a gain of {found} points would have been found in four of five cases"
     room = _matching(headroom, row, ("reference",))
     if room is None:
         text += ". No set has half of the real pictures, so that the headroom is not known"

@@ -98,7 +98,8 @@ def plot_normals(moments: Mapping[str, tuple[float, float]]) -> Figure:
             axes.plot(x, y, color=colour, label=f"{name}: {mean:.3f}, sd {spread:.3f}")
     axes.axvspan(0, 1, color=FAINT, alpha=0.3, linewidth=0)
     axes.set(xlabel="brightness of pixels (0 to 1)", ylabel="density", xlim=(x[0], x[-1]), ylim=(0, None))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1)
+    if known:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=1)
     return figure
 
 
