@@ -9,26 +9,36 @@ from astro_dist.flare.rows import RowSamples
 from astro_dist.flare.sets import PictureSet
 from astro_dist.pictures.toy import draw_toy
 from tests.flare.grids import CLASSIFY, LABELS, PICTURES, run_grid
+from tests.flare.painters import SIDE, save_painter
 
 SETS = {
     "Raw": {"k": 1},
-    "Aug": {"k": 3},
-    "Half": {"k": 3, "fraction": 0.5},
-    "More": {"k": 3, "fraction": 0.5, "beta": 1, "synthetic": "held_back"},
-    "Leak": {"k": 3, "as_published": True},
+    "Aug": {"k": 3, "real": "upscaled"},
+    "Half": {"k": 3, "real": "upscaled", "fraction": 0.5},
+    "More": {"k": 3, "real": "upscaled", "fraction": 0.5, "beta": 1, "synthetic": "held_back"},
+    "Leak": {"k": 3, "real": "upscaled", "as_published": True},
+    "Mix": {"k": 3, "alpha": 1, "beta": 1, "real": "upscaled"},
 }
+SYNTHESISE = {"k": 2, "steps": 2, "variants": {"how": "noise"}, "shard": 32, "precision": "no"}
+UNTRAINED = {"steps": 1, "threads": 1, "precision": "no", "batch_size": 2}
 
 
 def run_comparison(folder):
-    """Run a comparison of five sets, two seeds and a test set from elsewhere, with its report."""
+    """Run a comparison of all kinds of sets, two seeds, a test set from elsewhere, with its report.
+
+    Painter and upscaler are untrained: their pictures are no better than noise.
+    """
     elsewhere = folder / "elsewhere"
     for label in LABELS[:3]:
         (elsewhere / label).mkdir(parents=True)
         for i in range(3):
-            picture = np.moveaxis(draw_toy(label, 99, i, 32), 0, -1)
+            picture = np.moveaxis(draw_toy(label, 99, i, SIDE), 0, -1)
             Image.fromarray(picture).save(elsewhere / label / f"{i}.png")
     own = {"seeds": 2, "steps": 6, "levels": ["fine"], "test": {"elsewhere": {"path": str(elsewhere)}}}
-    tree = {"pipeline": "flare", "name": "small", "seed": 4, "pictures": PICTURES, "combine": {"arms": SETS}}
+    tree = {"pipeline": "flare", "name": "small", "seed": 4, "pictures": {**PICTURES, "size_pix": SIDE}}
+    painter = {"folder": str(save_painter(folder / "painter")), "threads": 1, "precision": "no"}
+    tree |= {"upscaler": UNTRAINED, "upscale": {"precision": "no"}, "unidiffuser": painter}
+    tree |= {"synthesise": SYNTHESISE, "combine": {"k_synthetic": 2, "arms": SETS}}
     tree |= {"classify": {**CLASSIFY, **own}, "compare": {"gradient_steps": 16, "pictures": 4}}
     config = folder / "small.yaml"
     config.write_text(yaml.safe_dump(tree, sort_keys=False))
