@@ -155,6 +155,12 @@ PIPELINES = {
                         "help": "folder of the files",
                     },
                     "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
+                    "--threads": {
+                        "type": int,
+                        "default": 1,
+                        "metavar": "N",
+                        "help": "CPU threads, on which the last bits depend (1)",
+                    },
                 },
             ),
         },

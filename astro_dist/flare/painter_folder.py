@@ -47,8 +47,8 @@ def find_folder(config: UnidiffuserConfig) -> Path | None:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """Return the files of a painter that are read, sorted."""
-    parts = (part_folder(folder, name) for name in CONFIGS)
+    """Return the files of a painter that are read, sorted; those of missing parts are left out."""
+    parts = [part for name in CONFIGS if (part := part_folder(folder, name)).is_dir()]
     return sorted(
         path for part in parts for path in part.iterdir() if path.is_file() and path.suffix in SUFFIXES
     )

@@ -4,7 +4,6 @@ Their functions are imported when a network is trained. Prompts are part of what
 """
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,34 +60,34 @@ def _refuse(recipe: Recipe, run: Run) -> None:
         )
 
 
-def _sources(run: Run) -> list[Path]:
+def _folder_files(run: Run) -> list[Path]:
     folder = find_folder(run.section(UnidiffuserConfig))
     return [] if folder is None else folder_files(folder)
 
 
-def _stage(recipe: Recipe, sources: Callable[[Run], list[Path]] | None = None) -> Stage:
-    stage = training_stage(recipe)
-    return replace(
-        stage,
-        sections=(recipe.name, "prompts"),
+def _stage(name: str, section: type[PainterTrainingConfig], build: Later, *inputs: str) -> Stage:
+    recipe = Recipe(
+        name,
+        section,
+        ("pictures", *inputs),
+        build,
+        partial(_cost, name),
         reads=("pictures",),
-        refuse=partial(_refuse, recipe),
-        estimate=partial(_estimate, recipe),
-        sources=sources or stage.sources,
+        sections=("prompts",),
+        files=_folder_files if section is UnidiffuserConfig else None,
     )
+    stage = training_stage(recipe)
+    return replace(stage, refuse=partial(_refuse, recipe), estimate=partial(_estimate, recipe))
 
 
-def _recipe(name: str, section: type[PainterTrainingConfig], *inputs: str) -> Recipe:
-    build = {
-        "vae": Later("astro_dist.flare.painter_builders:build_vae"),
-        "clip": Later("astro_dist.flare.painter_builders:build_clip"),
-        "captioner": Later("astro_dist.flare.painter_builders:build_captioner"),
-        "unidiffuser": Later("astro_dist.flare.painter_builders:build_unidiffuser"),
-    }[name]
-    return Recipe(name, section, ("pictures", *inputs), build, partial(_cost, name))
-
-
-VAE = _stage(_recipe("vae", VaeConfig))
-CLIP = _stage(_recipe("clip", ClipConfig))
-CAPTIONER = _stage(_recipe("captioner", CaptionerConfig, "clip"))
-UNIDIFFUSER = _stage(_recipe("unidiffuser", UnidiffuserConfig, "vae", "clip", "captioner"), _sources)
+VAE = _stage("vae", VaeConfig, Later("astro_dist.flare.painter_builders:build_vae"))
+CLIP = _stage("clip", ClipConfig, Later("astro_dist.flare.painter_builders:build_clip"))
+CAPTIONER = _stage(
+    "captioner", CaptionerConfig, Later("astro_dist.flare.painter_builders:build_captioner"), "clip"
+)
+UNIDIFFUSER = _stage(
+    "unidiffuser",
+    UnidiffuserConfig,
+    Later("astro_dist.flare.painter_builders:build_unidiffuser"),
+    *("vae", "clip", "captioner"),
+)

@@ -23,7 +23,6 @@ from astro_dist.models.painter import Painter, load_painter
 from astro_dist.models.painting import Brush
 from astro_dist.pictures.images import from_image, png_bytes, resize, to_image
 from astro_dist.pictures.pixels import from_network, to_network
-from astro_dist.workers.machine import count_cores
 
 BATCH = 4
 """Pictures that are painted at once; the last bits depend on it."""
@@ -131,7 +130,7 @@ class DiffusionModel:
             )
 
 
-def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: str) -> None:
+def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: str, threads: int) -> None:
     """Write pictures of a prompt as PNG files into a folder; the command ``astro-dist flare sample``.
 
     Raises
@@ -143,7 +142,7 @@ def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: 
     for target in targets:
         if target.exists():
             raise ConfigError(f"{target} is there already; name another --out")
-    pin(count_cores())
+    pin(threads)
     pictures = DiffusionModel.from_pretrained(model).generate(prompt, num_samples, seed)
     for target, picture in zip(targets, pictures, strict=True):
         publish_bytes(target, png_bytes(picture))

@@ -22,7 +22,8 @@ from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.painter_config import PromptsConfig
 from astro_dist.flare.synthesise_config import SynthesiseConfig
-from astro_dist.flare.synthesise_stage import JUDGE, is_part, plan, sum_up
+from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of, sum_up
+from astro_dist.flare.upscale import open_enlarger
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.models.painter import load_painter
 from astro_dist.models.painting import Brush
@@ -46,6 +47,7 @@ class Easel:
         device = choose_device(run)
         for stage in ("pictures", "unidiffuser"):
             check_product(run.root, stage)
+        self.enlarger = open_enlarger(run, device) if is_part(run, UPSCALER) else None
         self.run, self.settings, self.device = run, settings, device
         self.precision = resolve_precision(settings.precision, device)
         self.reader = StoreReader(run.product("pictures.zarr"))
@@ -163,6 +165,9 @@ def paint_shard(easel: Easel, task: Task) -> Result:
     """Paint the pictures of a shard, enlarge them where the run has an upscaler, and write them."""
     index, settings = task.args["index"], easel.settings
     pictures, counts = easel.make_shard(index)
+    # What is judged and varied is the picture as it was painted, as the judge and the painter know real ones.
+    if easel.enlarger is not None:
+        pictures = easel.enlarger(pictures)
     per_shard = settings.shard * settings.k
     digests = write_pictures(easel.run.output, index, pictures, per_shard, settings.threads)
     return {
@@ -184,6 +189,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     kept = ("planes", "dtype", "labels", "macro")
     attrs = {name: value for name, value in reader.attrs.items() if name in kept}
     attrs |= {"names": [], "variants": settings.variants.model_dump(mode="json")}
-    size_pix = int(reader.attrs["size_pix"])
-    publish_pictures(run.output, size_pix, settings.shard * settings.k, columns, attrs)
+    scale = scale_of(run)
+    attrs |= {"upscaled": scale} if scale > 1 else {}
+    publish_pictures(
+        run.output, scale * int(reader.attrs["size_pix"]), settings.shard * settings.k, columns, attrs
+    )
     return sum_up(results, plan(run, results)) | {"pictures": len(parent)}

@@ -1,61 +1,15 @@
 """The stage `synthesise`, which paints pictures for the training split."""
 
-from typing import Any
-
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
-from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
+from astro_dist.engine.work import Estimate, Run, Stage, make_folder
 from astro_dist.flare.painter_config import UnidiffuserConfig
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.flare.synthesise_config import SynthesiseConfig
+from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of
 from astro_dist.models.painter_presets import PAINTERS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.picture_stage import COLUMN_FILES, count_pictures
-
-UPSCALER, JUDGE = "upscaler", "judge"
-
-
-def is_part(run: Run, stage: str) -> bool:
-    """Return whether another stage, which has a section of its name only then, is part of the run."""
-    return stage in run.settings.sections
-
-
-def plan(run: Run, results: Results) -> list[Task]:
-    """Return a task for each shard of training pictures.
-
-    Raises
-    ------
-    ConfigError
-        All tasks are done, and for some pictures none was accepted.
-    """
-    settings, n = run.section(SynthesiseConfig), int(run.facts("pictures")["splits"]["train"])
-    tasks = [Task(f"shard-{index:05}", {"index": index}) for index in range(-(-n // settings.shard))]
-    if all(task.name in results for task in tasks):
-        found = sum_up(results, tasks)
-        if found["missing"]:
-            raise ConfigError(_explain(settings, found))
-    return tasks
-
-
-def sum_up(results: Results, tasks: list[Task]) -> dict[str, Any]:
-    """Return the figures of all shards together."""
-    found: dict[str, Any] = {"painted": 0, "missing": 0, "captions": 0, "captions_right": 0, "rejected": {}}
-    for result in (results[task.name] for task in tasks):
-        for name in ("painted", "missing", "captions", "captions_right"):
-            found[name] += result[name]
-        for reason, count in result["rejected"].items():
-            found["rejected"][reason] = found["rejected"].get(reason, 0) + count
-    return found
-
-
-def _explain(settings: SynthesiseConfig, found: dict[str, Any]) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(found["rejected"].items()))
-    tries = settings.accept.tries if settings.accept else 1
-    return (
-        f"for {found['missing']} pictures none of {tries} was accepted (of {found['painted']} painted: "
-        f"{reasons}); train the painter or the judge longer, vary more (synthesise.variants), raise "
-        "synthesise.accept.tries, or leave synthesise.accept out"
-    )
 
 
 def refuse(run: Run) -> None:
@@ -74,15 +28,15 @@ def estimate(run: Run) -> Estimate:
     # The splits are not dealt yet; groups may shift them a little.
     share = 1 - pictures.validation_fraction - pictures.test_fraction
     n = -(-int(count_pictures(run) * share * 1000) // 1000)
-    side_pix = pictures.size_pix
-    shard_bytes = settings.shard * settings.k * pictures.planes * side_pix**2
+    side_pix, scale = pictures.size_pix, scale_of(run)
+    shard_bytes = settings.shard * settings.k * pictures.planes * (scale * side_pix) ** 2
     parameters, cost_s = PAINTERS[run.section(UnidiffuserConfig).preset].costs["unidiffuser"]
     # A forward pass costs a third of a training step, and presets give 64 x 64 pixels.
     call_s = cost_s / 3 * (side_pix / 64) ** 2
     tasks = -(-n // settings.shard)
     return Estimate(
         tasks=tasks,
-        bytes=int(1.05 * n * settings.k * pictures.planes * side_pix**2) + 100_000,
+        bytes=int(1.05 * n * settings.k * pictures.planes * (scale * side_pix) ** 2) + 100_000,
         files=tasks + 1 + COLUMN_FILES,
         memory_bytes=int(1e9 + 8 * parameters + 8 * shard_bytes),
         cpu_s=n * settings.calls * call_s,
@@ -102,7 +56,7 @@ SYNTHESISE = Stage(
     check=Later("astro_dist.store.verify:verify_store"),
     refuse=refuse,
     estimate=estimate,
-    sections=("synthesise", "prompts"),
+    sections=("synthesise", "prompts", "upscale"),
     reads=("pictures", "unidiffuser", UPSCALER, JUDGE),
     own="synthesise",
     inputs=("pictures", UPSCALER, JUDGE, "unidiffuser"),

@@ -88,15 +88,20 @@ def open_state(run: Run) -> State:
     settings = run.section(UpscaleConfig)
     # First of all: threads and deterministic kernels must be set before any network computes.
     pin(settings.threads)
-    device = choose_device(run)
-    for stage in ("pictures", "upscaler"):
-        check_product(run.root, stage)
+    check_product(run.root, "pictures")
+    enlarger = open_enlarger(run, choose_device(run))
+    return State(run, StoreReader(run.product("pictures.zarr")), enlarger)
+
+
+def open_enlarger(run: Run, device: str) -> Enlarger:
+    """Return the upscaler of a run on a device."""
+    settings = run.section(UpscaleConfig)
+    check_product(run.root, "upscaler")
     network: Any = load_swinir(run.product("models/upscaler"))
     # Channels last is faster: attention and convolutions then read the same memory.
     network = network.to(device, memory_format=torch.channels_last)
     precision = resolve_precision(settings.precision, device)
-    enlarger = Enlarger(network, settings.micro_batch, settings.tile_pix, device, precision)
-    return State(run, StoreReader(run.product("pictures.zarr")), enlarger)
+    return Enlarger(network, settings.micro_batch, settings.tile_pix, device, precision)
 
 
 def enlarge_shard(state: State, task: Task) -> Result:

@@ -71,18 +71,20 @@ class PairData:
 
     def _pair(self, picture_PSS: NDArray[Any], rng: np.random.Generator) -> tuple[Image, Image]:
         scale = self.config.scale
-        side = self.config.crop_pix // scale
-        # In pixels of the small picture: a crop begins at a whole one.
-        room = picture_PSS.shape[-1] // scale - side
-        starts = [int(start) for start in rng.integers(0, room + 1, 2)]
+        # In pixels of the small picture, whose whole pixels crops begin and end with.
+        side, total = self.config.crop_pix // scale, picture_PSS.shape[-1] // scale
+        places = [int(start) for start in rng.integers(0, total - side + 1, 2)]
         turn = int(rng.integers(8))
-        outer = [(max(0, start - RIM_PIX), min(start + side + RIM_PIX, room + side)) for start in starts]
-        rows, columns = (slice(scale * begin, scale * end) for begin, end in outer)
-        small = degrade(picture_PSS[:, rows, columns], scale, self.config.degradation, rng)
-        places = [start - begin for start, (begin, _) in zip(starts, outer, strict=True)]
-        small = small[:, places[0] : places[0] + side, places[1] : places[1] + side]
-        y, x = (scale * start for start in starts)
-        large = picture_PSS[:, y : y + scale * side, x : x + scale * side]
+        # The rim is moved inwards at the borders of the picture: what is made small is a square.
+        wide = min(side + 2 * RIM_PIX, total)
+        starts = [min(max(0, place - RIM_PIX), total - wide) for place in places]
+        piece = picture_PSS[:, *(slice(scale * start, scale * (start + wide)) for start in starts)]
+        small = degrade(piece, scale, self.config.degradation, rng)
+        inner = (
+            slice(place - start, place - start + side) for place, start in zip(places, starts, strict=True)
+        )
+        small = small[:, *inner]
+        large = picture_PSS[:, *(slice(scale * place, scale * (place + side)) for place in places)]
         turned = (np.ascontiguousarray(apply_symmetry(to_network(part), turn)) for part in (small, large))
         first, second = turned
         return first, second

@@ -12,11 +12,13 @@ Shape letters: B batch, P planes, C channels, H W pixels, N windows, T pixels of
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,11 +49,9 @@ def _body_conv(width: int, kind: str) -> nn.Module:
 
 
 @cache
-def relative_index(window: int) -> Tensor:
+def relative_index(window: int) -> NDArray[np.int64]:
     """Return the row (T, T) of the bias table for each pair of pixels of a window."""
-    rows, columns = (
-        grid.flatten() for grid in torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
-    )
+    rows, columns = np.divmod(np.arange(window**2), window)
     span = 2 * window - 1
     return (rows[:, None] - rows + window - 1) * span + columns[:, None] - columns + window - 1
 
@@ -70,20 +70,21 @@ def from_windows(x_BNTC: Tensor, window: int, height: int, width: int) -> Tensor
     return split.permute(0, 1, 3, 2, 4, 5).reshape(batch, height, width, channels)
 
 
-@cache
-def border_mask(height: int, width: int, window: int) -> Tensor:
+# Arrays and not tensors are kept: a tensor that inference made could not serve a training.
+@lru_cache(maxsize=16)
+def border_mask(height: int, width: int, window: int) -> NDArray[np.float32]:
     """Return what is added to the attention (N, T, T) of shifted windows: -inf between opposite borders.
 
     A map is rolled for the shift, so that the last windows hold pixels of both borders of a picture.
     """
-    place_HW = torch.zeros(height, width)
-    shift = window // 2
-    for axis, side in enumerate((height, width)):
-        # Three stretches of the rolled map: whole windows, and the two parts of the last window.
-        part = torch.bucketize(torch.arange(side), torch.tensor([side - window, side - shift]), right=True)
-        place_HW += part[:, None] * 3 if axis == 0 else part
-    place_NT = to_windows(place_HW[None, :, :, None], window)[0, :, :, 0]
-    return torch.where(place_NT[:, None] == place_NT[:, :, None], 0.0, -torch.inf)
+    # Three stretches of each axis of a rolled map: whole windows, and the two parts of the last window.
+    rows, columns = (
+        np.digitize(np.arange(side), [side - window, side - window // 2]) for side in (height, width)
+    )
+    place_HW = torch.from_numpy(3 * rows[:, None] + columns)
+    place_NT = to_windows(place_HW[None, :, :, None], window)[0, :, :, 0].numpy()
+    apart = place_NT[:, None] != place_NT[:, :, None]
+    return np.where(apart, -np.inf, 0).astype(np.float32)
 
 
 class WindowAttention(nn.Module):
@@ -100,7 +101,7 @@ class WindowAttention(nn.Module):
         batch, windows, pixels, width = x_BNTC.shape
         split = self.qkv(x_BNTC).view(batch, windows, pixels, 3, self.heads, width // self.heads)
         q_BNhTd, k_BNhTd, v_BNhTd = split.permute(3, 0, 1, 4, 2, 5)
-        index = relative_index(self.window).to(x_BNTC.device)
+        index = torch.from_numpy(relative_index(self.window)).to(x_BNTC.device)
         bias_hTT = self.relative_position_bias_table[index].permute(2, 0, 1)
         weight_BNhTT = (q_BNhTd * (width // self.heads) ** -0.5) @ k_BNhTd.transpose(-2, -1) + bias_hTT
         if mask_NTT is not None:
@@ -137,7 +138,7 @@ class Block(nn.Module):
         mask = None
         if self.shift:
             rolled = rolled.roll((-self.shift, -self.shift), (1, 2))
-            mask = border_mask(height, width, self.window).to(x_BHWC.device)
+            mask = torch.from_numpy(border_mask(height, width, self.window)).to(x_BHWC.device)
         mixed = self.attn(to_windows(rolled, self.window), mask)
         mixed_BHWC = from_windows(mixed, self.window, height, width)
         if self.shift:

@@ -58,7 +58,7 @@ def load_checked(path: Path, setting: str) -> SwinIR:
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return network.eval()
     check_part(path, _outline(_read_folder(path, setting)), setting)
-    # The weights of the package lie in half precision; computing is in float32.
+    # Weights may lie in half precision; computing is in float32.
     network = load_swinir(path).float()
     check_finite(path, network.state_dict().items(), setting)
     return network
@@ -126,11 +126,18 @@ def _read_file(path: Path, setting: str) -> tuple[dict[str, Any], dict[str, Tens
         found = read_tensors(path, MOST_BYTES)
         tensors = {name: tensor for name, tensor in found.items() if not name.endswith(BUFFERS)}
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if empty := sorted(name for name, shape in shapes.items() if 0 in shape):
+            raise ConfigError(f"no SwinIR: the tensor {empty[0][:80]!r} is empty")
         settings = _describe(shapes)
         _check(shapes, settings)
     except ConfigError as error:
         text = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise ConfigError(f"{setting}.start_from: {text}") from None
+    # Shapes with too few axes, or numbers of which no network can be made.
+    except (IndexError, ZeroDivisionError, ValueError):
+        raise ConfigError(
+            f"{setting}.start_from: {path}: no SwinIR: its tensors have no known shapes"
+        ) from None
     for name, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise ConfigError(
@@ -141,7 +148,7 @@ def _read_file(path: Path, setting: str) -> tuple[dict[str, Any], dict[str, Tens
 
 def _describe(shapes: Shapes) -> dict[str, Any]:
     for name, axes in NEEDED.items():
-        if len(shapes.get(name, ())) != axes or 0 in shapes[name]:
+        if len(shapes.get(name, ())) != axes:
             where = "is missing" if name not in shapes else f"has the shape {list(shapes[name])}"
             raise ConfigError(f"no SwinIR: the tensor {name} {where}")
     width, planes = shapes["conv_first.weight"][:2]

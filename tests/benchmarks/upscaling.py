@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()
-    _, pictures = upscaling.read_folder(upscaling.DATA / "hubble")
+    pictures = upscaling.read_folder(upscaling.DATA / "hubble")
     held = upscaling.held_out(len(pictures))
     with tempfile.TemporaryDirectory() as folder:
         before = time.process_time()

@@ -47,8 +47,13 @@ TREE = {
     "seed": 5,
     "machine": {"executor": "serial"},
     "pictures": {"classes": ["stars", "black holes"], "per_class": 8, "size_pix": SIDE},
-    **{name: TINY for name in ("vae", "clip", "captioner", "unidiffuser")},
-    "synthesise": {"k": 3, "steps": 2, "micro_batch": 4, "shard": 4, "precision": "no"},
+    **{name: TINY for name in ("upscaler", "vae", "clip", "captioner", "unidiffuser")},
+    "judge": {**TINY, "crop_pix": 32},
+    # An untrained judge recognises nothing.
+    "synthesise": {
+        **{"k": 3, "steps": 2, "micro_batch": 4, "shard": 4, "precision": "no"},
+        "accept": {"recognised": False, "tries": 2},
+    },
 }
 
 

@@ -20,8 +20,9 @@ from tests.flare.painters import SIDE, config_of
 
 @pytest.fixture(scope="module")
 def run(done, tmp_path_factory):
-    """The run of `done` with an untrained judge, which counts the classes the other way round."""
-    root = shutil.copytree(done, tmp_path_factory.mktemp("judged") / "run")
+    """The pictures of `done` with an untrained judge, which counts the classes the other way round."""
+    root = tmp_path_factory.mktemp("judged")
+    shutil.copytree(done / "pictures.zarr", root / "pictures.zarr")
     torch.manual_seed(3)
     network = build_classifier("tiny", 2, SIDE)
     save_classifier(

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astro_dist.engine.errors import ConfigError
@@ -179,6 +179,7 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_siz
 
 
 @given(text=WORDS)
+@settings(max_examples=25)
 def test_every_caption_is_a_list_of_tokens_and_back(text):
     tokenizer = CAPTIONS
     assert tokenizer.decode(tokenizer(text).input_ids) == text

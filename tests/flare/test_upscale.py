@@ -195,7 +195,7 @@ def test_ten_kills_of_any_executor(folder, tmp_path, executor, workers):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["upscaler.crop_pix=40"], ("crop_pix", "multiple")),
+        (["upscaler.crop_pix=48", "upscaler.scale=4"], ("crop_pix 48", "multiple of 32")),
         (["upscaler.crop_pix=64"], ("upscaler.crop_pix", "64", "pictures.size_pix")),
         (["upscaler.scale=3"], ("upscaler.scale",)),
         (["upscaler.start_from=nowhere"], ("upscaler.start_from", "nowhere")),

@@ -16,20 +16,22 @@ from astro_dist.pictures.images import from_image
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.schema import SPLIT_NAMES
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-if not DATA.is_dir():
-    DATA = Path("/work/shared/data")
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PER_SHARD = 64
 
 
+def list_folder(folder):
+    """Return the names of the pictures of a folder, sorted."""
+    return sorted(path.name for path in folder.glob("*.jpg"))
+
+
 def read_folder(folder, names=None):
-    """Return the names and the pictures (N, 3, S, S) of a folder of equal sizes."""
-    names = names or sorted(path.name for path in folder.glob("*.jpg"))
+    """Return the pictures (N, 3, S, S) of a folder, which are of one size."""
     pictures = []
-    for name in names:
+    for name in names or list_folder(folder):
         with Image.open(folder / name) as image:
             pictures.append(from_image(image.convert("RGB")))
-    return names, np.stack(pictures)
+    return np.stack(pictures)
 
 
 def held_out(n, count=19):
@@ -37,8 +39,8 @@ def held_out(n, count=19):
     return np.arange(0, n, n // count)[:count]
 
 
-def deep_sky():
-    """Return the pictures of each of the five classes of the deep sky, by class."""
+def deep_sky(most=1000):
+    """Return up to ``most`` pictures of each of the five classes of the deep sky, by class."""
     folder = DATA / "deepsky"
     with (folder / "labels.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["class"]]
@@ -47,7 +49,7 @@ def deep_sky():
         path = folder / Path(row["file"]).with_suffix(".jpg")
         if path.is_file():
             found.setdefault(row["class"], []).append(path.name)
-    return {name: read_folder(folder, members)[1] for name, members in found.items()}
+    return {name: read_folder(folder, members[:most]) for name, members in found.items()}
 
 
 def make_store(path, pictures, split, labels=("one",), label=None):

@@ -102,6 +102,17 @@ def test_what_is_no_such_network_is_refused_by_its_tensor(tmp_path, changes, wor
     say(lambda: load_checked(tmp_path / "model.pth", "upscaler"), "upscaler.start_from", "model.pth", *words)
 
 
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (3,), (8, 0, 3, 3), (0, 8, 3, 3), (12, 12, 3, 3), (1, 1, 1, 1, 1)]
+)
+def test_no_shape_of_any_tensor_is_more_than_refused(tmp_path, shape):
+    state = as_published(network())
+    for name in SHAPING:
+        if tuple(state[name].shape) != shape:
+            save_file({**state, name: torch.zeros(shape)}, tmp_path / "model.safetensors")
+            say(lambda: load_checked(tmp_path / "model.safetensors", "upscaler"), "model.safetensors")
+
+
 def test_damaged_files_are_refused(tmp_path):
     (tmp_path / "model.pth").write_bytes(b"no weights")
     say(lambda: load_checked(tmp_path / "model.pth", "upscaler"), "model.pth", "fetch it again")
