@@ -17,7 +17,15 @@ from astro_dist.flare.painter_config import CaptionerConfig, ClipConfig, Unidiff
 from astro_dist.flare.painter_folder import copy_parts
 from astro_dist.flare.painter_samples import PictureBatch
 from astro_dist.models.low_rank import add_factors, merge
-from astro_dist.models.painter import Painter, build_decoder, build_encoders, build_vae, tokenize, write_index
+from astro_dist.models.painter import (
+    Painter,
+    build_decoder,
+    build_encoders,
+    build_vae,
+    has_head,
+    tokenize,
+    write_index,
+)
 from astro_dist.train.objectives import Reconstruction, to_tensors
 from astro_dist.train.recipe import Figures
 
@@ -245,15 +253,22 @@ class UnidiffuserObjective:
     def publish(self, folder: Path, batches: list[PictureBatch], device: str) -> dict[str, Any]:
         """Publish the whole painter: the trained network beside the parts it was trained with."""
         copy_parts(self.parts, folder)
+        if not has_head(decoder := folder / "text_decoder"):
+            _save_beside(self.painter.text_decoder, self.parts["text_decoder"], decoder)
         if "scheduler" not in self.parts:
             self.painter.scheduler.save_pretrained(folder / "scheduler")
-        merge(self.network).save_pretrained(folder / "unet", safe_serialization=True)
-        if self.origin is not None:
-            # As it was: diffusers adds the path that a network was loaded from.
-            shutil.copyfile(self.origin / "config.json", folder / "unet" / "config.json")
+        _save_beside(merge(self.network), self.origin, folder / "unet")
         write_index(folder)
         write_card(folder, "unidiffuser", self.config)
         return {}
+
+
+def _save_beside(network: Any, origin: Path | None, folder: Path) -> None:
+    """Save a network, with the settings of the folder that it was loaded from."""
+    network.save_pretrained(folder, safe_serialization=True)
+    if origin is not None:
+        # diffusers adds the path that a network was loaded from to its settings.
+        shutil.copyfile(origin / "config.json", folder / "config.json")
 
 
 def _wide(values_B: Tensor, like: Tensor) -> Tensor:

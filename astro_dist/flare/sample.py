@@ -16,7 +16,7 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.painter_config import UnidiffuserConfig
-from astro_dist.flare.painter_folder import check_parts, find_folder
+from astro_dist.flare.painter_folder import check_parts, check_weights, find_folder
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.models.device import flushed_denormals, pin
 from astro_dist.models.painter import Painter, load_painter
@@ -64,6 +64,7 @@ class DiffusionModel:
         folder = find_folder(UnidiffuserConfig(folder=str(path)))
         assert folder is not None
         check_parts(folder)
+        check_weights(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(load_painter(folder).to(device), steps, guidance)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -296,13 +297,33 @@ def assemble(folders: Mapping[str, Path], unet: Any = None, scheduler: Any = Non
         vae=network(AutoencoderKL, "vae"),
         text_encoder=network(hub.CLIPTextModel, "text_encoder"),
         image_encoder=network(hub.CLIPVisionModelWithProjection, "image_encoder"),
-        text_decoder=untie(network(UniDiffuserTextDecoder, "text_decoder")),
+        text_decoder=load_decoder(folders["text_decoder"]).eval(),
         unet=network(UniDiffuserModel, "unet") if unet is None else unet,
         clip_tokenizer=hub.CLIPTokenizer.from_pretrained(folders["clip_tokenizer"], **local),
         text_tokenizer=hub.GPT2Tokenizer.from_pretrained(folders["text_tokenizer"], **local),
         processor=hub.CLIPImageProcessorPil.from_pretrained(folders["clip_image_processor"], **local),
         scheduler=scheduler or DPMSolverMultistepScheduler.from_pretrained(folders["scheduler"], **local),
     )
+
+
+def load_decoder(folder: Path) -> Any:
+    """Load the decoder of captions, also one whose head and table of tokens are stored once."""
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    decoder = untie(UniDiffuserTextDecoder.from_pretrained(folder, **options))
+    if not has_head(folder):
+        # diffusers leaves such a head at random numbers.
+        table = decoder.transformer.transformer.wte.weight
+        decoder.transformer.lm_head.weight = nn.Parameter(table.detach().clone())
+    return decoder
+
+
+def has_head(folder: Path) -> bool:
+    """Return whether a decoder of captions is stored with the weights of its head."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names |= set(file.keys())
+    return "transformer.lm_head.weight" in names
 
 
 def load_painter(folder: Path) -> Painter:

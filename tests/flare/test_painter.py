@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
@@ -22,6 +23,7 @@ from astro_dist.models.tokens import build_caption_tokenizer, build_prompt_token
 from tests.flare.painters import PROMPTS, SIDE
 
 MICRO_BATCH = 3
+FIRST = "embeddings.token_embedding.weight"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,16 @@ def test_the_head_of_the_captions_decoder_can_be_saved(tmp_path):
         assert torch.equal(again.state_dict()[name], tensor)
 
 
+def test_a_decoder_whose_head_is_the_table_of_its_tokens_is_read(copied, painter):
+    """Published decoders hold the shared numbers once."""
+    path = copied / "text_decoder" / "diffusion_pytorch_model.safetensors"
+    drop(path, "transformer.lm_head.weight")
+    check_parts(copied)
+    decoder = load_painter(copied).text_decoder
+    head = decoder.transformer.lm_head.weight
+    assert torch.equal(head, painter.text_decoder.transformer.transformer.wte.weight)
+
+
 BROKEN = {
     "part": (lambda p: shutil.rmtree(p / "text_tokenizer"), "lacks the part text_tokenizer/"),
     "index": (lambda p: (p / "unet" / "config.json").write_text("{"), "not readable as JSON"),
@@ -94,6 +106,30 @@ BROKEN = {
     "planes": (lambda p: change(p / "vae" / "config.json", in_channels=1), "it paints 1 planes; set"),
     "number": (lambda p: change(p / "unet" / "config.json", sample_size=1 << 40), "are no such numbers"),
     "missing": (lambda p: (p / "unet" / "config.json").write_text('{"sample_size": 4}'), "cannot be used"),
+}
+
+
+def reshape(path, name, shape):
+    tensors = load_file(path)
+    tensors[name] = torch.zeros(shape)
+    save_file(tensors, path)
+
+
+def drop(path, name):
+    tensors = load_file(path)
+    del tensors[name]
+    save_file(tensors, path)
+
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+BROKEN |= {
+    "shape": (
+        lambda p: reshape(p / UNET, "text_in.weight", (128, 33)),
+        "has the shape [128, 33], not [128, 32]",
+    ),
+    "tensor": (lambda p: drop(p / "text_encoder" / "model.safetensors", FIRST), f"lacks the tensor {FIRST}"),
+    "cut": (lambda p: (p / UNET).write_bytes(b"cut"), "the weights of unet cannot be read"),
+    "settings": (lambda p: change(p / "vae" / "config.json", act_fn="none"), "no vae can be built from"),
 }
 
 
