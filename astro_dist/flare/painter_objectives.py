@@ -31,6 +31,8 @@ from astro_dist.train.recipe import Figures
 
 KEPT_VECTORS = 200_000
 """Most vectors of turned pictures that are kept; each takes 1 kB for a picture of 32 pixels."""
+MOST_WEIGHT = 5.0
+"""Largest weight of an error: without it, times with little picture would outweigh all others."""
 IGNORED = -100
 """Token that counts for no loss, as torch has it."""
 
@@ -282,7 +284,9 @@ def _mix(clean: Tensor, noise: Tensor, left_B: Tensor) -> Tensor:
 
 
 def _error(found: Tensor, noise: Tensor, left_B: Tensor) -> Tensor:
-    """Return the mean squared error over the samples that have noise at all."""
-    counts_B = (left_B < 1).float()
+    """Return the mean squared error over the samples that have noise at all, weighted as a velocity's."""
+    # The squared error of the velocity is that of the noise over alpha_bar (Salimans & Ho 2022, section 4).
+    # The shape of a picture is decided where little of it is left, and there the noise alone tells little.
+    weight_B = (1 / left_B.clamp(min=1 / MOST_WEIGHT)) * (left_B < 1)
     error_B = ((found - noise) ** 2).flatten(1).mean(1)
-    return (error_B * counts_B).sum() / counts_B.sum().clamp(min=1)
+    return (error_B * weight_B).sum() / (left_B < 1).sum().clamp(min=1)

@@ -12,10 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
+from astro_dist.flare.painter_config import UnidiffuserConfig
 from astro_dist.flare.painter_folder import check_folder, check_parts
+from astro_dist.flare.painter_objectives import UnidiffuserObjective
+from astro_dist.flare.painter_samples import PictureBatch
 from astro_dist.models.diffusers_types import UniDiffuserTextDecoder
 from astro_dist.models.low_rank import LowRank, add_factors, merge
-from astro_dist.models.painter import build_decoder, build_scheduler, build_uvit, load_painter
+from astro_dist.models.painter import LEFT, build_decoder, build_scheduler, build_uvit, load_painter
 from astro_dist.models.painter_layout import INDEX
 from astro_dist.models.painting import Brush
 from astro_dist.models.solvers import Solver
@@ -253,3 +256,49 @@ def test_factors_begin_at_the_network_and_end_in_its_weights():
         assert torch.allclose(merged(*inputs)[0], changed, atol=1e-4)
     assert not torch.allclose(changed, before, atol=1e-2)
     assert set(merged.state_dict()) == names
+
+
+def test_the_schedule_ends_with_a_little_of_the_picture():
+    left = build_scheduler("tiny").alphas_cumprod
+    assert left[-1] == pytest.approx(LEFT, rel=1e-3)
+    assert (left[1:] < left[:-1]).all()
+    # Where nothing is left, the step from noise to the clean sample divides by zero.
+    assert float(left[-1].sqrt()) > 0.05
+
+
+@pytest.mark.parametrize(("clean_text", "lost"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_picture_and_text_have_times_of_their_own(painter, clean_text, lost):
+    """Eq. 2 of FLARE: clean at time 0, noise alone at the last time, and any time between."""
+    config = UnidiffuserConfig(clean_text=clean_text, clean_picture=0, lost=lost)
+    objective = UnidiffuserObjective(config, painter, {}, None, PROMPTS, "cpu")
+    seen = []
+
+    def network(*arguments):
+        seen.append(arguments)
+        return painter.unet(*arguments)
+
+    rng, count = np.random.default_rng(2), 6
+    tokens, numbers = painter.text_shape
+    batch = PictureBatch(
+        rng.uniform(-1, 1, (count, 3, SIDE, SIDE)).astype(np.float32),
+        np.zeros(count, np.int64),
+        np.arange(count) % 2,
+        np.stack([np.arange(count), np.zeros(count, np.int64)], 1),
+        rng.standard_normal((count, painter.image_numbers + tokens * numbers), np.float32),
+        rng.random((count, 2), np.float32),
+        rng.random((count, 2), np.float32),
+    )
+    with torch.no_grad():
+        _, figures = objective.loss(network, batch, "cpu")
+    _, _, text, image_time, text_time = seen[0]
+    wanted = objective.text_QTd[torch.from_numpy(batch.prompt_B)]
+    noise = torch.from_numpy(batch.noise_BM[:, painter.image_numbers :]).view_as(text)
+    assert torch.equal(text, wanted) == (clean_text == 1)
+    assert torch.equal(text, noise) == (lost == 1)
+    # What has no noise has no error.
+    assert (figures["text_loss"] == 0) == (clean_text == 1)
+    if lost:
+        assert set(image_time.tolist()) == set(text_time.tolist()) == {painter.last_time}
+    else:
+        assert image_time.tolist() == (batch.time_B2[:, 0] * painter.last_time).astype(int).tolist()
+        assert image_time.tolist() != text_time.tolist()
