@@ -39,12 +39,12 @@ class DiffusionModel:
         Steps of the solver, and strength of the guidance; 1 is none.
     """
 
-    def __init__(self, painter: Painter, steps: int = 20, guidance: float = 2.0) -> None:
+    def __init__(self, painter: Painter, steps: int = 20, guidance: float = 5.0) -> None:
         self.painter = painter
         self.brush = Brush(painter, "dpm++", steps, 0.0, guidance)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = "flare", steps: int = 20, guidance: float = 2.0) -> Self:
+    def from_pretrained(cls, path: str | Path = "flare", steps: int = 20, guidance: float = 5.0) -> Self:
         """Return the painter of a path.
 
         Parameters
