@@ -57,6 +57,8 @@ class PicturesConfig(Section):
     """What makes a picture square: its middle, black bars, or another ratio of its sides."""
     largest_pix: int = Field(default=10_000, ge=16, le=60_000)
     """Longest side of a picture that is read; the task of a longer one is quarantined."""
+    duplicates: bool = True
+    """Whether near-duplicates are looked for, whose groups no split parts."""
     split: Literal["grouped", "as_published"] = "grouped"
     """Splits that part no group; or those of FLARE's code, which deals augmented copies, a leak."""
     validation_fraction: Share = 0.15

@@ -14,6 +14,7 @@ from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.folder import FolderSource
+from astro_dist.pictures.packed import PackedSource
 from astro_dist.pictures.source import Source
 from astro_dist.pictures.toy import ToySource
 
@@ -94,7 +95,7 @@ def _open_source(config: PicturesConfig, seed: int) -> Source:
     if config.source == "folder":
         return FolderSource(config)
     if config.source == "file":
-        raise ConfigError("pictures.file: not yet")
+        return PackedSource(config)
     return ToySource(config, seed)
 
 

@@ -57,6 +57,7 @@ PICTURES = Stage(
     run=Later("astro_dist.store.pictures:read_shard"),
     open=Later("astro_dist.store.pictures:open_state"),
     finish=Later("astro_dist.store.pictures:finish"),
+    scratch=("looks",),
     check=Later("astro_dist.store.verify:verify_store"),
     sources=sources,
     refuse=refuse,

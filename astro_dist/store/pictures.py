@@ -13,16 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.duplicates import find_groups
 from astro_dist.pictures.listing import LEAST_GROUPS, Listing, open_listing
+from astro_dist.pictures.looks import make_look
+from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
 from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.schema import SPLIT_NAMES, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 
+LOOKS = "looks"
+"""Folder of scratch files below the store."""
 SHOWN = 5
 """Pictures of a shard that a message names."""
 
@@ -124,14 +131,23 @@ def read_shard(state: _State, task: Task) -> Result:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise DataError(f"{'; '.join(faults[:SHOWN])}{more}; mend them or name them in pictures.exclude")
     digests = write_pictures(state.run.output, shard, np.stack(pictures), config.shard, config.threads)
+    if config.duplicates:
+        looks = np.stack([make_look(from_network(to_network(one), "uint8")) for one in pictures])
+        name = _looks_path(shard)
+        digests[name.as_posix()] = publish_bytes(state.run.output / name, looks.tobytes())
     return {"sha256": digests}
+
+
+def _looks_path(shard: int) -> Path:
+    """Return the file of the looks of a shard, which `finish` finds near-duplicates in."""
+    return Path(LOOKS, f"{shard:05d}.u1")
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Find the groups, deal the splits, write the columns, and return the figures of the store."""
     state = open_state(run)
     config, listing = state.config, state.listing
-    groups = np.arange(len(listing))
+    groups = _find_groups(run, listing)
     split = _split(run, listing, groups)
     columns = {
         **{"label": listing.labels, "split": split},
@@ -155,12 +171,54 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "splits": dict(
             zip(SPLIT_NAMES, np.bincount(split, minlength=len(SPLIT_NAMES)).tolist(), strict=True)
         ),
-        "groups": len(np.unique(groups)),
-        "notes": [*listing.source.notes],
+        "groups": int(groups.max()) + 1,
+        "notes": [*listing.source.notes, *_describe_groups(listing, groups), *_describe_split(config, split)],
     }
 
 
-def _split(run: Run, listing: Listing, groups: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _find_groups(run: Run, listing: Listing) -> Integers:
+    """Return the group of near-duplicates of each picture; every picture is its own where none are sought."""
+    config = run.section(PicturesConfig)
+    if not config.duplicates:
+        return np.arange(len(listing))
+    shards = range(count_shards(len(listing), config.shard))
+    looks = b"".join((run.output / _looks_path(shard)).read_bytes() for shard in shards)
+    return find_groups(np.frombuffer(looks, np.uint8).reshape(len(listing), -1))
+
+
+def _describe_groups(listing: Listing, groups: Integers) -> list[str]:
+    """Return sentences about near-duplicates, and about those of several classes."""
+    sizes = np.bincount(groups)
+    if not (sizes > 1).any():
+        return []
+    notes = [
+        f"{int((sizes[sizes > 1] - 1).sum())} pictures are near-duplicates of others, in one split with them"
+    ]
+    low, high = np.full(len(sizes), len(listing.classes)), np.zeros(len(sizes), np.int64)
+    np.minimum.at(low, groups, listing.labels)
+    np.maximum.at(high, groups, listing.labels)
+    if len(mixed := np.flatnonzero(low != high)):
+        names = [listing.names[row] for row in np.flatnonzero(groups == mixed[0])[:2]]
+        notes.append(
+            f"{len(mixed)} groups of near-duplicates are of several classes, such as {' and '.join(names)}"
+        )
+    return notes
+
+
+def _describe_split(config: PicturesConfig, split: NDArray[np.uint8]) -> list[str]:
+    notes = []
+    if apart := int((split == SPLIT_NAMES.index("guard")).sum()):
+        notes.append(
+            f"{apart} pictures are near-duplicates of pictures in another split folder: no split has them"
+        )
+    if config.split == "as_published":
+        notes.append(
+            "split as_published: copies of test pictures are in training, and all figures are too high"
+        )
+    return notes
+
+
+def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
     config = run.section(PicturesConfig)
     first = np.unique(groups, return_index=True)[1]
     counts = Counter(listing.labels[first].tolist())
