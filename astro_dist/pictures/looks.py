@@ -1,9 +1,9 @@
 """Looks: pictures made small, and what of a look stays when its picture is turned, flipped or cropped.
 
 A look is 64 x 64 pixels of grey and 16 x 16 of two colour differences, 4.6 kB. Its **spots** are the
-strongest extremes of differences of Gaussians. Round each one a disc of polar samples is described by the magnitudes
-of its angular harmonics, ring by ring, which no turn and no flip changes; the spot gives the place, and the
-radius of the disc the scale.
+strongest extremes of differences of Gaussians. Round each one a disc of polar samples is described by the
+magnitudes of its angular harmonics, ring by ring, which no turn and no flip changes; the spot gives the
+place, and the radius of the disc the scale.
 """
 
 from dataclasses import dataclass

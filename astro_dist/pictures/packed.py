@@ -74,7 +74,7 @@ def _check_shape(shape: tuple[int, ...], dtype: Any, largest_pix: int) -> None:
     planes_fit = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
     if not planes_fit or dtype != np.uint8:
         raise ConfigError(
-            f"{IMAGES} is {dtype} of shape {shape}; uint8 of (N, height, width) or (N, height, width, 3) is read"
+            f"{IMAGES} is {dtype} of shape {shape}; what is read is uint8 of (N, height, width[, 3])"
         )
     if not 0 < shape[0] <= MOST_PICTURES or not 0 < max(shape[1:3]) <= largest_pix or 0 in shape:
         raise ConfigError(
@@ -116,13 +116,14 @@ class _Hdf5:
             raise ConfigError(f"no readable HDF5 file ({' '.join(str(error).split())[:100]})") from None
 
     def _dataset(self, name: str) -> Any:
+        handle = self.handle
         import h5py
 
         # A link may lead into any other file, and so may what is stored outside.
-        link = self.handle.get(name, getlink=True)
-        found = self.handle.get(name) if isinstance(link, h5py.HardLink) else None
+        link = handle.get(name, getlink=True)
+        found = handle.get(name) if isinstance(link, h5py.HardLink) else None
         if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
-            there = ", ".join(list(self.handle)[:8])
+            there = ", ".join(list(handle)[:8])
             raise ConfigError(f"it has no array {name!r} of its own; it has {there}")
         chunk_bytes = int(np.prod(found.chunks or (1,), dtype=np.float64)) * found.dtype.itemsize
         if chunk_bytes > MOST_CHUNK_BYTES:

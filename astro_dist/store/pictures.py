@@ -4,6 +4,7 @@ Stores of pictures made from pictures (upscaled, synthetic) are written with `wr
 `publish_pictures` too.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.duplicates import find_groups
-from astro_dist.pictures.listing import LEAST_GROUPS, Listing, open_listing
+from astro_dist.pictures.listing import Listing, open_listing
 from astro_dist.pictures.looks import make_look
 from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
@@ -28,6 +30,8 @@ from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.schema import SPLIT_NAMES, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 
+FEW = 12
+"""Pictures of a class that are read before anything runs, to see whether they are copies."""
 LOOKS = "looks"
 """Folder of scratch files below the store."""
 SHOWN = 5
@@ -132,7 +136,7 @@ def read_shard(state: _State, task: Task) -> Result:
         raise DataError(f"{'; '.join(faults[:SHOWN])}{more}; mend them or name them in pictures.exclude")
     digests = write_pictures(state.run.output, shard, np.stack(pictures), config.shard, config.threads)
     if config.duplicates:
-        looks = np.stack([make_look(from_network(to_network(one), "uint8")) for one in pictures])
+        looks = np.stack([_look(one) for one in pictures])
         name = _looks_path(shard)
         digests[name.as_posix()] = publish_bytes(state.run.output / name, looks.tobytes())
     return {"sha256": digests}
@@ -174,6 +178,35 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "groups": int(groups.max()) + 1,
         "notes": [*listing.source.notes, *_describe_groups(listing, groups), *_describe_split(config, split)],
     }
+
+
+def refuse_few(config: PicturesConfig, seed: int) -> None:
+    """Refuse what `open_listing` refuses, and small classes whose pictures are copies of each other.
+
+    Pictures of small classes alone are read here; a large class of copies is refused when all are read.
+    """
+    listing = open_listing(config, seed)
+    counts = np.bincount(listing.labels)
+    for place in np.flatnonzero(counts <= FEW if config.duplicates else counts < 0):
+        looks = []
+        for row in np.flatnonzero(listing.labels == place).tolist():
+            # What cannot be read is the task's to name.
+            with contextlib.suppress(DataError):
+                looks.append(_look(listing.read(row)))
+        found = find_groups(np.stack(looks)).max(initial=-1) + 1 if looks else 0
+        _refuse_copies(listing.classes[place], int(found) + int(counts[place]) - len(looks))
+
+
+def _refuse_copies(name: str, found: int) -> None:
+    if found < LEAST_GROUPS:
+        raise ConfigError(
+            f"pictures: the class {name} has {found} pictures that are no copies of each other, "
+            f"and three splits need {LEAST_GROUPS}; add some, or leave it out with pictures.classes"
+        )
+
+
+def _look(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    return make_look(from_network(to_network(picture), "uint8"))
 
 
 def _find_groups(run: Run, listing: Listing) -> Integers:
@@ -223,11 +256,7 @@ def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
     first = np.unique(groups, return_index=True)[1]
     counts = Counter(listing.labels[first].tolist())
     for place, name in enumerate(listing.classes):
-        if counts[place] < LEAST_GROUPS:
-            raise ConfigError(
-                f"pictures: the class {name} has {counts[place]} pictures that are no copies of each other, "
-                f"and three splits need {LEAST_GROUPS}; add some, or leave it out with pictures.classes"
-            )
+        _refuse_copies(name, counts[place])
     train = 1 - config.validation_fraction - config.test_fraction
     fractions = train, config.validation_fraction, config.test_fraction
     rng = run.stream("pictures", "splits")
