@@ -52,8 +52,12 @@ def find_groups(looks: NDArray[np.uint8]) -> Integers:
     looks
         Shape (N, `LOOK_BYTES`), uint8, see `make_look`.
     """
-    first, second = np.concatenate([_same(looks), find_copies(looks)], axis=1)
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(looks), len(looks)))
+    return join_pairs(np.concatenate([_same(looks), find_copies(looks)], axis=1), len(looks))
+
+
+def join_pairs(pairs: Integers, n: int) -> Integers:
+    """Return the group of each of ``n`` pictures, shape (n,), that pairs (2, m) join; see `find_groups`."""
+    links = coo_array((np.ones(pairs.shape[1]), tuple(pairs)), shape=(n, n))
     owner = connected_components(links, directed=False)[1]
     # In the order of the first pictures, whatever order the search has met them in.
     _, start, group = np.unique(owner, return_index=True, return_inverse=True)

@@ -1,8 +1,6 @@
 """Which pictures there are, with their classes, whatever they come from."""
 
-import fnmatch
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,7 @@ from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.pictures.classes import check_counts, check_macro, find_classes
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.folder import FolderSource
+from astro_dist.pictures.folder import FolderSource, has_name
 from astro_dist.pictures.packed import PackedSource
 from astro_dist.pictures.source import Source
 from astro_dist.pictures.toy import ToySource
@@ -34,7 +32,7 @@ class Listing:
     labels
         Class of each picture, shape (N,).
     given
-        Split of each picture that its folder names: an index into the store's splits, -1 where none does.
+        Split of each picture that its folder names, `APART` for those that are kept apart, -1 for others.
     numbers
         Number of each picture in the source, shape (N,).
     """
@@ -56,6 +54,8 @@ class Listing:
 
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
+APART = 3
+"""Places of the splits in a store; the last is that of pictures in no split."""
 
 
 def open_listing(config: PicturesConfig, seed: int, divided: bool = True) -> Listing:
@@ -71,19 +71,25 @@ def open_listing(config: PicturesConfig, seed: int, divided: bool = True) -> Lis
     ConfigError
         There are none, they are of one class, a class has too few, or the settings name what is not there.
     """
-    source = _open_source(config, seed)
-    kept = [one for one in source.entries if not _is_excluded(one[0], config.exclude)]
+    return choose_pictures(config, _open_source(config, seed), divided)
+
+
+def choose_pictures(config: PicturesConfig, source: Source, divided: bool = True) -> Listing:
+    """Return the pictures of a source that the settings choose, see `open_listing`."""
+    kept = [one for one in source.entries if not has_name(one[0], config.exclude)]
     for pattern in config.exclude:
-        if not any(_is_excluded(one[0], (pattern,)) for one in source.entries):
+        if not any(has_name(one[0], (pattern,)) for one in source.entries):
             raise ConfigError(f"pictures.exclude: no picture is called {pattern!r}; mend the name")
     classes = find_classes(config, {one[1] for one in kept})
     places = {name: place for place, name in enumerate(classes)}
     kept = [one for one in kept if one[1] in places]
     labels = np.array([places[one[1]] for one in kept], np.int64)
     if divided:
-        check_counts(config, classes, Counter(one[1] for one in kept))
+        counted = Counter(one[1] for one in kept if not has_name(one[0], config.apart))
+        check_counts(config, classes, counted)
     check_macro(config.macro, classes)
     given = np.array([SPLITS.get(one[2], -1) for one in kept], np.int64)
+    given[[has_name(one[0], config.apart) for one in kept]] = APART
     numbers = np.array([one[3] for one in kept], np.int64)
     return Listing(source, tuple(one[0] for one in kept), classes, labels, given, numbers)
 
@@ -94,7 +100,3 @@ def _open_source(config: PicturesConfig, seed: int) -> Source:
     if config.source == "file":
         return PackedSource(config)
     return ToySource(config, seed)
-
-
-def _is_excluded(name: str, patterns: Sequence[str]) -> bool:
-    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

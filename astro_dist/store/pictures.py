@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Integers
+from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.duplicates import find_groups
-from astro_dist.pictures.listing import Listing, open_listing
+from astro_dist.pictures.duplicates import find_groups, join_pairs
+from astro_dist.pictures.listing import APART, Listing, choose_pictures, open_listing
 from astro_dist.pictures.looks import make_look
 from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
+from astro_dist.store.picture_fits import FitsSource, link_places
 from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.schema import SPLIT_NAMES, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
@@ -104,8 +105,15 @@ def open_state(run: Run) -> _State:
     # A run without a stage at hand has no fingerprint, and nothing shows whether its settings changed.
     if key not in _opened or not run.fingerprint:
         _opened.clear()
-        _opened[key] = _State(run, config, open_listing(config, run.seed))
+        _opened[key] = _State(run, config, list_pictures(config, run.seed))
     return _opened[key]
+
+
+def list_pictures(config: PicturesConfig, seed: int, divided: bool = True) -> Listing:
+    """Return the pictures that the settings choose, FITS cutouts too, see `open_listing`."""
+    if config.source == "fits":
+        return choose_pictures(config, FitsSource(config), divided)
+    return open_listing(config, seed, divided)
 
 
 def plan(run: Run, results: Results) -> list[Task]:
@@ -139,7 +147,9 @@ def read_shard(state: _State, task: Task) -> Result:
         looks = np.stack([_look(one) for one in pictures])
         name = _looks_path(shard)
         digests[name.as_posix()] = publish_bytes(state.run.output / name, looks.tobytes())
-    return {"sha256": digests}
+    if not isinstance(source := state.listing.source, FitsSource):
+        return {"sha256": digests}
+    return {"sha256": digests, "places": [source.place(int(state.listing.numbers[row])) for row in rows]}
 
 
 def _looks_path(shard: int) -> Path:
@@ -151,15 +161,17 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     """Find the groups, deal the splits, write the columns, and return the figures of the store."""
     state = open_state(run)
     config, listing = state.config, state.listing
-    groups = _find_groups(run, listing)
+    places = _read_places(config, results)
+    groups = _find_groups(run, listing, places)
     split = _split(run, listing, groups)
     columns = {
         **{"label": listing.labels, "split": split},
         **{"group": groups, "file": np.arange(len(listing))},
+        **({} if places is None else {"ra_deg": places[:, 0], "dec_deg": places[:, 1]}),
     }
     attrs = {
         "planes": config.planes,
-        "dtype": "uint8",
+        "dtype": "float32" if config.source == "fits" else "uint8",
         "labels": list(listing.classes),
         "names": list(listing.names),
         "source": config.source,
@@ -176,16 +188,20 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
             zip(SPLIT_NAMES, np.bincount(split, minlength=len(SPLIT_NAMES)).tolist(), strict=True)
         ),
         "groups": int(groups.max()) + 1,
-        "notes": [*listing.source.notes, *_describe_groups(listing, groups), *_describe_split(config, split)],
+        "notes": [
+            *listing.source.notes,
+            *_describe_groups(listing, groups),
+            *_describe_split(config, listing, split),
+        ],
     }
 
 
 def refuse_few(config: PicturesConfig, seed: int) -> None:
-    """Refuse what `open_listing` refuses, and small classes whose pictures are copies of each other.
+    """Refuse what `list_pictures` refuses, and small classes whose pictures are copies of each other.
 
     Pictures of small classes alone are read here; a large class of copies is refused when all are read.
     """
-    listing = open_listing(config, seed)
+    listing = list_pictures(config, seed)
     counts = np.bincount(listing.labels)
     for place in np.flatnonzero(counts <= FEW if config.duplicates else counts < 0):
         looks = []
@@ -209,14 +225,27 @@ def _look(picture: NDArray[Any]) -> NDArray[np.uint8]:
     return make_look(from_network(to_network(picture), "uint8"))
 
 
-def _find_groups(run: Run, listing: Listing) -> Integers:
-    """Return the group of near-duplicates of each picture; every picture is its own where none are sought."""
-    config = run.section(PicturesConfig)
-    if not config.duplicates:
-        return np.arange(len(listing))
-    shards = range(count_shards(len(listing), config.shard))
-    looks = b"".join((run.output / _looks_path(shard)).read_bytes() for shard in shards)
-    return find_groups(np.frombuffer(looks, np.uint8).reshape(len(listing), -1))
+def _read_places(config: PicturesConfig, results: Results) -> Floats | None:
+    """Return the positions (N, 2) of FITS cutouts in degrees, None for other pictures."""
+    if config.source != "fits":
+        return None
+    order = sorted(results, key=lambda name: int(name.split("-")[1]))
+    return np.concatenate([np.asarray(results[task]["places"], np.float64) for task in order])
+
+
+def _find_groups(run: Run, listing: Listing, places: Floats | None) -> Integers:
+    """Return the group of each picture: near-duplicates, and cutouts that share sky; else it is its own."""
+    config, n = run.section(PicturesConfig), len(listing)
+    pairs = [np.empty((2, 0), np.int64)]
+    if places is not None:
+        pairs.append(link_places(places, config.separation_arcmin))
+    if config.duplicates:
+        shards = range(count_shards(n, config.shard))
+        looks = b"".join((run.output / _looks_path(shard)).read_bytes() for shard in shards)
+        groups = find_groups(np.frombuffer(looks, np.uint8).reshape(n, -1))
+        # Each picture with the first of its group.
+        pairs.append(np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(n)]))
+    return join_pairs(np.concatenate(pairs, axis=1), n)
 
 
 def _describe_groups(listing: Listing, groups: Integers) -> list[str]:
@@ -238,12 +267,13 @@ def _describe_groups(listing: Listing, groups: Integers) -> list[str]:
     return notes
 
 
-def _describe_split(config: PicturesConfig, split: NDArray[np.uint8]) -> list[str]:
+def _describe_split(config: PicturesConfig, listing: Listing, split: NDArray[np.uint8]) -> list[str]:
     notes = []
-    if apart := int((split == SPLIT_NAMES.index("guard")).sum()):
-        notes.append(
-            f"{apart} pictures are near-duplicates of pictures in another split folder: no split has them"
-        )
+    is_guard = split == SPLIT_NAMES.index("guard")
+    if apart := int((is_guard & (listing.given == APART)).sum()):
+        notes.append(f"{apart} pictures are apart, in no split")
+    if copies := int((is_guard & (listing.given != APART)).sum()):
+        notes.append(f"{copies} pictures have near-duplicates in another split folder and are left out")
     if config.split == "as_published":
         notes.append(
             "split as_published: copies of test pictures are in training, and all figures are too high"
@@ -254,7 +284,7 @@ def _describe_split(config: PicturesConfig, split: NDArray[np.uint8]) -> list[st
 def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
     config = run.section(PicturesConfig)
     first = np.unique(groups, return_index=True)[1]
-    counts = Counter(listing.labels[first].tolist())
+    counts = Counter(listing.labels[first[listing.given[first] != APART]].tolist())
     for place, name in enumerate(listing.classes):
         _refuse_copies(name, counts[place])
     train = 1 - config.validation_fraction - config.test_fraction
