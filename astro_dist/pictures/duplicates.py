@@ -192,6 +192,8 @@ def _check(looks: NDArray[np.uint8], spots: Spots, pairs: Table) -> Integers:
     guess = first_guess(first, second, pairs["scale"], angle, flip)
     kept = _most_alike(np.minimum(one, two) * len(rows) + np.maximum(one, two), likeness)
     kept = kept[may_fit(blur(grey, 2.5), one[kept], two[kept], guess[kept], LEAST_COARSE)]
+    if not len(kept):
+        return np.empty((2, 0), np.int64)
     one, two, smooth = one[kept], two[kept], blur(grey, 1.5)
     refined = refine(smooth, one, two, guess[kept])
     kept = np.flatnonzero(may_fit(smooth, one, two, refined, LEAST_REFINED))

@@ -38,9 +38,8 @@ class FolderSource:
         self.notes: list[str] = []
         self.files, self.others = _list_files(self.folder, self.suffixes)
         if self.others:
-            self.notes.append(
-                f"{len(self.others)} files are no pictures by their names ({self.others[0]}, ...)"
-            )
+            first = self.others[0]
+            self.notes.append(f"{len(self.others)} files are no pictures by their names, such as {first}")
 
     @cached_property
     def tables(self) -> list[str]:
@@ -80,9 +79,7 @@ class FolderSource:
         for name in self.files:
             labels = [label for label, patterns in self.config.by_name.items() if has_name(name, patterns)]
             if len(labels) > 1:
-                raise ConfigError(
-                    f"pictures.by_name: {name} is of {labels[0]} and of {labels[1]}; choose one"
-                )
+                raise ConfigError(f"pictures.by_name: {name} is {labels[0]} and {labels[1]}; choose one")
             yield from ((name, label, "") for label in labels)
 
     def _of_folders(self) -> Iterator[tuple[str, str, str]]:
@@ -127,13 +124,11 @@ class FolderSource:
                     raise ConfigError(f"{table} line {line}: {known} has two classes; leave one out")
         if absent and not found:
             raise ConfigError(
-                f"pictures.table: none of the pictures that it names is in {self.folder}, such as {absent[0]}; "
-                "mend the names, or say in pictures.columns which column has them"
+                f"pictures.table: no picture that it names is in {self.folder}, such as {absent[0]}; mend "
+                "the names, or say in pictures.columns which column has them"
             )
         if absent:
-            self.notes.append(
-                f"{len(absent)} pictures of the table are not in the folder, such as {absent[0]}"
-            )
+            self.notes.append(f"{len(absent)} pictures of the table are not there, such as {absent[0]}")
         if unlabelled:
             self.notes.append(f"{unlabelled} pictures have no class in the table and are left out")
         return [(name, label, split) for name, (label, split) in found.items()]

@@ -147,7 +147,7 @@ def describe_discs(discs: Pixels) -> Pixels:
     waves = np.abs(np.fft.rfft(discs, axis=-1)[..., :ORDERS]) / np.sqrt(ANGLES)
     # The other half of the harmonics has the same magnitudes.
     waves[..., 1:] *= np.sqrt(2)
-    return waves.reshape(len(discs), -1).astype(np.float32)
+    return waves.reshape(len(discs), RINGS * ORDERS).astype(np.float32)
 
 
 def turn_discs(first: Pixels, second: Pixels) -> tuple[Pixels, Pixels, NDArray[np.bool_]]:

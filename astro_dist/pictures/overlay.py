@@ -20,8 +20,8 @@ TEXTURE = 2.0
 LEAST_LIKE, CONTRADICTION, MOST_CONTRADICTING = 0.6, 0.3, 0.1
 MOST_SCALE, SAME_SCALE, LEAST_PART = 1.3, 1.03, 0.55
 LEAST_COVER, LEAST_COVER_OF_CROP = 0.8, 0.93
-MANY_BLOCKS, LEAST_COLOUR = 48, 0.5
-"""With fewer blocks of detail the colours have to be alike too: small objects on black look alike."""
+BLOCKS, COLOURS = (24.0, 48.0), (0.85, 0.5)
+"""Least correlation of the colours by the number of blocks with detail: small objects on black look alike."""
 
 
 def first_guess(first: Spots, second: Spots, scale: Pixels, angle: Pixels, flip: NDArray[np.bool_]) -> Floats:
@@ -158,7 +158,8 @@ class Likeness:
         """Whether both looks are of one picture."""
         fits = _fits(self.cover, self.scale)
         like = (self.detail > LEAST_LIKE) & (self.contradicting < MOST_CONTRADICTING)
-        return fits & like & ((self.blocks > MANY_BLOCKS) | (self.colour > LEAST_COLOUR))
+        needed = np.interp(self.blocks, BLOCKS, COLOURS)
+        return fits & like & ((self.blocks > BLOCKS[1]) | (self.colour > needed))
 
 
 def compare(grey: Pixels, colours: Pixels, first: Integers, second: Integers, similarity: Floats) -> Likeness:
