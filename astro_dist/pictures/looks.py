@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from astro_dist.engine.arrays import Image as Pixels
 from astro_dist.engine.arrays import Integers
+from astro_dist.pictures.decode import resize_plane
 
 SIDE, COLOUR_SIDE = 64, 16
 LOOK_BYTES = SIDE**2 + 2 * COLOUR_SIDE**2
@@ -36,12 +36,8 @@ def make_look(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         colours = picture.astype(np.float32)
         grey = np.tensordot(LUMA, colours, 1)
         differences = np.stack([colours[0] - colours[1], colours[2] - colours[1]])
-    parts = [_resize(grey, SIDE), *(_resize(part / 2 + 128, COLOUR_SIDE) for part in differences)]
+    parts = [resize_plane(grey, SIDE), *(resize_plane(part / 2 + 128, COLOUR_SIDE) for part in differences)]
     return np.concatenate([np.rint(np.clip(part, 0, 255)).astype(np.uint8).ravel() for part in parts])
-
-
-def _resize(plane: Pixels, side: int) -> Pixels:
-    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def grey_of(looks: NDArray[np.uint8]) -> Pixels:

@@ -2,12 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.spatial import cKDTree
 
 from astro_dist.engine.arrays import Image as Pixels
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import DataError
+from astro_dist.pictures.decode import resize_plane
 from astro_dist.pictures.folder import FolderSource
 from astro_dist.sky.cutout_files import read_cutout_file
 from astro_dist.sky.stretch import stretch
@@ -56,8 +56,7 @@ def scale_cutout(values: Pixels, name: str, size_pix: int) -> Pixels:
         raise DataError(f"{name}: blank or constant; nothing tells its noise")
     filled = np.where(np.isfinite(values), values, background)
     scaled = (stretch(filled, background, rms) - LOW) / (HIGH - LOW) * 2 - 1
-    small = Image.fromarray(scaled.astype(np.float32)).resize((size_pix, size_pix), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(small, np.float32), -1, 1)[None]
+    return np.clip(resize_plane(scaled.astype(np.float32), size_pix), -1, 1)[None]
 
 
 def _middle(values: Pixels, crop_pix: int | None) -> Pixels:

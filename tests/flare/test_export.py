@@ -38,9 +38,8 @@ def test_every_part_is_a_folder_of_classes_with_a_table(tmp_path, command, plane
         folder = tmp_path / "out" / "pictures" / part
         with (folder / "metadata.csv").open() as handle:
             rows = list(csv.DictReader(handle))
-        assert {p.relative_to(folder).as_posix() for p in folder.glob("*/*")} == {
-            r["file_name"] for r in rows
-        }
+        there = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+        assert there == {row["file_name"] for row in rows}
         for row in rows:
             index = int(row["name"].removesuffix(".jpg"))
             seen.append(index)
