@@ -98,6 +98,11 @@ def test_a_stage_of_one_name_is_of_one_kind():
         pipelines.check_names(Pipeline("toy", "", ToyConfig, (replace(SHARDS, name="radio"),)))
 
 
+@pytest.mark.parametrize("name", pipelines.PIPELINES)
+def test_a_word_that_pipelines_of_the_package_share_is_one_kind_of_stage(name):
+    pipelines.check_names(pipelines.load(name))
+
+
 def test_an_unknown_pipeline_is_one_line_with_the_nearest(tmp_path, outside):
     (tmp_path / "c.yaml").write_text("pipeline: radia\n")
     with pytest.raises(ConfigError, match=r"no pipeline 'radia': did you mean 'radio'.*sums"):

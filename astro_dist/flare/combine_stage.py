@@ -20,7 +20,7 @@ def estimate(run: Run) -> Estimate:
     """Return the cost, an upper bound: validation and test pictures are in no set."""
     config, n = run.section(CombineConfig), count_pictures(run)
     counts = {name: config.count(name, n) for name in config.arms}
-    shown = ", ".join(f"{name} {sum(rows):,} rows" for name, rows in counts.items())
+    shown = ", ".join(f"{name} {sum(rows):,}" for name, rows in counts.items())
     painted = any(arm.painted for arm in config.arms.values())
     also = f" + {n * config.k_synthetic:,} synthetic" if painted else ""
     pictures = run.section(PicturesConfig)
@@ -33,8 +33,9 @@ def estimate(run: Run) -> Estimate:
         cpu_s=0.1 * len(counts),
         exact=False,
         notes=(
-            f"{n:,} pictures -> {n * config.k:,} versions{also} -> {shown}, "
-            f"if all were for training; with these splits it is {train:.0%} of them",
+            f"{n:,} pictures -> {n * config.k:,} versions{also}, if all were for training; with these splits "
+            f"{train:.0%} are",
+            f"rows of the sets, counted alike: {shown}",
         ),
     )
 

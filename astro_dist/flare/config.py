@@ -4,6 +4,7 @@ from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.flare.classify_config import ClassifyConfig, CombineConfig, JudgeConfig
+from astro_dist.flare.compare_config import CompareConfig
 from astro_dist.flare.painter_config import (
     CaptionerConfig,
     ClipConfig,
@@ -14,6 +15,7 @@ from astro_dist.flare.painter_config import (
 from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.upscale_config import AugmentConfig, UpscaleConfig, UpscalerConfig
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.report.config import PictureReportConfig
 
 
 class FlareConfig(PipelineConfig):
@@ -47,3 +49,7 @@ class FlareConfig(PipelineConfig):
     """Training of the network that paints, or the folder of a painter."""
     synthesise: SynthesiseConfig | None = None
     """Painting of synthetic pictures; without this section there are none."""
+    compare: CompareConfig = CompareConfig()
+    """Gains of the training sets over each other, and the data of the figures."""
+    report: PictureReportConfig = PictureReportConfig()
+    """The report page."""

@@ -25,9 +25,10 @@ from astro_dist.flare.rows import RowSamples
 from astro_dist.flare.sets import PictureSet
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.listing import Listing, open_listing
+from astro_dist.pictures.listing import Listing
 from astro_dist.pictures.pixels import to_network
 from astro_dist.store.picture_splits import split_pictures
+from astro_dist.store.pictures import list_pictures
 from astro_dist.store.schema import SPLIT_NAMES
 
 FILE_KINDS = (".h5", ".hdf5", ".npz")
@@ -58,7 +59,7 @@ def refuse_tests(run: Run) -> None:
         Naming the test set.
     """
     pictures = run.section(PicturesConfig)
-    classes = open_listing(pictures, run.seed).classes
+    classes = list_pictures(pictures, run.seed).classes
     for name, one in run.section(ClassifyConfig).test.items():
         setting = f"classify.test.{name}"
         if name == "test":
@@ -104,7 +105,7 @@ def map_classes(
 @lru_cache(maxsize=32)
 def _list(text: str) -> Listing:
     # As text, because settings with mappings cannot be hashed. The seed is that of toys, which these are not.
-    return open_listing(PicturesConfig.model_validate_json(text), 0, divided=False)
+    return list_pictures(PicturesConfig.model_validate_json(text), 0, divided=False)
 
 
 def _list_for(setting: str, config: PicturesConfig) -> Listing:

@@ -11,6 +11,7 @@ from typing import Any
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home, read_mapping
+from astro_dist.engine.later import Later
 from astro_dist.flare.painter_config import UnidiffuserConfig
 from astro_dist.models.painter_layout import CONFIGS, NETWORKS, part_folder
 from astro_dist.models.painter_presets import CAPTION_TOKENS
@@ -70,6 +71,15 @@ def check_folder(folder: Path, size_pix: int, planes: int) -> None:
         raise _refusal(
             folder, f"it paints pictures of {side} pixels, not {size_pix}; set pictures.size_pix to {side}"
         )
+    check_weights(folder)
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a painter whose weights have other names or shapes than its settings say; loads torch."""
+    if SHIPPED in folder.parents:
+        return
+    if fault := Later("astro_dist.models.painter_weights:find_fault")(folder):
+        raise _refusal(folder, fault)
 
 
 def check_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,12 +17,22 @@ from astro_dist.flare.painter_config import CaptionerConfig, ClipConfig, Unidiff
 from astro_dist.flare.painter_folder import copy_parts
 from astro_dist.flare.painter_samples import PictureBatch
 from astro_dist.models.low_rank import add_factors, merge
-from astro_dist.models.painter import Painter, build_decoder, build_encoders, build_vae, tokenize, write_index
+from astro_dist.models.painter import (
+    Painter,
+    build_decoder,
+    build_encoders,
+    build_vae,
+    has_head,
+    tokenize,
+    write_index,
+)
 from astro_dist.train.objectives import Reconstruction, to_tensors
 from astro_dist.train.recipe import Figures
 
 KEPT_VECTORS = 200_000
 """Most vectors of turned pictures that are kept; each takes 1 kB for a picture of 32 pixels."""
+MOST_WEIGHT = 5.0
+"""Largest weight of an error: without it, times with little picture would outweigh all others."""
 IGNORED = -100
 """Token that counts for no loss, as torch has it."""
 
@@ -245,15 +255,22 @@ class UnidiffuserObjective:
     def publish(self, folder: Path, batches: list[PictureBatch], device: str) -> dict[str, Any]:
         """Publish the whole painter: the trained network beside the parts it was trained with."""
         copy_parts(self.parts, folder)
+        if not has_head(decoder := folder / "text_decoder"):
+            _save_beside(self.painter.text_decoder, self.parts["text_decoder"], decoder)
         if "scheduler" not in self.parts:
             self.painter.scheduler.save_pretrained(folder / "scheduler")
-        merge(self.network).save_pretrained(folder / "unet", safe_serialization=True)
-        if self.origin is not None:
-            # As it was: diffusers adds the path that a network was loaded from.
-            shutil.copyfile(self.origin / "config.json", folder / "unet" / "config.json")
+        _save_beside(merge(self.network), self.origin, folder / "unet")
         write_index(folder)
         write_card(folder, "unidiffuser", self.config)
         return {}
+
+
+def _save_beside(network: Any, origin: Path | None, folder: Path) -> None:
+    """Save a network, with the settings of the folder that it was loaded from."""
+    network.save_pretrained(folder, safe_serialization=True)
+    if origin is not None:
+        # diffusers adds the path that a network was loaded from to its settings.
+        shutil.copyfile(origin / "config.json", folder / "config.json")
 
 
 def _wide(values_B: Tensor, like: Tensor) -> Tensor:
@@ -267,7 +284,9 @@ def _mix(clean: Tensor, noise: Tensor, left_B: Tensor) -> Tensor:
 
 
 def _error(found: Tensor, noise: Tensor, left_B: Tensor) -> Tensor:
-    """Return the mean squared error over the samples that have noise at all."""
-    counts_B = (left_B < 1).float()
+    """Return the mean squared error over the samples that have noise at all, weighted as a velocity's."""
+    # The squared error of the velocity is that of the noise over alpha_bar (Salimans & Ho 2022, section 4).
+    # The shape of a picture is decided where little of it is left, and there the noise alone tells little.
+    weight_B = (1 / left_B.clamp(min=1 / MOST_WEIGHT)) * (left_B < 1)
     error_B = ((found - noise) ** 2).flatten(1).mean(1)
-    return (error_B * counts_B).sum() / counts_B.sum().clamp(min=1)
+    return (error_B * weight_B).sum() / (left_B < 1).sum().clamp(min=1)

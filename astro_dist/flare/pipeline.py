@@ -5,15 +5,18 @@ Importing this module imports settings and declarations, and none of the librari
 
 from collections.abc import Collection, Mapping
 
+from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.flare.classify_config import check_cells, settle_arms
 from astro_dist.flare.classify_stage import CLASSIFY, JUDGE
-from astro_dist.flare.combine_stage import COMBINE
+from astro_dist.flare.combine_stage import COMBINE, STORES
+from astro_dist.flare.compare_stage import compare_stage
 from astro_dist.flare.config import FlareConfig
 from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, UNIDIFFUSER, VAE
 from astro_dist.flare.synthesise_stage import SYNTHESISE
 from astro_dist.flare.upscale_config import settle_crop
 from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
+from astro_dist.report.stage import report_on
 from astro_dist.store.picture_stage import PICTURES
 
 STAGES = (
@@ -28,7 +31,9 @@ STAGES = (
     SYNTHESISE,
     COMBINE,
     CLASSIFY,
+    compare_stage(STORES),
 )
+REPORT = report_on(STAGES, (), Later("astro_dist.report.flare:build_page"))
 PARTS = ("vae", "clip", "captioner")
 """Trainings of the parts that a painter's folder has already."""
 PAINTING = (*PARTS, "unidiffuser", "synthesise")
@@ -74,9 +79,14 @@ FLARE = Pipeline(
     name="flare",
     help="from a folder of pictures to a classifier, and what synthetic pictures add to it",
     config=FlareConfig,
-    stages=STAGES,
+    stages=(*STAGES, REPORT),
     left_out=leave_out,
     settle=settle,
     include=include,
-    shown={"pictures": "pictures.zarr", "classifiers": "classifiers"},
+    shown={
+        "pictures": "pictures.zarr",
+        "classifiers": "classifiers",
+        "gains": "flare/metrics.json",
+        "report": "report.html",
+    },
 )

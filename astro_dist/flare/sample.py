@@ -16,7 +16,7 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.painter_config import UnidiffuserConfig
-from astro_dist.flare.painter_folder import check_parts, find_folder
+from astro_dist.flare.painter_folder import check_parts, check_weights, find_folder
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.models.device import flushed_denormals, pin
 from astro_dist.models.painter import Painter, load_painter
@@ -39,12 +39,12 @@ class DiffusionModel:
         Steps of the solver, and strength of the guidance; 1 is none.
     """
 
-    def __init__(self, painter: Painter, steps: int = 20, guidance: float = 2.0) -> None:
+    def __init__(self, painter: Painter, steps: int = 20, guidance: float = 5.0) -> None:
         self.painter = painter
         self.brush = Brush(painter, "dpm++", steps, 0.0, guidance)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = "flare", steps: int = 20, guidance: float = 2.0) -> Self:
+    def from_pretrained(cls, path: str | Path = "flare", steps: int = 20, guidance: float = 5.0) -> Self:
         """Return the painter of a path.
 
         Parameters
@@ -64,6 +64,7 @@ class DiffusionModel:
         folder = find_folder(UnidiffuserConfig(folder=str(path)))
         assert folder is not None
         check_parts(folder)
+        check_weights(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(load_painter(folder).to(device), steps, guidance)
 

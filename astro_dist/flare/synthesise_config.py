@@ -35,7 +35,7 @@ class SampleAcceptConfig(Section):
     copies: bool = True
     """Whether a copy is dropped: a picture that is nearer to a training picture, in the judge's features,
     than all but 1 % of the held-out pictures."""
-    tries: Positive = 8
+    tries: Positive = 20
     """Most pictures that are painted for one; with none accepted the run ends."""
 
 
@@ -50,7 +50,7 @@ class SynthesiseConfig(Section):
     """Steps of the solver."""
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Noise that ddim draws at every step, from none (0) to that of ddpm (1)."""
-    guidance: Annotated[float, Field(ge=1)] = 2.0
+    guidance: Annotated[float, Field(ge=1)] = 5.0
     """Strength of the guidance; with 1 a step calls the network once."""
     variants: VariantsConfig = VariantsConfig()
     """How the k - 1 variants are made."""

@@ -153,7 +153,15 @@ def _compare(a_PSS: NDArray[Any], b_PSS: NDArray[Any]) -> Figures:
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
-    """Write columns and attributes of the store, and return both tables; a `Stage.finish`."""
+    """Write columns and attributes of the store, and return both tables; a `Stage.finish`.
+
+    Returns
+    -------
+    dict
+        ``likeness`` and ``reference``: ``{class: {"pictures": n, method: {"psnr": dB, "ms_ssim": index}}}``,
+        with a row ``all``; the method of likeness is ``upscaled``, those of reference are `METHODS`, and
+        ``better`` counts the pictures whose PSNR is above that of bicubic. ``scales`` are those of MS-SSIM.
+    """
     reader, settings = StoreReader(run.product("pictures.zarr")), run.section(UpscaleConfig)
     side_pix, scale = int(reader.attrs["size_pix"]), run.section(UpscalerConfig).scale
     own = ("schema_version", "kind", "size_pix", "per_shard", "further", "splits")

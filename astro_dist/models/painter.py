@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,6 +35,9 @@ from astro_dist.models.painter_layout import INDEX, PARTS, part_folder
 from astro_dist.models.painter_presets import CAPTION_TOKENS, PAINTERS
 from astro_dist.models.tokens import build_caption_tokenizer, build_prompt_tokenizer
 
+TIMES = 1000
+"""Times of a noise schedule, T of Ho et al. 2020."""
+LEFT = 0.004
 hub: Any = transformers
 """transformers without its types, which are incomplete."""
 # Progress bars, and advice on ids that the decoder of captions passes to nobody.
@@ -124,12 +129,23 @@ def build_uvit(preset: str, size_pix: int) -> Any:
 
 def build_scheduler(preset: str) -> DPMSolverMultistepScheduler:
     """Return the noise schedule of a preset."""
-    # The cosine of Nichol & Dhariwal 2021, where the preset says nothing else: small pictures are lost in
-    # less noise than large ones, and most times of other schedules would teach nothing.
-    betas = {"beta_schedule": "squaredcos_cap_v2"}
-    return DPMSolverMultistepScheduler(
-        **{**betas, **PAINTERS[preset].schedule}, num_train_timesteps=1000, timestep_spacing="trailing"
-    )
+    given = PAINTERS[preset].schedule
+    betas = dict(given) if given else {"trained_betas": cosine_betas(TIMES)}
+    return DPMSolverMultistepScheduler(**betas, num_train_timesteps=TIMES, timestep_spacing="trailing")
+
+
+def cosine_betas(count: int) -> list[float]:
+    """Return the betas of a cosine schedule that ends with `LEFT` of the variance of the clean sample.
+
+    In the cosine of Nichol & Dhariwal 2021 (eq. 17) small pictures are lost later than in schedules made for
+    large ones. It ends at nothing, where the noise says nothing of the clean sample: the first step of a
+    solver would divide by zero.
+    """
+    place = (np.arange(count + 1) / count + 0.008) / 1.008
+    left = np.cos(place * np.pi / 2) ** 2
+    alpha_bar = LEFT + (1 - LEFT) * left / left[0]
+    # Eight digits, so that the file does not depend on the last bits of a cosine.
+    return [float(f"{beta:.8g}") for beta in 1 - alpha_bar[1:] / alpha_bar[:-1]]
 
 
 def tokenize(tokenizer: Any, length: int, prompts: Sequence[str]) -> Tensor:
@@ -296,13 +312,33 @@ def assemble(folders: Mapping[str, Path], unet: Any = None, scheduler: Any = Non
         vae=network(AutoencoderKL, "vae"),
         text_encoder=network(hub.CLIPTextModel, "text_encoder"),
         image_encoder=network(hub.CLIPVisionModelWithProjection, "image_encoder"),
-        text_decoder=untie(network(UniDiffuserTextDecoder, "text_decoder")),
+        text_decoder=load_decoder(folders["text_decoder"]).eval(),
         unet=network(UniDiffuserModel, "unet") if unet is None else unet,
         clip_tokenizer=hub.CLIPTokenizer.from_pretrained(folders["clip_tokenizer"], **local),
         text_tokenizer=hub.GPT2Tokenizer.from_pretrained(folders["text_tokenizer"], **local),
         processor=hub.CLIPImageProcessorPil.from_pretrained(folders["clip_image_processor"], **local),
         scheduler=scheduler or DPMSolverMultistepScheduler.from_pretrained(folders["scheduler"], **local),
     )
+
+
+def load_decoder(folder: Path) -> Any:
+    """Load the decoder of captions, also one whose head and table of tokens are stored once."""
+    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
+    decoder = untie(UniDiffuserTextDecoder.from_pretrained(folder, **options))
+    if not has_head(folder):
+        # diffusers leaves such a head at random numbers.
+        table = decoder.transformer.transformer.wte.weight
+        decoder.transformer.lm_head.weight = nn.Parameter(table.detach().clone())
+    return decoder
+
+
+def has_head(folder: Path) -> bool:
+    """Return whether a decoder of captions is stored with the weights of its head."""
+    names: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            names |= set(file.keys())
+    return "transformer.lm_head.weight" in names
 
 
 def load_painter(folder: Path) -> Painter:

@@ -30,8 +30,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PicturesConfig(Section):
     """Which pictures there are, of which classes, and how they are divided and stored."""
 
-    source: Literal["toy", "folder", "file"] = "toy"
-    """Where the pictures come from: drawn, a folder, or one HDF5 or npz file. Follows from path or file."""
+    source: Literal["toy", "folder", "file", "fits"] = "toy"
+    """Where the pictures come from: drawn, a folder, one HDF5 or npz file, or a folder of FITS cutouts; by
+    default path or file, where one is given."""
     path: str | None = None
     """Folder with a folder per class, or with a table of names and classes; with or without split folders."""
     table: str | None = None
@@ -43,6 +44,11 @@ class PicturesConfig(Section):
     classes: tuple[str, ...] = ()
     """The classes in order; by default all there are, by name. Pictures of others are left out. For a file
     they are the names of its answers 0, 1, 2 and so on."""
+    by_name: Mapping[str, tuple[str, ...]] = {}
+    """Patterns of the file names of each class, such as {FRI: 1*, FRII: 2*}; others are left out. With them
+    neither folders nor tables are looked at."""
+    apart: tuple[str, ...] = ()
+    """Patterns of the names of pictures that are stored and are in no split, such as uncertain ones."""
     macro: Mapping[str, tuple[str, ...]] = {}
     """Macro classes and the classes of each, such as {Stellar Objects: [stars, black holes]}."""
     exclude: tuple[str, ...] = ()
@@ -55,8 +61,14 @@ class PicturesConfig(Section):
     """3 for colour, 1 for grey."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """What makes a picture square: its middle, black bars, or another ratio of its sides."""
+    crop_pix: Annotated[int, Field(ge=8)] | None = None
+    """Side of the middle square of a FITS cutout that is taken, by default all of its shorter side."""
+    separation_arcmin: float = Field(default=9.0, ge=0)
+    """FITS cutouts nearer than this on the sky form a group."""
     largest_pix: int = Field(default=10_000, ge=16, le=60_000)
     """Longest side of a picture that is read; the task of a longer one is quarantined."""
+    duplicates: bool = True
+    """Whether near-duplicates are looked for, whose groups no split parts."""
     split: Literal["grouped", "as_published"] = "grouped"
     """Splits that part no group; or those of FLARE's code, which deals augmented copies, a leak."""
     validation_fraction: Share = 0.15
@@ -78,7 +90,7 @@ class PicturesConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        needed = {"toy": None, "folder": "path", "file": "file"}[self.source]
+        needed = {"toy": None, "folder": "path", "fits": "path", "file": "file"}[self.source]
         if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"source {self.source} needs {needed}; give it, or source toy")
         for key in ("path", "file"):
@@ -86,6 +98,10 @@ class PicturesConfig(Section):
                 raise ValueError(f"source {self.source} does not read {key}; leave one of them out")
         if self.table is not None and self.path is None:
             raise ValueError("table lies in the folder of path; give path too")
+        if self.source == "fits" and self.planes != 1:
+            raise ValueError("a FITS cutout has one plane; set planes to 1")
+        if self.table is not None and self.by_name:
+            raise ValueError("classes come from the table or by_name; leave one of them out")
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on; lower them")
         return self

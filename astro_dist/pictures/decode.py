@@ -88,6 +88,12 @@ def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[np.uint8]
     return np.ascontiguousarray(pixels[None] if config.planes == 1 else pixels.transpose(2, 0, 1))
 
 
+def resize_plane(values: NDArray[np.float32], size_pix: int) -> NDArray[np.float32]:
+    """Return a square plane of numbers at another size, float32; a smaller one is a weighted mean."""
+    size = (size_pix, size_pix)
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR), np.float32)
+
+
 def _check_size(name: str, size: tuple[int, int], largest_pix: int) -> None:
     width, height = size
     if max(size) > largest_pix or width * height > MOST_AREA_PIX:

@@ -1,12 +1,13 @@
 """A folder of pictures: a folder per class, or a table of names and classes; split folders, or none."""
 
 import csv
+import fnmatch
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.config import nearest
@@ -28,20 +29,23 @@ MOST_TABLE_BYTES = 1 << 28
 class FolderSource:
     """The pictures of a folder; a `astro_dist.pictures.source.Source`."""
 
+    suffixes = SUFFIXES
+
     def __init__(self, config: PicturesConfig) -> None:
         self.config, self.folder = config, config.folder
         if not self.folder.is_dir():
             raise ConfigError(f"pictures.path: there is no folder {self.folder}; mend the path")
         self.notes: list[str] = []
-        self.files, self.others = _list_files(self.folder)
+        self.files, self.others = _list_files(self.folder, self.suffixes)
         if self.others:
-            self.notes.append(
-                f"{len(self.others)} files are no pictures by their names ({self.others[0]}, ...)"
-            )
+            first = self.others[0]
+            self.notes.append(f"{len(self.others)} files are no pictures by their names, such as {first}")
 
     @cached_property
     def tables(self) -> list[str]:
         """Tables of names and classes, relative to the folder: the one of the settings, or all found."""
+        if self.config.by_name:
+            return []
         if self.config.table is not None:
             return [self.config.table]
         return [name for name in self.others if PurePosixPath(name).name == TABLE]
@@ -49,7 +53,10 @@ class FolderSource:
     @cached_property
     def entries(self) -> list[Entry]:
         """All pictures with a class, by name."""
-        found = self._of_tables() if self.tables else self._of_folders()
+        if self.config.by_name:
+            found = list(self._of_names())
+        else:
+            found = self._of_tables() if self.tables else list(self._of_folders())
         numbers = {name: number for number, name in enumerate(self.files)}
         return [(name, label, split, numbers[name]) for name, label, split in sorted(found)]
 
@@ -58,10 +65,22 @@ class FolderSource:
         """The pictures and the tables."""
         return [self.folder / name for name in (*self.tables, *(entry[0] for entry in self.entries))]
 
-    def read(self, number: int) -> NDArray[np.uint8]:
+    def read(self, number: int) -> NDArray[Any]:
         """Return a picture by its number among the files."""
         name = self.files[number]
         return read_picture(self.folder / name, name, self.config)
+
+    def _of_names(self) -> Iterator[tuple[str, str, str]]:
+        for label, patterns in self.config.by_name.items():
+            if not any(has_name(name, patterns) for name in self.files):
+                raise ConfigError(
+                    f"pictures.by_name: no file in {self.folder} is a {', '.join(patterns)}; mend {label}"
+                )
+        for name in self.files:
+            labels = [label for label, patterns in self.config.by_name.items() if has_name(name, patterns)]
+            if len(labels) > 1:
+                raise ConfigError(f"pictures.by_name: {name} is {labels[0]} and {labels[1]}; choose one")
+            yield from ((name, label, "") for label in labels)
 
     def _of_folders(self) -> Iterator[tuple[str, str, str]]:
         tops = {parts[0] for name in self.files if len(parts := PurePosixPath(name).parts) > 1}
@@ -87,7 +106,7 @@ class FolderSource:
         files = set(self.files)
         # A table may name the files from which those in the folder were made: a.png for a.jpg.
         stems = {str(PurePosixPath(name).with_suffix("")): name for name in self.files}
-        unlabelled = 0
+        unlabelled, absent = 0, list[str]()
         for table in self.tables:
             base = PurePosixPath(table).parent
             for line, row in _read_rows(self.folder / table, self._names()):
@@ -97,13 +116,19 @@ class FolderSource:
                     continue
                 known = name if name in files else stems.get(str(PurePosixPath(name).with_suffix("")))
                 if known is None:
-                    raise ConfigError(
-                        f"{table} line {line}: there is no picture {name} in {self.folder}; mend the name"
-                    )
+                    absent.append(name)
+                    continue
                 split = SPLIT_WORDS.get((row.get("split") or "").strip().lower(), "")
                 split = split or SPLIT_WORDS.get(PurePosixPath(known).parts[0].lower(), "")
                 if found.setdefault(known, (label, split))[0] != label:
                     raise ConfigError(f"{table} line {line}: {known} has two classes; leave one out")
+        if absent and not found:
+            raise ConfigError(
+                f"pictures.table: no picture that it names is in {self.folder}, such as {absent[0]}; mend "
+                "the names, or say in pictures.columns which column has them"
+            )
+        if absent:
+            self.notes.append(f"{len(absent)} pictures of the table are not there, such as {absent[0]}")
         if unlabelled:
             self.notes.append(f"{unlabelled} pictures have no class in the table and are left out")
         return [(name, label, split) for name, (label, split) in found.items()]
@@ -114,7 +139,13 @@ class FolderSource:
         return {**COLUMNS, **self.config.columns}
 
 
-def _list_files(folder: Path) -> tuple[list[str], list[str]]:
+def has_name(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether a picture's whole name, or the name of its file, fits one of some patterns."""
+    names = (name, PurePosixPath(name).name)
+    return any(one == pattern or fnmatch.fnmatchcase(one, pattern) for one in names for pattern in patterns)
+
+
+def _list_files(folder: Path, suffixes: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the pictures and the other files of a folder by name, hidden ones left out."""
     pictures: list[str] = []
     others: list[str] = []
@@ -124,7 +155,7 @@ def _list_files(folder: Path) -> tuple[list[str], list[str]]:
             if name.startswith("."):
                 continue
             whole = Path(here, name).relative_to(folder)
-            (pictures if whole.suffix.lower() in SUFFIXES else others).append(whole.as_posix())
+            (pictures if whole.suffix.lower() in suffixes else others).append(whole.as_posix())
     return sorted(pictures), sorted(others)
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Floats
-from astro_dist.engine.config import nearest
-from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
+from astro_dist.pictures.classes import count_toys
 from astro_dist.pictures.config import CLASSES, PicturesConfig
 from astro_dist.pictures.source import Entry
 
@@ -155,13 +154,7 @@ class ToySource:
 
     def __init__(self, config: PicturesConfig, seed: int) -> None:
         self.config, self.seed = config, seed
-        counts = config.per_class
-        wanted = config.classes or (CLASSES if isinstance(counts, int) else tuple(counts))
-        for name in (*wanted, *(() if isinstance(counts, int) else counts)):
-            if name not in PAINTERS:
-                raise ConfigError(f"pictures: no toy of class {name!r} is drawn; {nearest(name, PAINTERS)}")
-        self.counts = {name: counts if isinstance(counts, int) else counts.get(name, 0) for name in wanted}
-        self.members = [(name, i) for name, count in self.counts.items() for i in range(count)]
+        self.members = [(name, i) for name, count in count_toys(config).items() for i in range(count)]
 
     @property
     def entries(self) -> list[Entry]:

@@ -54,6 +54,8 @@ STAGES = (
     EVALUATE,
 )
 
+REPORT = report_on(STAGES, ("maps", "assemble"), Later("astro_dist.report.radio:build_page"))
+
 
 class RadioConfig(PipelineConfig):
     """All settings of a run of the radio pipeline."""
@@ -205,7 +207,7 @@ RADIO = Pipeline(
     name="radio",
     help="from survey maps to a synthetic field with an exact truth",
     config=RadioConfig,
-    stages=(*STAGES, report_on(STAGES, reads=("maps", "assemble"))),
+    stages=(*STAGES, REPORT),
     left_out=leave_out,
     settle=settle,
     include=include,

@@ -76,12 +76,13 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: a title, one sentence, the headline figures as (label, value), the chapters."""
+    """The whole report: title, one sentence, headline figures as (label, value), chapters, last line."""
 
     title: str
     summary: str
     headline: Sequence[tuple[str, str]]
     chapters: Sequence[Chapter] = field(default_factory=tuple)
+    footer: str = "This sky is synthetic; the truth catalogue lists the objects that were placed in it."
 
 
 def render(page: Page) -> str:

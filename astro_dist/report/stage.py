@@ -1,13 +1,10 @@
 """The last stage: one HTML file that shows the results of the run and needs no other file."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
-from astro_dist.report.config import ReportConfig
-
-__all__ = ["REPORT", "ReportConfig"]
 
 TASK = Task("page")
 LARGEST_PAGE_BYTES, MEMORY_BYTES, CPU_S = 20_000_000, 1_000_000_000, 30.0
@@ -28,20 +25,29 @@ def finish(run: Run, results: Results) -> dict[str, int]:
     return {"bytes": results[TASK.name]["bytes"]}
 
 
-REPORT = Stage(
-    "report",
-    product="report.html",
-    plan=plan,
-    run=Later("astro_dist.report.chapters:write_page"),
-    finish=finish,
-    estimate=estimate,
-    sections=("report",),
-    own="report",
-    # The page has the times of the stages, so that its bytes differ when it is made again.
-    stable=False,
-)
+def report_on(stages: Sequence[Stage], reads: Sequence[str], page: Later) -> Stage:
+    """Return the stage that reports on earlier ones, in their order.
 
-
-def report_on(stages: Sequence[Stage], reads: Sequence[str]) -> Stage:
-    """Return the stage that reports on earlier ones, in their order, and shows the sections ``reads``."""
-    return replace(REPORT, inputs=tuple(stage.name for stage in stages), reads=tuple(reads))
+    Parameters
+    ----------
+    stages
+        The earlier stages.
+    reads
+        Sections that the page shows something of.
+    page
+        ``(run) -> Page`` of the pipeline.
+    """
+    return Stage(
+        "report",
+        product="report.html",
+        plan=plan,
+        run=partial(Later("astro_dist.report.book:write_page"), page=page),
+        finish=finish,
+        estimate=estimate,
+        sections=("report",),
+        reads=tuple(reads),
+        own="report",
+        inputs=tuple(stage.name for stage in stages),
+        # The page has the times of the stages, so that its bytes differ when it is made again.
+        stable=False,
+    )

@@ -183,7 +183,7 @@ class SkyMap:
     def wcs(self) -> WCS:
         """The celestial WCS, two axes, longitude first."""
         with explained(self.path, ConfigError):
-            return _celestial(fits.Header.fromstring(self.cards))
+            return celestial_wcs(fits.Header.fromstring(self.cards))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the WCS out: astropy rounds a pickled WCS, and `wcs` makes it again from the cards."""
@@ -274,7 +274,7 @@ def describe_map(
 
     A map without a beam that needs none has a pixel for a beam, and None is returned.
     """
-    layout, wcs = found.layout, _celestial(found.header)
+    layout, wcs = found.layout, celestial_wcs(found.header)
     _check_place(wcs, layout.axes[-2:])
     scale = pixel_scale(wcs, layout.axes[-2:])
     pixel = pixel_size(scale)
@@ -383,7 +383,7 @@ def _check_place(wcs: WCS, shape: Sequence[int]) -> None:
         )
 
 
-def _celestial(header: fits.Header) -> WCS:
+def celestial_wcs(header: fits.Header) -> WCS:
     """Return the celestial part of a header's WCS after checking that the image is a plain sky map."""
     wcs = read_wcs(celestial_cards(header))
     if not wcs.has_celestial:

@@ -57,6 +57,8 @@ PICTURE_COLUMNS = {
         ArraySpec("parent", "<i4", "picture of the training split that it was made from or for", fill=-1),
         ArraySpec("variant", "<i4", "0 for the picture of the prompt, then the variants of that picture"),
         ArraySpec("seed", "<i8", "number of the random stream that it was drawn with"),
+        ArraySpec("ra_deg", "<f8", "right ascension of the centre (ICRS)", "deg", float("nan")),
+        ArraySpec("dec_deg", "<f8", "declination of the centre (ICRS)", "deg", float("nan")),
     )
 }
 """Columns that some stores of pictures have, such as those of synthetic ones."""

@@ -20,7 +20,7 @@ def split_pictures(
         Class and group of each picture, shape (N,); a group counts to the class of its first picture.
     given
         Split that the user has put each picture into, shape (N,); -1 where there is none. Splits of which
-        the user has none are dealt out of train and of the pictures without a split.
+        the user has none are dealt out of train and of the pictures without a split. Guards stay guards.
     fractions
         Shares of train, validation and test.
     rng
@@ -50,5 +50,7 @@ def split_pictures(
 def _guard(split: NDArray[np.uint8], groups: Integers) -> None:
     """Make guards of the pictures whose group reaches into a higher split."""
     highest = np.zeros(int(groups.max(initial=-1)) + 1, np.uint8)
-    np.maximum.at(highest, groups, split)
+    # Pictures that are kept apart displace none.
+    dealt = split != GUARD
+    np.maximum.at(highest, groups[dealt], split[dealt])
     split[split < highest[groups]] = GUARD

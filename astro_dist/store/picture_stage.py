@@ -4,7 +4,8 @@ from pathlib import Path
 
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
-from astro_dist.pictures.config import CLASSES, PicturesConfig
+from astro_dist.pictures.classes import count_toys, refuse_toys
+from astro_dist.pictures.config import PicturesConfig
 
 COLUMN_FILES = 10
 """Files of columns and metadata in a store of pictures."""
@@ -14,10 +15,7 @@ def count_pictures(run: Run) -> int:
     """Return how many pictures the settings choose."""
     config = run.section(PicturesConfig)
     if config.source == "toy":
-        counts = config.per_class
-        if isinstance(counts, int):
-            return counts * len(config.classes or CLASSES)
-        return sum(counts[name] for name in config.classes or counts if name in counts)
+        return sum(count_toys(config).values())
     return len(Later("astro_dist.store.pictures:open_state")(run).listing)
 
 
@@ -31,13 +29,18 @@ def sources(run: Run) -> list[Path]:
 
 def refuse(run: Run) -> None:
     """Refuse folders, tables and classes that no store can be made of."""
-    Later("astro_dist.pictures.listing:open_listing")(run.section(PicturesConfig), run.seed)
+    config = run.section(PicturesConfig)
+    if config.source == "toy":
+        # Without the libraries of the other sources: a plan of toys costs nothing.
+        refuse_toys(config)
+    else:
+        Later("astro_dist.store.pictures:refuse_few")(config, run.seed)
 
 
 def estimate(run: Run) -> Estimate:
     """Return the cost of the store: exact, but for how well the pictures compress."""
     config, n = run.section(PicturesConfig), count_pictures(run)
-    picture_bytes = config.planes * config.size_pix**2
+    picture_bytes = (4 if config.source == "fits" else config.planes) * config.size_pix**2
     tasks = -(-n // config.shard)
     return Estimate(
         tasks=tasks,
@@ -57,6 +60,7 @@ PICTURES = Stage(
     run=Later("astro_dist.store.pictures:read_shard"),
     open=Later("astro_dist.store.pictures:open_state"),
     finish=Later("astro_dist.store.pictures:finish"),
+    scratch=("looks",),
     check=Later("astro_dist.store.verify:verify_store"),
     sources=sources,
     refuse=refuse,

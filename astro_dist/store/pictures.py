@@ -4,6 +4,7 @@ Stores of pictures made from pictures (upscaled, synthetic) are written with `wr
 `publish_pictures` too.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.listing import LEAST_GROUPS, Listing, open_listing
+from astro_dist.pictures.duplicates import find_groups, join_pairs
+from astro_dist.pictures.listing import APART, Listing, choose_pictures, open_listing
+from astro_dist.pictures.looks import make_look
+from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
+from astro_dist.store.picture_fits import FitsSource, link_places
 from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.schema import SPLIT_NAMES, publish_store
 from astro_dist.store.shards import count_shards, shard_path, write_shard
 
+FEW = 12
+"""Pictures of a class that are read before anything runs, to see whether they are copies."""
+LOOKS = "looks"
+"""Folder of scratch files below the store."""
 SHOWN = 5
 """Pictures of a shard that a message names."""
 
@@ -93,8 +105,15 @@ def open_state(run: Run) -> _State:
     # A run without a stage at hand has no fingerprint, and nothing shows whether its settings changed.
     if key not in _opened or not run.fingerprint:
         _opened.clear()
-        _opened[key] = _State(run, config, open_listing(config, run.seed))
+        _opened[key] = _State(run, config, list_pictures(config, run.seed))
     return _opened[key]
+
+
+def list_pictures(config: PicturesConfig, seed: int, divided: bool = True) -> Listing:
+    """Return the pictures that the settings choose, FITS cutouts too, see `open_listing`."""
+    if config.source == "fits":
+        return choose_pictures(config, FitsSource(config), divided)
+    return open_listing(config, seed, divided)
 
 
 def plan(run: Run, results: Results) -> list[Task]:
@@ -124,22 +143,35 @@ def read_shard(state: _State, task: Task) -> Result:
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         raise DataError(f"{'; '.join(faults[:SHOWN])}{more}; mend them or name them in pictures.exclude")
     digests = write_pictures(state.run.output, shard, np.stack(pictures), config.shard, config.threads)
-    return {"sha256": digests}
+    if config.duplicates:
+        looks = np.stack([_look(one) for one in pictures])
+        name = _looks_path(shard)
+        digests[name.as_posix()] = publish_bytes(state.run.output / name, looks.tobytes())
+    if not isinstance(source := state.listing.source, FitsSource):
+        return {"sha256": digests}
+    return {"sha256": digests, "places": [source.place(int(state.listing.numbers[row])) for row in rows]}
+
+
+def _looks_path(shard: int) -> Path:
+    """Return the file of the looks of a shard, which `finish` finds near-duplicates in."""
+    return Path(LOOKS, f"{shard:05d}.u1")
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Find the groups, deal the splits, write the columns, and return the figures of the store."""
     state = open_state(run)
     config, listing = state.config, state.listing
-    groups = np.arange(len(listing))
+    places = _read_places(config, results)
+    groups = _find_groups(run, listing, places)
     split = _split(run, listing, groups)
     columns = {
         **{"label": listing.labels, "split": split},
         **{"group": groups, "file": np.arange(len(listing))},
+        **({} if places is None else {"ra_deg": places[:, 0], "dec_deg": places[:, 1]}),
     }
     attrs = {
         "planes": config.planes,
-        "dtype": "uint8",
+        "dtype": "float32" if config.source == "fits" else "uint8",
         "labels": list(listing.classes),
         "names": list(listing.names),
         "source": config.source,
@@ -155,21 +187,106 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "splits": dict(
             zip(SPLIT_NAMES, np.bincount(split, minlength=len(SPLIT_NAMES)).tolist(), strict=True)
         ),
-        "groups": len(np.unique(groups)),
-        "notes": [*listing.source.notes],
+        "groups": int(groups.max()) + 1,
+        "notes": [
+            *listing.source.notes,
+            *_describe_groups(listing, groups),
+            *_describe_split(config, listing, split),
+        ],
     }
 
 
-def _split(run: Run, listing: Listing, groups: NDArray[np.int64]) -> NDArray[np.uint8]:
+def refuse_few(config: PicturesConfig, seed: int) -> None:
+    """Refuse what `list_pictures` refuses, and small classes whose pictures are copies of each other.
+
+    Pictures of small classes alone are read here; a large class of copies is refused when all are read.
+    """
+    listing = list_pictures(config, seed)
+    counts = np.bincount(listing.labels)
+    for place in np.flatnonzero(counts <= FEW if config.duplicates else counts < 0):
+        looks = []
+        for row in np.flatnonzero(listing.labels == place).tolist():
+            # What cannot be read is the task's to name.
+            with contextlib.suppress(DataError):
+                looks.append(_look(listing.read(row)))
+        found = find_groups(np.stack(looks)).max(initial=-1) + 1 if looks else 0
+        _refuse_copies(listing.classes[place], int(found) + int(counts[place]) - len(looks))
+
+
+def _refuse_copies(name: str, found: int) -> None:
+    if found < LEAST_GROUPS:
+        raise ConfigError(
+            f"pictures: the class {name} has {found} pictures that are no copies of each other, "
+            f"and three splits need {LEAST_GROUPS}; add some, or leave it out with pictures.classes"
+        )
+
+
+def _look(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    return make_look(from_network(to_network(picture), "uint8"))
+
+
+def _read_places(config: PicturesConfig, results: Results) -> Floats | None:
+    """Return the positions (N, 2) of FITS cutouts in degrees, None for other pictures."""
+    if config.source != "fits":
+        return None
+    order = sorted(results, key=lambda name: int(name.split("-")[1]))
+    return np.concatenate([np.asarray(results[task]["places"], np.float64) for task in order])
+
+
+def _find_groups(run: Run, listing: Listing, places: Floats | None) -> Integers:
+    """Return the group of each picture: near-duplicates, and cutouts that share sky; else it is its own."""
+    config, n = run.section(PicturesConfig), len(listing)
+    pairs = [np.empty((2, 0), np.int64)]
+    if places is not None:
+        pairs.append(link_places(places, config.separation_arcmin))
+    if config.duplicates:
+        shards = range(count_shards(n, config.shard))
+        looks = b"".join((run.output / _looks_path(shard)).read_bytes() for shard in shards)
+        groups = find_groups(np.frombuffer(looks, np.uint8).reshape(n, -1))
+        # Each picture with the first of its group.
+        pairs.append(np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(n)]))
+    return join_pairs(np.concatenate(pairs, axis=1), n)
+
+
+def _describe_groups(listing: Listing, groups: Integers) -> list[str]:
+    """Return sentences about near-duplicates, and about those of several classes."""
+    sizes = np.bincount(groups)
+    if not (sizes > 1).any():
+        return []
+    notes = [
+        f"{int((sizes[sizes > 1] - 1).sum())} pictures are near-duplicates of others, in one split with them"
+    ]
+    low, high = np.full(len(sizes), len(listing.classes)), np.zeros(len(sizes), np.int64)
+    np.minimum.at(low, groups, listing.labels)
+    np.maximum.at(high, groups, listing.labels)
+    if len(mixed := np.flatnonzero(low != high)):
+        names = [listing.names[row] for row in np.flatnonzero(groups == mixed[0])[:2]]
+        notes.append(
+            f"{len(mixed)} groups of near-duplicates are of several classes, such as {' and '.join(names)}"
+        )
+    return notes
+
+
+def _describe_split(config: PicturesConfig, listing: Listing, split: NDArray[np.uint8]) -> list[str]:
+    notes = []
+    is_guard = split == SPLIT_NAMES.index("guard")
+    if apart := int((is_guard & (listing.given == APART)).sum()):
+        notes.append(f"{apart} pictures are apart, in no split")
+    if copies := int((is_guard & (listing.given != APART)).sum()):
+        notes.append(f"{copies} pictures have near-duplicates in another split folder and are left out")
+    if config.split == "as_published":
+        notes.append(
+            "split as_published: copies of test pictures are in training, and all figures are too high"
+        )
+    return notes
+
+
+def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
     config = run.section(PicturesConfig)
     first = np.unique(groups, return_index=True)[1]
-    counts = Counter(listing.labels[first].tolist())
+    counts = Counter(listing.labels[first[listing.given[first] != APART]].tolist())
     for place, name in enumerate(listing.classes):
-        if counts[place] < LEAST_GROUPS:
-            raise ConfigError(
-                f"pictures: the class {name} has {counts[place]} pictures that are no copies of each other, "
-                f"and three splits need {LEAST_GROUPS}; add some, or leave it out with pictures.classes"
-            )
+        _refuse_copies(name, counts[place])
     train = 1 - config.validation_fraction - config.test_fraction
     fractions = train, config.validation_fraction, config.test_fraction
     rng = run.stream("pictures", "splits")

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from astro_dist.models.device import pin
+from tests.flare.comparisons import run_comparison
 from tests.flare.grids import run_grid, write_config
 from tests.flare.painters import execute, save_painter
 
@@ -22,6 +23,18 @@ def finished_grid(shared_folder):
             run_grid(write_config(config), out, "--on", "serial")
             (folder / "done").touch()
     return config, out
+
+
+@pytest.fixture(scope="session")
+def compared(shared_folder):
+    """The run directory of a finished comparison with its report."""
+    folder = shared_folder / "comparison"
+    with open(shared_folder / "comparison.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            run_comparison(folder)
+            (folder / "done").touch()
+    return folder / "run"
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ def write_config(path, sets=None, **classify):
     return path
 
 
-def run_grid(config, out, *words):
-    """Run a configuration in this process; raises where the exit code is not 0."""
-    code = main(["run", str(config), "--out", str(out), *words])
+def run_grid(config, out, *words, to="classify"):
+    """Run a configuration in this process as far as a stage; raises where the exit code is not 0."""
+    code = main(["run", str(config), "--out", str(out), "--to", to, *words])
     if code:
         raise SystemExit(code)
 

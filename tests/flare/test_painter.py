@@ -8,13 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
+from astro_dist.flare.painter_config import UnidiffuserConfig
 from astro_dist.flare.painter_folder import check_folder, check_parts
+from astro_dist.flare.painter_objectives import UnidiffuserObjective
+from astro_dist.flare.painter_samples import PictureBatch
 from astro_dist.models.diffusers_types import UniDiffuserTextDecoder
 from astro_dist.models.low_rank import LowRank, add_factors, merge
-from astro_dist.models.painter import build_decoder, build_scheduler, build_uvit, load_painter
+from astro_dist.models.painter import LEFT, build_decoder, build_scheduler, build_uvit, load_painter
 from astro_dist.models.painter_layout import INDEX
 from astro_dist.models.painting import Brush
 from astro_dist.models.solvers import Solver
@@ -22,6 +26,7 @@ from astro_dist.models.tokens import build_caption_tokenizer, build_prompt_token
 from tests.flare.painters import PROMPTS, SIDE
 
 MICRO_BATCH = 3
+FIRST = "embeddings.token_embedding.weight"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,16 @@ def test_the_head_of_the_captions_decoder_can_be_saved(tmp_path):
         assert torch.equal(again.state_dict()[name], tensor)
 
 
+def test_a_decoder_whose_head_is_the_table_of_its_tokens_is_read(copied, painter):
+    """Published decoders hold the shared numbers once."""
+    path = copied / "text_decoder" / "diffusion_pytorch_model.safetensors"
+    drop(path, "transformer.lm_head.weight")
+    check_parts(copied)
+    decoder = load_painter(copied).text_decoder
+    head = decoder.transformer.lm_head.weight
+    assert torch.equal(head, painter.text_decoder.transformer.transformer.wte.weight)
+
+
 BROKEN = {
     "part": (lambda p: shutil.rmtree(p / "text_tokenizer"), "lacks the part text_tokenizer/"),
     "index": (lambda p: (p / "unet" / "config.json").write_text("{"), "not readable as JSON"),
@@ -94,6 +109,30 @@ BROKEN = {
     "planes": (lambda p: change(p / "vae" / "config.json", in_channels=1), "it paints 1 planes; set"),
     "number": (lambda p: change(p / "unet" / "config.json", sample_size=1 << 40), "are no such numbers"),
     "missing": (lambda p: (p / "unet" / "config.json").write_text('{"sample_size": 4}'), "cannot be used"),
+}
+
+
+def reshape(path, name, shape):
+    tensors = load_file(path)
+    tensors[name] = torch.zeros(shape)
+    save_file(tensors, path)
+
+
+def drop(path, name):
+    tensors = load_file(path)
+    del tensors[name]
+    save_file(tensors, path)
+
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+BROKEN |= {
+    "shape": (
+        lambda p: reshape(p / UNET, "text_in.weight", (128, 33)),
+        "has the shape [128, 33], not [128, 32]",
+    ),
+    "tensor": (lambda p: drop(p / "text_encoder" / "model.safetensors", FIRST), f"lacks the tensor {FIRST}"),
+    "cut": (lambda p: (p / UNET).write_bytes(b"cut"), "the weights of unet cannot be read"),
+    "settings": (lambda p: change(p / "vae" / "config.json", act_fn="none"), "no vae can be built from"),
 }
 
 
@@ -217,3 +256,49 @@ def test_factors_begin_at_the_network_and_end_in_its_weights():
         assert torch.allclose(merged(*inputs)[0], changed, atol=1e-4)
     assert not torch.allclose(changed, before, atol=1e-2)
     assert set(merged.state_dict()) == names
+
+
+def test_the_schedule_ends_with_a_little_of_the_picture():
+    left = build_scheduler("tiny").alphas_cumprod
+    assert left[-1] == pytest.approx(LEFT, rel=1e-3)
+    assert (left[1:] < left[:-1]).all()
+    # Where nothing is left, the step from noise to the clean sample divides by zero.
+    assert float(left[-1].sqrt()) > 0.05
+
+
+@pytest.mark.parametrize(("clean_text", "lost"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_picture_and_text_have_times_of_their_own(painter, clean_text, lost):
+    """Eq. 2 of FLARE: clean at time 0, noise alone at the last time, and any time between."""
+    config = UnidiffuserConfig(clean_text=clean_text, clean_picture=0, lost=lost)
+    objective = UnidiffuserObjective(config, painter, {}, None, PROMPTS, "cpu")
+    seen = []
+
+    def network(*arguments):
+        seen.append(arguments)
+        return painter.unet(*arguments)
+
+    rng, count = np.random.default_rng(2), 6
+    tokens, numbers = painter.text_shape
+    batch = PictureBatch(
+        rng.uniform(-1, 1, (count, 3, SIDE, SIDE)).astype(np.float32),
+        np.zeros(count, np.int64),
+        np.arange(count) % 2,
+        np.stack([np.arange(count), np.zeros(count, np.int64)], 1),
+        rng.standard_normal((count, painter.image_numbers + tokens * numbers), np.float32),
+        rng.random((count, 2), np.float32),
+        rng.random((count, 2), np.float32),
+    )
+    with torch.no_grad():
+        _, figures = objective.loss(network, batch, "cpu")
+    _, _, text, image_time, text_time = seen[0]
+    wanted = objective.text_QTd[torch.from_numpy(batch.prompt_B)]
+    noise = torch.from_numpy(batch.noise_BM[:, painter.image_numbers :]).view_as(text)
+    assert torch.equal(text, wanted) == (clean_text == 1)
+    assert torch.equal(text, noise) == (lost == 1)
+    # What has no noise has no error.
+    assert (figures["text_loss"] == 0) == (clean_text == 1)
+    if lost:
+        assert set(image_time.tolist()) == set(text_time.tolist()) == {painter.last_time}
+    else:
+        assert image_time.tolist() == (batch.time_B2[:, 0] * painter.last_time).astype(int).tolist()
+        assert image_time.tolist() != text_time.tolist()

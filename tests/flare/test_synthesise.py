@@ -185,7 +185,7 @@ def test_what_is_not_accepted_is_painted_again_and_the_promise_is_not_broken_sil
 
 def test_the_sets_take_as_many_synthetic_pictures_as_are_painted():
     assert config_of().combine.k_synthetic == 3
-    with pytest.raises(ConfigError, match=r"combine\.k_synthetic is 4 and synthesise\.k 3"):
+    with pytest.raises(ConfigError, match=r"combine\.k_synthetic: 4 .* 3 are painted"):
         config_of(combine={"k_synthetic": 4})
 
 

@@ -102,6 +102,14 @@ def test_what_is_no_such_network_is_refused_by_its_tensor(tmp_path, changes, wor
     say(lambda: load_checked(tmp_path / "model.pth", "upscaler"), "upscaler.start_from", "model.pth", *words)
 
 
+BLOCK = "layers.0.residual_group.blocks.0"
+SHAPING = (
+    *("conv_first.weight", "conv_before_upsample.0.weight", "upsample.0.weight", "norm.weight"),
+    *(f"{BLOCK}.attn.relative_position_bias_table", f"{BLOCK}.mlp.fc1.weight"),
+)
+"""Tensors from which settings follow, and one from which none does."""
+
+
 @pytest.mark.parametrize(
     "shape", [(), (0,), (3,), (8, 0, 3, 3), (0, 8, 3, 3), (12, 12, 3, 3), (1, 1, 1, 1, 1)]
 )

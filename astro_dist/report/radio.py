@@ -1,20 +1,17 @@
-"""The chapters of the report, built from the published stages of a run; a chapter names missing stages."""
+"""The page of the pipeline `radio`, built from the published stages of a run."""
 
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from astro_dist.engine.files import publish_bytes
-from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Run, Task
+from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.report import beside, evaluation, figures, gather, images, origins, samples, tables
+from astro_dist.report.book import RUN_CHAPTER, ChapterBuilder, build_chapters, is_published
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Chapter, Listing, Note, Page, Picture, render
+from astro_dist.report.page import Block, Listing, Note, Page, Picture
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.counts import COUNTS_HZ
@@ -34,43 +31,14 @@ HOW_DRAWN = (
 )
 
 
-@dataclass(frozen=True)
-class ChapterBuilder:
-    """The definition of a chapter: its texts, the stages it needs, the function that builds its blocks."""
-
-    key: str
-    title: str
-    lead: str
-    needs: tuple[str, ...]
-    build: Callable[[Run], list[Block]]
-
-
-def write_page(run: Run, task: Task) -> Result:
-    """Write the page, the only task of the stage."""
-    content = render(build_page(run)).encode()
-    return {"sha256": {".": publish_bytes(run.output, content)}, "bytes": len(content)}
-
-
 def build_page(run: Run) -> Page:
     """Return the report of a run; any of its stages may be unpublished."""
-    chapters = [Chapter(c.key, c.title, c.lead, _build_blocks(run, c)) for c in CHAPTERS]
-    return Page(run.name, _summarise(run), _headline(run), chapters)
-
-
-def _build_blocks(run: Run, chapter: ChapterBuilder) -> list[Block]:
-    missing = [stage for stage in chapter.needs if not _published(run, stage)]
-    if missing:
-        return [Note(f"Nothing to show: {' and '.join(missing)} did not run in this directory.")]
-    return chapter.build(run)
-
-
-def _published(run: Run, stage: str) -> bool:
-    return run.ledger.published(stage) is not None
+    return Page(run.name, _summarise(run), _headline(run), build_chapters(run, CHAPTERS))
 
 
 def _summarise(run: Run) -> str:
-    if not _published(run, "assemble"):
-        done = [name for name in run.inputs if _published(run, name)]
+    if not is_published(run, "assemble"):
+        done = [name for name in run.inputs if is_published(run, name)]
         return f"A run without a field yet; published: {', '.join(done) or 'nothing'}."
     field = FieldFiles(run.product("field"))
     ny, nx = field.map.shape
@@ -82,7 +50,7 @@ def _summarise(run: Run) -> str:
 
 
 def _headline(run: Run) -> list[tuple[str, str]]:
-    if not _published(run, "assemble"):
+    if not is_published(run, "assemble"):
         return []
     field = FieldFiles(run.product("field"))
     found, (ny, nx) = field.map, field.map.shape
@@ -214,7 +182,7 @@ def _truth_blocks(run: Run) -> list[Block]:
             "Source counts",
         ),
     )
-    table = tables.tabulate_truth(truth, samples.read_donors(run) if _published(run, "generate") else None)
+    table = tables.tabulate_truth(truth, samples.read_donors(run) if is_published(run, "generate") else None)
     return [table, *(Picture(to_svg(figure), caption, alt) for figure, caption, alt in pictures)]
 
 
@@ -245,25 +213,13 @@ def _rejected_blocks(run: Run) -> list[Block]:
         )
         blocks.append(Note(f"{agreement} of {facts['accepted_iou']:.3g} on average."))
     shown = run.section(ReportConfig).examples
-    refused = samples.read_refused(run, shown) if _published(run, "cutouts") else None
+    refused = samples.read_refused(run, shown) if is_published(run, "cutouts") else None
     if refused is not None:
         figure = images.draw_strip(
             refused.image_snr, refused.outlines, refused.reasons, top_snr=STRIP_TOP_SNR
         )
         caption = "Some rejected objects as generated; the outline is the mask of the rejected object."
         blocks.append(Picture(to_webp(figure), caption, "Stamps with refused objects", wide=True))
-    return blocks
-
-
-def _run_blocks(run: Run) -> list[Block]:
-    blocks: list[Block] = [tables.tabulate_stages(run.ledger, run.root, run.inputs)]
-    blocks += tables.tabulate_files(run.ledger, run.root, run.inputs)
-    for stage in run.inputs:
-        if facts := run.facts(stage):
-            blocks.append(tables.tabulate_facts(facts, stage))
-    blocks.append(tables.tabulate_versions(run.seed))
-    if (path := run.root / "config.yaml").exists():
-        blocks.append(Listing(path.read_text(), "Configuration, every default included", folded=True))
     return blocks
 
 
@@ -345,13 +301,7 @@ CHAPTERS = (
         (),
         origins.build_blocks,
     ),
-    ChapterBuilder(
-        "run",
-        "The run",
-        "The tasks, figures, files and settings of each stage.",
-        (),
-        _run_blocks,
-    ),
+    RUN_CHAPTER,
     ChapterBuilder(
         "next",
         "What to do next",

@@ -1,0 +1,124 @@
+"""Picture files of every kind are read right, and what is none is named."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from astro_dist.engine.errors import DataError
+from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.decode import read_picture
+
+SIDE = 32
+CONFIG = PicturesConfig(size_pix=SIDE)
+GREY = PicturesConfig(size_pix=SIDE, planes=1)
+
+
+def colours():
+    """A picture whose corners differ: red grows to the right, green downwards."""
+    ramp = np.linspace(0, 255, SIDE).astype(np.uint8)
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1], pixels[..., 2] = ramp, ramp[:, None], 40
+    return pixels
+
+
+def read(path, config=CONFIG):
+    return read_picture(path, path.name, config)
+
+
+def saved(tmp_path, image, name="a.png", **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.ppm", "a.webp"])
+def test_pixels_come_back(tmp_path, name):
+    options = {"lossless": True} if name == "a.webp" else {}
+    path = saved(tmp_path, Image.fromarray(colours()), name, **options)
+    np.testing.assert_array_equal(read(path), colours().transpose(2, 0, 1))
+
+
+def test_sixteen_bits_keep_their_range(tmp_path):
+    values = np.linspace(0, 65535, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+    for name in ("a.png", "a.tif"):
+        found = read(saved(tmp_path, Image.fromarray(values), name), GREY)
+        np.testing.assert_array_equal(found[0], np.rint(values / 257).astype(np.uint8))
+    dark = read(saved(tmp_path, Image.fromarray(np.full((SIDE, SIDE), 257 * 3, np.uint16))), GREY)
+    assert (dark == 3).all()
+
+
+def test_floats_from_0_to_1_are_read_and_others_refused(tmp_path):
+    half = np.full((SIDE, SIDE), 0.5, np.float32)
+    assert (read(saved(tmp_path, Image.fromarray(half), "a.tif"), GREY) == 128).all()
+    with pytest.raises(DataError, match=r"b.tif: numbers of no known range \(mode F\)"):
+        read(saved(tmp_path, Image.fromarray(7 * half), "b.tif"))
+
+
+def test_print_colours_palettes_and_alpha_are_read_as_they_look(tmp_path):
+    image = Image.fromarray(colours())
+    printed = read(saved(tmp_path, image.convert("CMYK"), "a.jpg", quality=100, subsampling=0))
+    assert np.abs(printed.astype(int) - colours().transpose(2, 0, 1)).mean() < 4
+    palette = read(saved(tmp_path, image.quantize(256), "a.gif"))
+    assert np.abs(palette.astype(int) - colours().transpose(2, 0, 1)).mean() < 10
+    half = Image.fromarray(np.dstack([colours(), np.full((SIDE, SIDE), 51, np.uint8)]))
+    np.testing.assert_allclose(read(saved(tmp_path, half)), colours().transpose(2, 0, 1) * 0.2, atol=1)
+    assert read(saved(tmp_path, Image.new("1", (SIDE, SIDE), 1)), GREY).min() == 255
+
+
+def test_a_turn_in_exif_is_done(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = read(saved(tmp_path, Image.fromarray(colours()), "a.png", exif=exif))
+    np.testing.assert_array_equal(turned, np.rot90(colours(), -1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(("fit", "mean"), [("crop", 255), ("pad", 127.5), ("stretch", 127.5)])
+def test_a_picture_is_made_square(tmp_path, fit, mean):
+    wide = np.zeros((SIDE, 2 * SIDE), np.uint8)
+    wide[:, SIDE // 2 : 3 * SIDE // 2] = 255
+    if fit == "pad":
+        wide[:] = 255
+    found = read(saved(tmp_path, Image.fromarray(wide)), PicturesConfig(size_pix=SIDE, planes=1, fit=fit))
+    assert found.shape == (1, SIDE, SIDE)
+    assert abs(found.mean() - mean) < 3
+
+
+def png(width, height, data=b""):
+    """The bytes of a PNG whose header says any size."""
+
+    def part(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(data)) + part(b"IEND", b"")
+    )
+
+
+BAD = {
+    "text.jpg": (b"not a picture", "no picture in a format"),
+    "empty.png": (b"", "no picture in a format"),
+    "page.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no picture in a format"),
+    "wide.png": (png(20_000, 10), "20000 x 10 pixels; scale it down, or raise pictures.largest_pix"),
+    "bomb.png": (png(60_000, 60_000), "pixels"),
+    "cut.png": (png(64, 64, b"\0" * 300), "a damaged picture"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_picture_is_named_in_one_line(tmp_path, name):
+    data, message = BAD[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).startswith(f"{name}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_jpeg_cut_in_the_middle_is_damaged(tmp_path):
+    path = saved(tmp_path, Image.fromarray(colours()), "a.jpg")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="a damaged picture"):
+        read(path)
