@@ -7,6 +7,7 @@ looks, 0.3 for the tree.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -68,19 +69,22 @@ def join_pairs(pairs: Integers, n: int) -> Integers:
 
 def _same(looks: NDArray[np.uint8]) -> Integers:
     """Return pairs (2, m) of pictures whose looks are equal, which need no spots."""
-    _, first, place = np.unique(looks, axis=0, return_index=True, return_inverse=True)
-    pairs = np.stack([first[place.reshape(-1)], np.arange(len(looks))])
+    seen: dict[bytes, int] = {}
+    firsts = [seen.setdefault(blake2b(look, digest_size=16).digest(), row) for row, look in enumerate(looks)]
+    pairs = np.stack([np.array(firsts, np.int64), np.arange(len(looks))])
     return pairs[:, pairs[0] != pairs[1]]
 
 
 def find_copies(looks: NDArray[np.uint8]) -> Integers:
     """Return pairs (2, m) of pictures that the direct comparison finds to be of one picture."""
     spots, points = _describe(looks)
-    found = [np.empty((2, 0), np.int64)]
-    if len(spots.of) > 1:
-        pairs = _choose(spots, _search(looks, spots, points), len(looks))
+    found, done = [np.empty((2, 0), np.int64)], np.empty(0, np.int64)
+    # Picture by picture, so that what is held beside looks and tree does not grow with their number.
+    for start in range(0, len(looks) if len(spots.of) > 1 else 0, AT_ONCE):
+        pairs, keys = _choose(spots, _search(looks, spots, points, start), len(looks), done)
+        done = np.concatenate([done, keys])
         parts = range(0, len(pairs), PAIRS_AT_ONCE)
-        found += [_check(looks, spots, pairs[start : start + PAIRS_AT_ONCE]) for start in parts]
+        found += [_check(looks, spots, pairs[part : part + PAIRS_AT_ONCE]) for part in parts]
     return np.concatenate(found, axis=1)
 
 
@@ -128,53 +132,56 @@ def _find_basis(looks: NDArray[np.uint8]) -> tuple[Pixels, Pixels]:
     return mean.astype(np.float32), axes[:, ::-1][:, :NUMBERS].astype(np.float32)
 
 
-def _search(looks: NDArray[np.uint8], spots: Spots, points: _Points) -> Table:
-    """Return, for every spot at every scale, the nearest spots of other pictures; rows of `PAIR`."""
+def _search(looks: NDArray[np.uint8], spots: Spots, points: _Points, start: int) -> Table:
+    """Return, for the spots of some pictures at every scale, the nearest spots of others; rows of `PAIR`."""
     found = []
-    for start in range(0, len(looks), AT_ONCE):
-        here = np.arange(*np.searchsorted(spots.of, (start, start + AT_ONCE)))
-        some = Spots(spots.of[here] - start, spots.y[here], spots.x[here])
-        smooth = blur(grey_of(looks[start : start + AT_ONCE]), 1)
-        for scale in SCALES:
-            sizes = np.full(len(here), scale, np.float32)
-            discs, whole = draw_discs(smooth, some, sizes)
-            mine = here[whole]
-            distance, near = points.tree.query(
-                points.of(discs[whole]), k=NEIGHBOURS + 1, eps=0.1, distance_upper_bound=FARTHEST
-            )
-            row, column = np.nonzero(np.isfinite(distance))
-            rows = np.empty(len(row), PAIR)
-            rows["first"], rows["second"] = near[row, column], mine[row]
-            rows["scale"], rows["distance"] = scale, distance[row, column]
-            found.append(rows[spots.of[rows["first"]] != spots.of[rows["second"]]])
+    here = np.arange(*np.searchsorted(spots.of, (start, start + AT_ONCE)))
+    some = Spots(spots.of[here] - start, spots.y[here], spots.x[here])
+    smooth = blur(grey_of(looks[start : start + AT_ONCE]), 1)
+    for scale in SCALES:
+        discs, whole = draw_discs(smooth, some, np.full(len(here), scale, np.float32))
+        mine = here[whole]
+        distance, near = points.tree.query(
+            points.of(discs[whole]), k=NEIGHBOURS + 1, eps=0.1, distance_upper_bound=FARTHEST
+        )
+        row, column = np.nonzero(np.isfinite(distance))
+        rows = np.empty(len(row), PAIR)
+        rows["first"], rows["second"] = near[row, column], mine[row]
+        rows["scale"], rows["distance"] = scale, distance[row, column]
+        found.append(rows[spots.of[rows["first"]] != spots.of[rows["second"]]])
     return np.concatenate(found)
 
 
-def _choose(spots: Spots, pairs: Table, n: int) -> Table:
-    """Return the pictures that each one is compared with, each pair with its nearest pairs of spots."""
+def _choose(spots: Spots, pairs: Table, n: int, done: Integers) -> tuple[Table, Integers]:
+    """Return the nearest pairs of spots of each picture with those it is compared with, and all pairs' keys.
+
+    ``done`` are the keys of pairs of pictures that were compared before.
+    """
     one, two = spots.of[pairs["first"]], spots.of[pairs["second"]]
-    low, high = np.minimum(one, two), np.maximum(one, two)
+    keys = np.minimum(one, two) * n + np.maximum(one, two)
+    new = np.flatnonzero(~np.isin(keys, done))
     # Pictures decide where two are equally near, so that the order does not depend on the search.
-    order = np.lexsort((high, low, pairs["distance"]))
-    _, nearest, of = np.unique((low * n + high)[order], return_index=True, return_inverse=True)
-    counts, is_kept = np.zeros(n, np.int64), np.zeros(len(nearest), np.bool_)
-    for pair in np.argsort(nearest).tolist():
-        a, b = low[order[nearest[pair]]], high[order[nearest[pair]]]
-        if counts[a] < PER_PICTURE or counts[b] < PER_PICTURE:
-            counts[[a, b]] += 1
-            is_kept[pair] = True
+    order = new[np.lexsort((keys[new], pairs["distance"][new]))]
+    known, nearest, of = np.unique(keys[order], return_index=True, return_inverse=True)
+    owner = two[order[nearest]]
+    by_owner = np.lexsort((nearest, owner))
+    is_kept = np.zeros(len(known), np.bool_)
+    is_kept[by_owner] = _count_up(owner[by_owner]) < PER_PICTURE
     # By pair, so that its spots, and the looks of neighbouring pairs, are handled together.
     chosen = np.flatnonzero(is_kept[of])
     chosen = chosen[np.argsort(of[chosen], kind="stable")]
-    place = np.arange(len(chosen)) - np.searchsorted(of[chosen], of[chosen])
-    return pairs[order[chosen[place < SPOT_PAIRS]]]
+    return pairs[order[chosen[_count_up(of[chosen]) < SPOT_PAIRS]]], known[is_kept]
+
+
+def _count_up(values: Integers) -> Integers:
+    """Return how many equal values precede each of some sorted ones."""
+    return np.arange(len(values)) - np.searchsorted(values, values)
 
 
 def _most_alike(keys: Integers, likeness: Pixels) -> Integers:
     """Return the rows of the most alike pairs of spots of each pair of pictures, which ``keys`` number."""
     order = np.lexsort((-likeness, keys))
-    place = np.arange(len(order)) - np.searchsorted(keys[order], keys[order])
-    kept = order[place < GUESSES]
+    kept = order[_count_up(keys[order]) < GUESSES]
     return kept[likeness[kept] > LEAST_DISC]
 
 

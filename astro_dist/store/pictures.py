@@ -23,7 +23,7 @@ from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.duplicates import find_groups, join_pairs
 from astro_dist.pictures.listing import APART, Listing, choose_pictures, open_listing
-from astro_dist.pictures.looks import make_look
+from astro_dist.pictures.looks import LOOK_BYTES, make_look
 from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
 from astro_dist.store.picture_fits import FitsSource, link_places
@@ -233,6 +233,16 @@ def _read_places(config: PicturesConfig, results: Results) -> Floats | None:
     return np.concatenate([np.asarray(results[task]["places"], np.float64) for task in order])
 
 
+def _read_looks(run: Run, n: int, per_shard: int) -> NDArray[np.uint8]:
+    """Return the looks of all pictures, shape (N, `LOOK_BYTES`)."""
+    looks = np.empty((n, LOOK_BYTES), np.uint8)
+    # Shard by shard into one array: joined bytes would be in memory twice.
+    for shard in range(count_shards(n, per_shard)):
+        rows = looks[shard * per_shard : (shard + 1) * per_shard]
+        rows[:] = np.fromfile(run.output / _looks_path(shard), np.uint8).reshape(rows.shape)
+    return looks
+
+
 def _find_groups(run: Run, listing: Listing, places: Floats | None) -> Integers:
     """Return the group of each picture: near-duplicates, and cutouts that share sky; else it is its own."""
     config, n = run.section(PicturesConfig), len(listing)
@@ -240,9 +250,7 @@ def _find_groups(run: Run, listing: Listing, places: Floats | None) -> Integers:
     if places is not None:
         pairs.append(link_places(places, config.separation_arcmin))
     if config.duplicates:
-        shards = range(count_shards(n, config.shard))
-        looks = b"".join((run.output / _looks_path(shard)).read_bytes() for shard in shards)
-        groups = find_groups(np.frombuffer(looks, np.uint8).reshape(n, -1))
+        groups = find_groups(_read_looks(run, n, config.shard))
         # Each picture with the first of its group.
         pairs.append(np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(n)]))
     return join_pairs(np.concatenate(pairs, axis=1), n)

@@ -66,7 +66,7 @@ def test_a_hundred_planted_copies_of_each_kind_among_real_pictures(name, merged)
     known = 1 - len(np.unique(alone)) / len(images)
     assert found >= 0.95
     # Copies join no more pictures than are near-duplicates already; in hubble many are, of one field.
-    assert both - known <= merged
+    assert both <= known + merged + 1e-9
 
 
 @real
@@ -116,6 +116,7 @@ print(len(np.unique(groups)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_a_hundred_thousand_pictures_need_less_than_a_gigabyte():
     done = subprocess.run(
         [sys.executable, "-P", "-c", MEASURE, "100000"], capture_output=True, text=True, check=True
