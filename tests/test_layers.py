@@ -17,7 +17,7 @@ LAYERS = [
     {"field", "train"},
     {"generate", "challenge"},
     {"evaluate"},
-    {"report"},
+    {"report", "exports"},
     {"radio", "flare"},
     {"pipelines"},
     {"cluster", "doctor"},

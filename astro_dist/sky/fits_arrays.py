@@ -1,5 +1,6 @@
 """Plain FITS images and tables as numpy and astropy have them, for those who read products from Python."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from astropy.wcs import WCS as WCS
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import publish_file
 
 
 def map_image(path: Path) -> tuple[NDArray[Any], fits.Header]:
@@ -38,6 +40,20 @@ def wcs_of(header: fits.Header) -> WCS:
     return WCS(header).celestial
 
 
+def wcs_of_cards(cards: Mapping[str, Any]) -> WCS:
+    """Return the celestial WCS of cards as stores keep them (`astro_dist.sky.coordinates.wcs_cards`)."""
+    return WCS(fits.Header(list(cards.items()))).celestial
+
+
+def cut_wcs(wcs: WCS, y0: int, x0: int) -> WCS:
+    """Return the WCS of a window of an image from its first row and column, counted from 0."""
+    cut = wcs.deepcopy()
+    # Reference pixels alone: the sky position of every pixel is the same number as in the whole image.
+    cut.wcs.crpix = [cut.wcs.crpix[0] - x0, cut.wcs.crpix[1] - y0]
+    cut.wcs.set()
+    return cut
+
+
 def read_table(path: Path) -> Table:
     """Return the first table of a FITS file, with units and descriptions; texts are text and no bytes.
 
@@ -55,3 +71,9 @@ def read_table(path: Path) -> Table:
         table[header[f"TTYPE{number}"]].description = header.get(f"TCOMM{number}")
     table.convert_bytestring_to_unicode()
     return table
+
+
+def write_text_table(path: Path, table: Table, form: str) -> None:
+    """Write a table as ``csv``, or as ``ecsv``, which keeps units and descriptions."""
+    with publish_file(path) as hidden:
+        table.write(hidden, format=f"ascii.{form}", overwrite=True)

@@ -31,7 +31,6 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (["run", "quickstart", "--to", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["run", "quickstart", "--redo", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["plan"], "the following arguments are required: CONFIG"),
-        (["export"], "there is no command 'export'"),
     ],
 )
 def test_a_near_miss_is_one_line_that_names_what_was_meant(command, tmp_path, words, line):
