@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 FORMS = {
     "cutouts": ("fits", "png", "grid", "coco", "radiff"),
     "stamps": ("fits", "png", "grid", "coco", "radiff"),
+    "field": ("fits",),
     "annotations": ("fits", "coco"),
     "truth": ("csv", "ecsv"),
 }
@@ -29,11 +30,19 @@ def export(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--{wrong[0]}: {what} can be --{', --'.join(FORMS[what])}")
     if arguments.index is not None and what not in ("cutouts", "stamps"):
         raise ConfigError(f"--index: {what} are exported whole; leave it out")
+    if (arguments.window is None) == (what == "field"):
+        raise ConfigError(
+            "--window: of a field, and of nothing else, a window is exported: give one with field"
+        )
     folder = arguments.out or Path(f"{arguments.run.resolve().name}-{what}")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name another one with --out")
     if what == "annotations":
         _export_annotations(arguments.run, folder, forms)
+    elif what == "field":
+        from astro_dist.exports.fields import export_window
+
+        export_window(arguments.run, folder, arguments.window)
     elif what == "truth":
         _export_truth(arguments.run, folder, forms)
     else:

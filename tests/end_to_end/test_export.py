@@ -127,6 +127,23 @@ def test_annotations_come_out_on_the_pixels_of_the_map(toy_run, tmp_path, comman
     np.testing.assert_array_equal(back, mask)
 
 
+def test_a_window_of_the_field_keeps_pixels_place_and_header(toy_run, tmp_path, command):
+    call = ("--window", "100:160,200:290", "--out", tmp_path / "f")
+    done = command("export", toy_run[0], "field", *call)
+    assert done.returncode == 0, done.stderr
+    for name in ("map", "mask", "instances"):
+        path = tmp_path / "f" / f"field-100-160_200-290-{name}.fits"
+        whole, about = fits.getdata(toy_run[0] / "field" / f"{name}.fits", header=True)
+        pixels, header = fits.getdata(path, header=True)
+        np.testing.assert_array_equal(pixels, whole[100:160, 200:290])
+        np.testing.assert_allclose(
+            WCS(header).all_pix2world(3, 5, 0), WCS(about).all_pix2world(203, 105, 0), rtol=0, atol=1e-12
+        )
+        lost = {"CHECKSUM", "DATASUM", "NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", "HISTORY", "COMMENT", ""}
+        assert all(header[key] == value for key, value in about.items() if key not in lost)
+        assert verify_fits(path) == ([], [])
+
+
 def test_the_truth_comes_out_with_units(toy_run, tmp_path, command):
     done = command("export", toy_run[0], "truth", "--ecsv", "--csv", "--out", tmp_path / "t")
     assert done.returncode == 0, done.stderr
@@ -144,6 +161,10 @@ def test_the_truth_comes_out_with_units(toy_run, tmp_path, command):
         (["cutouts", "--index", "x"], "write numbers from 0"),
         (["cutouts", "--csv"], "--csv: cutouts can be --fits, --png"),
         (["truth", "--index", "1"], "--index: truth are exported whole"),
+        (["field"], "--window: of a field"),
+        (["truth", "--window", "0:1,0:1"], "--window: of a field"),
+        (["field", "--window", "0-9"], "write ROW:ROW,COLUMN:COLUMN"),
+        (["field", "--window", "0:9,0:99999"], "the field has 500 rows and 620 columns"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(toy_run, tmp_path, command, words, said):
