@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from astro_dist.exports.pieces import Piece, Pieces
 
 FORMS = {
-    "cutouts": ("fits", "png", "grid", "coco", "radiff"),
-    "stamps": ("fits", "png", "grid", "coco", "radiff"),
+    "cutouts": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
+    "stamps": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "field": ("fits",),
     "annotations": ("fits", "coco"),
     "truth": ("csv", "ecsv"),
@@ -55,17 +55,24 @@ def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]
     from astro_dist.exports.images import write_fits, write_radiff
     from astro_dist.exports.labels import write_coco
     from astro_dist.exports.pieces import Pieces, parse_indices
+    from astro_dist.exports.samples import write_parquet, write_tars
     from astro_dist.exports.sheets import PER_SHEET, write_picture, write_sheet
 
     pieces = Pieces(arguments.run, arguments.what)
     indices = parse_indices(arguments.index, len(pieces))
-    for piece in _shown(pieces, indices, arguments.quiet):
+    # Only where a form has a file for each: reading all twice takes time.
+    single = {"fits", "png", "radiff"} & set(forms)
+    for piece in _shown(pieces, indices if single else [], arguments.quiet):
         if "fits" in forms:
             write_fits(folder, pieces, piece)
         if "png" in forms:
             write_picture(folder, piece)
         if "radiff" in forms:
             write_radiff(folder / "radiff", pieces, piece)
+    if "webdataset" in forms:
+        write_tars(folder, pieces, indices)
+    if "parquet" in forms:
+        write_parquet(folder, pieces, indices)
     if "coco" in forms:
         write_coco(
             folder / f"{arguments.what}.json",

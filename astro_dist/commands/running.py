@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     runner = open_runner(arguments, only)
     # After the configuration, most faults of which need none of these.
     from astro_dist.cluster.queue import refuse_while_queued
-    from astro_dist.engine.errors import ConfigError, show
+    from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
     from astro_dist.engine.stopping import stop_on_signals
 
@@ -55,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
             runner.follow(arguments.redo)
             return 0
         started = time.monotonic()
-        runner.execute(Display(quiet=arguments.quiet, verbose=arguments.verbose), arguments.redo)
+        display = Display(quiet=arguments.quiet, verbose=arguments.verbose)
+        runner.execute(display, arguments.redo)
     if only is None and not arguments.quiet:
         for line in _closing_lines(runner, time.monotonic() - started):
-            show(line)
+            display.note(line)
     shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
     for name, path in shown.items():
         print(f"{name}: {path}")

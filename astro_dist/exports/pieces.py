@@ -90,7 +90,9 @@ class Pieces:
         rows = self.reader.columns["donor"] if what == "stamps" else own
         self._map_of = cutouts.columns["source_map"][rows]
         stages = ledger.all_published()
-        self.origins: tuple[Origin, ...] = merge(*(of_facts(one.facts) for one in stages.values()))
+        # Cutouts follow from maps alone, stamps from the networks and what these learnt from as well.
+        behind = stages if what == "stamps" else {"cutouts"} & stages.keys()
+        self.origins: tuple[Origin, ...] = merge(*(of_facts(stages[name].facts) for name in behind))
         first = of_facts(stages["cutouts"].facts) if "cutouts" in stages else ()
         self.simulated = what == "stamps" or SIMULATED in {origin.name for origin in first}
 

@@ -1,9 +1,13 @@
 """Exports: the sky position of every pixel is that of the map, and masks come back as they went out."""
 
+import io
 import json
+import tarfile
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -19,13 +23,15 @@ from astro_dist.sky.label_files import read_labels
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
+FORMS = ("--fits", "--png", "--grid", "--coco", "--radiff", "--webdataset", "--parquet")
+
 
 @pytest.fixture(scope="module")
 def out(toy_run, tmp_path_factory):
     from astro_dist.cli import main
 
     folder = tmp_path_factory.mktemp("export")
-    forms = ("--fits", "--png", "--grid", "--coco", "--radiff", "--quiet")
+    forms = (*FORMS, "--quiet")
     for what in ("cutouts", "stamps"):
         call = ["export", str(toy_run[0]), what, "--index", "3,0-1", "--out", str(folder / what), *forms]
         assert main(call) == 0
@@ -68,7 +74,7 @@ def test_a_stamp_says_that_it_has_no_place(out):
 
 def test_the_same_export_writes_the_same_bytes(toy_run, out, command):
     before = {path: path.read_bytes() for path in (out / "cutouts").rglob("*") if path.is_file()}
-    call = ("--index", "3,0-1", "--fits", "--png", "--grid", "--coco", "--radiff")
+    call = ("--index", "3,0-1", *FORMS)
     assert command("export", toy_run[0], "cutouts", "--out", out / "cutouts", *call).returncode == 0
     assert {path: path.read_bytes() for path in (out / "cutouts").rglob("*") if path.is_file()} == before
 
@@ -103,6 +109,38 @@ def test_masks_come_back_as_they_went_out(toy_run, out, form):
         # The same pixels form an object, whatever its number is.
         pairs = np.unique(np.stack([here.ravel(), numbers[place].ravel()]), axis=1)
         assert pairs.shape[1] == len(np.unique(here)) == len(np.unique(numbers[place]))
+
+
+def test_samples_hold_the_arrays_of_the_store_and_their_split(toy_run, out):
+    store = StoreReader(toy_run[0] / "cutouts.zarr")
+    with tarfile.open(out / "cutouts" / "cutouts-000000.tar") as tar:
+        names = tar.getnames()
+        facts = json.load(tar.extractfile("cutout-000003.json"))
+        image = np.load(io.BytesIO(tar.extractfile("cutout-000003.image.npy").read()))
+    assert [name.partition(".")[2] for name in names[:4]] == [
+        "image.npy",
+        "mask.npy",
+        "instances.npy",
+        "json",
+    ]
+    np.testing.assert_array_equal(image, store.read("image", [3])[0])
+    rows = {}
+    for path in (out / "cutouts" / "data").glob("*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            rows[row["index"]] = row | {"file": path.name}
+    assert set(rows) == {0, 1, 3}
+    for index, row in rows.items():
+        split = store.attrs["splits"][store.columns["split"][index]]
+        assert row["file"] == f"{split}-00000.parquet"
+        assert row["split"] == split
+        for name in ("image", "mask", "instances"):
+            np.testing.assert_array_equal(row[name], store.read(name, [index])[0])
+    assert facts["rms_jy_beam"] == rows[3]["rms_jy_beam"]
+    card = (out / "cutouts" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    found = {one["split"]: one["path"] for one in head["configs"][0]["data_files"]}
+    assert found == {row["split"]: f"data/{row['split']}-*.parquet" for row in rows.values()}
+    assert "| a simulated survey | none | - |" in card
 
 
 def test_annotations_come_out_on_the_pixels_of_the_map(toy_run, tmp_path, command):
