@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import submit_run
 
-        return submit_run(runner, arguments.cluster, arguments.redo, arguments.dry_run)
+        site = pipelines.find_site(arguments.cluster)
+        return submit_run(runner, site, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     refuse_while_queued(runner.root)
@@ -100,7 +101,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import plan_on_cluster
 
-        cluster = plan_on_cluster(runner, arguments.cluster)
+        cluster = plan_on_cluster(runner, pipelines.find_site(arguments.cluster))
         value["cluster"] = cluster
     title = f"{runner.config.name} in {root}"
     answer(arguments.json, value, lambda: [title, *plan_lines(rows), *cluster])

@@ -54,6 +54,14 @@ def test_a_configuration_of_the_package_is_run_by_its_name(command, tmp_path):
     assert json.loads(command("plan", "quickstart", "--json", cwd=tmp_path).stdout)["name"] == "mine"
 
 
+def test_a_cluster_file_of_the_package_is_named_like_a_configuration(command, tmp_path):
+    done = command("run", "quickstart", "--cluster", "generic", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH" in done.stdout
+    wrong = command("run", "quickstart", "--cluster", "genric", "--dry-run", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
 def test_what_programs_ask_is_answered_in_json(command, tmp_path):
     root = tmp_path / "run"
     settings = ("--set", "simulate.shape=300,300", "--out", root, "--on", "serial", "-v")
