@@ -53,7 +53,7 @@ class Stamps:
     Examples
     --------
     >>> import astro_dist, numpy as np
-    >>> stamps = astro_dist.Stamps("small")
+    >>> stamps = astro_dist.Stamps("small", steps=4)
     >>> mask = np.zeros((64, 64), np.uint8)
     >>> mask[30:36, 20:44] = astro_dist.SourceClass.EXTENDED
     >>> image = stamps.draw(mask, snr=40, seed=1)

@@ -141,7 +141,7 @@ def test_a_data_set_gives_the_good_cutouts_of_a_split(opened_run):
 
 
 def test_stamps_follow_mask_brightness_and_seed(opened_run):
-    stamps = astro_dist.Stamps("small", steps=4)
+    stamps = astro_dist.Stamps("small", steps=2)
     assert "non-commercial" in stamps.terms["FIRST"]
     mask = np.zeros((64, 64), np.uint8)
     mask[10:15, 10:15], mask[40:46, 30:52] = 2, 3
