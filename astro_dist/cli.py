@@ -94,6 +94,8 @@ EXPORT = (
     _argument("--grid", action="store_true", help="contact sheets of 64"),
     _argument("--coco", action="store_true", help="objects as COCO's JSON"),
     _argument("--radiff", action="store_true", help="an image for each object, as RADiff has its masks"),
+    _argument("--ds9", action="store_true", help="annotations: regions of DS9"),
+    _argument("--crtf", action="store_true", help="annotations: regions of CASA and CARTA"),
     _argument("--webdataset", action="store_true", help="tar files of samples"),
     _argument("--parquet", action="store_true", help="tables by split, with a card for load_dataset"),
     _argument("--csv", action="store_true", help="truth: text with commas"),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from astro_dist.engine.files import publish_json
+from astro_dist.engine.files import publish_bytes, publish_json
 from astro_dist.engine.work import Run
 from astro_dist.exports.pieces import Piece
+from astro_dist.field.truth_text import crtf_lines, region_lines
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.coco import CATEGORIES, describe_object
@@ -17,6 +18,7 @@ from astro_dist.sky.fits_file import BandedImage, publish_image, radio_header
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 
+REGIONS = {"ds9": (".reg", region_lines), "crtf": (".crtf", crtf_lines)}
 CLASSES, SOURCES = "-classes.fits", "-sources.fits"
 
 
@@ -53,7 +55,7 @@ def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Pat
     ----------
     forms
         ``fits``: an image of classes and one of source numbers for each map, with its WCS. ``coco``: one JSON
-        file for all maps.
+        file for all maps. ``ds9``, ``crtf``: an ellipse for each source, of its measured widths.
 
     Raises
     ------
@@ -68,6 +70,13 @@ def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Pat
         mask, numbers = annotations.paint(index, Window.of_shape(sky_map.shape))
         if "fits" in forms:
             written += _write_labels(folder, sky_map, mask, numbers)
+        here = annotations.here(annotations.sources, index)
+        rows = {column: values[here] for column, values in annotations.sources.items()}
+        for form, (suffix, lines) in REGIONS.items():
+            if form in forms:
+                written.append(folder / f"{name}{suffix}")
+                text = "".join(lines(rows | {"id": rows["source"]}))
+                publish_bytes(written[-1], text.encode())
         ny, nx = sky_map.shape
         images.append({"id": index, "file_name": sky_map.path.name, "height": ny, "width": nx})
         for entry in _entries(mask, numbers):
