@@ -7,6 +7,7 @@ import argparse
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -132,11 +133,17 @@ JOB = (
 )
 
 
+_CHOICE = re.compile(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all others of this command are."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the fault and end with exit code 2."""
+        """Print the fault, with the nearest valid word where it is a wrong one, and end with exit code 2."""
+        if choice := _CHOICE.fullmatch(message):
+            argument, word, words = choice.groups()
+            _refuse(f"argument {argument}: invalid choice: {word!r}", word, re.findall("'([^']*)'", words))
         print(f"astro-dist: {message}; `{self.prog} --help` shows how it is called", file=sys.stderr)
         raise SystemExit(2)
 
