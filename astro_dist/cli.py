@@ -7,6 +7,7 @@ import argparse
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -84,6 +85,23 @@ WORDS = (
 SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist completion bash)")
 JSON = _argument("--json", action="store_true", help="answer with one JSON value")
 DRY = _argument("--dry-run", action="store_true", help="only say what would be removed")
+EXPORT = (
+    _argument("what", choices=("cutouts", "stamps", "field", "annotations", "truth"), help="which products"),
+    _argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN-WHAT here)"),
+    _argument("--index", metavar="N", help="cutouts, stamps: numbers from 0, as 17 or 3,5,10-20 (all)"),
+    _argument("--window", metavar="Y:Y,X:X", help="field: rows and columns from 0, as 0:512,0:512"),
+    _argument("--fits", action="store_true", help="images with WCS, beam and unit; masks beside them"),
+    _argument("--png", action="store_true", help="a picture of each"),
+    _argument("--grid", action="store_true", help="contact sheets of 64"),
+    _argument("--coco", action="store_true", help="objects as COCO's JSON"),
+    _argument("--radiff", action="store_true", help="an image for each object, as RADiff has its masks"),
+    _argument("--ds9", action="store_true", help="annotations: regions of DS9"),
+    _argument("--crtf", action="store_true", help="annotations: regions of CASA and CARTA"),
+    _argument("--webdataset", action="store_true", help="tar files of samples"),
+    _argument("--parquet", action="store_true", help="tables by split, with a card for load_dataset"),
+    _argument("--csv", action="store_true", help="truth: text with commas"),
+    _argument("--ecsv", action="store_true", help="truth: the same with units and descriptions"),
+)
 COMMON = (
     _argument("--quiet", action="store_true", help="results and errors only"),
     _argument("--verbose", action="store_true", help="a line for each finished task"),
@@ -100,6 +118,7 @@ COMMANDS = {
     "verify": "astro_dist.commands.products:verify",
     "repair": "astro_dist.commands.products:repair",
     "regenerate": "astro_dist.commands.products:regenerate",
+    "export": "astro_dist.commands.exporting:export",
     "clean": "astro_dist.commands.products:clean",
     "doctor": "astro_dist.commands.starting:doctor",
     "init": "astro_dist.commands.starting:init",
@@ -114,11 +133,17 @@ JOB = (
 )
 
 
+_CHOICE = re.compile(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all others of this command are."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the fault and end with exit code 2."""
+        """Print the fault, with the nearest valid word where it is a wrong one, and end with exit code 2."""
+        if choice := _CHOICE.fullmatch(message):
+            argument, word, words = choice.groups()
+            _refuse(f"argument {argument}: invalid choice: {word!r}", word, re.findall("'([^']*)'", words))
         print(f"astro-dist: {message}; `{self.prog} --help` shows how it is called", file=sys.stderr)
         raise SystemExit(2)
 
@@ -172,6 +197,7 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
             "",
             CHALLENGE,
         ),
+        "export": ("write products of a run in the forms of other programs", "", (RUN, *EXPORT)),
         "clean": ("remove what no stage of a run goes on with", "", (RUN, DRY)),
         "doctor": ("show what this machine can and cannot do, and why", "", (JSON,)),
         "init": ("write a starter configuration, with every setting or for a map of yours", "", WORDS),

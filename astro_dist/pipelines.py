@@ -304,6 +304,12 @@ def find_config(path: Path) -> Path:
     )
 
 
+def find_site(path: Path) -> Path:
+    """Return a cluster file: that of the user, else the one of the package that has this name."""
+    ours = CONFIGS / "clusters" / f"{path}.yaml"
+    return ours if not path.suffix and not os.path.lexists(path) and ours.is_file() else path
+
+
 def configure(
     path: Path, assignments: Sequence[str] = (), asked: Sequence[str] = ()
 ) -> "tuple[Pipeline, Any]":

@@ -309,6 +309,7 @@ class Runner:
         """Run the missing tasks and finish; return None where files differ and tasks have to run again."""
         stage, run, records = rounds.stage, rounds.run, rounds.records
         results = self._run_tasks(rounds, crew, display)
+        display.finishing()
         # Before the comparison, so that the sealed bytes are read back too.
         sealed = stage.seal(run, results)
         reading = Reading(run.output)

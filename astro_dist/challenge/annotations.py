@@ -11,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astro_dist.sky.classes import CLASS_NAMES, SourceClass
-from astro_dist.sky.coco import encode_runs
+from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.coco import CATEGORIES, describe_object
 from astro_dist.sky.windows import Window
 
 EIGHT = np.ones((3, 3), np.int8)
-CATEGORIES = [
-    {
-        "id": int(c),
-        "name": CLASS_NAMES[c],
-        "supercategory": "artefact" if c == SourceClass.SPURIOUS else "source",
-    }
-    for c in (SourceClass.SPURIOUS, SourceClass.COMPACT, SourceClass.EXTENDED)
-]
 
 
 def cut_tiles(window: Window, tile_pix: int) -> Iterator[Window]:
@@ -83,22 +75,12 @@ class Annotations:
         kind: int,
         key: int,
     ) -> None:
-        # Transposed, so that pixels come down the columns.
-        x, y = np.nonzero(labels[box].transpose() == label)
-        y, x = y + box[0].start, x + box[1].start
+        y, x = np.nonzero(labels[box] == label)
+        shape = tile.height, tile.width
         self.annotations.append(
             {
-                "id": len(self.annotations) + 1,
-                "image_id": image,
-                "category_id": kind,
-                "object": key,
-                "bbox": [int(x.min()), int(y.min()), int(np.ptp(x)) + 1, int(np.ptp(y)) + 1],
-                "area": len(y),
-                "iscrowd": 0,
-                "segmentation": {
-                    "size": [tile.height, tile.width],
-                    "counts": encode_runs(x * tile.height + y, tile.height * tile.width),
-                },
+                **{"id": len(self.annotations) + 1, "image_id": image, "category_id": kind, "object": key},
+                **describe_object(y + box[0].start, x + box[1].start, shape),
             }
         )
 

@@ -38,14 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     runner = open_runner(arguments, only)
     # After the configuration, most faults of which need none of these.
     from astro_dist.cluster.queue import refuse_while_queued
-    from astro_dist.engine.errors import ConfigError, show
+    from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
     from astro_dist.engine.stopping import stop_on_signals
 
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import submit_run
 
-        return submit_run(runner, arguments.cluster, arguments.redo, arguments.dry_run)
+        site = pipelines.find_site(arguments.cluster)
+        return submit_run(runner, site, arguments.redo, arguments.dry_run)
     if arguments.dry_run:
         raise ConfigError("--dry-run shows sbatch files; give --cluster FILE too, or take `astro-dist plan`")
     refuse_while_queued(runner.root)
@@ -55,10 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
             runner.follow(arguments.redo)
             return 0
         started = time.monotonic()
-        runner.execute(Display(quiet=arguments.quiet, verbose=arguments.verbose), arguments.redo)
+        display = Display(quiet=arguments.quiet, verbose=arguments.verbose)
+        runner.execute(display, arguments.redo)
     if only is None and not arguments.quiet:
         for line in _closing_lines(runner, time.monotonic() - started):
-            show(line)
+            display.note(line)
     shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
     for name, path in shown.items():
         print(f"{name}: {path}")
@@ -99,7 +101,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if arguments.cluster is not None:
         from astro_dist.cluster.commands import plan_on_cluster
 
-        cluster = plan_on_cluster(runner, arguments.cluster)
+        cluster = plan_on_cluster(runner, pipelines.find_site(arguments.cluster))
         value["cluster"] = cluster
     title = f"{runner.config.name} in {root}"
     answer(arguments.json, value, lambda: [title, *plan_lines(rows), *cluster])

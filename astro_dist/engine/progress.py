@@ -34,6 +34,7 @@ class Display:
         self.name, self.finished, self.total, self.before = "", 0, 0, 0
         self.started = self.last_line = 0.0
         self.bar: Any = None
+        self.phase = ""
 
     def plan(self, rows: list[tuple[Stage, str, Estimate]]) -> None:
         """Show the stages that are not done and their greatest cost."""
@@ -65,6 +66,7 @@ class Display:
     def stage(self, stage: Stage, run: Run) -> Iterator[None]:
         """Show one stage from its start to its end."""
         self.name, self.started, self.finished, self.total = stage.name, time.monotonic(), 0, 0
+        self.phase = ""
         self._line("start", stage=stage.name)
         stop = threading.Event()
         folder = run.root / "logs" / "progress"
@@ -86,6 +88,11 @@ class Display:
         # Tasks that were done before the stage began are left out of the rate.
         self.before = self.before if self.total else done
         self.finished, self.total = done, total
+
+    def finishing(self) -> None:
+        """Show that all tasks are done, and that the product is compared and completed."""
+        self.phase = "finishing "
+        self._line("finish", stage=self.name)
 
     def done(self, task: Task, result: dict[str, Any]) -> None:
         """Count one finished task."""
@@ -132,7 +139,7 @@ class Display:
             if self.bar is not None:
                 progress, row = self.bar
                 speed = f"{rate:.3g}/s " if self.finished > self.before else ""
-                text = f"{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
+                text = f"{self.phase}{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
                 total = self.total or None
                 progress.update(row, completed=self.finished + fraction, total=total, note=text)
             elif time.monotonic() - self.last_line > LINE_EVERY_S:

@@ -34,7 +34,7 @@ SDC1_ANGLES: dict[Sdc1Angle, str] = {
 SDC1_GAUSSIAN = 2
 LEAST_BEAM_SHARE = 0.01
 """Least intrinsic width in the SDC1 text, in minor widths of the beam: its score divides by both widths."""
-COLOURS = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta"}
+COLOURS = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta", SourceClass.SPURIOUS: "yellow"}
 
 
 def region_lines(truth: Columns) -> Iterable[str]:

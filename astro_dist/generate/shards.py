@@ -1,6 +1,7 @@
 """The tasks of `generate`: a shard of stamps with their objects, and the columns of the whole store."""
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def draw_shard(maker: "StampMaker", task: Task) -> dict[str, Any]:
     """Draw the stamps of a shard, cut out their objects, and write both."""
     index, per_shard = task.args["index"], maker.settings.per_shard
-    stamps, (objects, rejected) = maker.make_shard(index)
+    stamps, (objects, rejected) = maker.make_shard(index, partial(maker.run.progress, task.name))
     arrays = (stamps.image_jy_beam, stamps.mask, stamps.instances)
     folder = maker.run.output
     digests = write_stamps(folder, index, *arrays, per_shard)

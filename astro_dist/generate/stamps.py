@@ -6,7 +6,7 @@ second thread reads the conditions of the next one and cuts the objects out of t
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -98,10 +98,13 @@ class StampMaker:
             precision,
         )
 
-    def make_shard(self, shard: int) -> tuple[Stamps, Extracted]:
+    def make_shard(
+        self, shard: int, report: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[Stamps, Extracted]:
         """Draw all stamps of a shard and extract their objects.
 
-        A requested stop takes effect between two micro-batches.
+        A requested stop takes effect between two micro-batches; ``report`` is called after each with the
+        number that are done and that of all.
         """
         size, first = self.settings.micro_batch, shard * self.settings.per_shard
         end = first + self.settings.per_shard
@@ -116,6 +119,7 @@ class StampMaker:
                     # Before the sampling below, so that the second thread reads while this one draws.
                     ahead = aside.submit(self.read, following)
                 finished.append(aside.submit(self._finish, batch, self._sample(batch)))
+                report(len(finished), len(parts))
             done = [part.result() for part in finished]
         objects = [found for _, (objects, _) in done for found in objects]
         return _join([stamps for stamps, _ in done]), (objects, sum((r for _, (_, r) in done), Counter()))

@@ -3,7 +3,7 @@
 Rows count as in the array of the image: the first is the lowest of a FITS map in its usual display.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,20 @@ from numpy.typing import NDArray
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.class_words import ClassWords
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fill import MOST_PIXELS, Spots, fill_polygon
 from astro_dist.sky.label_pieces import Frame, Piece
 
 COCO_BYTES = 1 << 27
+CATEGORIES = [
+    {
+        "id": int(c),
+        "name": CLASS_NAMES[c],
+        "supercategory": "artefact" if c == SourceClass.SPURIOUS else "source",
+    }
+    for c in (SourceClass.SPURIOUS, SourceClass.COMPACT, SourceClass.EXTENDED)
+]
+"""Our classes as COCO lists them."""
 MOST_ANNOTATIONS = 1_000_000
 MOST_SIDE = 1 << 20
 
@@ -142,6 +152,18 @@ def _numbers(text: str) -> Iterator[int]:
         yield value
         earlier, count = [earlier[1], value], count + 1
         value = shift = 0
+
+
+def describe_object(y: NDArray[np.integer], x: NDArray[np.integer], shape: Sequence[int]) -> dict[str, Any]:
+    """Return box, area and run lengths of the pixels of an object in an image of ``shape`` (ny, nx)."""
+    height, width = shape
+    flat = np.sort(x.astype(np.int64) * height + y)
+    return {
+        "bbox": [int(x.min()), int(y.min()), int(np.ptp(x)) + 1, int(np.ptp(y)) + 1],
+        "area": len(y),
+        "iscrowd": 0,
+        "segmentation": {"size": [height, width], "counts": encode_runs(flat, height * width)},
+    }
 
 
 def encode_runs(flat: NDArray[np.int64], n_pixels: int) -> str:

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from astro_dist import __version__
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import publish_file
+from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
 from astro_dist.sky.coordinates import beam_on_sky, pixel_scale, wcs_cards
@@ -256,6 +256,12 @@ def seal_all(
         stated[f"head of {name}"] = {"ranges": {name: head}}
         stated[f"end of {name}"] = {"ranges": {name: end}}
     return stated
+
+
+def publish_image(path: Path, image: BandedImage, pixels: NDArray[Any]) -> None:
+    """Write an image that is there as a whole, header with both checksums first, whole or not at all."""
+    data = np.ascontiguousarray(pixels, np.dtype(image.dtype).newbyteorder(">")).tobytes()
+    publish_bytes(path, image.head(sum32(data)) + data + image.padding)
 
 
 def verify_fits(path: Path) -> tuple[list[str], list[str]]:

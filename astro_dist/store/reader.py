@@ -144,7 +144,7 @@ def _is_good(columns: Mapping[str, NDArray[Any]], split: str) -> NDArray[np.bool
 
 
 def _is_background(attrs: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
-    if attrs["kind"] == "pictures":
+    if attrs.get("kind") == "pictures":
         return np.zeros(len(columns["split"]), np.bool_)
     only = np.array([bool(one.get(BACKGROUND_ONLY)) for one in attrs["maps"]], np.bool_)
     return only[columns["source_map"]]

@@ -26,12 +26,13 @@ printf '%s\\n' "${COMPREPLY[@]}"
             ["run", "c.yaml", "--wokers", "2"],
             "run takes no '--wokers': did you mean '--workers'? valid here: ",
         ),
-        (["run", "c.yaml", "--on", "rai"], "argument --on: invalid choice: 'rai'"),
+        (["run", "c.yaml", "--on", "rai"], "--on: invalid choice: 'rai': did you mean 'ray'? valid here: "),
+        (["export", "RUN", "cutout"], "what: invalid choice: 'cutout': did you mean 'cutouts'? valid here: "),
+        (["flare", "exprt"], "COMMAND: invalid choice: 'exprt': did you mean 'export'? valid here: "),
         (["run", "quickstrat"], "none of this name (did you mean 'quickstart'? valid here: "),
         (["run", "quickstart", "--to", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["run", "quickstart", "--redo", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["plan"], "the following arguments are required: CONFIG"),
-        (["export"], "there is no command 'export'"),
     ],
 )
 def test_a_near_miss_is_one_line_that_names_what_was_meant(command, tmp_path, words, line):
@@ -53,6 +54,14 @@ def test_a_configuration_of_the_package_is_run_by_its_name(command, tmp_path):
     (tmp_path / "quickstart").write_text("name: mine\n")
     # A file of the user comes first.
     assert json.loads(command("plan", "quickstart", "--json", cwd=tmp_path).stdout)["name"] == "mine"
+
+
+def test_a_cluster_file_of_the_package_is_named_like_a_configuration(command, tmp_path):
+    done = command("run", "quickstart", "--cluster", "generic", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH" in done.stdout
+    wrong = command("run", "quickstart", "--cluster", "genric", "--dry-run", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
 def test_what_programs_ask_is_answered_in_json(command, tmp_path):

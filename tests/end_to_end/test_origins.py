@@ -39,9 +39,18 @@ def quick(made):
     return made[0]
 
 
+def test_the_completion_of_a_stage_is_named(made):
+    events = [json.loads(line) for line in made[1] if line.startswith("{")]
+    of_field = [event["event"] for event in events if event.get("stage") == "assemble"]
+    assert of_field[0] == "start"
+    assert of_field[-2:] == ["finish", "end"]
+
+
 def test_a_run_ends_with_what_it_made(made):
     root, said = made
-    sources, objects, learnt, cost, look = said[-5:]
+    last = [json.loads(line) for line in said[-5:]]
+    assert {event["event"] for event in last} == {"note"}
+    sources, objects, learnt, cost, look = (event["text"] for event in last)
     assert sources.startswith("2 sources on 300 x 300 pixels, ")
     assert re.fullmatch(r"\d+ objects drawn in \d+ stamps, \d+ refused", objects)
     assert learnt == "the networks learnt from FIRST, SUMSS and SCORPIO; their terms are in the report"

@@ -154,6 +154,13 @@ def test_weights_that_were_not_published_are_refused(inputs, tmp_path):
         GENERATE.open(run)
 
 
+def test_a_shard_reports_every_micro_batch(maker):
+    seen = []
+    maker.make_shard(0, lambda done, total: seen.append((done, total)))
+    count = -(-maker.settings.per_shard // maker.settings.micro_batch)
+    assert seen == [(i + 1, count) for i in range(count)]
+
+
 @pytest.mark.parametrize("part", ["read", "extract"])
 def test_a_failure_in_the_second_thread_fails_the_task(maker, monkeypatch, part):
     def fail(*args):

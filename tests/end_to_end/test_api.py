@@ -1,0 +1,165 @@
+"""The public interface: its names, what importing it costs, its examples, and what it reads."""
+
+import doctest
+import inspect
+import pickle
+import subprocess
+import sys
+
+import dask.array
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from torch.utils.data import DataLoader
+
+import astro_dist
+from astro_dist.api import datasets, drawing, opened, running
+from astro_dist.field.columns import read_columns_file
+from astro_dist.store.reader import StoreReader
+
+NAMES = {
+    "AstroDistError": "",
+    "ConfigError": "",
+    "IntegrityError": "",
+    "SourceClass": "",
+    "__version__": "",
+    "Cutouts": "path, split, arrays, columns",
+    "OpenRun": "path",
+    "Stamps": "folder, beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz, steps, device",
+    "configurations": "",
+    "open_run": "path",
+    "plan": "config, out, settings",
+    "run": "config, out, to, redo, quiet, settings",
+}
+"""The public names with their arguments: to change one is to break the programs of users."""
+MEMBERS = {
+    "OpenRun": "cutouts facts field measured models stages stamps terms truth wcs",
+    "Stamps": "draw",
+    "Cutouts": "",
+}
+HEAVY = ("torch", "numpy", "astropy", "zarr", "xarray", "dask", "pydantic", "pyarrow", "ray")
+
+
+@pytest.fixture(scope="module")
+def opened_run(toy_run):
+    return astro_dist.open_run(toy_run[0])
+
+
+def test_the_public_names_and_their_arguments_are_these():
+    assert set(astro_dist.__all__) == NAMES.keys()
+    for name, arguments in NAMES.items():
+        value = getattr(astro_dist, name)
+        if arguments:
+            assert ", ".join(inspect.signature(value).parameters) == arguments, name
+    for name, members in MEMBERS.items():
+        own = vars(getattr(astro_dist, name))
+        assert {member for member in own if not member.startswith("_")} >= set(members.split()), name
+    assert set(astro_dist.__all__) <= set(dir(astro_dist))
+    with pytest.raises(AttributeError, match="no attribute 'cutout'"):
+        _ = astro_dist.cutout
+
+
+def test_importing_it_imports_nothing_heavy():
+    code = f"import sys, astro_dist\nprint([name for name in {HEAVY} if name in sys.modules])"
+    code += "\nastro_dist.open_run\nprint([name for name in ('torch', 'xarray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
+
+
+@pytest.mark.parametrize("module", [opened, datasets, drawing, running], ids=lambda module: module.__name__)
+def test_the_examples_run(module, toy_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(toy_run[0])
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 1
+    assert result.failed == 0
+
+
+def test_arrays_are_lazy_and_those_on_the_disk(opened_run):
+    store = StoreReader(opened_run.path / "cutouts.zarr")
+    cutouts, field = opened_run.cutouts, opened_run.field
+    for array in (cutouts["image"], field["map"], field["instances"]):
+        assert isinstance(array.data, dask.array.Array)
+    np.testing.assert_array_equal(cutouts["image"][2:5].values, store.read("image", [2, 3, 4]))
+    assert cutouts["image"].data.chunksize[0] == store.attrs["per_shard"]
+    stamps = StoreReader(opened_run.path / "stamps.zarr")
+    np.testing.assert_array_equal(opened_run.stamps["mask"][0].values, stamps.read("mask", [0])[0])
+    for name in ("map", "mask", "instances"):
+        pixels = fits.getdata(opened_run.path / "field" / f"{name}.fits")
+        values = field[name].values
+        np.testing.assert_array_equal(values, pixels)
+        assert values.dtype.isnative
+
+
+def test_tables_have_units_descriptions_and_the_rows_of_the_truth(opened_run):
+    truth, columns = opened_run.truth, read_columns_file(opened_run.path / "field" / "truth.parquet")
+    np.testing.assert_array_equal(truth["flux_jy"], columns["flux_jy"])
+    assert str(truth["flux_jy"].unit) == "Jy"
+    assert truth["flux_jy"].description
+    x, y = opened_run.wcs.all_world2pix(truth["ra_deg"], truth["dec_deg"], 0)
+    assert np.abs(x - truth["x_pix"]).max() < 0.01
+    assert np.abs(y - truth["y_pix"]).max() < 0.01
+    assert {"ra_deg", "flux_jy"} <= set(opened_run.measured.colnames)
+    assert opened_run.terms == {"a simulated survey": ""}
+    assert opened_run.facts("generate")["accepted"] >= 5
+    assert "assemble" in repr(opened_run)
+
+
+def test_what_is_not_there_is_said(opened_run, tmp_path):
+    with pytest.raises(astro_dist.ConfigError, match="is not a run directory"):
+        astro_dist.open_run(tmp_path)
+    (tmp_path / "ledger").mkdir()
+    with pytest.raises(astro_dist.ConfigError, match=r"no product of assemble yet \(published: nothing\)"):
+        _ = astro_dist.open_run(tmp_path).truth
+    for given, said in (
+        ({"split": "trian"}, "has no split 'trian': did you mean 'train'"),
+        ({"arrays": ("images",)}, "has no array 'images': did you mean 'image'"),
+        ({"columns": ("rms",)}, "has no column 'rms'"),
+    ):
+        with pytest.raises(astro_dist.ConfigError, match=said):
+            astro_dist.Cutouts(opened_run.path, **given)
+    with pytest.raises(astro_dist.ConfigError, match="no folder with the models"):
+        astro_dist.Stamps(tmp_path)
+
+
+def test_a_data_set_gives_the_good_cutouts_of_a_split(opened_run):
+    store = StoreReader(opened_run.path / "cutouts.zarr")
+    data = astro_dist.Cutouts(opened_run.path, "train", ("image", "instances"), ("rms_jy_beam",))
+    assert len(data) == len(store.select("train"))
+    batches = list(DataLoader(data, batch_size=5))
+    images = torch.cat([batch["image"] for batch in batches]).numpy()
+    np.testing.assert_array_equal(images, store.read("image", store.select("train")))
+    assert batches[0]["instances"].dtype == torch.int32
+    assert torch.equal(data[-1]["image"], data[len(data) - 1]["image"])
+    with pytest.raises(IndexError):
+        _ = data[len(data)]
+    assert len(pickle.loads(pickle.dumps(data))) == len(data)
+    stamps = astro_dist.Cutouts(opened_run.path / "stamps.zarr", split=None)
+    assert len(stamps) == len(StoreReader(opened_run.path / "stamps.zarr"))
+
+
+def test_stamps_follow_mask_brightness_and_seed(opened_run):
+    stamps = astro_dist.Stamps("small", steps=2)
+    assert "non-commercial" in stamps.terms["FIRST"]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:15, 10:15], mask[40:46, 30:52] = 2, 3
+    first = stamps.draw(mask, {1: 30, 2: 60}, seed=3)
+    assert np.array_equal(first, stamps.draw(mask, {1: 30, 2: 60}, seed=3))
+    assert not np.array_equal(first, stamps.draw(mask, {1: 30, 2: 60}, seed=4))
+    peaks = [first[mask == c].max() / stamps.rms_jy_beam for c in (2, 3)]
+    assert 15 < peaks[0] < 50
+    assert 30 < peaks[1] < 110
+    sky = np.random.default_rng(0).normal(0, stamps.rms_jy_beam, mask.shape)
+    assert stamps.draw(mask, 30, sky).shape == (64, 64)
+    for wrong, said in (
+        ((mask[:60],), "multiples of 16"),
+        ((mask + 9,), "the mask holds 9"),
+        ((mask, {1: 3}), "object 2 has none"),
+        ((mask, 3, sky[:16]), "the background has the shape"),
+        ((mask, 3, None, 0, mask[:16]), "instances must have"),
+    ):
+        with pytest.raises(astro_dist.ConfigError, match=said):
+            stamps.draw(*wrong)
+    assert astro_dist.Stamps(opened_run.path, steps=1).draw(mask).dtype == np.float32

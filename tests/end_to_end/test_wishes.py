@@ -1,0 +1,70 @@
+"""What new users wish for, each with the commands that the README shows, at the first try."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from tests.test_starter import write_map
+
+QUICK = ("plan", "quickstart")
+# `generate.objects` is needed with maps of one's own: `plan` refuses without, and names the number.
+WISHES = {
+    "my own map": [("init", "--from", "mine.fits"), ("plan", "mine.yaml")],
+    "my map into a configuration of the package": [
+        (*QUICK, "--set", "maps.files=mine.fits", "--set", "generate.objects=490")
+    ],
+    "fewer sources on a smaller field": [
+        (*QUICK, "--set", "assemble.shape=1000,1200", "--set", "assemble.flux.counts.limit_jy=5e-4")
+    ],
+    "my own masks of 0 and 1": [
+        (*QUICK, "--set", "generate.masks.labels=ones.fits", "--set", "generate.masks.classes={1: extended}")
+    ],
+    "a real background": [
+        (
+            *(*QUICK, "--set", "assemble.background={kind: map, path: mine.fits}"),
+            *("--set", "generate.objects=3"),
+        )
+    ],
+    "my catalogue as PyBDSF writes it": [
+        (
+            *QUICK,
+            *("--set", "assemble.flux={mode: catalogue, catalogue: sources.csv}"),
+            *("--set", "assemble.background={kind: map, path: mine.fits}", "--set", "generate.objects=2"),
+        )
+    ],
+    "training from the weights of the package": [(*QUICK, "--set", "diffusion.steps=500")],
+    "a Slurm chain to look at": [("run", "quickstart", "--cluster", "generic", "--dry-run")],
+    "figures for a script": [(*QUICK, "--json"), ("doctor", "--json"), ("status", "RUN", "--json")],
+    "cutout 3 as FITS with its place": [("export", "RUN", "cutouts", "--index", "3", "--fits")],
+    "cutouts as pictures": [("export", "RUN", "cutouts", "--index", "0-9", "--grid")],
+    "completion in my shell": [("completion", "bash"), ("completion", "zsh")],
+    "why it failed": [("logs", "RUN"), ("status", "RUN")],
+    "room on my disk": [("clean", "RUN", "--dry-run")],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder: a map, a mask of ones, a catalogue of a finder."""
+    folder = tmp_path_factory.mktemp("user")
+    header = fits.getheader(write_map(folder / "mine.fits"))
+    ones = np.zeros((512, 640), np.int16)
+    ones[200:212, 300:340] = 1
+    fits.writeto(folder / "ones.fits", ones, header)
+    places = {"RA": [150.0, 150.02], "DEC": [-30.0, -30.01], "Total_flux": [0.01, 0.02]}
+    Table(places).write(folder / "sources.csv", format="ascii.csv")
+    return folder
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_it_comes_true_at_the_first_try(wish, folder, toy_run, command):
+    for words in WISHES[wish]:
+        given = [toy_run[0] if word == "RUN" else word for word in words]
+        done = command(*given, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        if "--json" in words:
+            assert json.loads(done.stdout)
+        assert done.stdout.strip()
