@@ -5,6 +5,7 @@ stamps, no HISTORY, no digests of the run. A package is whole or not there: it i
 renamed. The same run and settings give the same bytes.
 """
 
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -212,7 +213,8 @@ def write_public(packing: Packing, folder: Path) -> None:
     _pack_image(folder / RMS, packing.header("Jy/beam", "f4", "local rms"), whole, "f4", packing.rms_rows())
     keep = packing.run.section(AssembleConfig).background.islands == "keep"
     real = RealSources.read(packing.folder, packing.field, packing.config, keep)
-    edge = int(np.ceil(packing.config.edge_beams * packing.field.beam.fwhm_pix(packing.field.pixel)))
+    # Rounded first: a width of 4 pixels may come out as a little more.
+    edge = math.ceil(round(packing.config.edge_beams * packing.field.beam.fwhm_pix(packing.field.pixel), 6))
     mask = score_mask(packing.field, about.areas, edge, real)
     _pack_image(
         folder / SCORE_MASK, packing.header("", "u1", "0 where sources are scored"), whole, "u1", mask

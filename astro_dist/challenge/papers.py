@@ -107,17 +107,19 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
     kinds
         Kind of numpy's type of each column of the truth.
     """
-    listed = [
-        {
-            "name": path.relative_to(folder).as_posix(),
-            "media": MEDIA.get(path.suffix, "text/plain"),
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in tree_files(folder)
-    ]
+    listed = [_describe_file(folder, path) for path in tree_files(folder)]
     publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
+    listed.append(_describe_file(folder, folder / "croissant.json"))
     publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins))
+
+
+def _describe_file(folder: Path, path: Path) -> dict[str, Any]:
+    return {
+        "name": path.relative_to(folder).as_posix(),
+        "media": MEDIA.get(path.suffix, "text/plain"),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }
 
 
 def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[Origin]) -> dict[str, Any]:
