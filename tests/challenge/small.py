@@ -1,11 +1,11 @@
 """A small run with a field, as the engine leaves it, and its package."""
 
-import yaml
-
 from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.package import Packing, pack
-from astro_dist.engine.files import publish_bytes, tree_digests
+from astro_dist.engine.files import tree_digests
 from astro_dist.engine.ledger import Published
+from astro_dist.engine.manifest import write_config
+from astro_dist.radio.pipeline import RADIO
 from tests.field import small_sky
 
 SEED = 987_654_321_098_765
@@ -19,8 +19,8 @@ def make_run(root, seed=SEED, **assemble):
     run = small_sky.make_run(root, seed=seed, name="small-challenge", **settings)
     small_sky.assemble(run)
     sections = {name: section.model_dump(mode="json") for name, section in run.settings.sections.items()}
-    text = yaml.safe_dump({"name": run.name, "seed": run.seed, **sections}, sort_keys=False)
-    publish_bytes(root / "config.yaml", text.encode())
+    config = RADIO.resolve({"name": run.name, "seed": run.seed, **sections})
+    write_config(root, config, print)
     basis = {"settings": {"assemble": sections}, "inputs": {}}
     run.ledger.publish("assemble", Published(64 * "f", basis, "field", tree_digests(root / "field")))
     return run
