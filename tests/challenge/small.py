@@ -1,7 +1,8 @@
 """A small run with a field, as the engine leaves it, and its package."""
 
 from astro_dist.challenge.config import ChallengeConfig
-from astro_dist.challenge.package import Packing, pack
+from astro_dist.challenge.package import pack
+from astro_dist.challenge.packing import Packing
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.ledger import Published
 from astro_dist.engine.manifest import write_config

@@ -15,7 +15,8 @@ from astro_dist.challenge.about import About, verify_package
 from astro_dist.challenge.area import Areas, choose_areas
 from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import BETWEEN, BITS, HIDDEN_COLUMNS, OPEN, SCORED, TRUTH_COLUMNS
-from astro_dist.challenge.package import Packing, pack
+from astro_dist.challenge.package import pack
+from astro_dist.challenge.packing import Packing
 from astro_dist.challenge.truth import draw_ids, find_populations
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.errors import ConfigError
@@ -47,7 +48,7 @@ def test_the_files_are_those_that_the_readme_lists(folder):
     assert set(tree_digests(folder / "public")) == FILES
     hidden = {name.removeprefix("training/") for name in FILES if "truth" in name}
     assert set(tree_digests(folder / "hidden")) == {
-        *hidden, "mask.fits", "instances.fits", "coco.json", "config.yaml", "run.json", "manifest.json"
+        *hidden, "mask.fits", "instances.fits", "coco.json", "run.json", "manifest.json"
     }  # fmt: skip
     assert verify_package(folder) == []
 
@@ -233,7 +234,7 @@ def test_a_package_is_whole_or_not_there(run, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("astro_dist.challenge.package.write_hidden", stop)
+    monkeypatch.setattr("astro_dist.challenge.package.finish", stop)
     with pytest.raises(KeyboardInterrupt):
         pack(packing, out)
     assert list(tmp_path.iterdir()) == []
