@@ -9,10 +9,11 @@ from typing import Any
 
 from astro_dist import __version__
 from astro_dist.challenge.about import About
-from astro_dist.challenge.names import BITS, TRUTH_COLUMNS
+from astro_dist.challenge.names import BITS, MANIFEST, TRUTH_COLUMNS
 from astro_dist.challenge.origins import SIMULATED, Origin
 from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tree_files
 
+LISTS = {"croissant.json", "ro-crate-metadata.json", MANIFEST}
 MEDIA = {
     ".fits": "application/fits",
     ".parquet": "application/vnd.apache.parquet",
@@ -107,7 +108,9 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
     kinds
         Kind of numpy's type of each column of the truth.
     """
-    listed = [_describe_file(folder, path) for path in tree_files(folder)]
+    # A second call must not list what the first one wrote.
+    paths = [path for path in tree_files(folder) if path.name not in LISTS]
+    listed = [_describe_file(folder, path) for path in paths]
     publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
     listed.append(_describe_file(folder, folder / "croissant.json"))
     publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins))

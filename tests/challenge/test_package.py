@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,12 +16,16 @@ from astro_dist.challenge.about import About, verify_package
 from astro_dist.challenge.area import Areas, choose_areas
 from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import BETWEEN, BITS, HIDDEN_COLUMNS, OPEN, SCORED, TRUTH_COLUMNS
-from astro_dist.challenge.package import pack
+from astro_dist.challenge.package import PARTS, pack, seed_note
 from astro_dist.challenge.packing import Packing
+from astro_dist.challenge.stage import PACKAGE
 from astro_dist.challenge.truth import draw_ids, find_populations
 from astro_dist.engine.config import fingerprint
+from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.outputs import Reading
+from astro_dist.engine.work import for_stage
 from astro_dist.field.columns import read_columns_file
 from astro_dist.sky.user_files import read_table
 from astro_dist.sky.windows import Window
@@ -292,3 +297,51 @@ def test_areas_place_by_boxes_and_centroids():
     }
     truth |= {name: truth[f"{name[0]}0"] + 2.0 for name in ("y_pix", "x_pix")}
     assert areas.place(truth).tolist() == [SCORED, OPEN, BETWEEN]
+
+
+def test_as_a_stage_it_has_the_same_bytes_in_any_order_and_after_damage(run, folder):
+    settings = replace(
+        run.settings, sections={**run.settings.sections, "challenge": ChallengeConfig(tile_pix=128)}
+    )
+    stage_run = for_stage(replace(run, settings=settings), PACKAGE, "e" * 64)
+    PACKAGE.prepare(stage_run)
+    state = PACKAGE.open(stage_run)
+    tasks = PACKAGE.plan(stage_run, {})
+    assert {task.name for task in tasks} == PARTS.keys()
+    results = {task.name: PACKAGE.run(state, task) for task in reversed(tasks)}
+    reading = Reading(stage_run.output)
+    assert reading.find_damage(results) == set()
+    assert reading.unstated == set()
+    for name, task in (("public/map.fits", "map"), ("hidden/coco.json", "hidden_labels")):
+        path = stage_run.output / name
+        path.write_bytes(path.read_bytes()[:-9] + b"otherbyte")
+        assert Reading(stage_run.output).find_damage(results) == {task}
+        PACKAGE.run(state, next(one for one in tasks if one.name == task))
+    facts = PACKAGE.finish(stage_run, results)
+    assert PACKAGE.finish(stage_run, results) == facts
+    assert facts["scored"] + facts["open"] + facts["between"] == len(
+        read_columns_file(folder / "hidden/truth.parquet")["id"]
+    )
+    assert facts["notes"] == []
+    assert tree_digests(stage_run.output) == tree_digests(folder)
+    assert PACKAGE.check(stage_run.output) == []
+    remove(stage_run.output)
+
+
+def test_a_small_seed_is_remarked_on():
+    assert seed_note(1).startswith("the seed 1 can be found by trying")
+
+
+def test_the_plan_is_an_upper_bound(run, folder):
+    estimate = PACKAGE.estimate(
+        replace(
+            run,
+            settings=replace(
+                run.settings, sections={**run.settings.sections, "challenge": ChallengeConfig()}
+            ),
+        )
+    )
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    # Of so small a field the papers are a large part.
+    assert sum(sizes) < estimate.bytes + 1_000_000
+    assert len(sizes) <= estimate.files + 10
