@@ -16,7 +16,7 @@ from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tr
 LISTS = {"croissant.json", "ro-crate-metadata.json", MANIFEST}
 MEDIA = {
     ".fits": "application/fits",
-    ".parquet": "application/vnd.apache.parquet",
+    ".parquet": "application/x-parquet",
     ".vot": "application/x-votable+xml",
     ".json": "application/json",
     ".csv": "text/csv",
@@ -164,23 +164,26 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
     return {"@context": context, "@graph": [descriptor, root, *parts, *based]}
 
 
+_TERMS = (
+    *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet"),
+    *("format", "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet"),
+    *("references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField"),
+    "transform",
+)
 CONTEXT = {
+    **{term: f"cr:{term}" for term in _TERMS},
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "recordSet": "cr:recordSet",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-    "source": "cr:source",
 }
+"""That of Croissant 1.0, word for word: its readers warn of any other."""
 
 
 def _croissant(about: About, listed: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> dict[str, Any]:

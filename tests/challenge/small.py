@@ -22,7 +22,7 @@ def make_run(root, seed=SEED, **assemble):
     sections = {name: section.model_dump(mode="json") for name, section in run.settings.sections.items()}
     config = RADIO.resolve({"name": run.name, "seed": run.seed, **sections})
     write_config(root, config, print)
-    basis = {"settings": {"assemble": sections}, "inputs": {}}
+    basis = {"settings": sections, "inputs": {}}
     run.ledger.publish("assemble", Published(64 * "f", basis, "field", tree_digests(root / "field")))
     return run
 
