@@ -198,3 +198,30 @@ def test_rows_without_a_flux_are_left_out_and_said(tmp_path):
     path.write_text("ra_deg,dec_deg,flux_jy\n180,-30,\n181,-30,\n")
     with pytest.raises(ConfigError, match="none of its 2 rows has a position and a flux"):
         read_submission(path)
+
+
+HOSTILE = (
+    *("1e-300,1,2,3,4,5,6,0", "-1,2,3,4,5,6,7,8", "1e-4,-1,-2,nan,,1,2,3", "0,1,1,1,1,1,1,1"),
+    *("5e-324,0,0,0,0,0,0,0", "1e10,1e10,1e10,-1e10,1e10,1e10,1e10,1e10"),
+)
+
+
+def write_hostile(path, judge, rows):
+    """Write strange numbers at the places of true sources."""
+    places = zip(*(judge.truth[name][-len(rows) :].tolist() for name in ("ra_deg", "dec_deg")), strict=True)
+    head = ",".join(
+        ["ra_deg", "dec_deg", "flux_jy", *COLUMNS[7:10], "core_fraction", *COLUMNS[10:], "peak_jy_beam"]
+    )
+    lines = [f"{ra},{dec},{row}" for (ra, dec), row in zip(places, rows, strict=True)]
+    path.write_text("\n".join([head, *lines, ""]))
+    return path
+
+
+def test_strange_numbers_have_a_score_and_impossible_ones_a_line(judge, tmp_path):
+    """Warnings are errors here: nothing overflows or divides by nothing on the way."""
+    path = write_hostile(tmp_path / "strange.csv", judge, HOSTILE)
+    json.dumps(judge.score(path), allow_nan=False)
+    for bad in ("1,inf,1,1,1,1,2,1", "1e300,1,1,1,1,1,2,1", "1,1,1,-1e20,1,1,2,1"):
+        write_hostile(path, judge, [HOSTILE[0], bad])
+        with pytest.raises(ConfigError, match=r"in row 2, beyond 1e\+10; `challenge validate` names every"):
+            judge.score(path)
