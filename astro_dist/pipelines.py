@@ -81,6 +81,7 @@ PIPELINES = {
             "train segmenter": "train the segmenter that evaluation judges stamps with",
             "evaluate": "measure the model on held-out cutouts",
             "report": "write one page with all results",
+            "package": "make the field a data challenge with a hidden truth",
         },
     ),
     "flare": Listing(

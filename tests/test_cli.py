@@ -188,7 +188,7 @@ def test_a_full_device_for_messages_changes_no_exit_code(tmp_path):
     [
         ("absent.fits", "absent.fits does not exist"),
         ("map.fits.gz", "map.fits.gz is packed; unpack it and verify map.fits"),
-        ("map.txt", "neither a run directory, nor a store, a challenge or a FITS file"),
+        ("map.txt", "neither a run directory, nor a store, nor a FITS file (.fits or .fz), nor a challenge"),
     ],
 )
 def test_what_cannot_be_verified_is_one_line_that_helps(command, tmp_path, name, advice):

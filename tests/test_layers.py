@@ -48,7 +48,7 @@ HOMES = {
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # Programs that the tests start; PyBDSF is under the GPL, so nothing here may be built on it.
-FORBIDDEN |= {"bdsf", "AegeanTools", "casacore", "regions", "sep"}
+FORBIDDEN |= {"bdsf", "AegeanTools", "casacore", "regions", "sep", "pycocotools", "ska_sdc"}
 # These modules send orders to their own children through anonymous pipes, as multiprocessing does.
 EXEMPT = {("train/ranks.py", "pickle"), ("train/ahead.py", "pickle")}
 JOBS = sorted((PACKAGE.parent / "jobs").glob("*.py"))

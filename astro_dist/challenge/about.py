@@ -1,6 +1,5 @@
 """What a package says of itself to programs: ``challenge.json``, and the manifests of its two parts."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,8 @@ class About:
 
 def write_manifest(folder: Path) -> None:
     """Write the sha256 of every file of a part of a package."""
-    publish_json(folder / MANIFEST, tree_digests(folder))
+    digests = tree_digests(folder)
+    publish_json(folder / MANIFEST, {name: digest for name, digest in digests.items() if name != MANIFEST})
 
 
 def is_package(path: Path) -> bool:
@@ -134,8 +134,3 @@ def _fault(stated: object, found: object) -> str:
     if found is None:
         return "is missing"
     return "has other bytes than were published" if stated is not None else "is in no manifest"
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return ``{file: sha256}`` of a part of a package."""
-    return dict(json.loads((folder / MANIFEST).read_text()))

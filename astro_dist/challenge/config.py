@@ -8,6 +8,8 @@ from astro_dist.engine.config import Section
 class ChallengeConfig(Section):
     """How a field becomes a data challenge: the open area, what is not scored, the tiles of annotations."""
 
+    enabled: bool = False
+    """Whether to package the field as a data challenge."""
     training_share: float = Field(default=0.05, gt=0, le=0.5)
     """Share of the field that is open for training, in one rectangle."""
     edge_beams: float = Field(default=2.0, ge=0)

@@ -5,7 +5,7 @@ in the tiles of the package. Without numbers, connected pixels of a class are an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,15 @@ class LabelledPixels:
         `SourceClass` of each object.
     scores
         How sure each object is, higher is surer; where nothing is said, its number of pixels.
+    counts
+        Which objects are scored as objects; the pixels of all count for their classes.
     """
 
     flat: Integers
     owner: Integers
     classes: NDArray[np.uint8]
     scores: Floats
+    counts: NDArray[np.bool_] | None = None
 
     @classmethod
     def of_images(cls, mask: Path, instances: Path | None, about: About) -> "LabelledPixels":
@@ -87,16 +90,14 @@ class LabelledPixels:
             raise ConfigError(f"{path}: not as COCO has it ({error!r}); see submission/tiles.json") from None
 
     def within(self, scored: NDArray[np.bool_]) -> "LabelledPixels":
-        """Return the pixels that are scored, of objects most of whose pixels are.
+        """Return the pixels that are scored; of objects count those most of whose pixels are.
 
         ``scored`` has an entry for each of ``flat``.
         """
         n = len(self.classes)
         inside = np.bincount(self.owner, scored, n)
-        kept = 2 * inside > np.bincount(self.owner, minlength=n)
-        new = np.cumsum(kept) - 1
-        some = scored & kept[self.owner]
-        return LabelledPixels(self.flat[some], new[self.owner[some]], self.classes[kept], self.scores[kept])
+        counts = 2 * inside > np.bincount(self.owner, minlength=n)
+        return replace(self, flat=self.flat[scored], owner=self.owner[scored], counts=counts)
 
     def of_class(self, kind: int) -> Integers:
         """Return the pixels of a class, each once, sorted."""

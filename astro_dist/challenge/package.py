@@ -1,23 +1,21 @@
 """A field of a run as a data challenge: a part for everybody, and the hidden truth in a folder of its own.
 
 The public part holds nothing that the field could be made again from: no seed, no settings, no numbers of
-stamps, no HISTORY, no digests of the run. A package is whole or not there: it is made in a hidden folder and
-renamed. The same run and settings give the same bytes.
+stamps, no HISTORY, no digests of the run. It is made of `PARTS`, which write files of their own and may be
+written in any order, and of papers that list those files. The same run and settings give the same bytes.
 """
 
-import shutil
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from astro_dist.challenge.about import About, write_manifest
+from astro_dist.challenge.about import write_manifest
 from astro_dist.challenge.annotations import Annotations, cut_tiles
-from astro_dist.challenge.area import RealSources, choose_areas, score_mask
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.area import RealSources, score_mask
 from astro_dist.challenge.names import (
     ABOUT,
     COCO,
@@ -34,125 +32,19 @@ from astro_dist.challenge.names import (
     TRUTH_COLUMNS,
 )
 from astro_dist.challenge.origins import find_origins
+from astro_dist.challenge.packing import Packing, Rows
 from astro_dist.challenge.papers import write_metadata, write_papers
-from astro_dist.challenge.truth import open_rows, rename_sources, write_catalogues
-from astro_dist.engine.arrays import Columns
+from astro_dist.challenge.truth import open_rows, write_catalogues
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes, publish_json, publish_new_folder, require_space
-from astro_dist.engine.work import Run
-from astro_dist.field.background import MESH_FILE
-from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
-from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.fits_file import BandedImage, create_banded, radio_header, seal_banded, write_rows
+from astro_dist.sky.fits_file import BandedImage, create_banded, seal_banded, write_rows
 from astro_dist.sky.fits_packed import write_packed
-from astro_dist.sky.labels import Plane
-from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window, bands
 
-BAND_ROWS = 512
 EASY_SEED = 1 << 40
 """Seeds below it can be found by trying: whoever has astro_dist and guesses the settings has the truth."""
-FREE_BYTES = 30_000_000
-Rows = Iterator[tuple[Window, NDArray[Any]]]
-
-
-@dataclass(frozen=True, eq=False)
-class Packing:
-    """A field on its way into a package.
-
-    Attributes
-    ----------
-    run, folder
-        The run, and the folder of its field.
-    config
-        Settings of the package.
-    field
-        The map.
-    about
-        What the package says of itself.
-    truth
-        The columns `HIDDEN_COLUMNS`.
-    """
-
-    run: Run
-    folder: Path
-    config: ChallengeConfig
-    field: SkyMap
-    about: About
-    truth: Columns
-
-    @classmethod
-    def open(cls, run: Run, folder: Path, config: ChallengeConfig) -> "Packing":
-        """Read the truth of a field and choose its areas; see `choose_areas` for what is refused."""
-        field = SkyMap.open(folder / MAP, MapsConfig(), verify=False)
-        truth = read_columns_file(folder / "truth.parquet")
-        areas = choose_areas(truth, field.shape, config)
-        about = About(
-            name=run.name,
-            shape=field.shape,
-            beam=field.beam,
-            pixel=field.pixel,
-            frequency_hz=field.frequency_hz,
-            detect_snr=run.section(AssembleConfig).detect_snr,
-            areas=areas,
-            tile_pix=config.tile_pix,
-        )
-        renamed = rename_sources(truth, areas.place(truth), run.stream, field.frequency_hz)
-        return cls(run, folder, config, field, about, renamed)
-
-    def header(self, unit: str, dtype: str, content: str, window: Window | None = None) -> Any:
-        """Return the header of an image of the field, or of a window of it, without a history."""
-        window = window or Window.of_shape(self.field.shape)
-        wcs = self.field.wcs[window.slices]
-        return radio_header(
-            window.shape,
-            wcs,
-            self.field.beam,
-            self.field.frequency_hz,
-            unit=unit,
-            object_name=self.about.name,
-            dtype=dtype,
-            cards={"CONTENT": content},
-        )
-
-    def map_rows(self, window: Window) -> Rows:
-        """Yield the pixels of a window of the map, as they are in the file."""
-        plane = Plane.open(self.folder / MAP, 1)
-        for band in _bands(window):
-            yield band, plane.read(band)
-
-    def mask_rows(self, window: Window) -> Rows:
-        """Yield the classes of a window."""
-        plane = Plane.open(self.folder / MASK, 1)
-        for band in _bands(window):
-            yield band, plane.read_labels(band).astype(np.uint8)
-
-    def instance_rows(self, window: Window) -> Rows:
-        """Yield the new numbers of the sources of a window, 0 where there are none; artefacts have none."""
-        plane = Plane.open(self.folder / INSTANCES, 1)
-        new = np.zeros(int(self.truth["run_id"].max(initial=0)) + 1, np.int32)
-        new[self.truth["run_id"]] = self.truth["id"]
-        for band in _bands(window):
-            # Numbers below 0 are those of sources whose artefacts these pixels are.
-            yield band, new[np.maximum(plane.read_labels(band), 0).astype(np.int64)]
-
-    def rms_rows(self) -> Rows:
-        """Yield the local noise: of the mesh of a real background, else the one rms of all sources."""
-        path = self.folder / MESH_FILE
-        whole = Window.of_shape(self.field.shape)
-        if not path.exists():
-            level = np.float32(np.median(self.truth["sigma_jy_beam"])) if len(self.truth["id"]) else np.nan
-            for band in _bands(whole):
-                yield band, np.full(band.shape, level, np.float32)
-            return
-        with path.open("rb") as handle:
-            cell_pix = int(np.load(handle))
-            background, rms = np.load(handle)
-        mesh = Mesh(self.field.shape, cell_pix, background, rms)
-        for band in _bands(whole):
-            yield band, mesh.evaluate(band)[1].astype(np.float32)
+FREE_BYTES = 1_000_000
 
 
 def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
@@ -172,10 +64,19 @@ def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
     """
     refuse_taken(out)
     require_space(_existing(out), sum(announce(packing).values()))
-    with publish_new_folder(out) as hidden:
-        write_public(packing, hidden / PUBLIC)
-        if not public_only:
-            write_hidden(packing, hidden / HIDDEN)
+    with publish_new_folder(out) as folder:
+        for part in PARTS.values():
+            if not (public_only and part.is_hidden):
+                part.write(packing, folder)
+        finish(packing, folder)
+
+
+def seed_note(seed: int) -> str:
+    """Return the sentence on a seed that can be found by trying."""
+    return (
+        f"the seed {seed} can be found by trying: whoever guesses the settings too can make the field again; "
+        f"choose one above {EASY_SEED} for a challenge"
+    )
 
 
 def refuse_taken(out: Path) -> None:
@@ -198,52 +99,73 @@ def announce(packing: Packing) -> dict[str, int]:
         f"{PUBLIC}/{MAP}": 4 * ny * nx,
         f"{PUBLIC}/{RMS}, {SCORE_MASK}": ny * nx // 40,
         f"{PUBLIC}/{TRAINING}/": 5 * box.height * box.width + (row + 400) * opened,
-        f"{PUBLIC}, other files": FREE_BYTES // 30,
+        f"{PUBLIC}, other files": FREE_BYTES,
         f"{HIDDEN}/truth.*": row * n,
         f"{HIDDEN}/{MASK}, {INSTANCES}, {COCO}": ny * nx // 20 + 400 * n,
     }
 
 
-def write_public(packing: Packing, folder: Path) -> None:
-    """Write the part for everybody."""
-    whole, about = Window.of_shape(packing.field.shape), packing.about
-    folder.mkdir(parents=True)
-    _write_map(packing, folder / MAP, whole)
-    _pack_image(folder / RMS, packing.header("Jy/beam", "f4", "local rms"), whole, "f4", packing.rms_rows())
-    keep = packing.run.section(AssembleConfig).background.islands == "keep"
-    real = RealSources.read(packing.folder, packing.field, packing.config, keep)
-    edge = int(np.ceil(packing.config.edge_beams * packing.field.beam.fwhm_pix(packing.field.pixel)))
-    mask = score_mask(packing.field, about.areas, edge, real)
-    _pack_image(
-        folder / SCORE_MASK, packing.header("", "u1", "0 where sources are scored"), whole, "u1", mask
-    )
-    _write_training(packing, folder / TRAINING)
-    _write_submission(packing, folder / "submission")
-    publish_json(folder / ABOUT, about.document())
+def finish(packing: Packing, folder: Path) -> None:
+    """Write what follows from the files of all parts: papers, metadata and the manifests."""
+    public, hidden = folder / PUBLIC, folder / HIDDEN
+    publish_json(public / ABOUT, packing.about.document())
     origins = find_origins(packing.run.root)
-    write_papers(folder, about, origins)
-    kinds = {name: packing.truth[name].dtype.kind for name in TRUTH_COLUMNS}
-    write_metadata(folder, about, origins, kinds)
-    write_manifest(folder)
+    write_papers(public, packing.about, origins)
+    write_metadata(public, packing.about, origins, {n: packing.truth[n].dtype.kind for n in TRUTH_COLUMNS})
+    write_manifest(public)
+    if not hidden.is_dir():
+        return
+    published = packing.run.ledger.all_published()
+    facts: dict[str, Any] = {"run": packing.run.name, "seed": packing.run.seed}
+    if (field := published.get("assemble")) is not None:
+        facts["assemble"] = field.fingerprint
+    publish_json(hidden / "run.json", facts)
+    write_manifest(hidden)
 
 
-def write_hidden(packing: Packing, folder: Path) -> None:
-    """Write the part that only the organisers and `score` see."""
-    whole = Window.of_shape(packing.field.shape)
-    folder.mkdir(parents=True)
-    write_catalogues(folder, packing.truth, HIDDEN_COLUMNS, packing.field.beam)
-    _write_labels(packing, folder, whole)
-    settings = packing.run.root / "config.yaml"
-    if settings.is_file():
-        shutil.copyfile(settings, folder / "config.yaml")
-    published = packing.run.ledger.published("assemble")
-    facts = {"run": packing.run.name, "seed": packing.run.seed}
-    facts |= {} if published is None else {"field": published.files}
-    publish_json(folder / "run.json", facts)
-    write_manifest(folder)
+def write_public_map(packing: Packing, folder: Path) -> None:
+    """Write the map."""
+    _write_map(packing, folder / PUBLIC / MAP, Window.of_shape(packing.field.shape))
+
+
+def write_rms(packing: Packing, folder: Path) -> None:
+    """Write the local noise."""
+    whole, header = Window.of_shape(packing.field.shape), packing.header("Jy/beam", "f4", "local rms")
+    _pack_image(folder / PUBLIC / RMS, header, whole, "f4", packing.rms_rows())
+
+
+def write_score_mask(packing: Packing, folder: Path) -> None:
+    """Write where sources are scored."""
+    field, config = packing.field, packing.config
+    whole, header = Window.of_shape(field.shape), packing.header("", "u1", "0 where sources are scored")
+    keep = packing.run.section(AssembleConfig).background.islands == "keep"
+    real = RealSources.read(packing.folder, field, config, keep)
+    # Rounded first: a width of 4 pixels may come out as a little more.
+    edge = math.ceil(round(config.edge_beams * field.beam.fwhm_pix(field.pixel), 6))
+    mask = score_mask(field, packing.about.areas, edge, real)
+    _pack_image(folder / PUBLIC / SCORE_MASK, header, whole, "u1", mask)
+
+
+def write_hidden_truth(packing: Packing, folder: Path) -> None:
+    """Write the truth of the whole field."""
+    write_catalogues(folder / HIDDEN, packing.truth, HIDDEN_COLUMNS, packing.field.beam)
+
+
+def write_hidden_labels(packing: Packing, folder: Path) -> None:
+    """Write mask, instances and annotations of the whole field."""
+    _write_labels(packing, folder / HIDDEN, Window.of_shape(packing.field.shape))
+
+
+def write_training(packing: Packing, folder: Path) -> None:
+    """Write the open area with its truth."""
+    folder, window = folder / PUBLIC / TRAINING, packing.about.areas.training
+    _write_map(packing, folder / MAP, window)
+    _write_labels(packing, folder, window)
+    write_catalogues(folder, open_rows(packing.truth, OPEN), TRUTH_COLUMNS, packing.field.beam)
 
 
 def _write_map(packing: Packing, path: Path, window: Window) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     image = BandedImage(packing.header("Jy/beam", "f4", "brightness", window), window.shape, "f4")
     create_banded(path, image)
     done = {
@@ -273,14 +195,6 @@ def _write_labels(packing: Packing, folder: Path, window: Window) -> None:
     publish_json(folder / COCO, found.document(packing.about.name))
 
 
-def _write_training(packing: Packing, folder: Path) -> None:
-    folder.mkdir()
-    window = packing.about.areas.training
-    _write_map(packing, folder / MAP, window)
-    _write_labels(packing, folder, window)
-    write_catalogues(folder, open_rows(packing.truth, OPEN), TRUTH_COLUMNS, packing.field.beam)
-
-
 TEMPLATE = (
     *("id", "ra_deg", "dec_deg", "ra_peak_deg", "dec_peak_deg", "flux_jy", "core_fraction"),
     *("intrinsic_major_arcsec", "intrinsic_minor_arcsec", "intrinsic_pa_deg", "population", "class"),
@@ -288,8 +202,9 @@ TEMPLATE = (
 """Columns of a catalogue that is handed in."""
 
 
-def _write_submission(packing: Packing, folder: Path) -> None:
+def write_submission(packing: Packing, folder: Path) -> None:
     """Write a catalogue with three sources of the open area, and the tiles without annotations."""
+    folder = folder / PUBLIC / "submission"
     opened = open_rows(packing.truth, OPEN)
     brightest = np.argsort(-opened["flux_jy"], kind="stable")[:3]
     rows = [",".join(str(opened[name][row].item()) for name in TEMPLATE) for row in brightest]
@@ -301,5 +216,30 @@ def _write_submission(packing: Packing, folder: Path) -> None:
     publish_json(folder / "tiles.json", empty.document(packing.about.name))
 
 
-def _bands(window: Window) -> Iterator[Window]:
-    return (band.shifted(window.y0, window.x0) for band in bands(window.shape, BAND_ROWS))
+@dataclass(frozen=True)
+class Part:
+    """A part of a package: ``write(packing, folder)``, and patterns of the files that it writes."""
+
+    write: Callable[[Packing, Path], None]
+    files: tuple[str, ...]
+
+    def written(self, folder: Path) -> list[Path]:
+        """Return its files below the folder of the package."""
+        return sorted(path for pattern in self.files for path in folder.glob(pattern))
+
+    @property
+    def is_hidden(self) -> bool:
+        """Return whether the part is for the organisers alone."""
+        return self.files[0].startswith(HIDDEN)
+
+
+PARTS: Mapping[str, Part] = {
+    "map": Part(write_public_map, (f"{PUBLIC}/{MAP}",)),
+    "rms": Part(write_rms, (f"{PUBLIC}/{RMS}",)),
+    "score_mask": Part(write_score_mask, (f"{PUBLIC}/{SCORE_MASK}",)),
+    "training": Part(write_training, (f"{PUBLIC}/{TRAINING}/*",)),
+    "submission": Part(write_submission, (f"{PUBLIC}/submission/*",)),
+    "hidden_truth": Part(write_hidden_truth, (f"{HIDDEN}/truth*",)),
+    "hidden_labels": Part(write_hidden_labels, tuple(f"{HIDDEN}/{name}" for name in (MASK, INSTANCES, COCO))),
+}
+"""What a package is made of."""

@@ -9,13 +9,14 @@ from typing import Any
 
 from astro_dist import __version__
 from astro_dist.challenge.about import About
-from astro_dist.challenge.names import BITS, TRUTH_COLUMNS
+from astro_dist.challenge.names import BITS, MANIFEST, TRUTH_COLUMNS
 from astro_dist.challenge.origins import SIMULATED, Origin
 from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tree_files
 
+LISTS = {"croissant.json", "ro-crate-metadata.json", MANIFEST}
 MEDIA = {
     ".fits": "application/fits",
-    ".parquet": "application/vnd.apache.parquet",
+    ".parquet": "application/x-parquet",
     ".vot": "application/x-votable+xml",
     ".json": "application/json",
     ".csv": "text/csv",
@@ -107,17 +108,21 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
     kinds
         Kind of numpy's type of each column of the truth.
     """
-    listed = [
-        {
-            "name": path.relative_to(folder).as_posix(),
-            "media": MEDIA.get(path.suffix, "text/plain"),
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in tree_files(folder)
-    ]
+    # A second call must not list what the first one wrote.
+    paths = [path for path in tree_files(folder) if path.name not in LISTS]
+    listed = [_describe_file(folder, path) for path in paths]
     publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
+    listed.append(_describe_file(folder, folder / "croissant.json"))
     publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins))
+
+
+def _describe_file(folder: Path, path: Path) -> dict[str, Any]:
+    return {
+        "name": path.relative_to(folder).as_posix(),
+        "media": MEDIA.get(path.suffix, "text/plain"),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }
 
 
 def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[Origin]) -> dict[str, Any]:
@@ -159,23 +164,26 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
     return {"@context": context, "@graph": [descriptor, root, *parts, *based]}
 
 
+_TERMS = (
+    *("citeAs", "column", "equivalentProperty", "extract", "field", "fileObject", "fileProperty", "fileSet"),
+    *("format", "includes", "isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet"),
+    *("references", "regex", "repeated", "replace", "samplingRate", "separator", "source", "subField"),
+    "transform",
+)
 CONTEXT = {
+    **{term: f"cr:{term}" for term in _TERMS},
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "recordSet": "cr:recordSet",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-    "source": "cr:source",
 }
+"""That of Croissant 1.0, word for word: its readers warn of any other."""
 
 
 def _croissant(about: About, listed: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> dict[str, Any]:

@@ -23,13 +23,12 @@ from astro_dist.challenge.names import (
     PUBLIC,
     RMS,
     SCORE_MASK,
-    SCORED,
     find_part,
 )
 from astro_dist.challenge.sdc1 import Sdc1Rules, Sdc1Score, score_sdc1
 from astro_dist.challenge.segmentation import measure_segmentation
 from astro_dist.challenge.submission import Submission, read_submission
-from astro_dist.challenge.truth import scored_rows, sdc1_table
+from astro_dist.challenge.truth import sdc1_table
 from astro_dist.engine.arrays import Columns, Floats
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
@@ -154,7 +153,7 @@ class Judge:
         """Return the figures of a catalogue."""
         beam = self.about.beam
         table = found.as_sdc1(LEAST_BEAM_SHARE * beam.minor_arcsec)
-        true = sdc1_table(scored_rows(self.truth), beam)
+        true = sdc1_table(self.truth, beam)
         width = beam.major_arcsec if beam_arcsec is None else beam_arcsec
         scores = {
             "core": score_sdc1(table, true, Sdc1Rules(width, "core"), self.counts),
@@ -167,7 +166,7 @@ class Judge:
             self.truth,
             match(columns, self.truth, beam.major_arcsec),
             counts,
-            (self.truth["area"] == SCORED) & self.counts(self.truth["ra_deg"], self.truth["dec_deg"]),
+            self.counts(self.truth["ra_deg"], self.truth["dec_deg"]),
             self.rms_at(columns["ra_deg"], columns["dec_deg"]),
         )
         sdc1 = {"beam_arcsec": width, **{name: _document(score) for name, score in scores.items()}}

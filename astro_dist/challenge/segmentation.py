@@ -1,9 +1,10 @@
 """Figures of segmentation: overlap of classes, panoptic quality, and average precision of objects.
 
-Only scored pixels count. Artefacts are a class of pixels but no objects. IoU and Dice are those of all pixels
-of a class together. Panoptic quality is by Kirillov et al. 2019 (arXiv:1801.00868), eq. 1: objects of one
-class match where their IoU is above one half. Average precision is that of COCO: the mean over IoU from 0.50
-to 0.95 of the precision at 101 levels of recall, with no limit to the number of objects.
+Only scored pixels count, and objects most of whose pixels are scored. Artefacts are a class of pixels but no
+objects. IoU and Dice are those of all pixels of a class together. Panoptic quality is by Kirillov et al. 2019
+(arXiv:1801.00868), eq. 1: objects of one class match where their IoU is above one half. Average precision is
+that of COCO: the mean over IoU from 0.50 to 0.95 of the precision at 101 levels of recall, with no limit to
+the number of objects.
 """
 
 from typing import Any
@@ -85,7 +86,8 @@ def overlap_objects(found: LabelledPixels, truth: LabelledPixels, kind: int) -> 
 
 
 def _objects(labels: LabelledPixels, kind: int) -> tuple[tuple[Integers, Integers], int, Integers]:
-    rows = np.flatnonzero(labels.classes == kind)
+    counts = True if labels.counts is None else labels.counts
+    rows = np.flatnonzero((labels.classes == kind) & counts)
     new = np.full(len(labels.classes), -1, np.int64)
     new[rows] = np.arange(len(rows))
     inside = new[labels.owner] >= 0

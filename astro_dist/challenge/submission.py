@@ -31,6 +31,8 @@ DECONVOLVED: tuple[tuple[str, str, str, float], ...] = (
 )
 """Widths without the beam of PyBDSF, in degrees, and of Selavy, in arcsec."""
 PEAKS = ("peak_flux",)
+MOST = 1e10
+"""Largest number of any column: no flux, width, angle or number of a source is above it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def read_submission(path: Path) -> Submission:
     Raises
     ------
     ConfigError
-        In one line: the file cannot be read, or lacks one of `NEEDED`.
+        In one line: the file cannot be read, lacks one of `NEEDED`, or holds a number beyond `MOST`.
     """
     deconvolved = [name for *names, _ in DECONVOLVED for name in map(str, names)]
     wanted = dict.fromkeys([*PLACES, *WIDTHS, *OTHERS, *AS_SDC1.values(), *PEAKS, *deconvolved])
@@ -107,7 +109,18 @@ def read_submission(path: Path) -> Submission:
     table.setdefault("id", np.arange(1, len(kept) + 1, dtype=np.float64))
     names = ("id", *NEEDED, *PLACES, *WIDTHS, *OTHERS)
     # A gap in a column that may be left out is a 0, as where the whole column is left out.
-    columns = {name: np.nan_to_num(table[name][kept]) for name in names if name in table}
+    columns = {
+        name: np.nan_to_num(table[name][kept], posinf=np.inf, neginf=-np.inf)
+        for name in names
+        if name in table
+    }
+    for name, values in columns.items():
+        if (far := np.abs(values) > MOST).any():
+            row = int(np.flatnonzero(kept)[far][0]) + 1
+            raise ConfigError(
+                f"{path}: {name} is {values[far][0]:g} in row {row}, beyond {MOST:g}; `challenge validate` "
+                "names every such row"
+            )
     dropped = len(kept) - int(kept.sum())
     notes = (*read.notes, *([f"{path.name}: {dropped} rows without a position or a flux"] if dropped else []))
     return Submission(path.name, columns, notes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.challenge.names import HIDDEN_COLUMNS, SCORED, TRUTH, TRUTH_COLUMNS
+from astro_dist.challenge.names import HIDDEN_COLUMNS, TRUTH, TRUTH_COLUMNS
 from astro_dist.challenge.sdc1 import SDC1_NAMES
 from astro_dist.engine.arrays import Columns, Integers
 from astro_dist.engine.files import publish_bytes
@@ -120,9 +120,3 @@ def open_rows(truth: Columns, area: int) -> Columns:
     """Return the rows of one area with the columns that may be given out."""
     rows = np.flatnonzero(truth["area"] == area)
     return {name: truth[name][rows] for name in TRUTH_COLUMNS}
-
-
-def scored_rows(truth: Columns) -> Columns:
-    """Return the rows of the scored part, all columns."""
-    rows = np.flatnonzero(truth["area"] == SCORED)
-    return {name: values[rows] for name, values in truth.items()}

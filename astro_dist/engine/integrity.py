@@ -58,7 +58,7 @@ def why_not(path: Path) -> str:
         return "does not exist"
     if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip", ".z"):
         return f"is packed; unpack it and verify {path.with_suffix('')}"
-    return "is neither a run directory, nor a store, a challenge or a FITS file (.fits or .fz)"
+    return "is neither a run directory, nor a store, nor a FITS file (.fits or .fz), nor a challenge"
 
 
 def find_remedy(path: Path) -> str:

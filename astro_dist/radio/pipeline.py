@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.stage import PACKAGE
 from astro_dist.engine.config import apply_set
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
@@ -88,6 +90,8 @@ class RadioConfig(PipelineConfig):
     """The measurement of the model on held-out cutouts."""
     report: ReportConfig = ReportConfig()
     """The report page."""
+    challenge: ChallengeConfig = ChallengeConfig()
+    """The field as a data challenge."""
 
     @model_validator(mode="before")
     @classmethod
@@ -108,11 +112,13 @@ class RadioConfig(PipelineConfig):
 
 
 def include(tree: Tree, names: Collection[str]) -> Tree:
-    """Switch on the optional stages among ``names``: evaluation, and the training of masks."""
+    """Switch on the optional stages among ``names``: evaluation, the training of masks, the package."""
     if set(names) & set(EVALUATION):
         tree = apply_set(tree, "evaluate.enabled=true")
     if "masks" in names:
         tree = apply_set(tree, "generate.masks.model=true")
+    if PACKAGE.name in names:
+        tree = apply_set(tree, "challenge.enabled=true")
     return tree
 
 
@@ -125,6 +131,8 @@ def leave_out(config: RadioConfig) -> Mapping[str, str]:
         absent["masks"] = "masks are learnt only with generate.masks.model"
     if not config.evaluate.enabled:
         absent |= dict.fromkeys(EVALUATION, "the model is evaluated only with evaluate.enabled")
+    if not config.challenge.enabled:
+        absent[PACKAGE.name] = "the field is packaged only with challenge.enabled"
     return absent
 
 
@@ -207,7 +215,7 @@ RADIO = Pipeline(
     name="radio",
     help="from survey maps to a synthetic field with an exact truth",
     config=RadioConfig,
-    stages=(*STAGES, REPORT),
+    stages=(*STAGES, REPORT, PACKAGE),
     left_out=leave_out,
     settle=settle,
     include=include,
@@ -218,5 +226,6 @@ RADIO = Pipeline(
         "truth": "field/truth.fits",
         "figures": "evaluation/metrics.json",
         "report": "report.html",
+        "challenge": "challenge/public",
     },
 )

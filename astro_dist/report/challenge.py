@@ -61,9 +61,10 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     for name in fields:
         if str(name) != FIELD:
             raise ConfigError(f"{root} has no field {str(name)!r}; it has {FIELD}")
-    settings = {} if arguments.training is None else {"training_share": arguments.training}
-    config = validate(ChallengeConfig, settings)
-    from astro_dist.challenge.package import EASY_SEED, Packing, announce, pack, refuse_taken
+    share = {} if arguments.training is None else {"training_share": arguments.training}
+    validate(ChallengeConfig, share)
+    from astro_dist.challenge.package import EASY_SEED, announce, pack, refuse_taken, seed_note
+    from astro_dist.challenge.packing import Packing
     from astro_dist.engine.outputs import check_product
 
     refuse_taken(arguments.out)
@@ -71,15 +72,13 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     if run.ledger.published("assemble") is None:
         raise ConfigError(f"{root} has no finished field; `astro-dist run` its configuration first")
     check_product(root, "assemble")
+    config = validate(ChallengeConfig, {**run.section(ChallengeConfig).model_dump(), **share})
     packing = Packing.open(run, root / FIELD, config)
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):
             print(f"{name}: up to {size / 1e6:.1f} MB")
     if run.seed < EASY_SEED:
-        print(
-            f"note: the seed {run.seed} can be found by trying: whoever guesses the settings too can make "
-            f"the field again; choose one above {EASY_SEED} for a challenge"
-        )
+        print(f"note: {seed_note(run.seed)}")
     pack(packing, arguments.out, public_only=arguments.public)
     print(f"{arguments.out}: whole; `astro-dist verify {arguments.out}` reads it again")
     return 0

@@ -1,12 +1,15 @@
 """The published score: equal to SKAO's program on 24 catalogues, and independent of the order of rows."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from astro_dist.challenge.sdc1 import PARTS, SDC1_NAMES, Sdc1Rules, score_sdc1
+from tests.end_to_end.test_sdc1_score import INSTALL
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_sdc1.json").read_text())
 # Least and most RA and Dec of the training area of the challenge, by MHz.
@@ -93,3 +96,17 @@ def test_on_the_sky_the_search_is_round_at_every_declination(dec):
     truth = one | {"ra_core": ra, "ra_cent": ra, "dec_core": np.full(n, dec), "dec_cent": np.full(n, dec)}
     found = truth | {"ra_core": ra + east, "ra_cent": ra + east}
     assert score_sdc1(found, truth, Sdc1Rules(6.0)).row.tolist() == [0, 1]
+
+
+@pytest.mark.soak
+def test_the_golden_scores_are_what_the_program_says_today(tmp_path):
+    python = os.environ.get("SKA_SDC_PYTHON")
+    if python is None:
+        pytest.skip(INSTALL)
+    made = tmp_path / "made.json"
+    line = [python, Path(__file__).with_name("golden_sdc1.py"), made]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for new, old in zip(json.loads(made.read_text()), GOLDEN, strict=True):
+        assert new["submitted"] == old["submitted"], old["name"]
+        assert new["value"] == pytest.approx(old["value"], abs=1e-9), old["name"]

@@ -14,6 +14,7 @@ from astro_dist.engine.files import (
     publish_bytes,
     publish_file,
     publish_folder,
+    publish_new_folder,
     require_space,
     sha256_file,
     stop_when_storage_fails,
@@ -122,3 +123,21 @@ def test_a_failure_keeps_what_was_made(tmp_path):
         (folder / "work").touch()
         raise ConfigError("late")
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "work"]
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    out = tmp_path / "out"
+    with publish_new_folder(out) as hidden:
+        (hidden / "a").mkdir()
+        (hidden / "a/b").write_text("x")
+        assert not out.exists()
+    assert (out / "a/b").read_text() == "x"
+
+    def stop():
+        with publish_new_folder(tmp_path / "other") as hidden:
+            (hidden / "c").write_text("y")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astro_dist.metrics.intervals import bootstrap, weighted_median
+from astro_dist.metrics.intervals import bootstrap, median_interval, share_interval, weighted_median
 
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit():
@@ -29,3 +29,22 @@ def test_resamples_without_a_value_are_left_out():
 def test_a_weight_is_a_repetition():
     assert weighted_median(np.array([1.0, 2.0, 9.0]), np.array([1, 0, 3])) == 9.0
     assert np.isnan(weighted_median(np.array([]), np.array([], np.int64)))
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    # Newcombe 1998, Statistics in Medicine 17, 857, table I: 81 of 263 and 15 of 148, method 3.
+    assert share_interval(81, 263) == pytest.approx((81 / 263, 0.2553, 0.3662), abs=1e-4)
+    assert share_interval(15, 148) == pytest.approx((15 / 148, 0.0624, 0.1605), abs=1e-4)
+    assert share_interval(0, 20) == pytest.approx((0, 0, 0.1611), abs=1e-4)
+    assert share_interval(20, 20)[1:] == pytest.approx((1 - 0.1611, 1), abs=1e-4)
+    assert np.isnan(share_interval(0, 0)).all()
+
+
+def test_the_interval_of_a_median_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    for n in (9, 40, 301):
+        ends = np.array([median_interval(rng.exponential(size=n))[1:] for _ in range(2000)])
+        covered = ((ends[:, 0] <= np.log(2)) & (np.log(2) <= ends[:, 1])).mean()
+        assert 0.94 < covered <= 0.99, n
+    assert median_interval(np.array([3.0])) == (3, 3, 3)
+    assert np.isnan(median_interval(np.zeros(0))).all()

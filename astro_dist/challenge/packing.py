@@ -1,0 +1,130 @@
+"""A field on its way into a package: its pixels and rows under the names that are given out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.challenge.about import About
+from astro_dist.challenge.area import choose_areas
+from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.names import INSTANCES, MAP, MASK
+from astro_dist.challenge.truth import rename_sources
+from astro_dist.engine.arrays import Columns
+from astro_dist.engine.work import Run
+from astro_dist.field.background import MESH_FILE
+from astro_dist.field.columns import read_columns_file
+from astro_dist.field.config import AssembleConfig
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.fits_file import radio_header
+from astro_dist.sky.labels import Plane
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.windows import Window, bands
+
+BAND_ROWS = 512
+Rows = Iterator[tuple[Window, NDArray[Any]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """A field on its way into a package.
+
+    Attributes
+    ----------
+    run, folder
+        The run, and the folder of its field.
+    config
+        Settings of the package.
+    field
+        The map.
+    about
+        What the package says of itself.
+    truth
+        The columns `HIDDEN_COLUMNS`.
+    """
+
+    run: Run
+    folder: Path
+    config: ChallengeConfig
+    field: SkyMap
+    about: About
+    truth: Columns
+
+    @classmethod
+    def open(cls, run: Run, folder: Path, config: ChallengeConfig) -> "Packing":
+        """Read the truth of a field and choose its areas; see `choose_areas` for what is refused."""
+        field = SkyMap.open(folder / MAP, MapsConfig(), verify=False)
+        truth = read_columns_file(folder / "truth.parquet")
+        areas = choose_areas(truth, field.shape, config)
+        about = About(
+            name=run.name,
+            shape=field.shape,
+            beam=field.beam,
+            pixel=field.pixel,
+            frequency_hz=field.frequency_hz,
+            detect_snr=run.section(AssembleConfig).detect_snr,
+            areas=areas,
+            tile_pix=config.tile_pix,
+        )
+        renamed = rename_sources(truth, areas.place(truth), run.stream, field.frequency_hz)
+        return cls(run, folder, config, field, about, renamed)
+
+    def header(self, unit: str, dtype: str, content: str, window: Window | None = None) -> Any:
+        """Return the header of an image of the field, or of a window of it, without a history."""
+        window = window or Window.of_shape(self.field.shape)
+        wcs = self.field.wcs[window.slices]
+        return radio_header(
+            window.shape,
+            wcs,
+            self.field.beam,
+            self.field.frequency_hz,
+            unit=unit,
+            object_name=self.about.name,
+            dtype=dtype,
+            cards={"CONTENT": content},
+        )
+
+    def map_rows(self, window: Window) -> Rows:
+        """Yield the pixels of a window of the map, as they are in the file."""
+        plane = Plane.open(self.folder / MAP, 1)
+        for band in _bands(window):
+            yield band, plane.read(band)
+
+    def mask_rows(self, window: Window) -> Rows:
+        """Yield the classes of a window."""
+        plane = Plane.open(self.folder / MASK, 1)
+        for band in _bands(window):
+            yield band, plane.read_labels(band).astype(np.uint8)
+
+    def instance_rows(self, window: Window) -> Rows:
+        """Yield the new numbers of the sources of a window, 0 where there are none; artefacts have none."""
+        plane = Plane.open(self.folder / INSTANCES, 1)
+        new = np.zeros(int(self.truth["run_id"].max(initial=0)) + 1, np.int32)
+        new[self.truth["run_id"]] = self.truth["id"]
+        for band in _bands(window):
+            # Numbers below 0 are those of sources whose artefacts these pixels are.
+            yield band, new[np.maximum(plane.read_labels(band), 0).astype(np.int64)]
+
+    def rms_rows(self) -> Rows:
+        """Yield the local noise: of the mesh of a real background, else the one rms of all sources."""
+        path = self.folder / MESH_FILE
+        whole = Window.of_shape(self.field.shape)
+        if not path.exists():
+            level = np.float32(np.median(self.truth["sigma_jy_beam"])) if len(self.truth["id"]) else np.nan
+            for band in _bands(whole):
+                yield band, np.full(band.shape, level, np.float32)
+            return
+        with path.open("rb") as handle:
+            cell_pix = int(np.load(handle))
+            background, rms = np.load(handle)
+        mesh = Mesh(self.field.shape, cell_pix, background, rms)
+        for band in _bands(whole):
+            yield band, mesh.evaluate(band)[1].astype(np.float32)
+
+
+def _bands(window: Window) -> Iterator[Window]:
+    return (band.shifted(window.y0, window.x0) for band in bands(window.shape, BAND_ROWS))

@@ -1,0 +1,62 @@
+"""The stage `package`: the field of a run as a data challenge, each part of it a task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.engine.later import Later
+from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
+from astro_dist.field.checks import count_sources, find_field
+from astro_dist.field.config import AssembleConfig
+
+TASKS = ("map", "rms", "score_mask", "training", "submission", "hidden_truth", "hidden_labels")
+"""The parts of a package, as in `astro_dist.challenge.package.PARTS`."""
+# Measured on a 12,000 x 15,000 field of 31,700 sources and rounded up.
+BYTES_PER_PIXEL, BYTES_PER_SOURCE, CPU_S_PER_PIXEL = 4.4, 3000, 1.5e-7
+MEMORY_BYTES = 700_000_000
+
+
+def plan(run: Run, results: Results) -> Sequence[Task]:
+    """Return a task for each part."""
+    return [Task(name) for name in TASKS]
+
+
+def estimate(run: Run) -> Estimate:
+    """Return an upper bound of the cost, from the configuration alone."""
+    config, field = run.section(AssembleConfig), find_field(run)
+    area, sources = field.shape[0] * field.shape[1], config.objects or 0
+    if (needed := count_sources(config, field)) is not None:
+        sources = needed.sources
+    return Estimate(
+        tasks=len(TASKS),
+        bytes=int(BYTES_PER_PIXEL * area * (1 + run.section(ChallengeConfig).training_share))
+        + BYTES_PER_SOURCE * sources,
+        files=35,
+        memory_bytes=MEMORY_BYTES,
+        cpu_s=CPU_S_PER_PIXEL * area + 1,
+        exact=False,
+    )
+
+
+def check(product: Path) -> list[str]:
+    """Return a line for each file of a published package that is not the one of its manifest."""
+    from astro_dist.challenge.about import verify_package
+
+    return verify_package(product)
+
+
+PACKAGE = Stage(
+    name="package",
+    product="challenge",
+    plan=plan,
+    run=Later("astro_dist.challenge.tasks:run_task"),
+    prepare=make_folder,
+    open=Later("astro_dist.challenge.tasks:Packager"),
+    finish=Later("astro_dist.challenge.tasks:finish"),
+    check=check,
+    estimate=estimate,
+    sections=("challenge",),
+    reads=("assemble", "maps", "annotate", "cutouts", "generate", "simulate"),
+    own="challenge",
+    inputs=("assemble",),
+)
