@@ -7,22 +7,24 @@ only. Neither depends on the rows that a worker reads. The grid begins at pixel 
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
-from scipy.ndimage import binary_propagation, distance_transform_edt, median_filter
+from scipy.ndimage import distance_transform_edt, median_filter
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.wide import covered_cells, describe, find_wide
+
+Flags = NDArray[np.bool_]
 
 MIN_FILLED = 1 / 3
-COARSE = 9
-"""Side, in cells, of the surroundings that a cell is compared with."""
-RIM = 0.5
-"""Cells beside emission belong to it where background or rms is so many times the noise too high."""
+LEAST_REACH = 4
+"""Cells to either side that a cell on wide emission takes its background from, at least."""
 FREE_PART = 0.25
 """Least part of the surroundings that is free of emission, for one odd cell moves a median of few."""
 # Median and MAD: mean and standard deviation are moved by the sources that are to be clipped.
@@ -82,6 +84,7 @@ def build_mesh(
     background: Image,
     rms: Image,
     name: str,
+    blocks: Image | None = None,
     structure_sigma: float = 0,
 ) -> Mesh:
     """Fill the empty cells of a map from the nearest measured ones and smooth over 3 x 3 cells.
@@ -94,8 +97,9 @@ def build_mesh(
         ``(rows, columns)`` from `measure_cells`, NaN = not measured.
     name
         Name of the map, for the error message.
-    structure_sigma
-        See `cover_structure`; 0 covers nothing.
+    blocks
+        From `wide.measure_blocks`: cells on the emission that `wide.find_wide` finds in them, with
+        ``structure_sigma``, take background and rms of their surroundings. Without, there is none.
 
     Raises
     ------
@@ -108,45 +112,43 @@ def build_mesh(
             f"the map {name!r} has too few usable pixels (in every cell of {cell_pix} x {cell_pix} fewer "
             "than a third are finite, or nearly all are equal); leave it out or give another"
         )
-    # `measure_cells` leaves both planes empty in the same cells, so that one search serves both. Cells are
-    # filled before smoothing, because a median over NaN means nothing.
+    filled = _fill([background, rms], empty)
+    found = None if blocks is None else find_wide(blocks, filled[1], structure_sigma)
+    if found is not None and blocks is not None:
+        labels, sky = found
+        covered = covered_cells(labels > 0, len(blocks) // len(rms))
+        if not (empty | covered).all():
+            filled = _cover(_fill([background, rms], empty | covered), covered, sky)
+            mesh = Mesh(shape, cell_pix, *_smooth(filled))
+            return replace(mesh, wide=describe(blocks, labels, mesh, structure_sigma))
+    return Mesh(shape, cell_pix, *_smooth(filled))
+
+
+def _fill(planes: list[Image], empty: Flags) -> list[Image]:
+    # One search serves both planes. Cells are filled before smoothing: a median over NaN means nothing.
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
-    smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]
-    if structure_sigma:
-        smooth = list(cover_structure(smooth[0], smooth[1], structure_sigma))
-    return Mesh(shape, cell_pix, smooth[0], smooth[1])
+    return [nodes[nearest] for nodes in planes]
 
 
-def cover_structure(background: Image, rms: Image, sigma: float) -> tuple[Image, Image]:
-    """Give the cells that lie on emission larger than a cell the background and rms of their surroundings.
+def _smooth(planes: list[Image]) -> list[Image]:
+    return [median_filter(nodes, size=3, mode="nearest") for nodes in planes]
 
-    A cell is on emission where its background is ``sigma`` times the noise above that of its surroundings,
-    the medians over `COARSE` x `COARSE` cells; noise alone raises no background. Cells beside such ones
-    belong to it down to `RIM` times the noise, in background or in rms. Without such cells both planes stay
-    as they are, bit for bit. Emission that fills most of its surroundings is sky as before.
-    """
-    # No cell can be a seed where even the highest is not that far above the lowest: most maps end here.
-    if np.ptp(background) <= sigma * rms.min():
-        return background, rms
-    low, noise = (median_filter(nodes, size=COARSE, mode="reflect") for nodes in (background, rms))
-    seeds = background - low > sigma * noise
-    if not seeds.any():
-        return background, rms
-    rim = (background - low > RIM * noise) | (rms > (1 + RIM) * noise)
-    covered = binary_propagation(seeds, mask=rim | seeds, structure=np.ones((3, 3)))
-    if covered.all():
-        return background, rms
-    result = background.copy(), rms.copy()
+
+def _cover(planes: list[Image], covered: Flags, sky: NDArray[np.float64]) -> list[Image]:
+    """Give covered cells the rms of their surroundings, and the background that is as far from ``sky``."""
+    background, rms = (nodes.copy() for nodes in planes)
+    rest = background - sky
     for y, x in np.argwhere(covered).tolist():
         near = _surroundings(covered, y, x)
-        for new, old in zip(result, (background, rms), strict=True):
-            new[y, x] = np.median(old[near][~covered[near]])
-    return result
+        free = ~covered[near]
+        background[y, x] = sky[y, x] + np.median(rest[near][free])
+        rms[y, x] = np.median(planes[1][near][free])
+    return [background, rms]
 
 
-def _surroundings(covered: NDArray[np.bool_], y: int, x: int) -> tuple[slice, slice]:
+def _surroundings(covered: Flags, y: int, x: int) -> tuple[slice, slice]:
     """Return the cells round one, as many as hold `FREE_PART` of cells that are not covered, or all."""
-    for reach in range(COARSE // 2, max(covered.shape)):
+    for reach in range(LEAST_REACH, max(covered.shape)):
         near = slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
         if (~covered[near]).mean() >= FREE_PART:
             return near
