@@ -34,8 +34,8 @@ from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
 from astro_dist.sky.finder import (
     annotate_pixels,
-    block_medians,
     block_parts,
+    block_rows,
     detect,
     measure_block,
     mesh_cell,
@@ -57,12 +57,10 @@ from astro_dist.sky.noise_maps import (
     replace_noise,
     weights_size,
 )
-from astro_dist.sky.wide import MOST_PARTS
+from astro_dist.sky.wide import Blocks
 
 PARTS = "parts"
 MEASURED, COMPONENTS, WIDE = "measured.fits", "components.fits", "wide.fits"
-BLOCKS = tuple(f"block_{i}" for i in range(MOST_PARTS**2))
-"""Columns of the first round: medians of the blocks of a cell, row by row."""
 Piece = tuple[int, int, int]
 """Map, first row, last row + 1."""
 
@@ -143,12 +141,14 @@ class Annotator:
             weight, measured = rows["weight"][own].reshape(grid), rms
             rms = follow_weights(measured, weight, noise.power)
             size = weights_size(measured, weight, noise.power)
-        parts, sigma = block_parts(sky_map, self.config), self.config.structure_sigma
-        blocks = None
+        parts, blocks = block_parts(sky_map, self.config), None
         if parts:
-            inner = np.stack([rows[name][own] for name in BLOCKS[: parts**2]], axis=-1)
-            blocks = inner.reshape(*grid, parts, parts).swapaxes(1, 2).reshape(grid[0] * parts, -1)
-        mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, blocks, sigma)
+            blocks = Blocks.of_columns({name: values[own] for name, values in rows.items()}, grid, parts)
+        mesh = build_mesh(
+            *(sky_map.shape, cell_pix, background, rms, sky_map.name),
+            *(blocks, self.config.structure_sigma),
+            given=noise is not None,
+        )
         # Without a cell that has a weight and a noise, the weights have no size.
         if noise is None or size is None:
             return mesh
@@ -229,11 +229,10 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     tables = []
     for index, y0, y1 in pieces:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
-        parts = block_parts(sky_map, annotator.config)
         for block in read_blocks(sky_map, annotator.config, y0, y1):
             image = sky_map.read(block)
             measured = measure_block(image, cell_pix)
-            wide = block_medians(image, cell_pix, parts)
+            blocks = block_rows(image, sky_map, annotator.config)
             given = annotator.noise[index]
             pixels = None if given is None else given.read(block)
             if given is not None and pixels is not None and given.power is None:
@@ -244,12 +243,8 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
                 if annotator.weighs:
                     unknown = np.full(len(rms), np.nan, np.float32)
                     table["weight"] = unknown if weights is None else weights[row]
-                if parts:
-                    # All tables have all columns, for maps may have fewer blocks in a cell.
-                    inner = np.full((len(BLOCKS), len(rms)), np.nan, np.float32)
-                    medians = wide[row].reshape(parts, len(rms), parts).swapaxes(0, 1)
-                    inner[: parts**2] = medians.reshape(len(rms), -1).T
-                    table |= dict(zip(BLOCKS, inner, strict=True))
+                if blocks:
+                    table |= blocks[row].columns()
                 tables.append(table)
     return _stacked(tables)
 

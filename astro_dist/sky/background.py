@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt, median_filter
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Mesh
-from astro_dist.sky.wide import covered_cells, describe, find_wide
+from astro_dist.sky.wide import Blocks, covered_cells, describe, find_wide
 
 Flags = NDArray[np.bool_]
 
@@ -93,8 +93,10 @@ def build_mesh(
     background: Image,
     rms: Image,
     name: str,
-    blocks: Image | None = None,
+    blocks: Blocks | None = None,
     structure_sigma: float = 0,
+    *,
+    given: bool = False,
 ) -> Mesh:
     """Fill the empty cells of a map from the nearest measured ones and smooth over 3 x 3 cells.
 
@@ -107,8 +109,9 @@ def build_mesh(
     name
         Name of the map, for the error message.
     blocks
-        From `wide.measure_blocks`: cells on the emission that `wide.find_wide` finds in them, with
-        ``structure_sigma``, take background and rms of their surroundings. Without, there is none.
+        The blocks of the map: cells on the emission that `wide.find_wide` finds in them, with
+        ``structure_sigma``, take the background of their surroundings, and the rms too unless the noise is
+        ``given``. Without blocks there is no such emission.
 
     Raises
     ------
@@ -125,11 +128,12 @@ def build_mesh(
     found = None if blocks is None else find_wide(blocks, filled[1], structure_sigma)
     if found is not None and blocks is not None:
         labels, sky = found
-        covered = covered_cells(labels > 0, len(blocks) // len(rms))
+        covered = covered_cells(labels > 0, blocks.parts)
         if not (empty | covered).all():
-            filled = _cover(_fill([background, rms], empty | covered), covered, sky)
-            mesh = Mesh(shape, cell_pix, *_smooth(filled))
-            return replace(mesh, wide=describe(blocks, labels, mesh, structure_sigma))
+            known = filled[1] if given else None
+            filled = _cover(_fill([background, rms], empty | covered), covered, sky, blocks.grain)
+            mesh = Mesh(shape, cell_pix, *_smooth([filled[0], filled[1] if known is None else known]))
+            return replace(mesh, wide=describe(blocks.medians, labels, mesh, structure_sigma))
     return Mesh(shape, cell_pix, *_smooth(filled))
 
 
@@ -143,15 +147,22 @@ def _smooth(planes: list[Image]) -> list[Image]:
     return [median_filter(nodes, size=3, mode="nearest") for nodes in planes]
 
 
-def _cover(planes: list[Image], covered: Flags, sky: NDArray[np.float64]) -> list[Image]:
-    """Give covered cells the rms of their surroundings, and the background that is as far from ``sky``."""
+def _cover(planes: list[Image], covered: Flags, sky: NDArray[np.float64], grain: Image) -> list[Image]:
+    """Give covered cells the background of their surroundings, which follows ``sky``, and a noise of theirs.
+
+    The noise is as many times the grain of the cell, see `Blocks`, as it is in the surroundings.
+    """
     background, rms = (nodes.copy() for nodes in planes)
-    rest = background - sky
+    # A factor of NaN where no grain is measured: there the noise is that of the surroundings.
+    rest, factor = background - sky, rms / np.where(grain > 0, grain, np.nan)
     for y, x in np.argwhere(covered).tolist():
         near = _surroundings(covered, y, x)
-        free = ~covered[near]
+        free, factors = ~covered[near], factor[near][~covered[near]]
         background[y, x] = sky[y, x] + np.median(rest[near][free])
         rms[y, x] = np.median(planes[1][near][free])
+        beside = grain[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+        if np.isfinite(beside).any() and np.isfinite(factors).any():
+            rms[y, x] = np.nanmedian(beside) * np.nanmedian(factors)
     return [background, rms]
 
 

@@ -19,7 +19,7 @@ from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.pairs import Candidates, Index
-from astro_dist.sky.wide import blocks_per_cell, measure_blocks
+from astro_dist.sky.wide import Blocks, blocks_per_cell, measure_blocks
 from astro_dist.sky.windows import Window
 
 # Pixels of a map that are read at once: 16 MB as float32.
@@ -68,14 +68,15 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = 
         When the map has no usable pixels.
     """
     cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
-    parts, rows, wide = block_parts(sky_map, config), [], []
+    rows: list[tuple[Image, Image]] = []
+    inner: list[Blocks] = []
     for block in blocks:
         image = sky_map.read(block)
         rows += measure_block(image, cell_pix)
-        wide += block_medians(image, cell_pix, parts)
+        inner += block_rows(image, sky_map, config)
     background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
-    medians = np.concatenate(wide) if wide else None
-    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, medians, config.structure_sigma)
+    joined = Blocks.join(inner) if inner else None
+    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, joined, config.structure_sigma)
     # Read again and not kept: a map may be larger than memory.
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
@@ -214,7 +215,8 @@ def measure_block(image: Image, cell_pix: int) -> list[tuple[Image, Image]]:
     return [measure_cells(image[y : y + cell_pix], cell_pix) for y in range(0, len(image), cell_pix)]
 
 
-def block_medians(image: Image, cell_pix: int, parts: int) -> list[Image]:
-    """Return the medians of the blocks of each row of cells, see `measure_block`; none for no ``parts``."""
-    starts = range(0, len(image), cell_pix) if parts else ()
-    return [measure_blocks(image[y : y + cell_pix], cell_pix, parts) for y in starts]
+def block_rows(image: Image, sky_map: SkyMap, config: AnnotateConfig) -> list[Blocks]:
+    """Return the blocks of each row of cells, see `measure_block`; none where they are not looked at."""
+    cell_pix, parts = mesh_cell(sky_map, config), block_parts(sky_map, config)
+    fwhm_pix, starts = sky_map.beam.fwhm_pix(sky_map.pixel), range(0, len(image), cell_pix) if parts else ()
+    return [measure_blocks(image[y : y + cell_pix], cell_pix, parts, fwhm_pix) for y in starts]

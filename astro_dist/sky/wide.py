@@ -7,6 +7,8 @@ as often negative as positive: emission beside negative blocks of its own streng
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from scipy.ndimage import (
     uniform_filter,
 )
 
-from astro_dist.engine.arrays import Image
+from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.mesh import Labels, Mesh, Wide
 from astro_dist.sky.windows import Window
 
@@ -30,7 +32,7 @@ MOST_PARTS, LEAST_BEAMS, STEP = 4, 4.0, 2
 """Most blocks along a cell, their least side in beam widths, the step of the pixels that are looked at."""
 MIN_FILLED = 1 / 3
 COARSE = 9
-"""Side, in cells, of the surroundings whose median is the noise that emission is compared with."""
+"""Side, in cells, of the surroundings whose median is the noise over the grain."""
 WINDOW, STRIDE = 25, 4
 """Side of the surroundings whose median is the sky, and the distance at which it is taken, cells."""
 SCATTER = 5.0
@@ -40,7 +42,7 @@ WIDE = 1 / 3
 GROW = 2.0
 """It ends where means of 3 x 3 blocks are so many times their scatter above the sky."""
 DEPTH = 0.8
-"""Negative blocks, within half a cell, of this part of the strength make it an artefact."""
+"""Negative blocks, within a cell, of this part of the strength make it an artefact."""
 MOST_COVERED = 0.75
 """Emission in more of the cells than this is sky: nothing is left to compare it with."""
 LEAST_CELLS = 12
@@ -56,44 +58,88 @@ def blocks_per_cell(cell_pix: int, fwhm_pix: float) -> int:
     return int(np.clip(cell_pix / (LEAST_BEAMS * fwhm_pix), 1, MOST_PARTS))
 
 
-def measure_blocks(rows: Image, cell_pix: int, parts: int) -> Image:
-    """Return the medians of the blocks of one row of cells, shape ``(parts, parts * cells)``, Jy/beam.
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """What is measured of a map, or of some rows of its cells, beside background and rms.
 
-    Parameters
+    Attributes
     ----------
-    rows
-        Up to ``cell_pix`` full rows of the map, NaN = no data; blocks of less than a third of data are NaN.
+    medians
+        Median of each block, Jy/beam; NaN where less than a third of it has data.
+    grain
+        Scatter of the differences of neighbouring pixels in each cell, Jy/beam, NaN = not measured: wide
+        emission does not raise it, and it goes with the noise of a map as one factor.
     """
+
+    medians: Image
+    grain: Image
+
+    @property
+    def parts(self) -> int:
+        """Blocks along the side of a cell."""
+        return len(self.medians) // len(self.grain)
+
+    @classmethod
+    def join(cls, rows: Sequence["Blocks"]) -> "Blocks":
+        """Return consecutive rows of cells as one."""
+        return cls(np.concatenate([one.medians for one in rows]), np.concatenate([one.grain for one in rows]))
+
+    def columns(self) -> Columns:
+        """Return one value per cell and column, as many columns for any number of blocks in a cell."""
+        inner = np.full((MOST_PARTS**2, self.grain.size), np.nan, np.float32)
+        inner[: self.parts**2] = _by_cell(self.medians, self.parts).reshape(self.grain.size, -1).T
+        return {f"block_{i}": values for i, values in enumerate(inner)} | {"grain": self.grain.ravel()}
+
+    @classmethod
+    def of_columns(cls, table: Columns, grid: tuple[int, int], parts: int) -> "Blocks":
+        """Return what `columns` wrote of all cells of a map, row by row."""
+        inner = np.stack([table[f"block_{i}"] for i in range(parts**2)], axis=-1)
+        medians = inner.reshape(*grid, parts, parts).swapaxes(1, 2).reshape(grid[0] * parts, -1)
+        return cls(medians, table["grain"].reshape(grid))
+
+
+def measure_blocks(rows: Image, cell_pix: int, parts: int, fwhm_pix: float) -> Blocks:
+    """Measure the blocks of one row of cells, ``parts`` along each side, in up to ``cell_pix`` full rows."""
     height, width = rows.shape
     n_cells, side = -(-width // cell_pix), max(1, cell_pix // (parts * STEP))
     # One pixel in four is looked at: neighbours within a beam say the same. All blocks have equally many.
     within = (np.arange(parts)[:, None] * cell_pix // parts + STEP * np.arange(side)).ravel()
     across = (np.arange(n_cells)[:, None] * cell_pix + within).ravel()
     padded = np.full((len(within), len(across)), np.nan, np.float32)
-    seen = across[across < width]
-    down = within[within < height]
+    seen, down = across[across < width], within[within < height]
     padded[: len(down), : len(seen)] = rows[down][:, seen]
-    blocks = padded.reshape(parts, side, n_cells * parts, side).swapaxes(1, 2)
-    values = blocks.reshape(parts, n_cells * parts, side * side)
+    medians = _filled_median(padded.reshape(parts, side, -1, side).swapaxes(1, 2).reshape(parts, -1, side**2))
+    return Blocks(medians, _grain(padded.reshape(parts, side, n_cells, parts, side), fwhm_pix)[None])
+
+
+def _grain(pixels: Image, fwhm_pix: float) -> Image:
+    """Return `Blocks.grain` of pixels ``(block row, pixel row, cell, block column, pixel column)``."""
+    lag, n_cells = max(1, math.ceil(fwhm_pix / STEP)), pixels.shape[2]
+    if pixels.shape[-1] <= 2 * lag:
+        return np.full(n_cells, np.nan, np.float32)
+    # A pixel and the mean of two a beam to either side: any slope cancels.
+    step = pixels[..., lag:-lag] - (pixels[..., : -2 * lag] + pixels[..., 2 * lag :]) / 2
+    return _filled_median(np.abs(step, out=step).transpose(2, 0, 1, 3, 4).reshape(n_cells, -1))
+
+
+def _filled_median(values: Image) -> Image:
+    """Return medians along the last axis, NaN where less than `MIN_FILLED` of the values are finite."""
     medians = np.median(values, axis=-1)
-    # `np.median` is NaN where one pixel is; few blocks are, so that the rest stays fast.
+    # `np.median` is NaN where one value is; few are, so that the rest stays fast.
     hurt = np.isnan(medians)
     if hurt.any():
-        some = values[hurt]
-        filled = np.isfinite(some).mean(axis=1) >= MIN_FILLED
-        medians[hurt] = np.where(filled, _median(some), np.nan)
+        filled = np.isfinite(values[hurt]).mean(axis=-1) >= MIN_FILLED
+        medians[hurt] = np.where(filled, _median(values[hurt]), np.nan)
     return np.asarray(medians)
 
 
-def find_wide(blocks: Image, rms: Image, sigma: float) -> tuple[Labels, Values] | None:
+def find_wide(blocks: Blocks, rms: Image, sigma: float) -> tuple[Labels, Values] | None:
     """Return the number of the wide emission in each block, 0 for none, and the sky level in each cell.
 
     Parameters
     ----------
-    blocks
-        Medians of the blocks of a map, Jy/beam, NaN = not measured.
     rms
-        Noise of its cells, finite.
+        Noise of the cells, finite; wide emission may have raised it.
     sigma
         Emission has a block so many times the noise above the sky.
 
@@ -102,22 +148,32 @@ def find_wide(blocks: Image, rms: Image, sigma: float) -> tuple[Labels, Values] 
     tuple or None
         None where there is no wide emission, or hardly anything but.
     """
-    parts = len(blocks) // len(rms)
-    noise = np.kron(median_filter(rms, size=COARSE, mode="reflect"), np.ones((parts, parts)))
-    known = np.isfinite(blocks)
+    medians, parts = blocks.medians, blocks.parts
+    noise = np.kron(_noise(blocks.grain, rms), np.ones((parts, parts)))
+    known = np.isfinite(medians)
     # No block can be that far above the sky where the highest is not that far above the lowest.
-    if not known.any() or np.ptp(blocks[known]) <= sigma * noise.min():
+    if not known.any() or np.ptp(medians[known]) <= sigma * noise.min():
         return None
-    found = np.zeros(blocks.shape, np.bool_)
+    found = np.zeros(medians.shape, np.bool_)
     for _ in range(ROUNDS):
-        level = sky_level(np.where(found, np.nan, blocks), parts)
-        before, found = found, _rising((blocks - level) / noise, found, sigma, parts)
+        level = sky_level(np.where(found, np.nan, medians), parts)
+        before, found = found, _rising((medians - level) / noise, found, sigma, parts)
         if not found.any() or covered_cells(found, parts).mean() > MOST_COVERED:
             return None
         if np.array_equal(before, found):
             break
-    level = sky_level(np.where(found, np.nan, blocks), parts)
+    level = sky_level(np.where(found, np.nan, medians), parts)
     return label(found, TOUCH)[0].astype(np.int32), _by_cell(level, parts).mean(axis=-1)
+
+
+def _noise(grain: Image, rms: Image) -> Image:
+    """Return the noise of cells, which wide emission does not raise: their grain times a factor of the map."""
+    factor = rms / np.where(grain > 0, grain, np.nan)
+    if not np.isfinite(factor).any():
+        return np.asarray(median_filter(rms, size=COARSE, mode="reflect"))
+    factor = np.where(np.isfinite(factor), factor, np.nanmedian(factor))
+    local = median_filter(rms / factor, size=3, mode="nearest")
+    return np.asarray(local * median_filter(factor, size=COARSE, mode="reflect"))
 
 
 def _rising(snr: Values, found: Flags, sigma: float, parts: int) -> Flags:
@@ -132,8 +188,7 @@ def _rising(snr: Values, found: Flags, sigma: float, parts: int) -> Flags:
         return np.asarray(seeds)
     numbers, count = label(seeds | (known & (mean > GROW * _scatter(mean[sky]))), TOUCH)
     index = np.arange(count + 1)
-    # Depths are looked for half a cell around each block.
-    planes = value, seeds, maximum_filter(-value, parts + 1, mode="nearest")
+    planes = value, seeds, maximum_filter(-value, 2 * parts + 1, mode="nearest")
     highest, seeded, deepest = (np.asarray(maximum(plane, numbers, index)) for plane in planes)
     keep = (index > 0) & (seeded > 0) & (deepest <= DEPTH * highest)
     # The means end where half of what is left of the emission is still outside.
