@@ -167,7 +167,7 @@ def find_wide(blocks: Blocks, rms: Image, sigma: float) -> tuple[Labels, Values]
 
 
 def _noise(grain: Image, rms: Image) -> Image:
-    """Return the noise of cells, which wide emission does not raise: their grain times a factor of the map."""
+    """Return the noise of cells, not raised by wide emission: their grain times a factor of the map."""
     factor = rms / np.where(grain > 0, grain, np.nan)
     if not np.isfinite(factor).any():
         return np.asarray(median_filter(rms, size=COARSE, mode="reflect"))
