@@ -40,10 +40,10 @@ SCATTER = 5.0
 WIDE = 1 / 3
 """So much of its threshold has the median of 3 x 3 blocks, of which one bright source fills four at most."""
 GROW = 2.0
-"""It ends where means of 3 x 3 blocks are so many times their scatter above the sky."""
+"""It ends a block after means over about a cell are less than this many times their scatter above the sky."""
 DEPTH = 0.8
 """Negative blocks, within a cell, of this part of the strength make it an artefact."""
-MOST_COVERED = 0.75
+MOST_COVERED = 0.9
 """Emission in more of the cells than this is sky: nothing is left to compare it with."""
 LEAST_CELLS = 12
 """Cells that a surface of second order needs; fewer have one level."""
@@ -180,18 +180,21 @@ def _rising(snr: Values, found: Flags, sigma: float, parts: int) -> Flags:
     """Return the blocks of wide emission; ``found`` are those of the round before, which are no sky."""
     known = np.isfinite(snr)
     sky, value = known & ~found, np.where(known, snr, 0)
-    filled = np.maximum(uniform_filter(known.astype(np.float64), 3, mode="nearest"), 1 / 9)
-    mean = uniform_filter(value, 3, mode="nearest") / filled
+    side = max(3, parts + 1 - parts % 2)
+    filled = np.maximum(uniform_filter(known.astype(np.float64), side, mode="nearest"), 1 / side**2)
+    mean = uniform_filter(value, side, mode="nearest") / filled
     least = max(sigma, SCATTER * _scatter(value[sky]))
     seeds = (value > least) & (median_filter(value, 3, mode="nearest") > WIDE * least)
     if not seeds.any():
         return np.asarray(seeds)
-    numbers, count = label(seeds | (known & (mean > GROW * _scatter(mean[sky]))), TOUCH)
+    # Beside negative blocks what is fainter than half of them is as likely an artefact.
+    beside = maximum_filter(-mean, 2 * parts + 1, mode="nearest")
+    grown = known & (mean > np.maximum(GROW * _scatter(mean[sky]), beside / 2))
+    numbers, count = label(seeds | grown, TOUCH)
     index = np.arange(count + 1)
     planes = value, seeds, maximum_filter(-value, 2 * parts + 1, mode="nearest")
     highest, seeded, deepest = (np.asarray(maximum(plane, numbers, index)) for plane in planes)
     keep = (index > 0) & (seeded > 0) & (deepest <= DEPTH * highest)
-    # The means end where half of what is left of the emission is still outside.
     return np.asarray(binary_dilation(keep[numbers], TOUCH))
 
 
