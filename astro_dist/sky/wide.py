@@ -157,11 +157,13 @@ def find_wide(blocks: Blocks, rms: Image, sigma: float) -> tuple[Labels, Values]
     found = np.zeros(medians.shape, np.bool_)
     for _ in range(ROUNDS):
         level = sky_level(np.where(found, np.nan, medians), parts)
-        before, found = found, _rising((medians - level) / noise, found, sigma, parts)
-        if not found.any() or covered_cells(found, parts).mean() > MOST_COVERED:
-            return None
-        if np.array_equal(before, found):
+        risen = _rising((medians - level) / noise, found, sigma, parts)
+        # Where nothing would be left to compare with, the emission ends where it ended the round before.
+        if np.array_equal(risen, found) or covered_cells(risen, parts).mean() > MOST_COVERED:
             break
+        found = risen
+    if not found.any():
+        return None
     level = sky_level(np.where(found, np.nan, medians), parts)
     return label(found, TOUCH)[0].astype(np.int32), _by_cell(level, parts).mean(axis=-1)
 
