@@ -8,7 +8,7 @@ on how maps were cut into tasks. A process holds at most a band of one map and t
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,15 @@ from astro_dist.sky.background import build_mesh
 from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
-from astro_dist.sky.finder import annotate_pixels, detect, measure_block, mesh_cell, read_blocks, structure
+from astro_dist.sky.finder import (
+    annotate_pixels,
+    block_parts,
+    block_rows,
+    detect,
+    measure_block,
+    mesh_cell,
+    read_blocks,
+)
 from astro_dist.sky.finder import find_islands as find_islands
 from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.given import open_truth
@@ -49,9 +57,10 @@ from astro_dist.sky.noise_maps import (
     replace_noise,
     weights_size,
 )
+from astro_dist.sky.wide import Blocks
 
 PARTS = "parts"
-MEASURED, COMPONENTS = "measured.fits", "components.fits"
+MEASURED, COMPONENTS, WIDE = "measured.fits", "components.fits", "wide.fits"
 Piece = tuple[int, int, int]
 """Map, first row, last row + 1."""
 
@@ -76,6 +85,8 @@ class Annotator:
     cuts: list[list[Piece]]
     noise: list[NoiseMap | None]
     truth: list[Plane | None]
+    recent: dict[int, Mesh] = field(default_factory=dict, repr=False)
+    """The meshes that were wanted last: tasks of one map follow each other."""
 
     @classmethod
     def open(cls, run: Run) -> "Annotator":
@@ -105,6 +116,14 @@ class Annotator:
     def meshes(self, pieces: Iterable[Piece]) -> dict[int, Mesh]:
         """Return the meshes of the maps that some pieces belong to, from the tables of the first round."""
         wanted = {piece[0] for piece in pieces}
+        for index in self.recent.keys() - wanted:
+            del self.recent[index]
+        self.recent.update(self._read_meshes(wanted - self.recent.keys()))
+        return {index: self.recent[index] for index in sorted(wanted)}
+
+    def _read_meshes(self, wanted: set[int]) -> dict[int, Mesh]:
+        if not wanted:
+            return {}
         tasks = [task for task in self.tasks("mesh") if wanted & {p[0] for p in task.args["pieces"]}]
         tables = [read_parquet(self.part(task.name))[0] for task in tasks]
         rows = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
@@ -122,11 +141,18 @@ class Annotator:
             weight, measured = rows["weight"][own].reshape(grid), rms
             rms = follow_weights(measured, weight, noise.power)
             size = weights_size(measured, weight, noise.power)
-        mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(self.config))
+        parts, blocks = block_parts(sky_map, self.config), None
+        if parts:
+            blocks = Blocks.of_columns({name: values[own] for name, values in rows.items()}, grid, parts)
+        mesh = build_mesh(
+            *(sky_map.shape, cell_pix, background, rms, sky_map.name),
+            *(blocks, self.config.structure_sigma),
+            given=noise is not None,
+        )
         # Without a cell that has a weight and a noise, the weights have no size.
         if noise is None or size is None:
             return mesh
-        return NoisyMesh(mesh.shape, mesh.cell_pix, mesh.background, mesh.rms, noise, size)
+        return NoisyMesh(mesh.shape, mesh.cell_pix, mesh.background, mesh.rms, noise, size, wide=mesh.wide)
 
     def pixels(self) -> Iterator[tuple[int, Pixels]]:
         """Yield each map's pixels of the second round, map by map."""
@@ -204,7 +230,9 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
     for index, y0, y1 in pieces:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
         for block in read_blocks(sky_map, annotator.config, y0, y1):
-            measured = measure_block(sky_map.read(block), cell_pix)
+            image = sky_map.read(block)
+            measured = measure_block(image, cell_pix)
+            blocks = block_rows(image, sky_map, annotator.config)
             given = annotator.noise[index]
             pixels = None if given is None else given.read(block)
             if given is not None and pixels is not None and given.power is None:
@@ -215,6 +243,8 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
                 if annotator.weighs:
                     unknown = np.full(len(rms), np.nan, np.float32)
                     table["weight"] = unknown if weights is None else weights[row]
+                if blocks:
+                    table |= blocks[row].columns()
                 tables.append(table)
     return _stacked(tables)
 
@@ -248,6 +278,7 @@ def finish(run: Run, results: Results) -> Result:
 def _write_products(annotator: Annotator, results: Results) -> None:
     islands: list[Columns] = []
     sources: list[Columns] = []
+    wide: list[Columns] = []
     nodes, about = [], []
     meshes = annotator.meshes(piece for cut in annotator.cuts for piece in cut)
     folder = annotator.run.output
@@ -261,8 +292,8 @@ def _write_products(annotator: Annotator, results: Results) -> None:
                 kept = found.islands.pixels
                 # Islands count from 1, since 0 is the background where they are painted.
                 writer.write(index, kept.y, kept.x, found.islands.owner + 1)
-            for tables, columns in ((islands, found.columns), (sources, found.sources)):
-                rows = len(columns["class"])
+            for tables, columns in ((islands, found.columns), (sources, found.sources), (wide, found.wide)):
+                rows = len(columns.get("flux_jy", ()))
                 tables.append({"map": np.full(rows, index, np.int32), **columns})
             nodes.append(_nodes(index, mesh))
             about.append({"name": sky_map.name, "shape": sky_map.shape, "cell_pix": mesh.cell_pix})
@@ -277,14 +308,19 @@ def _write_products(annotator: Annotator, results: Results) -> None:
         write_parquet(folder / SOURCES, measured)
         _write_catalogue(annotator, COMPONENTS, parts)
     _write_catalogue(annotator, MEASURED, measured)
+    # Most maps have none, and then there is no table.
+    if some := [columns for columns in wide if len(columns["map"])]:
+        _write_catalogue(annotator, WIDE, _stacked(some))
 
 
 def _write_catalogue(annotator: Annotator, name: str, table: Columns) -> None:
     # A FITS table stands alone: maps and classes by name, since the lists are in the parquet files.
-    maps = np.array([sky_map.name for sky_map in annotator.maps])
+    words = {"map": np.array([sky_map.name for sky_map in annotator.maps])[table["map"]]}
+    if "class" in table:
+        words["class"] = np.array(CLASS_NAMES)[table["class"]]
     write_table(
         annotator.run.output / name,
-        table | {"map": maps[table["map"]], "class": np.array(CLASS_NAMES)[table["class"]]},
+        table | words,
         COLUMNS,
         name=name.removesuffix(".fits").upper(),
         cards={

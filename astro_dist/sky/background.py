@@ -7,22 +7,28 @@ only. Neither depends on the rows that a worker reads. The grid begins at pixel 
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from astropy.stats import SigmaClip
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
-from scipy.ndimage import binary_propagation, distance_transform_edt, median_filter
+from scipy.ndimage import distance_transform_edt, median_filter
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.wide import Blocks, covered_cells, describe, find_wide
+
+Flags = NDArray[np.bool_]
 
 MIN_FILLED = 1 / 3
-COARSE = 9
-"""Side, in cells, of the surroundings that a cell is compared with."""
-RIM = 0.5
-"""Cells beside emission belong to it where background or rms is so many times the noise too high."""
+MAD_TO_RMS = 1.482602218505602
+"""The rms of normal noise over the median of its absolute deviations."""
+SKEWED = 0.3
+"""Where median and mean are so many standard deviations apart, the mode is no estimate (SExtractor)."""
+LEAST_REACH = 4
+"""Cells to either side that a cell on wide emission takes its background from, at least."""
 FREE_PART = 0.25
 """Least part of the surroundings that is free of emission, for one odd cell moves a median of few."""
 # Median and MAD: mean and standard deviation are moved by the sources that are to be clipped.
@@ -49,10 +55,6 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
         1996) and the scaled median absolute deviation of the pixels that survive 3-sigma clipping. NaN
         where less than a third of the cell has data or all pixels are equal (padding).
     """
-    # Imported here and not above: photutils is slow to import, and every worker of every stage imports this
-    # module.
-    from photutils.background import MADStdBackgroundRMS, SExtractorBackground
-
     height, width = rows.shape
     n_cells = math.ceil(width / cell_pix)
     # The last row and column of cells reach over the edge of the map; NaN there counts as no data.
@@ -67,13 +69,22 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
             # NaN means "no data" here; astropy would warn of it in every cell.
             warnings.simplefilter("ignore", AstropyUserWarning)
             clipped = CLIP(cells[usable], axis=1, masked=False)
-        # Clipped above: left to itself photutils would clip once more.
-        background[usable] = SExtractorBackground(sigma_clip=None)(clipped, axis=1)
-        rms[usable] = MADStdBackgroundRMS(sigma_clip=None)(clipped, axis=1)
+        median = np.nanmedian(clipped, axis=1)
+        background[usable] = _mode(clipped, median)
+        # In place: the largest array of the stage is not needed again.
+        deviation = np.abs(np.subtract(clipped, median[:, None], out=clipped), out=clipped)
+        rms[usable] = np.nanmedian(deviation, axis=1) * MAD_TO_RMS
     # Not `rms <= 0`, which is false for NaN.
     empty = ~(rms > 0)
     background[empty], rms[empty] = np.nan, np.nan
     return background, rms
+
+
+def _mode(cells: Image, median: Image) -> Image:
+    """Return the mode of each line as SExtractor estimates it, or the median where the mean is far off."""
+    mean, scatter = np.nanmean(cells, axis=1), np.nanstd(cells, axis=1)
+    skewed = np.abs(mean - median) >= SKEWED * scatter
+    return np.asarray(np.where(skewed, median, 2.5 * median - 1.5 * mean))
 
 
 def build_mesh(
@@ -82,7 +93,10 @@ def build_mesh(
     background: Image,
     rms: Image,
     name: str,
+    blocks: Blocks | None = None,
     structure_sigma: float = 0,
+    *,
+    given: bool = False,
 ) -> Mesh:
     """Fill the empty cells of a map from the nearest measured ones and smooth over 3 x 3 cells.
 
@@ -94,8 +108,10 @@ def build_mesh(
         ``(rows, columns)`` from `measure_cells`, NaN = not measured.
     name
         Name of the map, for the error message.
-    structure_sigma
-        See `cover_structure`; 0 covers nothing.
+    blocks
+        The blocks of the map: cells on the emission that `wide.find_wide` finds in them, with
+        ``structure_sigma``, take the background of their surroundings, and the rms too unless the noise is
+        ``given``. Without blocks there is no such emission.
 
     Raises
     ------
@@ -108,45 +124,51 @@ def build_mesh(
             f"the map {name!r} has too few usable pixels (in every cell of {cell_pix} x {cell_pix} fewer "
             "than a third are finite, or nearly all are equal); leave it out or give another"
         )
-    # `measure_cells` leaves both planes empty in the same cells, so that one search serves both. Cells are
-    # filled before smoothing, because a median over NaN means nothing.
+    filled = _fill([background, rms], empty)
+    found = None if blocks is None else find_wide(blocks, filled[1], structure_sigma)
+    if found is not None and blocks is not None:
+        labels, sky = found
+        covered = covered_cells(labels > 0, blocks.parts)
+        if not (empty | covered).all():
+            known = filled[1] if given else None
+            filled = _cover(_fill([background, rms], empty | covered), covered, sky, blocks.grain)
+            mesh = Mesh(shape, cell_pix, *_smooth([filled[0], filled[1] if known is None else known]))
+            return replace(mesh, wide=describe(blocks.medians, labels, mesh, structure_sigma))
+    return Mesh(shape, cell_pix, *_smooth(filled))
+
+
+def _fill(planes: list[Image], empty: Flags) -> list[Image]:
+    # One search serves both planes. Cells are filled before smoothing: a median over NaN means nothing.
     nearest = tuple(distance_transform_edt(empty, return_distances=False, return_indices=True))
-    smooth = [median_filter(nodes[nearest], size=3, mode="nearest") for nodes in (background, rms)]
-    if structure_sigma:
-        smooth = list(cover_structure(smooth[0], smooth[1], structure_sigma))
-    return Mesh(shape, cell_pix, smooth[0], smooth[1])
+    return [nodes[nearest] for nodes in planes]
 
 
-def cover_structure(background: Image, rms: Image, sigma: float) -> tuple[Image, Image]:
-    """Give the cells that lie on emission larger than a cell the background and rms of their surroundings.
+def _smooth(planes: list[Image]) -> list[Image]:
+    return [median_filter(nodes, size=3, mode="nearest") for nodes in planes]
 
-    A cell is on emission where its background is ``sigma`` times the noise above that of its surroundings,
-    the medians over `COARSE` x `COARSE` cells; noise alone raises no background. Cells beside such ones
-    belong to it down to `RIM` times the noise, in background or in rms. Without such cells both planes stay
-    as they are, bit for bit. Emission that fills most of its surroundings is sky as before.
+
+def _cover(planes: list[Image], covered: Flags, sky: NDArray[np.float64], grain: Image) -> list[Image]:
+    """Give covered cells the background of their surroundings, which follows ``sky``, and a noise of theirs.
+
+    The noise is as many times the grain of the cell, see `Blocks`, as it is in the surroundings.
     """
-    # No cell can be a seed where even the highest is not that far above the lowest: most maps end here.
-    if np.ptp(background) <= sigma * rms.min():
-        return background, rms
-    low, noise = (median_filter(nodes, size=COARSE, mode="reflect") for nodes in (background, rms))
-    seeds = background - low > sigma * noise
-    if not seeds.any():
-        return background, rms
-    rim = (background - low > RIM * noise) | (rms > (1 + RIM) * noise)
-    covered = binary_propagation(seeds, mask=rim | seeds, structure=np.ones((3, 3)))
-    if covered.all():
-        return background, rms
-    result = background.copy(), rms.copy()
+    background, rms = (nodes.copy() for nodes in planes)
+    # A factor of NaN where no grain is measured: there the noise is that of the surroundings.
+    rest, factor = background - sky, rms / np.where(grain > 0, grain, np.nan)
     for y, x in np.argwhere(covered).tolist():
         near = _surroundings(covered, y, x)
-        for new, old in zip(result, (background, rms), strict=True):
-            new[y, x] = np.median(old[near][~covered[near]])
-    return result
+        free, factors = ~covered[near], factor[near][~covered[near]]
+        background[y, x] = sky[y, x] + np.median(rest[near][free])
+        rms[y, x] = np.median(planes[1][near][free])
+        beside = grain[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
+        if np.isfinite(beside).any() and np.isfinite(factors).any():
+            rms[y, x] = np.nanmedian(beside) * np.nanmedian(factors)
+    return [background, rms]
 
 
-def _surroundings(covered: NDArray[np.bool_], y: int, x: int) -> tuple[slice, slice]:
+def _surroundings(covered: Flags, y: int, x: int) -> tuple[slice, slice]:
     """Return the cells round one, as many as hold `FREE_PART` of cells that are not covered, or all."""
-    for reach in range(COARSE // 2, max(covered.shape)):
+    for reach in range(LEAST_REACH, max(covered.shape)):
         near = slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
         if (~covered[near]).mean() >= FREE_PART:
             return near

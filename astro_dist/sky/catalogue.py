@@ -1,6 +1,7 @@
 """The measured catalogue: one row per island, from its own pixels above the local background."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +10,9 @@ from astro_dist.engine.arrays import Columns
 from astro_dist.sky.beams import Pixel
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fits_tables import Column
-from astro_dist.sky.islands import Islands
+from astro_dist.sky.islands import Islands, Pixels
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.mesh import Mesh, Wide
 from astro_dist.sky.tangent import FWHM_PER_SIGMA, ellipses, frame_step, local_axes, to_sky
 
 Values = NDArray[np.float64]
@@ -51,6 +52,8 @@ COLUMNS = {
     "joined_by": Column("", "meta.note", "the rule that joined the island to its source, empty for none"),
     "flags": Column("", "meta.code.qual", "1 cut by the edge of the map, 2 cut by missing data, 3 by both"),
     "n_components": Column("", "meta.number", "islands of the source"),
+    "wide": Column("", "meta.id;meta.main", "number of the wide emission in its map, from 1"),
+    "islands_jy": Column("Jy", FLUX, "flux of the extended islands whose highest pixel lies on it"),
 }
 """Every column of the catalogues of islands."""
 
@@ -113,6 +116,59 @@ def measure(
     }
     sky = {"y": y, "x": x, "ra_deg": ra, "dec_deg": dec}
     return columns | sky | sizes
+
+
+def measure_wide(mesh: Mesh, wide: Wide, sky_map: SkyMap, islands: Columns) -> Columns:
+    """Measure the wide emission of a map of which the extended islands on it hold only a part.
+
+    Parameters
+    ----------
+    islands
+        Catalogue of the islands of the map, with ``class``.
+
+    Returns
+    -------
+    dict
+        As `measure` of islands, from medians of blocks above the background, in which sources that fill less
+        than half a block do not count; ``wide``, from 1, in place of ``island``; and ``islands_jy``, the flux
+        of the extended islands on it.
+    """
+    sky, side = replace(mesh, wide=None), mesh.cell_pix * len(mesh.rms) / len(wide.labels)
+    y, x = np.nonzero(wide.labels)
+    order = np.argsort(wide.labels[y, x], kind="stable")
+    y, x = y[order], x[order]
+    rows, columns = (
+        np.minimum(np.rint(np.arange(n + 1) * side), size).astype(np.int32)
+        for n, size in zip(wide.labels.shape, mesh.shape, strict=True)
+    )
+    area, excess = np.diff(rows)[y] * np.diff(columns)[x], wide.excess[y, x]
+    place = [((edges[i] + edges[i + 1]) // 2).astype(np.int32) for edges, i in ((rows, y), (columns, x))]
+    snr = excess / sky.evaluate_at(place[0], place[1])[1]
+    _, starts = np.unique(wide.labels[y, x], return_index=True)
+    value = (excess * area).astype(np.float32)
+    blocks = Islands(Pixels(place[0], place[1], value, snr), starts, np.zeros(len(y), np.bool_))
+    found = measure(blocks, np.full(len(starts), SourceClass.EXTENDED, np.uint8), sky, sky_map, 0.0)
+    found |= {
+        "y0": np.minimum.reduceat(rows[y], starts),
+        "y1": np.maximum.reduceat(rows[y + 1], starts),
+        "x0": np.minimum.reduceat(columns[x], starts),
+        "x1": np.maximum.reduceat(columns[x + 1], starts),
+        "n_pix": np.add.reduceat(area, starts).astype(np.int32),
+        "peak_jy_beam": excess[blocks.brightest],
+        "islands_jy": _held(wide, side, islands),
+    }
+    kept = found["flux_jy"] > found["islands_jy"]
+    del found["island"]
+    table = {name: values[kept] for name, values in found.items()}
+    return {"wide": np.arange(1, kept.sum() + 1, dtype=np.int32), **table}
+
+
+def _held(wide: Wide, side: float, islands: Columns) -> Values:
+    """Return the flux of the extended islands whose highest pixel lies on each wide emission."""
+    large = islands["class"] == SourceClass.EXTENDED
+    y, x = ((islands[name][large] / side).astype(np.intp) for name in ("peak_y", "peak_x"))
+    flux = np.bincount(wide.labels[y, x], islands["flux_jy"][large], int(wide.labels.max()) + 1)
+    return np.asarray(flux[1:], np.float64)
 
 
 def _sum(islands: Islands, values: Values) -> Values:

@@ -240,7 +240,7 @@ class AnnotateConfig(Section):
     join: JoinConfig = JoinConfig()
     """How islands become sources."""
     structure_sigma: float = Field(default=3.0, ge=0)
-    """Cells whose background is so far above their surroundings are emission and no sky; 0: none are."""
+    """Emission wider than a few beams that rises so many times the noise is no sky; 0: all of it is."""
     task_mpix: float = Field(default=8.0, gt=1e-6)
     """Million pixels per task; no result depends on it."""
 
@@ -272,4 +272,7 @@ class AnnotateConfig(Section):
     def marks(self) -> dict[str, Any]:
         """Return the values that enter fingerprints: those of version 0.1.0 where the bytes are its own."""
         values = super().marks()
-        return values if self.joins else {k: v for k, v in values.items() if k not in self.added}
+        if not self.joins:
+            return {k: v for k, v in values.items() if k not in self.added}
+        # Such emission was looked for in whole cells once, under the same setting.
+        return {**values, "structure_of": "blocks"} if self.structure_sigma else values

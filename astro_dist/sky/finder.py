@@ -1,14 +1,14 @@
 """Find, class, join and measure the islands of one map, by row bands."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
-from astro_dist.sky.catalogue import measure
+from astro_dist.sky.catalogue import measure, measure_wide
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.classify import RULES, Scene, classify, trim
 from astro_dist.sky.config import AnnotateConfig
@@ -19,6 +19,7 @@ from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.pairs import Candidates, Index
+from astro_dist.sky.wide import Blocks, blocks_per_cell, measure_blocks
 from astro_dist.sky.windows import Window
 
 # Pixels of a map that are read at once: 16 MB as float32.
@@ -42,12 +43,15 @@ class MapIslands:
     sources
         The same for the sources: ``source`` in place of ``island``, and ``n_components``, their islands.
         A source of several islands is extended, and its rule is ``joined``. Without sources, ``columns``.
+    wide
+        The wide emission that islands do not hold, see `catalogue.measure_wide`; empty where there is none.
     """
 
     mesh: Mesh
     islands: Islands
     columns: Columns
     sources: Columns
+    wide: Columns = field(default_factory=dict)
 
 
 def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None) -> MapIslands:
@@ -64,17 +68,25 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = 
         When the map has no usable pixels.
     """
     cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
-    rows = [measured for block in blocks for measured in measure_block(sky_map.read(block), cell_pix)]
+    rows: list[tuple[Image, Image]] = []
+    inner: list[Blocks] = []
+    for block in blocks:
+        image = sky_map.read(block)
+        rows += measure_block(image, cell_pix)
+        inner += block_rows(image, sky_map, config)
     background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
-    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, structure(config))
+    joined = Blocks.join(inner) if inner else None
+    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, joined, config.structure_sigma)
     # Read again and not kept: a map may be larger than memory.
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
 
 
-def structure(config: AnnotateConfig) -> float:
-    """Return ``structure_sigma`` where it holds, else 0."""
-    return config.structure_sigma if config.joins else 0.0
+def block_parts(sky_map: SkyMap, config: AnnotateConfig) -> int:
+    """Return the blocks along the side of a cell in which wide emission is looked for; 0 where it is not."""
+    if not config.joins or not config.structure_sigma:
+        return 0
+    return blocks_per_cell(mesh_cell(sky_map, config), sky_map.beam.fwhm_pix(sky_map.pixel))
 
 
 def detect(sky_map: SkyMap, mesh: Mesh, block: Window, config: AnnotateConfig) -> Pixels:
@@ -121,9 +133,9 @@ def annotate_pixels(
     if not config.joins:
         return MapIslands(mesh, scene.islands, columns, columns)
     columns |= join(scene.islands, columns, mesh, sky_map, config, truth)
-    return MapIslands(
-        mesh, scene.islands, columns, measure_sources(scene.islands, columns, mesh, sky_map, merge)
-    )
+    sources = measure_sources(scene.islands, columns, mesh, sky_map, merge)
+    wide = {} if mesh.wide is None else measure_wide(mesh, mesh.wide, sky_map, columns)
+    return MapIslands(mesh, scene.islands, columns, sources, wide)
 
 
 def join(
@@ -201,3 +213,10 @@ def read_blocks(sky_map: SkyMap, config: AnnotateConfig, y0: int, y1: int) -> It
 def measure_block(image: Image, cell_pix: int) -> list[tuple[Image, Image]]:
     """Return background and rms of each row of cells in ``image``, which begins with a cell's first row."""
     return [measure_cells(image[y : y + cell_pix], cell_pix) for y in range(0, len(image), cell_pix)]
+
+
+def block_rows(image: Image, sky_map: SkyMap, config: AnnotateConfig) -> list[Blocks]:
+    """Return the blocks of each row of cells, see `measure_block`; none where they are not looked at."""
+    cell_pix, parts = mesh_cell(sky_map, config), block_parts(sky_map, config)
+    fwhm_pix, starts = sky_map.beam.fwhm_pix(sky_map.pixel), range(0, len(image), cell_pix) if parts else ()
+    return [measure_blocks(image[y : y + cell_pix], cell_pix, parts, fwhm_pix) for y in starts]
