@@ -168,6 +168,16 @@ PIPELINES = {
             ),
         },
     ),
+    "enhance": Listing(
+        "astro_dist.enhance.pipeline:ENHANCE",
+        "colour, super-resolution and cleaning of pictures and of survey maps",
+        {
+            "pictures": "read the pictures into a sharded store, find near-duplicates, deal the splits",
+            "simulate": "make a survey map with its truth",
+            "annotate": "find islands in the maps and class them",
+            "cutouts": "cut the maps into a sharded store",
+        },
+    ),
 }
 
 

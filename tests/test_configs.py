@@ -5,6 +5,7 @@ import pytest
 from astro_dist.cli import main
 from astro_dist.engine.config import load_yaml
 from astro_dist.engine.errors import ConfigError
+from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.flare.pipeline import FLARE
 from astro_dist.radio.pipeline import EVALUATION, RADIO
 
@@ -18,6 +19,13 @@ def test_every_config_of_flare_loads_and_says_what_it_is_for(path):
     assert (config.pipeline, config.name) == ("flare", path.stem)
     assert path.read_text().startswith("# ")
     assert FLARE.choose(config)[0].name == "pictures"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("enhance/*.yaml")), ids=lambda p: p.stem)
+def test_every_config_of_enhance_loads_and_says_what_it_is_for(path):
+    config = ENHANCE.resolve(load_yaml(path))
+    assert (config.pipeline, config.name) == ("enhance", path.stem)
+    assert path.read_text().startswith("# ")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

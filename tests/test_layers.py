@@ -18,7 +18,7 @@ LAYERS = [
     {"generate", "challenge"},
     {"evaluate"},
     {"report", "exports"},
-    {"radio", "flare"},
+    {"radio", "flare", "enhance"},
     {"pipelines"},
     {"cluster", "doctor"},
     {"commands", "api"},
@@ -27,7 +27,7 @@ LAYERS = [
 ]
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
 ROOT_FILES = {"__init__", "__main__", "cli", "pipelines", "runner", "doctor"}
-PIPELINES = {"radio", "flare"}
+PIPELINES = {"radio", "flare", "enhance"}
 HOMES = {
     "zarr": {"store"},
     "tensorstore": {"store"},
@@ -43,8 +43,8 @@ HOMES = {
     "sklearn": {"metrics", "flare"},
     "transformers": {"models"},
     "xarray": {"api"},
-    "torch": {"api", "models", "train", "radio", "flare", "generate", "evaluate", "metrics"},
-    "diffusers": {"models", "train", "generate", "radio", "flare"},
+    "torch": {"api", "models", "train", "radio", "flare", "enhance", "generate", "evaluate", "metrics"},
+    "diffusers": {"models", "train", "generate", "radio", "flare", "enhance"},
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # Programs that the tests start; PyBDSF is under the GPL, so nothing here may be built on it.

@@ -59,6 +59,11 @@ def test_the_commands_of_a_pipeline_beside_its_stages_can_be_called():
             assert set(inspect.signature(Later(tool.where).load()).parameters) == wanted
 
 
+def test_a_pipeline_with_commands_of_its_own_shares_its_name_with_no_stage():
+    grouped = {name for name, listing in pipelines.PIPELINES.items() if listing.tools}
+    assert not grouped & pipelines.commands().keys()
+
+
 def test_names_of_further_commands_are_reserved():
     assert {"clean", "export", "challenge", "init", "logs"} <= RESERVED
 

@@ -119,8 +119,8 @@ class Pipeline:
             if stage.name in RESERVED:
                 faults.append(f"{stage.name} is a command and cannot be a stage")
             earlier.add(stage.name)
-        if self.name in RESERVED | earlier:
-            faults.append(f"{self.name} is a command or a stage and cannot be a pipeline")
+        if self.name in RESERVED:
+            faults.append(f"{self.name} is a command and cannot be a pipeline")
         if faults:
             raise ValueError(f"pipeline {self.name}: {'; '.join(faults)}")
 

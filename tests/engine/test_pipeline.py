@@ -34,10 +34,14 @@ def test_contradictions_between_stages(stages, said):
         declare(*stages)
 
 
-@pytest.mark.parametrize("name", ["challenge", "init", "logs", "clean", "shards"])
+@pytest.mark.parametrize("name", ["challenge", "init", "logs", "clean"])
 def test_a_name_means_one_thing(name):
-    with pytest.raises(ValueError, match=f"{name} is a command or a stage and cannot be a pipeline"):
+    with pytest.raises(ValueError, match=f"{name} is a command and cannot be a pipeline"):
         declare(SHARDS, name=name)
+
+
+def test_a_pipeline_may_have_a_stage_of_its_own_name():
+    assert declare(SHARDS, name="shards").stage("shards") is SHARDS
 
 
 def test_a_configuration_without_a_seed_is_none():

@@ -1,0 +1,26 @@
+"""The configuration of the pipeline `enhance`."""
+
+from typing import Literal
+
+from astro_dist.engine.pipeline import PipelineConfig
+from astro_dist.pictures.config import PicturesConfig
+from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.survey import SimulateConfig
+from astro_dist.store.config import CutoutsConfig
+
+
+class EnhanceConfig(PipelineConfig):
+    """All settings of a run of the pipeline `enhance`."""
+
+    pipeline: Literal["enhance"] = "enhance"
+    """Pipeline of this configuration."""
+    pictures: PicturesConfig = PicturesConfig()
+    """The pictures that the networks learn from; without a folder or a file toys are drawn."""
+    maps: MapsConfig | None = None
+    """Survey maps in the place of pictures; an empty section simulates a sky."""
+    simulate: SimulateConfig = SimulateConfig()
+    """The simulated survey, used where no map files are given."""
+    annotate: AnnotateConfig = AnnotateConfig()
+    """Background, rms, islands and their classes."""
+    cutouts: CutoutsConfig = CutoutsConfig()
+    """Cutouts of the maps, for training."""

@@ -1,0 +1,55 @@
+"""The pipeline `enhance`: colour, super-resolution and cleaning of pictures and of survey maps.
+
+A stage is part of a run where its section is given. Importing this module imports settings and declarations,
+and none of the libraries that the stages use.
+"""
+
+from collections.abc import Collection, Mapping
+
+from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.config import EnhanceConfig
+from astro_dist.sky.stages import ANNOTATE, SIMULATE
+from astro_dist.store.picture_stage import PICTURES
+from astro_dist.store.stage import CUTOUTS
+
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS)
+OF_MAPS = ("simulate", "annotate", "cutouts")
+"""Stages that make cutouts of maps, which take the place of the pictures."""
+OPTIONAL: dict[str, str] = {}
+"""Why a stage of the same name as its section is left out where that section is not given."""
+
+
+def include(tree: Tree, names: Collection[str]) -> Tree:
+    """Add the sections of the stages among ``names`` that a configuration leaves out."""
+    asked = {name for name in OPTIONAL if name in names}
+    if set(names) & set(OF_MAPS):
+        asked.add("maps")
+    return {**{name: {} for name in sorted(asked)}, **tree}
+
+
+def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
+    """Return the stages that a configuration leaves out, each with the reason."""
+    if config.maps is None:
+        absent = dict.fromkeys(OF_MAPS, "maps are read only with a section maps")
+    else:
+        absent = {"pictures": "with a section maps there are no pictures"}
+        if config.maps.files:
+            absent["simulate"] = "with map files no sky is simulated"
+    return absent | {name: why for name, why in OPTIONAL.items() if getattr(config, name) is None}
+
+
+def settle(config: EnhanceConfig) -> EnhanceConfig:
+    """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
+    return config
+
+
+ENHANCE = Pipeline(
+    name="enhance",
+    help="colour, super-resolution and cleaning of pictures and of survey maps",
+    config=EnhanceConfig,
+    stages=STAGES,
+    left_out=leave_out,
+    settle=settle,
+    include=include,
+    shown={"pictures": "pictures.zarr"},
+)
