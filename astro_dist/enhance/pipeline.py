@@ -8,14 +8,18 @@ from collections.abc import Collection, Mapping
 
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.enhance.config import EnhanceConfig
+from astro_dist.enhance.superres_config import settle_superres
+from astro_dist.enhance.superres_stage import SUPERRES
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, SUPERRES)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
-OPTIONAL: dict[str, str] = {}
+OPTIONAL = {
+    "superres": "super-resolution is trained only with a section superres",
+}
 """Why a stage of the same name as its section is left out where that section is not given."""
 
 
@@ -40,7 +44,11 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
-    return config
+    changes = {}
+    if config.superres is not None:
+        cutouts = None if config.maps is None else config.cutouts
+        changes["superres"] = settle_superres(config.pictures, cutouts, config.superres)
+    return config.model_copy(update=changes)
 
 
 ENHANCE = Pipeline(
@@ -51,5 +59,5 @@ ENHANCE = Pipeline(
     left_out=leave_out,
     settle=settle,
     include=include,
-    shown={"pictures": "pictures.zarr"},
+    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres"},
 )
