@@ -7,15 +7,19 @@ and none of the libraries that the stages use.
 from collections.abc import Collection, Mapping
 
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.colourise_config import settle_colourise
+from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
-OPTIONAL: dict[str, str] = {}
+OPTIONAL: dict[str, str] = {
+    "colourise": "colours are learned only with a section colourise",
+}
 """Why a stage of the same name as its section is left out where that section is not given."""
 
 
@@ -40,6 +44,9 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
+    if config.colourise is not None:
+        colourise = settle_colourise(config.pictures, config.colourise, config.maps is not None)
+        config = config.model_copy(update={"colourise": colourise})
     return config
 
 
