@@ -176,6 +176,7 @@ PIPELINES = {
             "simulate": "make a survey map with its truth",
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
+            "train colourise": "train the network that colours grey pictures",
             "train superres": "train the network that doubles pictures or maps",
         },
     ),

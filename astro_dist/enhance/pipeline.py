@@ -5,8 +5,11 @@ and none of the libraries that the stages use.
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.colourise_config import settle_colourise
+from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
 from astro_dist.enhance.superres_config import settle_superres
 from astro_dist.enhance.superres_stage import SUPERRES
@@ -14,10 +17,11 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, SUPERRES)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
-OPTIONAL = {
+OPTIONAL: dict[str, str] = {
+    "colourise": "colours are learned only with a section colourise",
     "superres": "super-resolution is trained only with a section superres",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
@@ -44,7 +48,9 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
-    changes = {}
+    changes: dict[str, Any] = {}
+    if config.colourise is not None:
+        changes["colourise"] = settle_colourise(config.pictures, config.colourise, config.maps is not None)
     if config.superres is not None:
         cutouts = None if config.maps is None else config.cutouts
         changes["superres"] = settle_superres(config.pictures, cutouts, config.superres)
