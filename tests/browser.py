@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pipe by the protocol of its developer tools; no further package is needed."""
+"""A headless Chromium, driven over a pipe by the protocol of its developer tools."""
 
 import base64
 import json
@@ -57,7 +57,7 @@ class Browser:
         os.close(self._write)
 
     def __call__(self, method, **given):
-        """Give an order and return its result; what the page writes to its console is kept in ``said``."""
+        """Give an order and return its result; errors of the page are kept in ``said``."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": given}
         if self._session is not None:
@@ -68,7 +68,8 @@ class Browser:
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
                 return answer["result"]
-            if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
+            level = answer.get("params", {}).get("entry", {}).get("level")
+            if answer.get("method") == "Runtime.exceptionThrown" or level == "error":
                 self.said.append(json.dumps(answer["params"])[:500])
 
     def _next(self):
@@ -82,7 +83,13 @@ class Browser:
 
     def size(self, width, height, touch=False):
         """Set the size of the page."""
-        self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=touch,
+        )
         self("Emulation.setTouchEmulationEnabled", enabled=touch)
 
     def open(self, url):

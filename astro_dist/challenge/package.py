@@ -32,6 +32,7 @@ from astro_dist.challenge.names import (
     SCORE_MASK,
     TRAINING,
     TRUTH_COLUMNS,
+    VIEWER,
 )
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows
@@ -42,7 +43,6 @@ from astro_dist.challenge.viewer import (
     DATA,
     LABELS,
     PAGE,
-    VIEWER,
     write_hidden_viewer,
     write_public_viewer,
     write_tiles,

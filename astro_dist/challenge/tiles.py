@@ -1,9 +1,9 @@
 """The tiles of the viewer: brightness and labels in files that a page may load from the disk.
 
-A page opened from the disk may neither fetch data nor read the pixels of pictures, but it may load scripts. A
-tile is therefore a script of one call, ``tile(name, height, width, data)``, with compressed numbers in base64.
-Every pixel of level ``l`` stands for a block of ``2^l x 2^l`` pixels of the map: for the brightest of them, so
-that no source fades away. A brightness ``x`` is stored as a whole number, whose steps grow with its root::
+A page opened from the disk may neither fetch data nor read the pixels of pictures, but it may load scripts.
+A tile is therefore a script of one call, ``tile(name, height, width, data)``, with compressed numbers in
+base64. Every pixel of level ``l`` stands for a block of ``2^l x 2^l`` pixels of the map: for the brightest of
+them, so that no source fades away. A brightness is stored as a whole number whose steps grow with its root::
 
     number = sign(x) K (sqrt(1 + |x| / (S sigma)) - 1)
 
@@ -13,6 +13,7 @@ processor rounds alike, so that the bytes do not depend on the machine.
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,6 @@ from astro_dist.sky.windows import Window
 TILE_PIX = 1024
 FINE = 2
 """The coarsest level that a strip makes by itself."""
-STRIP_ROWS = TILE_PIX << FINE
 K, S = 128, 16
 BLANK, BRIGHTEST = -32768, 32767
 KINDS = 4
@@ -46,18 +46,15 @@ def last_level(shape: tuple[int, int]) -> int:
 
 
 def strips(shape: tuple[int, int]) -> dict[str, Window]:
-    """Return by name the parts of a map whose tiles up to level `FINE` can be made apart from those of others."""
-    ny, nx = shape
-    starts = range(0, ny, STRIP_ROWS)
-    return {f"tiles_{i:02d}": Window(y, min(y + STRIP_ROWS, ny), 0, nx) for i, y in enumerate(starts)}
+    """Return the parts of a map, by name, whose tiles up to level `FINE` need no other part."""
+    (ny, nx), rows = shape, TILE_PIX << FINE
+    return {f"tiles_{i:02d}": Window(y, min(y + rows, ny), 0, nx) for i, y in enumerate(range(0, ny, rows))}
 
 
 def strip_files(strip: Window) -> tuple[str, ...]:
     """Return patterns of the files of a strip, below the folder of the tiles."""
-    rows = {
-        level: range((strip.y0 >> level) // TILE_PIX, -(-(-(-strip.y1 >> level)) // TILE_PIX))
-        for level in range(FINE + 1)
-    }
+    sides = {level: TILE_PIX << level for level in range(FINE + 1)}
+    rows = {level: range(strip.y0 // side, math.ceil(strip.y1 / side)) for level, side in sides.items()}
     return tuple(f"{level}/{row:03d}-*.js" for level, some in rows.items() for row in some)
 
 
@@ -77,9 +74,7 @@ def quantise(pixels: NDArray[np.float32], sigma: float) -> Numbers:
 def restore(numbers: Numbers, sigma: float) -> NDArray[np.float64]:
     """Return the brightness of numbers, NaN for `BLANK`."""
     values = numbers.astype(np.float64)
-    return np.where(
-        numbers == BLANK, np.nan, np.sign(values) * S * sigma * ((1 + abs(values) / K) ** 2 - 1)
-    )
+    return np.where(numbers == BLANK, np.nan, np.sign(values) * S * sigma * ((1 + abs(values) / K) ** 2 - 1))
 
 
 def coarsen(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
@@ -88,15 +83,15 @@ def coarsen(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
     return np.maximum.reduceat(tall, np.arange(0, pixels.shape[1], factor), axis=1)
 
 
-def write_strip(folder: Path, strip: Window, read: Callable[[Window], Numbers]) -> None:
-    """Write the tiles of a strip, from the finest level to `FINE`."""
+def write_strip(folder: Path, strip: Window, last: int, read: Callable[[Window], Numbers]) -> None:
+    """Write the tiles of a strip, from the finest level to `FINE`, or to the last one that the map has."""
     slabs: list[Numbers] = []
     for y in range(strip.y0, strip.y1, TILE_PIX):
         slabs.append(read(Window(y, min(y + TILE_PIX, strip.y1), strip.x0, strip.x1)))
         write_row(folder / "0", y // TILE_PIX, slabs[-1], pack_numbers)
         slabs[-1] = coarsen(slabs[-1], 2)
     pixels = np.concatenate(slabs)
-    for level in range(1, FINE + 1):
+    for level in range(1, min(FINE, last) + 1):
         for y in range(0, len(pixels), TILE_PIX):
             row = (strip.y0 >> level) // TILE_PIX + y // TILE_PIX
             write_row(folder / f"{level}", row, pixels[y : y + TILE_PIX], pack_numbers)
@@ -121,32 +116,36 @@ def coarsen_map(shape: tuple[int, int], factor: int, read: Read) -> NDArray[Any]
     return np.concatenate([coarsen(read(window), factor) for window in rows])
 
 
-def write_labels(folder: Path, shape: tuple[int, int], rows: Iterator[tuple[int, NDArray[np.int64]]]) -> None:
-    """Write labels, `KINDS` times the number plus the class, of levels 0 and `FINE`; empty tiles have no file.
+def write_labels(folder: Path, rows: Iterator[tuple[int, NDArray[np.int64]]]) -> list[str]:
+    """Write labels of the levels 0 and `FINE`; return the names of tiles, as those without any have no file.
 
     Parameters
     ----------
     rows
-        ``(row of tiles, labels)`` of consecutive rows of tiles.
+        ``(row of tiles, labels)`` of consecutive rows; labels are `KINDS` times the number plus the class.
     """
     coarse: dict[int, list[NDArray[np.int64]]] = {}
+    names = []
     for row, labels in rows:
-        write_row(folder / "0", row, labels, pack_runs)
+        names += write_row(folder / "0", row, labels, pack_runs)
         coarse.setdefault(row >> FINE, []).append(coarsen(labels, 1 << FINE))
     for row, parts in coarse.items():
-        write_row(folder / f"{FINE}", row, np.concatenate(parts), pack_runs)
+        names += write_row(folder / f"{FINE}", row, np.concatenate(parts), pack_runs)
+    return names
 
 
 def write_row(
     folder: Path, row: int, pixels: NDArray[Any], pack: Callable[[NDArray[Any]], bytes | None]
-) -> None:
-    """Write the tiles of one row of tiles; ``pack`` returns None for a tile that is not needed."""
+) -> list[str]:
+    """Write a row of tiles but for those that ``pack`` returns None for; return the names of the others."""
+    names = []
     for column, x in enumerate(range(0, pixels.shape[1], TILE_PIX)):
         tile = pixels[:, x : x + TILE_PIX]
         if (data := pack(tile)) is not None:
-            name = f"{folder.parent.name}/{folder.name}/{row:03d}-{column:03d}"
-            height, width = tile.shape
-            publish_bytes(folder / f"{row:03d}-{column:03d}.js", call("tile", name, height, width, data))
+            names.append(f"{folder.name}/{row:03d}-{column:03d}")
+            script = call("tile", f"{folder.parent.name}/{names[-1]}", *tile.shape, data)
+            publish_bytes(folder.parent / f"{names[-1]}.js", script)
+    return names
 
 
 def pack_numbers(pixels: Numbers) -> bytes:

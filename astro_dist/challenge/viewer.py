@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from astro_dist import __version__
 from astro_dist.challenge import tiles
-from astro_dist.challenge.names import HIDDEN, OPEN, POPULATIONS, PUBLIC
+from astro_dist.challenge.names import HIDDEN, OPEN, POPULATIONS, PUBLIC, VIEWER
 from astro_dist.challenge.packing import Packing
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes
@@ -28,7 +29,7 @@ from astro_dist.sky.known_catalogues import FORMS
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
-VIEWER, BRIGHTNESS, LABELS = "viewer", "map", "labels"
+BRIGHTNESS, LABELS = "map", "labels"
 PAGE = ("index.html", "viewer.css", "sky.js", "pixels.js", "table.js", "viewer.js")
 DATA = ("about.js", "truth.js")
 SHOWN = (
@@ -44,7 +45,8 @@ STAMP_LEVELS = 255
 
 def write_tiles(packing: Packing, folder: Path, strip: Window) -> None:
     """Write the tiles of a strip of the map."""
-    tiles.write_strip(folder / PUBLIC / VIEWER / BRIGHTNESS, strip, _numbers(packing))
+    last = tiles.last_level(packing.field.shape)
+    tiles.write_strip(folder / PUBLIC / VIEWER / BRIGHTNESS, strip, last, _numbers(packing))
 
 
 def write_public_viewer(packing: Packing, folder: Path) -> None:
@@ -53,17 +55,14 @@ def write_public_viewer(packing: Packing, folder: Path) -> None:
     read = _numbers(packing)
     tiles.write_coarse(folder / BRIGHTNESS, packing.field.shape, read)
     truth = {name: packing.truth[name][packing.truth["area"] == OPEN] for name in SHOWN}
-    _write_page(packing, folder, truth, public=True)
-    tiles.write_labels(folder / LABELS, packing.field.shape, _label_rows(packing, box))
+    _write_page(packing, folder, truth, box, public=True)
 
 
 def write_hidden_viewer(packing: Packing, folder: Path) -> None:
     """Write the page of the organisers, with the truth and the labels of the whole field."""
     folder, whole = folder / HIDDEN / VIEWER, Window.of_shape(packing.field.shape)
-    _write_page(packing, folder, {name: packing.truth[name] for name in SHOWN}, public=False)
-    stamps = _read_stamps(packing)
-    publish_bytes(folder / "stamps.js", tiles.call("stamps", stamps))
-    tiles.write_labels(folder / LABELS, whole.shape, _label_rows(packing, whole))
+    _write_page(packing, folder, {name: packing.truth[name] for name in SHOWN}, whole, public=False)
+    publish_bytes(folder / "stamps.js", tiles.call("stamps", _read_stamps(packing)))
 
 
 def find_sigma(packing: Packing) -> float:
@@ -106,15 +105,19 @@ def _label_rows(packing: Packing, window: Window) -> Iterator[tuple[int, NDArray
         for (band, number), (_, kind) in zip(
             packing.instance_rows(part), packing.mask_rows(part), strict=True
         ):
-            labels[band.within(Window(y, y + len(labels), 0, nx))] = tiles.KINDS * number.astype(np.int64) + kind
+            labels[band.within(Window(y, y + len(labels), 0, nx))] = (
+                tiles.KINDS * number.astype(np.int64) + kind
+            )
         yield row, labels
 
 
-def _write_page(packing: Packing, folder: Path, truth: Columns, *, public: bool) -> None:
+def _write_page(packing: Packing, folder: Path, truth: Columns, labelled: Window, *, public: bool) -> None:
     for name in PAGE:
         source = files("astro_dist.challenge").joinpath("page", name)
         publish_bytes(folder / name, source.read_bytes())
-    publish_bytes(folder / "about.js", tiles.call("about", _describe(packing, public)))
+    names = tiles.write_labels(folder / LABELS, _label_rows(packing, labelled))
+    facts = _describe(packing, public) | {"labels": names}
+    publish_bytes(folder / "about.js", tiles.call("about", facts))
     table = {name: _short(name, values) for name, values in truth.items()}
     publish_bytes(folder / "truth.js", tiles.call("truth", table))
 
@@ -158,7 +161,9 @@ def _describe(packing: Packing, public: bool) -> dict[str, Any]:
                 "name": form.name,
                 "needs": sorted(form.needs),
                 "unit": form.unit,
-                "columns": {name: list(form.columns.get(name, ())) for name in ("ra_deg", "dec_deg", "flux_jy")},
+                "columns": {
+                    name: list(form.columns.get(name, ())) for name in ("ra_deg", "dec_deg", "flux_jy")
+                },
             }
             for form in FORMS
         ],
@@ -205,27 +210,37 @@ def _read_stamps(packing: Packing) -> dict[str, Any]:
     path, truth = packing.run.root / "stamps.zarr", read_columns_file(packing.folder / "truth.parquet")
     row = {number: i for i, number in enumerate(truth["id"].tolist())}
     rows = np.array([row[number] for number in packing.truth["run_id"].tolist()], np.int64)
-    stamp = truth["stamp"][rows] if len(rows) else np.zeros(0, np.int64)
+    stamp, instance = truth["stamp"][rows], truth["instance"][rows]
     used, which = np.unique(stamp[stamp >= 0], return_inverse=True)
     if not path.is_dir() or not len(used):
         return {"n": 0}
-    images = StoreReader(path).read("image", used)
-    number = np.full(len(stamp), -1, np.int64)
+    reader = StoreReader(path)
+    boxes = [ndimage.find_objects(one.astype(np.int32)) for one in reader.read("instances", used)]
+    greys = np.stack([_grey(image) for image in reader.read("image", used)])
+    side, number = greys.shape[-1], np.full(len(stamp), -1, np.int64)
     number[stamp >= 0] = which
-    greys = np.stack([_grey(image) for image in images])
-    turned = {name: truth[name][rows].tolist() for name in ("turn_deg", "flip")}
     return {
         "n": len(used),
-        "side": images.shape[-1],
+        "side": side,
         "stamp": number.tolist(),
-        "turn_deg": [round(turn, 2) for turn in turned["turn_deg"]],
-        "flip": turned["flip"],
+        "box": [
+            _square(boxes[n][i - 1], side) if n >= 0 else None
+            for n, i in zip(number.tolist(), instance.tolist(), strict=True)
+        ],
+        "turn_deg": truth["turn_deg"][rows].round(2).tolist(),
+        "flip": truth["flip"][rows].tolist(),
         "data": tiles.encode(zlib.compress(greys.tobytes(), 6)),
     }
+
+
+def _square(box: tuple[slice, slice], side: int) -> list[int]:
+    """Return ``[y0, x0, size]`` of a square in a stamp that holds an object with some room round it."""
+    size = min(side, 8 + max(part.stop - part.start for part in box))
+    y0, x0 = (min(max(0, (part.start + part.stop - size) // 2), side - size) for part in box)
+    return [y0, x0, size]
 
 
 def _grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return a stamp in greys whose steps grow with brightness: its root over its peak."""
     peak = float(np.nanmax(image, initial=0.0)) or 1.0
     return np.rint(STAMP_LEVELS * np.sqrt(np.clip(np.nan_to_num(image) / peak, 0, 1))).astype(np.uint8)
-

@@ -172,11 +172,9 @@ class Labels { // classes and instances, by runs of pixels; a tile without label
   get(level, row, column) {
     const name = `${level}/${String(row).padStart(3, "0")}-${String(column).padStart(3, "0")}`;
     if (!this.kept.has(name)) {
-      const box = this.about.training, side = this.about.tile_pix << level;
-      const open = row * side < box.y1 && (row + 1) * side > box.y0 && column * side < box.x1 && (column + 1) * side > box.x0;
       const entry = { row, column, level, runs: null, pictures: {} };
       this.kept.set(name, entry);
-      if (open || !this.about.public) this.read(entry, name);
+      if (this.about.labels.includes(name)) this.read(entry, name);
       if (this.kept.size > this.most) this.kept.delete(this.kept.keys().next().value);
     }
     return this.kept.get(name);

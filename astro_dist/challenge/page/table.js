@@ -9,7 +9,7 @@ function readCatalogue(text, about) { // {ra, dec, flux, notes}
   const form = about.forms.find((one) => one.needs.every((name) => lower.includes(name)));
   const find = (ours) => {
     for (const name of [...(form?.columns[ours] ?? []), ...about.columns[ours]]) {
-      const at = lower.findIndex((one) => one === name || one.replace(/\s*[[(].*[\])]$/, "") === name);
+      const at = lower.findIndex((one) => one === name || one.replace(/\s*[[(].*[\])]$|_[mun]?jy$/, "") === name);
       if (at >= 0) return at;
     }
     throw new Error(`no column for ${ours}: the file has ${names.slice(0, 12).join(", ")}; name one of its columns ${ours}`);

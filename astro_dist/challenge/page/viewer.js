@@ -2,7 +2,7 @@
 // The page: what is shown where, and what keys, pointers and files do. Foreign texts go in by textContent alone.
 const el = (id) => document.getElementById(id);
 const state = { x: 0, y: 0, scale: 1, about: null, truth: null, order: [], shown: 0, chosen: -1, given: null, match: null };
-let tiles = null, labels = null, sky = null, asked = false, stampGreys = null;
+let tiles = null, labels = null, sky = null, asked = false, stampGreys = null, queue = Promise.resolve();
 const PAGE_ROWS = 60, MOST_MARKS = 4000, CUT_PIX = 66, HIGHEST = 4000;
 
 // Called by about.js, truth.js and stamps.js.
@@ -151,15 +151,17 @@ function paintGiven() {
 
 function paintChosen() {
   if (state.chosen < 0) return;
-  const t = state.truth, size = Math.max(13, 0.8 * t.major_arcsec[state.chosen] / meanPixel() * state.scale);
+  const t = state.truth, size = Math.max(16, 1.3 * t.major_arcsec[state.chosen] / meanPixel() * state.scale);
   const x = screenX(t.x_pix[state.chosen]), y = screenY(t.y_pix[state.chosen]);
-  context.strokeStyle = "#fff";
-  context.lineWidth = 2;
-  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-    context.beginPath();
-    context.moveTo(x + dx * size, y + dy * size);
-    context.lineTo(x + dx * (size + 9), y + dy * (size + 9));
-    context.stroke();
+  for (const [colour, width] of [["#000", 5], ["#ff4081", 2.5]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = width;
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      context.beginPath();
+      context.moveTo(x + dx * size, y + dy * size);
+      context.lineTo(x + dx * (size + 12), y + dy * (size + 12));
+      context.stroke();
+    }
   }
 }
 
@@ -286,6 +288,7 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
   state.moved = 0;
+  if (state.about) readOut(event.offsetX, event.offsetY);
 });
 canvas.addEventListener("pointermove", (event) => {
   const old = pointers.get(event.pointerId), now = [event.offsetX, event.offsetY];
@@ -386,12 +389,16 @@ function thumbnails() {
   }
 }
 
-function thumbnail(button) {
+function thumbnail(button) { // one after the other, so that the tiles of the map come in between
   if (button.dataset.drawn) return;
   button.dataset.drawn = "1";
   const i = Number(button.dataset.row), [placed, stamp] = button.querySelectorAll("canvas");
-  cut(placed, i);
   if (stamp) drawStamp(stamp, i);
+  queue = queue.then(() => {
+    if (button.dataset.seen) return cut(placed, i);
+    button.dataset.drawn = "";
+    return undefined;
+  });
 }
 
 async function cut(to, i) { // the map round a source, a pixel for a pixel of the canvas, or more
@@ -422,7 +429,7 @@ function hasStamp(i) {
 }
 
 function drawStamp(to, i) { // turned and mirrored as it was placed
-  const { side, stamp, turn_deg, flip } = state.stamps, image = new ImageData(side, side), words = new Uint32Array(image.data.buffer);
+  const { side, stamp, box, turn_deg, flip } = state.stamps, [top, left, size] = box[i], image = new ImageData(side, side), words = new Uint32Array(image.data.buffer);
   const from = stamp[i] * side * side;
   for (let y = 0; y < side; y++)
     for (let x = 0; x < side; x++) words[(side - 1 - y) * side + x] = (0xff000000 | 0x10101 * stampGreys[from + y * side + x]) >>> 0;
@@ -434,7 +441,8 @@ function drawStamp(to, i) { // turned and mirrored as it was placed
   pen.translate(to.width / 2, to.width / 2);
   pen.rotate(-turn_deg[i] * Math.PI / 180);
   pen.scale(flip[i] ? -1 : 1, 1);
-  pen.drawImage(whole, -to.width / 2, -to.width / 2, to.width, to.width);
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(whole, left, side - top - size, size, size, -to.width / 2, -to.width / 2, to.width, to.width);
 }
 
 function choose(i, jump) {
@@ -508,7 +516,7 @@ document.addEventListener("drop", (event) => {
 for (const id of ["stretch", "palette", "low", "high"]) el(id).addEventListener("change", restretch);
 for (const id of ["truth", "classes", "instances", "training", "given"]) el(`show-${id}`).addEventListener("change", draw);
 el("slide").addEventListener("input", () => {
-  el("high").value = digits(1e3 * 5 * state.about.sigma * HIGHEST ** el("slide").value);
+  el("high").value = +(1e3 * 5 * state.about.sigma * HIGHEST ** el("slide").value).toPrecision(3);
   restretch();
 });
 el("closer").addEventListener("click", () => zoom(1.5));
@@ -530,8 +538,8 @@ async function begin() {
     const changed = (fault) => { if (fault) say(fault); draw(); };
     tiles = new Tiles(facts, changed);
     labels = new Labels(facts, changed);
-    el("low").value = digits(1e3 * (facts.levels[0] - 1.5 * facts.sigma));
-    el("high").value = digits(1e3 * (facts.levels[0] + 100 * facts.sigma));
+    el("low").value = +(1e3 * (facts.levels[0] - 1.5 * facts.sigma)).toPrecision(3);
+    el("high").value = +(1e3 * (facts.levels[0] + 100 * facts.sigma)).toPrecision(3);
     el("slide").value = Math.log(20) / Math.log(HIGHEST);
     fit();
     restretch();
