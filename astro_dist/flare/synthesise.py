@@ -9,7 +9,7 @@ Shape letters: B micro-batch, N pictures of a shard, P planes, S side in pixels.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,19 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
-from astro_dist.flare.artists import Painted, Streams, open_artist
+from astro_dist.flare.artists import Artist, Painted, Streams
+from astro_dist.flare.painter_config import PromptsConfig
 from astro_dist.flare.synthesise_config import SynthesiseConfig
-from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of, sum_up
+from astro_dist.flare.synthesise_plan import (
+    DIFFUSION,
+    JUDGE,
+    UNIDIFFUSER,
+    UPSCALER,
+    is_part,
+    plan,
+    scale_of,
+    sum_up,
+)
 from astro_dist.flare.upscale import open_enlarger
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.pictures.pixels import from_network, to_network
@@ -129,6 +139,27 @@ class Easel:
             pictures = from_network(x_BPSS.float().cpu().numpy(), str(self.reader.attrs["dtype"]))
             done.append(pictures[:count])
         return np.concatenate(done)
+
+
+def open_artist(run: Run, settings: SynthesiseConfig, labels: Sequence[str], device: str) -> Artist:
+    """Return the painter of a run.
+
+    Raises
+    ------
+    IntegrityError
+        Its files are not those that were published.
+    """
+    stage = DIFFUSION if is_part(run, DIFFUSION) else UNIDIFFUSER
+    check_product(run.root, stage)
+    # Each brings its own libraries: a painter of classes needs no transformers.
+    if stage == DIFFUSION:
+        from astro_dist.flare.class_artist import ClassArtist
+
+        return ClassArtist(run.product("models/diffusion"), settings, labels, device)
+    from astro_dist.flare.prompt_artist import PromptArtist
+
+    prompts = [run.section(PromptsConfig).fill(label) for label in labels]
+    return PromptArtist(run.product("models/unidiffuser"), settings, prompts, labels, device)
 
 
 def paint_shard(easel: Easel, task: Task) -> Result:
