@@ -96,6 +96,7 @@ PIPELINES = {
             "train clip": "train the encoders of prompts and pictures",
             "train captioner": "train the decoder that writes captions",
             "train unidiffuser": "train the network that paints, or take a published one",
+            "train diffusion": "train a painter of classes, which needs no prompts",
             "synthesise": "paint synthetic pictures and variants for the training split",
             "combine": "choose the pictures of each training set",
             "classify": "train a classifier for every set, network, level and seed",
