@@ -177,6 +177,8 @@ PIPELINES = {
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
             "train colourise": "train the network that colours grey pictures",
+            "train cleaner": "train the network that finds objects in pictures",
+            "clean": "paint over objects in pictures",
         },
     ),
 }

@@ -7,6 +7,8 @@ and none of the libraries that the stages use.
 from collections.abc import Collection, Mapping
 
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.cleaning_config import settle_cleaner, settle_cleaning
+from astro_dist.enhance.cleaning_stage import CLEANER, CLEANING
 from astro_dist.enhance.colourise_config import settle_colourise
 from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
@@ -14,11 +16,13 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, CLEANER, CLEANING)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL: dict[str, str] = {
     "colourise": "colours are learned only with a section colourise",
+    "cleaner": "a network that finds objects is trained only with a section cleaner",
+    "cleaning": "objects are painted over only with a section cleaning",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
 
@@ -47,6 +51,11 @@ def settle(config: EnhanceConfig) -> EnhanceConfig:
     if config.colourise is not None:
         colourise = settle_colourise(config.pictures, config.colourise, config.maps is not None)
         config = config.model_copy(update={"colourise": colourise})
+    if config.cleaner is not None:
+        cleaner = settle_cleaner(config.pictures, config.cleaner, config.maps is not None)
+        config = config.model_copy(update={"cleaner": cleaner})
+    if config.cleaning is not None:
+        settle_cleaning(config.pictures, config.cleaning, config.maps is not None, config.cleaner is not None)
     return config
 
 
