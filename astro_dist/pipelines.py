@@ -177,8 +177,9 @@ PIPELINES = {
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
             "train colourise": "train the network that colours grey pictures",
+            "train superres": "train the network that doubles pictures or maps",
             "train cleaner": "train the network that finds objects in pictures",
-            "clean": "paint over objects in pictures",
+            "cleaning": "paint over objects in pictures",
         },
     ),
 }

@@ -98,5 +98,4 @@ CLEANING = Stage(
     inputs=("pictures", "cleaner"),
     numerics=Later("astro_dist.models.device:numerics"),
     gpu=True,
-    command=("clean",),
 )

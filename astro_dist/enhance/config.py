@@ -6,6 +6,7 @@ from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.cleaning_config import CleaningConfig
 from astro_dist.enhance.colourise_config import ColouriseConfig
+from astro_dist.enhance.superres_config import SuperresConfig
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.survey import SimulateConfig
@@ -33,3 +34,5 @@ class EnhanceConfig(PipelineConfig):
     """Training of the network that finds objects; without this section there is none."""
     cleaning: CleaningConfig | None = None
     """Finding objects and painting over them; without this section pictures keep them."""
+    superres: SuperresConfig | None = None
+    """Training of the network that doubles pictures or maps; without this section there is none."""

@@ -19,6 +19,7 @@ from astro_dist.pictures.images import BICUBIC, Kernel, from_image, resize, to_i
 from astro_dist.pictures.pixels import from_network, to_network
 
 DegradationName = Literal["bicubic", "real"]
+HalfName = Literal["bicubic", "mean"]
 REDUCTIONS = (BICUBIC, Kernel.BILINEAR, Kernel.BOX)
 """Kernels of reduction of ``real``."""
 BLUR_PIX = (0.2, 1.2)
@@ -57,6 +58,18 @@ def degrade(
         # Maps of one float plane are no JPEG files anywhere.
         return from_network(noisy, "float32")
     return _through_jpeg(from_network(noisy, "uint8"), quality)
+
+
+def halve(picture_PSS: NDArray[Any], kind: HalfName) -> NDArray[Any]:
+    """Return a picture of half the side and of the same type, which no random number changes.
+
+    ``bicubic`` is Pillow's reduction, and ``mean`` that of 2 x 2 pixels; uint8 is rounded.
+    """
+    if kind == "bicubic":
+        return resize(picture_PSS, picture_PSS.shape[-1] // 2)
+    planes, height, width = picture_PSS.shape
+    mean = picture_PSS.reshape(planes, height // 2, 2, width // 2, 2).mean((2, 4), np.float64)
+    return (np.rint(mean) if picture_PSS.dtype == np.uint8 else mean).astype(picture_PSS.dtype)
 
 
 def _blur(picture_PSS: NDArray[np.float32], sigma_pix: float) -> NDArray[np.float32]:

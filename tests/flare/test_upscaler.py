@@ -11,7 +11,7 @@ from astro_dist.engine.origins import read_origins
 from astro_dist.flare.pipeline import FLARE
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscale_stage import RECIPE
-from astro_dist.flare.upscaler import PairData
+from astro_dist.flare.upscaler import pair_data
 from astro_dist.models.swinir import SwinIR
 from astro_dist.models.swinir_files import load_checked
 from astro_dist.pictures.images import resize
@@ -49,7 +49,7 @@ def find(part, wholes):
 
 def test_a_pair_is_a_piece_of_a_picture_and_of_its_reduction(reader):
     """As if the whole picture had been made small: no kernel ends at the border of a crop."""
-    data = PairData(reader, UpscalerConfig(crop_pix=16), (1, "upscaler"), "train")
+    data = pair_data(reader, UpscalerConfig(crop_pix=16), (1, "upscaler"), "train")
     large = [to_network(picture) for picture in reader.read("picture", np.arange(6))]
     small = [to_network(resize(picture, 24)) for picture in reader.read("picture", np.arange(6))]
     batch = data.batch(0, 12)
@@ -66,17 +66,17 @@ def test_a_pair_is_a_piece_of_a_picture_and_of_its_reduction(reader):
 
 @pytest.mark.parametrize("kind", ["bicubic", "real"])
 def test_a_sample_is_a_function_of_its_number(reader, kind):
-    data = PairData(reader, UpscalerConfig(crop_pix=32, degradation=kind), (1, "upscaler"), "train")
+    data = pair_data(reader, UpscalerConfig(crop_pix=32, degradation=kind), (1, "upscaler"), "train")
     whole, parts = data.batch(0, 6), [data.batch(4, 2), data.batch(0, 4)]
     for name in ("small_BPss", "large_BPSS"):
         joined = np.concatenate([getattr(parts[1], name), getattr(parts[0], name)])
         np.testing.assert_array_equal(getattr(whole, name), joined)
-    other = PairData(reader, UpscalerConfig(crop_pix=32), (2, "upscaler"), "train").batch(0, 6)
+    other = pair_data(reader, UpscalerConfig(crop_pix=32), (2, "upscaler"), "train").batch(0, 6)
     assert (other.large_BPSS != whole.large_BPSS).any()
 
 
 def test_held_out_pictures_are_in_no_pair(reader):
-    data = PairData(reader, UpscalerConfig(crop_pix=48), (1, "upscaler"), "train")
+    data = pair_data(reader, UpscalerConfig(crop_pix=48), (1, "upscaler"), "train")
     shown = {np.sort(crop.ravel()).tobytes() for crop in data.batch(0, 40).large_BPSS}
     pictures = [np.sort(to_network(p).ravel()).tobytes() for p in reader.read("picture", np.arange(8))]
     assert shown == set(pictures[:6])
