@@ -179,6 +179,8 @@ PIPELINES = {
             "cutouts": "cut the maps into a sharded store",
             "train colourise": "train the network that colours grey pictures",
             "train superres": "train the network that doubles pictures or maps",
+            "train cleaner": "train the network that finds objects in pictures",
+            "cleaning": "paint over objects in pictures",
         },
     ),
 }
