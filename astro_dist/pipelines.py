@@ -96,6 +96,7 @@ PIPELINES = {
             "train clip": "train the encoders of prompts and pictures",
             "train captioner": "train the decoder that writes captions",
             "train unidiffuser": "train the network that paints, or take a published one",
+            "train diffusion": "train a painter of classes, which needs no prompts",
             "synthesise": "paint synthetic pictures and variants for the training split",
             "combine": "choose the pictures of each training set",
             "classify": "train a classifier for every set, network, level and seed",
@@ -176,7 +177,10 @@ PIPELINES = {
             "simulate": "make a survey map with its truth",
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
+            "train colourise": "train the network that colours grey pictures",
             "train superres": "train the network that doubles pictures or maps",
+            "train cleaner": "train the network that finds objects in pictures",
+            "cleaning": "paint over objects in pictures",
         },
     ),
 }

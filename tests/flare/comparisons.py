@@ -39,7 +39,7 @@ def run_comparison(folder):
     painter = {"folder": str(save_painter(folder / "painter")), "threads": 1, "precision": "no"}
     tree |= {"upscaler": UNTRAINED, "upscale": {"precision": "no"}, "unidiffuser": painter}
     tree |= {"synthesise": SYNTHESISE, "combine": {"k_synthetic": 2, "arms": SETS}}
-    tree |= {"classify": {**CLASSIFY, **own}, "compare": {"gradient_steps": 16, "pictures": 4}}
+    tree |= {"classify": {**CLASSIFY, **own}, "compare": {"gradient_steps": 64, "pictures": 4}}
     config = folder / "small.yaml"
     config.write_text(yaml.safe_dump(tree, sort_keys=False))
     run_grid(config, folder / "run", "--on", "serial", to="report")

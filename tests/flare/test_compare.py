@@ -228,6 +228,14 @@ def test_the_figures_of_the_paper_are_those_of_its_means():
     assert np.mean(classes, axis=0) == pytest.approx(paper["table1"]["all"], abs=0.01)
 
 
+def count_painted(folder):
+    """The synthetic pictures that any set has."""
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path).to_pylist() for path in folder.glob("*.parquet")]
+    return len({row["index"] for rows in tables for row in rows if row["source"] == "synthetic"})
+
+
 def test_a_finished_run_has_every_figure(compared):
     metrics = json.loads((compared / "flare" / "metrics.json").read_text())
     assert list(metrics["sets"]) == list(SETS)
@@ -246,12 +254,14 @@ def test_a_finished_run_has_every_figure(compared):
         assert row["mean"] == pytest.approx(means[0] - means[1], abs=1e-6)
     assert metrics["headroom"]
     assert {row["arm"] for row in metrics["exchange"]} == {"Leak", "Mix"}
-    assert metrics["copies"]["pictures"] == 112
-    assert metrics["copies"]["copies"] == round(112 * metrics["copies"]["share"])
+    painted = count_painted(compared / "sets")
+    assert painted > 100
+    assert metrics["copies"]["pictures"] == painted
+    assert metrics["copies"]["copies"] == round(painted * metrics["copies"]["share"])
     assert metrics["upscale"] == facts(compared, "upscale")
     assert metrics["sets"]["Leak"]["leak"]
     assert not metrics["sets"]["Aug"]["leak"]
-    # The trained networks are nearly linear, so that few steps add up.
+    # 64 steps along the line, see tests/flare/comparisons.py.
     assert 0 < facts(compared, "compare")["gradients_missing"] < 0.05
 
 

@@ -149,7 +149,7 @@ def test_the_config_takes_the_place_of_the_header(tmp_path):
         ({"unit": "furlong"}, "'furlong' is not known"),
         ({"beam_minor_arcsec": 4}, "beam_major_arcsec"),
         ({"beam_major_arcsec": 4, "beam_minor_arcsec": 5}, "impossible"),
-        ({"beam_major_arcsec": -1}, "greater than 0"),
+        ({"beam_major_arcsec": -1}, "must be above 0"),
         ({"file": []}, "did you mean 'files'"),
     ],
 )

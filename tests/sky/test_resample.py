@@ -271,7 +271,9 @@ def test_maps_of_one_plane_share_their_unit(tmp_path):
         open_plane(PlaneConfig(name="other", files=(str(tmp_path / "?.fits"),)), tmp_path)
 
 
-@pytest.mark.parametrize(("given", "match"), [({"name": "W1"}, "pattern"), ({"name": "w1"}, "needs files")])
+@pytest.mark.parametrize(
+    ("given", "match"), [({"name": "W1"}, "must match"), ({"name": "w1"}, "needs files")]
+)
 def test_an_entry_that_cannot_be_is_refused(given, match):
     with pytest.raises(ConfigError, match=match):
         validate(PlaneConfig, given)

@@ -17,7 +17,7 @@ def test_every_field_is_described():
         ({"crop_pix": 50}, "multiple of 16"),
         ({"preset": "huge"}, "tiny"),
         ({"ranks": 3, "batch_size": 32}, "cannot be shared by 3 ranks"),
-        ({"lr": 0}, "greater than 0"),
+        ({"lr": 0}, "must be above 0"),
         ({"drop_masks": 0.1}, "did you mean 'drop_mask'"),
     ],
 )
