@@ -20,11 +20,7 @@ def hubble():
 
 
 def galaxies(count=58):
-<<<<<<< HEAD
-    """Return the middles (N, 3, 128, 128) of galaxies, halved by 2 x 2 means; one of near-copies."""
-=======
     """Return the middles (N, 3, 128, 128) of galaxies, halved by means of 2 x 2 pixels."""
->>>>>>> main
     found, seen = [], []
     for name in list_folder(DATA / "galaxies"):
         with Image.open(DATA / "galaxies" / name) as image:
