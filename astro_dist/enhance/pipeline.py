@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 
 from astro_dist.engine.config import Section
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.cleaner_stage import CLEANER
 from astro_dist.enhance.cleaning_config import settle_cleaner, settle_cleaning
-from astro_dist.enhance.cleaning_stage import CLEANER, CLEANING
+from astro_dist.enhance.cleaning_stage import CLEANING
 from astro_dist.enhance.colourise_config import settle_colourise
 from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
