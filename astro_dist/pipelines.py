@@ -177,6 +177,7 @@ PIPELINES = {
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
             "train superres": "train the network that doubles pictures or maps",
+            "enhance": "double, colour and clean pictures or FITS files, with the fluxes of maps kept",
         },
     ),
 }

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
+from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.superres_config import SuperresConfig
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
@@ -27,3 +28,5 @@ class EnhanceConfig(PipelineConfig):
     """Cutouts of the maps, for training."""
     superres: SuperresConfig | None = None
     """Training of the network that doubles pictures or maps; without this section there is none."""
+    enhance: ChainConfig | None = None
+    """The chain of networks and filters over pictures or maps; without this section nothing is enhanced."""

@@ -7,6 +7,8 @@ and none of the libraries that the stages use.
 from collections.abc import Collection, Mapping
 
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.chain_settings import learns, settle_chain
+from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
 from astro_dist.enhance.config import EnhanceConfig
 from astro_dist.enhance.superres_config import settle_superres
 from astro_dist.enhance.superres_stage import SUPERRES
@@ -14,11 +16,12 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, SUPERRES)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, SUPERRES, CHAIN)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL = {
     "superres": "super-resolution is trained only with a section superres",
+    "enhance": "pictures and maps are enhanced only with a section enhance",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
 
@@ -39,6 +42,12 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
         absent = {"pictures": "with a section maps there are no pictures"}
         if config.maps.files:
             absent["simulate"] = "with map files no sky is simulated"
+    if config.enhance is not None and not learns(config):
+        if config.enhance.files:
+            absent |= dict.fromkeys(
+                ("pictures", "simulate"), "enhance.files are enhanced without any training"
+            )
+        absent |= dict.fromkeys(("annotate", "cutouts"), "no network learns from cutouts")
     return absent | {name: why for name, why in OPTIONAL.items() if getattr(config, name) is None}
 
 
@@ -48,7 +57,10 @@ def settle(config: EnhanceConfig) -> EnhanceConfig:
     if config.superres is not None:
         cutouts = None if config.maps is None else config.cutouts
         changes["superres"] = settle_superres(config.pictures, cutouts, config.superres)
-    return config.model_copy(update=changes)
+    config = config.model_copy(update=changes)
+    if config.enhance is not None:
+        config = config.model_copy(update={"enhance": settle_chain(config, config.enhance)})
+    return config
 
 
 ENHANCE = Pipeline(
@@ -59,5 +71,5 @@ ENHANCE = Pipeline(
     left_out=leave_out,
     settle=settle,
     include=include,
-    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres"},
+    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres", "enhanced": "enhanced"},
 )
