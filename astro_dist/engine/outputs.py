@@ -40,7 +40,7 @@ class _Range:
     crc32: int
 
 
-def ranges_of(result: Result, name: str) -> list[dict[str, int]]:
+def ranges_of(result: Mapping[str, Any], name: str) -> list[dict[str, int]]:
     """Return the byte ranges of a file that a task's result states."""
     stated = result.get("ranges", {}).get(name, [])
     return stated if isinstance(stated, list) else [stated]

@@ -117,9 +117,8 @@ def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
     known = np.isfinite(pixels)
     if count := int(known.sum()):
         low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    nodes = [
-        [measure_cells(p[y : y + cell], cell) for y in range(0, len(p), cell)] for p in _as_floats(pixels)
-    ]
+    planes = np.asarray(pixels, np.float32)
+    nodes = [[measure_cells(p[y : y + cell], cell) for y in range(0, len(p), cell)] for p in planes]
     stack = np.array(nodes, np.float32).transpose(0, 2, 1, 3)
     if count and np.isnan(stack[:, 1]).all():
         # Models of the sky are zero nearly everywhere: no cell has noise, and the spread stands for it.
@@ -127,10 +126,6 @@ def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
     path = state.run.output / name
     publish_bytes(path, _npy(stack))
     return {"pixels": count, "low": low, "high": high, "fault": fault, "sha256": {name: sha256_file(path)}}
-
-
-def _as_floats(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(pixels, np.float32)
 
 
 def _npy(array: NDArray[Any]) -> bytes:

@@ -113,13 +113,14 @@ def look_file(number: int, index: int) -> str:
 
 
 def load_meshes(run: Run, number: int, image: SkyImage) -> list[Mesh]:
-    """Return background and noise of each plane of an image, from the files of the tasks that looked at it."""
+    """Return background and noise of each plane of an image, as the tasks measured them."""
     config = run.section(ChainConfig)
     count = len(look_windows(image, config))
     parts = [np.load(run.output / look_file(number, i), allow_pickle=False) for i in range(count)]
     # Planes, background or rms, rows and columns of cells.
     nodes: Image = np.concatenate(parts, 2)
-    return [build_mesh(image.shape, cell_pix(image, config), *plane, image.name) for plane in nodes]
+    cell = cell_pix(image, config)
+    return [build_mesh(image.shape, cell, plane[0], plane[1], image.name) for plane in nodes]
 
 
 def why_useless(image: SkyImage, config: ChainConfig, number: int, results: Results) -> str | None:

@@ -3,7 +3,10 @@
 Shape letters: P planes, h w pixels of the input, H W = 2h 2w new pixels.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_dist.engine.arrays import AnyImage, Floats
@@ -14,7 +17,7 @@ _A = -0.5
 
 
 def enlarge_bicubic(image_Phw: AnyImage) -> Floats:
-    """Return an image with twice the pixels, float64; at the edges the kernel is cut and scaled to a sum of 1.
+    """Return an image with twice the pixels, float64; at the edges the kernel is cut and scaled to 1.
 
     A new pixel depends on `BICUBIC_REACH_PIX` pixels of the input round its own.
     """
@@ -53,7 +56,7 @@ def halve_mean(image_PHW: AnyImage) -> Floats:
     return np.asarray(blocks.mean((2, 4)))
 
 
-def repeat_twice(image_Phw: AnyImage) -> AnyImage:
+def repeat_twice(image_Phw: NDArray[Any]) -> NDArray[Any]:
     """Return an image in which each pixel is 2 x 2 equal ones."""
     return image_Phw.repeat(2, -2).repeat(2, -1)
 

@@ -161,9 +161,8 @@ class _Draws:
         for sample in range(self.count, count):
             check_stop()
             drawn = np.concatenate([self.maker.doubler.draw(p[None], sample, origin) for p in self.small])
-            one = project(
-                unstretch(drawn[self.cut], self.level, self.rms, self.maker.stretch), self.image_Phw
-            )
+            bright = unstretch(drawn[self.cut], self.level, self.rms, self.maker.stretch)
+            one = project(bright, self.image_Phw)
             if sample == 0:
                 self.mean, self.squares = np.zeros_like(one), np.zeros_like(one)
             before = one - self.mean

@@ -85,8 +85,8 @@ def _refuse_tables(header: fits.Header) -> None:
         kind = str(header[key]).upper() if key.startswith("CTYPE") else ""
         if _LOOKUP.fullmatch(key) or kind.endswith(("-TAB", "-LOG")):
             raise ConfigError(
-                f"its coordinates hold a distortion by tables ({key}), which cannot be scaled to other pixels; "
-                "resample it to a plain projection first (reproject, SWarp)"
+                f"its coordinates hold a distortion by tables ({key}), which cannot be scaled to other "
+                "pixels; resample it to a plain projection first (reproject, SWarp)"
             )
         match = _CROSSED.fullmatch(key)
         if match and (int(match[1]) > 2) != (int(match[2]) > 2) and header[key]:

@@ -2,8 +2,8 @@
 
 A large image is created empty and filled by row bands, each of which writes its own byte range and
 returns its crc32 and its share of the checksum; `seal_banded` reads the file once, refuses bands
-whose bytes changed and seals the header in place. Images are big-endian and unscaled; the rows of further planes
-follow those of the first.
+whose bytes changed and seals the header in place. Images are big-endian and unscaled; the rows of
+further planes follow those of the first.
 """
 
 import math
