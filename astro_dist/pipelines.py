@@ -64,6 +64,8 @@ class Listing:
     tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
+OUT = {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the files"}
+
 PIPELINES = {
     "radio": Listing(
         "astro_dist.radio.pipeline:RADIO",
@@ -109,12 +111,7 @@ PIPELINES = {
                 "enlarge pictures with an upscaler",
                 {
                     "pictures": {"type": Path, "nargs": "+", "metavar": "PICTURE", "help": "picture files"},
-                    "--out": {
-                        "type": Path,
-                        "metavar": "DIR",
-                        "required": True,
-                        "help": "folder of the PNG files",
-                    },
+                    "--out": OUT,
                     "--model": {
                         "default": "flare",
                         "metavar": "PATH",
@@ -152,12 +149,7 @@ PIPELINES = {
                     "--prompt": {"required": True, "metavar": "TEXT", "help": "what the pictures show"},
                     "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
                     "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
-                    "--out": {
-                        "type": Path,
-                        "required": True,
-                        "metavar": "DIR",
-                        "help": "folder of the files",
-                    },
+                    "--out": OUT,
                     "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
                     "--threads": {
                         "type": int,
@@ -181,6 +173,7 @@ PIPELINES = {
             "train superres": "train the network that doubles pictures or maps",
             "train cleaner": "train the network that finds objects in pictures",
             "cleaning": "paint over objects in pictures",
+            "enhance": "double, colour and clean pictures or FITS files, with the fluxes of maps kept",
         },
     ),
 }

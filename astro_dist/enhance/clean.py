@@ -14,8 +14,8 @@ from PIL import Image
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.enhance.cleaner_stage import RECIPE
 from astro_dist.enhance.cleaning_config import CleaningConfig
-from astro_dist.enhance.cleaning_stage import CLEANER_RECIPE
 from astro_dist.enhance.colourise import to_unit
 from astro_dist.enhance.opencv import inpaint, require_opencv
 from astro_dist.enhance.templates import find_objects
@@ -80,7 +80,7 @@ class Cleaner:
         ConfigError
             There is no such network, or a part of it is missing or of another shape, or OpenCV is missing.
         """
-        network = read_cleaner(find_start(CLEANER_RECIPE, str(path)))
+        network = read_cleaner(find_start(RECIPE, str(path)))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(CleaningConfig(method="network"), network, device)
 

@@ -15,8 +15,7 @@ from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.clean import Cleaner, read_cleaner
-from astro_dist.enhance.cleaning_config import CleaningConfig
-from astro_dist.enhance.cleaning_stage import MASK_STORE, PICTURE_STORE
+from astro_dist.enhance.cleaning_config import MASK_STORE, PICTURE_STORE, CleaningConfig
 from astro_dist.models.device import choose_device, pin
 from astro_dist.pictures.pixels import to_network
 from astro_dist.store.pictures import publish_pictures, write_pictures

@@ -16,6 +16,8 @@ from astro_dist.train.config import Positive
 Share = Annotated[float, Field(ge=0, le=1)]
 Radius = Annotated[float, Field(ge=1, le=256)]
 TemplateName = Literal["spheres", "dots", "stars"]
+PICTURE_STORE, MASK_STORE = "pictures.zarr", "masks.zarr"
+"""Stores of the product `cleaned`: the cleaned pictures, and 255 where they were changed."""
 RIM = 1.5
 """Half a side of a template in units of the radius of its object."""
 

@@ -1,39 +1,13 @@
-"""The stages `train encoder`, `train cleaner` and `cleaning`; their functions are imported when used."""
+"""The stage `cleaning`; its functions are imported when they are used."""
 
 import math
 from pathlib import Path
-from typing import Any
 
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
-from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.cleaning_config import CleaningConfig, check_classes
-from astro_dist.models.cleaner_presets import CLEANERS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.picture_stage import count_pictures
-from astro_dist.train.recipe import Recipe
-from astro_dist.train.stage import training_stage
-
-PICTURE_STORE, MASK_STORE = "pictures.zarr", "masks.zarr"
-"""Stores of the product `cleaned`: the cleaned pictures, and 255 where they were changed."""
-
-
-def _cost(config: Any) -> tuple[float, float]:
-    return CLEANERS[config.preset].cost
-
-
-CLEANER_RECIPE = Recipe(
-    "cleaner",
-    CleanerConfig,
-    ("pictures",),
-    Later("astro_dist.enhance.cleaner:build"),
-    _cost,
-    Later("astro_dist.enhance.cleaner:load"),
-    refuse=Later("astro_dist.enhance.cleaner:refuse"),
-    reads=("pictures",),
-    files=Later("astro_dist.enhance.cleaner:find_files"),
-)
-CLEANER = training_stage(CLEANER_RECIPE)
 
 
 def plan(run: Run, results: Results) -> list[Task]:
