@@ -1,9 +1,9 @@
 """The bilateral filter of images between 0 and 1."""
 
-import cv2
 import numpy as np
 
 from astro_dist.engine.arrays import Image
+from astro_dist.enhance.opencv import opencv
 
 
 def filter_bilateral(image_PHW: Image, diameter_pix: int, brightness: float, radius_pix: float) -> Image:
@@ -14,5 +14,5 @@ def filter_bilateral(image_PHW: Image, diameter_pix: int, brightness: float, rad
     """
     planes = len(image_PHW)
     last = np.ascontiguousarray(image_PHW.transpose(1, 2, 0), np.float32)
-    found = cv2.bilateralFilter(last, diameter_pix, planes * brightness, radius_pix)
+    found = opencv().bilateralFilter(last, diameter_pix, planes * brightness, radius_pix)
     return np.ascontiguousarray(found.reshape(*last.shape).transpose(2, 0, 1))

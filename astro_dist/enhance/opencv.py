@@ -19,10 +19,10 @@ RANGE = 65535.0
 InpaintName = Literal["telea", "ns"]
 
 
-def require_opencv() -> None:
+def require_opencv(what: str = "templates and inpainting") -> None:
     """Refuse settings that need OpenCV where it is not installed; imports nothing."""
     if importlib.util.find_spec("cv2") is None:
-        raise ConfigError("templates and inpainting need OpenCV: pip install 'astro_dist[enhance]'")
+        raise ConfigError(f"{what} need OpenCV: pip install 'astro_dist[enhance]'")
 
 
 @cache

@@ -100,6 +100,11 @@ def settle_superres(
         if superres.filtered:
             raise ConfigError("superres.filtered: maps are not filtered; leave it out")
         changes["preset"] = "local"
+    if superres.filtered:
+        # Here, because few settings need it.
+        from astro_dist.enhance.opencv import require_opencv
+
+        require_opencv("superres.filtered: filtered targets")
     if superres.half is None:
         changes["half"] = "bicubic" if cutouts is None else "mean"
     where, size_pix = ("pictures", pictures.size_pix) if cutouts is None else ("cutouts", cutouts.size_pix)

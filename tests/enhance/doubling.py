@@ -1,22 +1,33 @@
 """A training of super-resolution outside of a pipeline, on real pictures, and its figures."""
 
 import numpy as np
+import torch
 from PIL import Image
 
 from astro_dist.engine.work import Run, Task, for_stage
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.superres_stage import SUPERRES
+from astro_dist.models.super_net import enlarge_bicubic
+from astro_dist.pictures.degradations import halve
 from astro_dist.store.schema import SPLIT_NAMES
 from tests.flare.upscaling import DATA, held_out, list_folder, make_store, read_folder
 
 HELD_OUT = 40
-MIDDLE = slice(64, 192)
+OCTAVES = ((1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2))
+"""Spatial frequencies in cycles per enlarged pixel; the input has nothing in the last octave."""
 
 
 def hubble():
     """Return the Hubble pictures (N, 3, 256, 256) and the rows that no training sees."""
     pictures = read_folder(DATA / "hubble")
     return pictures, held_out(len(pictures), HELD_OUT)
+
+
+def held_middles(side=128, every=1):
+    """Return the middles (n, 3, side, side) of every n-th of the Hubble pictures that no training sees."""
+    names, first = list_folder(DATA / "hubble"), 128 - side // 2
+    chosen = [names[row] for row in held_out(len(names), HELD_OUT)[::every]]
+    return read_folder(DATA / "hubble", chosen)[..., first : first + side, first : first + side]
 
 
 def galaxies(count=58):
@@ -45,3 +56,44 @@ def train(root, pictures, held, **settings):
     SUPERRES.prepare(run)
     SUPERRES.run(run, Task("train"))
     return run.output
+
+
+def power(images_NPHW):
+    """Return the power (N, 3) of images in `OCTAVES`, under a window, summed over planes."""
+    side = images_NPHW.shape[-1]
+    window = np.hanning(side)[:, None] * np.hanning(side)
+    centred = images_NPHW - images_NPHW.mean((2, 3), keepdims=True)
+    spectrum = np.abs(np.fft.fft2(centred * window)) ** 2
+    radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    inside = [(radius >= low) & (radius < high) for low, high in OCTAVES]
+    return np.stack([spectrum[..., ring].sum((1, 2)) for ring in inside], -1)
+
+
+def decibels(images, pictures):
+    """Return the PSNR (N,) of images from 0 to 1 against pictures, in dB."""
+    error = np.clip(images, 0, 1) - pictures / 255
+    return -10 * np.log10(np.maximum((error**2).mean((1, 2, 3)), 1e-10))
+
+
+def measure(model, pictures, samples=1):
+    """Return figures of halved pictures that a model doubles.
+
+    Returns
+    -------
+    dict
+        ``bicubic``, ``single`` and ``mean``: PSNR (N,) in dB of the bicubic enlargement, of one sample and of
+        the mean of all; ``power`` (3,): power of the single sample over that of the truth in each octave.
+    """
+    small = np.stack([halve(picture, "bicubic") for picture in pictures])
+    large = torch.from_numpy(small.astype(np.float32) / 255)
+    drawn = np.zeros((samples, *pictures.shape), np.float32)
+    for i, image in enumerate(large.numpy()):
+        for k in range(samples):
+            drawn[k, i] = model.draw(image, k, (1000 * i, 0))
+    ratio = power(np.clip(drawn[0], 0, 1)).sum(0) / power(pictures / 255).sum(0)
+    return {
+        "bicubic": decibels(enlarge_bicubic(large).numpy(), pictures),
+        "single": decibels(drawn[0], pictures),
+        "mean": decibels(drawn.mean(0), pictures),
+        "power": ratio,
+    }
