@@ -83,6 +83,7 @@ WORDS = (
     _argument("--from", type=Path, metavar="MAP", dest="start", help="propose settings for this FITS map"),
 )
 SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist completion bash)")
+PIPELINE = _argument("pipeline", nargs="?", default=pipelines.DEFAULT, help="of this pipeline (radio)")
 JSON = _argument("--json", action="store_true", help="answer with one JSON value")
 DRY = _argument("--dry-run", action="store_true", help="only say what would be removed")
 EXPORT = (
@@ -123,6 +124,7 @@ COMMANDS = {
     "doctor": "astro_dist.commands.starting:doctor",
     "init": "astro_dist.commands.starting:init",
     "completion": "astro_dist.commands.starting:completion",
+    "schema": "astro_dist.commands.starting:schema",
 }
 """``module:function`` of every command; stages, which pipelines name, are done by that of ``run``."""
 JOB = (
@@ -202,6 +204,7 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
         "doctor": ("show what this machine can and cannot do, and why", "", (JSON,)),
         "init": ("write a starter configuration, with every setting or for a map of yours", "", WORDS),
         "completion": ("print the completion of a shell", "", (SHELL,)),
+        "schema": ("print the JSON schema of a configuration, for editors", "", (PIPELINE,)),
         # The sbatch files call it on a node; users have no need of it.
         "job": ("", "", (RUN, *JOB)),
     }

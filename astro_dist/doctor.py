@@ -21,18 +21,27 @@ PACKAGES = (
     "numpy",
     "photutils",
 )
+EXTRAS = {
+    "arrays": ("xarray",),
+    "docs": ("sphinx", "myst-parser", "furo"),
+    "flare": ("h5py", "scikit-learn", "transformers"),
+    "interop": ("AegeanTools", "bdsf", "pycocotools", "python-casacore", "regions", "sep"),
+    "regrid": ("reproject",),
+}
+"""Packages of the extras of ``pyproject.toml`` that users may want; a test compares both."""
 
 
 def describe_packages() -> list[tuple[str, str, bool]]:
     """Return rows ``(what, finding, good)`` about the packages, with the known traps."""
     rows = []
     for name in PACKAGES:
-        try:
+        if _is_installed(name):
             rows.append((name, importlib.metadata.version(name), True))
-        except importlib.metadata.PackageNotFoundError:
+        else:
             rows.append((name, "missing: install astro_dist again with pip", False))
     # Below the row of torch, the first of `PACKAGES`.
     rows.insert(1, _describe_build())
+    rows += [_describe_extra(extra, names) for extra, names in EXTRAS.items()]
     # `find_spec` looks for the package without importing it.
     if importlib.util.find_spec("torchvision") is not None:
         text = "installed: its wheels break diffusers on a CPU-only torch; pip uninstall torchvision"
@@ -50,6 +59,21 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     )
     rows.append(("ranks", text, True))
     return rows
+
+
+def _describe_extra(extra: str, names: tuple[str, ...]) -> tuple[str, str, bool]:
+    """Return the row about the packages of an extra, which nobody needs to have."""
+    missing = [name for name in names if not _is_installed(name)]
+    text = f"without {', '.join(missing)}: pip install 'astro_dist[{extra}]'" if missing else "installed"
+    return f"[{extra}]", text, not missing
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _describe_build() -> tuple[str, str, bool]:

@@ -173,6 +173,7 @@ PIPELINES = {
             "train superres": "train the network that doubles pictures or maps",
             "train cleaner": "train the network that finds objects in pictures",
             "cleaning": "paint over objects in pictures",
+            "enhance": "double, colour and clean pictures or FITS files, with the fluxes of maps kept",
         },
     ),
 }

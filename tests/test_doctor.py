@@ -1,7 +1,10 @@
 import os
+import tomllib
+from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from astro_dist import doctor
 
@@ -24,3 +27,17 @@ def test_gpus_that_torch_cannot_use_are_marked(monkeypatch, tmp_path, cuda, gpu,
     assert mark == good
     assert ("nvidia-smi lists GPUs" in finding) != good
     assert cuda is None or cuda in finding
+
+
+def test_extras_are_those_of_the_project_and_what_is_missing_is_named(monkeypatch):
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    declared = {
+        extra: tuple(sorted(Requirement(line).name.lower() for line in lines))
+        for extra, lines in project["optional-dependencies"].items()
+        if extra not in ("all", "test")
+    }
+    assert {e: tuple(sorted(map(str.lower, names))) for e, names in doctor.EXTRAS.items()} == declared
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "furo")
+    rows = {what: (finding, good) for what, finding, good in doctor.describe_packages()}
+    assert rows["[docs]"] == ("without furo: pip install 'astro_dist[docs]'", False)
+    assert rows["[flare]"] == ("installed", True)

@@ -33,6 +33,7 @@ HOMES = {
     "tensorstore": {"store"},
     "astropy": {"sky"},
     "photutils": {"sky"},
+    "dask": {"sky", "store", "field", "api"},
     "ray": {"workers"},
     "submitit": {"cluster"},
     "accelerate": {"train"},

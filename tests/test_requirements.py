@@ -18,7 +18,7 @@ LINE = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}")
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    added = [line for name in ("test", "interop", "flare") for line in extras[name]]
+    added = [line for name in ("test", "interop", "flare", "enhance", "docs") for line in extras[name]]
     return [Requirement(line) for line in (*project["dependencies"], *added)]
 
 

@@ -108,14 +108,14 @@ def announce(packing: Packing) -> dict[str, int]:
     opened = int((packing.truth["area"] == OPEN).sum())
     row = 2200  # bytes of a row in all forms of the truth together
     return {
-        f"{PUBLIC}/{VIEWER}/": ny * nx + 250 * opened + FREE_BYTES,
-        f"{HIDDEN}/{VIEWER}/": ny * nx // 20 + 300 * n + FREE_BYTES,
         f"{PUBLIC}/{MAP}": 4 * ny * nx,
         f"{PUBLIC}/{RMS}, {SCORE_MASK}": ny * nx // 40,
         f"{PUBLIC}/{TRAINING}/": 5 * box.height * box.width + (row + 400) * opened,
+        f"{PUBLIC}/{VIEWER}/": ny * nx + 250 * opened + FREE_BYTES,
         f"{PUBLIC}, other files": FREE_BYTES,
         f"{HIDDEN}/truth.*": row * n,
         f"{HIDDEN}/{MASK}, {INSTANCES}, {COCO}": ny * nx // 20 + 400 * n,
+        f"{HIDDEN}/{VIEWER}/": ny * nx // 20 + 300 * n + FREE_BYTES,
     }
 
 

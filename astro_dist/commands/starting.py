@@ -1,4 +1,4 @@
-"""`init`, `doctor` and `completion`: what somebody needs before the first run."""
+"""`init`, `doctor`, `completion` and `schema`: what somebody needs before the first run."""
 
 import argparse
 import os
@@ -62,4 +62,14 @@ def completion(arguments: argparse.Namespace) -> int:
     from astro_dist.commands.completion import write_script
 
     print(write_script(arguments.shell, arguments.options))
+    return 0
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON schema of a pipeline's configuration."""
+    import json
+
+    from astro_dist.engine.schema import describe_schema
+
+    print(json.dumps(describe_schema(pipelines.load(arguments.pipeline).config), indent=1))
     return 0

@@ -4,7 +4,7 @@ A result states what its task wrote below the stage's output in one of two forms
 
 * ``sha256``: ``{relative name: sha256}`` of whole files (``.`` where the output is a single file),
 * ``ranges``: ``{relative name: {"offset": o, "bytes": n, "crc32": c}}`` of a byte range of a file that many
-  tasks fill, such as rows of an image.
+  tasks fill, such as rows of an image; a list of these where there are several in a file.
 
 The digests of that reading go into the publication, so that the published bytes are the compared ones. A file
 that `finish` changes or adds after the comparison is read again.
@@ -40,6 +40,12 @@ class _Range:
     crc32: int
 
 
+def ranges_of(result: Mapping[str, Any], name: str) -> list[dict[str, int]]:
+    """Return the byte ranges of a file that a task's result states."""
+    stated = result.get("ranges", {}).get(name, [])
+    return stated if isinstance(stated, list) else [stated]
+
+
 class Reading:
     """Digests of the files below an output; a file is read once, and again only when it has changed."""
 
@@ -56,8 +62,9 @@ class Reading:
         for task in results:
             for name, digest in results[task].get("sha256", {}).items():
                 wholes[name][task] = digest
-            for name, part in results[task].get("ranges", {}).items():
-                ranges[name].append(_Range(task, part["offset"], part["bytes"], part["crc32"]))
+            for name in results[task].get("ranges", {}):
+                for part in ranges_of(results[task], name):
+                    ranges[name].append(_Range(task, part["offset"], part["bytes"], part["crc32"]))
         there = self._names()
         self.unstated = there - wholes.keys() - ranges.keys()
         for name in wholes.keys() | ranges.keys() | there:

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
+from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.cleaning_config import CleaningConfig
 from astro_dist.enhance.colourise_config import ColouriseConfig
@@ -36,3 +37,5 @@ class EnhanceConfig(PipelineConfig):
     """Finding objects and painting over them; without this section pictures keep them."""
     superres: SuperresConfig | None = None
     """Training of the network that doubles pictures or maps; without this section there is none."""
+    enhance: ChainConfig | None = None
+    """The chain of networks and filters over pictures or maps; without this section nothing is enhanced."""

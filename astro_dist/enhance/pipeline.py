@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 
 from astro_dist.engine.config import Section
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.chain_settings import learns, settle_chain
+from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
 from astro_dist.enhance.cleaner_stage import CLEANER
 from astro_dist.enhance.cleaning_config import settle_cleaner, settle_cleaning
 from astro_dist.enhance.cleaning_stage import CLEANING
@@ -20,7 +22,7 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING, CHAIN)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL = {
@@ -28,6 +30,7 @@ OPTIONAL = {
     "superres": "super-resolution is trained only with a section superres",
     "cleaner": "a network that finds objects is trained only with a section cleaner",
     "cleaning": "objects are painted over only with a section cleaning",
+    "enhance": "pictures and maps are enhanced only with a section enhance",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
 
@@ -48,6 +51,12 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
         absent = {"pictures": "with a section maps there are no pictures"}
         if config.maps.files:
             absent["simulate"] = "with map files no sky is simulated"
+    if config.enhance is not None and not learns(config):
+        if config.enhance.files:
+            absent |= dict.fromkeys(
+                ("pictures", "simulate"), "enhance.files are enhanced without any training"
+            )
+        absent |= dict.fromkeys(("annotate", "cutouts"), "no network learns from cutouts")
     return absent | {name: why for name, why in OPTIONAL.items() if getattr(config, name) is None}
 
 
@@ -64,7 +73,10 @@ def settle(config: EnhanceConfig) -> EnhanceConfig:
         changes["cleaner"] = settle_cleaner(config.pictures, config.cleaner, maps)
     if config.cleaning is not None:
         settle_cleaning(config.pictures, config.cleaning, maps, config.cleaner is not None)
-    return config.model_copy(update=changes)
+    config = config.model_copy(update=changes)
+    if config.enhance is not None:
+        config = config.model_copy(update={"enhance": settle_chain(config, config.enhance)})
+    return config
 
 
 ENHANCE = Pipeline(
@@ -75,5 +87,5 @@ ENHANCE = Pipeline(
     left_out=leave_out,
     settle=settle,
     include=include,
-    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres"},
+    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres", "enhanced": "enhanced"},
 )

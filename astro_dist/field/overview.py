@@ -1,4 +1,4 @@
-"""Statistics and the picture of a whole field, read in row bands through dask and drawn with Pillow.
+"""Statistics and the picture of a whole field: a graph of dask over row bands, drawn with Pillow.
 
 A pixel of the picture is the brightest one of its block: a source that is narrower than a block keeps its
 peak, so that the grey scale is true for sources, and a mean would sink most of them in the noise. The price:
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from dask.base import compute
-from dask.delayed import delayed
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
@@ -25,8 +24,8 @@ from astro_dist.field.panels import (
     say_pixel,
 )
 from astro_dist.field.ticks import Ticks, edge_ticks
+from astro_dist.sky.lazy import lazy_map
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.windows import Window, bands
 
 OVERVIEW_PIX = 1500
 MARKED, RING_PIX = 10, 13
@@ -34,10 +33,16 @@ LEFT, TOP, RIGHT, BOTTOM = 116, 66, 118, 92
 READ_ROWS = 512
 FIGURES = tuple(f"{name}_jy_beam" for name in ("min", "max", "mean", "std", "median", "rms"))
 SAMPLE_PIX = 200_000
+SUMS = ("n", "min", "max", "sum", "squares")
 
 
-def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
+def summarise(sky_map: SkyMap, scheduler: str = "threads") -> tuple[dict[str, Any], NDArray[np.float32]]:
     """Return statistics of a map in Jy/beam and its block maxima for the overview, in one pass.
+
+    Parameters
+    ----------
+    scheduler
+        Scheduler of dask: threads, processes or synchronous; the bits are the same.
 
     Returns
     -------
@@ -53,38 +58,37 @@ def summarise(sky_map: SkyMap) -> tuple[dict[str, Any], NDArray[np.float32]]:
     step = max(1, math.isqrt(n_pix // SAMPLE_PIX))
     # Bands begin at multiples of both, so that blocks and samples do not depend on the height of bands.
     unit = math.lcm(factor, step)
-    rows = max(1, READ_ROWS // unit) * unit
-    lazy = [delayed(_summarise_band)(sky_map, w, factor, step) for w in bands(sky_map.shape, rows)]
-    # The parts come back in the order of the bands, so that their sums do not depend on the threads.
-    parts = compute(*lazy, scheduler="threads", num_workers=2)  # type: ignore[no-untyped-call]
-    figures, blocks, samples = zip(*parts, strict=True)
-    table = {name: np.array([figure[name] for figure in figures]) for name in figures[0]}
-    n = int(table["n"].sum())
+    pixels = lazy_map(sky_map, max(1, READ_ROWS // unit) * unit)
+    heights, (width,) = pixels.chunks
+    shrunk = (tuple(height // factor for height in heights), (width // factor,))
+    maxima = pixels.map_blocks(_block_maxima, factor, chunks=shrunk, meta=np.empty((0, 0), np.float32))
+    lines = ((1,) * len(heights), (len(SUMS),))
+    sums = pixels.map_blocks(_sum_block, chunks=lines, meta=np.empty((0, 0), np.float64))
+    # Computed together: each band is read once, for all three.
+    blocks, table, sample = compute(  # type: ignore[no-untyped-call]
+        maxima, sums, pixels[::step, ::step], scheduler=scheduler, num_workers=2
+    )
+    columns = dict(zip(SUMS, table.T, strict=True))
+    n = int(columns["n"].sum())
     facts: dict[str, Any] = {"n_pix": n_pix, "n_blank": n_pix - n}
-    sample = np.concatenate(samples)
-    return facts | (_combine(table, n, sample) if n else dict.fromkeys(FIGURES)), np.concatenate(blocks)
+    sample = sample[np.isfinite(sample)]
+    return facts | (_combine(columns, n, sample) if n else dict.fromkeys(FIGURES)), blocks
 
 
-def _summarise_band(
-    sky_map: SkyMap, window: Window, factor: int, step: int
-) -> tuple[dict[str, float], NDArray[np.float32], NDArray[np.float32]]:
-    """Return the sums, the maxima of whole blocks and the sampled pixels with data of some rows."""
-    pixels = sky_map.read(window)
-    sample = pixels[::step, ::step]
+def _block_maxima(pixels: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Return the maxima of the whole blocks of some rows."""
     ny, nx = pixels.shape[0] // factor, pixels.shape[1] // factor
     # fmax passes over NaN: a block is blank only where all its pixels are.
     tall = np.fmax.reduce(pixels[: ny * factor].reshape(ny, factor, -1), axis=1)
-    blocks = np.fmax.reduce(tall[:, : nx * factor].reshape(ny, nx, factor), axis=2)
+    return np.asarray(np.fmax.reduce(tall[:, : nx * factor].reshape(ny, nx, factor), axis=2))
+
+
+def _sum_block(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the `SUMS` of the pixels with data of some rows, as one line."""
     # Doubles: the variance is a difference of two sums, in which float32 would lose its digits.
     values = pixels[np.isfinite(pixels)].astype(np.float64)
-    figures = {
-        "n": values.size,
-        "min": float(values.min(initial=np.inf)),
-        "max": float(values.max(initial=-np.inf)),
-        "sum": float(values.sum()),
-        "squares": float(np.square(values, out=values).sum()),
-    }
-    return figures, blocks, sample[np.isfinite(sample)]
+    extremes = values.min(initial=np.inf), values.max(initial=-np.inf), values.sum()
+    return np.array([[values.size, *extremes, np.square(values, out=values).sum()]])
 
 
 def _combine(table: dict[str, NDArray[Any]], n: int, sample: NDArray[np.float32]) -> dict[str, float]:

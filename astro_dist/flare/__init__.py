@@ -2,7 +2,7 @@
 
 from typing import Any
 
-PLACES = {"SwinIR": "astro_dist.flare.enhance"}
+PLACES = {"SwinIR": "astro_dist.flare.enhance", "DiffusionModel": "astro_dist.flare.sample"}
 """What `from astro_dist.flare import NAME` finds, and where; importing this room loads none of it."""
 
 

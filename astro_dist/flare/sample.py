@@ -94,6 +94,8 @@ class DiffusionModel:
         """
         if strength is not None and not 0 < strength <= 1:
             raise ConfigError(f"strength {strength} is not above 0 and at most 1; change it")
+        if num_samples < 1:
+            raise ConfigError(f"{num_samples} pictures are asked for; ask for 1 or more")
         if isinstance(given, str):
             self._refuse_cut(given)
         found: list[Image.Image] = []

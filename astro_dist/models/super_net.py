@@ -135,6 +135,7 @@ class SuperNet(ModelMixin, ConfigMixin):
             # Zero at first: the untrained network then predicts nothing, not noise of its own.
             last: Any = self.net.conv_out if kind == "unet" else self.net.last
             nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.register_to_config(reach_pix=reach_of({"kind": kind, "sizes": sizes}))
 
     @property

@@ -70,12 +70,12 @@ _BETTER: tuple[Literal["resnet"], Literal["log_snr"], Literal["velocity"], Liter
     "bicubic",
 )
 SUPER: dict[str, SuperPreset] = {
-    "tiny": SuperPreset(32, (1, 2), 2, (), 2, *_BETTER, 2e-3, (0.53e6, 0.015)),
-    "small": SuperPreset(64, (1, 2, 2), 2, (), 2, *_BETTER, 1e-3, (4.1e6, 0.06)),
+    "tiny": SuperPreset(32, (1, 2), 2, (), 2, *_BETTER, 2e-3, (0.99e6, 0.02)),
+    "small": SuperPreset(64, (1, 2, 2), 2, (), 2, *_BETTER, 1e-3, (6.57e6, 0.08)),
     "sr3": SuperPreset(*_SR3, "conv", "scaled_root", "noise", "none", 1e-4, (101.6e6, 3.0), 0.2),
     "code": SuperPreset(*_SR3, "conv", "root", "noise", "none", 1e-4, (99.5e6, 3.0), 0.2, True),
     "improved": SuperPreset(*_SR3, *_BETTER, 1e-4, (106.9e6, 3.0), 0.2),
-    "local": SuperPreset(48, (1,), 6, (), 2, *_BETTER, 2e-3, (0.2e6, 0.01)),
+    "local": SuperPreset(48, (1,), 6, (), 2, *_BETTER, 2e-3, (0.354e6, 0.013)),
 }
 
 

@@ -268,14 +268,19 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 def finish(run: Run, results: Results) -> Result:
     """Join the pixels to islands, write catalogue and tables, and return the figures."""
     annotator = Annotator.open(run)
-    _write_products(annotator, results)
+    wide = _write_products(annotator, results)
     searched = [index for index, one in enumerate(annotator.maps) if not one.background_only]
     weighted = sum(one is not None and one.power is not None for one in annotator.noise)
     facts = _facts(Annotations.load(run.output), searched)
-    return {**facts, "weighted_maps": weighted} if weighted else facts
+    if wide:
+        facts["wide_emission"] = wide
+    if weighted:
+        facts["weighted_maps"] = weighted
+    return facts
 
 
-def _write_products(annotator: Annotator, results: Results) -> None:
+def _write_products(annotator: Annotator, results: Results) -> int:
+    """Write catalogues and tables, and return the rows of that of wide emission."""
     islands: list[Columns] = []
     sources: list[Columns] = []
     wide: list[Columns] = []
@@ -311,6 +316,7 @@ def _write_products(annotator: Annotator, results: Results) -> None:
     # Most maps have none, and then there is no table.
     if some := [columns for columns in wide if len(columns["map"])]:
         _write_catalogue(annotator, WIDE, _stacked(some))
+    return sum(len(columns["map"]) for columns in some)
 
 
 def _write_catalogue(annotator: Annotator, name: str, table: Columns) -> None:

@@ -2,9 +2,11 @@
 
 A large image is created empty and filled by row bands, each of which writes its own byte range and
 returns its crc32 and its share of the checksum; `seal_banded` reads the file once, refuses bands
-whose bytes changed and seals the header in place. Images are two-dimensional, big-endian and unscaled.
+whose bytes changed and seals the header in place. Images are big-endian and unscaled; the rows of
+further planes follow those of the first.
 """
 
+import math
 import os
 import time
 import zlib
@@ -21,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from astro_dist import __version__
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_bytes, publish_file
+from astro_dist.engine.outputs import ranges_of
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.checksum import Extent, encode_checksum, fold32, sum32
 from astro_dist.sky.coordinates import beam_on_sky, pixel_scale, wcs_cards
@@ -118,7 +121,7 @@ class BandedImage:
     header
         Its cards, as from `radio_header`; size and BITPIX are set from the other attributes.
     shape, dtype
-        ``(ny, nx)`` and the type of a pixel: u1, i2, i4, i8, f4 or f8.
+        ``(ny, nx)``, after the lengths of further axes, and the type of a pixel: u1, i2, i4, i8, f4 or f8.
     """
 
     header: fits.Header
@@ -129,6 +132,11 @@ class BandedImage:
     def data_bytes(self) -> int:
         """Size of the pixels, without the padding at the end."""
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, over all planes."""
+        return int(np.prod(self.shape[:-1]))
 
     @property
     def padding(self) -> bytes:
@@ -164,7 +172,7 @@ def write_rows(path: Path, y0: int, rows: NDArray[Any]) -> dict[str, int]:
     Parameters
     ----------
     y0
-        Row of the image where ``rows[0]`` belongs.
+        Row of the image where ``rows[0]`` belongs; those of plane p begin at ``p * ny``.
     rows
         ``(h, nx)``, of the image's type.
 
@@ -220,9 +228,9 @@ def seal_banded(
     """
     tasks = sorted(bands, key=lambda task: bands[task]["y0"])
     edges = [0, *(bands[task]["y0"] + bands[task]["rows"] for task in tasks)]
-    if [bands[task]["y0"] for task in tasks] != edges[:-1] or edges[-1] != image.shape[0]:
+    if [bands[task]["y0"] for task in tasks] != edges[:-1] or edges[-1] != image.rows:
         raise IntegrityError(
-            f"{path.name}: the bands do not cover its {image.shape[0]} rows once; run the stage again"
+            f"{path.name}: the bands do not cover its {image.rows} rows once; run the stage again"
         )
     total = 0
     for task in tasks:
@@ -248,9 +256,9 @@ def seal_all(
     stated = {}
     for name, image in images:
         bands = {
-            task: result["ranges"][name]
+            f"{task} {i}": part
             for task, result in results.items()
-            if name in result.get("ranges", {})
+            for i, part in enumerate(ranges_of(result, name))
         }
         head, end = seal_banded(folder / name, image, bands)
         stated[f"head of {name}"] = {"ranges": {name: head}}
@@ -291,8 +299,8 @@ def verify_fits(path: Path) -> tuple[list[str], list[str]]:
 def _image_header(header: fits.Header, shape: Sequence[int], dtype: DTypeLike) -> fits.Header:
     """Return a copy that begins with the mandatory cards of a primary image."""
     header = header.copy()
-    first = {"SIMPLE": True, "BITPIX": BITPIX[np.dtype(dtype).newbyteorder(">")], "NAXIS": 2}
-    first |= {"NAXIS1": int(shape[1]), "NAXIS2": int(shape[0])}
+    first = {"SIMPLE": True, "BITPIX": BITPIX[np.dtype(dtype).newbyteorder(">")], "NAXIS": len(shape)}
+    first |= {f"NAXIS{i + 1}": int(length) for i, length in enumerate(reversed(shape))}
     for position, (key, value) in enumerate(first.items()):
         if key in header:
             header[key] = value
@@ -329,6 +337,6 @@ def _read_header(path: Path) -> fits.Header:
 
 
 def _layout(header: fits.Header) -> tuple[int, tuple[int, int], np.dtype[Any]]:
-    """Return the offset of the data, the shape (ny, nx) and the type of a pixel on disk."""
-    start = len(header.tostring())
-    return start, (header["NAXIS2"], header["NAXIS1"]), np.dtype(DTYPES[header["BITPIX"]])
+    """Return the offset of the data, its rows and their length, and the type of a pixel on disk."""
+    start, lengths = len(header.tostring()), [header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])]
+    return start, (math.prod(lengths[1:]), lengths[0]), np.dtype(DTYPES[header["BITPIX"]])

@@ -353,19 +353,20 @@ def check_fits_into(path: Path, hdu: Hdu, whole: bool) -> None:
         raise ConfigError(f"the file is cut short, {size} of {hdu.end} bytes {where}; fetch it again")
 
 
-def lone_header(hdu: Hdu) -> bytes:
+def lone_header(hdu: Hdu, whole: bool = False) -> bytes:
     """Return a FITS file of an HDU's header alone, for astropy; an extension follows an empty first HDU.
 
-    Left out are COMMENT and HISTORY, of which some maps have millions of lines.
+    Left out of one that is not ``whole`` are COMMENT and HISTORY, of which some maps have millions of lines.
     """
-    kept = [_quoted(card) for card in iterate_cards(hdu.header) if card[:8] not in _COMMENTARY]
+    cards = iterate_cards(hdu.header)
+    kept = [_quoted(card) for card in cards if whole or card[:8] not in _COMMENTARY]
     header = b"".join((*kept, b"END".ljust(CARD)))
     return (EMPTY_HDU if hdu.index else b"") + header.ljust(-(-len(header) // BLOCK) * BLOCK)
 
 
 def _quoted(card: bytes) -> bytes:
     """Return a card whose value no FITS reader takes (NaN, INF, a unit without quotes) with it as text."""
-    if card[8:10] != b"= " or _READABLE.match(card, 10):
+    if card[8:10] != b"= " or card[:8] in _COMMENTARY or _READABLE.match(card, 10):
         return card
     text = card[10:].split(b" /")[0].strip().replace(b"'", b"''")[:66]
     return card[:10] + (b"'%s'" % text.ljust(8)).ljust(70)

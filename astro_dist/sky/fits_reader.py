@@ -194,9 +194,13 @@ def describe_image(path: Path, hdu: Hdu) -> tuple[fits.Header, Layout]:
     return header, layout
 
 
-def parse_header(hdu: Hdu, **options: Any) -> fits.Header:
-    """Return the header of an HDU as astropy reads it; astropy sees nothing else of the file."""
-    with warnings.catch_warnings(action="ignore"), fits.open(io.BytesIO(lone_header(hdu)), **options) as hdus:
+def parse_header(hdu: Hdu, whole: bool = False, **options: Any) -> fits.Header:
+    """Return the header of an HDU as astropy reads it; astropy sees nothing else of the file.
+
+    COMMENT and HISTORY come with a ``whole`` one alone.
+    """
+    alone = io.BytesIO(lone_header(hdu, whole))
+    with warnings.catch_warnings(action="ignore"), fits.open(alone, **options) as hdus:
         return hdus[1 if hdu.index else 0].header.copy()
 
 

@@ -94,7 +94,7 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
         In one line without the path: the file is no FITS image, several or none of its images fit, it is a
         cube and the plane is not chosen, or the Stokes parameter is another one.
     """
-    hdus, chosen, header, layout = _open_chosen(path, hdu)
+    hdus, chosen, header, layout = open_chosen(path, hdu)
     history = beam_lines(chosen)
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
@@ -112,10 +112,11 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
 
 def find_canvas(path: Path, hdu: int | str | None = None) -> tuple[fits.Header, Layout]:
     """Return header and layout of the image that `find_map` takes, whatever its planes are of."""
-    return _open_chosen(path, hdu)[2:]
+    return open_chosen(path, hdu)[2:]
 
 
-def _open_chosen(path: Path, hdu: int | str | None) -> tuple[list[Hdu], Hdu, fits.Header, Layout]:
+def open_chosen(path: Path, hdu: int | str | None = None) -> tuple[list[Hdu], Hdu, fits.Header, Layout]:
+    """Return the HDUs of a file, the one that `find_map` takes, and its header and layout."""
     hdus = list(survey_hdus(path, _is_enough if hdu is None else None))
     chosen = _choose(hdus, hdu)
     check_chosen(path, hdus, chosen)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from astro_dist.engine.errors import ConfigError, IntegrityError

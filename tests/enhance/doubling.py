@@ -20,7 +20,7 @@ def hubble():
 
 
 def galaxies(count=58):
-    """Return the middles (N, 3, 128, 128) of galaxies, halved by means of 2 x 2 pixels."""
+    """Return the middles (N, 3, 128, 128) of halved galaxies, one of those that are nearly equal."""
     found, seen = [], []
     for name in list_folder(DATA / "galaxies"):
         with Image.open(DATA / "galaxies" / name) as image:

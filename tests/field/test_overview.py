@@ -39,6 +39,17 @@ def test_statistics_and_blocks_match_numpy(tmp_path):
     assert blocks[500, 300] == image[1500:1503, 900:903].max()
 
 
+def test_every_scheduler_of_dask_gives_the_same_bits(tmp_path):
+    image = np.random.default_rng(1).normal(size=(1100, 1600)).astype(np.float32)
+    image[500:520, :40] = np.nan
+    field = open_map(tmp_path / "map.fits", image)
+    facts, blocks = summarise(field, "synchronous")
+    for scheduler in ("threads", "processes"):
+        others, same = summarise(field, scheduler)
+        assert others == facts
+        np.testing.assert_array_equal(same, blocks)
+
+
 def test_a_blank_map_has_statistics_too(tmp_path):
     facts, blocks = summarise(open_map(tmp_path / "map.fits", np.full((20, 30), np.nan, np.float32)))
     assert facts["n_blank"] == 600

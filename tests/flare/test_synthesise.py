@@ -209,7 +209,9 @@ def test_the_tool_paints_from_prompts_and_python_from_pictures(command, done, tm
     assert "is there already" in again.stderr
     cut = command("flare", "sample", "--prompt", "q" * 40, "--model", done, "--out", tmp_path / "c")
     assert (cut.returncode, cut.stderr.count("\n")) == (2, 1)
-    from astro_dist.flare.sample import DiffusionModel
+    none = command("flare", "sample", *words, "--num-samples", 0, "--out", tmp_path / "d")
+    assert (none.returncode, none.stderr) == (2, "astro-dist: 0 pictures are asked for; ask for 1 or more\n")
+    from astro_dist.flare import DiffusionModel
 
     model = DiffusionModel.from_pretrained(done / "models" / "unidiffuser", steps=2)
     given = np.zeros((40, 30, 3), np.uint8)

@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 from scipy.ndimage import gaussian_filter
 
+from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.engine.files import publish_bytes, tree_digests
 from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.engine.seeds import stream
@@ -41,6 +42,7 @@ def make_run(root: Path) -> Run:
     sections = {
         "maps": MapsConfig(survey="Testing Sky Survey"),
         "assemble": AssembleConfig(),
+        "challenge": ChallengeConfig(enabled=True),
         "report": ReportConfig(zooms=(2, 5), examples=3),
     }
     return settings.make_run(root, seed=7, name="small-<run> & co", **sections)

@@ -16,6 +16,7 @@ from tests.report.small_run import add_config, add_curves, add_field, add_stores
 from tests.report.test_page import Outline
 
 REFUSED = {"faint": 12, "edge": 3}
+VIEWER = "challenge/hidden/viewer/index.html"
 REPORT = RADIO.stage("report")
 EARLIER = (
     *("simulate", "annotate", "cutouts", "autoencoder", "diffusion", "masks", "generate", "assemble"),
@@ -55,7 +56,9 @@ def test_nothing_on_the_page_comes_from_elsewhere(html):
     for tag, attributes in page.tags:
         assert tag not in {"script", "link", "iframe", "object"}
         for name in ("src", "href", "srcset", "style"):
-            assert attributes.get(name, "#").startswith(("data:", "#"))
+            # The viewer of the package is a page of its own.
+            assert attributes.get(name, "#").startswith(("data:", "#", VIEWER))
+    assert html.count(f'href="{VIEWER}"') == 1
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style

@@ -1,0 +1,175 @@
+"""The FITS images that are enhanced, what is measured of each before, and the files that are made of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from astro_dist import __version__
+from astro_dist.engine.arrays import Image
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Results, Run
+from astro_dist.enhance.chain_config import ChainConfig
+from astro_dist.enhance.inventions import NO_BEAM_PIX
+from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, REPEATED, UNLIKE
+from astro_dist.sky.background import build_mesh, cell_size
+from astro_dist.sky.config import FilesConfig, MapsConfig
+from astro_dist.sky.doubled import double_header
+from astro_dist.sky.files import find_files, find_maps
+from astro_dist.sky.fits_file import BandedImage
+from astro_dist.sky.map_files import UNPACKED, own_names
+from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.sky_image import SkyImage
+from astro_dist.sky.windows import Window, bands
+
+MESH_FWHM, LEAST_CELL_PIX = 20.0, 64
+"""Side of the cells in which background and noise are measured: beam widths, and pixels at least."""
+LOOK_PIX = 4_000_000
+"""Pixels that are looked at in one task."""
+LOOKS = "looks"
+"""Folder of scratch files."""
+FLAG_TEXT = (
+    f"bits: {NO_DATA} no data, {MORE_SAMPLES} mean of more samples, {BICUBIC} projected bicubic, "
+    f"{REPEATED} pixels of the input repeated, {UNLIKE} unlike the training"
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images that can be read, and those that cannot with the reason."""
+
+    images: tuple[SkyImage, ...]
+    refused: dict[str, str]
+
+
+def find_paths(run: Run) -> list[Path]:
+    """Return the FITS files of the user that are to be enhanced; none where the run's own maps are."""
+    own = run.section(ChainConfig).files
+    if own:
+        return find_files(FilesConfig(files=own), "enhance.files")
+    if "maps" not in run.settings.sections:
+        return []
+    maps = run.section(MapsConfig)
+    return [path for path, _ in find_maps(maps)] if maps.files else []
+
+
+def of_files(run: Run) -> bool:
+    """Return whether FITS files are enhanced, not the pictures of a store."""
+    return bool(run.section(ChainConfig).files) or "maps" in run.settings.sections
+
+
+def open_inputs(run: Run) -> Inputs:
+    """Open the images; one of several that cannot be opened is left out, with its reason.
+
+    Raises
+    ------
+    ConfigError
+        None can be opened.
+    """
+    paths = find_paths(run)
+    if not paths:
+        folder = run.product("maps")
+        paths = [folder / name for name in run.facts("simulate").get("maps", [])]
+    hdu = run.section(ChainConfig).hdu
+    ages = tuple((path, path.stat().st_mtime_ns if path.exists() else 0) for path in paths)
+    inputs = _open_once(ages, hdu, run.root / UNPACKED)
+    if paths and not inputs.images:
+        reasons = list(inputs.refused.values())
+        more = f" (and {len(reasons) - 1} more files)" if len(reasons) > 1 else ""
+        raise ConfigError(reasons[0] + more)
+    return inputs
+
+
+@lru_cache(maxsize=16)
+def _open_once(ages: tuple[tuple[Path, int], ...], hdu: int | str | None, unpacked_in: Path) -> Inputs:
+    paths, images, refused = [path for path, _ in ages], [], {}
+    names = own_names(paths)
+    for path in paths:
+        try:
+            images.append(replace(SkyImage.open(path, hdu, unpacked_in), name=names[path]))
+        except ConfigError as error:
+            refused[names[path]] = str(error)
+    return Inputs(tuple(images), refused)
+
+
+def cell_pix(image: SkyImage, config: ChainConfig) -> int:
+    """Return the side of the cells in which background and noise are measured."""
+    fwhm_pix = config.fwhm_pix or image.fwhm_pix or NO_BEAM_PIX
+    return cell_size(image.shape, fwhm_pix, MESH_FWHM, LEAST_CELL_PIX)
+
+
+def look_windows(image: SkyImage, config: ChainConfig) -> list[Window]:
+    """Return bands of whole cells, one for each task that looks at an image."""
+    cell = cell_pix(image, config)
+    return bands(image.shape, cell * max(1, LOOK_PIX // (cell * image.shape[1] * image.planes)))
+
+
+def look_file(number: int, index: int) -> str:
+    """Return the name of the scratch file with what a task measured, from the output on."""
+    return f"{LOOKS}/{number:05}-{index:05}.npy"
+
+
+def load_meshes(run: Run, number: int, image: SkyImage) -> list[Mesh]:
+    """Return background and noise of each plane of an image, as the tasks measured them."""
+    config = run.section(ChainConfig)
+    count = len(look_windows(image, config))
+    parts = [np.load(run.output / look_file(number, i), allow_pickle=False) for i in range(count)]
+    # Planes, background or rms, rows and columns of cells.
+    nodes: Image = np.concatenate(parts, 2)
+    cell = cell_pix(image, config)
+    return [build_mesh(image.shape, cell, plane[0], plane[1], image.name) for plane in nodes]
+
+
+def why_useless(image: SkyImage, config: ChainConfig, number: int, results: Results) -> str | None:
+    """Return why an image that was looked at cannot be enhanced, None where it can."""
+    looks = [results[f"look-{number:05}-{i:05}"] for i in range(len(look_windows(image, config)))]
+    if broken := [look["fault"] for look in looks if look.get("fault")]:
+        return str(broken[0])
+    known = [look for look in looks if look["pixels"]]
+    if not known:
+        return f"{image.path}: no pixel holds data, all are NaN; leave it out or give another"
+    if min(look["low"] for look in known) == max(look["high"] for look in known):
+        return f"{image.path}: all its pixels are {known[0]['low']:g}; leave it out or give another"
+    return None
+
+
+def kept_of(image: SkyImage, config: ChainConfig) -> Literal["mean", "sum"]:
+    """Return what of 2 x 2 new pixels is the old one."""
+    return image.kept if config.flux == "auto" else config.flux
+
+
+def layers_of(run: Run, image: SkyImage, with_network: bool) -> Iterator[tuple[str, BandedImage]]:
+    """Yield name and layout of every file that is made of an image."""
+    config, (ny, nx) = run.section(ChainConfig), image.shape
+    axes = (*image.axes[:-2], 2 * ny, 2 * nx)
+    unit = image.unit or "not stated"
+    kept = {
+        "mean": f"each 2 x 2 block of pixels has the pixel of the input as its mean (unit {unit})",
+        "sum": f"each 2 x 2 block of pixels has the pixel of the input as its sum (unit {unit})",
+    }[kept_of(image, config)]
+    way = f"mean of {config.samples} samples of a network" if with_network else "bicubic enlargement"
+    history = [
+        f"astro_dist {__version__}: pixels halved, {way}; {kept}",
+        "The coordinates follow; beam or PSF and unit are those of the input: nothing is sharper than it was",
+    ]
+    header = double_header(image.header, history)
+    yield f"{image.name}.fits", BandedImage(header, axes, image.dtype)
+    plain = header.copy()
+    for key in ("BUNIT", "BTYPE"):
+        plain.remove(key, ignore_missing=True)
+    plain.add_history(FLAG_TEXT)
+    yield f"{image.name}-flags.fits", BandedImage(plain, (2 * ny, 2 * nx), "u1")
+    if with_network:
+        error = header.copy()
+        error.add_history("One standard deviation, so scaled that it holds 68 % of held-out pixels")
+        yield f"{image.name}-uncertainty.fits", BandedImage(error, axes, "f4")
+        for i in range(config.keep_samples):
+            yield f"{image.name}-sample-{i:02}.fits", BandedImage(header, axes, "f4")
+
+
+def describe(image: SkyImage, config: ChainConfig) -> dict[str, Any]:
+    """Return what the facts say of an image."""
+    return {"file": image.path.name, "shape": list(image.shape), "kept": kept_of(image, config)}

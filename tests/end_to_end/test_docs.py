@@ -1,0 +1,159 @@
+"""The documentation agrees with the package: links, code blocks, commands, settings and messages."""
+
+import contextlib
+import io
+import re
+import shlex
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from astro_dist import pipelines
+from astro_dist.cli import build_parser
+from astro_dist.engine.config import load_yaml
+from tests.end_to_end.test_wishes import folder  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "generated" not in path.parts)
+TOP = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "slurm/README.md")
+]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+NOT_PLANNED = {"--on", "--workers", "--redo"}
+"""Options of `run` that `plan` lacks: every run of the guides is planned here, and done by other tests."""
+
+
+def blocks(page, language):
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def with_blocks(language, pages=PAGES):
+    return [
+        pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages if blocks(page, language)
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The generated pages."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        from pages import write_pages
+    finally:
+        sys.path.remove(str(DOCS))
+    made = tmp_path_factory.mktemp("generated")
+    write_pages(made)
+    return made
+
+
+@pytest.fixture
+def user(folder, toy_run, tmp_path, monkeypatch):  # noqa: F811
+    """A folder with the files that the guides name."""
+    for path in folder.iterdir():
+        if path.suffix != ".yaml":
+            (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(toy_run[0])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def anchors(page):
+    """Return the names of the places in a page, as GitHub and MyST make them from headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.+)$", text, re.M)
+    made = {re.sub(r"[^\w\- ]", "", head.replace("`", "").lower()).replace(" ", "-") for head in heads}
+    return made | set(re.findall(r"^\(([\w-]+)\)=$", text, re.M))
+
+
+def links(page):
+    text = BLOCK.sub("", page.read_text())
+    found = re.findall(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)", text)
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+@pytest.mark.parametrize("page", [*TOP, *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page, site):
+    for link in links(page):
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if DOCS / "generated" in target.parents:
+            target = site / target.relative_to(DOCS / "generated")
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_link_of_the_generated_pages_leads_somewhere(site):
+    pages = sorted(site.rglob("*.md"))
+    names = {stage.name for name in pipelines.PIPELINES for stage in pipelines.load(name).stages}
+    assert names <= {page.stem for page in pages}
+    for page in pages:
+        for link in links(page):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve()
+            if not target.is_relative_to(site):
+                target = (DOCS / "generated" / page.relative_to(site).parent / path).resolve()
+            assert target.exists(), (page.name, link)
+            assert not anchor or anchor in anchors(target), (page.name, link)
+
+
+@pytest.mark.parametrize("page", with_blocks("bash"))
+def test_every_command_of_the_guides_runs(page, user, command):
+    for line in "".join(blocks(page, "bash")).splitlines():
+        program, *words = shlex.split(line)
+        assert program == "astro-dist"
+        if words[0] == "run" and "--dry-run" not in words:
+            words[0] = "plan"
+            for option in NOT_PLANNED & set(words):
+                place = words.index(option)
+                del words[place : place + 2]
+        done = command(*words, cwd=user)
+        assert done.returncode == 0, (line, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "page", with_blocks("python", [*(DOCS / "howto").glob("*.md"), *(DOCS / "start").glob("*.md")])
+)
+def test_every_program_of_the_guides_runs(page, user):
+    names = {"__name__": "guide"}
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        for text in blocks(page, "python"):
+            exec(compile(text, str(page), "exec"), names)
+    assert said.getvalue()
+
+
+@pytest.mark.parametrize("page", with_blocks("yaml", list((DOCS / "howto").glob("*.md"))))
+def test_every_setting_of_the_guides_exists(page, tmp_path):
+    for text in blocks(page, "yaml"):
+        path = tmp_path / "guide.yaml"
+        path.write_text(text)
+        tree = load_yaml(path)
+        assert pipelines.load("radio").config.model_validate(tree)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "slurm" / "README.md"], ids=lambda page: page.stem)
+def test_every_command_in_the_text_parses(page):
+    shown = re.findall(r"`(astro-dist [a-z][^`\n\[]*)`", page.read_text())
+    shown += re.findall(r"^    (astro-dist .+)$", page.read_text(), re.M)
+    for line in shown:
+        words = shlex.split(line.split("  ")[0].partition(" #")[0])[1:]
+        # A command without its arguments is only spoken of; brackets hold what may be left out.
+        if len(words) > 1 and "[" not in line:
+            build_parser().parse_args(words)
+
+
+def test_every_message_is_one_of_the_package():
+    """The words of a message outside of its dots and numbers stand in the source."""
+    source = "".join(path.read_text() for path in (ROOT / "astro_dist").rglob("*.py"))
+    # A message may be broken over lines of the source; only its pieces are looked for.
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    heads = re.findall(r"^`(.+)`\n: ", (DOCS / "reference" / "messages.md").read_text(), re.M)
+    assert len(heads) > 12
+    for head in heads:
+        for message in head.split("`, `"):
+            for piece in re.split(r"\.\.\.|'[^']*'", message):
+                words = piece.strip(" ,:;")
+                assert words in source, words
