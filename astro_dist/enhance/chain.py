@@ -18,7 +18,7 @@ def plan(run: Run, results: Results) -> list[Task]:
 
 def open_state(run: Run) -> MapState:
     """Open images and networks; a `Stage.open`."""
-    return MapState(run, run.section(ChainConfig), open_inputs(run))
+    return MapState.open(run)
 
 
 def prepare(run: Run) -> None:
@@ -47,3 +47,12 @@ def refuse(run: Run) -> None:
         raise ConfigError("enhance: give FITS files or a section maps")
     if run.section(ChainConfig).files or run.product("maps").exists():
         open_inputs(run)
+
+
+def numerics(run: Run) -> Result:
+    """Return what the last bits of networks depend on; without a network they depend on nothing."""
+    if "superres" not in run.section(ChainConfig).chain:
+        return {}
+    from astro_dist.models.device import numerics as of_networks
+
+    return of_networks(run)
