@@ -64,6 +64,8 @@ class Listing:
     tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
+OUT = {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the files"}
+
 PIPELINES = {
     "radio": Listing(
         "astro_dist.radio.pipeline:RADIO",
@@ -96,6 +98,7 @@ PIPELINES = {
             "train clip": "train the encoders of prompts and pictures",
             "train captioner": "train the decoder that writes captions",
             "train unidiffuser": "train the network that paints, or take a published one",
+            "train diffusion": "train a painter of classes, which needs no prompts",
             "synthesise": "paint synthetic pictures and variants for the training split",
             "combine": "choose the pictures of each training set",
             "classify": "train a classifier for every set, network, level and seed",
@@ -108,12 +111,7 @@ PIPELINES = {
                 "enlarge pictures with an upscaler",
                 {
                     "pictures": {"type": Path, "nargs": "+", "metavar": "PICTURE", "help": "picture files"},
-                    "--out": {
-                        "type": Path,
-                        "metavar": "DIR",
-                        "required": True,
-                        "help": "folder of the PNG files",
-                    },
+                    "--out": OUT,
                     "--model": {
                         "default": "flare",
                         "metavar": "PATH",
@@ -151,12 +149,7 @@ PIPELINES = {
                     "--prompt": {"required": True, "metavar": "TEXT", "help": "what the pictures show"},
                     "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
                     "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
-                    "--out": {
-                        "type": Path,
-                        "required": True,
-                        "metavar": "DIR",
-                        "help": "folder of the files",
-                    },
+                    "--out": OUT,
                     "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
                     "--threads": {
                         "type": int,
@@ -176,7 +169,10 @@ PIPELINES = {
             "simulate": "make a survey map with its truth",
             "annotate": "find islands in the maps and class them",
             "cutouts": "cut the maps into a sharded store",
+            "train colourise": "train the network that colours grey pictures",
             "train superres": "train the network that doubles pictures or maps",
+            "train cleaner": "train the network that finds objects in pictures",
+            "cleaning": "paint over objects in pictures",
             "enhance": "double, colour and clean pictures or FITS files, with the fluxes of maps kept",
         },
     ),

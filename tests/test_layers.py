@@ -38,7 +38,7 @@ HOMES = {
     "accelerate": {"train"},
     "deepspeed": {"train"},
     "matplotlib": {"report"},
-    "PIL": {"pictures", "field", "report", "flare"},
+    "PIL": {"pictures", "field", "report", "flare", "enhance"},
     "h5py": {"pictures"},
     "sklearn": {"metrics", "flare"},
     "transformers": {"models"},

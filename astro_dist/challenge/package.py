@@ -1,18 +1,20 @@
 """A field of a run as a data challenge: a part for everybody, and the hidden truth in a folder of its own.
 
 The public part holds nothing that the field could be made again from: no seed, no settings, no numbers of
-stamps, no HISTORY, no digests of the run. It is made of `PARTS`, which write files of their own and may be
+stamps, no HISTORY, no digests of the run. It is made of parts, which write files of their own and may be
 written in any order, and of papers that list those files. The same run and settings give the same bytes.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from astro_dist.challenge import tiles
 from astro_dist.challenge.about import write_manifest
 from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.area import RealSources, score_mask
@@ -30,11 +32,21 @@ from astro_dist.challenge.names import (
     SCORE_MASK,
     TRAINING,
     TRUTH_COLUMNS,
+    VIEWER,
 )
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows
 from astro_dist.challenge.papers import write_metadata, write_papers
 from astro_dist.challenge.truth import open_rows, write_catalogues
+from astro_dist.challenge.viewer import (
+    BRIGHTNESS,
+    DATA,
+    LABELS,
+    PAGE,
+    write_hidden_viewer,
+    write_public_viewer,
+    write_tiles,
+)
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes, publish_json, publish_new_folder, require_space
 from astro_dist.field.config import AssembleConfig
@@ -65,7 +77,7 @@ def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
     refuse_taken(out)
     require_space(_existing(out), sum(announce(packing).values()))
     with publish_new_folder(out) as folder:
-        for part in PARTS.values():
+        for part in find_parts(packing.field.shape).values():
             if not (public_only and part.is_hidden):
                 part.write(packing, folder)
         finish(packing, folder)
@@ -96,6 +108,8 @@ def announce(packing: Packing) -> dict[str, int]:
     opened = int((packing.truth["area"] == OPEN).sum())
     row = 2200  # bytes of a row in all forms of the truth together
     return {
+        f"{PUBLIC}/{VIEWER}/": ny * nx + 250 * opened + FREE_BYTES,
+        f"{HIDDEN}/{VIEWER}/": ny * nx // 20 + 300 * n + FREE_BYTES,
         f"{PUBLIC}/{MAP}": 4 * ny * nx,
         f"{PUBLIC}/{RMS}, {SCORE_MASK}": ny * nx // 40,
         f"{PUBLIC}/{TRAINING}/": 5 * box.height * box.width + (row + 400) * opened,
@@ -225,7 +239,8 @@ class Part:
 
     def written(self, folder: Path) -> list[Path]:
         """Return its files below the folder of the package."""
-        return sorted(path for pattern in self.files for path in folder.glob(pattern))
+        found = (path for pattern in self.files for path in folder.glob(pattern))
+        return sorted(path for path in found if path.is_file())
 
     @property
     def is_hidden(self) -> bool:
@@ -233,13 +248,34 @@ class Part:
         return self.files[0].startswith(HIDDEN)
 
 
-PARTS: Mapping[str, Part] = {
+_PARTS: Mapping[str, Part] = {
     "map": Part(write_public_map, (f"{PUBLIC}/{MAP}",)),
     "rms": Part(write_rms, (f"{PUBLIC}/{RMS}",)),
     "score_mask": Part(write_score_mask, (f"{PUBLIC}/{SCORE_MASK}",)),
     "training": Part(write_training, (f"{PUBLIC}/{TRAINING}/*",)),
     "submission": Part(write_submission, (f"{PUBLIC}/submission/*",)),
+    "viewer": Part(
+        write_public_viewer,
+        (
+            *(f"{PUBLIC}/{VIEWER}/{name}" for name in (*PAGE, *DATA, f"{LABELS}/*/*.js")),
+            f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}/[{tiles.FINE + 1}-9]/*.js",
+        ),
+    ),
     "hidden_truth": Part(write_hidden_truth, (f"{HIDDEN}/truth*",)),
     "hidden_labels": Part(write_hidden_labels, tuple(f"{HIDDEN}/{name}" for name in (MASK, INSTANCES, COCO))),
+    "hidden_viewer": Part(
+        write_hidden_viewer, tuple(f"{HIDDEN}/{VIEWER}/{name}" for name in ("*", f"{LABELS}/*/*.js"))
+    ),
 }
-"""What a package is made of."""
+
+
+def find_parts(shape: tuple[int, int]) -> Mapping[str, Part]:
+    """Return what the package of a field of some shape is made of."""
+    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in tiles.strips(shape).items()}}
+
+
+def _tiles_of(strip: Window) -> Part:
+    folder = f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}"
+    return Part(
+        partial(write_tiles, strip=strip), tuple(f"{folder}/{name}" for name in tiles.strip_files(strip))
+    )

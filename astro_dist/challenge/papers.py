@@ -9,7 +9,7 @@ from typing import Any
 
 from astro_dist import __version__
 from astro_dist.challenge.about import About
-from astro_dist.challenge.names import BITS, MANIFEST, TRUTH_COLUMNS
+from astro_dist.challenge.names import BITS, MANIFEST, TRUTH_COLUMNS, VIEWER
 from astro_dist.challenge.origins import SIMULATED, Origin
 from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tree_files
 
@@ -108,8 +108,12 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
     kinds
         Kind of numpy's type of each column of the truth.
     """
-    # A second call must not list what the first one wrote.
-    paths = [path for path in tree_files(folder) if path.name not in LISTS]
+    # A second call must not list what the first one wrote. The viewer shows the same data once more.
+    paths = [
+        path
+        for path in tree_files(folder)
+        if path.name not in LISTS and not path.is_relative_to(folder / VIEWER)
+    ]
     listed = [_describe_file(folder, path) for path in paths]
     publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
     listed.append(_describe_file(folder, folder / "croissant.json"))
@@ -135,7 +139,7 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
         "name": about.name,
         "description": "A data challenge on a synthetic radio map, with the truth of its training area",
         "license": {"@id": "LICENSE.md"},
-        "hasPart": [{"@id": one["name"]} for one in listed],
+        "hasPart": [{"@id": one["name"]} for one in listed] + [{"@id": f"{VIEWER}/"}],
         "isBasedOn": [{"@id": f"#origin-{i}"} for i in range(len(origins))],
         **date,
     }
@@ -156,12 +160,13 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
         }
         for one in listed
     ]
+    looked = {"@id": f"{VIEWER}/", "@type": "Dataset", "name": "The map in a browser: open index.html"}
     based = [
         {"@id": f"#origin-{i}", "@type": "CreativeWork", "name": o.what, "usageInfo": o.terms}
         for i, o in enumerate(origins)
     ]
     context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
-    return {"@context": context, "@graph": [descriptor, root, *parts, *based]}
+    return {"@context": context, "@graph": [descriptor, root, *parts, looked, *based]}
 
 
 _TERMS = (

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.tiles import TILE_PIX, strips
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
 from astro_dist.field.checks import count_sources, find_field
 from astro_dist.field.config import AssembleConfig
 
-TASKS = ("map", "rms", "score_mask", "training", "submission", "hidden_truth", "hidden_labels")
-"""The parts of a package, as in `astro_dist.challenge.package.PARTS`."""
+TASKS = (
+    *("map", "rms", "score_mask", "training", "submission", "viewer"),
+    *("hidden_truth", "hidden_labels", "hidden_viewer"),
+)
+"""The parts of a package without the tiles, as in `astro_dist.challenge.package.find_parts`."""
 # Measured on a 12,000 x 15,000 field of 31,700 sources and rounded up.
 BYTES_PER_PIXEL, BYTES_PER_SOURCE, CPU_S_PER_PIXEL = 4.4, 3000, 1.5e-7
 MEMORY_BYTES = 700_000_000
@@ -18,7 +22,7 @@ MEMORY_BYTES = 700_000_000
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
     """Return a task for each part."""
-    return [Task(name) for name in TASKS]
+    return [Task(name) for name in (*TASKS, *strips(find_field(run).shape))]
 
 
 def estimate(run: Run) -> Estimate:
@@ -28,10 +32,10 @@ def estimate(run: Run) -> Estimate:
     if (needed := count_sources(config, field)) is not None:
         sources = needed.sources
     return Estimate(
-        tasks=len(TASKS),
+        tasks=len(TASKS) + len(strips(field.shape)),
         bytes=int(BYTES_PER_PIXEL * area * (1 + run.section(ChallengeConfig).training_share))
         + BYTES_PER_SOURCE * sources,
-        files=35,
+        files=60 + 3 * area // TILE_PIX**2,
         memory_bytes=MEMORY_BYTES,
         cpu_s=CPU_S_PER_PIXEL * area + 1,
         exact=False,
@@ -59,4 +63,5 @@ PACKAGE = Stage(
     reads=("assemble", "maps", "annotate", "cutouts", "generate", "simulate"),
     own="challenge",
     inputs=("assemble",),
+    schema=2,
 )

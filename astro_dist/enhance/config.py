@@ -4,6 +4,9 @@ from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
 from astro_dist.enhance.chain_config import ChainConfig
+from astro_dist.enhance.cleaner_config import CleanerConfig
+from astro_dist.enhance.cleaning_config import CleaningConfig
+from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.enhance.superres_config import SuperresConfig
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
@@ -26,6 +29,12 @@ class EnhanceConfig(PipelineConfig):
     """Background, rms, islands and their classes."""
     cutouts: CutoutsConfig = CutoutsConfig()
     """Cutouts of the maps, for training."""
+    colourise: ColouriseConfig | None = None
+    """Training of the network that colours grey pictures; without this section there is none."""
+    cleaner: CleanerConfig | None = None
+    """Training of the network that finds objects; without this section there is none."""
+    cleaning: CleaningConfig | None = None
+    """Finding objects and painting over them; without this section pictures keep them."""
     superres: SuperresConfig | None = None
     """Training of the network that doubles pictures or maps; without this section there is none."""
     enhance: ChainConfig | None = None

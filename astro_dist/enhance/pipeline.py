@@ -6,9 +6,15 @@ and none of the libraries that the stages use.
 
 from collections.abc import Collection, Mapping
 
+from astro_dist.engine.config import Section
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.enhance.chain_settings import learns, settle_chain
 from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
+from astro_dist.enhance.cleaner_stage import CLEANER
+from astro_dist.enhance.cleaning_config import settle_cleaner, settle_cleaning
+from astro_dist.enhance.cleaning_stage import CLEANING
+from astro_dist.enhance.colourise_config import settle_colourise
+from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
 from astro_dist.enhance.superres_config import settle_superres
 from astro_dist.enhance.superres_stage import SUPERRES
@@ -16,11 +22,14 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, SUPERRES, CHAIN)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING, CHAIN)
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL = {
+    "colourise": "colours are learned only with a section colourise",
     "superres": "super-resolution is trained only with a section superres",
+    "cleaner": "a network that finds objects is trained only with a section cleaner",
+    "cleaning": "objects are painted over only with a section cleaning",
     "enhance": "pictures and maps are enhanced only with a section enhance",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
@@ -53,10 +62,17 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
-    changes = {}
+    changes: dict[str, Section] = {}
+    maps = config.maps is not None
+    if config.colourise is not None:
+        changes["colourise"] = settle_colourise(config.pictures, config.colourise, maps)
     if config.superres is not None:
         cutouts = None if config.maps is None else config.cutouts
         changes["superres"] = settle_superres(config.pictures, cutouts, config.superres)
+    if config.cleaner is not None:
+        changes["cleaner"] = settle_cleaner(config.pictures, config.cleaner, maps)
+    if config.cleaning is not None:
+        settle_cleaning(config.pictures, config.cleaning, maps, config.cleaner is not None)
     config = config.model_copy(update=changes)
     if config.enhance is not None:
         config = config.model_copy(update={"enhance": settle_chain(config, config.enhance)})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.upscale_config import AugmentName
-from astro_dist.pictures.transforms import crop, flip, jitter, look_from, turn
+from astro_dist.pictures.transforms import brighten, crop, flip, jitter, look_from, turn
 
 Picture = NDArray[Any]
 Change = Callable[[Picture, np.random.Generator], Picture]
@@ -59,6 +59,9 @@ def _jitter(
 ) -> Picture:
     *factors, hue = (float(rng.uniform(-most, most)) for most in strengths)
     brightness, contrast, saturation = (1 + factor for factor in factors)
+    if picture_PSS.dtype != np.uint8:
+        # A map has no colours, and contrast about a mean would cut off its noise.
+        return brighten(picture_PSS, brightness)
     return jitter(picture_PSS, brightness, contrast, saturation, hue)
 
 

@@ -8,6 +8,7 @@ from astro_dist.flare.compare_config import CompareConfig
 from astro_dist.flare.painter_config import (
     CaptionerConfig,
     ClipConfig,
+    DiffusionConfig,
     PromptsConfig,
     UnidiffuserConfig,
     VaeConfig,
@@ -47,6 +48,8 @@ class FlareConfig(PipelineConfig):
     """Training of the decoder that writes captions."""
     unidiffuser: UnidiffuserConfig = UnidiffuserConfig()
     """Training of the network that paints, or the folder of a painter."""
+    diffusion: DiffusionConfig | None = None
+    """Training of a painter of classes; without this section pictures are painted from prompts."""
     synthesise: SynthesiseConfig | None = None
     """Painting of synthetic pictures; without this section there are none."""
     compare: CompareConfig = CompareConfig()

@@ -24,8 +24,10 @@ from astro_dist.flare.classify_config import ClassifyConfig, OutsideConfig
 from astro_dist.flare.rows import RowSamples
 from astro_dist.flare.sets import PictureSet
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.duplicates import find_groups
 from astro_dist.pictures.images import resize
 from astro_dist.pictures.listing import Listing
+from astro_dist.pictures.looks import make_look
 from astro_dist.pictures.pixels import to_network
 from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.pictures import list_pictures
@@ -38,7 +40,8 @@ TRAIN = SPLIT_NAMES.index("train")
 
 def settings_of(outside: OutsideConfig, pictures: PicturesConfig) -> PicturesConfig:
     """Return how the pictures of a test set are read: as those of the run."""
-    same = {name: getattr(pictures, name) for name in ("size_pix", "planes", "fit", "largest_pix")}
+    alike = ("size_pix", "planes", "fit", "largest_pix", "duplicates")
+    same = {name: getattr(pictures, name) for name in alike}
     place = "file" if Path(outside.path).suffix in FILE_KINDS else "path"
     table = {"table": outside.table} if outside.table is not None else {}
     return validate(PicturesConfig, {**same, place: outside.path, **table})
@@ -137,9 +140,11 @@ def _read(text: str, size_pix: int, seed: int) -> Outside:
     """Read a test set; kept, because a worker tests many classifiers."""
     listing = _list(text)
     whole = [listing.read(row) for row in range(len(listing))]
-    groups = np.arange(len(listing))
+    groups = numbers = np.arange(len(listing))
+    if PicturesConfig.model_validate_json(text).duplicates:
+        # Copies are not two outcomes, and no probe is tested on a copy of what it was fitted to.
+        groups = find_groups(np.stack([make_look(picture) for picture in whole]))
     pictures = [p if p.shape[-1] == size_pix else resize(p, size_pix) for p in whole]
-    numbers = np.arange(len(listing))
     rng = np.random.default_rng(seed)
     split = split_pictures(listing.labels, groups, np.full(len(groups), -1), (0.5, 0.0, 0.5), rng)
     zeros = np.zeros(len(groups), np.int64)

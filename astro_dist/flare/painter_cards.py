@@ -7,7 +7,7 @@ from astro_dist.flare.painter_config import PainterTrainingConfig, UnidiffuserCo
 _HEAD = """\
 ---
 library_name: diffusers
-tags: [astro_dist, flare, unidiffuser]
+tags: [astro_dist, flare{kind}]
 ---
 # {title}
 
@@ -32,6 +32,11 @@ _ABOUT = {
         "Painter of pictures from prompts",
         "Predicts the noise of picture and prompt, each at its own time (UniDiffuser, Bao et al. 2023).",
     ),
+    "diffusion": (
+        "Painter of pictures of given classes",
+        "Predicts the velocity of pictures from -1 to 1 and their noise, given the number of a class in\n"
+        "`labels` of `config.json`; the number after the last stands for any class.",
+    ),
 }
 
 
@@ -45,5 +50,6 @@ def write_card(folder: Path, name: str, config: PainterTrainingConfig, more: str
             "\nLoad: `diffusers.UniDiffuserPipeline.from_pretrained(folder)`, or with a random stream per\n"
             "picture `astro_dist.flare.sample.DiffusionModel.from_pretrained(folder)`.\n"
         )
+    kind = "" if name == "diffusion" else ", unidiffuser"
     facts = config.model_dump(include={"preset", "steps", "batch_size", "lr", "ema_decay"})
-    (folder / "README.md").write_text(_HEAD.format(title=title, about=about, more=more, **facts))
+    (folder / "README.md").write_text(_HEAD.format(title=title, about=about, more=more, kind=kind, **facts))

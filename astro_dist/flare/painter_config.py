@@ -1,10 +1,11 @@
-"""Settings of the painter: prompts, the trainings of its four parts, and a folder that takes their place."""
+"""Settings of the painters: prompts, a UniDiffuser by its parts or its folder, and the painter of classes."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section
+from astro_dist.models.class_presets import ClassPainterName
 from astro_dist.models.painter_presets import PainterName
 from astro_dist.train.config import Fraction, Positive, Steps, TrainingConfig
 
@@ -118,3 +119,20 @@ class UnidiffuserConfig(PainterTrainingConfig):
                 "are more than all samples; lower them"
             )
         return self
+
+
+class DiffusionConfig(PainterTrainingConfig):
+    """Training of a painter of classes, which takes the place of the UniDiffuser and knows no texts."""
+
+    preset: ClassPainterName = "tiny"
+    """Size of the network: tiny or small."""
+    steps: Steps = 3000
+    """Optimiser steps."""
+    lr: Annotated[float, Field(gt=0)] = 1.5e-3
+    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay per step of the moving average of the weights; the average is published."""
+    threads: Positive = 1
+    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
+    lost: Fraction = 0.1
+    """Fraction of the samples whose class the network is not told, as guidance needs it."""

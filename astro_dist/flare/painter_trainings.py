@@ -1,6 +1,7 @@
-"""The four trainings of the painter: autoencoder, encoders, captions, and joint noise prediction.
+"""The trainings of both painters, whose functions are imported when a network is trained.
 
-Their functions are imported when a network is trained. Prompts are part of what the last three follow from.
+The four of a UniDiffuser are autoencoder, encoders, captions, and joint noise prediction; prompts are part of
+what the last three follow from. The painter of classes is one network.
 """
 
 import importlib.util
@@ -15,11 +16,13 @@ from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.flare.painter_config import (
     CaptionerConfig,
     ClipConfig,
+    DiffusionConfig,
     PainterTrainingConfig,
     UnidiffuserConfig,
     VaeConfig,
 )
 from astro_dist.flare.painter_folder import check_folder, find_folder, folder_files
+from astro_dist.models.class_presets import CLASS_PAINTERS
 from astro_dist.models.painter_presets import PAINTERS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.train.recipe import Recipe
@@ -28,6 +31,8 @@ from astro_dist.train.stage import estimate_training, refuse_start, training_sta
 
 def _cost(name: str, config: Any) -> tuple[float, float]:
     """Return the cost of training ``name`` at the preset of the settings, see `Recipe.cost`."""
+    if isinstance(config, DiffusionConfig):
+        return CLASS_PAINTERS[config.preset].cost
     size, seconds = PAINTERS[config.preset].costs[name]
     return size, seconds
 
@@ -46,14 +51,16 @@ def require_transformers() -> None:
 
 
 def _refuse(recipe: Recipe, run: Run) -> None:
-    require_transformers()
-    refuse_start(recipe, run)
     pictures, config = run.section(PicturesConfig), run.section(recipe.section)
+    if not isinstance(config, DiffusionConfig):
+        require_transformers()
+    refuse_start(recipe, run)
     if isinstance(config, UnidiffuserConfig) and (folder := find_folder(config)) is not None:
         check_folder(folder, pictures.size_pix, pictures.planes)
         return
     assert isinstance(config, PainterTrainingConfig)
-    if pictures.size_pix % (multiple := PAINTERS[config.preset].multiple):
+    presets = CLASS_PAINTERS if isinstance(config, DiffusionConfig) else PAINTERS
+    if pictures.size_pix % (multiple := presets[config.preset].multiple):
         raise ConfigError(
             f"pictures.size_pix {pictures.size_pix} is no multiple of {multiple}, which the preset "
             f"{config.preset} of {recipe.name} needs; change one of them"
@@ -73,7 +80,7 @@ def _stage(name: str, section: type[PainterTrainingConfig], build: Later, *input
         build,
         partial(_cost, name),
         reads=("pictures",),
-        sections=("prompts",),
+        sections=() if section is DiffusionConfig else ("prompts",),
         files=_folder_files if section is UnidiffuserConfig else None,
     )
     stage = training_stage(recipe)
@@ -91,3 +98,4 @@ UNIDIFFUSER = _stage(
     Later("astro_dist.flare.painter_builders:build_unidiffuser"),
     *("vae", "clip", "captioner"),
 )
+DIFFUSION = _stage("diffusion", DiffusionConfig, Later("astro_dist.flare.class_training:build_diffusion"))

@@ -5,6 +5,7 @@ Importing this module imports settings and declarations, and none of the librari
 
 from collections.abc import Collection, Mapping
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.flare.classify_config import check_cells, settle_arms
@@ -12,7 +13,8 @@ from astro_dist.flare.classify_stage import CLASSIFY, JUDGE
 from astro_dist.flare.combine_stage import COMBINE, STORES
 from astro_dist.flare.compare_stage import compare_stage
 from astro_dist.flare.config import FlareConfig
-from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, UNIDIFFUSER, VAE
+from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, DIFFUSION, UNIDIFFUSER, VAE
+from astro_dist.flare.synthesise_config import without_captions
 from astro_dist.flare.synthesise_stage import SYNTHESISE
 from astro_dist.flare.upscale_config import settle_crop
 from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
@@ -28,6 +30,7 @@ STAGES = (
     CLIP,
     CAPTIONER,
     UNIDIFFUSER,
+    DIFFUSION,
     SYNTHESISE,
     COMBINE,
     CLASSIFY,
@@ -36,7 +39,7 @@ STAGES = (
 REPORT = report_on(STAGES, (), Later("astro_dist.report.flare:build_page"))
 PARTS = ("vae", "clip", "captioner")
 """Trainings of the parts that a painter's folder has already."""
-PAINTING = (*PARTS, "unidiffuser", "synthesise")
+PAINTING = (*PARTS, "unidiffuser", "diffusion", "synthesise")
 
 
 def include(tree: Tree, names: Collection[str]) -> Tree:
@@ -47,6 +50,8 @@ def include(tree: Tree, names: Collection[str]) -> Tree:
         tree = {"judge": {}, **tree}
     if set(names) & set(PAINTING):
         tree = {"synthesise": {}, **tree}
+    if "diffusion" in names:
+        tree = {"diffusion": {}, **tree}
     return tree
 
 
@@ -59,6 +64,11 @@ def leave_out(config: FlareConfig) -> Mapping[str, str]:
         absent["judge"] = "a judge is trained only with a section judge"
     if config.unidiffuser.folder is not None:
         absent |= dict.fromkeys(PARTS, "unidiffuser.folder has the parts of a painter")
+    if config.diffusion is None:
+        absent["diffusion"] = "a painter of classes is trained only with a section diffusion"
+    else:
+        why = "the painter of classes, section diffusion, takes the place of the one of prompts"
+        absent |= dict.fromkeys((*PARTS, "unidiffuser"), why)
     if config.synthesise is None:
         absent |= dict.fromkeys(PAINTING, "pictures are painted only with a section synthesise")
     return absent
@@ -69,10 +79,23 @@ def settle(config: FlareConfig) -> FlareConfig:
     if config.upscaler is not None:
         upscaler = settle_crop(config.pictures, config.upscaler)
         config = config.model_copy(update={"upscaler": upscaler})
+    if config.diffusion is not None:
+        config = _settle_diffusion(config)
     painted = config.synthesise.k if config.synthesise is not None else 0
     combine = settle_arms(config.combine, config.upscaler is not None, painted)
     check_cells(config.classify, combine, bool(config.pictures.macro))
     return config.model_copy(update={"combine": combine})
+
+
+def _settle_diffusion(config: FlareConfig) -> FlareConfig:
+    """Return settings that a painter of classes can follow."""
+    if config.unidiffuser.folder is not None:
+        raise ConfigError(
+            "unidiffuser.folder and the section diffusion name two painters; leave one of them out"
+        )
+    if config.synthesise is None:
+        return config
+    return config.model_copy(update={"synthesise": without_captions(config.synthesise)})
 
 
 FLARE = Pipeline(

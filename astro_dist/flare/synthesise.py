@@ -5,7 +5,7 @@ micro-batches have a fixed shape and never cross a shard. Tries are rounds withi
 needs the accepted picture that it varies; so each place of the store is filled, and row
 ``place * k + variant`` is known beforehand.
 
-Shape letters: N pictures of a shard, P planes, S side in pixels; else as in `astro_dist.models.painter`.
+Shape letters: B micro-batch, N pictures of a shard, P planes, S side in pixels.
 """
 
 from collections import Counter
@@ -20,13 +20,21 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.flare.artists import Artist, Painted, Streams
 from astro_dist.flare.painter_config import PromptsConfig
 from astro_dist.flare.synthesise_config import SynthesiseConfig
-from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of, sum_up
+from astro_dist.flare.synthesise_plan import (
+    DIFFUSION,
+    JUDGE,
+    UNIDIFFUSER,
+    UPSCALER,
+    is_part,
+    plan,
+    scale_of,
+    sum_up,
+)
 from astro_dist.flare.upscale import open_enlarger
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.models.painter import load_painter
-from astro_dist.models.painting import Brush
 from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
@@ -45,16 +53,12 @@ class Easel:
         # First of all: threads and deterministic kernels must be set before any network computes.
         pin(settings.threads)
         device = choose_device(run)
-        for stage in ("pictures", "unidiffuser"):
-            check_product(run.root, stage)
+        check_product(run.root, "pictures")
         self.enlarger = open_enlarger(run, device) if is_part(run, UPSCALER) else None
         self.run, self.settings, self.device = run, settings, device
         self.precision = resolve_precision(settings.precision, device)
         self.reader = StoreReader(run.product("pictures.zarr"))
-        self.painter = load_painter(run.product("models/unidiffuser")).to(device)
-        brush = settings.sampler, settings.steps, settings.eta, settings.guidance
-        self.brush = Brush(self.painter, *brush)
-        self.prompts = run.section(PromptsConfig)
+        self.artist = open_artist(run, settings, self.reader.attrs["labels"], device)
         self.jury = None
         if settings.accept is not None and is_part(run, JUDGE):
             from astro_dist.flare.jury import Jury
@@ -94,27 +98,19 @@ class Easel:
         return np.stack([found[place] for place in range(len(parents))])
 
     def _paint(self, rows: NDArray[np.int64], number: int) -> Pictures:
-        """Return a picture of the class of each row of the store, from its prompt."""
+        """Return a picture of the class of each row of the store."""
 
-        def draw(rows: NDArray[np.int64], streams: list[np.random.Generator], _: Any) -> torch.Tensor:
-            return self.brush.paint(self._read(self._choose(rows, streams)), streams)
+        def draw(label_B: NDArray[np.integer], streams: Streams, _: Any) -> Painted:
+            return self.artist.paint(label_B, streams), []
 
         return self._batches(rows, 0, number, draw)
 
     def _vary(self, parents: NDArray[np.int64], origin: Pictures, variant: int) -> Make:
         """Return what makes a variant of pictures."""
-        variants = self.settings.variants
-        strength = variants.strengths[(variant - 1) % len(variants.strengths)]
+        strengths = self.settings.variants.strengths
 
-        def draw(
-            rows: NDArray[np.int64], streams: list[np.random.Generator], x_BPSS: torch.Tensor
-        ) -> torch.Tensor:
-            vector_BN = self.painter.encode_pictures(x_BPSS)
-            if variants.how == "noise":
-                return self.brush.paint(self._read(self._choose(rows, streams)), streams, vector_BN, strength)
-            captions = self.painter.write_captions(self.brush.describe(vector_BN, streams))
-            self._count(captions, rows)
-            return self.brush.paint(self._read(captions), streams)
+        def draw(label_B: NDArray[np.integer], streams: Streams, x_BPSS: torch.Tensor) -> Painted:
+            return self.artist.vary(x_BPSS, label_B, streams, strengths[(variant - 1) % len(strengths)])
 
         return lambda places, number: self._batches(parents[places], variant, number, draw, origin[places])
 
@@ -124,7 +120,7 @@ class Easel:
         rows: NDArray[np.int64],
         variant: int,
         number: int,
-        draw: Callable[..., torch.Tensor],
+        draw: Callable[..., Painted],
         origin: Pictures | None = None,
     ) -> Pictures:
         """Return the pictures of some rows, drawn in micro-batches that are padded with their last row."""
@@ -138,27 +134,32 @@ class Easel:
             if origin is not None:
                 given = torch.from_numpy(to_network(origin[places])).to(self.device)
             with autocast(self.device, self.precision), flushed_denormals():
-                x_BPSS = self.painter.decode_pictures(draw(rows[places], streams, given))
+                x_BPSS, right = draw(self.reader.columns["label"][rows[places]], streams, given)
+            self.captions.update(right[:count])
             pictures = from_network(x_BPSS.float().cpu().numpy(), str(self.reader.attrs["dtype"]))
             done.append(pictures[:count])
         return np.concatenate(done)
 
-    def _choose(self, rows: NDArray[np.int64], streams: Sequence[np.random.Generator]) -> list[str]:
-        """Return the prompt of the class of each row, one of the templates by its stream."""
-        labels, names = self.reader.columns["label"][rows], self.reader.attrs["labels"]
-        prompts = [self.prompts.fill(names[label]) for label in labels]
-        return [each[int(rng.integers(len(each)))] for each, rng in zip(prompts, streams, strict=True)]
 
-    def _read(self, texts: list[str]) -> torch.Tensor:
-        """Return the encoding of texts."""
-        return self.painter.encode_prompts(self.painter.tokenize(texts).to(self.device))
+def open_artist(run: Run, settings: SynthesiseConfig, labels: Sequence[str], device: str) -> Artist:
+    """Return the painter of a run.
 
-    def _count(self, captions: list[str], rows: NDArray[np.int64]) -> None:
-        """Count the captions that name the class of the picture."""
-        labels, names = self.reader.columns["label"][rows], self.reader.attrs["labels"]
-        right = [names[label].replace("_", " ") in text for label, text in zip(labels, captions, strict=True)]
-        # A row that pads a batch is that of its neighbour, and counts once.
-        self.captions.update(dict(zip(rows.tolist(), right, strict=True)).values())
+    Raises
+    ------
+    IntegrityError
+        Its files are not those that were published.
+    """
+    stage = DIFFUSION if is_part(run, DIFFUSION) else UNIDIFFUSER
+    check_product(run.root, stage)
+    # Each brings its own libraries: a painter of classes needs no transformers.
+    if stage == DIFFUSION:
+        from astro_dist.flare.class_artist import ClassArtist
+
+        return ClassArtist(run.product("models/diffusion"), settings, labels, device)
+    from astro_dist.flare.prompt_artist import PromptArtist
+
+    prompts = [run.section(PromptsConfig).fill(label) for label in labels]
+    return PromptArtist(run.product("models/unidiffuser"), settings, prompts, labels, device)
 
 
 def paint_shard(easel: Easel, task: Task) -> Result:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from astro_dist.engine.config import Section
+from astro_dist.engine.errors import ConfigError
 from astro_dist.models.device import Precision
 from astro_dist.train.config import Positive
 
@@ -21,7 +22,7 @@ class VariantsConfig(Section):
     that it was painted for, as in FLARE's code."""
     how: Literal["caption", "noise"] = "caption"
     """From the picture's own caption, which is the only way of UniDiffuser; or noise is added to the picture
-    and taken away again with the prompt of its class (SDEdit)."""
+    and taken away again with the prompt of its class (SDEdit), the only way of a painter of classes."""
     strengths: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.25, 0.5, 0.75, 1.0)
     """Noise of how noise, from 0.25 to 1, where nothing is left of the picture; one after the other for the
     variants of a picture."""
@@ -73,3 +74,20 @@ class SynthesiseConfig(Section):
         # A caption is drawn with as many steps as a picture.
         per_variant = 2 if self.variants.how == "caption" else 1
         return each * twice * (1 + per_variant * (self.k - 1))
+
+
+def without_captions(config: SynthesiseConfig) -> SynthesiseConfig:
+    """Return the settings for a painter that writes no captions.
+
+    Raises
+    ------
+    ConfigError
+        The settings ask for captions.
+    """
+    variants = config.variants
+    if "how" in variants.model_fields_set and variants.how == "caption":
+        raise ConfigError(
+            "synthesise.variants.how: the painter of classes writes no captions; set it to noise, or leave "
+            "the section diffusion out"
+        )
+    return config.model_copy(update={"variants": variants.model_copy(update={"how": "noise"})})

@@ -7,7 +7,7 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.upscale_config import UpscalerConfig
 
-UPSCALER, JUDGE = "upscaler", "judge"
+UPSCALER, JUDGE, DIFFUSION, UNIDIFFUSER = "upscaler", "judge", "diffusion", "unidiffuser"
 
 
 def is_part(run: Run, stage: str) -> bool:

@@ -3,10 +3,19 @@
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage, make_folder
-from astro_dist.flare.painter_config import UnidiffuserConfig
+from astro_dist.flare.painter_config import DiffusionConfig, UnidiffuserConfig
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.flare.synthesise_config import SynthesiseConfig
-from astro_dist.flare.synthesise_plan import JUDGE, UPSCALER, is_part, plan, scale_of
+from astro_dist.flare.synthesise_plan import (
+    DIFFUSION,
+    JUDGE,
+    UNIDIFFUSER,
+    UPSCALER,
+    is_part,
+    plan,
+    scale_of,
+)
+from astro_dist.models.class_presets import CLASS_PAINTERS
 from astro_dist.models.painter_presets import PAINTERS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.store.picture_stage import COLUMN_FILES, count_pictures
@@ -14,7 +23,8 @@ from astro_dist.store.picture_stage import COLUMN_FILES, count_pictures
 
 def refuse(run: Run) -> None:
     """Refuse to paint without the library, or to accept by a judge that there is none of."""
-    require_transformers()
+    if not is_part(run, DIFFUSION):
+        require_transformers()
     if run.section(SynthesiseConfig).accept is not None and not is_part(run, JUDGE):
         raise ConfigError(
             "synthesise.accept: a judge says which pictures are accepted, and there is none; add a section "
@@ -30,7 +40,7 @@ def estimate(run: Run) -> Estimate:
     n = -(-int(count_pictures(run) * share * 1000) // 1000)
     side_pix, scale = pictures.size_pix, scale_of(run)
     shard_bytes = settings.shard * settings.k * pictures.planes * (scale * side_pix) ** 2
-    parameters, cost_s = PAINTERS[run.section(UnidiffuserConfig).preset].costs["unidiffuser"]
+    parameters, cost_s = _cost(run)
     # A forward pass costs a third of a training step, and presets give 64 x 64 pixels.
     call_s = cost_s / 3 * (side_pix / 64) ** 2
     tasks = -(-n // settings.shard)
@@ -45,6 +55,13 @@ def estimate(run: Run) -> Estimate:
     )
 
 
+def _cost(run: Run) -> tuple[float, float]:
+    """Return numbers in the painter's network, and core-seconds of a training step per picture."""
+    if is_part(run, DIFFUSION):
+        return CLASS_PAINTERS[run.section(DiffusionConfig).preset].cost
+    return PAINTERS[run.section(UnidiffuserConfig).preset].costs[UNIDIFFUSER]
+
+
 SYNTHESISE = Stage(
     name="synthesise",
     product="synthetic.zarr",
@@ -57,9 +74,9 @@ SYNTHESISE = Stage(
     refuse=refuse,
     estimate=estimate,
     sections=("synthesise", "prompts", "upscale"),
-    reads=("pictures", "unidiffuser", UPSCALER, JUDGE),
+    reads=("pictures", UNIDIFFUSER, DIFFUSION, UPSCALER, JUDGE),
     own="synthesise",
-    inputs=("pictures", UPSCALER, JUDGE, "unidiffuser"),
+    inputs=("pictures", UPSCALER, JUDGE, UNIDIFFUSER, DIFFUSION),
     numerics=Later("astro_dist.models.device:numerics"),
     gpu=True,
 )

@@ -6,12 +6,14 @@ without labels after Grill et al. 2020: an online network predicts the output of
 view of the same sky, and the target is a moving average of the online network. Only the encoder is published.
 
 API: ``build_byol(preset)``; ``load_encoder(folder)`` -> `Encoder` on the CPU in evaluation mode;
-``encoder(u_B1HW)`` -> ``features_BF`` float32, F = 512 for all presets but ``tiny``.
+``encoder(u_B1HW)`` -> ``features_BF`` float32, F = 512 for all presets but ``tiny``. `PictureEncoder` is the
+same for pictures of 1 or 3 planes, with its own number of blocks per stage: (3, 4, 6, 3) is a ResNet-34.
 
 Shape letters: B batch, C channels, F features, P projection, H W image pixels.
 """
 
 import copy
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +46,33 @@ class BasicBlock(nn.Module):
         return functional.relu(self.norm2(self.conv2(h_BCHW)) + self.shortcut(x_BCHW))
 
 
-class Encoder(ModelMixin, ConfigMixin):
+class _ResNet(ModelMixin, ConfigMixin):
+    """Stem, four stages of basic blocks, and the mean over the image."""
+
+    def _build(self, planes: int, channels: Sequence[int], blocks: Sequence[int]) -> None:
+        first = nn.Conv2d(planes, channels[0], 7, 2, 3, bias=False)
+        self.stem = nn.Sequential(
+            first,
+            nn.BatchNorm2d(channels[0]),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
+        )
+        stages, inside = [], channels[0]
+        for number, (outside, count) in enumerate(zip(channels, blocks, strict=True)):
+            stages.append(BasicBlock(inside, outside, 1 if number == 0 else 2))
+            stages += [BasicBlock(outside, outside, 1) for _ in range(count - 1)]
+            inside = outside
+        self.stages = nn.Sequential(*stages)
+        # The initialisation of He et al. 2015 that keeps the variance of the gradient.
+        nn.init.kaiming_normal_(first.weight, mode="fan_out")
+
+    def forward(self, u_BPHW: Tensor) -> Tensor:
+        """Return the features (B, F)."""
+        maps_BFhw: Tensor = self.stages(self.stem(u_BPHW))
+        return maps_BFhw.mean((2, 3)).float()
+
+
+class Encoder(_ResNet):
     """A ResNet of basic blocks whose last feature maps are averaged over the image.
 
     Parameters
@@ -58,26 +86,44 @@ class Encoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, channels: Sequence[int] = (64, 128, 256, 512), blocks: int = 2) -> None:
         super().__init__()
-        first = nn.Conv2d(1, channels[0], 7, 2, 3, bias=False)
-        self.stem = nn.Sequential(
-            first,
-            nn.BatchNorm2d(channels[0]),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-        )
-        stages, inside = [], channels[0]
-        for number, outside in enumerate(channels):
-            stages.append(BasicBlock(inside, outside, 1 if number == 0 else 2))
-            stages += [BasicBlock(outside, outside, 1) for _ in range(blocks - 1)]
-            inside = outside
-        self.stages = nn.Sequential(*stages)
-        # The initialisation of He et al. 2015 that keeps the variance of the gradient.
-        nn.init.kaiming_normal_(first.weight, mode="fan_out")
+        self._build(1, channels, (blocks,) * len(channels))
 
-    def forward(self, u_B1HW: Tensor) -> Tensor:
-        """Return the features (B, F)."""
-        maps_BFhw: Tensor = self.stages(self.stem(u_B1HW))
-        return maps_BFhw.mean((2, 3)).float()
+
+class PictureEncoder(_ResNet):
+    """A ResNet of basic blocks for pictures of 1 or 3 planes, with its own number of blocks per stage.
+
+    Parameters
+    ----------
+    planes
+        Planes of the pictures.
+    channels, blocks
+        Channels and basic blocks of the four stages; the defaults are those of a ResNet-34.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        planes: int = 3,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        blocks: Sequence[int] = (3, 4, 6, 3),
+    ) -> None:
+        super().__init__()
+        self._build(planes, channels, blocks)
+
+    def levels(self, x_BPHW: Tensor) -> list[Tensor]:
+        """Return the maps before the pooling of the stem and after each stage: at 1/2, 1/4, ... 1/32."""
+        h_BCHW, maps = x_BPHW, []
+        *before, pooling = self.stem
+        for layer in before:
+            h_BCHW = layer(h_BCHW)
+        maps.append(h_BCHW)
+        h_BCHW, bounds = pooling(h_BCHW), [0]
+        for count in self.config.blocks:
+            bounds.append(bounds[-1] + count)
+        for first, last in itertools.pairwise(bounds):
+            h_BCHW = self.stages[first:last](h_BCHW)
+            maps.append(h_BCHW)
+        return maps
 
 
 def _head(inside: int, hidden: int, outside: int) -> nn.Sequential:
@@ -99,7 +145,7 @@ class Byol(nn.Module):
         Sizes of the heads: of the hidden layer, and of the output P.
     """
 
-    def __init__(self, encoder: Encoder, hidden: int, projection: int) -> None:
+    def __init__(self, encoder: Encoder | PictureEncoder, hidden: int, projection: int) -> None:
         super().__init__()
         features = encoder.config.channels[-1]
         self.encoder, self.projector = encoder, _head(features, hidden, projection)

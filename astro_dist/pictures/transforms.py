@@ -52,6 +52,20 @@ def jitter(
     return from_network(2 * light_PSS - 1, picture_PSS.dtype.name)
 
 
+def brighten(picture_PSS: NDArray[np.float32], brightness: float) -> NDArray[np.float32]:
+    """Return a float picture with another brightness; no two values become one.
+
+    Parameters
+    ----------
+    picture_PSS
+        float32 from -1 to 1.
+    brightness
+        Factor on all values, counted from -1; lowered where the brightest would leave the range.
+    """
+    light_PSS = picture_PSS.astype(np.float64) + 1
+    return (min(brightness, 2 / max(float(light_PSS.max()), 1e-6)) * light_PSS - 1).astype(np.float32)
+
+
 def _turn_hue(hue: float) -> Floats:
     cos, sin = math.cos(2 * math.pi * hue), math.sin(2 * math.pi * hue)
     turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])

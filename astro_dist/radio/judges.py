@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from astro_dist.engine.arrays import Image
 from astro_dist.models.encoder import Byol, build_byol
+from astro_dist.models.norms import settle_norms
 from astro_dist.models.segmenter import build_segmenter
 from astro_dist.radio.cards import write_encoder_card, write_segmenter_card
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
@@ -117,7 +118,7 @@ class ByolObjective:
     def publish(self, folder: Path, batches: list[Views], device: str) -> dict[str, Any]:
         # The online network; the target, the projector and the predictor serve the training alone.
         encoder = self.network.encoder
-        settle_norms(encoder, [batch.first_BSS for batch in batches], device)
+        settle_norms(encoder, [batch.first_BSS[:, None] for batch in batches], device)
         encoder.save_pretrained(folder, safe_serialization=True)
         write_encoder_card(folder, self.config)
         features_BF = _forward(encoder, [batch.first_BSS for batch in batches], device)
@@ -144,26 +145,10 @@ class SegmenterObjective:
         return loss, {"iou": hit.sum() / either.sum().clamp(min=1)}
 
     def publish(self, folder: Path, batches: list[Labelled], device: str) -> dict[str, Any]:
-        settle_norms(self.network, [batch.u_BSS for batch in batches], device)
+        settle_norms(self.network, [batch.u_BSS[:, None] for batch in batches], device)
         self.network.save_pretrained(folder, safe_serialization=True)
         write_segmenter_card(folder, self.config)
         return {}
-
-
-def settle_norms(network: nn.Module, batches: list[Image], device: str) -> None:
-    """Measure the statistics of batch norms anew: those of training belong to weights before averaging."""
-    network.eval()
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # None makes torch take the plain mean over all batches
-        # Only the norms: dropout stays switched off, because the judge works without it.
-        norm.train()
-    _forward(network, batches, device)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 @torch.no_grad()

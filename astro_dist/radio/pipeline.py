@@ -56,7 +56,7 @@ STAGES = (
     EVALUATE,
 )
 
-REPORT = report_on(STAGES, ("maps", "assemble"), Later("astro_dist.report.radio:build_page"))
+REPORT = report_on(STAGES, ("maps", "assemble", "challenge"), Later("astro_dist.report.radio:build_page"))
 
 
 class RadioConfig(PipelineConfig):

@@ -61,7 +61,16 @@ class Note:
     text: str
 
 
-Block = Picture | Table | Listing | Note
+@dataclass(frozen=True)
+class Link:
+    """A sentence that leads to a file beside the page, by its relative path."""
+
+    kind: ClassVar[str] = "link"
+    text: str
+    path: str
+
+
+Block = Picture | Table | Listing | Note | Link
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ import os
 
 import numpy as np
 
+from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.names import HIDDEN, VIEWER
+from astro_dist.challenge.stage import PACKAGE
 from astro_dist.engine.work import Run
 from astro_dist.field.config import AssembleConfig
 from astro_dist.report import beside, evaluation, figures, gather, images, origins, samples, tables
 from astro_dist.report.book import RUN_CHAPTER, ChapterBuilder, build_chapters, is_published
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Listing, Note, Page, Picture
+from astro_dist.report.page import Block, Link, Listing, Note, Page, Picture
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.counts import COUNTS_HZ
@@ -88,7 +91,8 @@ def _field_blocks(run: Run) -> list[Block]:
     whole = field.view(field.whole, OVERVIEW_SIDE_PIX)
     picture = to_webp(images.draw_view(whole, beam, pixel, width_in=images.WIDE_IN, boxes=windows))
     caption = f"The whole field. The frames are the views below. {HOW_DRAWN}"
-    blocks: list[Block] = [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
+    blocks: list[Block] = [*_viewer_link(run)]
+    blocks += [Picture(picture, caption, "Map of the whole field on the sky", wide=True)]
     # Each view has the frame of the next one, as in figures 9 to 14 of RADiff (arXiv 2307.02392).
     inside = [*({name: window} for name, window in list(windows.items())[1:]), {}]
     # Without a window, as in a field that is smaller than any, one frame is too many.
@@ -109,6 +113,14 @@ def _field_blocks(run: Run) -> list[Block]:
             caption = f"{label} with the truth: outlines of mask.fits over the same sky."
             blocks.append(Picture(picture, caption, f"Truth outlines over the {label} view"))
     return blocks + beside.build_blocks(run, field, windows)
+
+
+def _viewer_link(run: Run) -> list[Block]:
+    """Return the way to the viewer where the run packages its field, which it does after this page."""
+    if not run.section(ChallengeConfig).enabled:
+        return []
+    text = "The whole map in this browser, with its truth: the viewer of the package"
+    return [Link(text, f"{PACKAGE.product}/{HIDDEN}/{VIEWER}/index.html")]
 
 
 def _stamp_blocks(run: Run) -> list[Block]:

@@ -30,7 +30,7 @@ from astro_dist.train.curves import Curves, start_trackers
 from astro_dist.train.recipe import SCALE_SAMPLES, TASK, Cell, Objective, Samples
 from astro_dist.train.sharing import shared_layers
 from astro_dist.train.start import begin_from, state_origins
-from astro_dist.train.state import State
+from astro_dist.train.state import State, takes_part
 from astro_dist.train.strategy import make_accelerator
 
 LOG_EVERY = 10
@@ -186,6 +186,7 @@ class Training:
                 with autocast(self.device, self.precision):
                     loss, parts = self.objective.loss(self.network, batch, self.device)
                 self.accelerator.backward(loss)
+                self._drop_waiting(step)
                 if self.config.clip_norm and self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
                 # Accelerate skips this and `zero_grad` before the last part of the batch.
@@ -194,6 +195,13 @@ class Training:
             figures.append({"loss": loss.detach(), **parts})
         self.state.average.update(step)
         return figures
+
+    def _drop_waiting(self, step: int) -> None:
+        """Drop the gradients of groups whose turn this step is not: AdamW then leaves their state alone."""
+        for group in self.optimiser.param_groups:
+            if "turn" in group and not takes_part(group, step):
+                for parameter in group["params"]:
+                    parameter.grad = None
 
     def _batches(self, start: int) -> Iterator[tuple[int, list[Any]]]:
         """Yield this rank's share of every batch, in parts."""

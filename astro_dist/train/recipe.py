@@ -92,8 +92,9 @@ class Recipe:
     reads
         Further sections that ``refuse`` looks at.
     groups
-        ``(network, settings) -> parameter groups`` of AdamW with betas of their own and ``rate``, a factor
-        on the learning rate; one group of all parameters by default.
+        ``(network, settings) -> parameter groups`` of AdamW with betas of their own, ``rate``, a factor on
+        the learning rate, and ``turn`` (k, n), by which a group moves in steps k, k + n, k + 2 n and so on
+        only (not under ZeRO); one group of all parameters by default.
     one_file
         Whether ``start_from`` may also name one file of weights, which ``refuse`` and ``load`` then receive.
     averaged

@@ -7,7 +7,7 @@ the memory of the first rank.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from astro_dist.train.average import Average, part, partitioned
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 FILE, BEST = "state.safetensors", "best/"
+
+
+def takes_part(group: Mapping[str, Any], step: int) -> bool:
+    """Return whether a group of parameters moves in a step: with ``turn`` (k, n) in k, k + n, k + 2 n, ..."""
+    first, every = group.get("turn", (0, 1))
+    return bool(step % every == first)
 
 
 class State:
@@ -203,9 +209,12 @@ class State:
             tensors = (
                 zero.fp32_partitioned_groups_flat if stage == 3 else zero.single_partition_of_fp32_groups
             )
+        turns = {id(p): group for group in zero.param_groups for p in group["params"]}
         for tensor in tensors:
+            group = turns.get(id(tensor), {})
+            taken = sum(takes_part(group, past) for past in range(step)) if "turn" in group else step
             zeros = {key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS}
-            adam.state[tensor] = {"step": torch.tensor(float(step)), **zeros}
+            adam.state[tensor] = {"step": torch.tensor(float(taken)), **zeros}
         if stage in (1, 2):
             # Links the flat moments to the parameters, which `safe_set_full_optimizer_state` needs.
             zero._lazy_init_hp_params_optimizer_state()

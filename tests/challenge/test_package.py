@@ -16,7 +16,7 @@ from astro_dist.challenge.about import About, verify_package
 from astro_dist.challenge.area import Areas, choose_areas
 from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import BETWEEN, BITS, HIDDEN_COLUMNS, OPEN, SCORED, TRUTH_COLUMNS
-from astro_dist.challenge.package import PARTS, pack, seed_note
+from astro_dist.challenge.package import find_parts, pack, seed_note
 from astro_dist.challenge.packing import Packing
 from astro_dist.challenge.stage import PACKAGE
 from astro_dist.challenge.truth import draw_ids, find_populations
@@ -40,6 +40,11 @@ FILES = {
     *(f"training/truth{end}" for end in (".parquet", ".fits", ".vot", ".reg", ".crtf")),
     *("training/truth_sdc1.txt", "training/truth_sdc1_columns.txt"),
 }
+VIEWER = {
+    *(f"viewer/{name}" for name in ("index.html", "viewer.css", "about.js", "truth.js")),
+    *(f"viewer/{name}.js" for name in ("sky", "pixels", "table", "viewer", "map/0/000-000")),
+    *(f"viewer/labels/{level}/000-000.js" for level in (0, 2)),
+}
 
 
 def public_texts(folder):
@@ -50,9 +55,10 @@ def public_texts(folder):
 
 
 def test_the_files_are_those_that_the_readme_lists(folder):
-    assert set(tree_digests(folder / "public")) == FILES
+    assert set(tree_digests(folder / "public")) == FILES | VIEWER
     hidden = {name.removeprefix("training/") for name in FILES if "truth" in name}
     assert set(tree_digests(folder / "hidden")) == {
+        *(VIEWER - {"viewer/map/0/000-000.js"}), "viewer/stamps.js",
         *hidden, "mask.fits", "instances.fits", "coco.json", "run.json", "manifest.json"
     }  # fmt: skip
     assert verify_package(folder) == []
@@ -274,7 +280,7 @@ def test_metadata_list_every_file_with_its_digest(folder):
     columns = [one["source"]["extract"]["column"] for one in croissant["recordSet"][0]["field"]]
     assert columns == list(TRUTH_COLUMNS)
     root = next(one for one in crate["@graph"] if one["@id"] == "./")
-    assert {one["@id"] for one in root["hasPart"]} == parts.keys()
+    assert {one["@id"] for one in root["hasPart"]} == {*parts, "viewer/"}
 
 
 def test_the_template_is_a_catalogue_of_open_sources(folder):
@@ -307,7 +313,7 @@ def test_as_a_stage_it_has_the_same_bytes_in_any_order_and_after_damage(run, fol
     PACKAGE.prepare(stage_run)
     state = PACKAGE.open(stage_run)
     tasks = PACKAGE.plan(stage_run, {})
-    assert {task.name for task in tasks} == PARTS.keys()
+    assert {task.name for task in tasks} == find_parts(state.packing.field.shape).keys()
     results = {task.name: PACKAGE.run(state, task) for task in reversed(tasks)}
     reading = Reading(stage_run.output)
     assert reading.find_damage(results) == set()

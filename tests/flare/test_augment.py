@@ -56,3 +56,16 @@ def test_float_pictures_stay_in_their_range():
         found = augment(floats, 1, 0, copy, tuple(KINDS))
         assert found.dtype == np.float32
         assert float(np.abs(found).max()) <= 1
+
+
+@pytest.mark.parametrize("kind", ["jitter", "flip_jitter"])
+def test_the_brightness_of_float_pictures_alone_is_changed_and_no_value_is_lost(kind):
+    """Differences keep their ratios: nothing is cut off at either end, and no contrast is stretched."""
+    floats = np.linspace(-1, 0.9, 32 * 32, dtype=np.float32).reshape(1, 32, 32)
+    for index in range(8):
+        found = augment(floats, 1, index, 1, [kind])
+        assert found.dtype == np.float32
+        values = np.sort(found.ravel())
+        assert float(values[-1]) <= 1
+        np.testing.assert_allclose(np.diff(values), np.diff(values).mean(), rtol=1e-2)
+        assert abs(values[-1] - 0.9) > 1e-3

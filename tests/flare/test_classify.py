@@ -15,9 +15,12 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from astro_dist.flare.classify_config import OutsideConfig
 from astro_dist.flare.export import export_run
+from astro_dist.flare.outside import open_outside, probed_rows
 from astro_dist.models.classifier_files import load_classifier
 from astro_dist.models.classifiers import build_classifier
+from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from tests.flare import grids
@@ -219,6 +222,23 @@ def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere,
         assert 8 * 3 <= len(probed) <= 8 * 4
         assert np.mean([np.argmax(row["probabilities"]) == row["label"] for row in probed]) > 0.2
     assert json.loads((cell / "config.json").read_text())["probed"]["probed"] == sorted([*grids.LABELS])
+
+
+def test_copies_from_elsewhere_are_one_outcome_and_on_one_side_of_a_probe(elsewhere):
+    folder = elsewhere.parent / "learn"
+    for label in grids.LABELS[2:]:
+        shutil.rmtree(folder / label)
+    for path in sorted(folder.glob("*/*.png")):
+        Image.open(path).rotate(90).save(path.with_name(f"{path.stem}-turned.png"))
+    settings = PicturesConfig(size_pix=32)
+    found = open_outside(OutsideConfig(path=str(folder), how="probe"), settings, 32, 4)
+    fitted, tested = probed_rows(found)
+    assert len(found.rows.group) == 2 * len(np.unique(found.rows.group))
+    assert not set(fitted.rows.group) & set(tested.rows.group)
+    alone = open_outside(
+        OutsideConfig(path=str(folder)), settings.model_copy(update={"duplicates": False}), 32, 4
+    )
+    assert len(np.unique(alone.rows.group)) == len(found.rows.group)
 
 
 def test_the_command_tests_a_classifier_on_a_folder(finished_grid, elsewhere, command):

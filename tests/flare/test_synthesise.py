@@ -89,18 +89,18 @@ def test_variants_are_of_what_the_settings_say(done, of):
         )
     )
     easel, given = Easel(run), []
-    paint = easel.brush.paint
+    paint = easel.artist.brush.paint
 
     def note(text, streams, vector=None, strength=1.0):
         given.append((vector, strength))
         return paint(text, streams, vector, strength)
 
-    easel.brush.paint = note
+    easel.artist.brush.paint = note
     pictures, counts = easel.make_shard(0)
     parents = easel.reader.read("picture", easel.rows[:4])
     varied = parents if of == "real" else pictures.reshape(4, 2, *parents.shape[1:])[:, 0]
     with torch.inference_mode():
-        wanted = easel.painter.encode_pictures(torch.from_numpy(to_network(varied)))
+        wanted = easel.artist.painter.encode_pictures(torch.from_numpy(to_network(varied)))
     assert [strength for _, strength in given] == [1.0, 0.25]
     assert torch.equal(given[1][0], wanted)
     assert (counts["painted"], counts["missing"]) == (8, 0)
