@@ -22,7 +22,7 @@ def estimate_chain(run: Run, config: ChainConfig) -> Estimate:
     if not (find_paths(run) or run.product("maps").exists()):
         return Estimate(tasks=1, exact=False)
     images, network = open_inputs(run).images, "superres" in config.chain
-    layers = [layer for image in images for _, layer in layers_of(run, image, network)]
+    layers = [layer for image in images for _, layer in layers_of(config, image, network)]
     pixels = sum(math.prod(image.axes) for image in images)
     widest = max((image.shape[1] * image.planes for image in images), default=0)
     band = config.band_rows * widest

@@ -135,7 +135,7 @@ def prepare(run: Run) -> None:
 
 def _all_layers(run: Run, images: tuple[SkyImage, ...]) -> Iterator[tuple[str, BandedImage]]:
     for image in images:
-        yield from layers_of(run, image, with_network(run))
+        yield from layers_of(run.section(ChainConfig), image, with_network(run))
 
 
 def run_task(state: MapState, task: Task) -> Result:
@@ -221,7 +221,7 @@ def _read_source(image: SkyImage, meshes: list[Mesh], core: Window, halo_pix: in
 
 def _empty_layers(state: MapState, image: SkyImage, window: Window) -> dict[str, NDArray[Any]]:
     layers = {}
-    for name, layer in layers_of(state.run, image, state.network is not None):
+    for name, layer in layers_of(state.config, image, state.network is not None):
         planes = layer.rows // (2 * image.shape[0])
         layers[name] = np.zeros((planes, 2 * window.height, 2 * window.width), layer.dtype)
     return layers
