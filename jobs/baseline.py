@@ -21,7 +21,7 @@ from astro_dist.sky.windows import Window
 
 
 def own(path, out):
-    """Islands of this package without those of artefacts."""
+    """Find islands with this package, and leave those of artefacts out."""
     found = find_islands(SkyMap.open(path, MapsConfig()), AnnotateConfig()).columns
     names = ("ra_deg", "dec_deg", "flux_jy", "peak_jy_beam", "class")
     # Class 1 are artefacts.
@@ -29,7 +29,7 @@ def own(path, out):
 
 
 def sep(path, out):
-    """Objects above an isophote, their fluxes in elliptical apertures."""
+    """Find objects above an isophote, with fluxes in elliptical apertures."""
     import sep as program
 
     field = SkyMap.open(path, MapsConfig())
@@ -44,7 +44,7 @@ def sep(path, out):
 
 
 def pybdsf(path, out):
-    """Groups of fitted Gaussians."""
+    """Fit Gaussians and group them."""
     import bdsf
 
     image = bdsf.process_image(str(path), quiet=True, outdir=str(out.parent), ncores=1)
@@ -52,7 +52,7 @@ def pybdsf(path, out):
 
 
 def aegean(path, out):
-    """Fitted components."""
+    """Fit components."""
     from AegeanTools.catalogs import save_catalog
     from AegeanTools.source_finder import SourceFinder
 
