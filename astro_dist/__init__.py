@@ -6,7 +6,8 @@ or a Ray cluster, with the same bytes each time. The pipeline `radio` makes synt
 truth from survey maps.
 
 The names of ``__all__`` are the public interface: `run` and `plan` a configuration, `open_run` what a run has
-published, train on `Cutouts`, draw `Stamps` for masks of your own. A name is imported when it is first used.
+published, train on `Cutouts`, draw `Stamps` for masks of your own, `enhance_map` a map. A name is imported
+when it is first used.
 """
 
 import importlib as _importlib
@@ -21,7 +22,9 @@ _PLACES = {
     "Cutouts": "astro_dist.api.datasets",
     "OpenRun": "astro_dist.api.opened",
     "SourceClass": "astro_dist.sky.classes",
+    "StampPipeline": "astro_dist.api.pipeline",
     "Stamps": "astro_dist.api.drawing",
+    "enhance_map": "astro_dist.api.enhancing",
     "configurations": "astro_dist.api.running",
     "open_run": "astro_dist.api.opened",
     "plan": "astro_dist.api.running",
@@ -34,9 +37,11 @@ __all__ = [
     "IntegrityError",
     "OpenRun",
     "SourceClass",
+    "StampPipeline",
     "Stamps",
     "__version__",
     "configurations",
+    "enhance_map",
     "open_run",
     "plan",
     "run",

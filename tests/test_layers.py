@@ -45,7 +45,7 @@ HOMES = {
     "transformers": {"models"},
     "xarray": {"api"},
     "torch": {"api", "models", "train", "radio", "flare", "enhance", "generate", "evaluate", "metrics"},
-    "diffusers": {"models", "train", "generate", "radio", "flare", "enhance"},
+    "diffusers": {"api", "models", "train", "generate", "radio", "flare", "enhance"},
 }
 FORBIDDEN = {"pickle", "torchvision", "marshal", "shelve"}
 # Programs that the tests start; PyBDSF is under the GPL, so nothing here may be built on it.

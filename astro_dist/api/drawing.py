@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.origins import merge, read_origins
+from astro_dist.engine.origins import Origin, merge, read_origins
 from astro_dist.engine.seeds import stream
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
@@ -74,12 +74,24 @@ class Stamps:
         steps: int = 10,
         device: str = "cpu",
     ) -> None:
-        models = _find_models(folder)
-        self.rms_jy_beam = rms_jy_beam
+        models = find_models(folder)
         settings = GenerateConfig(steps=steps)
         self._sampler = Sampler(models / "autoencoder", models / "diffusion", settings, device, "no")
-        origins = merge(*(read_origins(models / name) for name in ("autoencoder", "diffusion")))
-        self.terms = {origin.name: origin.terms for origin in origins}
+        self.terms = {origin.name: origin.terms for origin in origins_of(models)}
+        self._point_at(beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz)
+
+    @classmethod
+    def of(cls, sampler: Sampler, terms: Mapping[str, str], **instrument: float) -> "Stamps":
+        """Return the stamps of networks that are loaded already; ``instrument`` as of the class."""
+        stamps = cls.__new__(cls)
+        stamps._sampler, stamps.terms = sampler, dict(terms)
+        stamps._point_at(**instrument)
+        return stamps
+
+    def _point_at(
+        self, beam_arcsec: float, pixel_arcsec: float, rms_jy_beam: float, frequency_hz: float
+    ) -> None:
+        self.rms_jy_beam = rms_jy_beam
         beam = {f"beam_{axis}_arcsec": np.array([beam_arcsec]) for axis in ("major", "minor")}
         self._facts = describe_cutouts(
             {"maps": [{"pixel_arcsec": [pixel_arcsec, pixel_arcsec], "frequency_hz": frequency_hz}]},
@@ -164,8 +176,13 @@ class Stamps:
         return paint_peaks(values[numbers], numbers)
 
 
-def _find_models(folder: str | Path) -> Path:
-    """Return the folder that holds the two models."""
+def origins_of(models: Path) -> tuple[Origin, ...]:
+    """Return what the two models learnt from."""
+    return merge(*(read_origins(models / name) for name in ("autoencoder", "diffusion")))
+
+
+def find_models(folder: str | Path) -> Path:
+    """Return the folder that holds the two models; raise `ConfigError` where there is none."""
     path = Path(folder)
     # A name without a slash is that of weights of the package, if there are any of this name.
     shipped = [SHIPPED / str(folder)] if "/" not in str(folder) else []

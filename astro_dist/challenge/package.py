@@ -37,6 +37,7 @@ from astro_dist.challenge.names import (
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows
 from astro_dist.challenge.papers import write_metadata, write_papers
+from astro_dist.challenge.strips import FINE, strips
 from astro_dist.challenge.truth import open_rows, write_catalogues
 from astro_dist.challenge.viewer import (
     BRIGHTNESS,
@@ -258,7 +259,7 @@ _PARTS: Mapping[str, Part] = {
         write_public_viewer,
         (
             *(f"{PUBLIC}/{VIEWER}/{name}" for name in (*PAGE, *DATA, f"{LABELS}/*/*.js")),
-            f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}/[{tiles.FINE + 1}-9]/*.js",
+            f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}/[{FINE + 1}-9]/*.js",
         ),
     ),
     "hidden_truth": Part(write_hidden_truth, (f"{HIDDEN}/truth*",)),
@@ -271,7 +272,7 @@ _PARTS: Mapping[str, Part] = {
 
 def find_parts(shape: tuple[int, int]) -> Mapping[str, Part]:
     """Return what the package of a field of some shape is made of."""
-    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in tiles.strips(shape).items()}}
+    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in strips(shape).items()}}
 
 
 def _tiles_of(strip: Window) -> Part:

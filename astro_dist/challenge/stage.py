@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astro_dist.challenge.config import ChallengeConfig
-from astro_dist.challenge.tiles import TILE_PIX, strips
+from astro_dist.challenge.strips import TILE_PIX, strips
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
 from astro_dist.field.checks import count_sources, find_field

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_dist.challenge.finders import DECONVOLVED, OBSERVED, read_caesar, remove_beam
 from astro_dist.challenge.sdc1 import SDC1_NAMES
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
@@ -25,11 +26,6 @@ AS_SDC1 = {
     "population": "class",
 }
 """Columns of SDC1 by ours; its class is our population."""
-DECONVOLVED: tuple[tuple[str, str, str, float], ...] = (
-    ("dc_maj", "dc_min", "dc_pa", 3600.0),
-    ("maj_axis_deconv", "min_axis_deconv", "pos_ang_deconv", 1.0),
-)
-"""Widths without the beam of PyBDSF, in degrees, and of Selavy, in arcsec."""
 PEAKS = ("peak_flux",)
 MOST = 1e10
 """Largest number of any column: no flux, width, angle or number of a source is above it."""
@@ -88,8 +84,10 @@ def read_submission(path: Path) -> Submission:
     ConfigError
         In one line: the file cannot be read, lacks one of `NEEDED`, or holds a number beyond `MOST`.
     """
+    if path.is_file() and (table := read_caesar(path)) is not None:
+        return _finish(path, table, ("read as CAESAR's components",))
     deconvolved = [name for *names, _ in DECONVOLVED for name in map(str, names)]
-    wanted = dict.fromkeys([*PLACES, *WIDTHS, *OTHERS, *AS_SDC1.values(), *PEAKS, *deconvolved])
+    wanted = dict.fromkeys([*PLACES, *WIDTHS, *OTHERS, *AS_SDC1.values(), *PEAKS, *deconvolved, *OBSERVED])
     read = read_table(path, required=NEEDED, optional=tuple(wanted))
     table, given = {**read.columns}, read.columns
     if read.form == "SDC1":
@@ -101,8 +99,17 @@ def read_submission(path: Path) -> Submission:
         if WIDTHS[0] not in table and all(name in table for name in (major, minor, angle)):
             table |= {WIDTHS[0]: given[major] * factor, WIDTHS[1]: given[minor] * factor}
             table[WIDTHS[2]] = given[angle]
+    if WIDTHS[0] not in table and all(name in table for name in OBSERVED):
+        beam = [given[name] for name in OBSERVED[3:]]
+        widths = remove_beam(given["a"], given["b"], given["pa"], beam)
+        table |= dict(zip(WIDTHS, widths, strict=True))
     if PEAKS[0] in table and "peak_jy_beam" not in table:
         table["peak_jy_beam"] = table[PEAKS[0]]
+    return _finish(path, table, read.notes)
+
+
+def _finish(path: Path, table: Columns, given_notes: tuple[str, ...]) -> Submission:
+    """Return the rows with a position and a flux, after a look at their numbers."""
     kept = np.logical_and.reduce([np.isfinite(table[name]) for name in NEEDED])
     if not kept.any():
         raise ConfigError(f"{path}: none of its {len(kept)} rows has a position and a flux; mend them")
@@ -122,5 +129,8 @@ def read_submission(path: Path) -> Submission:
                 "names every such row"
             )
     dropped = len(kept) - int(kept.sum())
-    notes = (*read.notes, *([f"{path.name}: {dropped} rows without a position or a flux"] if dropped else []))
+    notes = (
+        *given_notes,
+        *([f"{path.name}: {dropped} rows without a position or a flux"] if dropped else []),
+    )
     return Submission(path.name, columns, notes)

@@ -22,12 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.challenge.strips import FINE, TILE_PIX
 from astro_dist.engine.files import publish_bytes
 from astro_dist.sky.windows import Window
 
-TILE_PIX = 1024
-FINE = 2
-"""The coarsest level that a strip makes by itself."""
 K, S = 128, 16
 BLANK, BRIGHTEST = -32768, 32767
 KINDS = 4
@@ -43,12 +41,6 @@ def last_level(shape: tuple[int, int]) -> int:
     while max(shape) > TILE_PIX << level:
         level += 1
     return level
-
-
-def strips(shape: tuple[int, int]) -> dict[str, Window]:
-    """Return the parts of a map, by name, whose tiles up to level `FINE` need no other part."""
-    (ny, nx), rows = shape, TILE_PIX << FINE
-    return {f"tiles_{i:02d}": Window(y, min(y + rows, ny), 0, nx) for i, y in enumerate(range(0, ny, rows))}
 
 
 def strip_files(strip: Window) -> tuple[str, ...]:

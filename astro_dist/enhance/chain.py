@@ -1,10 +1,10 @@
 """The stage `enhance`: over FITS images, or over the pictures of a store."""
 
+from pathlib import Path
 from typing import Any
 
-from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
-from astro_dist.engine.work import Results, Run, Task
+from astro_dist.engine.work import Results, Run, Task, make_folder
 from astro_dist.enhance import map_chain
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.map_chain import MapState
@@ -13,37 +13,72 @@ from astro_dist.enhance.map_inputs import of_files, open_inputs
 
 def plan(run: Run, results: Results) -> list[Task]:
     """Return the tasks that can be done now; a `Stage.plan`."""
-    return map_chain.plan(run, results)
+    if of_files(run):
+        return map_chain.plan(run, results)
+    from astro_dist.enhance import picture_chain
+
+    return picture_chain.plan(run)
 
 
-def open_state(run: Run) -> MapState:
+def open_state(run: Run) -> Any:
     """Open images and networks; a `Stage.open`."""
-    return MapState(run, run.section(ChainConfig), open_inputs(run))
+    if of_files(run):
+        return MapState.open(run)
+    from astro_dist.enhance import picture_chain
+
+    return picture_chain.open_pictures(run)
 
 
 def prepare(run: Run) -> None:
     """Create what the tasks fill; a `Stage.prepare`."""
-    map_chain.prepare(run)
+    make_folder(run)
+    if of_files(run):
+        map_chain.prepare(run)
 
 
 def run_task(state: Any, task: Task) -> Result:
     """Do one task; a `Stage.run`."""
-    return map_chain.run_task(state, task)
+    if isinstance(state, MapState):
+        return map_chain.run_task(state, task)
+    from astro_dist.enhance import picture_chain
+
+    return picture_chain.enhance_shard(state, task)
 
 
 def seal(run: Run, results: Results) -> Results:
     """Write headers that follow from the results; a `Stage.seal`."""
-    return map_chain.seal(run, results)
+    return map_chain.seal(run, results) if of_files(run) else {}
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write tables and figures; a `Stage.finish`."""
-    return map_chain.finish(run, results)
+    if of_files(run):
+        return map_chain.finish(run, results)
+    from astro_dist.enhance import picture_chain
+
+    return picture_chain.finish(run, results)
+
+
+def check(path: Path) -> list[str]:
+    """Return the faults of a published product by its own checksums; a `Stage.check`."""
+    from astro_dist.sky.fits_file import verify_fits
+    from astro_dist.store.verify import verify_store
+
+    if (store := path / "pictures.zarr").exists():
+        return verify_store(store)
+    return [fault for file in sorted(path.glob("*.fits")) for fault in verify_fits(file)[0]]
 
 
 def refuse(run: Run) -> None:
     """Refuse images that cannot be enhanced; a `Stage.refuse`."""
-    if not of_files(run):
-        raise ConfigError("enhance: give FITS files or a section maps")
-    if run.section(ChainConfig).files or run.product("maps").exists():
+    if of_files(run) and (run.section(ChainConfig).files or run.product("maps").exists()):
         open_inputs(run)
+
+
+def numerics(run: Run) -> Result:
+    """Return what the last bits of networks depend on; without a network they depend on nothing."""
+    if of_files(run) and not map_chain.with_network(run):
+        return {}
+    from astro_dist.models.device import numerics as of_networks
+
+    return of_networks(run)

@@ -31,12 +31,12 @@ def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:
         trained = has["superres"] and (not fits or config.maps is not None)
         steps = (*first, "superres" if trained else "bicubic")
     for step in steps:
-        if not has.get(step, True):
-            raise ConfigError(f"enhance.chain: {step} needs a section {step}; add one, or take {step} out")
         if fits and step in OF_PICTURES:
             raise ConfigError(
                 f"enhance.chain: {step} is for pictures and changes the fluxes of FITS files; take it out"
             )
+        if not has.get(step, True):
+            raise ConfigError(f"enhance.chain: {step} needs a section {step}; add one, or take {step} out")
     if fits:
         if not set(steps) & set(DOUBLING):
             raise ConfigError("enhance.chain: FITS files are doubled; add superres or bicubic")

@@ -6,9 +6,6 @@ from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.enhance.chain_config import ChainConfig
 
-CPU_S_PER_PIXEL = 1.2e-6
-"""Core-seconds per pixel of the input that is doubled without a network; measured, rounded up."""
-
 
 def sources(run: Run) -> list[Path]:
     """Return the user's files that are enhanced."""
@@ -39,7 +36,9 @@ ENHANCE = Stage(
     sections=("enhance",),
     reads=("maps", "simulate", "superres", "pictures"),
     own="enhance",
-    inputs=("pictures", "simulate", "cutouts", "superres"),
+    inputs=("pictures", "simulate", "cutouts", "colourise", "superres", "cleaning"),
+    check=Later("astro_dist.enhance.chain:check"),
     scratch=("looks",),
+    numerics=Later("astro_dist.enhance.chain:numerics"),
     gpu=True,
 )

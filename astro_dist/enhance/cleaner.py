@@ -122,21 +122,10 @@ def build(cell: Cell, device: str) -> Built:
     reader, key = StoreReader(cell.run.product("pictures.zarr")), (cell.run.seed, *cell.key)
     planes = int(reader.attrs["planes"])
     objective = CleanerObjective(config, planes)
-    if cell.run.product("models/encoder").is_dir() and "encoder" in cell.run.inputs:
-        _take_encoder(objective, cell.run.product("models/encoder"))
     if config.pairs is not None:
         return objective, PairData(read_pairs(config, planes), config, key), None
     held_out = InjectedData(reader, config, key, "validation") if len(reader.select("validation")) else None
     return objective, InjectedData(reader, config, key, "train"), held_out
-
-
-def _take_encoder(objective: CleanerObjective, folder: Path) -> None:
-    """Begin with the encoder that was trained without labels, where the run has one."""
-    from astro_dist.models.encoder import PictureEncoder
-
-    check_part(folder, objective.network.encoder, "cleaner")
-    encoder = PictureEncoder.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    objective.network.encoder.load_state_dict(encoder.state_dict())
 
 
 def list_pairs(config: CleanerConfig) -> list[tuple[Path, Path]]:

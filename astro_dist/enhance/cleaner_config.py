@@ -54,27 +54,3 @@ class CleanerConfig(TrainingConfig):
     """The injected objects."""
     threads: Positive = 1
     """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
-
-
-class EncoderConfig(TrainingConfig):
-    """Training of the cleaner's encoder without labels, by BYOL, before the cleaner itself."""
-
-    preset: CleanerName = "tiny"
-    """Size of the network, that of the cleaner."""
-    steps: Steps = 1000
-    """Optimiser steps; 0 takes the weights of start_from as they are."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
-    target_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay per step with which the target follows the online network."""
-    threads: Positive = 1
-    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
-
-    @model_validator(mode="after")
-    def _check_target(self) -> Self:
-        if self.strategy == "zero3" or self.accumulate > 1:
-            raise ValueError(
-                "encoder updates a second network once per whole batch, between steps; neither zero3 nor "
-                "accumulate above 1 allow that; use ddp, zero1 or zero2 and accumulate 1"
-            )
-        return self

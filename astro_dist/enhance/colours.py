@@ -46,14 +46,13 @@ class Colouriser:
         self.device, self.reach_pix = device, network.reach_pix
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = "enhance", device: str | None = None) -> Self:
+    def from_pretrained(cls, path: str | Path, device: str | None = None) -> Self:
         """Return the network of a path.
 
         Parameters
         ----------
         path
-            Folder of a published network or of a run that trained one, or ``enhance`` for the weights of the
-            package.
+            Folder of a published network or of a run that trained one.
         device
             As torch names it; by default a GPU where there is one.
 

@@ -1,5 +1,6 @@
 """The stage `enhance` for FITS images: looks for noise and range first, then a task for each band of rows."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,19 @@ from astro_dist.engine.files import publish_bytes, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
+from astro_dist.enhance.calibration import Calibration
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.inventions import Judge
+from astro_dist.enhance.likeness import Likeness
+from astro_dist.enhance.map_checks import (
+    CALIBRATE,
+    CALIBRATION,
+    calibrate_network,
+    mark_unlike,
+    measure_windows,
+    scale_spread,
+    why_unlike,
+)
 from astro_dist.enhance.map_inputs import (
     Inputs,
     cell_pix,
@@ -29,6 +41,7 @@ from astro_dist.enhance.map_inputs import (
 )
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import Source, Tile, TileMaker
+from astro_dist.models.device import choose_device, pin
 from astro_dist.sky.background import measure_cells
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.mesh import Mesh
@@ -49,20 +62,46 @@ class MapState:
     network: Any = None
     meshes: dict[int, list[Mesh]] = field(default_factory=dict)
 
+    @classmethod
+    def open(cls, run: Run) -> "MapState":
+        """Open the images, and the network where the chain has one."""
+        config = run.section(ChainConfig)
+        if not with_network(run):
+            return cls(run, config, open_inputs(run))
+        # Torch, which only networks need.
+        from astro_dist.enhance.links import open_superres
+
+        pin(config.threads)
+        network = open_superres(run, choose_device(run))
+        return cls(run, config, open_inputs(run), network)
+
     def maker(self, image: SkyImage) -> TileMaker:
         """Return what makes the tiles of an image."""
+        return self.plain_maker(self.config.fwhm_pix or image.fwhm_pix)
+
+    def plain_maker(self, fwhm_pix: float | None) -> TileMaker:
+        """Return what makes the tiles of an image with such a beam."""
         config = self.config
-        judge = Judge(config.source_sigma, config.input_sigma, config.fwhm_pix or image.fwhm_pix)
+        judge = Judge(config.source_sigma, config.input_sigma, fwhm_pix)
         if self.network is None:
             return TileMaker(judge)
         numbers = config.samples, config.most_samples, config.keep_samples
         return TileMaker(judge, self.network, self.network.network.config.stretch, *numbers)
 
+    def check(self) -> "tuple[Calibration, Likeness | None]":
+        """Return how uncertainties are scaled and what is unlike the training, as task `CALIBRATE` found."""
+        found = json.loads((self.run.output / CALIBRATION).read_text())
+        like = found["likeness"]
+        return Calibration.from_json(found["calibration"]), Likeness.from_json(like) if like else None
+
 
 def plan(run: Run, results: Results) -> list[Task]:
     """Return the tasks that look at the images, and once these are done one for each band of rows."""
     config, images = run.section(ChainConfig), open_inputs(run).images
-    looks = [
+    first = [Task(CALIBRATE)] if with_network(run) else []
+    if first and CALIBRATE not in results:
+        return first
+    looks = first + [
         Task(f"look-{n:05}-{i:05}", {"image": n, "index": i, "y0": w.y0, "y1": w.y1})
         for n, image in enumerate(images)
         for i, w in enumerate(look_windows(image, config))
@@ -70,6 +109,8 @@ def plan(run: Run, results: Results) -> list[Task]:
     if any(task.name not in results for task in looks):
         return looks
     reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
+    if config.unlike == "refuse":
+        reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
     if images and all(reasons):
         raise ConfigError(str(reasons[0]))
     return looks + [
@@ -94,11 +135,13 @@ def prepare(run: Run) -> None:
 
 def _all_layers(run: Run, images: tuple[SkyImage, ...]) -> Iterator[tuple[str, BandedImage]]:
     for image in images:
-        yield from layers_of(run, image, with_network(run))
+        yield from layers_of(run.section(ChainConfig), image, with_network(run))
 
 
 def run_task(state: MapState, task: Task) -> Result:
     """Do one task of `plan`."""
+    if task.name == CALIBRATE:
+        return calibrate_network(state.run, state.plain_maker(None))
     image = state.inputs.images[task.args["image"]]
     window = Window(task.args["y0"], task.args["y1"], 0, image.shape[1])
     if task.name.startswith("look-"):
@@ -125,7 +168,11 @@ def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
         stack[:, 0], stack[:, 1] = np.nanmedian(pixels), np.nanstd(pixels.astype(np.float64)) or np.nan
     path = state.run.output / name
     publish_bytes(path, _npy(stack))
-    return {"pixels": count, "low": low, "high": high, "fault": fault, "sha256": {name: sha256_file(path)}}
+    facts = {"pixels": count, "low": low, "high": high, "fault": fault, "sha256": {name: sha256_file(path)}}
+    if state.network is not None and (like := state.check()[1]) is not None:
+        facts["distances"] = [d for d, _ in measure_windows(like, pixels) if np.isfinite(d)]
+        facts["limit"] = like.limit
+    return facts
 
 
 def _npy(array: NDArray[Any]) -> bytes:
@@ -143,6 +190,7 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
         state.meshes[number] = load_meshes(state.run, number, image)
     maker = state.maker(image)
     layers = _empty_layers(state, image, window)
+    scaled, like = (None, None) if state.network is None else state.check()
     invented, check = list[dict[str, Any]](), _Check()
     factor = {"mean": 1.0, "sum": 0.25}[kept_of(image, config)]
     for x0 in range(0, image.shape[1], config.tile_pix):
@@ -150,10 +198,14 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
         core = Window(window.y0, window.y1, x0, min(x0 + config.tile_pix, image.shape[1]))
         source = _read_source(image, state.meshes[number], core, maker.halo_pix)
         tile = maker.make(source, core)
-        _put(layers, image.name, tile, core, factor)
+        if scaled is not None:
+            scale_spread(tile, source, core, scaled)
         invented += [{"file": image.name, **one} for one in tile.invented]
         state.run.progress(name, core.x1, image.shape[1])
         given = source.image_Phw[(slice(None), *core.within(source.window))]
+        if like is not None:
+            mark_unlike(tile, like, given)
+        _put(layers, image.name, tile, core, factor)
         check.add(layers[f"{image.name}.fits"][(slice(None), *_columns(core))], given, factor)
     ranges = {file: _write(state.run.output / file, window, image, rows) for file, rows in layers.items()}
     return {"image": number, "ranges": ranges, "invented": invented, **check.facts()}
@@ -169,7 +221,7 @@ def _read_source(image: SkyImage, meshes: list[Mesh], core: Window, halo_pix: in
 
 def _empty_layers(state: MapState, image: SkyImage, window: Window) -> dict[str, NDArray[Any]]:
     layers = {}
-    for name, layer in layers_of(state.run, image, state.network is not None):
+    for name, layer in layers_of(state.config, image, state.network is not None):
         planes = layer.rows // (2 * image.shape[0])
         layers[name] = np.zeros((planes, 2 * window.height, 2 * window.width), layer.dtype)
     return layers

@@ -141,9 +141,9 @@ def kept_of(image: SkyImage, config: ChainConfig) -> Literal["mean", "sum"]:
     return image.kept if config.flux == "auto" else config.flux
 
 
-def layers_of(run: Run, image: SkyImage, with_network: bool) -> Iterator[tuple[str, BandedImage]]:
+def layers_of(config: ChainConfig, image: SkyImage, with_network: bool) -> Iterator[tuple[str, BandedImage]]:
     """Yield name and layout of every file that is made of an image."""
-    config, (ny, nx) = run.section(ChainConfig), image.shape
+    ny, nx = image.shape
     axes = (*image.axes[:-2], 2 * ny, 2 * nx)
     unit = image.unit or "not stated"
     kept = {

@@ -21,7 +21,7 @@ from astro_dist.sky.config import AnnotateConfig
 from astro_dist.sky.finder import find_islands
 from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.maps import SkyMap
-from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.mesh import Mesh, Wide
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.windows import Window, bands
 
@@ -100,9 +100,10 @@ class MapBackground:
         with (folder / MESH_FILE).open("rb") as handle:
             cell_pix = int(np.load(handle))
             background, rms = np.load(handle)
-        return cls(
-            sky_map, Mesh(sky_map.shape, cell_pix, background, rms), np.load(folder / PIXELS_FILE), keep, seed
-        )
+            # Wide emission follows where the map has some.
+            wide = Wide.of_planes(np.load(handle)) if handle.peek(1) else None
+        mesh = Mesh(sky_map.shape, cell_pix, background, rms, wide=wide)
+        return cls(sky_map, mesh, np.load(folder / PIXELS_FILE), keep, seed)
 
     def read(self, window: Window) -> Image:
         """See `Background`."""
@@ -176,6 +177,8 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
         # Both arrays in one file: cell size and mesh can never come from different analyses.
         np.save(handle, np.int64(mesh.cell_pix))
         np.save(handle, np.stack([mesh.background, mesh.rms]))
+        if mesh.wide is not None:
+            np.save(handle, mesh.wide.planes())
     with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.stack([pixels.y[order], pixels.x[order]]))
     write_table(folder / ISLANDS_FILE, found.sources, COLUMNS, name="EXISTING")

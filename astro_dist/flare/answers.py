@@ -13,14 +13,14 @@ LEAK = "trained on copies of test pictures"
 def answer(
     gains: Sequence[Row], headroom: Sequence[Row], exchange: Sequence[Row], sets: Mapping[str, Row]
 ) -> list[str]:
-    """Return a sentence for every set with painted pictures, network and level.
+    """Return a sentence for every set with painted pictures, network and level; those without real ones last.
 
     Parameters
     ----------
     gains, headroom, exchange
         The rows of the tables, see `astro_dist.flare.gains_table`.
     sets
-        By name of a set: ``painted`` and ``leak``.
+        By name of a set: ``painted``, ``leak`` and ``alpha``.
     """
     asked = [
         row
@@ -31,6 +31,8 @@ def answer(
     best = {(row["arm"], row["network"], row["level"]): row for row in reversed(asked)}
     best |= {(r["arm"], r["network"], r["level"]): r for r in asked if r["why"] == "real"}
     chosen = [row for row in asked if best[row["arm"], row["network"], row["level"]] is row]
+    # Painted pictures alone answer another question than painted ones beside real ones.
+    chosen.sort(key=lambda row: sets[row["arm"]].get("alpha") == 0)
     return [_say(row, headroom, exchange, sets) for row in chosen] or [NO_SYNTHETIC]
 
 

@@ -8,7 +8,7 @@ Shape letters: B batch, S side in pixels, C h w latent.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -41,12 +41,24 @@ class Sampler:
     def __init__(
         self, autoencoder: Path, diffusion: Path, settings: GenerateConfig, device: str, precision: str
     ) -> None:
-        # Channels last is a tenth faster on a CPU, and the layout of tensor cores.
         networks: Any = load_autoencoder(autoencoder), load_denoiser(diffusion)
+        self._begin(networks, load_scheduler(diffusion), settings, device, precision)
+
+    @classmethod
+    def of(cls, autoencoder: Any, denoiser: Any, scheduler: Any, settings: GenerateConfig) -> Self:
+        """Return the sampler of networks that are loaded already, on their own device, in float32."""
+        sampler = cls.__new__(cls)
+        device = str(next(denoiser.parameters()).device)
+        sampler._begin((autoencoder, denoiser), scheduler, settings, device, "no")
+        return sampler
+
+    def _begin(
+        self, networks: Any, scheduler: Any, settings: GenerateConfig, device: str, precision: str
+    ) -> None:
+        # Channels last is a tenth faster on a CPU, and the layout of tensor cores.
         self.autoencoder, self.denoiser = (
             network.to(device, memory_format=torch.channels_last) for network in networks
         )
-        scheduler = load_scheduler(diffusion)
         self.solver = Solver(scheduler, settings.sampler, settings.steps, settings.eta, device)
         self.terms = settings.guidance.terms
         self.device, self.precision = device, precision

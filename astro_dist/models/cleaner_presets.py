@@ -18,26 +18,21 @@ class CleanerPreset:
     ----------
     encoder
         Channels and blocks of the four stages of `astro_dist.models.encoder.PictureEncoder`.
-    heads
-        Sizes of BYOL's heads, where the encoder is first trained without labels.
     cost
         Parameters, and core-seconds of CPU to train on one crop of 64 x 64 pixels.
     """
 
     encoder: dict[str, Any]
-    heads: dict[str, int]
     cost: tuple[float, float]
 
 
 CLEANERS: dict[str, CleanerPreset] = {
     "tiny": CleanerPreset(
         {"channels": (16, 24, 32, 48), "blocks": (1, 1, 1, 1)},
-        {"hidden": 64, "projection": 32},
         (0.19e6, 0.008),
     ),
     "resnet34": CleanerPreset(
         {"channels": (64, 128, 256, 512), "blocks": (3, 4, 6, 3)},
-        {"hidden": 512, "projection": 128},
         (23.7e6, 0.15),
     ),
 }

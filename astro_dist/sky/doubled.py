@@ -42,7 +42,7 @@ def double_header(header: fits.Header, history: Iterable[str] = ()) -> fits.Head
         the sky and another one.
     """
     found = fits.Header([card for card in header.copy().cards if not STRUCTURE.fullmatch(card.keyword)])
-    _refuse_tables(found)
+    refuse_tables(found)
     for key in list(dict.fromkeys(found)):
         factor = _factor(key)
         if factor is not None and isinstance(found[key], int | float):
@@ -80,7 +80,8 @@ def _state_defaults(header: fits.Header) -> None:
             header[f"CDELT{axis}{letter}"] = 0.5
 
 
-def _refuse_tables(header: fits.Header) -> None:
+def refuse_tables(header: fits.Header) -> None:
+    """Raise `ConfigError` for coordinates that `double_header` cannot scale."""
     for key in header:
         kind = str(header[key]).upper() if key.startswith("CTYPE") else ""
         if _LOOKUP.fullmatch(key) or kind.endswith(("-TAB", "-LOG")):

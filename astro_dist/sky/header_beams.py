@@ -52,8 +52,8 @@ _OTHER_BEAM = re.compile(r"\b(?:primary|antenna|dirty|from)\b", re.IGNORECASE)
 _LIKE_A_BEAM = re.compile(
     r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]|\bbeam\b.*\d", re.IGNORECASE
 )
-# Tasks of AIPS that write arcsec where its header has degrees.
-_IN_ARCSEC = {"CONVL", "IMAGR", "RESTR", "SMOTH"}
+# Tasks of AIPS, whose parameters are in arcsec where its header has degrees.
+_IN_ARCSEC = {"APCLN", "CONVL", "IMAGR", "MX", "RESTR", "SDCLN", "SMOTH"}
 
 
 @dataclass(frozen=True)

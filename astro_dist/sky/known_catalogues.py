@@ -48,7 +48,7 @@ def _form(name: str, needs: str, unit: str, flux: str, **columns: str) -> Form:
     return Form(name, frozenset(needs.split()), flux, unit, LEAST_JY.get(name, 2e-5), own)
 
 
-LEAST_JY = {"T-RECS": 0.0, "SDC1": 0.0, "Aegean": 0.0}
+LEAST_JY = {"T-RECS": 0.0, "SDC1": 0.0, "Aegean": 0.0, "WSClean and BBS": 0.0}
 """Of programs that also read or make maps deeper than any survey."""
 FORMS = (
     # Those derived from PyBDSF before it: its names with other units.
@@ -94,6 +94,17 @@ FORMS = (
         major_arcsec="a",
         minor_arcsec="b",
         pa_deg="pa",
+    ),
+    _form(
+        "WSClean and BBS",
+        "name type ra dec i",
+        "Jy",
+        "[iquv]",
+        flux_jy="i",
+        source="patch",
+        major_arcsec="majoraxis",
+        minor_arcsec="minoraxis",
+        pa_deg="orientation",
     ),
     _form(
         "T-RECS",

@@ -39,6 +39,15 @@ class Wide:
     excess: Image
     level: Image
 
+    def planes(self) -> Image:
+        """Return all of it as one array ``(3, rows, columns)`` float32."""
+        return np.stack([self.labels.astype(np.float32), self.excess, self.level])
+
+    @classmethod
+    def of_planes(cls, planes: Image) -> "Wide":
+        """Return what `planes` made an array of."""
+        return cls(planes[0].astype(np.int32), planes[1], planes[2])
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:

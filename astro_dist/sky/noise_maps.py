@@ -58,7 +58,15 @@ class NoiseMap:
 
     def read(self, window: Window) -> Image:
         """Return the pixels of a window, see `SkyMap.read`."""
-        return self.sky_map.read(window)
+        try:
+            return self.sky_map.read(window)
+        except ConfigError as error:
+            if self.power is None or "no brightness of the sky" not in str(error):
+                raise
+            raise ConfigError(
+                f"{self.path}: it holds weights beyond 1e18; divide all of {self.setting} by one number, as "
+                "their scale does not matter, or write NaN where such a value marks missing data"
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from astro_dist.engine.arrays import AnyImage
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.coordinates import pixel_scale, pixel_size, read_wcs
+from astro_dist.sky.doubled import refuse_tables
 from astro_dist.sky.fits_headers import check_cards
 from astro_dist.sky.fits_reader import Layout, explained, parse_header, read_exact, read_pixels
 from astro_dist.sky.header_beams import beam_of_cards, find_beam, states_beam
@@ -82,6 +83,7 @@ class SkyImage:
             if chosen.index and not hdus[0].image_axes and header.get("INHERIT", True):
                 _inherit(header, parse_header(hdus[0], whole=True))
             _check_axes(layout.axes)
+            refuse_tables(header)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial:
                 raise ConfigError(

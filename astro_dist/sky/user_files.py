@@ -28,6 +28,7 @@ from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 from astro_dist.sky.fits_survey import survey_hdus
 from astro_dist.sky.known_catalogues import find_form
+from astro_dist.sky.model_lists import find_format, read_model_list
 from astro_dist.sky.sexagesimal import PARTS, SIGN, join_parts
 from astro_dist.sky.tables import open_table
 from astro_dist.sky.text_tables import LINE_BYTES, read_text_table
@@ -42,7 +43,11 @@ TABLE_BYTES = 1 << 29
 """Most bytes of a table that is read whole."""
 FORMATS = "FITS, CSV, parquet, VOTable, ECSV, IPAC, machine-readable or text"
 TEXT_SUFFIXES = frozenset(
-    {".txt", ".dat", ".cat", ".gaul", ".srl", ".ecsv", ".tab", ".tsv", ".asc", ".ascii", ".tbl"}
+    {
+        *(".txt", ".dat", ".cat", ".gaul", ".srl", ".ecsv", ".tab", ".tsv", ".asc", ".ascii", ".tbl"),
+        # BBS.
+        *(".skymodel", ".sky", ".bbs", ".model"),
+    }
 )
 NUMBERS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
@@ -174,6 +179,8 @@ def _read_table(path: Path, choose: Choose) -> Found:
     if suffix in TEXT_SUFFIXES or suffix == ".csv":
         if path.stat().st_size > TABLE_BYTES:
             raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")
+        if names := find_format(text.decode("utf-8", "replace")):
+            return read_model_list(path, names, choose, _check_size)
         # Other CSV than with names in the first line and rows below it is text as any.
         if suffix == ".csv" and not text.startswith(b"#") and b"," in text.split(b"\n")[0]:
             return _read_csv(path, choose)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from diffusers import DiffusionPipeline
 from torch.utils.data import DataLoader
 
 import astro_dist
-from astro_dist.api import datasets, drawing, opened, running
+from astro_dist.api import datasets, drawing, opened, pipeline, running
 from astro_dist.field.columns import read_columns_file
 from astro_dist.store.reader import StoreReader
 
@@ -27,6 +28,7 @@ NAMES = {
     "Cutouts": "path, split, arrays, columns",
     "OpenRun": "path",
     "Stamps": "folder, beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz, steps, device",
+    "StampPipeline": "autoencoder, unet, conditioner, scheduler",
     "configurations": "",
     "open_run": "path",
     "plan": "config, out, settings",
@@ -36,9 +38,10 @@ NAMES = {
 MEMBERS = {
     "OpenRun": "cutouts facts field measured models stages stamps terms truth wcs",
     "Stamps": "draw",
+    "StampPipeline": "from_folder save_pretrained origins",
     "Cutouts": "",
 }
-HEAVY = ("torch", "numpy", "astropy", "zarr", "xarray", "dask", "pydantic", "pyarrow", "ray")
+HEAVY = ("torch", "numpy", "astropy", "diffusers", "zarr", "xarray", "dask", "pydantic", "pyarrow", "ray")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,9 @@ def test_importing_it_imports_nothing_heavy():
     assert done.stdout.split() == ["[]", "[]"]
 
 
-@pytest.mark.parametrize("module", [opened, datasets, drawing, running], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [opened, datasets, drawing, pipeline, running], ids=lambda module: module.__name__
+)
 def test_the_examples_run(module, toy_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -163,3 +168,25 @@ def test_stamps_follow_mask_brightness_and_seed(opened_run):
         with pytest.raises(astro_dist.ConfigError, match=said):
             stamps.draw(*wrong)
     assert astro_dist.Stamps(opened_run.path, steps=1).draw(mask).dtype == np.float32
+
+
+def test_a_pipeline_of_diffusers_draws_the_same_after_it_was_saved(opened_run, tmp_path, monkeypatch):
+    # There diffusers puts a copy of the file that names the class.
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    mask = np.zeros((32, 32), np.uint8)
+    mask[10:15, 8:20] = 3
+    for name, models in (("small", "small"), ("run", opened_run.path)):
+        folder = tmp_path / name
+        made = astro_dist.StampPipeline.from_folder(models)
+        made.save_pretrained(folder)
+        drawn = astro_dist.Stamps(models, steps=2).draw(mask, 30, seed=5)
+        ours = astro_dist.StampPipeline.from_pretrained(folder, local_files_only=True)
+        theirs = DiffusionPipeline.from_pretrained(
+            folder, custom_pipeline=str(folder), local_files_only=True, trust_remote_code=True
+        )
+        for pipe in (made, ours, theirs):
+            np.testing.assert_array_equal(pipe(mask, 30, seed=5, num_inference_steps=2), drawn)
+        assert ours.origins == made.origins
+        assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {
+            *(".safetensors", ".json", ".py")
+        }

@@ -8,11 +8,20 @@ from scipy.ndimage import gaussian_filter
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
-from astro_dist.field.background import ISLANDS_FILE, MESH_FILE, MapBackground, NoiseBackground
+from astro_dist.field.background import (
+    ISLANDS_FILE,
+    MESH_FILE,
+    MapBackground,
+    NoiseBackground,
+    analyse_map,
+)
 from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
 from astro_dist.field.stage import ASSEMBLE
+from astro_dist.sky.beams import Beam, Pixel
+from astro_dist.sky.config import AnnotateConfig
+from astro_dist.sky.finder import find_islands
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig, SkyMap
 from astro_dist.sky.noise import beam_noise
@@ -224,3 +233,21 @@ def test_a_map_with_another_beam_is_refused(tmp_path):
     run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "other.fits")})
     with pytest.raises(ConfigError, match=r"6 x 6 .* 8 x 8"):
         assemble(run)
+
+
+def test_where_a_source_goes_the_wide_emission_below_it_stays(tmp_path):
+    n, cell, rms = 960, 80, 2e-5
+    beam, pixel = Beam(8.0, 8.0), Pixel(2.0, 2.0)
+    y, x = np.mgrid[:n, :n] - n / 2
+    emission = 5 * np.exp(-4 * np.log(2) * (y**2 + x**2) / (3 * cell) ** 2)
+    # Where the emission has 1.5 times the noise: it is no island there.
+    source = 40 * beam.profile(y, x - 160, pixel)
+    sky = beam_noise(Window.of_shape((n, n)), beam, pixel, 3, ("wide",)) + source
+    sky_map = open_map(tmp_path / "map.fits", rms * (sky + emission), (2.0, 2.0), (40.0, -35.0))
+    analyse_map(sky_map, tmp_path, AnnotateConfig())
+    found = find_islands(sky_map, AnnotateConfig())
+    background = MapBackground.load(sky_map, tmp_path, keep=False, seed=1)
+    here = Window(n // 2 - 8, n // 2 + 8, n // 2 + 152, n // 2 + 168)
+    np.testing.assert_array_equal(background.mesh.evaluate(here), found.mesh.evaluate(here))
+    # 256 pixels, about 15 of noise that are independent.
+    assert background.read(here).mean() == pytest.approx(1.46 * rms, abs=0.9 * rms)

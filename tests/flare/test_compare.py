@@ -203,6 +203,13 @@ def test_synthetic_pictures_are_asked_to_beat_augmented_real_ones():
     assert "+20.0" in answer([raw], room, rate, sets)[0]
 
 
+def test_sets_of_painted_pictures_alone_are_answered_last():
+    row, room, rate, sets = say()
+    sets |= {"Only": {"painted": True, "leak": False, "alpha": 0}}
+    found = answer([{**row, "arm": "Only"}, row], room, rate, sets)
+    assert ["Mix" in text for text in found] == [True, False]
+
+
 def test_what_json_cannot_hold_is_said_otherwise():
     assert to_json({"a": [float("nan"), float("inf"), 1 / 3], 2: (1, True)}) == {
         "a": [None, "beyond", 0.3333333],

@@ -404,3 +404,51 @@ def test_lying_tables_are_refused_in_one_line_or_read(tmp_path, kind, count):
         assert "\n" not in line
         assert all(values.dtype == np.float64 and values.ndim == 1 for values in columns.values())
     assert refused
+
+
+WSCLEAN = """\
+Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='1.5e8', MajorAxis, \
+MinorAxis, Orientation
+s0c0,POINT,12:34:56.7,-00.12.34.0,0.0015,[-0.1,0.02],false,148500000,,,
+s0c1,GAUSSIAN,00:00:04.5,+89.01.02,0.00025,[-0.1,0.02],false,,12.5,10,33.25
+"""
+BBS = """\
+# (Name, Type, Patch, Ra, Dec, I='0.00025', Q, MajorAxis, MinorAxis, Orientation) = format
+
+ , , north, 00:00:00, +89.00.00
+a, POINT, south, 12:34:56.7, -00.12.34, 0.0015
+b, GAUSSIAN, north, 00:00:04.5, 89.01.02, , 0.0, 12.5, 10, 33.25
+"""
+
+
+@pytest.mark.parametrize(("suffix", "words"), [("txt", WSCLEAN), ("skymodel", BBS)])
+def test_lists_of_components_of_wsclean_and_bbs(tmp_path, suffix, words):
+    path = tmp_path / f"list.{suffix}"
+    path.write_text(words)
+    table = read_table(path, *OURS)
+    assert table.columns["ra_deg"] == pytest.approx(RA, abs=1e-8)
+    assert table.columns["dec_deg"] == pytest.approx(DEC, abs=1e-8)
+    assert table.columns["flux_jy"] == pytest.approx(FLUX)
+    assert any("each of which is taken for a source" in note for note in table.notes)
+    assert not any("unit" in note for note in table.notes)
+    catalogue = SourceCatalogue.read(path)
+    assert catalogue.flux_jy == pytest.approx(FLUX)
+    assert catalogue.major_arcsec == pytest.approx([0, 12.5])
+    assert catalogue.minor_arcsec[1] == pytest.approx(10)
+    assert catalogue.pa_deg[1] == pytest.approx(33.25)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        ("Format = Name, Type\na, POINT, 1\n", "no column flux_jy; it has Name, Type"),
+        ("Format = Name, Type, Ra, Dec, I\na,POINT,0,1,1,2\n", "names 5 values and a row has 6"),
+        ("Format = Name Type Ra Dec I\na POINT 0 1 1\n", "divide its names by commas"),
+        ("Format = Name, Type, Ra, Dec, I\na,POINT,0,1,bright\n", "a row has no number in the column I"),
+    ],
+)
+def test_lists_of_components_that_are_wrong(tmp_path, words, match):
+    path = tmp_path / "list.txt"
+    path.write_text(words)
+    with pytest.raises(ConfigError, match=match):
+        read_columns(path, *OURS)

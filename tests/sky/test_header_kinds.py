@@ -135,6 +135,8 @@ HISTORIES = {
         "SMOTH  BMAJ=  6.0000 BMIN=  5.0000 BPA=  30.0 / Output beam",
         (6, 5, 30),
     ),
+    "AIPS APCLN in arcsec": ("APCLN BMAJ=   6.000 BMIN=   5.000 BPA=   3.00", (6, 5, 3)),
+    "AIPS MX in arcsec": ("MX    BMAJ=   6.000 BMIN=   5.000 BPA=   3.00 / beam", (6, 5, 3)),
     "AIPS CONVL after OPCODE": ("CONVL OPCODE='GAUS' BMAJ=  6.0 BMIN=  5.0 BPA=   3.0", (6, 5, 3)),
     "CASA clean": ("> restoration: 6 by 5 (arcsec) at pa -54.7538 (deg)", (6, 5, -54.7538)),
     "CASA, continued": ("Beam used in restoration: 6.0 by 5.0 (arcsec) at\n> pa 30.5 (deg)", (6, 5, 30.5)),

@@ -141,6 +141,11 @@ def test_weights_give_the_shape_of_the_noise_and_the_map_its_size(tmp_path, unit
     assert len(np.unique(rms[:, :2])) == 1
 
 
+def test_weights_beyond_the_limit_have_words_of_their_own(tmp_path):
+    with pytest.raises(ConfigError, match=r"holds weights beyond 1e18; divide all of maps\.weight_files"):
+        weigh(tmp_path / "w", np.ones(CELLS), scale=1e19)
+
+
 def test_cells_without_a_weight_are_measured(tmp_path):
     weights = np.ones(CELLS)
     weights[2:] = 0

@@ -1,0 +1,89 @@
+"""What a network knows of maps: how its uncertainty is scaled, and which maps are unlike its training."""
+
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astro_dist.engine.arrays import AnyImage
+from astro_dist.engine.files import publish_bytes, sha256_file
+from astro_dist.engine.ledger import Result
+from astro_dist.engine.work import Results, Run
+from astro_dist.enhance.calibration import Calibration, calibrate, read_pairs
+from astro_dist.enhance.likeness import Likeness, describe_piece
+from astro_dist.enhance.projection import repeat_twice
+from astro_dist.enhance.tiles import UNLIKE, Source, Tile, TileMaker
+from astro_dist.sky.sky_image import SkyImage
+from astro_dist.sky.windows import Window
+from astro_dist.store.reader import StoreReader
+
+CALIBRATE, CALIBRATION = "calibrate", "calibration.json"
+MOST_PAIRS, MOST_PIECES = 64, 400
+"""Validation cutouts that scale the uncertainty, and training cutouts that tell what is like them."""
+MOST_UNLIKE = 0.5
+"""Share of the windows of an image that may be unlike the training before it is refused."""
+
+
+def measure_windows(like: Likeness, pixels: AnyImage) -> list[tuple[float, Window]]:
+    """Return the distance of each square window of an image from the training, and where it lies."""
+    side, (planes, height, width) = like.size_pix, pixels.shape
+    windows = [
+        Window(y, min(y + side, height), x, min(x + side, width))
+        for y in range(0, height, side)
+        for x in range(0, width, side)
+    ]
+    whole = [w for w in windows if min(w.shape) >= side // 2]
+    return [(max(like.distance(pixels[p][w.slices]) for p in range(planes)), w) for w in whole]
+
+
+def why_unlike(image: SkyImage, number: int, results: Results) -> str | None:
+    """Return why an image is refused as unlike the training; None where most of it is like it."""
+    looks = [one for name, one in results.items() if name.startswith(f"look-{number:05}-")]
+    distances = np.array([d for look in looks for d in look.get("distances", [])])
+    if not len(distances) or (limit := looks[0].get("limit")) is None:
+        return None
+    share = float((distances > limit).mean())
+    if share <= MOST_UNLIKE:
+        return None
+    return (
+        f"{image.path}: {100 * share:.0f} % of its windows are unlike those of the training (median distance "
+        f"{np.median(distances):.3g}, at most {limit:.3g} is like it); train on such maps, or set "
+        "enhance.unlike to flag"
+    )
+
+
+def calibrate_network(run: Run, maker: TileMaker) -> Result:
+    """Scale the uncertainty on validation cutouts, and learn what is like the training."""
+    reader = StoreReader(run.product("cutouts.zarr"))
+    held_out, learnt = reader.select("validation"), reader.select("train")
+    pieces = [pair.small_Phw[0] for pair in read_pairs(reader, _spread(learnt, MOST_PIECES))]
+    numbers = np.array([describe_piece(piece) for piece in pieces])
+    like = Likeness.fit(numbers, pieces[0].shape[0]) if len(numbers) else None
+    found = {
+        "calibration": calibrate(maker, read_pairs(reader, _spread(held_out, MOST_PAIRS))).to_json(),
+        "likeness": None if like is None else like.to_json(),
+    }
+    path = run.output / CALIBRATION
+    publish_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
+    return {"sha256": {CALIBRATION: sha256_file(path)}, "held_out": len(held_out)}
+
+
+def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
+def scale_spread(tile: Tile, source: Source, core: Window, scaled: Calibration) -> None:
+    """Replace the spread of a tile by one standard deviation as held-out cutouts have it."""
+    assert tile.spread_PHW is not None
+    inner = (slice(None), *core.within(source.window))
+    background, rms = (repeat_twice(plane[inner]) for plane in (source.background_Phw, source.rms_Phw))
+    levels = np.nan_to_num((tile.image_PHW - background) / rms)
+    tile.spread_PHW = scaled.widths(tile.spread_PHW / rms, levels)[0] * rms
+
+
+def mark_unlike(tile: Tile, like: Likeness, given: AnyImage) -> None:
+    """Flag the windows of a tile that are unlike the training."""
+    for distance, window in measure_windows(like, given):
+        if distance > like.limit:
+            rows, columns = (slice(2 * s.start, 2 * s.stop) for s in window.slices)
+            tile.flags_HW[rows, columns] |= UNLIKE

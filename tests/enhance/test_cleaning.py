@@ -1,0 +1,248 @@
+"""Objects injected, found and painted over; the stage with both methods; what is refused."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from astro_dist.cli import main
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import Run, for_stage
+from astro_dist.enhance.clean import Cleaner
+from astro_dist.enhance.cleaner import InjectedData, PairData, read_pairs
+from astro_dist.enhance.cleaner_config import CleanerConfig
+from astro_dist.enhance.cleaner_stage import RECIPE
+from astro_dist.enhance.cleaning_config import CleaningConfig, TemplatesConfig
+from astro_dist.enhance.opencv import inpaint
+from astro_dist.enhance.pipeline import ENHANCE
+from astro_dist.models.device import pin
+from astro_dist.pictures.objects import KINDS, Style, Thing, draw_things, inject
+from astro_dist.pictures.toy import draw_toy
+from astro_dist.store.reader import StoreReader
+from astro_dist.train.recipe import Cell
+from astro_dist.train.stage import do_cell
+from tests.enhance.cleaning_measured import disturb, iou
+from tests.flare.upscaling import make_store
+
+CLASSES = ("galaxies", "nebulae")
+
+
+@pytest.fixture(scope="module")
+def toys():
+    pin(1)
+    return np.stack([draw_toy(name, 1, i, 64) for i in range(4) for name in CLASSES])
+
+
+def test_objects_are_a_function_of_the_stream_and_lie_in_their_mask(toys):
+    style = Style(number=(1, 5))
+    picture = toys[0] / np.float32(255)
+    first, again, other = (
+        inject(picture, draw_things(style, 64, stream(1, "objects", 0, i))) for i in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    assert (first[0] != other[0]).any()
+    for kind in KINDS:
+        thing = Thing(kind, 30.0, 33.0, 4.0, 0.7, 1.0, (0.9, 0.1, 0.2))
+        changed, mask = inject(picture, [thing])
+        # Outside of the mask an object hides less than a tenth, and colours differ by one at most.
+        assert np.abs(changed - picture)[:, ~mask].max() < 0.1
+        assert mask[30, 33]
+        assert 8 < mask.sum() < 64 * 64 / 4
+        grey, same = inject(picture[:1], [thing])
+        assert grey.shape == (1, 64, 64)
+        np.testing.assert_array_equal(same, mask)
+
+
+def test_coloured_templates_find_what_grey_ones_do_not(toys):
+    style = Style(kinds=("spheres", "dots"), number=(2, 3), radius_pix=(2.5, 5.0), opacity=(0.85, 1.0))
+    changed, masks = disturb(toys[::2], style, "test")
+    found = {}
+    for name, templates in (("colour", TemplatesConfig()), ("grey", TemplatesConfig(colour=None))):
+        cleaner = Cleaner(CleaningConfig(templates=templates))
+        found[name] = iou(np.stack([cleaner.find(one) for one in changed]), masks).mean()
+    assert found["colour"] > 0.5
+    assert found["grey"] < found["colour"] - 0.2
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("method", ["telea", "ns"])
+def test_every_bit_outside_the_mask_stays(toys, dtype, method):
+    """And inside the picture goes on: a plane of constant slope is continued."""
+    picture = toys[0] if dtype == "uint8" else toys[0] / np.float32(255)
+    mask = np.zeros((64, 64), bool)
+    mask[20:30, 40:48] = mask[0, 0] = True
+    made = inpaint(picture, mask, 3, method)
+    assert made.dtype == picture.dtype
+    np.testing.assert_array_equal(made[:, ~mask], picture[:, ~mask])
+    slope = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (3, 64, 1))
+    slope = np.rint(255 * slope).astype(np.uint8) if dtype == "uint8" else slope
+    error = np.abs(inpaint(slope, mask, 3, method).astype(float) - slope) / (255 if dtype == "uint8" else 1)
+    assert error.max() < 0.08
+    for all_or_none in (np.zeros_like(mask), np.ones_like(mask)):
+        np.testing.assert_array_equal(inpaint(picture, all_or_none, 3, method), picture)
+
+
+def test_a_class_has_templates_of_its_own_and_inherits_the_others(toys):
+    tree = {"templates": {"colour": 0.2, "kinds": ["dots"]}, "per_class": {"nebulae": {"kinds": ["spheres"]}}}
+    config = CleaningConfig(**tree)
+    assert config.per_class["nebulae"].colour == 0.2
+    picture = toys[0] / np.float32(255)
+    dot = inject(picture, [Thing("dots", 12.0, 50.0, 4.0, 0.0, 1.0, (1.0, 0.05, 0.05))])[0]
+    cleaner = Cleaner(config)
+    assert cleaner.find(dot, "galaxies")[12, 50]
+    assert not cleaner.find(dot, "nebulae")[12, 50]
+
+
+def test_a_template_of_the_user_is_found(toys, tmp_path):
+    square = np.zeros((11, 11, 3), np.uint8)
+    square[2:9, 2:9] = (20, 220, 40)
+    Image.fromarray(square).save(tmp_path / "square.png")
+    templates = TemplatesConfig(kinds=(), files=(str(tmp_path / "square.png"),), radii_pix=(5.0,))
+    picture = toys[0].copy()
+    picture[:, 40:51, 10:21] = np.where(square.any(-1), square.transpose(2, 0, 1), picture[:, 40:51, 10:21])
+    mask = Cleaner(CleaningConfig(templates=templates)).find(picture)
+    true = np.zeros((1, 64, 64), bool)
+    true[0, 42:49, 12:19] = True
+    assert iou(mask[None], true)[0] > 0.5
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that trains the cleaner and cleans with it, and its copy with templates."""
+    folder = tmp_path_factory.mktemp("cleaned")
+    tree = {
+        "pipeline": "enhance",
+        "name": "cleaned",
+        "pictures": {"per_class": 4, "size_pix": 64, "classes": list(CLASSES), "shard": 4},
+        "cleaner": {"steps": 10, "batch_size": 4, "crop_pix": 32},
+        "cleaning": {"method": "network", "shard": 4},
+    }
+    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
+    code = main(["run", str(folder / "c.yaml"), "--out", str(folder / "run"), "--on", "serial"])
+    assert code == 0
+    again = ["--set", "cleaning.method=templates", "--redo", "cleaning"]
+    return folder, lambda: main(
+        ["run", str(folder / "c.yaml"), "--out", str(folder / "run"), "--on", "serial", *again]
+    )
+
+
+def test_the_stage_publishes_pictures_and_masks(finished):
+    folder, clean_again = finished
+    run = folder / "run"
+    masked = []
+    for method in ("network", "templates"):
+        assert method == "network" or clean_again() == 0
+        stores = [
+            StoreReader(run / p) for p in ("pictures.zarr", "cleaned/pictures.zarr", "cleaned/masks.zarr")
+        ]
+        before, after, mask = (store.read("picture", np.arange(8)) for store in stores)
+        assert np.isin(mask, (0, 255)).all()
+        outside = np.broadcast_to(mask == 0, before.shape)
+        np.testing.assert_array_equal(after[outside], before[outside])
+        np.testing.assert_array_equal(stores[1].columns["label"], stores[0].columns["label"])
+        # A shard's task and a call on the picture alone agree.
+        if method == "templates":
+            alone = Cleaner(CleaningConfig()).clean(before[3])
+            np.testing.assert_array_equal(alone[0], after[3])
+        masked.append(mask.mean())
+    assert masked[0] != masked[1]
+
+
+def test_weights_of_the_package_find_objects_of_another_recipe(toys):
+    cleaner = Cleaner.from_pretrained("enhance", "cpu")
+    style = Style(kinds=("spheres", "dots"), number=(3, 4), radius_pix=(2.5, 5.0), opacity=(0.75, 0.95))
+    changed, masks = disturb(toys[::2], style, "test")
+    assert iou(np.stack([cleaner.find(one) for one in changed]), masks).mean() > 0.5
+    # Images of all kinds come back as they were given.
+    made = cleaner.enhance(Image.fromarray(changed[0].transpose(1, 2, 0)))
+    assert (made.mode, made.size) == ("RGB", (64, 64))
+    np.testing.assert_array_equal(cleaner.enhance(changed[0].transpose(1, 2, 0)), np.asarray(made))
+    with pytest.raises(DataError, match="for 3 planes, the picture has 1"):
+        cleaner.enhance(changed[0, 0])
+
+
+@pytest.fixture
+def cell(toys, tmp_path):
+    def make(name="one", **settings):
+        common = {"steps": 10, "batch_size": 4, "crop_pix": 32, "precision": "no"}
+        config = ENHANCE.resolve({"pictures": {"size_pix": 64}, "cleaner": {**common, **settings}})
+        root = tmp_path / name
+        make_store(root / "pictures.zarr", toys, np.array([0] * 6 + [1, 2]))
+        run = for_stage(Run.of(root, config), ENHANCE.stage("cleaner"), "f" * 16)
+        run.output.mkdir(parents=True)
+        return Cell(RECIPE, run, config.cleaner, key=("cleaner",))
+
+    return make
+
+
+def test_a_sample_of_injected_objects_is_a_function_of_its_number(cell):
+    made = cell()
+    data = RECIPE.build(made, "cpu")[1]
+    assert isinstance(data, InjectedData)
+    whole, part = data.batch(0, 6), data.batch(4, 2)
+    np.testing.assert_array_equal(whole.crop_BPSS[4:], part.crop_BPSS)
+    np.testing.assert_array_equal(whole.mask_BSS[4:], part.mask_BSS)
+    assert 0 < whole.mask_BSS.mean() < 0.7
+
+
+def test_the_network_is_trained_on_pairs_of_the_user(cell, toys, tmp_path):
+    for folder in ("pictures", "masks"):
+        (tmp_path / folder).mkdir()
+    style = Style(number=(2, 3))
+    changed, masks = disturb(toys[:3], style, "pairs")
+    for i, (picture, mask) in enumerate(zip(changed, masks, strict=True)):
+        Image.fromarray(picture.transpose(1, 2, 0)).save(tmp_path / "pictures" / f"{i}.png")
+        Image.fromarray(np.where(mask, np.uint8(255), np.uint8(0))).save(tmp_path / "masks" / f"{i}.png")
+    made = cell(pairs=str(tmp_path))
+    data = RECIPE.build(made, "cpu")[1]
+    assert isinstance(data, PairData)
+    assert data.batch(0, 5).crop_BPSS.shape == (5, 3, 32, 32)
+    do_cell(made)
+    assert "pairs of the user" in (made.output / "README.md").read_text()
+    with pytest.raises(ConfigError, match=r"crop_pix \(128\) a side"):
+        read_pairs(CleanerConfig(pairs=str(tmp_path), crop_pix=128), 3)
+    (tmp_path / "masks" / "2.png").rename(tmp_path / "masks" / "3.png")
+    with pytest.raises(ConfigError, match=r"there is no mask .*2\.png"):
+        read_pairs(CleanerConfig(pairs=str(tmp_path), crop_pix=32), 3)
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"cleaning": {"per_class": {"nebulea": {}}}}, "there is no class 'nebulea' among planets"),
+        ({"cleaning": {"templates": {"radii_pix": [30]}}}, "radius 30 needs 91 pixels a side"),
+        ({"cleaning": {"method": "network"}}, "a section cleaner, which is missing"),
+        ({"maps": {}, "cleaning": {}}, "takes pictures, not survey maps"),
+        ({"maps": {}, "cleaner": {}}, "learns from pictures, not from survey maps"),
+        ({"cleaning": {"templates": {"kinds": []}}}, "looks for nothing; name kinds or files"),
+        ({"cleaner": {"objects": {"radius_pix": [5, 2]}}}, "5 is above 2; give the smaller one first"),
+        (
+            {"cleaner": {}, "cleaning": {"method": "network", "per_class": {"stars": {}}}},
+            "method network has none",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(sections, text):
+    with pytest.raises(ConfigError, match=text):
+        ENHANCE.resolve(sections)
+
+
+def test_without_opencv_one_line_names_the_extra(monkeypatch, command, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("{pipeline: enhance, cleaning: {}}")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "cv2" else find(name, *rest)
+    )
+    done = command("plan", path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'astro_dist[enhance]'" in done.stderr
+
+
+def test_pictures_smaller_than_a_template_are_refused():
+    with pytest.raises(DataError, match="a template is 21 pixels wide and a picture 16"):
+        Cleaner(CleaningConfig()).find(np.zeros((3, 16, 16), np.uint8))

@@ -1,0 +1,66 @@
+"""Figures of colours and of cleaning on real pictures, with their baselines; by hand."""
+
+import pytest
+import torch
+
+from astro_dist.enhance.clean import Cleaner
+from astro_dist.enhance.cleaning_config import CleaningConfig, TemplatesConfig
+from astro_dist.enhance.colourise import to_unit
+from astro_dist.enhance.colours import Colouriser
+from tests.enhance import cleaning_measured, colours_measured
+from tests.enhance.galaxies import DATA, read_set, train
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.timeout(3 * 3600),
+    pytest.mark.skipif(not (DATA / "galaxies").is_dir(), reason="the real pictures are not in ../shared"),
+]
+COLOURED = CleaningConfig()
+GREY = TemplatesConfig(colour=None, correlation=0.7)
+
+
+@pytest.mark.parametrize("name", ["galaxies", "hubble"])
+def test_colours_are_nearer_than_those_of_a_quadratic_map(tmp_path, name):
+    """With and without a discriminator; what the discriminator does to the error is printed, not promised."""
+    torch.set_num_threads(1)
+    pictures, _, held = read_set(name, 64)
+    true = to_unit(pictures[held])
+    quadratic = colours_measured.quadratic_map(pictures[~held], pictures[held])
+    baseline = colours_measured.distances(quadratic, true).mean()
+    chroma = colours_measured.block_chroma(quadratic).sum() / colours_measured.block_chroma(true).sum()
+    print(f"{name}: quadratic map {baseline:.3f}, chroma {chroma:.2f} of the truth's")
+    made = {}
+    for label, settings in (("error", {"gan": False}), ("game", {"weight": 400.0})):
+        root = tmp_path / label
+        root.mkdir()
+        folder, facts = train("colourise", root, pictures, held, steps=1200, precision="no", **settings)
+        made[label] = colours_measured.measure(Colouriser.from_pretrained(folder, "cpu"), pictures[held])
+        print(name, label, made[label], {key: facts.get(key) for key in ("judged", "judge_accuracy")})
+    assert made["error"]["made"] < baseline < made["error"]["grey"]
+
+
+@pytest.mark.parametrize("name", ["galaxies", "hubble"])
+def test_objects_are_found_and_painted_over(name):
+    pictures, _, held = read_set(name, 128)
+    one = TemplatesConfig(colour=None, correlation=0.7, radii_pix=(4.5,))
+    cleaners = {
+        "one template": Cleaner(CleaningConfig(templates=one)),
+        "several sizes": Cleaner(CleaningConfig(templates=GREY)),
+        "sizes and colour": Cleaner(COLOURED),
+        "network": Cleaner.from_pretrained("enhance", "cpu"),
+    }
+    figures = {key: cleaning_measured.measure(one, pictures[held][:58]) for key, one in cleaners.items()}
+    for key, found in figures.items():
+        print(name, key, {word: round(value, 4) for word, value in found.items()})
+    assert figures["network"]["iou"] > 0.7
+    assert name == "hubble" or figures["sizes and colour"]["iou"] > 0.5
+
+
+def test_a_classifier_gains_by_cleaning():
+    cleaners = {"templates": Cleaner(COLOURED), "network": Cleaner.from_pretrained("enhance", "cpu")}
+    found = cleaning_measured.compare_classifiers(cleaners)
+    print(found)
+    accuracy = found["accuracy"]
+    assert accuracy["injected"] < accuracy["network"] <= accuracy["clean"]
+    mean, half = found["over_injected"]["network"]
+    assert mean > half
