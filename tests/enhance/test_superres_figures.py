@@ -1,4 +1,4 @@
-"""What the weights of the package reach, in full: `pytest -m soak -n 0 -s tests/enhance/test_superres_figures.py`.
+"""What the weights of the package reach: `pytest -m soak -n 0 -s tests/enhance/test_superres_figures.py`.
 
 All pictures are middles of 64 x 64 pixels that the training did not see.
 """
