@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section, nearest
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.config import TABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,8 +148,10 @@ class FluxConfig(Section):
             raise ValueError("columns.spectral_index needs the frequency of the fluxes; set catalogue_hz too")
         if self.mode == "counts" and self.counts.limit_jy is None:
             raise ValueError("mode counts needs the flux that it begins at; set counts.limit_jy")
-        if unknown := sorted(set(self.columns) - set(CATALOGUE)):
-            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], CATALOGUE)}")
+        if unknown := sorted(set(self.columns) - {*CATALOGUE, TABLE}):
+            raise ValueError(
+                f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], (*CATALOGUE, TABLE))}"
+            )
         return self
 
 

@@ -11,6 +11,8 @@ from astro_dist.engine.errors import ConfigError
 
 PLANE_NAME = re.compile("[a-z][a-z0-9_]{0,30}")
 JOIN_COLUMNS = ("ra_deg", "dec_deg", "source")
+TABLE = "table"
+"""Key beside names of columns: the HDU of a FITS file, where several of its tables have them."""
 """Columns of a table that says which islands are one source."""
 Stokes = Literal["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "any"]
 
@@ -215,8 +217,10 @@ class JoinConfig(Section):
     def _check_columns(self) -> Self:
         if self.columns and self.catalogue is None:
             raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
-        if unknown := sorted(set(self.columns) - set(JOIN_COLUMNS)):
-            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], JOIN_COLUMNS)}")
+        if unknown := sorted(set(self.columns) - {*JOIN_COLUMNS, TABLE}):
+            raise ValueError(
+                f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], (*JOIN_COLUMNS, TABLE))}"
+            )
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.io.fits import Header
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.coco import COCO_BYTES, is_coco, read_coco
 from astro_dist.sky.coordinates import check_frame, pixel_in_icrs, read_wcs, sky_in_icrs
 from astro_dist.sky.fill import Spots
-from astro_dist.sky.fits_reader import explained
+from astro_dist.sky.fits_reader import Layout, explained
 from astro_dist.sky.label_pieces import Frame, Piece, join_frames
 from astro_dist.sky.labels import Labels, Plane
 from astro_dist.sky.map_image import celestial_cards, find_canvas
@@ -184,6 +185,16 @@ def _fill(shape: Shape, canvas: "MapCanvas") -> Spots:
         raise ConfigError(f"line {shape.line}: {error}") from None
 
 
+def _find_canvas(path: Path) -> tuple[Header, Layout]:
+    try:
+        return find_canvas(path)
+    except ConfigError as error:
+        # The setting is that of ``maps.files``.
+        if "maps.hdu" not in str(error):
+            raise
+        raise ConfigError("it holds several maps; save the one of the masks into a file of its own") from None
+
+
 @dataclass(frozen=True)
 class MapCanvas:
     """Size and coordinates of a FITS map; neither unit nor beam is needed to draw on it."""
@@ -195,7 +206,7 @@ class MapCanvas:
     def open(cls, path: Path) -> "MapCanvas":
         """Read the header of the image of a file that is the map, chosen as for ``maps.files``."""
         with explained(path, ConfigError):
-            header, layout = find_canvas(path)
+            header, layout = _find_canvas(path)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
                 raise ConfigError("its first two axes are not those of the sky")

@@ -24,6 +24,7 @@ from astro_dist.engine.foreign import check_regular
 from astro_dist.sky.ascii_tables import find_fixed_form, read_fixed_table
 from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns
 from astro_dist.sky.column_units import convert, to_numbers
+from astro_dist.sky.config import TABLE
 from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 from astro_dist.sky.fits_survey import survey_hdus
@@ -103,7 +104,8 @@ def read_table(
     Parameters
     ----------
     names
-        The table's names by ours, where they are not among those of `column_names.KNOWN`.
+        The table's names by ours, where they are not among those of `column_names.KNOWN`; under `TABLE` the
+        number from 0 or the EXTNAME of the HDU, where several tables of a FITS file have the columns.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def read_table(
             chosen.update(choose_columns(found, required, optional, names))
             return chosen
 
-        columns, notes = _convert(_read_table(path, choose), chosen, seen)
+        columns, notes = _convert(_read_table(path, choose, names.get(TABLE)), chosen, seen)
         for name, values in columns.items():
             _check_limits(name, values)
     except ConfigError as error:
@@ -163,13 +165,15 @@ def _convert(
     return columns | join_parts(numbers), notes
 
 
-def _read_table(path: Path, choose: Choose) -> Found:
+def _read_table(path: Path, choose: Choose, wanted: str | None = None) -> Found:
     with path.open("rb") as handle:
         first = handle.read(HEAD_BYTES)
     suffix = path.suffix.lower()
     text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
     if first.startswith(b"SIMPLE"):
-        return _read_fits_table(path, choose)
+        return _read_fits_table(path, choose, wanted)
+    if wanted is not None:
+        raise ConfigError(f"columns: {TABLE} chooses one of several tables of a FITS file; leave it out")
     if first.startswith(b"PAR1") or suffix == ".parquet":
         return _read_parquet(path, choose)
     if text.startswith((b"<?xml", b"<VOTABLE")) or suffix in (".vot", ".votable", ".xml"):
@@ -185,7 +189,7 @@ def _read_table(path: Path, choose: Choose) -> Found:
         if suffix == ".csv" and not text.startswith(b"#") and b"," in text.split(b"\n")[0]:
             return _read_csv(path, choose)
         return read_text_table(path, choose, _check_size)
-    return _read_fits_table(path, choose)
+    return _read_fits_table(path, choose, wanted)
 
 
 def _check_limits(name: str, values: NDArray[np.float64]) -> None:
@@ -229,8 +233,8 @@ def _image_data(hdu: Any, path: Path) -> Any:
     return hdu.data
 
 
-def _read_fits_table(path: Path, choose: Choose) -> Found:
-    index = _find_table(path, choose)
+def _read_fits_table(path: Path, choose: Choose, wanted: str | None = None) -> Found:
+    index = _find_table(path, choose, wanted)
     with open_whole(path, lambda hdu: hdu.index == index, TABLE_BYTES) as hdus:
         hdu = hdus[index]
         _check_size(hdu.header["NAXIS2"], hdu.header["TFIELDS"])
@@ -243,10 +247,15 @@ def _read_fits_table(path: Path, choose: Choose) -> Found:
         )
 
 
-def _find_table(path: Path, choose: Choose) -> int:
-    """Return the number of the one HDU with a table that has the wanted columns."""
+def _find_table(path: Path, choose: Choose, wanted: str | None) -> int:
+    """Return the number of the one HDU with a table that has the wanted columns, or that the user names."""
     hdus = survey_hdus(path, lambda hdu: holds_table(hdu) and _has_columns(hdu, choose), holds_table)
     tables = [hdu for hdu in hdus if holds_table(hdu)]
+    if wanted is not None:
+        named = [hdu for hdu in tables if wanted.strip().upper() in (str(hdu.index), hdu.name.upper())]
+        if len(named) != 1:
+            raise ConfigError(f"columns: {TABLE}: {wanted[:30]} is none of its tables ({_list(tables)})")
+        return named[0].index
     if not tables:
         raise ConfigError("no table in this FITS file; leave it out or give another")
     # That of one table says what is missing.
@@ -255,13 +264,18 @@ def _find_table(path: Path, choose: Choose) -> int:
     fit = [hdu for hdu in tables if _has_columns(hdu, choose)]
     if len(fit) == 1:
         return fit[0].index
-    listed = "; ".join(f"HDU {hdu.index} {hdu.name[:30]}".rstrip() for hdu in (fit or tables)[:MOST_LISTED])
+    listed = _list(fit or tables)
     if not fit:
         choose([name for hdu in tables[:MOST_LISTED] for name in _column_names(hdu)])
         raise ConfigError(f"none of its tables has all columns that are wanted ({listed}); give another")
     raise ConfigError(
-        f"{len(fit)} of its tables could be meant ({listed}); save that one to a file of its own"
+        f"{len(fit)} of its tables could be meant ({listed}); choose one as columns: "
+        f"{{{TABLE}: '{fit[0].index}'}}"
     )
+
+
+def _list(tables: Sequence[Hdu]) -> str:
+    return "; ".join(f"HDU {hdu.index} {hdu.name[:30]}".rstrip() for hdu in tables[:MOST_LISTED]) or "none"
 
 
 def _has_columns(hdu: Hdu, choose: Choose) -> bool:

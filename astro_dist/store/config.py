@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from astro_dist.engine.config import Section, nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
-from astro_dist.sky.config import PlaneConfig
+from astro_dist.sky.config import TABLE, PlaneConfig
 
 # Rows of a map that are held at once; reading further rows takes as much again.
 BUFFER_BYTES = 16_000_000
@@ -70,8 +70,10 @@ class CutoutsConfig(Section):
             raise ValueError("mode catalogue and a catalogue belong together; give both or neither")
         if self.columns and self.catalogue is None:
             raise ValueError("columns name those of a catalogue; give a catalogue or leave them out")
-        if unknown := sorted(set(self.columns) - set(POSITION)):
-            raise ValueError(f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], POSITION)}")
+        if unknown := sorted(set(self.columns) - {*POSITION, TABLE}):
+            raise ValueError(
+                f"columns: unknown key {unknown[0]!r}: {nearest(unknown[0], (*POSITION, TABLE))}"
+            )
         self._check_planes()
         return self
 

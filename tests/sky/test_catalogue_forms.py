@@ -349,6 +349,13 @@ def test_of_several_tables_the_one_with_the_columns_is_read(tmp_path):
         ConfigError, match=r"2 of its tables could be meant \(HDU 2 SOURCES; HDU 3 GAUSSIANS\)"
     ):
         read_columns(tmp_path / "three.fits", *OURS)
+    for table in ("3", "gaussians"):
+        chosen = read_columns(tmp_path / "three.fits", *OURS, names={"table": table})
+        assert chosen["flux_jy"] == pytest.approx(read_columns(path, *OURS)["flux_jy"])
+    with pytest.raises(ConfigError, match="columns: table: 7 is none of its tables"):
+        read_columns(tmp_path / "three.fits", *OURS, names={"table": "7"})
+    with pytest.raises(ConfigError, match="leave it out"):
+        read_columns(written(tmp_path, "vizier.csv"), *OURS, names={"table": "1"})
     assert read_columns(tmp_path / "three.fits", ("time",))["time"].tolist() == [1]
     with pytest.raises(ConfigError, match="no column source"):
         read_columns(tmp_path / "three.fits", ("source",))
