@@ -19,7 +19,6 @@ PACKAGES = (
     "tensorstore",
     "dask",
     "numpy",
-    "photutils",
 )
 EXTRAS = {
     "arrays": ("xarray",),

@@ -32,7 +32,6 @@ HOMES = {
     "zarr": {"store"},
     "tensorstore": {"store"},
     "astropy": {"sky"},
-    "photutils": {"sky"},
     "dask": {"sky", "store", "field", "api"},
     "ray": {"workers"},
     "submitit": {"cluster"},

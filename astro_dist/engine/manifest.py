@@ -23,7 +23,7 @@ from astro_dist.engine.record import SEAL
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"
 _CONFIG_SEAL = "# sha256 of the lines above: "
-LIBRARIES = ("numpy", "scipy", "astropy", "photutils", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
+LIBRARIES = ("numpy", "scipy", "astropy", "zarr", "torch", "diffusers", "accelerate", "pyarrow")
 """Packages whose versions are written to the manifest."""
 
 

@@ -175,7 +175,7 @@ class MapSky:
         return np.stack([self._read_one(stamp) for stamp in stamps])
 
     def _read_one(self, stamp: int) -> Image:
-        # Imported here, because photutils is slow to import and only this source needs it.
+        # Imported here, because its libraries are slow to import and only this source needs it.
         from astro_dist.sky.background import measure_cells
 
         # A window without data is drawn again from the stamp's own stream, so that stamps stay independent.

@@ -12,13 +12,17 @@ from astro_dist.report.page import Block, Chapter, Listing, Note, Page, render
 
 @dataclass(frozen=True)
 class ChapterBuilder:
-    """The definition of a chapter: its texts, the stages it needs, the function that builds its blocks."""
+    """The definition of a chapter: its texts, the stages it needs, the function that builds its blocks.
+
+    An ``optional`` chapter is left out where its stages did not run; others say so.
+    """
 
     key: str
     title: str
     lead: str
     needs: tuple[str, ...]
     build: Callable[[Run], list[Block]]
+    optional: bool = False
 
 
 def write_page(state: Run, task: Task, page: Callable[[Run], Page]) -> Result:
@@ -29,12 +33,16 @@ def write_page(state: Run, task: Task, page: Callable[[Run], Page]) -> Result:
 
 def build_chapters(run: Run, chapters: Sequence[ChapterBuilder]) -> list[Chapter]:
     """Return the chapters of a run; any of its stages may be unpublished."""
-    return [Chapter(c.key, c.title, c.lead, _build_blocks(run, c)) for c in chapters]
+    shown = [c for c in chapters if not (c.optional and _missing(run, c))]
+    return [Chapter(c.key, c.title, c.lead, _build_blocks(run, c)) for c in shown]
+
+
+def _missing(run: Run, chapter: ChapterBuilder) -> list[str]:
+    return [stage for stage in chapter.needs if not is_published(run, stage)]
 
 
 def _build_blocks(run: Run, chapter: ChapterBuilder) -> list[Block]:
-    missing = [stage for stage in chapter.needs if not is_published(run, stage)]
-    if missing:
+    if missing := _missing(run, chapter):
         return [Note(f"Nothing to show: {' and '.join(missing)} did not run in this directory.")]
     return chapter.build(run)
 

@@ -14,7 +14,7 @@ from astro_dist.report import beside, evaluation, figures, gather, images, origi
 from astro_dist.report.book import RUN_CHAPTER, ChapterBuilder, build_chapters, is_published
 from astro_dist.report.config import ReportConfig
 from astro_dist.report.gather import FieldFiles
-from astro_dist.report.page import Block, Link, Listing, Note, Page, Picture
+from astro_dist.report.page import Block, Link, Listing, Note, Page, Picture, Table
 from astro_dist.report.style import to_svg, to_webp
 from astro_dist.sky.beams import Beam
 from astro_dist.sky.counts import COUNTS_HZ
@@ -262,6 +262,26 @@ def _next_blocks(run: Run) -> list[Block]:
     return [Listing(commands, why) for why, commands in steps.items()]
 
 
+WORDS = {
+    "cutout": "128 x 128 real pixels of a survey map",
+    "stamp": "128 x 128 pixels that the network drew for a mask",
+    "object": "one source of a stamp, cut out by its mask",
+    "placement": "one object in the field: its place, turn, flux and class",
+    "donor": "the cutout whose mask or background a stamp was drawn for",
+    "compact, extended": "a source as wide as the beam; a wider one",
+    "spurious": "brightness above the noise that is no source, such as an artefact",
+    "rms, snr": "local noise; the peak of a source over it",
+    "k": "the peak of a placed source over the local noise, where fluxes are drawn by it",
+    "truth": "what was placed; never measured back",
+    "artefact": "what calibration and cleaning leave round a bright source",
+}
+"""The glossary of the page."""
+
+
+def _word_blocks(run: Run) -> list[Block]:
+    return [Table(("word", "meaning"), list(WORDS.items()))]
+
+
 CHAPTERS = (
     ChapterBuilder(
         "field",
@@ -284,6 +304,7 @@ CHAPTERS = (
         "Stamps for masks that the network was not trained on, compared with cutouts of the survey.",
         ("evaluate",),
         _evaluation_blocks,
+        optional=True,
     ),
     ChapterBuilder(
         "training",
@@ -314,6 +335,7 @@ CHAPTERS = (
         origins.build_blocks,
     ),
     RUN_CHAPTER,
+    ChapterBuilder("words", "Words", "What the words of this page mean.", (), _word_blocks),
     ChapterBuilder(
         "next",
         "What to do next",

@@ -15,7 +15,7 @@ from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.report.page import Block, Table
 
 LIBRARIES = (
-    *("numpy", "scipy", "astropy", "photutils", "zarr", "tensorstore", "pyarrow", "dask"),
+    *("numpy", "scipy", "astropy", "zarr", "tensorstore", "pyarrow", "dask"),
     *("torch", "diffusers", "accelerate", "ray", "matplotlib"),
 )
 # One sentence for each reason of `astro_dist.field.objects` and `astro_dist.field.models`.

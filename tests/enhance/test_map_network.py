@@ -1,0 +1,169 @@
+"""Maps doubled by a network: the same bytes however the work is shared, uncertainties, refusals."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from astro_dist.enhance.calibration import Calibration
+from astro_dist.enhance.inventions import BLOCK_PIX, Judge
+from astro_dist.enhance.likeness import Likeness, describe_piece
+from astro_dist.enhance.projection import halve_mean
+from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, Source, TileMaker
+from astro_dist.sky.windows import Window
+
+CONFIG = """
+pipeline: enhance
+simulate: {shape: [384, 384]}
+maps: {}
+cutouts: {size_pix: 32, mode: tiles, empty_fraction: 0.5, shard: 64}
+superres: {width: 8, steps: 4, crop_pix: 32}
+enhance: {samples: 2, most_samples: 3, keep_samples: 1, calls: 2, unlike: flag, band_rows: 128, tile_pix: 128}
+"""
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory):
+    """Configuration and run directory of a simulated map that is doubled, done in this process."""
+    from astro_dist.cli import main
+
+    folder = tmp_path_factory.mktemp("doubled")
+    (folder / "maps.yaml").write_text(CONFIG)
+    assert main(["run", str(folder / "maps.yaml"), "--out", str(folder / "run"), "--on", "serial", "-q"]) == 0
+    return folder
+
+
+def digests(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+def test_products_of_a_network(doubled):
+    product = doubled / "run" / "enhanced"
+    given = fits.getdata(doubled / "run" / "maps" / "simulated-00.fits")
+    mean, one, width = (
+        fits.getdata(product / f"simulated-00{end}.fits") for end in ("", "-sample-00", "-uncertainty")
+    )
+    for image in (mean, one):
+        assert np.nanmax(np.abs(halve_mean(image[None])[0] - given)) <= 1e-6 * np.nanmax(given)
+    assert (width[np.isfinite(mean)] > 0).all()
+    assert np.abs(mean - one).max() > 0
+    found = json.loads((product / "calibration.json").read_text())
+    assert found["calibration"]["pixels"][0] > 0
+    assert ((fits.getdata(product / "simulated-00-flags.fits") & 0xE0) == 0).all()
+
+
+def test_bytes_do_not_depend_on_who_worked(doubled, command):
+    product = doubled / "run" / "enhanced"
+    wanted = digests(product)
+    done = command(
+        "enhance",
+        doubled / "maps.yaml",
+        "--out",
+        doubled / "run",
+        "--redo",
+        "enhance",
+        "--on",
+        "processes",
+        "--workers",
+        2,
+    )
+    assert done.returncode == 0, done.stderr
+    assert digests(product) == wanted
+
+
+class Inventor:
+    """A network that adds a bright pixel, in every sample or in the first ones."""
+
+    halo_pix = 2
+
+    def __init__(self, most, height=1.5):
+        self.most, self.height = most, height
+
+    def draw(self, tile, sample, origin):
+        large = tile.repeat(2, 1).repeat(2, 2)
+        if sample < self.most:
+            large[:, 100 - 2 * origin[0], 80 - 2 * origin[1]] = self.height
+        return large.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("most", "flag"), [(0, 0), (2, MORE_SAMPLES), (99, MORE_SAMPLES | BICUBIC)], ids=["none", "some", "all"]
+)
+def test_no_invented_source_stays(most, flag):
+    rng = np.random.default_rng(2)
+    image = rng.normal(0, 1, (1, 96, 96)).clip(-3.5, 3.5).astype(np.float32)
+    ones = np.ones(image.shape, np.float32)
+    source = Source(image, 0 * ones, ones, Window(0, 96, 0, 96))
+    judge = Judge(5, 4, 3.0)
+    tile = TileMaker(judge, Inventor(most), "asinh", 2, 16, 0).make(source, source.window)
+    assert not judge.find(tile.image_PHW, source.snr_Phw).any()
+    assert tile.flags_HW.max() == flag
+    block = 100 // 2 // BLOCK_PIX, 80 // 2 // BLOCK_PIX
+    inside = tile.flags_HW[2 * BLOCK_PIX * block[0] :, 2 * BLOCK_PIX * block[1] :]
+    assert (inside[: 2 * BLOCK_PIX, : 2 * BLOCK_PIX] == flag).all()
+    ways = [one["replaced_by"] for one in tile.invented]
+    assert ways == ["more samples", "projected bicubic"][: flag.bit_count()]
+    assert np.abs(halve_mean(tile.image_PHW) - image).max() < 1e-9
+
+
+def test_intervals_hold_what_they_say():
+    rng = np.random.default_rng(3)
+    spread = rng.uniform(0.2, 2, 40_000)
+    # Errors three times as wide as the spread, and wider still for bright pixels.
+    level = np.where(rng.random(40_000) < 0.2, 8.0, 0.0)
+    error = rng.standard_t(4, 40_000) * spread * np.where(level > 5, 6, 3)
+    half = slice(None, 20_000), slice(20_000, None)
+    scaled = Calibration.fit(error[half[0]], spread[half[0]], level[half[0]])
+    again = Calibration.from_json(json.loads(json.dumps(scaled.to_json())))
+    for bright in (False, True):
+        chosen = (level[half[1]] > 5) == bright
+        for share, width in zip((0.68, 0.95), again.widths(spread[half[1]], level[half[1]]), strict=True):
+            covered = (np.abs(error[half[1]]) <= width)[chosen].mean()
+            assert share - 0.03 <= covered <= share + 0.03
+
+
+def test_other_images_are_told_apart():
+    rng = np.random.default_rng(4)
+    from scipy.ndimage import gaussian_filter
+
+    def piece(sigma):
+        noise = gaussian_filter(rng.normal(0, 1, (32, 32)), sigma)
+        return noise + gaussian_filter(np.where(rng.random((32, 32)) > 0.995, 30.0, 0), 1)
+
+    like = Likeness.fit(np.array([describe_piece(piece(0.7)) for _ in range(200)]), 32)
+    like = Likeness.from_json(json.loads(json.dumps(like.to_json())))
+    same = np.mean([like.distance(piece(0.7)) > like.limit for _ in range(200)])
+    text = np.kron(rng.integers(0, 2, (8, 8)), np.ones((4, 4)))
+    other = [like.distance(piece(1.6)) > like.limit for _ in range(50)]
+    assert same <= 0.02
+    assert np.mean(other) >= 0.95
+    assert like.distance(text) > like.limit
+
+
+def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, command, tmp_path):
+    shutil.copytree(doubled / "run", tmp_path / "run")
+    rng = np.random.default_rng(5)
+    stripes = np.sin(np.arange(256) / 2)[:, None] * np.ones(256) + rng.normal(0, 0.01, (256, 256))
+    from tests.enhance.fits_images import write
+
+    write(tmp_path / "stripes.fits", stripes.astype(np.float32))
+    files = f"enhance.files=[{tmp_path / 'stripes.fits'}]"
+    done = command(
+        "enhance",
+        doubled / "maps.yaml",
+        "--out",
+        tmp_path / "run",
+        "--redo",
+        "enhance",
+        "--on",
+        "serial",
+        "--set",
+        files,
+        "--set",
+        "enhance.unlike=refuse",
+    )
+    assert done.returncode == 2
+    assert "unlike those of the training (median distance" in done.stderr
