@@ -4,9 +4,10 @@ import torch
 
 from astro_dist.engine.errors import StoppedError
 from astro_dist.models.encoder import load_encoder
+from astro_dist.models.norms import settle_norms
 from astro_dist.models.segmenter import load_segmenter
 from astro_dist.radio.config import ByolConfig, SegmenterConfig
-from astro_dist.radio.judges import LabelledData, SegmenterObjective, ViewData, settle_norms
+from astro_dist.radio.judges import LabelledData, SegmenterObjective, ViewData
 from astro_dist.radio.trainings import BYOL, SEGMENTER
 from astro_dist.train import loop
 
@@ -67,7 +68,7 @@ def test_object_pixels_weigh_more(labelled):
 def test_norms_take_the_statistics_of_the_given_batches():
     network = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Dropout(0.5))
     rng = np.random.default_rng(1)
-    batches = [rng.normal(3, 2, (4, 8, 8)).astype(np.float32) for _ in range(3)]
+    batches = [rng.normal(3, 2, (4, 1, 8, 8)).astype(np.float32) for _ in range(3)]
     settle_norms(network, batches, "cpu")
     assert float(network[0].running_mean) == pytest.approx(np.mean(batches), rel=1e-5)
     assert float(network[0].running_var) == pytest.approx(np.mean([b.var(ddof=1) for b in batches]), rel=1e-4)
