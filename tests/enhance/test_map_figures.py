@@ -1,0 +1,96 @@
+"""Figures of the projected bicubic enlargement on FIRST, SUMSS and noise; `docs/enhance.md` shows them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from astro_dist.enhance.inventions import Judge
+from astro_dist.enhance.projection import enlarge_bicubic, halve_mean, project, repeat_twice
+from astro_dist.enhance.tiles import Source, TileMaker
+from astro_dist.sky.sky_image import SkyImage
+from astro_dist.sky.windows import Window
+from tests.flare.upscaling import DATA
+
+JUDGE = Judge(5, 4, 1.6)
+NEAR_PIX = 3.0
+CUTS = {"first": (slice(None), slice(None)), "sumss": (slice(100, 612), slice(300, 1112))}
+
+
+def level(image):
+    """Return background and noise."""
+    middle = np.median(image)
+    spread = 1.4826 * np.median(np.abs(image - middle))
+    kept = image[np.abs(image - middle) < 3 * spread]
+    return np.median(kept), kept.std()
+
+
+def find(image, level_sigma):
+    """Return rows, columns and fluxes of the sources that SEP finds."""
+    sep = pytest.importorskip("sep")
+    found = sep.extract(np.ascontiguousarray(image, np.float64), level_sigma, minarea=5)
+    return np.stack([found["y"], found["x"], found["flux"]], 1)
+
+
+def read(path, cut):
+    sky = SkyImage.open(Path(path))
+    image = sky.read(Window.of_shape(sky.shape))[0][cut].astype(np.float64)
+    return image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("survey", "most"), [("first", 49), ("sumss", 6)])
+def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, most):
+    lost = dict.fromkeys(("nearest", "bicubic", "projected"), 0)
+    fluxes, positions, sources = [], [], 0
+    paths = sorted((DATA / survey).glob("*.fz"))[:most]
+    assert paths, "the maps are not in ../shared/data"
+    for path in paths:
+        image = read(path, CUTS[survey])
+        if not np.isfinite(image).all():
+            continue
+        small = halve_mean(image[None])
+        (background, rms), (sky, noise) = level(small), level(image)
+        planes = (np.full(small.shape, value, np.float32) for value in (background, rms))
+        source = Source(small, *planes, Window.of_shape(small.shape[1:]))
+        projected = TileMaker(JUDGE).make(source, source.window).image_PHW.astype(np.float32)
+        means = halve_mean(projected)
+        assert np.abs(means - small).max() <= 1e-6 * np.abs(small).max()
+        assert abs(means.sum() - small.sum()) <= 1e-7 * np.abs(small).sum()
+        assert not JUDGE.find((projected - background) / rms, (small - background) / rms).any()
+        truth = find(image - sky, 5 * noise)
+        sources += len(truth)
+        others = {"nearest": repeat_twice(small), "bicubic": enlarge_bicubic(small), "projected": projected}
+        for name, other in others.items():
+            found = find(other[0] - sky, 5 * noise)
+            apart = np.hypot(*(found[:, None, i] - truth[None, :, i] for i in (0, 1)))
+            nearest = apart.min(0, initial=np.inf)
+            lost[name] += int((nearest > NEAR_PIX).sum())
+            for i in np.flatnonzero(nearest <= NEAR_PIX) if name == "projected" else ():
+                y, x = np.rint(truth[i, :2]).astype(int)
+                if image[y, x] - sky > 20 * noise:
+                    fluxes.append(abs(found[apart[:, i].argmin(), 2] / truth[i, 2] - 1))
+                    positions.append(nearest[i])
+    print(survey, sources, lost, len(fluxes), np.median(fluxes), np.median(positions))
+    assert lost["projected"] <= lost["bicubic"]
+    assert np.median(fluxes) < 0.02
+    assert np.median(positions) < 0.1
+
+
+def check_noise(count, side):
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(count):
+        noise = ndimage.gaussian_filter(rng.standard_normal((1, side, side)), (0, 1.27, 1.27))
+        noise /= noise.std()
+        found += int(Judge(5, 4, 3.0).find(project(enlarge_bicubic(noise), noise), noise).sum())
+    return found
+
+
+def test_nothing_is_invented_on_noise():
+    assert check_noise(1, 300) == 0
+
+
+@pytest.mark.soak
+def test_nothing_is_invented_on_ten_million_pixels_of_noise():
+    assert check_noise(10, 1000) == 0
