@@ -30,6 +30,7 @@ NAMES = {
     "Stamps": "folder, beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz, steps, device",
     "StampPipeline": "autoencoder, unet, conditioner, scheduler",
     "configurations": "",
+    "enhance_map": "image, out",
     "open_run": "path",
     "plan": "config, out, settings",
     "run": "config, out, to, redo, quiet, settings",
