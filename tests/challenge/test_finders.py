@@ -22,7 +22,8 @@ def test_a_baseline_finds_most_detectable_sources(finder, folder, judge, tmp_pat
     if importlib.util.find_spec(PROGRAMS[finder]) is None:
         pytest.skip(f"{PROGRAMS[finder]} is not installed; pip install -e '.[interop]'")
     out = tmp_path / f"{finder}.csv"
-    words = [sys.executable, "jobs/baseline.py", finder, folder / "public/map.fits", out]
+    job = "baseline" if finder in ("own", "sep") else "run_finder"
+    words = [sys.executable, f"jobs/{job}.py", finder, folder / "public/map.fits", out]
     done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = judge.score(out)
