@@ -1,7 +1,7 @@
 """Find the sources of a map with this package or with sep, as a first catalogue for a challenge.
 
-    python jobs/baseline.py own challenge/public/map.fits own.csv
-    astro-dist challenge score own.csv --package challenge
+python jobs/baseline.py own challenge/public/map.fits own.csv
+astro-dist challenge score own.csv --package challenge
 """
 
 import argparse

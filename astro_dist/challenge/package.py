@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from astro_dist.challenge import tiles
+from astro_dist.challenge import strips, tiles
 from astro_dist.challenge.about import write_manifest
 from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.area import RealSources, score_mask
@@ -37,7 +37,6 @@ from astro_dist.challenge.names import (
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows
 from astro_dist.challenge.papers import write_metadata, write_papers
-from astro_dist.challenge.strips import FINE, strips
 from astro_dist.challenge.truth import open_rows, write_catalogues
 from astro_dist.challenge.viewer import (
     BRIGHTNESS,
@@ -259,7 +258,7 @@ _PARTS: Mapping[str, Part] = {
         write_public_viewer,
         (
             *(f"{PUBLIC}/{VIEWER}/{name}" for name in (*PAGE, *DATA, f"{LABELS}/*/*.js")),
-            f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}/[{FINE + 1}-9]/*.js",
+            f"{PUBLIC}/{VIEWER}/{BRIGHTNESS}/[{strips.FINE + 1}-9]/*.js",
         ),
     ),
     "hidden_truth": Part(write_hidden_truth, (f"{HIDDEN}/truth*",)),
@@ -272,7 +271,7 @@ _PARTS: Mapping[str, Part] = {
 
 def find_parts(shape: tuple[int, int]) -> Mapping[str, Part]:
     """Return what the package of a field of some shape is made of."""
-    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in strips(shape).items()}}
+    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in strips.divide(shape).items()}}
 
 
 def _tiles_of(strip: Window) -> Part:

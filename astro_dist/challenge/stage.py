@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astro_dist.challenge.config import ChallengeConfig
-from astro_dist.challenge.strips import TILE_PIX, strips
+from astro_dist.challenge.strips import TILE_PIX, divide
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
 from astro_dist.field.checks import count_sources, find_field
@@ -22,7 +22,7 @@ MEMORY_BYTES = 700_000_000
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
     """Return a task for each part."""
-    return [Task(name) for name in (*TASKS, *strips(find_field(run).shape))]
+    return [Task(name) for name in (*TASKS, *divide(find_field(run).shape))]
 
 
 def estimate(run: Run) -> Estimate:
@@ -32,7 +32,7 @@ def estimate(run: Run) -> Estimate:
     if (needed := count_sources(config, field)) is not None:
         sources = needed.sources
     return Estimate(
-        tasks=len(TASKS) + len(strips(field.shape)),
+        tasks=len(TASKS) + len(divide(field.shape)),
         bytes=int(BYTES_PER_PIXEL * area * (1 + run.section(ChallengeConfig).training_share))
         + BYTES_PER_SOURCE * sources,
         files=60 + 3 * area // TILE_PIX**2,

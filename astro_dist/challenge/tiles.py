@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.challenge.strips import FINE, TILE_PIX
+from astro_dist.challenge import strips
 from astro_dist.engine.files import publish_bytes
 from astro_dist.sky.windows import Window
 
@@ -38,14 +38,14 @@ Read = Callable[[Window], NDArray[Any]]
 def last_level(shape: tuple[int, int]) -> int:
     """Return the level whose one tile is the whole map."""
     level = 0
-    while max(shape) > TILE_PIX << level:
+    while max(shape) > strips.TILE_PIX << level:
         level += 1
     return level
 
 
 def strip_files(strip: Window) -> tuple[str, ...]:
     """Return patterns of the files of a strip, below the folder of the tiles."""
-    sides = {level: TILE_PIX << level for level in range(FINE + 1)}
+    sides = {level: strips.TILE_PIX << level for level in range(strips.FINE + 1)}
     rows = {level: range(strip.y0 // side, math.ceil(strip.y1 / side)) for level, side in sides.items()}
     return tuple(f"{level}/{row:03d}-*.js" for level, some in rows.items() for row in some)
 
@@ -76,40 +76,42 @@ def coarsen(pixels: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def write_strip(folder: Path, strip: Window, last: int, read: Callable[[Window], Numbers]) -> None:
-    """Write the tiles of a strip, from the finest level to `FINE`, or to the last one that the map has."""
+    """Write the tiles of a strip, from the finest level to `strips.FINE` or the last one of the map."""
     slabs: list[Numbers] = []
-    for y in range(strip.y0, strip.y1, TILE_PIX):
-        slabs.append(read(Window(y, min(y + TILE_PIX, strip.y1), strip.x0, strip.x1)))
-        write_row(folder / "0", y // TILE_PIX, slabs[-1], pack_numbers)
+    for y in range(strip.y0, strip.y1, strips.TILE_PIX):
+        slabs.append(read(Window(y, min(y + strips.TILE_PIX, strip.y1), strip.x0, strip.x1)))
+        write_row(folder / "0", y // strips.TILE_PIX, slabs[-1], pack_numbers)
         slabs[-1] = coarsen(slabs[-1], 2)
     pixels = np.concatenate(slabs)
-    for level in range(1, min(FINE, last) + 1):
-        for y in range(0, len(pixels), TILE_PIX):
-            row = (strip.y0 >> level) // TILE_PIX + y // TILE_PIX
-            write_row(folder / f"{level}", row, pixels[y : y + TILE_PIX], pack_numbers)
+    for level in range(1, min(strips.FINE, last) + 1):
+        for y in range(0, len(pixels), strips.TILE_PIX):
+            row = (strip.y0 >> level) // strips.TILE_PIX + y // strips.TILE_PIX
+            write_row(folder / f"{level}", row, pixels[y : y + strips.TILE_PIX], pack_numbers)
         pixels = coarsen(pixels, 2)
 
 
 def write_coarse(folder: Path, shape: tuple[int, int], read: Callable[[Window], Numbers]) -> None:
-    """Write the tiles of all levels above `FINE`, which belong to more than one strip."""
-    if (last := last_level(shape)) <= FINE:
+    """Write the tiles of all levels above `strips.FINE`, which belong to more than one strip."""
+    if (last := last_level(shape)) <= strips.FINE:
         return
-    pixels = coarsen_map(shape, 2 << FINE, read)
-    for level in range(FINE + 1, last + 1):
-        for y in range(0, len(pixels), TILE_PIX):
-            write_row(folder / f"{level}", y // TILE_PIX, pixels[y : y + TILE_PIX], pack_numbers)
+    pixels = coarsen_map(shape, 2 << strips.FINE, read)
+    for level in range(strips.FINE + 1, last + 1):
+        for y in range(0, len(pixels), strips.TILE_PIX):
+            write_row(
+                folder / f"{level}", y // strips.TILE_PIX, pixels[y : y + strips.TILE_PIX], pack_numbers
+            )
         pixels = coarsen(pixels, 2)
 
 
 def coarsen_map(shape: tuple[int, int], factor: int, read: Read) -> NDArray[Any]:
     """Return the largest number of each block of a whole map, which is read some rows at a time."""
     ny, nx = shape
-    rows = [Window(y, min(y + TILE_PIX, ny), 0, nx) for y in range(0, ny, TILE_PIX)]
+    rows = [Window(y, min(y + strips.TILE_PIX, ny), 0, nx) for y in range(0, ny, strips.TILE_PIX)]
     return np.concatenate([coarsen(read(window), factor) for window in rows])
 
 
 def write_labels(folder: Path, rows: Iterator[tuple[int, NDArray[np.int64]]]) -> list[str]:
-    """Write labels of the levels 0 and `FINE`; return the names of tiles, as those without any have no file.
+    """Write labels of the levels 0 and `strips.FINE`; return the names of the tiles that have any.
 
     Parameters
     ----------
@@ -120,9 +122,9 @@ def write_labels(folder: Path, rows: Iterator[tuple[int, NDArray[np.int64]]]) ->
     names = []
     for row, labels in rows:
         names += write_row(folder / "0", row, labels, pack_runs)
-        coarse.setdefault(row >> FINE, []).append(coarsen(labels, 1 << FINE))
+        coarse.setdefault(row >> strips.FINE, []).append(coarsen(labels, 1 << strips.FINE))
     for row, parts in coarse.items():
-        names += write_row(folder / f"{FINE}", row, np.concatenate(parts), pack_runs)
+        names += write_row(folder / f"{strips.FINE}", row, np.concatenate(parts), pack_runs)
     return names
 
 
@@ -131,8 +133,8 @@ def write_row(
 ) -> list[str]:
     """Write a row of tiles but for those that ``pack`` returns None for; return the names of the others."""
     names = []
-    for column, x in enumerate(range(0, pixels.shape[1], TILE_PIX)):
-        tile = pixels[:, x : x + TILE_PIX]
+    for column, x in enumerate(range(0, pixels.shape[1], strips.TILE_PIX)):
+        tile = pixels[:, x : x + strips.TILE_PIX]
         if (data := pack(tile)) is not None:
             names.append(f"{folder.name}/{row:03d}-{column:03d}")
             script = call("tile", f"{folder.parent.name}/{names[-1]}", *tile.shape, data)

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astro_dist import __version__
-from astro_dist.challenge import tiles
+from astro_dist.challenge import strips, tiles
 from astro_dist.challenge.names import HIDDEN, OPEN, POPULATIONS, PUBLIC, VIEWER
 from astro_dist.challenge.packing import Packing
-from astro_dist.challenge.strips import FINE, TILE_PIX
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes
 from astro_dist.field.columns import read_columns_file
@@ -87,9 +86,9 @@ def _read(packing: Packing, window: Window) -> NDArray[np.float32]:
 
 
 def _middle(packing: Packing) -> NDArray[np.float32]:
-    """Return the pixels in the middle of the map, `tiles.TILE_PIX` on a side at most."""
+    """Return the pixels in the middle of the map, `strips.TILE_PIX` on a side at most."""
     ny, nx = packing.field.shape
-    height, width = (min(n, TILE_PIX) for n in (ny, nx))
+    height, width = (min(n, strips.TILE_PIX) for n in (ny, nx))
     y, x = (ny - height) // 2, (nx - width) // 2
     return _read(packing, Window(y, y + height, x, x + width))
 
@@ -97,10 +96,10 @@ def _middle(packing: Packing) -> NDArray[np.float32]:
 def _label_rows(packing: Packing, window: Window) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield the labels of rows of tiles; pixels outside of the window have none."""
     ny, nx = packing.field.shape
-    first = window.y0 // TILE_PIX
-    for row in range(first, -(-window.y1 // TILE_PIX)):
-        y = row * TILE_PIX
-        labels = np.zeros((min(y + TILE_PIX, ny) - y, nx), np.int64)
+    first = window.y0 // strips.TILE_PIX
+    for row in range(first, -(-window.y1 // strips.TILE_PIX)):
+        y = row * strips.TILE_PIX
+        labels = np.zeros((min(y + strips.TILE_PIX, ny) - y, nx), np.int64)
         part = Window(y, y + len(labels), 0, nx) & window
         assert part is not None  # the rows of tiles are those of the window
         for (band, number), (_, kind) in zip(
@@ -143,9 +142,9 @@ def _describe(packing: Packing, public: bool) -> dict[str, Any]:
         "public": public,
         "tiles": BRIGHTNESS if public else f"../../{PUBLIC}/{VIEWER}/{BRIGHTNESS}",
         "shape": about.shape,
-        "tile_pix": TILE_PIX,
+        "tile_pix": strips.TILE_PIX,
         "levels": _sky_levels(packing, sigma),
-        "label_levels": [0, FINE],
+        "label_levels": [0, strips.FINE],
         "sigma": sigma,
         "scale": [tiles.K, tiles.S],
         "beam": asdict(about.beam),

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from astro_dist.challenge import tiles
+from astro_dist.challenge import strips, tiles
 from astro_dist.engine.files import tree_digests
 from astro_dist.sky.windows import Window
 
@@ -39,13 +39,13 @@ def pixels():
 def make_tiles(folder, pixels, order=1):
     numbers = tiles.quantise(pixels, SIGMA)
     last = tiles.last_level(pixels.shape)
-    for strip in [*tiles.strips(pixels.shape).values()][::order]:
+    for strip in [*strips.divide(pixels.shape).values()][::order]:
         tiles.write_strip(folder, strip, last, lambda window: numbers[window.slices])
     tiles.write_coarse(folder, pixels.shape, lambda window: numbers[window.slices])
 
 
 def test_every_level_has_the_brightest_pixels_of_its_blocks(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE_PIX", 16)
+    monkeypatch.setattr(strips, "TILE_PIX", 16)
     make_tiles(tmp_path / "map", pixels)
     assert tiles.last_level(SHAPE) == 4
     found = {path.relative_to(tmp_path / "map").as_posix() for path in (tmp_path / "map").rglob("*.js")}
@@ -71,24 +71,24 @@ def test_every_level_has_the_brightest_pixels_of_its_blocks(tmp_path, pixels, mo
 
 
 def test_strips_are_apart_state_their_files_and_may_come_in_any_order(tmp_path, pixels, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE_PIX", 16)
+    monkeypatch.setattr(strips, "TILE_PIX", 16)
     for name, order in (("one/map", 1), ("two/map", -1)):
         make_tiles(tmp_path / name, pixels, order)
     digests = tree_digests(tmp_path / "one")
     assert tree_digests(tmp_path / "two") == digests
     stated = [
         path
-        for strip in tiles.strips(SHAPE).values()
+        for strip in strips.divide(SHAPE).values()
         for pattern in tiles.strip_files(strip)
         for path in (tmp_path / "one/map").glob(pattern)
     ]
     assert len(stated) == len(set(stated))
-    fine = {path for path in (tmp_path / "one/map").rglob("*.js") if int(path.parent.name) <= tiles.FINE}
+    fine = {path for path in (tmp_path / "one/map").rglob("*.js") if int(path.parent.name) <= strips.FINE}
     assert set(stated) == fine
 
 
 def test_labels_are_runs_and_empty_tiles_have_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(tiles, "TILE_PIX", 16)
+    monkeypatch.setattr(strips, "TILE_PIX", 16)
     labels = np.zeros((40, 33), np.int64)
     labels[3:7, 10:22] = tiles.KINDS * (2**31 - 1) + 2
     labels[20:22, 2:4] = 1
@@ -113,4 +113,4 @@ def test_labels_are_runs_and_empty_tiles_have_no_file(tmp_path, monkeypatch):
 def test_numbers_beyond_the_scale_are_its_end():
     numbers = tiles.quantise(np.array([[0, 1e9, -1e9, np.nan, np.inf]], np.float32), SIGMA)
     assert numbers.tolist() == [[0, tiles.BRIGHTEST, -tiles.BRIGHTEST, tiles.BLANK, tiles.BRIGHTEST]]
-    assert tiles.strips((1, 1)) == {"tiles_00": Window(0, 1, 0, 1)}
+    assert strips.divide((1, 1)) == {"tiles_00": Window(0, 1, 0, 1)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astro_dist.challenge import tiles
+from astro_dist.challenge import strips, tiles
 from astro_dist.challenge.matching import match
 from astro_dist.challenge.names import OPEN
 from astro_dist.challenge.score import Judge
@@ -27,7 +27,7 @@ READY = "document.body && document.body.dataset.ready"
 def package(run, tmp_path_factory):
     """A package whose tiles are so small that the field has four levels of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "TILE_PIX", 64)
+        patch.setattr(strips, "TILE_PIX", 64)
         return small.package(run, tmp_path_factory.mktemp("viewer") / "package", tile_pix=128)
 
 
