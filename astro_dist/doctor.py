@@ -23,6 +23,7 @@ PACKAGES = (
 EXTRAS = {
     "arrays": ("xarray",),
     "docs": ("sphinx", "myst-parser", "furo"),
+    "enhance": ("opencv-python-headless",),
     "flare": ("h5py", "scikit-learn", "transformers"),
     "interop": ("AegeanTools", "bdsf", "pycocotools", "python-casacore", "regions", "sep"),
     "regrid": ("reproject",),
