@@ -66,8 +66,9 @@ def test_the_whole_quick_start_needs_ten_minutes_and_what_it_paints_is_recognise
     rows = np.flatnonzero(store.columns["variant"] == 0)
     painted = np.stack([resize(picture, 32) for picture in store.read("picture", rows)])
     wanted = [CLASSES.index(store.attrs["labels"][k]) for k in store.columns["label"][rows]]
+    judge = train_judge(32)
     with torch.no_grad():
-        found = train_judge(32)(torch.from_numpy(to_network(painted))).argmax(1)
+        found = judge(torch.from_numpy(to_network(painted))).argmax(1)
     recognised = float((found.numpy() == wanted).mean())
     print(f"{spent:.0f} core-seconds; recognised: {recognised:.3f} of {len(rows)}")
     assert spent < CORE_SECONDS
