@@ -134,7 +134,7 @@ def _short(name: str, values: NDArray[Any]) -> list[Any]:
 
 
 def _describe(packing: Packing, public: bool) -> dict[str, Any]:
-    """Return what the page knows of the map; see ``page/*.js`` for what becomes of it."""
+    """Return the facts of the map that the scripts in ``page/`` read: sizes, scale, coordinates, beam."""
     about, sigma = packing.about, find_sigma(packing)
     return {
         "name": about.name,

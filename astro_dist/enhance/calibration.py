@@ -60,7 +60,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, errors: Floats, spreads: Floats, levels: Floats) -> "Calibration":
-        """Return the factors by which ``spreads`` hold ``errors``; ``levels`` tell the classes apart."""
+        """Return, for each class of ``levels``, the factor with which ``spreads`` cover ``errors``."""
         ratios, number = np.abs(errors) / widen(spreads), np.digitize(levels, EDGES_SIGMA)
         classes = [np.sort(ratios[number == i]) for i in range(len(EDGES_SIGMA) + 1)]
         factors = [list(_factor(classes[0], level) for level in LEVELS)]

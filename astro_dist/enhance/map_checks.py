@@ -1,4 +1,4 @@
-"""What a network knows of maps: how its uncertainty is scaled, and which maps are unlike its training."""
+"""Measurements on the cutouts of a training: the scale of uncertainties, and the range of its maps."""
 
 import json
 
@@ -19,7 +19,7 @@ from astro_dist.store.reader import StoreReader
 
 CALIBRATE, CALIBRATION = "calibrate", "calibration.json"
 MOST_PAIRS, MOST_PIECES = 64, 400
-"""Validation cutouts that scale the uncertainty, and training cutouts that tell what is like them."""
+"""Validation cutouts for the scale of uncertainties, and training cutouts for the range of maps."""
 MOST_UNLIKE = 0.5
 """Share of the windows of an image that may be unlike the training before it is refused."""
 

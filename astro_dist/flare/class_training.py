@@ -18,7 +18,7 @@ from astro_dist.train.recipe import Built, Cell, Figures
 
 
 class DiffusionObjective:
-    """Mean squared error of the velocity, given the class; for some samples the network is not told it."""
+    """Mean squared error of the velocity, given the class, which is left out for some samples."""
 
     def __init__(
         self, config: DiffusionConfig, labels: list[str], planes: int, size_pix: int, device: str

@@ -122,7 +122,7 @@ class UnidiffuserConfig(PainterTrainingConfig):
 
 
 class DiffusionConfig(PainterTrainingConfig):
-    """Training of a painter of classes, which takes the place of the UniDiffuser and knows no texts."""
+    """Training of a painter that is given a class, not a text, in place of the UniDiffuser."""
 
     preset: ClassPainterName = "tiny"
     """Size of the network: tiny or small."""
