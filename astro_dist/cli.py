@@ -48,17 +48,18 @@ def _count(text: str) -> int:
 
 RUN = _argument("run", type=Path, metavar="RUN", help="a run directory")
 TO = _argument("--to", metavar="STAGE", help="only this stage and the stages it needs")
+SET = _argument(
+    "--set",
+    action="append",
+    default=[],
+    metavar="A.B=C",
+    dest="assignments",
+    help="change a setting; may be repeated",
+)
 CONFIG = (
     _argument("config", type=Path, metavar="CONFIG", help="a YAML file"),
     _argument("--out", type=Path, metavar="RUN", help="run directory (default: runs/NAME)"),
-    _argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        dest="assignments",
-        help="change a setting; may be repeated",
-    ),
+    SET,
 )
 EXECUTORS = ("serial", "processes", "ray")
 REDO = "make this stage and those after it again, and replace their products"
@@ -82,6 +83,7 @@ WORDS = (
     _argument("words", nargs="*", metavar="[PIPELINE] [FILE]", help="default: radio astro_dist.yaml"),
     _argument("--from", type=Path, metavar="MAP", dest="start", help="propose settings for this FITS map"),
 )
+NEW = _argument("new", type=Path, metavar="NEW", help="run directory to make")
 SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist completion bash)")
 PIPELINE = _argument("pipeline", nargs="?", default=pipelines.DEFAULT, help="of this pipeline (radio)")
 JSON = _argument("--json", action="store_true", help="answer with one JSON value")
@@ -123,6 +125,7 @@ COMMANDS = {
     "clean": "astro_dist.commands.products:clean",
     "doctor": "astro_dist.commands.starting:doctor",
     "init": "astro_dist.commands.starting:init",
+    "fork": "astro_dist.commands.starting:fork",
     "completion": "astro_dist.commands.starting:completion",
     "schema": "astro_dist.commands.starting:schema",
 }
@@ -203,6 +206,7 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
         "clean": ("remove what no stage of a run goes on with", "", (RUN, DRY)),
         "doctor": ("show what this machine can and cannot do, and why", "", (JSON,)),
         "init": ("write a starter configuration, with every setting or for a map of yours", "", WORDS),
+        "fork": ("begin a run with the products of another: other fields", "", (RUN, NEW, SET)),
         "completion": ("print the completion of a shell", "", (SHELL,)),
         "schema": ("print the JSON schema of a configuration, for editors", "", (PIPELINE,)),
         # The sbatch files call it on a node; users have no need of it.

@@ -35,7 +35,7 @@ from astro_dist.challenge.names import (
     VIEWER,
 )
 from astro_dist.challenge.origins import find_origins
-from astro_dist.challenge.packing import Packing, Rows
+from astro_dist.challenge.packing import Packing, Rows, field_seed
 from astro_dist.challenge.papers import write_metadata, write_papers
 from astro_dist.challenge.truth import open_rows, write_catalogues
 from astro_dist.challenge.viewer import (
@@ -130,7 +130,7 @@ def finish(packing: Packing, folder: Path) -> None:
     if not hidden.is_dir():
         return
     published = packing.run.ledger.all_published()
-    facts: dict[str, Any] = {"run": packing.run.name, "seed": packing.run.seed}
+    facts: dict[str, Any] = {"run": packing.run.name, "seed": field_seed(packing.run)}
     if (field := published.get("assemble")) is not None:
         facts["assemble"] = field.fingerprint
     publish_json(hidden / "run.json", facts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import INSTANCES, MAP, MASK
 from astro_dist.challenge.truth import rename_sources
 from astro_dist.engine.arrays import Columns
+from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
 from astro_dist.field.background import MESH_FILE
 from astro_dist.field.columns import read_columns_file
@@ -27,6 +29,12 @@ from astro_dist.sky.windows import Window, bands
 
 BAND_ROWS = 512
 Rows = Iterator[tuple[Window, NDArray[Any]]]
+
+
+def field_seed(run: Run) -> int:
+    """Return the seed of a run's field: its own where it has one, else that of the run."""
+    own = run.section(AssembleConfig).seed
+    return run.seed if own is None else own
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +78,8 @@ class Packing:
             areas=areas,
             tile_pix=config.tile_pix,
         )
-        renamed = rename_sources(truth, areas.place(truth), run.stream, field.frequency_hz)
+        drawn = partial(stream, field_seed(run))
+        renamed = rename_sources(truth, areas.place(truth), drawn, field.frequency_hz)
         return cls(run, folder, config, field, about, renamed)
 
     def header(self, unit: str, dtype: str, content: str, window: Window | None = None) -> Any:

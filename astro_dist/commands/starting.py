@@ -1,4 +1,4 @@
-"""`init`, `doctor`, `completion` and `schema`: what somebody needs before the first run."""
+"""`init`, `fork`, `doctor`, `completion` and `schema`: what somebody needs before a run."""
 
 import argparse
 import os
@@ -54,6 +54,26 @@ def init(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error.strerror}); name another file") from None
     print(f"{path}: {what}; run it with `astro-dist run {path}`")
+    return 0
+
+
+def fork(arguments: argparse.Namespace) -> int:
+    """Make a run that begins with the products of another one."""
+    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.forking import fork_run
+    from astro_dist.engine.pipeline import read_tree
+
+    source, root = arguments.run, arguments.new
+    old = pipelines.reopen(source)
+    tree = read_tree(source / "config.yaml", [f"name={root.name}", *arguments.assignments])
+    pipeline = pipelines.load(old.config.pipeline)
+    if tree.get("pipeline", pipelines.DEFAULT) != pipeline.name:
+        raise ConfigError(f"{source} is of the pipeline {pipeline.name}, and so is its fork; leave it out")
+    config = pipeline.resolve(tree)
+    taken, left = fork_run(old.root, root, config, pipeline.choose(config), print)
+    print(f"{root}: has {', '.join(taken)} of {source}")
+    if left:
+        print(f"still to run: {', '.join(left)}: astro-dist run {root / 'config.yaml'} --out {root}")
     return 0
 
 

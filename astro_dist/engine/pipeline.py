@@ -18,7 +18,7 @@ from astro_dist.engine.work import MachineConfig, Run, Stage
 Tree = dict[str, Any]
 RESERVED = frozenset(
     {"run", "train", "plan", "status", "logs", "cancel", "job", "verify", "repair", "regenerate", "doctor"}
-    | {"init", "clean", "export", "challenge", "completion", "schema"}
+    | {"init", "fork", "clean", "export", "challenge", "completion", "schema"}
 )
 """Names of commands, present and to come; no stage and no pipeline may have one of these names."""
 

@@ -119,8 +119,8 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Seed of all random numbers of the run."""
-        return self.settings.seed
+        """Seed of all random numbers: that of the stage's own section where it has one, else the run's."""
+        return self.settings.seed if (own := getattr(self.own, "seed", None)) is None else int(own)
 
     @property
     def machine(self) -> MachineConfig:

@@ -184,6 +184,9 @@ class AssembleConfig(Section):
     # The largest maps of RADiff's survey collection have this size.
     shape: tuple[int, int] = (12000, 15000)
     """Rows and columns of the field; a background map brings its own."""
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """Seed of the places, the fluxes and the noise of this field; by default that of the run. Fields of other
+    seeds have nothing in common but the drawings, and need no new ones."""
     objects: int | None = Field(default=1000, ge=1)
     """Number of sources in the field; exact, because a field with fewer is refused. In mode catalogue the
     default is all rows in the field; in mode counts the flux limit rules, and no number may be given."""
@@ -241,7 +244,7 @@ class AssembleConfig(Section):
     clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
-    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle"})
+    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle", "seed"})
 
     @model_validator(mode="before")
     @classmethod

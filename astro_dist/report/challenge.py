@@ -64,7 +64,7 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     share = {} if arguments.training is None else {"training_share": arguments.training}
     validate(ChallengeConfig, share)
     from astro_dist.challenge.package import EASY_SEED, announce, pack, refuse_taken, seed_note
-    from astro_dist.challenge.packing import Packing
+    from astro_dist.challenge.packing import Packing, field_seed
     from astro_dist.engine.outputs import check_product
 
     refuse_taken(arguments.out)
@@ -77,8 +77,8 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):
             print(f"{name}: up to {size / 1e6:.1f} MB")
-    if run.seed < EASY_SEED:
-        print(f"note: {seed_note(run.seed)}")
+    if (seed := field_seed(run)) < EASY_SEED:
+        print(f"note: {seed_note(seed)}")
     pack(packing, arguments.out, public_only=arguments.public)
     print(f"{arguments.out}: whole; `astro-dist verify {arguments.out}` reads it again")
     return 0

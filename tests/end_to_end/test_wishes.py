@@ -40,6 +40,7 @@ WISHES = {
     "figures for a script": [(*QUICK, "--json"), ("doctor", "--json"), ("status", "RUN", "--json")],
     "cutout 3 as FITS with its place": [("export", "RUN", "cutouts", "--index", "3", "--fits")],
     "cutouts as pictures": [("export", "RUN", "cutouts", "--index", "0-9", "--grid")],
+    "another field from the same drawings": [("fork", "RUN", "second", "--set", "assemble.seed=2")],
     "completion in my shell": [("completion", "bash"), ("completion", "zsh")],
     "why it failed": [("logs", "RUN"), ("status", "RUN")],
     "room on my disk": [("clean", "RUN", "--dry-run")],
