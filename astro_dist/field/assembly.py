@@ -52,9 +52,11 @@ from astro_dist.field.truth import OVERLAP_COLUMNS, select_truth, write_placemen
 from astro_dist.field.zooms import draw_zooms
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
+from astro_dist.sky.files import find_survey
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.noise_maps import NoiseMap, noise_of
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.stamps import objects_files
@@ -92,6 +94,11 @@ class Assembly:
         return open_background(self.run)
 
     @cached_property
+    def noise(self) -> NoiseMap | None:
+        """The user's map of the noise of the real map, or None."""
+        return find_background_noise(self.run)
+
+    @cached_property
     def rms_jy_beam(self) -> float:
         """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
         measured = self.cutouts.columns["rms_jy_beam"][~self.cutouts.is_background]
@@ -103,7 +110,7 @@ class Assembly:
         seed = self.run.seed
         if self.real is not None:
             keep = self.config.background.islands == "keep"
-            return MapBackground.load(self.real, self.folder, keep, seed)
+            return MapBackground.load(self.real, self.folder, keep, seed, self.noise)
         return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
@@ -141,8 +148,15 @@ def open_background(run: Run) -> SkyMap | None:
     # Every worker opens the map, and verifying reads all of it: `analyse_background` verifies once.
     if path is None:
         return None
-    unpacked_in = run.root / UNPACKED
-    return SkyMap.open(Path(path), run.section(MapsConfig), verify=False, unpacked_in=unpacked_in)
+    config, unpacked_in = run.section(MapsConfig), run.root / UNPACKED
+    survey = find_survey(config, Path(path)) or config
+    return SkyMap.open(Path(path), survey, verify=False, unpacked_in=unpacked_in)
+
+
+def find_background_noise(run: Run) -> NoiseMap | None:
+    """Return the user's map of the noise of the real map that the field is made on, or None."""
+    real = open_background(run)
+    return None if real is None else noise_of(run, real)
 
 
 def prepare(run: Run) -> None:
@@ -194,7 +208,7 @@ def analyse_background(state: Assembly) -> Result:
     join = config.join.model_copy(update={"catalogue": None, "labels": {}})
     levels = {"seed_sigma": seed, "merge_sigma": merge}
     rules = config.model_copy(update={**levels, "join": join})
-    facts = analyse_map(state.real, state.folder, rules)
+    facts = analyse_map(state.real, state.folder, rules, state.noise)
     # The engine compares the files with these digests before `finish`, and repeats this task and all later
     # ones where they differ.
     return facts | {"sha256": _digests(state, BACKGROUND_FILES)}

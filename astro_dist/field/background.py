@@ -23,6 +23,7 @@ from astro_dist.sky.fits_tables import write_table
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh, Wide
 from astro_dist.sky.noise import beam_noise
+from astro_dist.sky.noise_maps import NoiseMap, NoisyMesh
 from astro_dist.sky.windows import Window, bands
 
 READ_ROWS = 512  # rows of a real map in memory at once: 31 MB of float32 at 15,000 columns
@@ -95,14 +96,26 @@ class MapBackground:
     seed: int
 
     @classmethod
-    def load(cls, sky_map: SkyMap, folder: Path, keep: bool, seed: int) -> "MapBackground":
-        """Return the background from a map and the files that `analyse_map` wrote into ``folder``."""
+    def load(
+        cls, sky_map: SkyMap, folder: Path, keep: bool, seed: int, noise: NoiseMap | None = None
+    ) -> "MapBackground":
+        """Return the background from a map and the files that `analyse_map` wrote into ``folder``.
+
+        ``noise`` is the map of the noise that the analysis had.
+        """
+        wide, size = None, None
         with (folder / MESH_FILE).open("rb") as handle:
             cell_pix = int(np.load(handle))
             background, rms = np.load(handle)
-            # Wide emission follows where the map has some.
-            wide = Wide.of_planes(np.load(handle)) if handle.peek(1) else None
+            while handle.peek(1):
+                values = np.load(handle)
+                if values.ndim:
+                    wide = Wide.of_planes(values)
+                else:
+                    size = float(values)
         mesh = Mesh(sky_map.shape, cell_pix, background, rms, wide=wide)
+        if noise is not None and size is not None:
+            mesh = NoisyMesh.of(mesh, noise, size)
         return cls(sky_map, mesh, np.load(folder / PIXELS_FILE), keep, seed)
 
     def read(self, window: Window) -> Image:
@@ -160,15 +173,22 @@ class MapBackground:
         return distance[window.within(frame.grown(reach))]
 
 
-def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[str, Any]:
+def analyse_map(
+    sky_map: SkyMap, folder: Path, config: AnnotateConfig, noise: NoiseMap | None = None
+) -> dict[str, Any]:
     """Measure the noise of a map, find its islands, and write mesh, pixels and list of sources to ``folder``.
+
+    Parameters
+    ----------
+    noise
+        The user's map of the noise or of weights, which takes the place of what is measured.
 
     Returns
     -------
     dict
         ``islands``, ``island_pix`` and ``median_rms_jy_beam``.
     """
-    found = find_islands(sky_map, config)
+    found = find_islands(sky_map, config, noise=noise)
     mesh, pixels = found.mesh, found.islands.pixels
     # Sorted by row for `MapBackground.distance_pix`.
     order = np.lexsort((pixels.x, pixels.y))
@@ -177,8 +197,11 @@ def analyse_map(sky_map: SkyMap, folder: Path, config: AnnotateConfig) -> dict[s
         # Both arrays in one file: cell size and mesh can never come from different analyses.
         np.save(handle, np.int64(mesh.cell_pix))
         np.save(handle, np.stack([mesh.background, mesh.rms]))
+        # Read back by the number of axes, since both are there for some maps only.
         if mesh.wide is not None:
             np.save(handle, mesh.wide.planes())
+        if isinstance(mesh, NoisyMesh):
+            np.save(handle, np.float64(mesh.size))
     with publish_file(folder / PIXELS_FILE) as hidden, hidden.open("wb") as handle:
         np.save(handle, np.stack([pixels.y[order], pixels.x[order]]))
     write_table(folder / ISLANDS_FILE, found.sources, COLUMNS, name="EXISTING")

@@ -16,6 +16,7 @@ PIXEL_BYTES = 9
 """Bytes of a pixel in the three images of `astro_dist.field.layers`."""
 count_sources = Later("astro_dist.field.checks:count_sources")
 find_field = Later("astro_dist.field.checks:find_field")
+find_background_noise = Later("astro_dist.field.assembly:find_background_noise")
 
 
 def plan(run: Run, results: Results) -> Sequence[Task]:
@@ -36,11 +37,15 @@ def plan(run: Run, results: Results) -> Sequence[Task]:
 
 
 def sources(run: Run) -> list[Path]:
-    """Return the user's files (background map, catalogue, density); a missing one is a `ConfigError`."""
-    files = run.section(AssembleConfig).files
-    for key, path in files.items():
+    """Return the user's files (background map, its noise, catalogue, density).
+
+    A missing one is a `ConfigError`.
+    """
+    config = run.section(AssembleConfig)
+    for key, path in config.files.items():
         require_file(path, f"assemble.{key}")
-    return list(files.values())
+    noise = find_background_noise(run) if config.background.kind == "map" else None
+    return [*config.files.values(), *([] if noise is None else [noise.path])]
 
 
 def estimate(run: Run) -> Estimate:

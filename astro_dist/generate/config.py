@@ -62,6 +62,22 @@ class MasksConfig(Section):
         return {"extended": self.extended, "compact": self.compact, "spurious": self.spurious}
 
 
+class ReadConfig(Section):
+    """The part of a FITS file that is read, and a value of it that means no data."""
+
+    hdu: int | str | None = None
+    """Number from 0 or EXTNAME of the image, in a file that has such an image; by default its one map."""
+    plane: int | tuple[int, ...] | None = None
+    """Plane of a cube, counted from 0; a list where several of its axes have more than one."""
+    blank: float | None = None
+    """A value that means no data, beside NaN, BLANK and regions of one value."""
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing is said."""
+        return self == ReadConfig()
+
+
 class GuidanceConfig(Section):
     """Strength of the guidance by each condition; with 1 and 1 a step calls the network once."""
 
@@ -105,6 +121,9 @@ class GenerateConfig(Section):
     """Origin of the masks, and share of each class."""
     background: str | None = None
     """FITS image whose windows are the backgrounds of the stamps; by default other cutouts."""
+    read: ReadConfig = ReadConfig()
+    """How `background` and `masks.map` are read; by default as `maps.hdu`, `plane` and `blank` say."""
+    later: ClassVar[frozenset[str]] = frozenset({"read"})
     micro_batch: Positive = 16
     """Stamps drawn at once. The number changes the last bits of sums, so a result depends on this setting."""
     per_shard: Positive = 64

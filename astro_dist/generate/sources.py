@@ -265,9 +265,9 @@ def open_source(reader: StoreReader, donors: Donors, settings: GenerateConfig, s
 
 
 def open_background(settings: GenerateConfig, size_pix: int) -> Plane | None:
-    """Open the user's background, where there is one; raises `ConfigError` as `Plane.open` does."""
+    """Open the user's background, where there is one; raises `ConfigError` as `Plane.open_sky` does."""
     path = source_files(settings).get("background")
-    return None if path is None else Plane.open(path, size_pix)
+    return None if path is None else Plane.open_sky(path, size_pix, **dict(settings.read))
 
 
 def open_labels(settings: GenerateConfig, size_pix: int) -> Labels | None:
@@ -276,7 +276,9 @@ def open_labels(settings: GenerateConfig, size_pix: int) -> Labels | None:
     if "labels" not in files:
         return None
     words = ClassWords({str(label): name for label, name in settings.masks.classes.items()})
-    return read_labels(files["labels"], size_pix, words, files.get("instances"), files.get("map"))
+    return read_labels(
+        files["labels"], size_pix, words, files.get("instances"), files.get("map"), settings.read.hdu
+    )
 
 
 def check_files(settings: GenerateConfig, size_pix: int) -> None:

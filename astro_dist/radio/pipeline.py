@@ -137,7 +137,7 @@ def leave_out(config: RadioConfig) -> Mapping[str, str]:
 
 
 def settle(config: RadioConfig) -> RadioConfig:
-    """Set the number of drawn objects from the number of placements.
+    """Set the number of drawn objects from the number of placements, and how files of `generate` are read.
 
     Raises
     ------
@@ -145,6 +145,7 @@ def settle(config: RadioConfig) -> RadioConfig:
         When initial weights do not fit together, or fewer objects are drawn than the placements need.
     """
     _check_start(config)
+    config = _read_alike(config)
     if config.assemble.flux.mode == "counts":
         config = _draw_extended(config)
     if (needed := _needed_objects(config)) is None:
@@ -172,6 +173,15 @@ def _needed_objects(config: RadioConfig) -> int | None:
     survey = Survey("the simulated survey", sky.beam, sky.pixel, sky.frequency_hz)
     expected = expect_counts(field, design_instrument(field, [survey], None))
     return math.ceil(expected.most_objects / field.reuse)
+
+
+def _read_alike(config: RadioConfig) -> RadioConfig:
+    """Read maps that `generate` names as those of `maps`, unless the configuration says otherwise."""
+    generate, maps = config.generate, config.maps
+    if not generate.read.is_default or not (generate.background or generate.masks.map):
+        return config
+    read = generate.read.model_copy(update={"hdu": maps.hdu, "plane": maps.plane, "blank": maps.blank})
+    return config.model_copy(update={"generate": generate.model_copy(update={"read": read})})
 
 
 def _draw_extended(config: RadioConfig) -> RadioConfig:

@@ -28,7 +28,6 @@ from astro_dist.sky.annotations import (
     write_parquet,
 )
 from astro_dist.sky.annotations import Annotations as Annotations
-from astro_dist.sky.background import build_mesh
 from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
@@ -37,6 +36,7 @@ from astro_dist.sky.finder import (
     block_parts,
     block_rows,
     detect,
+    make_mesh,
     measure_block,
     mesh_cell,
     read_blocks,
@@ -48,15 +48,7 @@ from astro_dist.sky.islands import Pixels
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.mesh import Mesh
-from astro_dist.sky.noise_maps import (
-    NoiseMap,
-    NoisyMesh,
-    cell_medians,
-    follow_weights,
-    open_noise,
-    replace_noise,
-    weights_size,
-)
+from astro_dist.sky.noise_maps import NoiseMap, open_noise, take_noise
 from astro_dist.sky.wide import Blocks
 
 PARTS = "parts"
@@ -135,24 +127,11 @@ class Annotator:
         grid = math.ceil(sky_map.shape[0] / cell_pix), math.ceil(sky_map.shape[1] / cell_pix)
         own = rows["map"] == index
         background, rms = (rows[name][own].reshape(grid) for name in ("background", "rms"))
-        noise = self.noise[index]
-        size: float | None = 1.0
-        if noise is not None and noise.power is not None:
-            weight, measured = rows["weight"][own].reshape(grid), rms
-            rms = follow_weights(measured, weight, noise.power)
-            size = weights_size(measured, weight, noise.power)
+        weight = rows["weight"][own].reshape(grid) if "weight" in rows else None
         parts, blocks = block_parts(sky_map, self.config), None
         if parts:
             blocks = Blocks.of_columns({name: values[own] for name, values in rows.items()}, grid, parts)
-        mesh = build_mesh(
-            *(sky_map.shape, cell_pix, background, rms, sky_map.name),
-            *(blocks, self.config.structure_sigma),
-            given=noise is not None,
-        )
-        # Without a cell that has a weight and a noise, the weights have no size.
-        if noise is None or size is None:
-            return mesh
-        return NoisyMesh(mesh.shape, mesh.cell_pix, mesh.background, mesh.rms, noise, size, wide=mesh.wide)
+        return make_mesh(sky_map, self.config, background, rms, blocks, self.noise[index], weight)
 
     def pixels(self) -> Iterator[tuple[int, Pixels]]:
         """Yield each map's pixels of the second round, map by map."""
@@ -231,13 +210,9 @@ def _measure(annotator: Annotator, pieces: Sequence[Piece]) -> Columns:
         sky_map, cell_pix = annotator.maps[index], mesh_cell(annotator.maps[index], annotator.config)
         for block in read_blocks(sky_map, annotator.config, y0, y1):
             image = sky_map.read(block)
-            measured = measure_block(image, cell_pix)
             blocks = block_rows(image, sky_map, annotator.config)
-            given = annotator.noise[index]
-            pixels = None if given is None else given.read(block)
-            if given is not None and pixels is not None and given.power is None:
-                measured, pixels = replace_noise(measured, pixels, cell_pix), None
-            weights = None if pixels is None else cell_medians(pixels, cell_pix)
+            measured = measure_block(image, cell_pix)
+            measured, weights = take_noise(measured, annotator.noise[index], block, cell_pix)
             for row, (background, rms) in enumerate(measured):
                 table = {"map": np.full(len(rms), index, np.int32), "background": background, "rms": rms}
                 if annotator.weighs:

@@ -74,6 +74,12 @@ def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
     return list(found.items())
 
 
+def find_survey(config: MapsConfig, path: Path) -> SurveyConfig | None:
+    """Return the survey that a map is of, None where no setting of maps names it."""
+    entries = find_maps(config) if config.files else ()
+    return next((survey for one, survey in entries if one.resolve() == path.resolve()), None)
+
+
 def _expand(pattern: str, setting: str = "maps.files") -> list[Path]:
     if len(pattern) > MOST_LETTERS:
         raise ConfigError(f"{setting}: a pattern has {len(pattern)} letters, and no path has so many")

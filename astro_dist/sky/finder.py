@@ -18,6 +18,7 @@ from astro_dist.sky.joining import ALONE, find_links, group_islands
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.noise_maps import NoiseMap, NoisyMesh, follow_weights, take_noise, weights_size
 from astro_dist.sky.pairs import Candidates, Index
 from astro_dist.sky.wide import Blocks, blocks_per_cell, measure_blocks
 from astro_dist.sky.windows import Window
@@ -54,13 +55,17 @@ class MapIslands:
     wide: Columns = field(default_factory=dict)
 
 
-def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None) -> MapIslands:
+def find_islands(
+    sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = None, noise: NoiseMap | None = None
+) -> MapIslands:
     """Find, class and measure the islands of one map, which is read twice by bands.
 
     Parameters
     ----------
     truth
         The number of the brightest source in each pixel of a simulated map: islands are joined by it.
+    noise
+        The user's map of the noise or of weights.
 
     Raises
     ------
@@ -70,16 +75,52 @@ def find_islands(sky_map: SkyMap, config: AnnotateConfig, truth: Plane | None = 
     cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
     rows: list[tuple[Image, Image]] = []
     inner: list[Blocks] = []
+    weight: list[Image] = []
     for block in blocks:
         image = sky_map.read(block)
-        rows += measure_block(image, cell_pix)
+        measured, weights = take_noise(measure_block(image, cell_pix), noise, block, cell_pix)
+        rows += measured
+        weight += weights or ()
         inner += block_rows(image, sky_map, config)
     background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
-    joined = Blocks.join(inner) if inner else None
-    mesh = build_mesh(sky_map.shape, cell_pix, background, rms, sky_map.name, joined, config.structure_sigma)
+    joined, weighed = Blocks.join(inner) if inner else None, np.stack(weight) if weight else None
+    mesh = make_mesh(sky_map, config, background, rms, joined, noise, weighed)
     # Read again and not kept: a map may be larger than memory.
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
+
+
+def make_mesh(
+    sky_map: SkyMap,
+    config: AnnotateConfig,
+    background: Image,
+    rms: Image,
+    blocks: Blocks | None,
+    noise: NoiseMap | None,
+    weight: Image | None,
+) -> Mesh:
+    """Return the mesh of a map from its cells.
+
+    Parameters
+    ----------
+    background, rms
+        ``(rows, columns)`` from `measure_block` and `take_noise`, NaN = not measured.
+    blocks
+        See `build_mesh`.
+    noise, weight
+        The user's map of the noise or of weights, and of the latter the weight of each cell.
+    """
+    size: float | None = 1.0
+    if noise is not None and noise.power is not None and weight is not None:
+        size = weights_size(rms, weight, noise.power)
+        rms = follow_weights(rms, weight, noise.power)
+    mesh = build_mesh(
+        *(sky_map.shape, mesh_cell(sky_map, config), background, rms, sky_map.name),
+        *(blocks, config.structure_sigma),
+        given=noise is not None,
+    )
+    # Without a cell that has a weight and a noise, the weights have no size.
+    return mesh if noise is None or size is None else NoisyMesh.of(mesh, noise, size)
 
 
 def block_parts(sky_map: SkyMap, config: AnnotateConfig) -> int:

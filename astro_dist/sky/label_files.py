@@ -1,7 +1,8 @@
 """Masks of users in every form that is read: label images, COCO's JSON, RADiff's folders, and regions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ REGION_BYTES = 1 << 26
 MOST_FILES = 200_000
 REGION_SUFFIXES = (".reg", ".crtf", ".ds9", ".rgn", ".region")
 Floats = NDArray[np.float64]
+OpenCanvas = Callable[[], "MapCanvas"]
 
 
 def read_labels(
@@ -37,6 +39,7 @@ def read_labels(
     words: ClassWords,
     instances: Path | None = None,
     drawn_on: Path | None = None,
+    hdu: int | str | None = None,
 ) -> Labels:
     """Return the objects of a user's masks.
 
@@ -51,6 +54,8 @@ def read_labels(
         FITS image of object numbers, for a FITS image of labels.
     drawn_on
         FITS map that regions are drawn on.
+    hdu
+        Number from 0 or EXTNAME of the image of that map, where its file has such an image.
 
     Raises
     ------
@@ -63,8 +68,9 @@ def read_labels(
         return Labels.read(mask, numbers, words)
     if instances is not None:
         raise ConfigError(f"{instances}: numbers of objects go with a FITS image of labels; leave them out")
+    canvas = None if drawn_on is None else partial(MapCanvas.open, drawn_on, hdu)
     try:
-        return join_frames(list(_frames(path, words, drawn_on)), least_pix)
+        return join_frames(list(_frames(path, words, canvas)), least_pix)
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(f"{path}") else f"{path}: {text}") from None
@@ -81,7 +87,7 @@ def label_files(path: Path) -> list[Path]:
     return [path]
 
 
-def _frames(path: Path, words: ClassWords, drawn_on: Path | None) -> Iterator[Frame]:
+def _frames(path: Path, words: ClassWords, drawn_on: OpenCanvas | None) -> Iterator[Frame]:
     if path.is_dir():
         for one in _json_files(path):
             yield _read_radiff(one, _mapping(one), words)
@@ -157,7 +163,7 @@ def _read_radiff(path: Path, about: Mapping[str, Any], words: ClassWords) -> Fra
     return Frame((ny, nx), tuple(pieces))
 
 
-def _read_regions(path: Path, words: ClassWords, drawn_on: Path | None) -> Frame:
+def _read_regions(path: Path, words: ClassWords, drawn_on: OpenCanvas | None) -> Frame:
     if drawn_on is None:
         raise ConfigError("regions are drawn on a map; name its FITS file as generate.masks.map")
     size = path.stat().st_size
@@ -167,14 +173,14 @@ def _read_regions(path: Path, words: ClassWords, drawn_on: Path | None) -> Frame
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError("it is no text; is it a region file?") from None
-    canvas = MapCanvas.open(drawn_on)
+    canvas = drawn_on()
     pieces = []
     for shape in parse_crtf(text) if text.startswith("#CRTF") else parse_ds9(text):
         kind = words.require(shape.words, f"line {shape.line}")
         if len((spots := _fill(shape, canvas)).y):
             pieces.append(Piece(spots, kind))
     if not pieces:
-        raise ConfigError(f"it holds no circle, ellipse, box or polygon that lies on {drawn_on}")
+        raise ConfigError(f"it holds no circle, ellipse, box or polygon that lies on {canvas.path}")
     return Frame(canvas.shape, tuple(pieces))
 
 
@@ -185,33 +191,31 @@ def _fill(shape: Shape, canvas: "MapCanvas") -> Spots:
         raise ConfigError(f"line {shape.line}: {error}") from None
 
 
-def _find_canvas(path: Path) -> tuple[Header, Layout]:
+def _find_canvas(path: Path, hdu: int | str | None) -> tuple[Header, Layout]:
     try:
-        return find_canvas(path)
+        return find_canvas(path, hdu)
     except ConfigError as error:
-        # The setting is that of ``maps.files``.
-        if "maps.hdu" not in str(error):
-            raise
-        raise ConfigError("it holds several maps; save the one of the masks into a file of its own") from None
+        raise ConfigError(str(error).replace("maps.hdu", "generate.read.hdu")) from None
 
 
 @dataclass(frozen=True)
 class MapCanvas:
     """Size and coordinates of a FITS map; neither unit nor beam is needed to draw on it."""
 
+    path: Path
     shape: tuple[int, int]
     wcs: WCS
 
     @classmethod
-    def open(cls, path: Path) -> "MapCanvas":
+    def open(cls, path: Path, hdu: int | str | None = None) -> "MapCanvas":
         """Read the header of the image of a file that is the map, chosen as for ``maps.files``."""
         with explained(path, ConfigError):
-            header, layout = _find_canvas(path)
+            header, layout = _find_canvas(path, hdu)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
                 raise ConfigError("its first two axes are not those of the sky")
             check_frame(wcs.celestial)
-            return cls((layout.axes[-2], layout.axes[-1]), wcs.celestial)
+            return cls(path, (layout.axes[-2], layout.axes[-1]), wcs.celestial)
 
     def sky_of(self, system: System, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Return longitude and latitude of pixels in one of the frames of regions."""

@@ -3,7 +3,10 @@
 A `Labels` keeps only the pixels that carry a label, so that the label image of a whole survey fits in memory.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from astro_dist.sky.class_words import SETTING, ClassWords, label_text
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_exact, read_pixels
 from astro_dist.sky.islands import touching
-from astro_dist.sky.nodata import Scan, blank_zeros, refuse_absurd
+from astro_dist.sky.map_image import find_plane
+from astro_dist.sky.marks import judge_fill
+from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
 BAND_ROWS = 512
@@ -55,12 +60,39 @@ class Plane:
             _, layout = find_image(path)
             if max(layout.axes[:-2], default=1) > 1:
                 raise ConfigError(f"an image of two axes is needed, this one has {len(layout.axes)}")
-            if min(layout.axes[-2:]) < least_pix:
-                ny, nx = layout.axes[-2:]
-                raise ConfigError(
-                    f"{ny} x {nx} pixels, but a stamp has {least_pix} x {least_pix}; give a larger image"
-                )
+            _check_size(layout, least_pix)
         return cls(path, layout)
+
+    @classmethod
+    def open_sky(
+        cls,
+        path: Path,
+        least_pix: int,
+        hdu: int | str | None = None,
+        plane: int | Sequence[int] | None = None,
+        blank: float | None = None,
+    ) -> "Plane":
+        """Describe the image of a file that would be the map, see `map_image.find_plane`.
+
+        Parameters
+        ----------
+        blank
+            A value that means no data.
+
+        Raises
+        ------
+        ConfigError
+            See `open`; also when several maps, or planes of a cube, are there and none is chosen.
+        """
+        if not path.is_file():
+            raise ConfigError(f"there is no image {path}")
+        with explained(path, ConfigError):
+            try:
+                _, layout = find_plane(path, hdu, plane)
+            except ConfigError as error:
+                raise ConfigError(re.sub(r"\bmaps\.(hdu|plane)\b", r"generate.read.\1", str(error))) from None
+            _check_size(layout, least_pix)
+        return cls(path, layout if blank is None else replace(layout, marks=(*layout.marks, blank)))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,16 +142,31 @@ class Plane:
     def read_sky(self, window: Window) -> NDArray[np.float32]:
         """Return the pixels of a window of an image of the sky, NaN where there are no data, see `nodata`.
 
-        The beam is not known, so that a region of zeros needs 17 pixels to hold no data.
+        The beam is not known, so that a region of one value needs 17 pixels to hold no data.
         """
-        scan = Scan()
+        scan, whole = Scan(), Window.of_shape(self.shape)
         image = read_pixels(self.path, self.layout, window, scan.look)
         if scan.beyond:
             with explained(self.path, ConfigError):
                 refuse_absurd(image)
         if scan.zero:
-            blank_zeros(image, window, Window.of_shape(self.shape), self.read, 0.0)
+            blank_zeros(image, window, whole, self.read, 0.0)
+        blank_fills(image, scan.ends(image, 1.0), window, whole, self.read, 0.0, partial(_judge_once, self))
         return image
+
+
+@lru_cache(maxsize=16)
+def _judge_once(plane: Plane, value: float) -> bool:
+    """Judge a value once per process, since that reads the whole image."""
+    return judge_fill(value, Window.of_shape(plane.shape), plane.read)
+
+
+def _check_size(layout: Layout, least_pix: int) -> None:
+    if min(layout.axes[-2:]) < least_pix:
+        ny, nx = layout.axes[-2:]
+        raise ConfigError(
+            f"{ny} x {nx} pixels, but a stamp has {least_pix} x {least_pix}; give a larger image"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,8 +111,25 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
 
 
 def find_canvas(path: Path, hdu: int | str | None = None) -> tuple[fits.Header, Layout]:
-    """Return header and layout of the image that `find_map` takes, whatever its planes are of."""
+    """Return header and layout of the image that `find_map` takes, whatever its planes are of.
+
+    An ``hdu`` that the file does not have counts as none.
+    """
+    if hdu is not None and not _named(list(survey_hdus(path)), hdu):
+        hdu = None
     return open_chosen(path, hdu)[2:]
+
+
+def find_plane(
+    path: Path, hdu: int | str | None, plane: int | Sequence[int] | None
+) -> tuple[fits.Header, Layout]:
+    """Return header and layout of one plane of the image of `find_canvas`.
+
+    ``plane`` is that of a cube, see `find_map`, and counts as none for an image of one plane.
+    """
+    header, layout = find_canvas(path, hdu)
+    index = _find_plane(header, layout.axes, plane if max(layout.axes[:-2], default=1) > 1 else None)
+    return header, replace(layout, plane=tuple(reversed(index)))
 
 
 def open_chosen(path: Path, hdu: int | str | None = None) -> tuple[list[Hdu], Hdu, fits.Header, Layout]:
@@ -143,8 +160,7 @@ def _choose(hdus: Sequence[Hdu], wanted: int | str | None) -> Hdu:
     if not images:
         raise ConfigError("no image in this FITS file; leave it out or give another")
     if wanted is not None:
-        named = str(wanted).strip().upper()
-        fits_name = [one for one in images if named in (str(one.index), one.name)]
+        fits_name = _named(images, wanted)
         if len(fits_name) != 1:
             raise ConfigError(f"maps.hdu: {wanted} is none of its images ({_list(images)}); choose one")
         return fits_name[0]
@@ -157,6 +173,11 @@ def _choose(hdus: Sequence[Hdu], wanted: int | str | None) -> Hdu:
     if len(candidates) > 1:
         raise ConfigError(f"it holds several maps: {_list(candidates)}; choose one with maps.hdu")
     return candidates[0]
+
+
+def _named(hdus: Sequence[Hdu], wanted: int | str) -> list[Hdu]:
+    name = str(wanted).strip().upper()
+    return [one for one in hdus if holds_image(one) and name in (str(one.index), one.name)]
 
 
 def _unit(hdu: Hdu, first: Hdu) -> str:

@@ -20,7 +20,7 @@ from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import MapsConfig, SurveyConfig
-from astro_dist.sky.files import find_maps, find_noise, noise_setting
+from astro_dist.sky.files import find_maps, find_noise, find_survey, noise_setting
 from astro_dist.sky.map_files import UNPACKED
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
@@ -83,6 +83,11 @@ class NoisyMesh(Mesh):
 
     noise: NoiseMap
     size: float = 1.0
+
+    @classmethod
+    def of(cls, mesh: Mesh, noise: NoiseMap, size: float) -> "NoisyMesh":
+        """Return a mesh with the noise of the user."""
+        return cls(mesh.shape, mesh.cell_pix, mesh.background, mesh.rms, noise, size, wide=mesh.wide)
 
     def evaluate(self, window: Window) -> tuple[Image, Image]:
         """See `Mesh.evaluate`."""
@@ -160,7 +165,9 @@ def check_noise(maps: Sequence[NoiseMap | None]) -> None:
             )
 
 
-def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) -> NoiseMap:
+def _open(
+    path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path, *, verify: bool = True
+) -> NoiseMap:
     # Zeros are no data where their region exceeds a beam area. Maps of the noise seldom have a beam, so that
     # the map lends its own.
     beam = {
@@ -173,7 +180,7 @@ def _open(path: Path, survey: SurveyConfig, sky_map: SkyMap, unpacked_in: Path) 
     )
     weighs = bool(survey.weight_files)
     try:
-        noise = SkyMap.open(path, settings, unpacked_in=unpacked_in, is_weight=weighs)
+        noise = SkyMap.open(path, settings, verify=verify, unpacked_in=unpacked_in, is_weight=weighs)
     except ConfigError as error:
         # Neither setting is for these files: the maps may be in another HDU or plane.
         if not re.search(r" maps\.(hdu|plane)\b", str(error)):
@@ -192,6 +199,41 @@ def _share_pixels(one: SkyMap, other: SkyMap) -> bool:
     there = other.pixel_of(*one.sky_of(y, x))
     # NaN, a corner off the sky, is far from everything.
     return bool(all(np.abs(np.asarray(there) - (y, x)).ravel() <= MOST_APART_PIX))
+
+
+def noise_of(run: Run, sky_map: SkyMap) -> NoiseMap | None:
+    """Return the map of the noise of any map, None where none has its pixels.
+
+    Those of the map's own survey are looked at, or of all where it is in none. No checksum is compared.
+    """
+    config = run.section(MapsConfig)
+    if not config.files or not any(survey.rms_files or survey.weight_files for survey in config.surveys):
+        return None
+    own = find_survey(config, sky_map.path)
+    for survey in config.surveys if own is None else (own,):
+        for path in find_noise(survey):
+            noise = _open(path, survey, sky_map, run.root / UNPACKED, verify=False)
+            if _share_pixels(sky_map, noise.sky_map):
+                return noise
+    return None
+
+
+def take_noise(
+    measured: list[tuple[Image, Image]], noise: NoiseMap | None, block: Window, cell_pix: int
+) -> tuple[list[tuple[Image, Image]], list[Image] | None]:
+    """Return background and rms of the cells of a block with the noise of the user, and their weights.
+
+    Parameters
+    ----------
+    measured
+        Background and rms of each row of cells.
+    """
+    if noise is None:
+        return measured, None
+    pixels = noise.read(block)
+    if noise.power is None:
+        return replace_noise(measured, pixels, cell_pix), None
+    return measured, cell_medians(pixels, cell_pix)
 
 
 def replace_noise(

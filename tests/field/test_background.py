@@ -5,9 +5,12 @@ import pytest
 from astropy.io import fits
 from scipy.ndimage import gaussian_filter
 
+from astro_dist.engine.config import fingerprint
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.seeds import stream
+from astro_dist.engine.work import for_stage
+from astro_dist.field.assembly import Assembly
 from astro_dist.field.background import (
     ISLANDS_FILE,
     MESH_FILE,
@@ -233,6 +236,38 @@ def test_a_map_with_another_beam_is_refused(tmp_path):
     run = make_run(tmp_path, objects=3, background={"kind": "map", "path": str(tmp_path / "other.fits")})
     with pytest.raises(ConfigError, match=r"6 x 6 .* 8 x 8"):
         assemble(run)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("rms_files", "real.fits"), ("weight_files", "copy.fits")])
+def test_the_noise_of_a_background_is_that_of_the_users_map(tmp_path, kind, name):
+    """Pixel by pixel, in placements and where real sources go; of a map that is none of ``maps`` too."""
+    write_map(tmp_path / "real.fits")
+    (tmp_path / "copy.fits").write_bytes((tmp_path / "real.fits").read_bytes())
+    rms = np.tile(RMS * np.linspace(1, 3, SHAPE[1], dtype=np.float32), (SHAPE[0], 1))
+    rms[200:220] *= 10
+    values = rms if kind == "rms_files" else (4 * RMS / rms) ** 2
+    fits.writeto(tmp_path / "noise.fits", values, fits.getheader(tmp_path / "real.fits"))
+    background = {"kind": "map", "path": str(tmp_path / name)}
+    run = make_run(tmp_path / "run", objects=5, background=background, band_rows=210, shape=[7, 7])
+    maps = MapsConfig(files=(f"{tmp_path}/real.fits",), **{kind: (f"{tmp_path}/noise.fits",)})
+    run = for_stage(run.having(maps), ASSEMBLE, fingerprint(kind))
+    assert ASSEMBLE.sources(run) == [tmp_path / name, tmp_path / "noise.fits"]
+    assemble(run)
+    state = Assembly(run)
+    state.folder = run.root / "field"
+    found, rows, columns = state.background(), np.array([5, 210, 210, 300]), np.array([7, 7, 300, 200])
+    ratio = found.rms_at(rows, columns) / rms[rows, columns]
+    assert ratio == pytest.approx(np.full(4, ratio[0]), rel=1e-6)
+    # Of weights the size is measured: the map has 1 and 2 times RMS where they say 1 to 3.
+    assert ratio[0] == pytest.approx(*((1.0, 1e-6) if kind == "rms_files" else (0.8, 0.15)))
+    # The noise there is 25 times RMS, so that the source of 200 times RMS at (210, 300) is one of 8.
+    real = fits.getdata(state.folder / ISLANDS_FILE)
+    expected = 200 * RMS / (ratio[0] * rms[210, 300])
+    assert real["snr"][np.abs(real["peak_y"] - 210) < 9] == pytest.approx(expected, rel=0.1)
+    window = Window(200, 220, 290, 310)
+    gone = found.distance_pix(window) == 0
+    assert gone.sum() > 5
+    assert np.abs(found.read(window)[gone]).max() < 4 * ratio[0] * rms[210, 300]
 
 
 def test_where_a_source_goes_the_wide_emission_below_it_stays(tmp_path):

@@ -102,6 +102,31 @@ def test_zeros_of_a_background_map_are_no_sky(reader, labels, tmp_path):
     np.testing.assert_array_equal(*planes)
 
 
+def test_a_background_is_the_chosen_plane_and_hdu_without_its_fill_values(reader, labels, tmp_path):
+    """Of the file of a map as `maps` reads it: regions of -999 and the value of ``blank`` are no sky."""
+    with fits.open(labels / "map.fits") as hdus:
+        image = hdus[0].data.copy()
+    image[:, :100] = np.nan
+    fits.writeto(tmp_path / "plain.fits", image)
+    expected = read_all(small_run.open_source(reader, background=str(tmp_path / "plain.fits")), range(4))
+    marked, damaged = np.where(np.isnan(image), np.float32(-999), image), np.full_like(image, 5)
+    cards = header_of(image.shape, (2, 2), (10.0, 20.0))
+    preview = fits.PrimaryHDU(np.zeros((150, 310), np.uint8))
+    for name, read, hdus in (
+        ("fill.fits", {}, [preview, fits.ImageHDU(marked, cards)]),
+        ("hdu.fits", {"hdu": 2}, [preview, fits.ImageHDU(damaged, cards), fits.ImageHDU(marked, cards)]),
+        ("plane.fits", {"plane": 1}, [fits.PrimaryHDU(np.stack([damaged, marked]), cards)]),
+        ("blank.fits", {"blank": 7}, [fits.PrimaryHDU(np.where(np.isnan(image), 7, image), cards)]),
+    ):
+        fits.HDUList(hdus).writeto(tmp_path / name)
+        source = small_run.open_source(reader, background=str(tmp_path / name), read=read)
+        given = read_all(source, range(4)).background_B2SS
+        np.testing.assert_array_equal(given, expected.background_B2SS, err_msg=name)
+        if read.keys() & {"hdu", "plane"}:
+            with pytest.raises(ConfigError, match=r"choose one.* with generate\.read\."):
+                small_run.open_source(reader, background=str(tmp_path / name))
+
+
 def test_conditions_are_functions_of_the_index(reader, labels):
     masks = {"labels": str(labels / "mask.fits")}
     source = small_run.open_source(reader, masks=masks, background=str(labels / "map.fits"))

@@ -9,6 +9,7 @@ from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import Run, for_stage
 from astro_dist.generate.rounds import plan, promised
 from astro_dist.generate.stage import GENERATE, estimate
+from astro_dist.radio.pipeline import RADIO
 from astro_dist.store.reader import StoreReader
 from astro_dist.workers.attempts import SerialExecutor
 from astro_dist.workers.processes import ProcessExecutor
@@ -27,6 +28,19 @@ def shards(n, accepted, **more):
         "iou_sum": 0.0,
     }
     return {f"shard-{i:05}": {**result, **more} for i in range(n)}
+
+
+def test_maps_of_generate_are_read_as_those_of_maps_unless_it_is_said():
+    tree = {"maps": {"files": ["a.fits"], "hdu": "SCI", "plane": [0, 3], "blank": -1.0}}
+    masks = {"labels": "r.reg", "map": "a.fits"}
+    for generate in ({"background": "a.fits"}, {"masks": masks}):
+        read = RADIO.resolve(tree | {"generate": generate}).generate.read
+        assert (read.hdu, read.plane, read.blank) == ("SCI", (0, 3), -1.0)
+        own = RADIO.resolve(tree | {"generate": generate | {"read": {"hdu": 0}}})
+        assert (own.generate.read.hdu, own.generate.read.plane) == (0, None)
+        assert RADIO.resolve(own.model_dump(mode="json")) == own
+    # Fingerprints of runs without such files stay.
+    assert "read" not in RADIO.resolve(tree).generate.marks()
 
 
 def test_rounds_follow_the_acceptance_until_the_promise_is_kept():

@@ -461,6 +461,23 @@ def test_regions_are_drawn_on_the_image_that_is_read_as_the_map(tmp_path):
     assert mask.astype(bool).sum() == pytest.approx(np.pi * 15**2, rel=0.02)
 
 
+def test_of_several_maps_that_of_maps_hdu_is_drawn_on(tmp_path):
+    """Of a cube too, whatever its planes; a number that the file does not have leaves its one map."""
+    (tmp_path / "r.reg").write_text('fk5\ncircle(150,-30,30") # text={compact}\n')
+    maps = [
+        fits.ImageHDU(np.zeros((*planes, *shape), np.float32), header_of(shape, (2, 2), (150.0, -30.0)), name)
+        for name, shape, planes in (("LOW", (100, 90), ()), ("HIGH", (128, 120), (3,)))
+    ]
+    path, alone = tmp_path / "two.fits", tmp_path / "one.fits"
+    fits.HDUList([fits.PrimaryHDU(), *maps]).writeto(path)
+    fits.PrimaryHDU(maps[1].data, maps[1].header).writeto(alone)
+    refused(
+        tmp_path / "r.reg", r"several maps: HDU 1 LOW .*choose one with generate\.read\.hdu", drawn_on=path
+    )
+    for file, hdu, shape in ((path, 1, (100, 90)), (path, "high", (128, 120)), (alone, 1, (128, 120))):
+        assert painted(read(tmp_path / "r.reg", drawn_on=file, hdu=hdu))[0].shape == shape
+
+
 def test_a_radius_of_half_a_degree_of_the_sky_is_one(tmp_path):
     """Near the pole as well, where a degree of right ascension is nearly nothing."""
     header = header_of((90, 110), (60.0, 60.0), (150.0, 89.5))
