@@ -14,7 +14,7 @@ FORMS = {
     "cutouts": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "stamps": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "field": ("fits",),
-    "annotations": ("fits", "coco", "ds9", "crtf"),
+    "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
 }
 
