@@ -59,10 +59,8 @@ def describe(which):
         # The package itself lacks what core leaves out, and nothing else may.
         lacks = [line for line in said if line.startswith("The package") and "`astro-dist`" not in line]
         verdict = "; ".join(lacks) or ("nothing else is missing" if which == "core" else said[-1])
-        return (
-            f"| `{which}` | {size / 1e6:,.0f} | {len(packages)} | {files:,} | {packages.get('torch', 'none')} | "
-            f"{verdict} |"
-        )
+        torch = packages.get("torch", "none")
+        return f"| `{which}` | {size / 1e6:,.0f} | {len(packages)} | {files:,} | {torch} | {verdict} |"
 
 
 def main(names):
