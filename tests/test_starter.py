@@ -52,6 +52,23 @@ def test_a_whole_header_needs_no_setting(command, tmp_path):
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
 
 
+def test_a_survey_that_the_header_names_gives_its_name_and_frequency(command, tmp_path):
+    write_map(tmp_path / "J0336M32.fits", RESTFRQ=None, TELESCOP="MOST")
+    assert command("init", "--from", "J0336M32.fits", cwd=tmp_path).returncode == 0
+    maps = load_yaml(tmp_path / "J0336M32.yaml")["maps"]
+    assert (maps["survey"], maps["frequency_hz"]) == ("SUMSS", 843e6)
+
+
+def test_a_misspelt_pipeline_is_no_name_of_a_file(command, tmp_path):
+    done = command("init", "flar", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'flare'?" in done.stderr
+    (tmp_path / "page.html").write_text("no map")
+    done = command("init", "--from", "page.html", cwd=tmp_path)
+    assert done.stderr == "astro-dist: --from page.html: not a FITS file; give a map\n"
+    assert not list(tmp_path.glob("*.yaml"))
+
+
 def test_what_the_header_leaves_out_is_proposed_and_said(command, tmp_path):
     write_map(tmp_path / "bare.fits", BUNIT=None, BMAJ=None, BMIN=None, RESTFRQ=None)
     assert command("init", "mine.yaml", "--from", "bare.fits", cwd=tmp_path).returncode == 0
@@ -60,7 +77,7 @@ def test_what_the_header_leaves_out_is_proposed_and_said(command, tmp_path):
     # From the correlation of the noise.
     assert tree["maps"]["beam_major_arcsec"] == pytest.approx(BEAM_PIX * PIXEL_ARCSEC, rel=0.1)
     assert tree["maps"]["unit"] == "Jy/beam"
-    for said in ("a guess: the header states no unit", "the header has no beam", "# frequency_hz: 1.4e+9"):
+    for said in ("a guess: the header states no unit", "the header has no beam", "# frequency_hz: HERTZ"):
         assert said in text
     planned = command("plan", "mine.yaml", cwd=tmp_path)
     assert planned.returncode == 0, planned.stderr

@@ -1,7 +1,9 @@
 """Cutouts and stamps as a data set of PyTorch, read by the fast reader of the stores."""
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from astro_dist.store.schema import SPLIT_NAMES, stacks_of
 class Cutouts(Dataset[dict[str, Tensor]]):
     """The images of a store, one mapping of tensors each, for `torch.utils.data.DataLoader`.
 
-    A loader asks for a whole batch at once, which is read in parallel, every checksum verified. Worker
-    processes must be started by ``spawn`` (``multiprocessing_context="spawn"``).
+    A loader asks for a whole batch at once, which is read in parallel by threads, every checksum verified: a
+    loader without workers is fast. Workers (``num_workers``) must be started by ``spawn``
+    (``multiprocessing_context="spawn"``), as threads do not survive a fork.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ class Cutouts(Dataset[dict[str, Tensor]]):
         columns: Sequence[str] = (),
     ) -> None:
         folder = Path(path)
+        self.process = os.getpid()
         self.reader = StoreReader(folder / "cutouts.zarr" if (folder / "ledger").is_dir() else folder)
         self.arrays, self.columns = tuple(arrays), tuple(columns)
         attrs, stored = self.reader.attrs, self.reader.columns
@@ -81,6 +85,10 @@ class Cutouts(Dataset[dict[str, Tensor]]):
             if word not in valid:
                 raise ConfigError(f"{self.reader.path} has no {what} {word!r}: {nearest(word, valid)}")
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Only processes that were spawned unpickle a data set.
+        self.__dict__.update(state, process=os.getpid())
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.indices)
@@ -93,6 +101,11 @@ class Cutouts(Dataset[dict[str, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Return several items with one read of each array; called by the loaders of PyTorch."""
+        if self.process != os.getpid():
+            raise ConfigError(
+                "the workers of a DataLoader must be spawned: add multiprocessing_context='spawn', or leave "
+                "num_workers out, which is fast too"
+            )
         places = self.indices[np.asarray(indices, np.int64)]
         # Masks are uint8; PyTorch can add and compare instances only as int32.
         read = {name: self.reader.read(name, places) for name in self.arrays}

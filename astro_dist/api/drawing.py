@@ -1,5 +1,8 @@
 """Stamps drawn for masks of one's own, with any published model and without a run."""
 
+# Annotations stay text: those of arrays are ten lines long where `help` shows them.
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.hints import nearest
 from astro_dist.engine.origins import Origin, merge, read_origins
 from astro_dist.engine.seeds import stream
 from astro_dist.generate.config import GenerateConfig
@@ -44,6 +48,8 @@ class Stamps:
     ----------
     terms
         Terms of use of the weights, by the name of the data they learnt from.
+    rms_jy_beam
+        The noise of the instrument, Jy/beam, in which ``snr`` is counted.
 
     Raises
     ------
@@ -81,7 +87,7 @@ class Stamps:
         self._point_at(beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz)
 
     @classmethod
-    def of(cls, sampler: Sampler, terms: Mapping[str, str], **instrument: float) -> "Stamps":
+    def of(cls, sampler: Sampler, terms: Mapping[str, str], **instrument: float) -> Stamps:
         """Return the stamps of networks that are loaded already; ``instrument`` as of the class."""
         stamps = cls.__new__(cls)
         stamps._sampler, stamps.terms = sampler, dict(terms)
@@ -118,7 +124,9 @@ class Stamps:
             Class of every pixel (`SourceClass`), shape (h, w), sides that are multiples of 16; the networks
             of the package learnt on crops of 64 and masks of 128 pixels.
         snr
-            Peak of each object over the noise: one number, or one for each number in ``instances``.
+            Peak of each object over the noise: one number, or one for each number in ``instances``. A network
+            follows it roughly, within a factor of about 1.5 for the weights of the package; where fluxes must
+            be exact scale what is drawn, as `assemble` does.
         background
             A piece of sky in Jy/beam, shape (h, w), NaN where there is none; by default an empty sky. A model
             of whole stamps continues it, a model of sources on an empty sky takes only its kind from it.
@@ -189,7 +197,11 @@ def find_models(folder: str | Path) -> Path:
     for place in (*shipped, path / "models", path):
         if all((place / name).is_dir() for name in ("autoencoder", "diffusion")):
             return place
-    raise ConfigError(f"{folder}: no folder with the models autoencoder and diffusion; give a run directory")
+    names = sorted(place.name for place in SHIPPED.iterdir() if (place / "autoencoder").is_dir())
+    raise ConfigError(
+        f"{folder}: no folder with the models autoencoder and diffusion; give a run directory, or a name of "
+        f"weights of the package: {nearest(str(folder), names)}"
+    )
 
 
 def _check_masks(

@@ -1,5 +1,8 @@
 """One map doubled from Python, without a run directory: `astro_dist.enhance_map`."""
 
+# Annotations stay text: those of arrays are ten lines long where `help` shows them.
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -88,7 +88,7 @@ class OpenRun:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / "ledger").is_dir():
-            raise ConfigError(f"{self.path} is not a run directory: it holds no ledger; mend the path")
+            raise ConfigError(f"{self.path} is not a run directory: it holds no ledger/; mend the path")
         self._ledger = Ledger(self.path)
 
     def __repr__(self) -> str:

@@ -19,8 +19,6 @@ from astro_dist.field.truth import votable_lines
 from astro_dist.field.truth_text import (
     LEAST_BEAM_SHARE,
     SDC1_GAUSSIAN,
-    crtf_lines,
-    region_lines,
     sdc1_columns,
     sdc1_lines,
 )
@@ -28,6 +26,7 @@ from astro_dist.sky.beams import Beam
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.counts import COUNTS_HZ
 from astro_dist.sky.fits_tables import Column, write_table
+from astro_dist.sky.region_lines import crtf_lines, region_lines
 
 Stream = Callable[..., np.random.Generator]
 HIGHEST_ID = 2**31 - 1

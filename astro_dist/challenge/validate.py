@@ -130,7 +130,7 @@ def validate_files(paths: Sequence[Path], package: Path, show: Callable[[str], N
             show(printable(f"{path}: can be scored"))
     if wrong:
         counted = ", ".join(f"{path} has {n} fault{'s' if n > 1 else ''}" for path, n in wrong.items())
-        raise ConfigError(f"{counted}; mend them and hand it in then")
+        raise ConfigError(f"{counted}; hand it in when that is mended")
     return 0
 
 

@@ -28,6 +28,9 @@ OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text on one line: a line break would end the option of an sbatch file that it stands in."""
 
+CLUSTERS = Path(__file__).parents[1] / "configs" / "clusters"
+"""Cluster files of the package."""
+
 
 class Resources(Section):
     """The resources that the jobs of one stage ask for."""
@@ -141,7 +144,10 @@ class Site(Section):
 def load_site(path: Path, stages: set[str]) -> Site:
     """Return the site of a cluster file; ``stages`` are the allowed names of stages."""
     if not path.exists():
-        raise ConfigError(f"there is no cluster file {path}; configs/clusters/generic.yaml is one to copy")
+        hint = nearest(path.name, [one.stem for one in CLUSTERS.glob("*.yaml")])
+        raise ConfigError(
+            f"there is no cluster file {path}: {hint}; configs/clusters/generic.yaml is one to copy"
+        )
     tree: dict[str, Any] = load_yaml(path)
     base, own = tree.get("resources") or {}, tree.get("stages") or {}
     if isinstance(base, dict) and isinstance(own, dict):

@@ -59,16 +59,16 @@ def status_lines(runner: Runner) -> list[str]:
     """Return the lines of `astro-dist status`."""
     owner, events = find_owner(runner.root), read_journal(runner.root)
     jobs: Queue = {}
+    states = runner.states()
     try:
         jobs = queue_of(runner.root)
-        idle = "jobs are in the queue" if jobs else "nothing is running here; the same command goes on"
+        idle = "jobs are in the queue" if jobs else _say_idle(states, events)
     except ConfigError as error:
         # The ledger and the journal are readable without Slurm.
         idle = f"nothing is running on this machine, and the queue cannot be read: {error}"
     # A lock that a job holds on its node may not show here; the queue shows the job.
     running = bool(owner) or any(row.state == "RUNNING" for rows in jobs.values() for row in rows)
     lines = [f"running: {owner}" if owner else "running: jobs" if running else idle]
-    states = runner.states()
     if not (owner or jobs) and any(state.status != "done" for state in states):
         lines += _last_lines(log_folder(runner.root))
     for state in states:
@@ -79,6 +79,15 @@ def status_lines(runner: Runner) -> list[str]:
         names = [script_name(state.stage.name, shared) for shared in (True, False)]
         lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in runner.results().items()]
+
+
+def _say_idle(states: list[StageState], events: list[dict[str, Any]]) -> str:
+    """Say of a run that nobody works on whether it is complete, and since when nothing has happened."""
+    if all(state.status == "done" for state in states):
+        return "complete: every stage is done"
+    since = max((event["time"] for event in events), default=None)
+    last = f" since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(since))}" if since else ""
+    return f"nothing is running here{last}; the same command goes on"
 
 
 def status_facts(runner: Runner) -> dict[str, Any]:
@@ -161,6 +170,8 @@ def _stage_lines(runner: Runner, state: StageState, events: list[dict[str, Any]]
     workers = measure_workers(events, stage.name, state.fingerprint) if running else []
     rate = sum(worker.tasks_per_s for worker in workers)
     text = f"{stage.name:<12} {done} of {total or '?'} tasks done"
+    if not (running or done or total):
+        return [f"{stage.name:<12} not begun"]
     if rate and total:
         text += f", {rate:.3g} per s, about {_duration((total - done) / rate)} left"
     lines = [text]

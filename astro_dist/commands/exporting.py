@@ -14,7 +14,7 @@ FORMS = {
     "cutouts": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "stamps": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "field": ("fits",),
-    "annotations": ("fits", "coco", "ds9", "crtf"),
+    "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
 }
 
@@ -47,7 +47,8 @@ def export(arguments: argparse.Namespace) -> int:
         _export_truth(arguments.run, folder, forms)
     else:
         _export_pieces(arguments, folder, forms)
-    print(f"{folder}: {what} of {arguments.run}")
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    print(f"{folder}: {what} of {arguments.run} as {', '.join(forms)}; {files} files are there now")
     return 0
 
 

@@ -33,13 +33,28 @@ def verify(arguments: argparse.Namespace) -> int:
     else:
         raise ConfigError(f"{path} {why_not(path)}")
     found = [printable(fault) for fault in faults]
-    whole = [] if found else [f"{path}: all files have their published bytes"]
+    whole = [] if found else [f"{path}: all files have their published bytes{_say_missing(path)}"]
     value = {"path": path, "whole": not found, "faults": found, "unchecked": unchecked}
     if arguments.json or unchecked or found or whole:
         answer(arguments.json, value, lambda: [*unchecked, *found, *whole])
     if found:
         raise IntegrityError(f"{path}: {len(found)} faults; {find_remedy(path)}")
     return 0
+
+
+def _say_missing(root: Path) -> str:
+    """Say which stages of a run are still to come; nothing of anything else, or of a complete run."""
+    from astro_dist.engine.errors import ConfigError
+
+    if not ((root / "config.yaml").exists() and (root / "ledger").is_dir()):
+        return ""
+    try:
+        runner = pipelines.reopen(root)
+    except ConfigError:
+        return ""
+    published = runner.ledger.all_published()
+    left = [stage.name for stage in runner.stages if stage.name not in published]
+    return f"; still to come: {', '.join(left)}" if left else ""
 
 
 def _checks(root: Path) -> dict[str, Any]:

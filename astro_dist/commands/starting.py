@@ -29,6 +29,7 @@ def init(arguments: argparse.Namespace) -> int:
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.files import publish_bytes
     from astro_dist.engine.foreign import require_file
+    from astro_dist.engine.hints import nearest
 
     words = arguments.words
     # One word may be a pipeline or a file; a name of a pipeline comes first.
@@ -36,6 +37,10 @@ def init(arguments: argparse.Namespace) -> int:
     rest = list(words[len(named) :])
     if len(rest) > 1:
         raise ConfigError(f"init takes a pipeline and one file, not {' '.join(words)!r}")
+    if rest and not named and not Path(rest[0]).suffix:
+        choices = nearest(rest[0], pipelines.PIPELINES)
+        if choices.startswith("did you mean"):
+            raise ConfigError(f"{rest[0]}: no pipeline has this name: {choices}; names of files end in .yaml")
     pipeline = pipelines.load(named[0] if named else pipelines.DEFAULT)
     if arguments.start is None:
         path, text, what = Path(rest[0] if rest else "astro_dist.yaml"), "", "every setting with its default"
@@ -43,10 +48,16 @@ def init(arguments: argparse.Namespace) -> int:
         if pipeline.starter is None:
             raise ConfigError(f"--from: the pipeline {pipeline.name} proposes no settings; leave it out")
         require_file(arguments.start, "--from")
-        name, text = pipeline.starter(arguments.start)
+        try:
+            name, text = pipeline.starter(arguments.start)
+        except ConfigError as error:
+            raise ConfigError(
+                f"--from {str(error).replace('leave it out or give another', 'give a map')}"
+            ) from None
         path, what = Path(rest[0] if rest else f"{name}.yaml"), f"a run like {arguments.start.name}"
     if os.path.lexists(path):
-        raise ConfigError(f"{path} exists already; name another file: astro-dist init OTHER.yaml")
+        start = "" if arguments.start is None else f" --from {arguments.start}"
+        raise ConfigError(f"{path} exists already; name another file: astro-dist init{start} OTHER.yaml")
     if not path.parent.is_dir():
         raise ConfigError(f"there is no folder {path.parent}; make it first, or name another file")
     try:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.files import publish_json
 from astro_dist.engine.origins import history_lines
 from astro_dist.exports.pieces import Piece, Pieces
+from astro_dist.exports.radiff import publish_radiff
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_arrays import cut_wcs, wcs_of_cards
 from astro_dist.sky.fits_file import BandedImage, plane_wcs, publish_image, radio_header
@@ -30,16 +30,11 @@ def write_fits(folder: Path, pieces: Pieces, piece: Piece) -> None:
 
 def write_radiff(folder: Path, pieces: Pieces, piece: Piece) -> None:
     """Write a piece as RADiff has its masks: an image, JSON beside it, an image of ones for each object."""
-    header = _header(pieces, piece, "Jy/beam", np.float32, "brightness")
-    shape, objects = piece.mask.shape, []
-    publish_image(folder / f"{piece.name}.fits", BandedImage(header, shape, np.float32), piece.image_jy_beam)
-    for number, kind, pixels in _objects(piece):
-        name = f"{piece.name}_object-{number}.fits"
-        about = _header(pieces, piece, "", np.uint8, f"pixels of object {number}, {kind}")
-        publish_image(folder / name, BandedImage(about, shape, np.uint8), pixels.astype(np.uint8))
-        objects.append({"mask": name, "class": kind, "object": number})
-    about = {"img": f"{piece.name}.fits", "nx": shape[1], "ny": shape[0], "objs": objects}
-    publish_json(folder / f"{piece.name}.json", about)
+
+    def header(dtype: Any, unit: str, meaning: str) -> Any:
+        return _header(pieces, piece, unit, dtype, meaning)
+
+    publish_radiff(folder, piece.name, piece.image_jy_beam, _objects(piece), header, {})
 
 
 def _objects(piece: Piece) -> Iterator[tuple[int, str, Any]]:
@@ -48,7 +43,7 @@ def _objects(piece: Piece) -> Iterator[tuple[int, str, Any]]:
     for number in numbers:
         pixels = (piece.instances == number) & (piece.mask > 0)
         kind = SourceClass(int(piece.mask[pixels].max()))
-        yield int(number), CLASS_NAMES[kind], pixels
+        yield int(number), CLASS_NAMES[kind], pixels.astype(np.uint8)
 
 
 def _header(pieces: Pieces, piece: Piece, unit: str, dtype: Any, meaning: str) -> Any:

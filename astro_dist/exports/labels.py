@@ -1,6 +1,7 @@
-"""Masks in the forms of finders and of people who draw: COCO's JSON, label images, regions."""
+"""Masks in the forms of finders and of people who draw: COCO, label images, regions, RADiff's folders."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +11,64 @@ from scipy import ndimage
 from astro_dist.engine.files import publish_bytes, publish_json
 from astro_dist.engine.work import Run
 from astro_dist.exports.pieces import Piece
-from astro_dist.field.truth_text import crtf_lines, region_lines
+from astro_dist.exports.radiff import publish_radiff
 from astro_dist.sky.annotations import Annotations
-from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.coco import CATEGORIES, describe_object
+from astro_dist.sky.expert_files import CLASSES, COCO_FILE, RADIFF_FOLDER, SOURCES, SUFFIXES
+from astro_dist.sky.fits_arrays import cut_wcs
 from astro_dist.sky.fits_file import BandedImage, publish_image, radio_header
 from astro_dist.sky.maps import SkyMap, open_maps
+from astro_dist.sky.region_lines import crtf_outlines, ds9_outlines
 from astro_dist.sky.windows import Window
 
-REGIONS = {"ds9": (".reg", region_lines), "crtf": (".crtf", crtf_lines)}
-CLASSES, SOURCES = "-classes.fits", "-sources.fits"
+OUTLINES = {"ds9": ds9_outlines, "crtf": crtf_outlines}
+RIM_PIX = 16
+"""Pixels of a map round an object in RADiff's layout."""
 
 
 def write_coco(path: Path, pieces: Iterable[Piece], about: str) -> None:
     """Write the objects of some pieces as COCO has them; the image of each is ``NAME.fits``."""
-    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    images, entries = list[dict[str, Any]](), list[dict[str, Any]]()
     for piece in pieces:
-        height, width = piece.mask.shape
-        images.append(
-            {"id": piece.index, "file_name": f"{piece.name}.fits", "height": height, "width": width}
-        )
-        for entry in _entries(piece.mask, piece.instances.astype(np.int64)):
-            annotations.append({"id": len(annotations) + 1, "image_id": piece.index, **entry})
+        images.append(_image(piece.index, f"{piece.name}.fits", piece.mask.shape))
+        entries += [{"image_id": piece.index, **entry} for entry in _entries(piece)]
+    _publish_coco(path, about, images, entries)
+
+
+def _image(number: int, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"id": number, "file_name": name, "height": shape[0], "width": shape[1]}
+
+
+def _publish_coco(path: Path, about: str, images: list[Any], entries: list[dict[str, Any]]) -> None:
     info = {"description": f"{about}; rows count from the first of the FITS image"}
+    annotations = [{"id": number, **entry} for number, entry in enumerate(entries, 1)]
     publish_json(path, {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations})
 
 
-def _entries(mask: Any, numbers: Any) -> Iterator[dict[str, Any]]:
+def _entries(piece: Piece) -> Iterator[dict[str, Any]]:
     """Yield an entry for each object: pixels of one number, of the highest class among them."""
+    mask, numbers = piece.mask, piece.instances.astype(np.int64)
     found = np.unique(numbers[mask > 0])
     labels = np.where(mask > 0, np.searchsorted(found, numbers) + 1, 0)
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         y, x = np.nonzero(labels[box] == label)
         y, x = y + box[0].start, x + box[1].start
-        number = int(found[label - 1])
-        entry = {"category_id": int(mask[y, x].max()), "object": number}
+        entry = {"category_id": int(mask[y, x].max()), "object": int(found[label - 1])}
         yield entry | describe_object(y, x, mask.shape)
 
 
 def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Path]:
     """Write the islands of every map of a run, joined to sources; return the files.
 
+    `expert.open_edits` reads each form back and finds the same objects in it, pixel for pixel.
+
     Parameters
     ----------
     forms
         ``fits``: an image of classes and one of source numbers for each map, with its WCS. ``coco``: one JSON
-        file for all maps. ``ds9``, ``crtf``: an ellipse for each source, of its measured widths.
+        file for all maps. ``ds9``, ``crtf``: the outline of the pixels of each source. ``radiff``: for each
+        source an image of the map round it, JSON, and an image of its pixels.
 
     Raises
     ------
@@ -67,42 +80,62 @@ def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Pat
     images, entries, written = list[dict[str, Any]](), list[dict[str, Any]](), list[Path]()
     for index, name in enumerate(annotations.map_names):
         sky_map = maps[name]
-        mask, numbers = annotations.paint(index, Window.of_shape(sky_map.shape))
         if "fits" in forms:
-            written += _write_labels(folder, sky_map, mask, numbers)
-        here = annotations.here(annotations.sources, index)
-        rows = {column: values[here] for column, values in annotations.sources.items()}
-        for form, (suffix, lines) in REGIONS.items():
+            written += _write_labels(folder, sky_map, annotations, index)
+        for form, lines in OUTLINES.items():
             if form in forms:
-                written.append(folder / f"{name}{suffix}")
-                text = "".join(lines(rows | {"id": rows["source"]}))
-                publish_bytes(written[-1], text.encode())
-        ny, nx = sky_map.shape
-        images.append({"id": index, "file_name": sky_map.path.name, "height": ny, "width": nx})
-        for entry in _entries(mask, numbers):
-            entries.append({"id": len(entries) + 1, "image_id": index, **entry})
+                written.append(folder / f"{name}{SUFFIXES[form]}")
+                publish_bytes(written[-1], "".join(lines(annotations.objects(index))).encode())
+        if "radiff" in forms:
+            written += _write_radiff(folder / RADIFF_FOLDER, sky_map, annotations, index)
+        if "coco" in forms:
+            images.append(_image(index, sky_map.path.name, sky_map.shape))
+            for number, kind, y, x in annotations.objects(index):
+                entry = {"image_id": index, "category_id": int(kind), "object": number}
+                entries.append(entry | describe_object(y, x, sky_map.shape))
     if "coco" in forms:
-        info = {
-            "description": f"{run.name}: sources of its maps; rows count from the first of the FITS image"
-        }
-        value = {"info": info, "categories": CATEGORIES, "images": images, "annotations": entries}
-        publish_json(folder / "annotations.json", value)
-        written.append(folder / "annotations.json")
+        written.append(folder / COCO_FILE)
+        _publish_coco(written[-1], f"{run.name}: sources of its maps", images, entries)
     return written
 
 
-def _write_labels(folder: Path, sky_map: SkyMap, mask: Any, numbers: Any) -> list[Path]:
+def _write_labels(folder: Path, sky_map: SkyMap, annotations: Annotations, index: int) -> list[Path]:
     paths = []
+    mask, numbers = annotations.paint(index, Window.of_shape(sky_map.shape))
     for suffix, pixels, dtype, content in (
         (CLASSES, mask, np.uint8, "class of each pixel"),
         (SOURCES, numbers, np.int32, "number of the source of each pixel, 0 where none"),
     ):
-        cards: dict[str, Any] = {"TELESCOP": sky_map.survey, "CONTENT": content}
-        cards |= {f"CLASS{c.value}": c.name.lower() for c in SourceClass}
-        cards["SYNTH"] = (False, "labels of a map")
-        header = radio_header(
-            sky_map.shape, sky_map.wcs, unit="", object_name=sky_map.name, dtype=dtype, cards=cards
-        )
+        header = _header(sky_map, Window.of_shape(sky_map.shape), dtype, "", content)
         paths.append(folder / f"{sky_map.name}{suffix}")
         publish_image(paths[-1], BandedImage(header, sky_map.shape, dtype), pixels)
     return paths
+
+
+def _header(sky_map: SkyMap, window: Window, dtype: Any, unit: str, content: str) -> Any:
+    cards: dict[str, Any] = {"TELESCOP": sky_map.survey, "CONTENT": content}
+    cards |= {f"CLASS{c.value}": c.name.lower() for c in SourceClass}
+    cards["SYNTH"] = (False, "labels of a map")
+    return radio_header(
+        window.shape,
+        cut_wcs(sky_map.wcs, window.y0, window.x0),
+        sky_map.beam if unit else None,
+        sky_map.frequency_hz if unit else None,
+        unit=unit,
+        object_name=sky_map.name,
+        dtype=dtype,
+        cards=cards,
+    )
+
+
+def _write_radiff(folder: Path, sky_map: SkyMap, annotations: Annotations, index: int) -> Iterator[Path]:
+    for number, kind, y, x in annotations.objects(index):
+        box = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+        window = box.grown(RIM_PIX) & Window.of_shape(sky_map.shape)
+        assert window is not None
+        mask = np.zeros(window.shape, np.uint8)
+        mask[y - window.y0, x - window.x0] = 1
+        about = {"map": sky_map.name, "y0": window.y0, "x0": window.x0}
+        name, objects = f"{sky_map.name}-source-{number:06d}", [(number, CLASS_NAMES[kind], mask)]
+        header = partial(_header, sky_map, window)
+        yield publish_radiff(folder, name, sky_map.read(window), objects, header, about)

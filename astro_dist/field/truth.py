@@ -18,11 +18,12 @@ from astro_dist import __version__
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.files import publish_bytes
 from astro_dist.field.columns import COLUMNS, IMAGE, PLACEMENT_COLUMNS, SIZES, write_columns_file
-from astro_dist.field.truth_text import Sdc1Angle, crtf_lines, region_lines, sdc1_columns, sdc1_lines
+from astro_dist.field.truth_text import Sdc1Angle, sdc1_columns, sdc1_lines
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_tables import Column, write_table
 from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.region_lines import crtf_lines, region_lines
 from astro_dist.sky.tangent import ellipses, frame_step, local_axes, to_sky, turn_ellipses
 
 ROWS_AT_ONCE = 4096

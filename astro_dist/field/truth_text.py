@@ -1,7 +1,4 @@
-"""The truth as text for other programs: regions of DS9 and CASA, the catalogue of SKA's first challenge.
-
-Positions, sizes and angles are those of the truth, on the sky in ICRS.
-"""
+"""The truth as the catalogue of SKA's first challenge; positions, sizes and angles on the sky in ICRS."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -10,7 +7,6 @@ import numpy as np
 
 from astro_dist.engine.arrays import Columns
 from astro_dist.sky.beams import Beam
-from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 
 Sdc1Angle = Literal["east_of_north", "clockwise"]
 SDC1_COLUMNS = {
@@ -34,36 +30,6 @@ SDC1_ANGLES: dict[Sdc1Angle, str] = {
 SDC1_GAUSSIAN = 2
 LEAST_BEAM_SHARE = 0.01
 """Least intrinsic width in the SDC1 text, in minor widths of the beam: its score divides by both widths."""
-COLOURS = {SourceClass.COMPACT: "cyan", SourceClass.EXTENDED: "magenta", SourceClass.SPURIOUS: "yellow"}
-
-
-def region_lines(truth: Columns) -> Iterable[str]:
-    """Yield a DS9 region file: an ellipse of the observed full widths per source, coloured by class."""
-    yield "# Region file format: DS9 version 4.1\n"
-    yield "global color=cyan width=1 select=1 edit=0 move=0 delete=1\nicrs\n"
-    for number, kind, ra, dec, major, minor, angle in _ellipses(truth):
-        # DS9 takes half axes, and the angle of the first from west, where +x is: 90 degrees more.
-        yield (
-            f'ellipse({ra:.7f},{dec:.7f},{major / 2:.3f}",{minor / 2:.3f}",{(angle + 90) % 180:.2f})'
-            f" # tag={{{CLASS_NAMES[kind]}}} color={COLOURS[kind]} text={{{number}}}\n"
-        )
-
-
-def crtf_lines(truth: Columns) -> Iterable[str]:
-    """Yield a CASA region file (CRTF) with the ellipses of `region_lines`; CARTA and CASA read it."""
-    yield "#CRTFv0 CASA Region Text Format version 0\n"
-    for number, kind, ra, dec, major, minor, angle in _ellipses(truth):
-        # Half axes; the angle of the first is counted from north to east.
-        yield (
-            f"ellipse[[{ra:.7f}deg, {dec:.7f}deg], [{major / 2:.3f}arcsec, {minor / 2:.3f}arcsec], "
-            f"{angle % 180:.2f}deg] coord=ICRS, color={COLOURS[kind]}, label='{CLASS_NAMES[kind]} {number}'\n"
-        )
-
-
-def _ellipses(truth: Columns) -> Iterable[tuple[int, SourceClass, float, float, float, float, float]]:
-    names = ("id", "class", "ra_deg", "dec_deg", "major_arcsec", "minor_arcsec", "pa_deg")
-    for number, kind, *rest in zip(*(truth[name].tolist() for name in names), strict=True):
-        yield number, SourceClass(kind), *rest
 
 
 def sdc1_lines(truth: Columns, beam: Beam, angle: Sdc1Angle = "east_of_north") -> Iterable[str]:

@@ -42,6 +42,7 @@ def _map_lines(path: Path, name: str, proposal: Proposal) -> list[str]:
     sky_map, why = proposal.sky_map, proposal.why
     beam, pixel = sky_map.beam, sky_map.pixel
     rows, columns = sky_map.shape
+    survey = "told by its header" if proposal.survey else "the name that stores and the report show"
     size = f"{rows} x {columns} pixels of {pixel.dy_arcsec:.3g} x {pixel.dx_arcsec:.3g} arcsec"
     lines = [
         f"# A field like {path.name}: {size},",
@@ -50,12 +51,14 @@ def _map_lines(path: Path, name: str, proposal: Proposal) -> list[str]:
         f"name: {name}",
         "maps:",
         f"  files: [{_quote(str(path))}]",
-        f"  survey: {_quote(name)}  # the name that stores and the report show",
+        f"  survey: {_quote(proposal.survey or name)}  # {survey}",
     ]
-    if "frequency_hz" in why:
-        lines.append(f"  # frequency_hz: 1.4e+9  # {why['frequency_hz']}")
+    if "frequency_hz" in why.keys() - proposal.given.keys():
+        lines.append(f"  # frequency_hz: HERTZ  # {why['frequency_hz']}")
     for key, value in proposal.given.items():
+        # YAML takes 8.43e+08 for text without a point: numbers are written with one.
         text = f"{value:g}" if isinstance(value, float) else value
+        text = f"{value:.4e}" if key == "frequency_hz" else text
         lines.append(f"  {key}: {text}  # {why[key]}")
     return lines
 

@@ -293,7 +293,7 @@ CHAPTERS = (
     ChapterBuilder(
         "stamps",
         "Cutouts and stamps",
-        "Each column has a mask (blue compact, orange extended, green spurious), the survey's cutout with "
+        "Each column has a mask (blue compact, orange extended, grey spurious), the survey's cutout with "
         "that mask, and the stamp that the network drew for it. Columns are spread evenly over all stamps.",
         ("cutouts", "generate"),
         _stamp_blocks,

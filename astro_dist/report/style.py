@@ -18,7 +18,7 @@ Arguments = ParamSpec("Arguments")
 
 INK, MUTED, FAINT, ACCENT = "#1d2733", "#5d6b7a", "#d5dbe1", "#0b5cad"
 # Okabe and Ito's palette: its colours differ for every common kind of colour vision, and in print.
-CLASS_COLOURS = {"compact": "#0072B2", "extended": "#D55E00", "spurious": "#009E73"}
+CLASS_COLOURS = {"compact": "#0072B2", "extended": "#D55E00", "spurious": "#7A7F87"}
 SKY_COLOURS, PAPER_COLOURS, NO_DATA = "gray", "gray_r", "#3a425c"
 
 STYLE: dict[Any, Any] = {

@@ -31,6 +31,8 @@ from astro_dist.sky.annotations import Annotations as Annotations
 from astro_dist.sky.catalogue import COLUMNS
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig as AnnotateConfig
+from astro_dist.sky.editing import Changes, apply_edits
+from astro_dist.sky.expert import read_edits
 from astro_dist.sky.finder import (
     annotate_pixels,
     block_parts,
@@ -243,7 +245,7 @@ def _stacked(tables: Sequence[Columns]) -> Columns:
 def finish(run: Run, results: Results) -> Result:
     """Join the pixels to islands, write catalogue and tables, and return the figures."""
     annotator = Annotator.open(run)
-    wide = _write_products(annotator, results)
+    wide, changes = _write_products(annotator, results)
     searched = [index for index, one in enumerate(annotator.maps) if not one.background_only]
     weighted = sum(one is not None and one.power is not None for one in annotator.noise)
     facts = _facts(Annotations.load(run.output), searched)
@@ -251,27 +253,33 @@ def finish(run: Run, results: Results) -> Result:
         facts["wide_emission"] = wide
     if weighted:
         facts["weighted_maps"] = weighted
+    if annotator.config.expert is not None:
+        facts["expert"] = vars(changes)
     return facts
 
 
-def _write_products(annotator: Annotator, results: Results) -> int:
-    """Write catalogues and tables, and return the rows of that of wide emission."""
+def _write_products(annotator: Annotator, results: Results) -> tuple[int, Changes]:
+    """Write catalogues and tables; return the rows of that of wide emission, and what an expert changed."""
     islands: list[Columns] = []
     sources: list[Columns] = []
     wide: list[Columns] = []
     nodes, about = [], []
     meshes = annotator.meshes(piece for cut in annotator.cuts for piece in cut)
-    folder = annotator.run.output
+    folder, edits, changes = annotator.run.output, read_edits(annotator.run, annotator.maps), Changes()
     with publish_file(folder / PIXELS) as hidden, PixelWriter(hidden) as writer:
         for index, pixels in annotator.pixels():
             sky_map = annotator.maps[index]
             mesh = meshes[index]
             found = annotate_pixels(pixels, mesh, sky_map, annotator.config, annotator.truth[index])
+            if sky_map.name in edits:
+                labels = edits[sky_map.name]()
+                sigmas = annotator.config.seed_sigma, annotator.config.merge_sigma
+                found, own = apply_edits(found, labels, sky_map, *sigmas)
+                changes += own
             # No row group without islands: `Annotations.load` counts groups by the maps of the catalogue.
             if len(found.islands):
                 kept = found.islands.pixels
-                # Islands count from 1, since 0 is the background where they are painted.
-                writer.write(index, kept.y, kept.x, found.islands.owner + 1)
+                writer.write(index, kept.y, kept.x, found.columns["island"][found.islands.owner])
             for tables, columns in ((islands, found.columns), (sources, found.sources), (wide, found.wide)):
                 rows = len(columns.get("flux_jy", ()))
                 tables.append({"map": np.full(rows, index, np.int32), **columns})
@@ -291,7 +299,7 @@ def _write_products(annotator: Annotator, results: Results) -> int:
     # Most maps have none, and then there is no table.
     if some := [columns for columns in wide if len(columns["map"])]:
         _write_catalogue(annotator, WIDE, _stacked(some))
-    return sum(len(columns["map"]) for columns in some)
+    return sum(len(columns["map"]) for columns in some), changes
 
 
 def _write_catalogue(annotator: Annotator, name: str, table: Columns) -> None:

@@ -6,7 +6,7 @@ islands, so that `Annotations` holds the pixels of one map at a time.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
+from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.tables import explain_damage, open_writer, read_table_file, write_table_file
 from astro_dist.sky.windows import Window
@@ -146,12 +147,27 @@ class Annotations:
         inside = (x >= window.x0) & (x < window.x1)
         place = pixels["y"][rows][inside] - window.y0, x[inside] - window.x0
         island = pixels["island"][rows][inside]
-        # Island numbers count from 1 in each map, rows of the catalogue run on over all maps.
-        source = self.islands["source"][np.searchsorted(self.islands["map"], map_index) + island - 1]
-        here = self.here(self.sources, map_index)
-        row = np.searchsorted(self.sources["source"][here], source)
-        mask[place], instances[place] = self.sources["class"][here][row], source
+        mask[place], instances[place] = self._owners(map_index, island)
         return mask, instances
+
+    def objects(
+        self, map_index: int
+    ) -> Iterator[tuple[int, SourceClass, NDArray[np.int32], NDArray[np.int32]]]:
+        """Yield number, class, rows and columns of each source of a map, in the order of their numbers."""
+        pixels = self._pixels(map_index)
+        kind, source = self._owners(map_index, pixels["island"])
+        # Stable, so that the pixels of a source stay in raster order.
+        order = np.argsort(source, kind="stable")
+        ends = np.flatnonzero(np.diff(source[order], append=-1)) + 1
+        for part in np.split(order, ends[:-1]) if len(order) else ():
+            yield int(source[part[0]]), SourceClass(kind[part[0]]), pixels["y"][part], pixels["x"][part]
+
+    def _owners(self, map_index: int, island: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """Return the class and the number of the source that some islands of a map belong to."""
+        islands, sources = self.here(self.islands, map_index), self.here(self.sources, map_index)
+        source = self.islands["source"][islands][np.searchsorted(self.islands["island"][islands], island)]
+        row = np.searchsorted(self.sources["source"][sources], source)
+        return self.sources["class"][sources][row], source
 
     @staticmethod
     def here(table: Columns, map_index: int) -> slice:

@@ -92,12 +92,19 @@ def measure(
     background, rms = mesh.evaluate_at(top.y, top.x)
     value = pixels.value_jy_beam.astype(np.float64)
     total = _sum(islands, value)
-    y, x = (_sum(islands, value * axis) / total for axis in (pixels.y, pixels.x))
+    # Only what an expert drew has negative pixels: they count for the flux and weigh nothing.
+    bright = np.maximum(value, 0)
+    value = np.where(_sum(islands, bright)[islands.owner] > 0, bright, 1.0)
+    weight = _sum(islands, value)
+    y, x = (_sum(islands, value * axis) / weight for axis in (pixels.y, pixels.x))
     ra, dec = sky_map.sky_of(y, x)
     # t/P of the notes; 0 leaves flux and moments as they are summed.
     cut = np.where(classes == SourceClass.COMPACT, merge / top.snr.astype(np.float64), 0.0)
+    # Pixels that an expert drew below the threshold hold the flux that the correction is for.
+    lowest = np.minimum.reduceat(pixels.snr, islands.starts) if len(islands) else top.snr
+    cut[lowest < merge] = 0.0
     dy, dx = pixels.y - y[islands.owner], pixels.x - x[islands.owner]
-    yy, yx, xx = (_sum(islands, value * m) / total for m in (dy**2, dy * dx, dx**2))
+    yy, yx, xx = (_sum(islands, value * m) / weight for m in (dy**2, dy * dx, dx**2))
     # The part of the second moments in the pixels, see the notes; 1e-9 keeps the unused branch finite.
     kept = 1 + np.where(cut > 0, cut * np.log(np.maximum(cut, 1e-9)) / (1 - cut), 0.0)
     moments = np.stack([yy, yx, yx, xx], axis=-1).reshape(-1, 2, 2) / kept[:, None, None]

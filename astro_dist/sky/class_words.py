@@ -33,9 +33,18 @@ class ClassWords:
     given
         Names of our classes by label, in the user's words; ``*`` stands for all others. Without any, numbers
         are those of `SourceClass` and words those of `WORDS`.
+    setting
+        The setting that ``given`` is, as messages name it; None where there is no such choice.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
+    setting: str | None = SETTING
+
+    def explain(self, label: str, example: str) -> str:
+        """Return what to do about a label that has no class."""
+        if self.setting is None:
+            return f"write one of {', '.join(CLASS_NAMES[1:])}"
+        return f"set {self.setting}: {{{label}: {example}}}"
 
     def of_number(self, number: float) -> SourceClass | None:
         """Return the class of a number, None where it has none; 0 is the background unless it is named."""
@@ -65,8 +74,8 @@ class ClassWords:
         if (found := self.of_words(labels)) is None:
             shown = repr(labels[0][:40]) if labels else "no label"
             example = labels[0][:40] if labels else OTHERS
+            remedy = self.explain(f'"{example}"', "extended")
             raise ConfigError(
-                f"{where} has {shown}, which is no class; known are {', '.join(CLASS_NAMES[1:])}: set "
-                f'{SETTING}: {{"{example}": extended}}'
+                f"{where} has {shown}, which is no class; known are {', '.join(CLASS_NAMES[1:])}: {remedy}"
             )
         return found

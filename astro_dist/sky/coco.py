@@ -65,7 +65,8 @@ def read_coco(path: Path, words: ClassWords) -> list[Frame]:
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         pieces[item["image_id"]].append(Piece(spots, words.require([category], where)))
-    return [Frame(shape, tuple(pieces[key])) for key, shape in shapes.items()]
+    files = {item["id"]: str(item.get("file_name", "")) for item in about["images"]}
+    return [Frame(shape, tuple(pieces[key]), files[key]) for key, shape in shapes.items()]
 
 
 def _items(about: dict[str, Any], name: str, key: str) -> list[dict[str, Any]]:

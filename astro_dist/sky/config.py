@@ -245,10 +245,13 @@ class AnnotateConfig(Section):
     """How islands become sources."""
     structure_sigma: float = Field(default=3.0, ge=0)
     """Emission wider than a few beams that rises so many times the noise is no sky; 0: all of it is."""
+    expert: str | None = None
+    """Annotations of these maps that an expert edited: a folder or file of `export RUN annotations`."""
     task_mpix: float = Field(default=8.0, gt=1e-6)
     """Million pixels per task; no result depends on it."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"catalogue", "join", "structure_sigma"})
+    later = frozenset({"expert"})
+    added: ClassVar[frozenset[str]] = frozenset({"catalogue", "join", "structure_sigma", "expert"})
     """Fields that version 0.1.0 did not have; ``catalogue: islands`` stands for all of them."""
 
     @model_validator(mode="before")
@@ -266,6 +269,8 @@ class AnnotateConfig(Section):
             raise ValueError(
                 f"merge_sigma ({self.merge_sigma}) must be below seed_sigma ({self.seed_sigma}); lower one"
             )
+        if self.expert is not None and not self.joins:
+            raise ValueError("expert needs sources, and catalogue: islands has none; leave one of both out")
         return self
 
     @property

@@ -38,13 +38,21 @@ def find_files(config: FilesConfig, setting: str) -> list[Path]:
 
 
 def annotation_sources(run: Run) -> list[Path]:
-    """Return the user's maps, and the files that say which islands belong together."""
+    """Return the user's maps, the files that say which islands belong together, and an expert's."""
     join = run.section(AnnotateConfig).join
     named = {"catalogue": join.catalogue, **{f"labels.{name}": path for name, path in join.labels.items()}}
     paths = {key: Path(path) for key, path in named.items() if path is not None}
     for key, path in paths.items():
         require_file(path, f"annotate.join.{key}")
-    return [*map_sources(run), *paths.values()]
+    expert = run.section(AnnotateConfig).expert
+    return [*map_sources(run), *paths.values(), *(() if expert is None else _expert_files(expert))]
+
+
+def _expert_files(setting: str) -> list[Path]:
+    # Here, because label images need astropy, which those who have no expert do without.
+    from astro_dist.sky.expert_files import edited_files
+
+    return edited_files(expand_home(setting))
 
 
 def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:

@@ -79,9 +79,9 @@ def read_labels(
 def label_files(path: Path) -> list[Path]:
     """Return the files that masks are read from: the file itself, and the images that RADiff's JSON names."""
     if path.is_dir():
-        return [file for one in _json_files(path) for file in label_files(one)]
+        return [file for one in radiff_files(path) for file in label_files(one)]
     if path.suffix.lower() == ".json" and path.is_file():
-        about = _mapping(path)
+        about = read_about(path)
         if "objs" in about:
             return [path, *(mask for mask, _ in _objects(path, about))]
     return [path]
@@ -89,18 +89,20 @@ def label_files(path: Path) -> list[Path]:
 
 def _frames(path: Path, words: ClassWords, drawn_on: OpenCanvas | None) -> Iterator[Frame]:
     if path.is_dir():
-        for one in _json_files(path):
-            yield _read_radiff(one, _mapping(one), words)
+        for one in radiff_files(path):
+            yield read_radiff(one, read_about(one), words)
         return
     check_regular(path)
     if _is_region(path):
-        yield _read_regions(path, words, drawn_on)
+        if drawn_on is None:
+            raise ConfigError("regions are drawn on a map; name its FITS file as generate.masks.map")
+        yield read_regions(path, words, drawn_on())
         return
-    about = _mapping(path)
+    about = read_about(path)
     if is_coco(about):
         yield from read_coco(path, words)
     elif "objs" in about:
-        yield _read_radiff(path, about, words)
+        yield read_radiff(path, about, words)
     else:
         raise ConfigError("it is neither COCO's JSON (images, annotations) nor RADiff's (objs)")
 
@@ -113,19 +115,20 @@ def _is_region(path: Path) -> bool:
         return handle.read(64).lstrip().startswith((b"#CRTF", b"# Region file format: DS9"))
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def read_about(path: Path) -> dict[str, Any]:
+    """Return the mapping in a JSON file of masks; the error names the file."""
     try:
         return read_mapping(path, COCO_BYTES)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _json_files(folder: Path) -> list[Path]:
+def radiff_files(folder: Path) -> list[Path]:
     """Return the JSON files of a folder that describe masks as RADiff does, sorted."""
     files = sorted(folder.rglob("*.json"))
     if len(files) > MOST_FILES:
         raise ConfigError(f"{folder}: {len(files)} JSON files, at most {MOST_FILES} are read")
-    found = [path for path in files if "objs" in _mapping(path)]
+    found = [path for path in files if "objs" in read_about(path)]
     if not found:
         raise ConfigError(f"{folder}: no JSON file in it has objs, as those of RADiff's masks do")
     return found
@@ -146,7 +149,8 @@ def _objects(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[Path, str]]
         yield path.parent / name, item["class"]
 
 
-def _read_radiff(path: Path, about: Mapping[str, Any], words: ClassWords) -> Frame:
+def read_radiff(path: Path, about: Mapping[str, Any], words: ClassWords) -> Frame:
+    """Return the objects that a JSON file of RADiff, ``about``, names with an image for each."""
     shape = about.get("ny"), about.get("nx")
     pieces = []
     for number, (mask, name) in enumerate(_objects(path, about), 1):
@@ -163,9 +167,8 @@ def _read_radiff(path: Path, about: Mapping[str, Any], words: ClassWords) -> Fra
     return Frame((ny, nx), tuple(pieces))
 
 
-def _read_regions(path: Path, words: ClassWords, drawn_on: OpenCanvas | None) -> Frame:
-    if drawn_on is None:
-        raise ConfigError("regions are drawn on a map; name its FITS file as generate.masks.map")
+def read_regions(path: Path, words: ClassWords, canvas: "MapCanvas") -> Frame:
+    """Return the objects of a region file of DS9 or CASA; errors do not name the file."""
     size = path.stat().st_size
     if size > REGION_BYTES:
         raise ConfigError(f"{size >> 20} MB of regions, at most {REGION_BYTES >> 20} are read")
@@ -173,14 +176,13 @@ def _read_regions(path: Path, words: ClassWords, drawn_on: OpenCanvas | None) ->
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigError("it is no text; is it a region file?") from None
-    canvas = drawn_on()
     pieces = []
     for shape in parse_crtf(text) if text.startswith("#CRTF") else parse_ds9(text):
         kind = words.require(shape.words, f"line {shape.line}")
         if len((spots := _fill(shape, canvas)).y):
             pieces.append(Piece(spots, kind))
     if not pieces:
-        raise ConfigError(f"it holds no circle, ellipse, box or polygon that lies on {canvas.path}")
+        raise ConfigError("it holds no circle, ellipse, box or polygon that lies on the map")
     return Frame(canvas.shape, tuple(pieces))
 
 
@@ -202,7 +204,6 @@ def _find_canvas(path: Path, hdu: int | str | None) -> tuple[Header, Layout]:
 class MapCanvas:
     """Size and coordinates of a FITS map; neither unit nor beam is needed to draw on it."""
 
-    path: Path
     shape: tuple[int, int]
     wcs: WCS
 
@@ -215,7 +216,7 @@ class MapCanvas:
             if not wcs.has_celestial or (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
                 raise ConfigError("its first two axes are not those of the sky")
             check_frame(wcs.celestial)
-            return cls(path, (layout.axes[-2], layout.axes[-1]), wcs.celestial)
+            return cls((layout.axes[-2], layout.axes[-1]), wcs.celestial)
 
     def sky_of(self, system: System, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Return longitude and latitude of pixels in one of the frames of regions."""

@@ -22,10 +22,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a user's masks: ``(ny, nx)`` and its objects."""
+    """One image of a user's masks: ``(ny, nx)``, its objects, and its name where the file has one."""
 
     shape: tuple[int, int]
     pieces: tuple[Piece, ...]
+    name: str = ""
 
 
 def join_frames(frames: Sequence[Frame], least_pix: int) -> Labels:

@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.class_words import SETTING, ClassWords, label_text
+from astro_dist.sky.class_words import ClassWords, label_text
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_exact, read_pixels
 from astro_dist.sky.islands import touching
@@ -284,11 +284,10 @@ def _read_band(
     for label in (*((0,) if (values == 0).any() else ()), *np.unique(values[values != 0]).tolist()):
         if (kind := words.of_number(label)) is None:
             names = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES))
-            known = f"{SETTING} names {', '.join(words.given)}" if words.given else f"known are {names}"
+            known = f"{words.setting} names {', '.join(words.given)}" if words.given else f"known are {names}"
             text = label_text(label)
-            raise ConfigError(
-                f"{mask.path} holds the label {text}; {known}: set {SETTING}: {{{text}: compact}}"
-            )
+            remedy = words.explain(text, "compact")
+            raise ConfigError(f"{mask.path} holds the label {text}; {known}: {remedy}")
         if kind is not SourceClass.BACKGROUND:
             kinds[values == label] = kind
     y, x = np.nonzero(kinds)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.config import FilesConfig, MapsConfig
+from astro_dist.sky.fits_reader import explained
 from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import states_beam
+from astro_dist.sky.known_surveys import find_survey
 from astro_dist.sky.map_image import find_map
 from astro_dist.sky.maps import SkyMap, describe_map
 from astro_dist.sky.units import choose_unit, parse_unit
@@ -39,12 +41,15 @@ class Proposal:
         A sentence for each of ``given``.
     rms_jy_beam
         Median of the noise in patches of the map, Jy/beam.
+    survey
+        The survey that the header tells, None where it tells none.
     """
 
     sky_map: SkyMap
     given: dict[str, str | float]
     why: dict[str, str]
     rms_jy_beam: float
+    survey: str | None = None
 
 
 def propose_settings(path: Path) -> Proposal:
@@ -56,7 +61,9 @@ def propose_settings(path: Path) -> Proposal:
         The file is no map that can be read, or holds no sky to measure.
     """
     # Opened like this at the end too, so that a cube or a strange file is refused in the words of a run.
-    found = find_map(path, None, None, "I")
+    with explained(path, ConfigError):
+        found = find_map(path, None, None, "I")
+    known = find_survey(found.header)
     given: dict[str, str | float] = {}
     why: dict[str, str] = {}
     if parse_unit(card := choose_unit(None, str(found.header.get("BUNIT", "")))) is None:
@@ -64,6 +71,9 @@ def propose_settings(path: Path) -> Proposal:
         why["unit"] = f"a guess: the header {f'says {card!r}' if card.strip() else 'states no unit'}"
     if find_frequency_hz(found.header, found.plane) is None:
         why["frequency_hz"] = "not in the header: give it, then fluxes can follow the counts of the sky"
+        if known is not None:
+            given["frequency_hz"] = known.frequency_hz
+            why["frequency_hz"] = f"that of {known.name}, which the header names without it"
     if not states_beam(found.header, found.beams, found.history, (None, None, None)):
         plain, _ = describe_map(path, found, FilesConfig(files=(str(path),)), needs_beam=False)
         coarse = max(plain.pixel.dy_arcsec, plain.pixel.dx_arcsec)
@@ -77,7 +87,7 @@ def propose_settings(path: Path) -> Proposal:
     measured = [value for value in rms if math.isfinite(value) and value > 0]
     if not measured:
         raise ConfigError(f"{path}: its pixels are blank or constant; give a map that holds a sky")
-    return Proposal(sky_map, given, why, float(np.median(measured)))
+    return Proposal(sky_map, given, why, float(np.median(measured)), known.name if known else None)
 
 
 def _open(path: Path, given: dict[str, str | float]) -> SkyMap:

@@ -77,6 +77,12 @@ def refuse_maps(run: Run) -> None:
         maps = open_maps(run)
         check_noise(open_noise(run, maps))
         check_given(run.section(AnnotateConfig).join, maps)
+        if run.section(AnnotateConfig).expert is not None:
+            from astro_dist.sky.expert import read_edits
+
+            # Read once more by the run: what a label says is found before anything has run.
+            for read in read_edits(run, maps).values():
+                read()
 
 
 def _note_unknown(frequencies_hz: Mapping[str, float | None]) -> tuple[str, ...]:

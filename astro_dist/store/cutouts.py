@@ -20,6 +20,7 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import MapsConfig, SurveyConfig
+from astro_dist.sky.known_surveys import origin_of
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.windows import Window
 from astro_dist.store.choice import ChosenWindows, choose_windows
@@ -220,13 +221,13 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
 
 
 def _find_origins(run: Run) -> list[Origin]:
-    """Return the surveys of the maps; nobody has stated their terms to this package."""
+    """Return the surveys of the maps, with the terms of those that the package knows by name."""
     config = run.section(MapsConfig)
     if not config.files:
         return [Origin(SIMULATED, terms="")]
     unnamed = SurveyConfig.model_fields["survey"].default
     names = [one.survey for one in config.surveys if not one.background_only]
-    return [Origin("maps without the name of a survey" if name == unnamed else name) for name in names]
+    return [origin_of("maps without the name of a survey" if name == unnamed else name) for name in names]
 
 
 def _missing_planes(state: _State, columns: Mapping[str, NDArray[Any]]) -> list[str]:

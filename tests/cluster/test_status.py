@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
@@ -91,7 +92,7 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
     assert any("shard-0" in line for line in workers)
     assert total.split() == ["total", "waits"]
     idle = status_lines(toy_runner(tmp_path, SLOW))
-    assert idle[0] == "nothing is running here; the same command goes on"
+    assert re.fullmatch(r"nothing is running here since [-0-9]+ [:0-9]+; the same command goes on", idle[0])
     assert not [line for line in idle if "worker" in line]
 
 
@@ -130,7 +131,7 @@ def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch)
     (log_folder(tmp_path) / "shards.sbatch").touch()
     first, shards, _ = status_lines(toy_runner(tmp_path))
     assert "the queue cannot be read: there is no squeue on PATH" in first
-    assert shards.split()[:3] == ["shards", "0", "of"]
+    assert shards.split() == ["shards", "not", "begun"]
 
 
 def test_an_empty_folder_of_logs_proves_that_nothing_was_submitted(tmp_path, monkeypatch):

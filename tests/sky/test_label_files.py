@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.truth_text import crtf_lines, region_lines
 from astro_dist.sky import fill
 from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.fill import fill_ellipse, fill_polygon
 from astro_dist.sky.label_files import label_files, read_labels
+from astro_dist.sky.region_lines import crtf_lines, region_lines
 from astro_dist.sky.windows import Window
 from tests.sky.small_maps import header_of
 from tests.sky.test_column_names import mutated
