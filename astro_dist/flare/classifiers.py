@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from astro_dist.engine.arrays import Integers
+from astro_dist.engine.errors import QUARANTINED
 from astro_dist.engine.work import Run
 from astro_dist.flare.classify_config import ClassifierConfig, ClassifyConfig, JudgeConfig
 from astro_dist.flare.outside import map_classes, mapped_rows, open_outside, probed_rows
@@ -65,6 +66,7 @@ class ClassifierObjective:
         self.classifier, self.facts, self.tests, self.weights = classifier, facts, tests, weights
         self.network: Any = classifier.head if classifier.frozen else classifier
         self.notes: tuple[str, ...] = ()
+        self.left_out: list[str] = []
 
     def loss(self, network: nn.Module, batch: Labelled, device: str) -> tuple[Tensor, Figures]:
         label_B = torch.from_numpy(batch.label_B).to(device)
@@ -82,7 +84,8 @@ class ClassifierObjective:
         found = {name: test.predict(self.classifier, size, device) for name, test in self.tests.items()}
         write_predictions(folder / "predictions.parquet", self.tests, found)
         scores = {name: accuracy(self.tests[name].rows, found[name]) for name in found}
-        return {"test_accuracy": scores, **({"notes": list(self.notes)} if self.notes else {})}
+        said = {"notes": list(self.notes), QUARANTINED: self.left_out}
+        return {"test_accuracy": scores, **{name: lines for name, lines in said.items() if lines}}
 
 
 @dataclass(frozen=True)
@@ -125,20 +128,21 @@ def build_cell(cell: Cell, device: str) -> Built:
     return build(cell, device, splits, RowSamples(splits.gallery, rows, splits.classes), level, facts)
 
 
-def open_tests(cell: Cell, splits: Splits) -> tuple[dict[str, Test], dict[str, list[str]]]:
-    """Return the test sets of a classifier, and the classes of those that have their own."""
-    tests, own = {OWN_TEST: Test(splits.rows("test"))}, {}
+def open_tests(cell: Cell, splits: Splits) -> tuple[dict[str, Test], dict[str, list[str]], list[str]]:
+    """Return the test sets, the classes of those that have their own, and what could not be read."""
+    tests, own, left_out = {OWN_TEST: Test(splits.rows("test"))}, {}, list[str]()
     config, run = cell.config, cell.run
     labels = splits.reader.attrs["labels"]
     for name, one in config.test.items() if isinstance(config, ClassifyConfig) else ():
         found = open_outside(one, run.section(PicturesConfig), config.crop_pix, run.seed)
+        left_out += [f"{name}: {fault}" for fault in found.faults]
         if one.how == "probe":
             fitted, rows = probed_rows(found)
             tests[name], own[name] = Test(rows, fitted), list(found.classes)
         else:
             to_ours = map_classes(one.map, found.classes, labels, f"classify.test.{name}")
             tests[name] = Test(mapped_rows(found, to_ours, splits.classes))
-    return tests, own
+    return tests, own, left_out
 
 
 def build(
@@ -148,13 +152,14 @@ def build(
     config = cell.config
     assert isinstance(config, ClassifierConfig)
     network = build_classifier(config.preset, len(splits.names), config.crop_pix)
-    tests, own = open_tests(cell, splits)
+    tests, own, left_out = open_tests(cell, splits)
     facts |= {"classes": splits.names, "level": level, "planes": int(splits.reader.attrs["planes"])}
     facts |= {"picture_pix": int(splits.reader.attrs["size_pix"]), **({"probed": own} if own else {})}
     if level == "macro":
         facts["members"] = splits.reader.attrs["macro"]
     weights = getattr(config, "keep", "weights") == "weights"
     objective = ClassifierObjective(network, facts, tests, weights)
+    objective.left_out = left_out
     validation = splits.rows("validation")
     if network.frozen:
         adopt_features(network)

@@ -192,15 +192,19 @@ def elsewhere(finished_grid, tmp_path):
     return folder
 
 
-def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere, tmp_path):
+def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere, tmp_path, capsys):
     _, out = grid
     same = {name: name for name in ("planets", "galaxies", "asteroids", "black holes")}
     test = {
         "mapped": {"path": str(elsewhere), "map": {**same, "suns": "stars"}},
         "probed": {"path": str(elsewhere.parent / "learn"), "how": "probe"},
     }
+    (elsewhere.parent / "learn" / "stars" / "broken.png").write_bytes(b"no picture")
     config = write_config(tmp_path / "c.yaml", arms=["Aug"], test=test, keep="predictions")
-    run_grid(config, out, "--on", "serial", "--redo", "classify")
+    # What cannot be read is left out and named, and costs no cell.
+    with pytest.raises(SystemExit, match="4"):
+        run_grid(config, out, "--on", "serial", "--redo", "classify")
+    assert "classify: 1 quarantined (probed: stars/broken.png: no picture" in capsys.readouterr().err
     cell = out / "classifiers" / "Aug__tiny__macro__s0"
     assert sorted(path.name for path in cell.iterdir()) == [
         "config.json",
