@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from astro_dist.engine.arrays import Integers
+from astro_dist.engine.config import fingerprint
 from astro_dist.engine.errors import QUARANTINED
 from astro_dist.engine.work import Run
 from astro_dist.flare.classify_config import ClassifierConfig, ClassifyConfig, JudgeConfig
@@ -25,6 +28,7 @@ from astro_dist.flare.rows import (
     RowSamples,
     SetSamples,
     classes_of,
+    open_gallery,
     rows_of,
 )
 from astro_dist.flare.sets import read_pictures_set
@@ -100,7 +104,8 @@ class Splits:
     @classmethod
     def open(cls, run: Run, size_pix: int, level: str) -> "Splits":
         """Open the store of pictures of a run."""
-        gallery = Gallery(run.root, size_pix, run.seed, run.section(AugmentConfig).kinds)
+        kinds = tuple(run.section(AugmentConfig).kinds)
+        gallery = open_gallery(run.root, run.fingerprint, size_pix, run.seed, kinds)
         reader = gallery.store(0)
         macro = reader.attrs.get("macro", {})
         return cls(gallery, reader, *classes_of(reader.attrs["labels"], macro, level))
@@ -164,11 +169,21 @@ def build(
     if network.frozen:
         adopt_features(network)
         rows, validation = (
-            FeatureRows(part, extract(network, part, config.batch_size, device))
-            for part in (rows, validation)
+            FeatureRows(part, _find_features(network, part, config, device)) for part in (rows, validation)
         )
     samples = SetSamples(rows, (cell.run.seed, *cell.key))
     return objective, samples, validation if len(validation) else None
+
+
+def _find_features(
+    network: Classifier, rows: RowSamples, config: ClassifierConfig, device: str
+) -> NDArray[np.float32]:
+    """Return the frozen features (N, F) of rows; cells of other seeds have the same."""
+    gallery, numbers = rows.gallery, (rows.rows.source, rows.rows.index, rows.rows.copy)
+    assert isinstance(gallery, Gallery)
+    # The last bits depend on the size of a batch.
+    what = fingerprint([config.preset, config.batch_size, device, [one.tolist() for one in numbers]])
+    return gallery.keep_features(what, lambda: extract(network, rows, config.batch_size, device))
 
 
 def load(objective: ClassifierObjective, path: Path) -> None:
