@@ -144,9 +144,9 @@ PIPELINES = {
             ),
             "sample": Tool(
                 "astro_dist.flare.sample:sample_pictures",
-                "paint pictures of a prompt",
+                "paint pictures of a prompt, or of a class",
                 {
-                    "--prompt": {"required": True, "metavar": "TEXT", "help": "what the pictures show"},
+                    "--prompt": {"required": True, "metavar": "TEXT", "help": "what they show, or a class"},
                     "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
                     "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
                     "--out": OUT,

@@ -33,7 +33,7 @@ from astro_dist.engine.ledger import Finished, Ledger, Published
 from astro_dist.engine.manifest import check_source, manifest_fault, write_config, write_manifest
 from astro_dist.engine.outputs import DamagedInputError, Inputs, Reading
 from astro_dist.engine.progress import Display, drop_notes
-from astro_dist.engine.rounds import Rounds
+from astro_dist.engine.rounds import Rounds, list_some
 from astro_dist.engine.states import StageState, States
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Estimate, Executor, Results, Run, Stage, for_stage
@@ -366,11 +366,10 @@ class Runner:
             display.tasks(stage, now.done, len(now.tasks))
             failures = now.failures + crew.execute(now.missing, display.done)
             if failures:
-                lines = "; ".join(f"{f.task}: {f.reason}" for f in failures[:5])
-                more = f" and {len(failures) - 5} more" if len(failures) > 5 else ""
+                lines = list_some([f"{f.task}: {f.reason}" for f in failures])
                 raise QuarantinedError(
-                    f"{stage.name}: {len(failures)} of {len(now.tasks)} tasks are quarantined ({lines}"
-                    f"{more}); the others are done: mend the cause and run the same command again"
+                    f"{stage.name}: {len(failures)} of {len(now.tasks)} tasks are quarantined ({lines}); the "
+                    "others are done: mend the cause and run the same command again"
                 )
 
 

@@ -94,7 +94,7 @@ def run(
     IntegrityError
         A product has other bytes than it was published with.
     QuarantinedError
-        Some tasks failed for good.
+        Some tasks failed for good; or all stages are done, and some of the user's data were left out.
 
     Examples
     --------
@@ -106,11 +106,13 @@ def run(
     """
     from astro_dist.cluster.queue import refuse_while_queued
     from astro_dist.engine.progress import Display
+    from astro_dist.engine.rounds import refuse_quarantined
 
     machine = {"executor": "serial", **settings.pop("machine", {})}
     runner = _open(config, out, {**settings, "machine": machine}, to, redo)
     refuse_while_queued(runner.root)
     runner.execute(Display(quiet=quiet), redo)
+    refuse_quarantined(runner.ledger)
     return open_run(runner.root)
 
 

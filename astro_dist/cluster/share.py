@@ -17,7 +17,7 @@ from pathlib import Path
 from astro_dist.engine.files import lock_folder
 from astro_dist.engine.journal import read_journal
 from astro_dist.engine.progress import Display
-from astro_dist.engine.rounds import Rounds
+from astro_dist.engine.rounds import Rounds, refuse_quarantined
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Crew, Run, Stage, Task
 from astro_dist.runner import Runner
@@ -92,6 +92,8 @@ def close_stage(runner: Runner, redo: Sequence[str], following: str | None, disp
         with lock_folder(runner.root):
             after.now.redo = set(redo)
             after.begin(after.stages[0])
+    else:
+        refuse_quarantined(runner.ledger)
 
 
 class Portion:

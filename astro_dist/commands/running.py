@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from astro_dist.cluster.queue import refuse_while_queued
     from astro_dist.engine.errors import ConfigError
     from astro_dist.engine.progress import Display
+    from astro_dist.engine.rounds import refuse_quarantined
     from astro_dist.engine.stopping import stop_on_signals
 
     if arguments.cluster is not None:
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
     for name, path in shown.items():
         print(f"{name}: {path}")
+    refuse_quarantined(runner.ledger)
     return 0
 
 

@@ -51,6 +51,10 @@ class QuarantinedError(AstroDistError):
     exit_code = 4
 
 
+QUARANTINED = "quarantined"
+"""Fact of a stage that has published without some data that cannot be used: a sentence for each."""
+
+
 class StoppedError(AstroDistError):
     """Stop on request, or for a cause outside the program; the same command resumes when that is mended."""
 

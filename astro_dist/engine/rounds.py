@@ -4,11 +4,12 @@ A stage plans in rounds: its plan is called again with the recorded results unti
 result. The runner of a whole stage, a worker of an array, a second rank and `status` all use this object.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from astro_dist.engine.errors import QUARANTINED, QuarantinedError
 from astro_dist.engine.journal import Journal
-from astro_dist.engine.ledger import Records
+from astro_dist.engine.ledger import Ledger, Records
 from astro_dist.engine.work import Failure, Results, Run, Stage, Task, for_stage
 
 
@@ -99,3 +100,26 @@ class Rounds:
             known |= {name: results[name] for name in new}
         self.records.forget(dropped)
         return dropped
+
+
+def refuse_quarantined(ledger: Ledger) -> None:
+    """Name what published stages have left out of the user's data; for the end of a command.
+
+    The runner itself goes on, because a chain of jobs would end at an error before its last stage.
+
+    Raises
+    ------
+    QuarantinedError
+        Something was left out.
+    """
+    for name, found in ledger.all_published().items():
+        if left_out := found.facts.get(QUARANTINED, ()):
+            raise QuarantinedError(
+                f"{name}: {len(left_out)} quarantined ({list_some(left_out)}), and all else is done: mend or "
+                f"leave out what is named, and run the same command with --redo {name}"
+            )
+
+
+def list_some(lines: Sequence[str]) -> str:
+    """Return the first of some sentences, and how many follow."""
+    return "; ".join(lines[:5]) + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")

@@ -258,7 +258,7 @@ class Stage:
     finish
         ``(run, results) -> facts``: writes columns, catalogues and figures below ``run.output``; idempotent.
         Called after the files of the tasks were compared with their results. Sentences in the fact ``notes``
-        are shown to the user.
+        are shown to the user; those in ``quarantined`` say what was left out, and end the command with 4.
     scratch
         Names below ``run.output`` that tasks write for ``finish`` and that are not part of the product.
     check

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from astro_dist.engine.arrays import Integers
+from astro_dist.engine.config import fingerprint
+from astro_dist.engine.errors import QUARANTINED
 from astro_dist.engine.work import Run
 from astro_dist.flare.classify_config import ClassifierConfig, ClassifyConfig, JudgeConfig
 from astro_dist.flare.outside import map_classes, mapped_rows, open_outside, probed_rows
@@ -24,6 +28,7 @@ from astro_dist.flare.rows import (
     RowSamples,
     SetSamples,
     classes_of,
+    open_gallery,
     rows_of,
 )
 from astro_dist.flare.sets import read_pictures_set
@@ -65,6 +70,7 @@ class ClassifierObjective:
         self.classifier, self.facts, self.tests, self.weights = classifier, facts, tests, weights
         self.network: Any = classifier.head if classifier.frozen else classifier
         self.notes: tuple[str, ...] = ()
+        self.left_out: list[str] = []
 
     def loss(self, network: nn.Module, batch: Labelled, device: str) -> tuple[Tensor, Figures]:
         label_B = torch.from_numpy(batch.label_B).to(device)
@@ -82,7 +88,8 @@ class ClassifierObjective:
         found = {name: test.predict(self.classifier, size, device) for name, test in self.tests.items()}
         write_predictions(folder / "predictions.parquet", self.tests, found)
         scores = {name: accuracy(self.tests[name].rows, found[name]) for name in found}
-        return {"test_accuracy": scores, **({"notes": list(self.notes)} if self.notes else {})}
+        said = {"notes": list(self.notes), QUARANTINED: self.left_out}
+        return {"test_accuracy": scores, **{name: lines for name, lines in said.items() if lines}}
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,8 @@ class Splits:
     @classmethod
     def open(cls, run: Run, size_pix: int, level: str) -> "Splits":
         """Open the store of pictures of a run."""
-        gallery = Gallery(run.root, size_pix, run.seed, run.section(AugmentConfig).kinds)
+        kinds = tuple(run.section(AugmentConfig).kinds)
+        gallery = open_gallery(run.root, run.fingerprint, size_pix, run.seed, kinds)
         reader = gallery.store(0)
         macro = reader.attrs.get("macro", {})
         return cls(gallery, reader, *classes_of(reader.attrs["labels"], macro, level))
@@ -125,20 +133,21 @@ def build_cell(cell: Cell, device: str) -> Built:
     return build(cell, device, splits, RowSamples(splits.gallery, rows, splits.classes), level, facts)
 
 
-def open_tests(cell: Cell, splits: Splits) -> tuple[dict[str, Test], dict[str, list[str]]]:
-    """Return the test sets of a classifier, and the classes of those that have their own."""
-    tests, own = {OWN_TEST: Test(splits.rows("test"))}, {}
+def open_tests(cell: Cell, splits: Splits) -> tuple[dict[str, Test], dict[str, list[str]], list[str]]:
+    """Return the test sets, the classes of those that have their own, and what could not be read."""
+    tests, own, left_out = {OWN_TEST: Test(splits.rows("test"))}, {}, list[str]()
     config, run = cell.config, cell.run
     labels = splits.reader.attrs["labels"]
     for name, one in config.test.items() if isinstance(config, ClassifyConfig) else ():
         found = open_outside(one, run.section(PicturesConfig), config.crop_pix, run.seed)
+        left_out += [f"{name}: {fault}" for fault in found.faults]
         if one.how == "probe":
             fitted, rows = probed_rows(found)
             tests[name], own[name] = Test(rows, fitted), list(found.classes)
         else:
             to_ours = map_classes(one.map, found.classes, labels, f"classify.test.{name}")
             tests[name] = Test(mapped_rows(found, to_ours, splits.classes))
-    return tests, own
+    return tests, own, left_out
 
 
 def build(
@@ -148,22 +157,33 @@ def build(
     config = cell.config
     assert isinstance(config, ClassifierConfig)
     network = build_classifier(config.preset, len(splits.names), config.crop_pix)
-    tests, own = open_tests(cell, splits)
+    tests, own, left_out = open_tests(cell, splits)
     facts |= {"classes": splits.names, "level": level, "planes": int(splits.reader.attrs["planes"])}
     facts |= {"picture_pix": int(splits.reader.attrs["size_pix"]), **({"probed": own} if own else {})}
     if level == "macro":
         facts["members"] = splits.reader.attrs["macro"]
     weights = getattr(config, "keep", "weights") == "weights"
     objective = ClassifierObjective(network, facts, tests, weights)
+    objective.left_out = left_out
     validation = splits.rows("validation")
     if network.frozen:
         adopt_features(network)
         rows, validation = (
-            FeatureRows(part, extract(network, part, config.batch_size, device))
-            for part in (rows, validation)
+            FeatureRows(part, _find_features(network, part, config, device)) for part in (rows, validation)
         )
     samples = SetSamples(rows, (cell.run.seed, *cell.key))
     return objective, samples, validation if len(validation) else None
+
+
+def _find_features(
+    network: Classifier, rows: RowSamples, config: ClassifierConfig, device: str
+) -> NDArray[np.float32]:
+    """Return the frozen features (N, F) of rows; cells of other seeds have the same."""
+    gallery, numbers = rows.gallery, (rows.rows.source, rows.rows.index, rows.rows.copy)
+    assert isinstance(gallery, Gallery)
+    # The last bits depend on the size of a batch.
+    what = fingerprint([config.preset, config.batch_size, device, [one.tolist() for one in numbers]])
+    return gallery.keep_features(what, lambda: extract(network, rows, config.batch_size, device))
 
 
 def load(objective: ClassifierObjective, path: Path) -> None:

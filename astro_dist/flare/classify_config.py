@@ -173,6 +173,9 @@ class ClassifierConfig(TrainingConfig):
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of a moving average of the weights; 0 for none."""
+    threads: Positive = 1
+    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums. Small
+    networks gain nothing from a second one where other work shares the cores."""
 
 
 class JudgeConfig(ClassifierConfig):

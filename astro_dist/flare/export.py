@@ -20,6 +20,7 @@ from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, publish_folder
 from astro_dist.pictures.pixels import from_network, to_network
+from astro_dist.store.pictures import UNREADABLE
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import SPLIT_NAMES
 
@@ -64,9 +65,10 @@ def safe_name(text: str) -> str:
 
 def _write_store(store: StoreReader, folder: Path) -> None:
     split = store.columns["split"]
-    for place in np.unique(split):
+    is_read = ~np.isin(np.arange(len(store)), store.attrs.get(UNREADABLE, []))
+    for place in np.unique(split[is_read]):
         part = folder / PARTS[SPLIT_NAMES[place]]
-        _write_part(store, np.flatnonzero(split == place), part)
+        _write_part(store, np.flatnonzero(is_read & (split == place)), part)
 
 
 def _write_part(store: StoreReader, rows: Sequence[int] | Any, folder: Path) -> None:
@@ -86,6 +88,6 @@ def _write_part(store: StoreReader, rows: Sequence[int] | Any, folder: Path) -> 
             pixels = from_network(to_network(picture), "uint8")
             Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / place)
             name = store.attrs["names"][file] if file >= 0 else ""
-            facts = (int(store.columns[key][row]) for key in keys)
+            facts = (store.columns[key][row].item() for key in keys)
             table.writerow([place, store.attrs["labels"][label], name, *facts])
     (folder / "metadata.csv").write_text(text.getvalue(), encoding="utf-8")

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.config import nearest, validate
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.rounds import list_some
 from astro_dist.engine.work import Run
 from astro_dist.flare.classify_config import ClassifyConfig, OutsideConfig
 from astro_dist.flare.rows import RowSamples
@@ -123,12 +124,16 @@ def _list_for(setting: str, config: PicturesConfig) -> Listing:
 
 @dataclass(frozen=True)
 class Outside:
-    """The pictures (N, P, S, S) of a test set at the side of a network, their classes, groups and splits."""
+    """The pictures (N, P, S, S) of a test set at the side of a network, their classes, groups and splits.
+
+    ``faults`` are sentences about those that cannot be read, which are left out.
+    """
 
     pictures_NPSS: NDArray[Any]
     rows: PictureSet
     classes: tuple[str, ...]
     split: NDArray[np.uint8]
+    faults: tuple[str, ...]
 
     def read(self, rows: PictureSet) -> NDArray[np.float32]:
         """Return the pictures of rows in network range; this object is a gallery, see `rows.Gallery`."""
@@ -139,21 +144,35 @@ class Outside:
 def _read(text: str, size_pix: int, seed: int) -> Outside:
     """Read a test set; kept, because a worker tests many classifiers."""
     listing = _list(text)
-    whole = [listing.read(row) for row in range(len(listing))]
-    groups = numbers = np.arange(len(listing))
+    whole, numbers, faults = _read_some(listing)
+    groups = np.arange(len(whole))
+    if not whole:
+        raise DataError(f"no picture of the test set can be read: {list_some(faults)}")
     if PicturesConfig.model_validate_json(text).duplicates:
         # Copies are not two outcomes, and no probe is tested on a copy of what it was fitted to.
         groups = find_groups(np.stack([make_look(picture) for picture in whole]))
     pictures = [p if p.shape[-1] == size_pix else resize(p, size_pix) for p in whole]
     rng = np.random.default_rng(seed)
-    split = split_pictures(listing.labels, groups, np.full(len(groups), -1), (0.5, 0.0, 0.5), rng)
-    zeros = np.zeros(len(groups), np.int64)
-    rows = PictureSet(zeros, numbers, zeros, listing.labels, groups, numbers)
-    return Outside(np.stack(pictures), rows, listing.classes, split)
+    labels = listing.labels[numbers]
+    split = split_pictures(labels, groups, np.full(len(groups), -1), (0.5, 0.0, 0.5), rng)
+    zeros, places = np.zeros(len(groups), np.int64), np.arange(len(groups))
+    rows = PictureSet(zeros, places, zeros, labels, groups, places)
+    return Outside(np.stack(pictures), rows, listing.classes, split, tuple(faults))
+
+
+def _read_some(listing: Listing) -> tuple[list[NDArray[Any]], list[int], list[str]]:
+    """Return the pictures that can be read, their rows, and a sentence about each of the others."""
+    found, faults = dict[int, NDArray[Any]](), list[str]()
+    for row in range(len(listing)):
+        try:
+            found[row] = listing.read(row)
+        except DataError as error:
+            faults.append(str(error))
+    return list(found.values()), list(found), faults
 
 
 def open_outside(one: OutsideConfig, pictures: PicturesConfig, size_pix: int, seed: int) -> Outside:
-    """Return the pictures of a test set; raise `DataError` for one that cannot be read."""
+    """Return the pictures of a test set; raise `DataError` where none can be read."""
     return _read(settings_of(one, pictures).model_dump_json(), size_pix, seed)
 
 

@@ -40,6 +40,9 @@ class PainterTrainingConfig(TrainingConfig):
     """Size of the networks: tiny, small, or paper for that of the published UniDiffuser."""
     turns: bool = True
     """Whether pictures are shown in all eight turns and flips; false where up and down mean something."""
+    threads: Positive = 1
+    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums. Small
+    networks gain nothing from a second one where other work shares the cores."""
 
 
 class VaeConfig(PainterTrainingConfig):
@@ -132,7 +135,5 @@ class DiffusionConfig(PainterTrainingConfig):
     """Peak learning rate; it rises over the first steps and falls as a cosine to a hundredth."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     """Decay per step of the moving average of the weights; the average is published."""
-    threads: Positive = 1
-    """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
     lost: Fraction = 0.1
     """Fraction of the samples whose class the network is not told, as guidance needs it."""

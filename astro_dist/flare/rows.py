@@ -7,8 +7,9 @@ are rows in their own order, for validation and tests.
 Shape letters: B batch, N rows, P planes, S side in pixels, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ from astro_dist.store.reader import StoreReader
 
 KEPT_BYTES = 1 << 29
 """Most bytes of finished pictures that a process keeps."""
+MOST_FEATURES = 2
+"""Sets of rows whose features a process keeps: those that are trained and validated on."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ class Gallery:
         self.root, self.size_pix, self.seed, self.kinds = root, size_pix, seed, tuple(kinds)
         self.stores: dict[int, StoreReader] = {}
         self.kept: dict[tuple[int, int, int], NDArray[Any]] = {}
+        self.features: dict[str, NDArray[np.float32]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "stores": {}, "kept": {}}
+        return {**self.__dict__, "stores": {}, "kept": {}, "features": {}}
 
     def store(self, source: int) -> StoreReader:
         """Return the open store of a number in `SOURCES`."""
@@ -85,6 +89,15 @@ class Gallery:
         self._keep(found)
         return to_network(np.stack([found[key] for key in keys]))
 
+    def keep_features(self, key: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return features that are kept under a key, the newest alone, and are made where they are not."""
+        found = self.features.pop(key) if key in self.features else make()
+        for old in list(self.features)[: 1 - MOST_FEATURES]:
+            del self.features[old]
+        # Last, as what was used last.
+        self.features[key] = found
+        return found
+
     def _finish(self, picture_PSS: NDArray[Any], index: int, copy: int) -> NDArray[Any]:
         # At the size of the store, where the strengths of the changes are meant.
         changed = augment(picture_PSS, self.seed, index, copy, self.kinds)
@@ -94,6 +107,14 @@ class Gallery:
         size = next(iter(found.values())).nbytes
         if (len(self.kept) + len(found)) * size <= KEPT_BYTES:
             self.kept |= found
+
+
+@lru_cache(maxsize=1)
+def open_gallery(
+    root: Path, fingerprint: str, size_pix: int, seed: int, kinds: tuple[AugmentName, ...]
+) -> Gallery:
+    """Return the gallery of a version of a stage, which the cells of a grid share in each process."""
+    return Gallery(root, size_pix, seed, kinds)
 
 
 class RowSamples:

@@ -1,9 +1,8 @@
 """Pictures from a prompt or from a picture: ``DiffusionModel``, and the command `astro-dist flare sample`.
 
-Shape letters: as in `astro_dist.models.painter`.
+Shape letters: as in `astro_dist.flare.sample_hands`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +14,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.seeds import stream
-from astro_dist.flare.painter_config import UnidiffuserConfig
-from astro_dist.flare.painter_folder import check_parts, check_weights, find_folder
-from astro_dist.flare.painter_trainings import require_transformers
+from astro_dist.flare.sample_hands import Hand, open_hand
 from astro_dist.models.device import flushed_denormals, pin
-from astro_dist.models.painter import Painter, load_painter
-from astro_dist.models.painting import Brush
 from astro_dist.pictures.images import from_image, png_bytes, resize, to_image
 from astro_dist.pictures.pixels import from_network, to_network
 
@@ -29,44 +24,37 @@ BATCH = 4
 
 
 class DiffusionModel:
-    """A painter that is ready to paint from prompts and pictures.
+    """A painter that is ready to paint from prompts, or the names of its classes, and from pictures.
 
     Parameters
     ----------
-    painter
-        The networks, on their device.
-    steps, guidance
-        Steps of the solver, and strength of the guidance; 1 is none.
+    hand
+        The painter with its solver and guidance, see `from_pretrained`.
     """
 
-    def __init__(self, painter: Painter, steps: int = 20, guidance: float = 5.0) -> None:
-        self.painter = painter
-        self.brush = Brush(painter, "dpm++", steps, 0.0, guidance)
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
 
     @classmethod
-    def from_pretrained(cls, path: str | Path = "flare", steps: int = 20, guidance: float = 5.0) -> Self:
+    def from_pretrained(
+        cls, path: str | Path = "flare", steps: int = 20, guidance: float | None = None
+    ) -> Self:
         """Return the painter of a path.
 
         Parameters
         ----------
         path
-            Folder in the layout of UniDiffuserPipeline, folder of a run that trained one, or ``flare`` for
-            the painter of the package, which knows the toy classes.
+            Folder in the layout of UniDiffuserPipeline, folder of a painter of classes, folder of a run that
+            trained one of them, or ``flare`` for the painter of the package, which knows the toy classes.
         steps, guidance
-            As in `SynthesiseConfig`.
+            As in `SynthesiseConfig`; a guidance of 1 is none, by default it is 5 for prompts, 3 for classes.
 
         Raises
         ------
         ConfigError
             There is no painter, or it lacks a part.
         """
-        require_transformers()
-        folder = find_folder(UnidiffuserConfig(folder=str(path)))
-        assert folder is not None
-        check_parts(folder)
-        check_weights(folder)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(load_painter(folder).to(device), steps, guidance)
+        return cls(open_hand(str(path), steps, guidance))
 
     @torch.inference_mode()
     def generate(
@@ -77,60 +65,43 @@ class DiffusionModel:
         Parameters
         ----------
         given
-            A prompt; or a Pillow image or uint8 array (H, W) or (H, W, 3), which is brought to the painter's
-            side.
+            A prompt, in which a painter of classes looks for the name of one of them; or a Pillow image or
+            uint8 array (H, W) or (H, W, 3), which is brought to the painter's side.
         num_samples
             Number of pictures. Picture i depends on ``given``, the seed and i alone.
         seed
             Seed of the random numbers.
         strength
             For variants: noise from 0 to 1 that the picture gets (SDEdit); by default the variants are
-            painted from its caption alone.
+            painted from its caption alone, which a painter of classes cannot.
 
         Raises
         ------
         ConfigError
-            The prompt is longer than the text encoder takes, or the strength is not between 0 and 1.
+            The prompt is longer than the text encoder takes or names no class, the strength is not between 0
+            and 1, or a painter of classes needs one.
         """
         if strength is not None and not 0 < strength <= 1:
             raise ConfigError(f"strength {strength} is not above 0 and at most 1; change it")
         if num_samples < 1:
             raise ConfigError(f"{num_samples} pictures are asked for; ask for 1 or more")
-        if isinstance(given, str):
-            self._refuse_cut(given)
-        found: list[Image.Image] = []
+        hand, found = self.hand, list[Image.Image]()
         for first in range(0, num_samples, BATCH):
             streams = [stream(seed, "sample", first + i) for i in range(BATCH)]
             with flushed_denormals():
-                pictures = self._paint(given, streams, strength)
+                if isinstance(given, str):
+                    x_BPSS = hand.draw(given, streams)
+                else:
+                    x_BPSS = hand.change(self._read(given).expand(BATCH, -1, -1, -1), streams, strength)
+            pictures = from_network(x_BPSS.float().cpu().numpy(), "uint8")
             found += [to_image(picture) for picture in pictures[: num_samples - first]]
         return found
 
-    def _paint(self, given: Any, streams: Sequence[np.random.Generator], strength: float | None) -> Any:
-        painter, vector_BN = self.painter, None
-        if isinstance(given, str):
-            texts = [given] * len(streams)
-        else:
-            vector_BN = painter.encode_pictures(self._read(given).expand(len(streams), -1, -1, -1))
-            texts = painter.write_captions(self.brush.describe(vector_BN, streams))
-        text_BTd = painter.encode_prompts(painter.tokenize(texts).to(self.brush.device))
-        noised = (None, 1.0) if strength is None else (vector_BN, strength)
-        x_BPSS = painter.decode_pictures(self.brush.paint(text_BTd, streams, *noised))
-        return from_network(x_BPSS.cpu().numpy(), "uint8")
-
     def _read(self, image: Any) -> torch.Tensor:
         given = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
-        picture = from_image(given.convert("L" if self.painter.planes == 1 else "RGB"))
-        return torch.from_numpy(to_network(resize(picture, self.painter.size_pix))[None]).to(
-            self.brush.device
-        )
-
-    def _refuse_cut(self, prompt: str) -> None:
-        most = self.painter.text_shape[0]
-        if (count := len(self.painter.clip_tokenizer(prompt).input_ids)) > most:
-            raise ConfigError(
-                f"the prompt has {count} tokens, and the text encoder takes {most}; make it shorter"
-            )
+        picture = from_image(given.convert("L" if self.hand.planes == 1 else "RGB"))
+        x_BPSS = torch.from_numpy(to_network(resize(picture, self.hand.size_pix))[None])
+        return x_BPSS.to(self.hand.device)
 
 
 def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: str, threads: int) -> None:

@@ -74,7 +74,7 @@ def _read_rows(network: Classifier, folder: Path) -> tuple[RowSamples, list[str]
         raise ConfigError(f"{folder}: no picture with a class; give a folder per class")
     numbers, zeros = np.arange(len(labels)), np.zeros(len(labels), np.int64)
     rows = PictureSet(zeros, numbers, zeros, np.array(labels), numbers, numbers)
-    found = Outside(np.stack(pictures), rows, tuple(facts["classes"]), zeros.astype(np.uint8))
+    found = Outside(np.stack(pictures), rows, tuple(facts["classes"]), zeros.astype(np.uint8), tuple(faults))
     return RowSamples(found, rows, np.arange(len(found.classes))), faults
 
 

@@ -27,7 +27,7 @@ from astro_dist.models.swinir import SwinIR, enlarge, load_swinir
 from astro_dist.pictures.degradations import degrade
 from astro_dist.pictures.images import BICUBIC, LANCZOS, resize
 from astro_dist.pictures.pixels import from_network, to_network
-from astro_dist.store.pictures import publish_pictures, write_pictures
+from astro_dist.store.pictures import UNREADABLE, publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 
 EQUAL_DB = 100.0
@@ -171,7 +171,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     publish_pictures(run.output, scale * side_pix, settings.shard, reader.columns, attrs)
     # In the order of the shards, whose names have equal lengths up to a hundred thousand.
     tasks = [results[name] for name in sorted(results, key=lambda name: (len(name), name))]
-    labels, names = reader.columns["label"], list(reader.attrs["labels"])
+    names, labels = list(reader.attrs["labels"]), reader.columns["label"].astype(np.int64)
+    # Blank pictures are like anything.
+    labels[reader.attrs.get(UNREADABLE, [])] = -1
     likeness = np.array([row for task in tasks for row in task["likeness"]], np.float64)
     reference = {int(row): found for task in tasks for row, found in task["reference"].items()}
     rows = np.array(sorted(reference), np.int64)

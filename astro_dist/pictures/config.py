@@ -66,7 +66,7 @@ class PicturesConfig(Section):
     separation_arcmin: float = Field(default=9.0, ge=0)
     """FITS cutouts nearer than this on the sky form a group."""
     largest_pix: int = Field(default=10_000, ge=16, le=60_000)
-    """Longest side of a picture that is read; the task of a longer one is quarantined."""
+    """Longest side of a picture that is read; a longer one is quarantined."""
     duplicates: bool = True
     """Whether near-duplicates are looked for, whose groups no split parts."""
     split: Literal["grouped", "as_published"] = "grouped"

