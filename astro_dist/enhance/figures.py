@@ -7,6 +7,7 @@ The product holds ``parts/`` (the figures of every image), ``panels/`` (images t
 import io
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,7 +136,8 @@ def _sum(state: State) -> Result:
     probe = folder / f"{PROBE}.json"
     config, chain = run.section(FiguresConfig), run.section(ChainConfig)
     described = state.measurer.describe()
-    summed = sum_up(images, described["baselines"], run.stream("evaluate", "resamples"), config.resamples)
+    draw = partial(run.stream, "evaluate", "resamples")
+    summed = sum_up(images, described["baselines"], draw, config.resamples)
     probed = json.loads(probe.read_text()) if probe.exists() else None
     found = {
         "images": len(images),

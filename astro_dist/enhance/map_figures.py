@@ -19,7 +19,7 @@ from astro_dist.enhance.baselines import LinearDoubling
 from astro_dist.enhance.calibration import LEVELS, Calibration, Pair, read_pairs
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.figures_config import FiguresConfig
-from astro_dist.enhance.figures_table import CHAIN
+from astro_dist.enhance.figures_table import CHAIN, say_difference
 from astro_dist.enhance.held_out import held_out
 from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.map_chain import MapState
@@ -190,9 +190,9 @@ class MapMeasurer:
         said = []
         for row, gains in summed["gains"].items():
             gain = gains["rms"]
-            verdict = "smaller" if gain["high"] < 0 else "larger" if gain["low"] > 0 else "not different"
+            verdict = say_difference(gain, "larger than", "smaller than", "not apart from")
             said.append(
-                f"The error is {verdict} than that of {row}: {gain['value']:+.3f} sigma ("
+                f"The error is {verdict} that of {row}: {gain['value']:+.3f} sigma ("
                 f"{gain['low']:+.3f} to {gain['high']:+.3f}, {gain['n']} cutouts)."
             )
         chain = summed["figures"][CHAIN]

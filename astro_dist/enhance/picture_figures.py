@@ -17,7 +17,7 @@ from astro_dist.engine.work import Run
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling, brightness
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
 from astro_dist.enhance.figures_config import FiguresConfig
-from astro_dist.enhance.figures_table import CHAIN
+from astro_dist.enhance.figures_table import CHAIN, say_difference
 from astro_dist.enhance.held_out import held_out
 from astro_dist.enhance.picture_chain import open_step
 from astro_dist.enhance.probe import Probe
@@ -258,7 +258,7 @@ class PictureMeasurer:
         for row, gains in summed["gains"].items():
             gain = gains["psnr"]
             ends = f"{gain['low']:+.2f} to {gain['high']:+.2f} dB, {gain['n']} pictures"
-            verdict = "above" if gain["low"] > 0 else "below" if gain["high"] < 0 else "not apart from"
+            verdict = say_difference(gain, "above", "below", "not apart from")
             said.append(f"The chain is {verdict} {row} in PSNR: {gain['value']:+.2f} dB ({ends}).")
         return said
 
