@@ -7,8 +7,10 @@ from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.cleaning_config import CleaningConfig
 from astro_dist.enhance.colourise_config import ColouriseConfig
+from astro_dist.enhance.figures_config import FiguresConfig
 from astro_dist.enhance.superres_config import SuperresConfig
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.report.config import PictureReportConfig
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.store.config import CutoutsConfig
@@ -39,3 +41,7 @@ class EnhanceConfig(PipelineConfig):
     """Training of the network that doubles pictures or maps; without this section there is none."""
     enhance: ChainConfig | None = None
     """The chain of networks and filters over pictures or maps; without this section nothing is enhanced."""
+    evaluate: FiguresConfig | None = None
+    """What the chain reaches on held-out images, beside baselines; without this section nothing."""
+    report: PictureReportConfig = PictureReportConfig()
+    """The report page."""

@@ -55,12 +55,19 @@ def open_pictures(run: Run) -> PictureState:
     config = run.section(ChainConfig)
     pin(config.threads)
     check_product(run.root, "cleaning" if "cleaning" in config.chain else "pictures")
-    steps = tuple(_open_step(run, name) for name in config.chain if name != "cleaning")
+    device = choose_device(run)
+    steps = tuple(open_step(run, name, device) for name in config.chain if name != "cleaning")
     return PictureState(run, StoreReader(run.product(source_store(run))), steps)
 
 
-def _open_step(run: Run, name: str) -> Step:
-    config, device = run.section(ChainConfig), choose_device(run)
+def open_step(run: Run, name: str, device: str) -> Step:
+    """Return a step of the chain; pictures of the stage `cleaning` are cleaned already."""
+    config = run.section(ChainConfig)
+    if name == "cleaning":
+        from astro_dist.enhance.cleaning import open_cleaner
+
+        cleaner = open_cleaner(run, device)
+        return lambda picture, _: np.asarray(cleaner.apply(picture), np.float32)
     if name == "colourise":
         return _open_colours(run, device)
     if name == "bicubic":

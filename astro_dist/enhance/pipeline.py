@@ -7,6 +7,7 @@ and none of the libraries that the stages use.
 from collections.abc import Collection, Mapping
 
 from astro_dist.engine.config import Section
+from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.enhance.chain_settings import learns, settle_chain
 from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
@@ -16,13 +17,17 @@ from astro_dist.enhance.cleaning_stage import CLEANING
 from astro_dist.enhance.colourise_config import settle_colourise
 from astro_dist.enhance.colourise_stage import COLOURISE
 from astro_dist.enhance.config import EnhanceConfig
+from astro_dist.enhance.figures_config import settle_figures
+from astro_dist.enhance.figures_stage import EVALUATE
 from astro_dist.enhance.superres_config import settle_superres
 from astro_dist.enhance.superres_stage import SUPERRES
+from astro_dist.report.stage import report_on
 from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING, CHAIN)
+STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING, CHAIN, EVALUATE)
+REPORT = report_on(STAGES, (), Later("astro_dist.report.enhance:build_page"))
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL = {
@@ -31,6 +36,7 @@ OPTIONAL = {
     "cleaner": "a network that finds objects is trained only with a section cleaner",
     "cleaning": "objects are painted over only with a section cleaning",
     "enhance": "pictures and maps are enhanced only with a section enhance",
+    "evaluate": "the chain is measured only with a section evaluate",
 }
 """Why a stage of the same name as its section is left out where that section is not given."""
 
@@ -38,6 +44,8 @@ OPTIONAL = {
 def include(tree: Tree, names: Collection[str]) -> Tree:
     """Add the sections of the stages among ``names`` that a configuration leaves out."""
     asked = {name for name in OPTIONAL if name in names}
+    if "evaluate" in asked:
+        asked.add("enhance")
     if set(names) & set(OF_MAPS):
         asked.add("maps")
     return {**{name: {} for name in sorted(asked)}, **tree}
@@ -57,6 +65,8 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
                 ("pictures", "simulate"), "enhance.files are enhanced without any training"
             )
         absent |= dict.fromkeys(("annotate", "cutouts"), "no network learns from cutouts")
+        if config.maps is not None or config.enhance.files:
+            absent["evaluate"] = "without a network there are no held-out cutouts to measure"
     return absent | {name: why for name, why in OPTIONAL.items() if getattr(config, name) is None}
 
 
@@ -76,6 +86,8 @@ def settle(config: EnhanceConfig) -> EnhanceConfig:
     config = config.model_copy(update=changes)
     if config.enhance is not None:
         config = config.model_copy(update={"enhance": settle_chain(config, config.enhance)})
+    if config.evaluate is not None:
+        config = config.model_copy(update={"evaluate": settle_figures(config, config.evaluate)})
     return config
 
 
@@ -83,9 +95,14 @@ ENHANCE = Pipeline(
     name="enhance",
     help="colour, super-resolution and cleaning of pictures and of survey maps",
     config=EnhanceConfig,
-    stages=STAGES,
+    stages=(*STAGES, REPORT),
     left_out=leave_out,
     settle=settle,
     include=include,
-    shown={"pictures": "pictures.zarr", "super-resolution": "models/superres", "enhanced": "enhanced"},
+    shown={
+        "pictures": "pictures.zarr",
+        "super-resolution": "models/superres",
+        "enhanced": "enhanced",
+        "report": "report.html",
+    },
 )

@@ -175,6 +175,17 @@ def power_of(image: AnyImage) -> NDArray[np.float64]:
     return np.asarray(np.abs(transform) ** 2 / np.sum(window**2))
 
 
+OCTAVES = ((1 / 16, 1 / 8), (1 / 8, 1 / 4), (1 / 4, 1 / 2))
+"""Octaves of `octave_powers` in cycles per pixel; an image that was doubled had nothing in the last one."""
+
+
+def octave_powers(image: AnyImage) -> Floats:
+    """Return the power (3,) of a square image (S, S) in each of `OCTAVES`, summed over frequencies."""
+    side, power = image.shape[-1], power_of(image)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))
+    return np.array([power[(frequency >= low) & (frequency < high)].sum() for low, high in OCTAVES])
+
+
 def spectrum_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """Return the rms over rings of ``log10(a / b)``, in dex, of two mean spectra, without empty rings."""
     ratios = np.log10(np.asarray(a, np.float64) / np.asarray(b, np.float64))

@@ -26,7 +26,7 @@ def test_colours_are_nearer_than_those_of_a_quadratic_map(tmp_path, name):
     pictures, _, held = read_set(name, 64)
     true = to_unit(pictures[held])
     quadratic = colours_measured.quadratic_map(pictures[~held], pictures[held])
-    baseline = colours_measured.distances(quadratic, true).mean()
+    baseline = colours_measured.colour_distances(quadratic, true).mean()
     chroma = colours_measured.block_chroma(quadratic).sum() / colours_measured.block_chroma(true).sum()
     print(f"{name}: quadratic map {baseline:.3f}, chroma {chroma:.2f} of the truth's")
     made = {}
