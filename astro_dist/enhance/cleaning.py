@@ -37,15 +37,19 @@ class State:
 
 def open_state(run: Run) -> State:
     """Open store and network; a `Stage.open`."""
-    config = run.section(CleaningConfig)
     # First of all: threads must be set before any network computes.
-    pin(config.threads)
+    pin(run.section(CleaningConfig).threads)
     check_product(run.root, "pictures")
-    network, device = None, choose_device(run)
+    return State(run, StoreReader(run.product("pictures.zarr")), open_cleaner(run, choose_device(run)))
+
+
+def open_cleaner(run: Run, device: str) -> Cleaner:
+    """Return what cleans, with the network of the run where the settings ask for one."""
+    config, network = run.section(CleaningConfig), None
     if config.method == "network":
         check_product(run.root, "cleaner")
         network = read_cleaner(run.product("models/cleaner"))
-    return State(run, StoreReader(run.product("pictures.zarr")), Cleaner(config, network, device))
+    return Cleaner(config, network, device)
 
 
 def clean_shard(state: State, task: Task) -> Result:
