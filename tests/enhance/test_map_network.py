@@ -43,6 +43,13 @@ def test_bytes_do_not_depend_on_who_worked_and_was_killed(doubled, tmp_path, exe
     scaling.disturb(doubled, tmp_path / "run", executor, 1, random.Random(7))
 
 
+def test_tiles_are_the_whole_map(doubled, tmp_path):
+    """Nine tiles, and one."""
+    found = scaling.seams(doubled, tmp_path / "run", 384)
+    assert len(found) == 3
+    assert max(found.values()) <= 1e-4
+
+
 class Inventor:
     """A network that adds a bright pixel, in every sample or in the first ones."""
 

@@ -26,3 +26,11 @@ def test_every_executor_makes_the_bytes_of_one_process(large, tmp_path, executor
 @pytest.mark.parametrize("executor", ["processes", "ray"])
 def test_a_hundred_kills_change_no_byte(large, tmp_path, executor):
     scaling.disturb(large, tmp_path / "run", executor, 100, random.Random(8))
+
+
+def test_tiles_of_a_network_of_full_width_are_the_whole_map(tmp_path):
+    """Sixteen tiles of 256 x 256 pixels, and one of 1,024 x 1,024."""
+    sizes = {**scaling.FULL, "width": 48, "band_rows": 256, "tile_pix": 256}
+    found = scaling.seams(scaling.double(tmp_path, **sizes), tmp_path / "whole", 1024)
+    print(found)
+    assert max(found.values()) <= 1e-4
