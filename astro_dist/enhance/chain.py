@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task, make_folder
 from astro_dist.enhance import map_chain
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.map_chain import MapState
 from astro_dist.enhance.map_inputs import of_files, open_inputs
+from astro_dist.enhance.superres_config import SuperresConfig
 
 
 def plan(run: Run, results: Results) -> list[Task]:
@@ -17,7 +19,7 @@ def plan(run: Run, results: Results) -> list[Task]:
         return map_chain.plan(run, results)
     from astro_dist.enhance import picture_chain
 
-    return picture_chain.plan(run)
+    return picture_chain.plan(run, results)
 
 
 def open_state(run: Run) -> Any:
@@ -42,7 +44,7 @@ def run_task(state: Any, task: Task) -> Result:
         return map_chain.run_task(state, task)
     from astro_dist.enhance import picture_chain
 
-    return picture_chain.enhance_shard(state, task)
+    return picture_chain.run_task(state, task)
 
 
 def seal(run: Run, results: Results) -> Results:
@@ -64,15 +66,42 @@ def check(path: Path) -> list[str]:
     from astro_dist.sky.fits_file import verify_fits
     from astro_dist.store.verify import verify_store
 
-    if (store := path / "pictures.zarr").exists():
-        return verify_store(store)
+    if stores := sorted(path.glob("*.zarr")):
+        return [fault for store in stores for fault in verify_store(store)]
     return [fault for file in sorted(path.glob("*.fits")) for fault in verify_fits(file)[0]]
 
 
 def refuse(run: Run) -> None:
     """Refuse images that cannot be enhanced; a `Stage.refuse`."""
-    if of_files(run) and (run.section(ChainConfig).files or run.product("maps").exists()):
+    if not of_files(run):
+        return refuse_samples(run)
+    if run.section(ChainConfig).files or run.product("maps").exists():
         open_inputs(run)
+    return None
+
+
+def refuse_samples(run: Run) -> None:
+    """Refuse several samples of a network that draws none.
+
+    Raises
+    ------
+    ConfigError
+        The weights that the run begins with are such a network's.
+    """
+    from astro_dist.enhance.superres_stage import RECIPE
+    from astro_dist.train.start import find_start
+
+    config = run.section(ChainConfig)
+    start_from = run.section(SuperresConfig).start_from if "superres" in config.chain else None
+    if start_from is None or config.samples == 1:
+        return
+    # Torch, which only networks need.
+    from astro_dist.train.enlargers import KINDS, kind_of
+
+    if not KINDS[kind := kind_of(find_start(RECIPE, start_from), "superres")].sampled:
+        raise ConfigError(
+            f"enhance.samples: {kind} of superres.start_from makes one picture, not samples; set it to 1"
+        )
 
 
 def numerics(run: Run) -> Result:

@@ -37,6 +37,10 @@ def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:
             )
         if not has.get(step, True):
             raise ConfigError(f"enhance.chain: {step} needs a section {step}; add one, or take {step} out")
+    if "cleaning" in steps[1:]:
+        raise ConfigError(
+            "enhance.chain: cleaning looks for objects in the pictures as they were taken; put it first"
+        )
     if fits:
         if not set(steps) & set(DOUBLING):
             raise ConfigError("enhance.chain: FITS files are doubled; add superres or bicubic")

@@ -1,69 +1,141 @@
 """What the stage `enhance` costs."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from astro_dist.engine.work import Estimate, Run
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
-from astro_dist.enhance.map_inputs import find_paths, layers_of, look_windows, of_files, open_inputs
+from astro_dist.enhance.inventions import NO_BEAM_PIX
+from astro_dist.enhance.map_inputs import LOOK_PIX, find_paths, layers_of, of_files, open_inputs
+from astro_dist.enhance.projection import FILL_REACH_PIX
+from astro_dist.enhance.superres_config import SuperresConfig
 from astro_dist.models.super_presets import BASE_REACH_PIX, SUPER, reach_of, settings_of
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.sky.windows import bands
+from astro_dist.sky.survey import SimulateConfig
+from astro_dist.sky.windows import Window, bands
+from astro_dist.store.config import CutoutsConfig
 from astro_dist.store.picture_stage import count_pictures
 
 CPU_S_PER_PIXEL = 1e-6
 """Core-seconds per pixel of the input that is doubled without a network; measured, rounded up."""
+CPU_S_PER_DRAWN = 1e-6
+"""Core-seconds per pixel of the input and sample beside the calls: stretch, projection, mean and spread."""
+CALIBRATED = 64
+"""Validation cutouts, or pictures, on which the uncertainty is scaled."""
+LIVE_CHANNELS = 8
+"""Arrays of the network's width that a call has in memory at once."""
+
+
+@dataclass(frozen=True)
+class MapSize:
+    """Planes and shape of a map, and the width of its beam where it is known."""
+
+    planes: int
+    shape: tuple[int, int]
+    fwhm_pix: float | None = None
+
+    @property
+    def pixels(self) -> int:
+        return self.planes * self.shape[0] * self.shape[1]
 
 
 def estimate_chain(run: Run, config: ChainConfig) -> Estimate:
-    """Return the cost of the images that are there."""
+    """Return the cost of the images that are there, or that will be simulated."""
     if not of_files(run):
         return _of_pictures(run, config)
-    if not (find_paths(run) or run.product("maps").exists()):
-        return Estimate(tasks=1, exact=False)
-    images, network = open_inputs(run).images, "superres" in config.chain
-    layers = [layer for image in images for _, layer in layers_of(config, image, network)]
-    pixels = sum(math.prod(image.axes) for image in images)
-    widest = max((image.shape[1] * image.planes for image in images), default=0)
-    band = config.band_rows * widest
+    network = "superres" in config.chain
+    if find_paths(run) or run.product("maps").exists():
+        images = open_inputs(run).images
+        layers = [layer for image in images for _, layer in layers_of(config, image, network)]
+        sizes = [MapSize(math.prod(i.axes) // math.prod(i.shape), i.shape, i.fwhm_pix) for i in images]
+        files, data = len(layers), sum(layer.data_bytes + 50_000 for layer in layers)
+    else:
+        sky = run.section(SimulateConfig)
+        sizes = [MapSize(1, sky.shape)] * sky.maps
+        files = sky.maps * (2 + (1 + config.keep_samples if network else 0))
+        each = 4 * (files // sky.maps - 1) + 1
+        data = sum(4 * each * size.pixels + 50_000 * files for size in sizes)
+    pixels = sum(size.pixels for size in sizes)
+    widest = max((size.shape[1] * size.planes for size in sizes), default=0)
+    band = config.band_rows * widest * max(1, files // max(1, len(sizes)))
     return Estimate(
-        tasks=sum(
-            len(bands(image.shape, config.band_rows)) + len(look_windows(image, config)) for image in images
-        ),
-        bytes=sum(layer.data_bytes + 50_000 for layer in layers),
-        files=len(layers) + 1,
-        memory_bytes=400_000_000 + 4 * 4 * band * max(1, len(layers) // max(1, len(images))),
-        cpu_s=CPU_S_PER_PIXEL * pixels + (_of_network(run, config, pixels) if network else 0),
+        tasks=network + sum(_count_tasks(size, config) for size in sizes),
+        bytes=data,
+        files=files + 1 + network,
+        memory_bytes=400_000_000 + 16 * band + (_memory_of_network(run, config, sizes) if network else 0),
+        cpu_s=CPU_S_PER_PIXEL * pixels + (_of_network(run, config, sizes) if network else 0),
         exact=False,
     )
 
 
-def _of_network(run: Run, config: ChainConfig, pixels: int) -> float:
-    """Return core-seconds of all samples of some pixels of the input, with the halo of the tiles."""
-    from astro_dist.enhance.superres_config import SuperresConfig
+def _count_tasks(size: MapSize, config: ChainConfig) -> int:
+    return len(bands(size.shape, config.band_rows)) + math.ceil(size.pixels / LOOK_PIX)
 
+
+def _of_network(run: Run, config: ChainConfig, sizes: list[MapSize]) -> float:
+    """Return core-seconds of all samples of some maps, with the halo of the tiles, and of the calibration."""
+    drawn = sum(
+        size.planes * window.height * window.width for size in sizes for window in tiles_of(run, config, size)
+    )
+    side = run.section(CutoutsConfig).size_pix // 2
+    drawn += CALIBRATED * side**2
+    return config.samples * drawn * (config.calls * _call_s(run) + CPU_S_PER_DRAWN)
+
+
+def tiles_of(run: Run, config: ChainConfig, size: MapSize) -> Iterator[Window]:
+    """Yield the tiles of a map with their halo, cut off at the edges of the map."""
+    reach = math.ceil(config.fwhm_pix or size.fwhm_pix or NO_BEAM_PIX)
+    halo = max(_halo(run, config) + FILL_REACH_PIX, reach)
+    whole = Window.of_shape(size.shape)
+    for band in bands(size.shape, config.band_rows):
+        for x0 in range(0, size.shape[1], config.tile_pix):
+            tile = Window(band.y0, band.y1, x0, min(x0 + config.tile_pix, size.shape[1]))
+            around = tile.grown(halo) & whole
+            assert around is not None
+            yield around
+
+
+def _halo(run: Run, config: ChainConfig) -> int:
+    superres: Any = run.section(SuperresConfig)
+    reach = reach_of(settings_of(superres.preset, superres.width, 1))
+    return 0 if reach is None else config.calls * (reach - BASE_REACH_PIX) + BASE_REACH_PIX
+
+
+def _call_s(run: Run) -> float:
+    """Return core-seconds of a call per pixel of the input."""
     superres: Any = run.section(SuperresConfig)
     preset = SUPER[superres.preset]
     factor = ((superres.width or preset.width) / preset.width) ** 2
-    reach = reach_of(settings_of(superres.preset, superres.width, 1))
-    halo = 0 if reach is None else config.calls * (reach - BASE_REACH_PIX) + BASE_REACH_PIX
-    around = (1 + 2 * halo / config.band_rows) * (1 + 2 * halo / config.tile_pix)
     # A forward pass costs a third of a training step, of crops of 32 x 32 pixels of the input.
-    call_s = factor * preset.cost[1] / 3 / 32**2
-    return around * config.calls * config.samples * call_s * pixels
+    return float(factor * preset.cost[1] / 3 / 32**2)
+
+
+def _memory_of_network(run: Run, config: ChainConfig, sizes: list[MapSize]) -> int:
+    superres: Any = run.section(SuperresConfig)
+    width = superres.width or SUPER[superres.preset].width
+    widest = max((w.height * w.width for size in sizes for w in tiles_of(run, config, size)), default=0)
+    return 600_000_000 + 4 * LIVE_CHANNELS * width * widest
 
 
 def _of_pictures(run: Run, config: ChainConfig) -> Estimate:
     pictures, n = run.section(PicturesConfig), count_pictures(run)
-    scale = 2 if set(config.chain) & set(DOUBLING) else 1
+    scale, network = 2 if set(config.chain) & set(DOUBLING) else 1, "superres" in config.chain
     planes = 3 if "colourise" in config.chain else pictures.planes
-    size, tasks = planes * (scale * pictures.size_pix) ** 2, math.ceil(n / config.shard)
-    pixels = n * pictures.size_pix**2
+    area, tasks = (scale * pictures.size_pix) ** 2, math.ceil(n / config.shard)
+    # Pictures and kept samples in 8 bits, flags, and the uncertainty in 32.
+    spread = network and config.samples > 1
+    kept = 1 + (config.keep_samples if network else 0)
+    size = area * (planes * (kept + 4 * spread) + 1)
+    stores = kept + 1 + spread
+    drawn = (n + CALIBRATED * spread / 4) * pictures.size_pix**2
+    call_s = _call_s(run) if network else 0.0
     return Estimate(
-        tasks=tasks,
-        bytes=int(1.05 * size * n) + 200 * n + 100_000,
-        files=tasks + 12,
+        tasks=tasks + spread,
+        bytes=int(1.05 * size * n) + 200 * stores * n + 100_000 * stores,
+        files=stores * (tasks + 12) + spread,
         memory_bytes=int(1e9 + 12 * size * config.shard),
-        cpu_s=1e-5 * pixels + (_of_network(run, config, pixels) if "superres" in config.chain else 0),
+        cpu_s=1e-5 * n * pictures.size_pix**2 + config.samples * config.calls * drawn * call_s,
         exact=False,
     )

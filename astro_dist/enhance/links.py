@@ -1,12 +1,14 @@
 """The links of a chain: what each takes and gives, and how they are opened from the products of a run."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.outputs import check_product
 from astro_dist.engine.work import Run
 from astro_dist.enhance.chain_config import ChainConfig
-from astro_dist.models.super_res import SuperRes
+from astro_dist.models.device import resolve_precision
+from astro_dist.models.super_levels import Sampler
+from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 
 
 class Link(Protocol):
@@ -35,17 +37,15 @@ class Link(Protocol):
         ...
 
 
-def open_superres(run: Run, device: str) -> SuperRes:
-    """Return the network that the run trained, with the sampler of the chain."""
-    from astro_dist.models.device import resolve_precision
-    from astro_dist.models.super_levels import Sampler
-
+def open_superres(run: Run, device: str) -> Enlarger:
+    """Return the network of the run, with the sampler of the chain."""
     config = run.section(ChainConfig)
     check_product(run.root, "superres")
-    options: dict[str, Any] = {
-        "sampler": Sampler(config.solver, config.calls),
-        "seed": run.seed,
-        "device": device,
-        "precision": resolve_precision(config.precision, device),
-    }
-    return SuperRes.from_pretrained(run.root, **options)
+    options = Options(
+        device,
+        resolve_precision(config.precision, device),
+        sampler=Sampler(config.solver, config.calls),
+        samples=config.samples,
+        seed=run.seed,
+    )
+    return open_enlarger(run.product("models/superres"), "superres", options)

@@ -73,7 +73,7 @@ class MapMeasurer:
 
         self.run, self.reader, self.config = run, reader, run.section(FiguresConfig)
         # The links, not the images of the user: these are held-out cutouts.
-        self.network = open_superres(run, choose_device(run))
+        self.network: Any = open_superres(run, choose_device(run))
         self.maker = self._make()
         found = json.loads((run.product("enhanced") / CALIBRATION).read_text())
         self.scaled = Calibration.from_json(found["calibration"])

@@ -1,11 +1,14 @@
 """The stage `enhance` for the pictures of a store: every picture goes through all steps of the chain.
 
-Shape letters: P planes, H W pixels.
+A network that draws samples is followed by the steps behind it twice: the mean of the samples goes through
+them, which is what is published, and so does each sample, whose spread is the uncertainty.
+
+Shape letters: P planes, H W pixels, N samples.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,24 @@ from astro_dist.engine.outputs import check_product
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
+from astro_dist.enhance.cleaning_config import MASK_STORE
+from astro_dist.enhance.picture_spread import (
+    CALIBRATE,
+    Spread,
+    calibrate_pictures,
+    draws_spread,
+    sample_number,
+)
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.models.device import choose_device, pin
 from astro_dist.pictures.pixels import from_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 
-STORE = "pictures.zarr"
+STORE, UNCERTAINTY, FLAGS = "pictures.zarr", "uncertainty.zarr", "flags.zarr"
+PAINTED, CUT = 32, 64
+"""Bits of the flags of pictures, beside those of maps: an object was painted over; a value beyond black or
+white was cut."""
 OWN = ("schema_version", "kind", "size_pix", "per_shard", "further", "splits", "planes")
 Step = Callable[[Image, int], Image]
 """Makes a picture (P, H, W) from 0 to 1 into another one; the number is that of the picture."""
@@ -32,11 +46,22 @@ Step = Callable[[Image, int], Image]
 
 @dataclass(frozen=True)
 class PictureState:
-    """The store that is read, and the steps."""
+    """The store that is read, the steps before and behind the network, and the network where there is one."""
 
     run: Run
     reader: StoreReader
-    steps: tuple[Step, ...]
+    before: tuple[Step, ...]
+    network: Any = None
+    behind: tuple[Step, ...] = ()
+    masks: StoreReader | None = None
+
+
+@dataclass
+class Enhanced:
+    """A picture after the chain, from 0 to 1, and the samples that its mean is of."""
+
+    image_PHW: Image
+    samples: list[Image] = field(default_factory=list)
 
 
 def source_store(run: Run) -> str:
@@ -44,20 +69,36 @@ def source_store(run: Run) -> str:
     return "cleaned/pictures.zarr" if "cleaning" in run.section(ChainConfig).chain else STORE
 
 
-def plan(run: Run) -> list[Task]:
-    """Return a task for every shard."""
-    pictures, shard = run.facts("pictures").get("pictures", 0), run.section(ChainConfig).shard
-    return [Task(f"shard-{i:05}", {"index": i}) for i in range(math.ceil(pictures / shard))]
+def plan(run: Run, results: Results) -> list[Task]:
+    """Return the task that scales the uncertainty, where there is one, and then a task for every shard."""
+    pictures, config = run.facts("pictures").get("pictures", 0), run.section(ChainConfig)
+    first = [Task(CALIBRATE)] if draws_spread(config) and pictures else []
+    if first and CALIBRATE not in results:
+        return first
+    shards = range(math.ceil(pictures / config.shard))
+    return first + [Task(f"shard-{i:05}", {"index": i}) for i in shards]
 
 
 def open_pictures(run: Run) -> PictureState:
-    """Open the store and the networks of the chain."""
+    """Open the stores and the networks of the chain."""
     config = run.section(ChainConfig)
     pin(config.threads)
-    check_product(run.root, "cleaning" if "cleaning" in config.chain else "pictures")
-    device = choose_device(run)
-    steps = tuple(open_step(run, name, device) for name in config.chain if name != "cleaning")
-    return PictureState(run, StoreReader(run.product(source_store(run))), steps)
+    cleaned, device = "cleaning" in config.chain, choose_device(run)
+    check_product(run.root, "cleaning" if cleaned else "pictures")
+    names = [name for name in config.chain if name != "cleaning"]
+    place = names.index("superres") if "superres" in names else len(names)
+    before, behind = (
+        tuple(open_step(run, name, device) for name in part) for part in (names[:place], names[place + 1 :])
+    )
+    masks = StoreReader(run.product(f"cleaned/{MASK_STORE}")) if cleaned else None
+    network = _open_network(run, device) if place < len(names) else None
+    return PictureState(run, StoreReader(run.product(source_store(run))), before, network, behind, masks)
+
+
+def _open_network(run: Run, device: str) -> Any:
+    from astro_dist.enhance.links import open_superres
+
+    return open_superres(run, device)
 
 
 def open_step(run: Run, name: str, device: str) -> Step:
@@ -79,19 +120,24 @@ def open_step(run: Run, name: str, device: str) -> Step:
         return lambda picture, _: filter_bilateral(
             picture, numbers.diameter_pix, numbers.brightness, numbers.radius_pix
         )
-    from astro_dist.enhance.links import open_superres
+    network = _open_network(run, device)
+    return lambda picture, number: mean_of(draw_samples(network, picture, number, config.samples))
 
-    network = open_superres(run, device)
 
-    def double(picture: Image, number: int) -> Image:
-        total = np.zeros((len(picture), 2 * picture.shape[1], 2 * picture.shape[2]))
-        for sample in range(config.samples):
-            check_stop()
-            # Pictures are no parts of one map: each has numbers of its own.
-            total += network.draw(picture, number * config.samples + sample)
-        return (total / config.samples).astype(np.float32)
+def draw_samples(network: Any, picture: Image, number: int, samples: int) -> Iterator[Image]:
+    """Yield the samples of a picture; pictures are no parts of one map, so each has noise of its own."""
+    for sample in range(samples):
+        check_stop()
+        yield network.draw(picture, sample_number(number, sample, samples))
 
-    return double
+
+def mean_of(samples: Iterator[Image]) -> Image:
+    """Return the mean of samples, float32."""
+    found = list(samples)
+    total = np.zeros(found[0].shape)
+    for one in found:
+        total += one
+    return (total / len(found)).astype(np.float32)
 
 
 def _open_colours(run: Run, device: str) -> Step:
@@ -108,34 +154,94 @@ def _open_colours(run: Run, device: str) -> Step:
     return colour
 
 
+def run_task(state: PictureState, task: Task) -> Result:
+    """Do one task of `plan`."""
+    if task.name == CALIBRATE:
+        return calibrate_pictures(state.run, StoreReader(state.run.product(STORE)), state.network)
+    return enhance_shard(state, task)
+
+
 def enhance_shard(state: PictureState, task: Task) -> Result:
-    """Send the pictures of a shard through the chain and write them."""
+    """Send the pictures of a shard through the chain and write what is published of them."""
     config, index = state.run.section(ChainConfig), task.args["index"]
-    rows = range(index * config.shard, min((index + 1) * config.shard, len(state.reader)))
-    found = [send_through(state.steps, state.reader.read("picture", [row])[0], row) for row in rows]
-    written = write_pictures(state.run.output / STORE, index, np.stack(found), config.shard, config.threads)
-    digests = {f"{STORE}/{name}": digest for name, digest in written.items()}
-    return {"planes": len(found[0]), "sha256": digests}
+    spread = Spread.load(state.run) if draws_spread(config) else None
+    layers: dict[str, list[NDArray[Any]]] = {}
+    for row in range(index * config.shard, min((index + 1) * config.shard, len(state.reader))):
+        stored = state.reader.read("picture", [row])[0]
+        found = send_through(state, stored, row)
+        for name, layer in _layers(state, found, row, stored.dtype.name, spread):
+            layers.setdefault(name, []).append(layer)
+    digests: dict[str, str] = {}
+    for name, pictures in layers.items():
+        folder = state.run.output / name
+        written = write_pictures(folder, index, np.stack(pictures), config.shard, config.threads)
+        digests |= {f"{name}/{file}": digest for file, digest in written.items()}
+    return {"planes": len(layers[STORE][0]), "sha256": digests}
 
 
-def send_through(steps: tuple[Step, ...], picture: NDArray[Any], number: int) -> NDArray[Any]:
-    """Return a stored picture after all steps, of the same type."""
+def send_through(state: PictureState, picture: NDArray[Any], number: int) -> Enhanced:
+    """Return a stored picture after all steps."""
     from astro_dist.enhance.colourise import to_unit
 
-    image = to_unit(picture)
-    for step in steps:
+    config, image = state.run.section(ChainConfig), to_unit(picture)
+    for step in state.before:
         image = step(image, number)
-    return from_network(2 * np.clip(image, 0, 1) - 1, picture.dtype.name)
+    samples = []
+    if state.network is not None:
+        samples = list(draw_samples(state.network, image, number, config.samples))
+        image = mean_of(iter(samples))
+    for step in state.behind:
+        image, samples = step(image, number), [step(one, number) for one in samples]
+    return Enhanced(image, samples)
+
+
+def _layers(
+    state: PictureState, found: Enhanced, row: int, dtype: str, spread: Spread | None
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield name of the store and pixels of everything that is published of a picture."""
+    yield STORE, _stored(found.image_PHW, dtype)
+    if spread is not None:
+        yield UNCERTAINTY, spread.scale(np.std(np.stack(found.samples).astype(np.float64), 0, ddof=1))
+    for i, sample in enumerate(found.samples[: state.run.section(ChainConfig).keep_samples]):
+        yield sample_store(i), _stored(sample, dtype)
+    cut = ((found.image_PHW < 0) | (found.image_PHW > 1)).any(0)
+    flags = np.where(cut, CUT, 0).astype(np.uint8)
+    if state.masks is not None:
+        mask = state.masks.read("picture", [row])[0][0] > 0
+        factor = flags.shape[0] // mask.shape[0]
+        flags[mask.repeat(factor, 0).repeat(factor, 1)] |= PAINTED
+    yield FLAGS, flags[None]
+
+
+def sample_store(number: int) -> str:
+    """Return the name of the store of a sample."""
+    return f"sample-{number:02}.zarr"
+
+
+def _stored(image_PHW: Image, dtype: str) -> NDArray[Any]:
+    return from_network(2 * np.clip(image_PHW, 0, 1) - 1, dtype)
 
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
-    """Write columns and attributes of the store."""
+    """Write columns and attributes of all stores."""
     config, reader = run.section(ChainConfig), StoreReader(run.product(source_store(run)))
     scale = 2 if set(config.chain) & set(DOUBLING) else 1
-    planes = max(int(result["planes"]) for result in results.values())
+    planes = max(int(result["planes"]) for result in results.values() if "planes" in result)
     origins = as_facts(merge(*(of_facts(run.facts(stage)) for stage in run.inputs)))
     attrs = {name: value for name, value in reader.attrs.items() if name not in OWN}
     attrs |= {"planes": planes, "enhanced": list(config.chain), FACT: origins}
     side_pix = scale * int(reader.attrs["size_pix"])
-    publish_pictures(run.output / STORE, side_pix, config.shard, reader.columns, attrs)
+    for name, own in _attributes(config):
+        publish_pictures(run.output / name, side_pix, config.shard, reader.columns, attrs | own)
     return {FACT: origins, "pictures": len(reader), "scale": scale, "chain": list(config.chain)}
+
+
+def _attributes(config: ChainConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every store with the attributes that it does not share with the pictures."""
+    yield STORE, {}
+    if draws_spread(config):
+        yield UNCERTAINTY, {"dtype": "float32", "what": "one standard deviation, where white is 1"}
+    for i in range(min(config.keep_samples, config.samples) if "superres" in config.chain else 0):
+        yield sample_store(i), {"what": f"sample {i} of the network"}
+    bits = {"flag_masks": [PAINTED, CUT], "flag_meanings": "painted_over cut_to_the_range"}
+    yield FLAGS, {"planes": 1, "dtype": "uint8", **bits}

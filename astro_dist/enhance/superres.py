@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
 from astro_dist.enhance.superres_card import write_superres_card
 from astro_dist.enhance.superres_config import FilterConfig, SuperresConfig
@@ -25,6 +26,7 @@ from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.store.picture_pairs import PairData, as_it_is
 from astro_dist.store.reader import StoreReader
+from astro_dist.train.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.train.objectives import to_tensors
 from astro_dist.train.recipe import Built, Cell, Figures
 
@@ -37,7 +39,7 @@ MEASURED = 64
 class SuperresObjective:
     """The error of the predicted noise (L1, eq. 6 of SR3) or velocity (squared) of noisy images."""
 
-    def __init__(self, config: SuperresConfig, network: SuperNet) -> None:
+    def __init__(self, config: SuperresConfig, network: Any) -> None:
         self.config, self.network = config, network
 
     def loss(self, network: nn.Module, batch: SuperBatch, device: str) -> tuple[Tensor, Figures]:
@@ -55,8 +57,11 @@ class SuperresObjective:
 
     def publish(self, folder: Path, batches: list[SuperBatch], device: str) -> dict[str, Any]:
         self.network.save_pretrained(folder, safe_serialization=True)
-        write_superres_card(folder, self.config, self.network)
-        return {"reach_pix": self.network.config.reach_pix}
+        if isinstance(self.network, SuperNet):
+            write_superres_card(folder, self.config, self.network)
+            return {"reach_pix": self.network.config.reach_pix}
+        write_adopted_card(folder, self.network)
+        return {"reach_pix": None}
 
 
 def build(cell: Cell, device: str) -> Built:
@@ -88,6 +93,10 @@ def load(objective: SuperresObjective, path: Path) -> None:
     What the weights were trained on stays stated, but for the filter of new targets.
     """
     config, ours = objective.config, objective.network.config
+    if _adopts(path):
+        check_adopted(path, "superres", config.steps, SCALE, ours.planes)
+        objective.network = KINDS[kind_of(path, "superres")].load(path, "superres").train()
+        return
     network = load_checked(path, _settings(config, ours.planes), "superres")
     if config.steps:
         facts = {name: ours[name] for name in ("half", "filtered", "stretch", "unit", "beam_pix")}
@@ -99,7 +108,20 @@ def refuse(run: Run, path: Path) -> None:
     """Refuse weights of another network than the settings say; a `Recipe.refuse`."""
     config = run.section(SuperresConfig)
     planes = 1 if _of_maps(run) else run.section(PicturesConfig).planes
-    check_fit(path, _settings(config, planes), "superres")
+    if not _adopts(path):
+        check_fit(path, _settings(config, planes), "superres")
+    elif _of_maps(run):
+        raise ConfigError(
+            f"superres.start_from: {path} enlarges pictures, whose brightness is no flux; give a "
+            "network that was trained on maps, or leave start_from out"
+        )
+    else:
+        check_adopted(path, "superres", config.steps, SCALE, planes)
+
+
+def _adopts(path: Path) -> bool:
+    """Return whether weights are those of another training, which are taken as they are."""
+    return kind_of(path, "superres") != SuperNet.__name__
 
 
 def _of_maps(run: Run) -> bool:

@@ -27,5 +27,6 @@ RECIPE = Recipe(
     refuse=Later("astro_dist.enhance.superres:refuse"),
     reads=("pictures", "maps", "cutouts"),
     one_file=True,
+    takes=("upscaler",),
 )
 SUPERRES = training_stage(RECIPE)

@@ -13,13 +13,12 @@ from PIL import Image
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
-from astro_dist.flare.upscale import Enlarger
 from astro_dist.flare.upscale_stage import RECIPE
 from astro_dist.models.device import pin
-from astro_dist.models.swinir_files import load_checked
 from astro_dist.models.upscalers import WINDOW_PIX
 from astro_dist.pictures.decode import read_image
 from astro_dist.pictures.images import from_image, png_bytes, to_image
+from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.train.start import find_start
 from astro_dist.workers.machine import count_cores
 
@@ -58,14 +57,11 @@ class SwinIR:
             There is no upscaler, or a part of it is missing or of another shape.
         """
         try:
-            network: Any = load_checked(find_start(RECIPE, str(path)), "upscaler")
+            return cls(_open(find_start(RECIPE, str(path)), tile_pix))
         except ConfigError as error:
             # Here no setting names the weights.
             reason = re.sub(r"^upscaler\.start_from: | or leave (start_from|it) out", "", str(error))
             raise ConfigError(reason) from None
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        network = network.to(device, memory_format=torch.channels_last)
-        return cls(Enlarger(network.eval(), 1, tile_pix, device))
 
     def enhance(self, image: Any) -> Any:
         """Return a picture enlarged by the scale of the network, of the kind that is given.
@@ -86,7 +82,7 @@ class SwinIR:
                 f"a picture of {given.width} x {given.height} pixels cannot be enlarged: from {WINDOW_PIX} "
                 f"pixels a side to {MOST_AREA_PIX >> 20} million in all"
             )
-        planes = self.enlarger.network.config.planes
+        planes = self.enlarger.planes
         large = to_image(self.enlarger(from_image(given.convert("RGB" if planes == 3 else "L"))[None])[0])
         # What is grey stays grey.
         large = large.convert("L") if given.mode in ("L", "1") else large
@@ -94,6 +90,11 @@ class SwinIR:
             return large
         pixels: NDArray[np.uint8] = np.asarray(large)
         return pixels
+
+
+def _open(path: Path, tile_pix: int) -> Enlarger:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return open_enlarger(path, "upscaler", Options(device, tile_pix=tile_pix))
 
 
 def upscale_pictures(pictures: Sequence[Path], out: Path, model: str, tile_pix: int) -> None:

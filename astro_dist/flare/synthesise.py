@@ -33,7 +33,7 @@ from astro_dist.flare.synthesise_plan import (
     scale_of,
     sum_up,
 )
-from astro_dist.flare.upscale import open_enlarger
+from astro_dist.flare.upscale import open_upscaler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
@@ -54,7 +54,7 @@ class Easel:
         pin(settings.threads)
         device = choose_device(run)
         check_product(run.root, "pictures")
-        self.enlarger = open_enlarger(run, device) if is_part(run, UPSCALER) else None
+        self.enlarger = open_upscaler(run, device) if is_part(run, UPSCALER) else None
         self.run, self.settings, self.device = run, settings, device
         self.precision = resolve_precision(settings.precision, device)
         self.reader = StoreReader(run.product("pictures.zarr"))

@@ -4,7 +4,7 @@ The paper compares an upscaled picture with its *input*, because there is no tru
 restoration, and is called so here. Against a true reference the pictures of the test split are made small,
 enlarged again and compared with themselves, beside bicubic and Lanczos enlargement.
 
-Shape letters: B batch, N pictures, P planes, S side of a picture in pixels.
+Shape letters: N pictures, P planes, S side of a picture in pixels.
 """
 
 from collections.abc import Sequence
@@ -12,23 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.origins import FACT, as_facts, merge, of_facts
 from astro_dist.engine.outputs import check_product
-from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.upscale_config import UpscaleConfig, UpscalerConfig
 from astro_dist.metrics.similarity import count_scales, ms_ssim, psnr
-from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.models.swinir import SwinIR, enlarge, load_swinir
+from astro_dist.models.device import choose_device, pin, resolve_precision
+from astro_dist.models.super_levels import Sampler
 from astro_dist.pictures.degradations import degrade
 from astro_dist.pictures.images import BICUBIC, LANCZOS, resize
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.pictures import UNREADABLE, publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
+from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 
 EQUAL_DB = 100.0
 """PSNR that equal pictures count with, which is endless."""
@@ -36,42 +34,6 @@ Figures = list[float | None]
 """PSNR in dB, and MS-SSIM or None."""
 METHODS = ("upscaler", "bicubic", "lanczos")
 KERNELS = {"bicubic": BICUBIC, "lanczos": LANCZOS}
-
-
-@dataclass(frozen=True)
-class Enlarger:
-    """A network that enlarges pictures in micro-batches of one shape, so that a picture has one result.
-
-    Attributes
-    ----------
-    network
-        The network, on ``device`` and in evaluation mode.
-    micro_batch, tile_pix
-        As in `UpscaleConfig`.
-    device, precision
-        As `astro_dist.models.device` names them.
-    """
-
-    network: SwinIR
-    micro_batch: int = 1
-    tile_pix: int = 512
-    device: str = "cpu"
-    precision: str = "no"
-
-    @torch.inference_mode()
-    def __call__(self, pictures_NPSS: NDArray[Any]) -> NDArray[Any]:
-        """Return enlarged pictures of the same type: uint8, or float32 in network range."""
-        done = []
-        for first in range(0, len(pictures_NPSS), self.micro_batch):
-            check_stop()
-            part = pictures_NPSS[first : first + self.micro_batch]
-            # Kernels, and so the last bits, depend on the shape of a batch: all batches have the same one.
-            padding = [(0, self.micro_batch - len(part))] + [(0, 0)] * 3
-            u_BPSS = torch.from_numpy(np.pad(to_network(part), padding, mode="edge")).to(self.device)
-            with autocast(self.device, self.precision), flushed_denormals():
-                large_BPSS = enlarge(self.network, u_BPSS, self.tile_pix)
-            done.append(from_network(large_BPSS[: len(part)].float().cpu().numpy(), part.dtype.name))
-        return np.concatenate(done)
 
 
 @dataclass(frozen=True)
@@ -89,19 +51,24 @@ def open_state(run: Run) -> State:
     # First of all: threads and deterministic kernels must be set before any network computes.
     pin(settings.threads)
     check_product(run.root, "pictures")
-    enlarger = open_enlarger(run, choose_device(run))
+    enlarger = open_upscaler(run, choose_device(run))
     return State(run, StoreReader(run.product("pictures.zarr")), enlarger)
 
 
-def open_enlarger(run: Run, device: str) -> Enlarger:
+def open_upscaler(run: Run, device: str) -> Enlarger:
     """Return the upscaler of a run on a device."""
     settings = run.section(UpscaleConfig)
     check_product(run.root, "upscaler")
-    network: Any = load_swinir(run.product("models/upscaler"))
-    # Channels last is faster: attention and convolutions then read the same memory.
-    network = network.to(device, memory_format=torch.channels_last)
-    precision = resolve_precision(settings.precision, device)
-    return Enlarger(network, settings.micro_batch, settings.tile_pix, device, precision)
+    options = Options(
+        device,
+        resolve_precision(settings.precision, device),
+        settings.micro_batch,
+        settings.tile_pix,
+        Sampler(calls=settings.calls),
+        settings.samples,
+        run.seed,
+    )
+    return open_enlarger(run.product("models/upscaler"), "upscaler", options)
 
 
 def enlarge_shard(state: State, task: Task) -> Result:

@@ -1,6 +1,6 @@
 """Settings of upscaling and of augmentation."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -69,10 +69,16 @@ class UpscalerConfig(TrainingConfig):
 class UpscaleConfig(Section):
     """Upscaling of all pictures, and the figures that judge it."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"samples", "calls"})
+
     micro_batch: Positive = 4
     """Pictures that the network enlarges at once; the last bits depend on it."""
     tile_pix: Annotated[int, Field(ge=WINDOW_PIX)] = 512
     """Longest side that is enlarged in one piece; larger pictures in tiles of this side, without seams."""
+    samples: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Samples whose mean is a picture, where the upscaler is a network of super-resolution."""
+    calls: Annotated[int, Field(ge=1, le=10000)] = 15
+    """Calls of such a network per sample."""
     shard: Annotated[int, Field(ge=1, le=1 << 20)] = 32
     """Pictures per shard file and task."""
     precision: Precision = "no"

@@ -27,6 +27,7 @@ RECIPE = Recipe(
     refuse=Later("astro_dist.flare.upscaler:refuse"),
     reads=("pictures",),
     one_file=True,
+    takes=("superres",),
 )
 UPSCALER = training_stage(RECIPE)
 

@@ -16,11 +16,12 @@ from astro_dist.engine.work import Run
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscaler_card import write_upscaler_card
 from astro_dist.models.swinir import SwinIR, build_swinir
-from astro_dist.models.swinir_files import check_fit, load_checked
+from astro_dist.models.swinir_files import check_fit
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.degradations import DegradationName, degrade
 from astro_dist.store.picture_pairs import PairData, Pairs
 from astro_dist.store.reader import StoreReader
+from astro_dist.train.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.train.recipe import Built, Cell, Figures
 
 
@@ -43,7 +44,7 @@ class UpscalerObjective:
 
     def __init__(self, config: UpscalerConfig, planes: int) -> None:
         self.config, self.planes = config, planes
-        self.network: SwinIR = build_swinir(config.preset, config.scale, planes)
+        self.network: Any = build_swinir(config.preset, config.scale, planes)
 
     def loss(self, network: nn.Module, batch: Pairs, device: str) -> tuple[Tensor, Figures]:
         small, large = (torch.from_numpy(part).to(device) for part in (batch.small_BPss, batch.large_BPSS))
@@ -55,7 +56,10 @@ class UpscalerObjective:
 
     def publish(self, folder: Path, batches: list[Pairs], device: str) -> dict[str, Any]:
         self.network.save_pretrained(folder, safe_serialization=True)
-        write_upscaler_card(folder, self.config)
+        if isinstance(self.network, SwinIR):
+            write_upscaler_card(folder, self.config)
+        else:
+            write_adopted_card(folder, self.network)
         return {}
 
 
@@ -74,12 +78,17 @@ def load(objective: UpscalerObjective, path: Path) -> None:
 
     The network becomes that of the weights, whose layers at the end may differ from those of the preset.
     """
-    config = objective.config
-    check_fit(path, config.preset, config.scale, objective.planes, "upscaler")
-    objective.network = load_checked(path, "upscaler").train()
+    _check(objective.config, path, objective.planes)
+    objective.network = KINDS[kind_of(path, "upscaler")].load(path, "upscaler").train()
 
 
 def refuse(run: Run, path: Path) -> None:
-    """Refuse weights of another network than the settings say; a `Recipe.refuse`."""
-    config = run.section(UpscalerConfig)
-    check_fit(path, config.preset, config.scale, run.section(PicturesConfig).planes, "upscaler")
+    """Refuse weights that the settings cannot take; a `Recipe.refuse`."""
+    _check(run.section(UpscalerConfig), path, run.section(PicturesConfig).planes)
+
+
+def _check(config: UpscalerConfig, path: Path, planes: int) -> None:
+    if kind_of(path, "upscaler") == SwinIR.__name__:
+        check_fit(path, config.preset, config.scale, planes, "upscaler")
+    else:
+        check_adopted(path, "upscaler", config.steps, config.scale, planes)

@@ -87,6 +87,11 @@ class SuperRes:
         return int(self.network.config.planes)
 
     @property
+    def half(self) -> str:
+        """How its training pictures were made small."""
+        return str(self.network.config.half)
+
+    @property
     def calls(self) -> int:
         """Calls of the network per sample."""
         return self.sampler.calls

@@ -103,6 +103,8 @@ class Recipe:
         Further sections that the samples, and so the weights, depend on.
     files
         ``(run) -> paths`` of further files that the settings name, as the weights of a frozen part.
+    takes
+        Names of trainings whose published weights it takes as well.
     keep_best
         Whether the weights of the validation with the lowest loss are published, not those of the last step.
     """
@@ -122,6 +124,7 @@ class Recipe:
     sections: tuple[str, ...] = ()
     files: Callable[[Run], list[Path]] | None = None
     keep_best: bool = False
+    takes: tuple[str, ...] = ()
 
     @property
     def schema(self) -> int:

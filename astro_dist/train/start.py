@@ -32,16 +32,16 @@ def find_start(recipe: Recipe, start_from: str) -> Path:
     ConfigError
         When ``start_from`` names neither weights of the package nor a folder with a model of that kind.
     """
-    name = recipe.name
-    shipped = SHIPPED / start_from / name
+    name, known = recipe.name, (recipe.name, *recipe.takes)
     # A slash always means a folder of the user, so that `./small` is possible beside the package's `small`.
-    if "/" not in start_from and shipped.is_dir():
-        return shipped
+    for shipped in (SHIPPED / start_from / one for one in known if "/" not in start_from):
+        if shipped.is_dir():
+            return shipped
     folder = expand_home(start_from)
     if recipe.one_file and folder.is_file():
         return folder
     # A run directory has its models below `models/`.
-    for found in (folder / "models" / name, folder):
+    for found in (*(folder / "models" / one for one in known), folder):
         if (found / recipe.first_file).is_file():
             return found
     names = ", ".join(sorted(path.name for path in SHIPPED.glob("*") if (path / name).is_dir()))

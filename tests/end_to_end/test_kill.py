@@ -138,9 +138,14 @@ def measure(out, stage):
 
 def disturb_stage(out, stage, executor, kills, chance, extra):
     """Make one stage of a finished run again and again until it was killed ``kills`` times."""
-    digest = stable_digests(out)
-    span_s = measure(out, stage)
     line = stage_line(stage, out, executor, extra, "--redo", stage)
+    disturb_line(out, RADIO.stage(stage), line, executor, kills, chance)
+
+
+def disturb_line(out, stage, line, executor, kills, chance):
+    """Begin a command that makes a stage again, and kill what it started, until ``kills`` have hit."""
+    digest = stable_digests(out)
+    span_s = measure(out, stage.name)
     killed = cost = repeated = rounds = 0
     driver = None
     while killed < kills:
@@ -151,7 +156,7 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
                 assert stable_digests(out) == digest
                 shutil.rmtree(out / "logs" / "journal", ignore_errors=True)
             driver = start(line)
-            wait_for(out, stage, driver, working=chance.random() < 0.7)
+            wait_for(out, stage.name, driver, working=chance.random() < 0.7)
         time.sleep(chance.uniform(0.0, min(6.0, span_s)))
         if driver.poll() is None:
             paid = kill(driver, chance, executor)
@@ -160,14 +165,14 @@ def disturb_stage(out, stage, executor, kills, chance, extra):
     if not is_whole(driver, out, stage):
         finish(line)
     repeated += check_journal(out, cost)
-    print(f"{stage} on {executor}: {killed} kills, {rounds} rounds, {repeated} tasks repeated")
+    print(f"{stage.name} on {executor}: {killed} kills, {rounds} rounds, {repeated} tasks repeated")
     assert stable_digests(out) == digest
     assert not [p for p in out.rglob("*.part") if "logs" not in p.parts]
 
 
 def is_whole(driver, out, stage):
     """Whether a driver that ended left nothing to go on with: a hidden product, the old one beside it."""
-    product = out / RADIO.stage(stage).product
+    product = out / stage.product
     return driver.returncode == 0 or not any(product.parent.glob(f".{product.name}.*.part"))
 
 

@@ -1,7 +1,7 @@
 """Maps doubled by a network: the same bytes however the work is shared, uncertainties, refusals."""
 
-import hashlib
 import json
+import random
 import shutil
 
 import numpy as np
@@ -14,30 +14,13 @@ from astro_dist.enhance.likeness import Likeness, describe_piece
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, Source, TileMaker
 from astro_dist.sky.windows import Window
-
-CONFIG = """
-pipeline: enhance
-simulate: {shape: [384, 384]}
-maps: {}
-cutouts: {size_pix: 32, mode: tiles, empty_fraction: 0.5, shard: 64}
-superres: {width: 8, steps: 4, crop_pix: 32}
-enhance: {samples: 2, most_samples: 3, keep_samples: 1, calls: 2, unlike: flag, band_rows: 128, tile_pix: 128}
-"""
+from tests.enhance import scaling
 
 
 @pytest.fixture(scope="module")
 def doubled(tmp_path_factory):
     """Configuration and run directory of a simulated map that is doubled, done in this process."""
-    from astro_dist.cli import main
-
-    folder = tmp_path_factory.mktemp("doubled")
-    (folder / "maps.yaml").write_text(CONFIG)
-    assert main(["run", str(folder / "maps.yaml"), "--out", str(folder / "run"), "--on", "serial", "-q"]) == 0
-    return folder
-
-
-def digests(folder):
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+    return scaling.double(tmp_path_factory.mktemp("doubled"), **scaling.SMALL)
 
 
 def test_products_of_a_network(doubled):
@@ -55,23 +38,16 @@ def test_products_of_a_network(doubled):
     assert ((fits.getdata(product / "simulated-00-flags.fits") & 0xE0) == 0).all()
 
 
-def test_bytes_do_not_depend_on_who_worked(doubled, command):
-    product = doubled / "run" / "enhanced"
-    wanted = digests(product)
-    done = command(
-        "enhance",
-        doubled / "maps.yaml",
-        "--out",
-        doubled / "run",
-        "--redo",
-        "enhance",
-        "--on",
-        "processes",
-        "--workers",
-        2,
-    )
-    assert done.returncode == 0, done.stderr
-    assert digests(product) == wanted
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_bytes_do_not_depend_on_who_worked_and_was_killed(doubled, tmp_path, executor):
+    scaling.disturb(doubled, tmp_path / "run", executor, 1, random.Random(7))
+
+
+def test_tiles_are_the_whole_map(doubled, tmp_path):
+    """Nine tiles, and one."""
+    found = scaling.seams(doubled, tmp_path / "run", 384)
+    assert len(found) == 3
+    assert max(found.values()) <= 1e-4
 
 
 class Inventor:

@@ -16,11 +16,12 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
 from astro_dist.engine.journal import read_journal
 from astro_dist.flare.pipeline import FLARE
-from astro_dist.flare.upscale import Enlarger, restore
+from astro_dist.flare.upscale import restore
 from astro_dist.metrics.similarity import ms_ssim, psnr
 from astro_dist.models.swinir import build_swinir, load_swinir
 from astro_dist.pictures.images import BICUBIC, LANCZOS, resize
 from astro_dist.store.reader import StoreReader
+from astro_dist.train.enlargers import SwinEnlarger
 from tests.waiting import records_of, start, wait_until
 
 SETTINGS = {
@@ -71,7 +72,7 @@ def test_every_picture_is_there_enlarged_in_the_same_order(stores):
 
 
 def test_a_picture_does_not_depend_on_its_companions(folder, stores):
-    enlarger = Enlarger(load_swinir(folder / "run" / "models" / "upscaler"), 4)
+    enlarger = SwinEnlarger(load_swinir(folder / "run" / "models" / "upscaler"), 4)
     rng, pictures = np.random.default_rng(1), stores[0].read("picture", np.arange(9))
     alone = np.concatenate([enlarger(picture[None]) for picture in pictures])
     for _ in range(3):
@@ -98,7 +99,7 @@ def test_the_tables_say_what_they_measure(folder, stores):
 @pytest.fixture
 def untrained():
     """Bicubic enlargement of grey pictures, as a network."""
-    return Enlarger(build_swinir("tiny", 2, 1).eval(), 2)
+    return SwinEnlarger(build_swinir("tiny", 2, 1).eval(), 2)
 
 
 def test_an_untrained_upscaler_is_bicubic_in_the_table(untrained):

@@ -8,13 +8,14 @@ from PIL import Image
 
 from astro_dist.engine.work import Run, Task, for_stage
 from astro_dist.flare.pipeline import FLARE
-from astro_dist.flare.upscale import Enlarger, restore, shrink
+from astro_dist.flare.upscale import restore, shrink
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscale_stage import UPSCALER
 from astro_dist.models.swinir_files import load_checked
 from astro_dist.pictures.images import from_image
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.schema import SPLIT_NAMES
+from astro_dist.train.enlargers import SwinEnlarger
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PER_SHARD = 64
@@ -78,7 +79,7 @@ def train(root, pictures, held, **settings):
 
 def measure(folder, pictures, scale=2, kind="bicubic"):
     """Return the figures (N, 3, 2) of pictures made small and enlarged again; see `restore`."""
-    enlarger = Enlarger(load_checked(folder, "upscaler"), 4)
+    enlarger = SwinEnlarger(load_checked(folder, "upscaler"), 4)
     config = UpscalerConfig(scale=scale, degradation=kind)
     streams = [np.random.default_rng(i) for i in range(len(pictures))]
     return np.array(restore(enlarger, pictures, shrink(pictures, config, streams)))
