@@ -96,7 +96,7 @@ def refuse_samples(run: Run) -> None:
     if start_from is None or config.samples == 1:
         return
     # Torch, which only networks need.
-    from astro_dist.train.enlargers import KINDS, kind_of
+    from astro_dist.models.enlargers import KINDS, kind_of
 
     if not KINDS[kind := kind_of(find_start(RECIPE, start_from), "superres")].sampled:
         raise ConfigError(

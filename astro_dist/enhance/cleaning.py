@@ -12,12 +12,12 @@ import numpy as np
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.origins import FACT, as_facts, merge, of_facts
 from astro_dist.engine.outputs import check_product
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.clean import Cleaner, read_cleaner
 from astro_dist.enhance.cleaning_config import MASK_STORE, PICTURE_STORE, CleaningConfig
 from astro_dist.models.device import choose_device, pin
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.verify import verify_store

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from astro_dist.engine.arrays import Image
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
 from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.models.colour_presets import COLOURISERS
 from astro_dist.models.colouriser import ColourGame, ColourUNet, PatchGan, load_colouriser
 from astro_dist.models.foreign import check_finite, check_part
-from astro_dist.pictures.pixels import to_network
 from astro_dist.pictures.transforms import LUMA
 from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader

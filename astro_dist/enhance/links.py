@@ -7,8 +7,8 @@ from astro_dist.engine.outputs import check_product
 from astro_dist.engine.work import Run
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.models.device import resolve_precision
+from astro_dist.models.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.models.super_levels import Sampler
-from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 
 
 class Link(Protocol):

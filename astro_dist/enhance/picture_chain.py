@@ -18,6 +18,7 @@ from astro_dist.engine.arrays import Image
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.origins import FACT, as_facts, merge, of_facts
 from astro_dist.engine.outputs import check_product
+from astro_dist.engine.pixels import from_network
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
@@ -31,7 +32,6 @@ from astro_dist.enhance.picture_spread import (
 )
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.models.device import choose_device, pin
-from astro_dist.pictures.pixels import from_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 

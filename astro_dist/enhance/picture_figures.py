@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats, Image
+from astro_dist.engine.pixels import from_network
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling, brightness
@@ -28,7 +29,6 @@ from astro_dist.metrics.similarity import SSIM_RADIUS_PIX, octave_powers, psnr, 
 from astro_dist.models.device import choose_device
 from astro_dist.pictures.degradations import HalfName, halve
 from astro_dist.pictures.objects import Style, draw_things, inject
-from astro_dist.pictures.pixels import from_network
 from astro_dist.store.reader import StoreReader
 
 OBJECTS = Style(

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.work import Run
 from astro_dist.enhance.superres_card import write_superres_card
 from astro_dist.enhance.superres_config import FilterConfig, SuperresConfig
 from astro_dist.enhance.superres_samples import MapPairs, PairSamples, SuperBatch, SuperSamples
+from astro_dist.models.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.models.super_files import check_fit, load_checked
 from astro_dist.models.super_net import SuperNet, enlarge_bicubic
 from astro_dist.models.super_presets import SCALE, settings_of
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.degradations import halve
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.store.picture_pairs import PairData, as_it_is
 from astro_dist.store.reader import StoreReader
-from astro_dist.train.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.train.objectives import to_tensors
 from astro_dist.train.recipe import Built, Cell, Figures
 

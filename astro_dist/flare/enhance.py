@@ -15,10 +15,10 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.flare.upscale_stage import RECIPE
 from astro_dist.models.device import pin
+from astro_dist.models.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.models.upscalers import WINDOW_PIX
 from astro_dist.pictures.decode import read_image
 from astro_dist.pictures.images import from_image, png_bytes, to_image
-from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.train.start import find_start
 from astro_dist.workers.machine import count_cores
 

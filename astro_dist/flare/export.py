@@ -19,7 +19,7 @@ from PIL import Image
 from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, publish_folder
-from astro_dist.pictures.pixels import from_network, to_network
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.store.pictures import UNREADABLE
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import SPLIT_NAMES

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from astro_dist.engine.outputs import check_product
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.work import Run
 from astro_dist.flare.synthesise_config import SampleAcceptConfig
 from astro_dist.metrics.memorisation import NEAR_QUANTILE, nearest_distances
 from astro_dist.models.classifier_files import load_classifier
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 
 BATCH = 32

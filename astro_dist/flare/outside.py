@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.config import nearest, validate
 from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.rounds import list_some
 from astro_dist.engine.work import Run
 from astro_dist.flare.classify_config import ClassifyConfig, OutsideConfig
@@ -29,7 +30,6 @@ from astro_dist.pictures.duplicates import find_groups
 from astro_dist.pictures.images import resize
 from astro_dist.pictures.listing import Listing
 from astro_dist.pictures.looks import make_look
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.picture_splits import split_pictures
 from astro_dist.store.pictures import list_pictures
 from astro_dist.store.schema import SPLIT_NAMES

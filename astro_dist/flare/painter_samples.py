@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.painter_config import PainterTrainingConfig
-from astro_dist.pictures.pixels import to_network
 from astro_dist.sky.symmetries import apply_symmetry
 
 SPREAD = (0.6180339887498949, 0.7548776662466927)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Integers
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.augment import augment
 from astro_dist.flare.sets import SOURCES, PictureSet
 from astro_dist.flare.upscale_config import AugmentName
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 
 KEPT_BYTES = 1 << 29

@@ -13,11 +13,11 @@ from PIL import Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.sample_hands import Hand, open_hand
 from astro_dist.models.device import flushed_denormals, pin
 from astro_dist.pictures.images import from_image, png_bytes, resize, to_image
-from astro_dist.pictures.pixels import from_network, to_network
 
 BATCH = 4
 """Pictures that are painted at once; the last bits depend on it."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.outputs import check_product
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.artists import Artist, Painted, Streams
@@ -35,7 +36,6 @@ from astro_dist.flare.synthesise_plan import (
 )
 from astro_dist.flare.upscale import open_upscaler
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 

@@ -21,12 +21,12 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.flare.upscale_config import UpscaleConfig, UpscalerConfig
 from astro_dist.metrics.similarity import count_scales, ms_ssim, psnr
 from astro_dist.models.device import choose_device, pin, resolve_precision
+from astro_dist.models.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.models.super_levels import Sampler
 from astro_dist.pictures.degradations import degrade
 from astro_dist.pictures.images import BICUBIC, LANCZOS, resize
 from astro_dist.store.pictures import UNREADABLE, publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
-from astro_dist.train.enlargers import Enlarger, Options, open_enlarger
 
 EQUAL_DB = 100.0
 """PSNR that equal pictures count with, which is endless."""

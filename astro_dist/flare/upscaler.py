@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from astro_dist.engine.work import Run
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscaler_card import write_upscaler_card
+from astro_dist.models.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.models.swinir import SwinIR, build_swinir
 from astro_dist.models.swinir_files import check_fit
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.degradations import DegradationName, degrade
 from astro_dist.store.picture_pairs import PairData, Pairs
 from astro_dist.store.reader import StoreReader
-from astro_dist.train.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
 from astro_dist.train.recipe import Built, Cell, Figures
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.pictures.images import BICUBIC, Kernel, from_image, resize, to_image
-from astro_dist.pictures.pixels import from_network, to_network
 
 DegradationName = Literal["bicubic", "real"]
 HalfName = Literal["bicubic", "mean"]

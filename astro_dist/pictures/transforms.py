@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from astro_dist.engine.arrays import Floats
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.pictures.images import BICUBIC, through_images
-from astro_dist.pictures.pixels import from_network, to_network
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Shares of red, green and blue in the brightness of a colour (BT.601)."""

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
-from astro_dist.pictures.pixels import to_network
 from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 

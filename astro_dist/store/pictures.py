@@ -18,13 +18,13 @@ from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import QUARANTINED, ConfigError, DataError, QuarantinedError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.ledger import Result
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.pictures.duplicates import find_groups, join_pairs
 from astro_dist.pictures.listing import APART, Listing, choose_pictures, open_listing
 from astro_dist.pictures.looks import LOOK_BYTES, make_look
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.arrays import FURTHER, picture_spec
 from astro_dist.store.picture_fits import FitsSource, link_places
 from astro_dist.store.picture_splits import split_pictures

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.pixels import to_network
 from astro_dist.enhance.filters import filter_bilateral
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.superres import _filter, _filter_numbers, _pairs
@@ -19,7 +20,6 @@ from astro_dist.models.super_levels import gammas
 from astro_dist.models.super_presets import SCALE
 from astro_dist.models.super_res import SuperRes
 from astro_dist.pictures.degradations import halve
-from astro_dist.pictures.pixels import to_network
 from astro_dist.sky.stretch import unstretch
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.start import find_start

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from astro_dist.engine.pixels import to_network
 from astro_dist.models.classifiers import build_classifier
 from astro_dist.pictures.config import CLASSES
-from astro_dist.pictures.pixels import to_network
 from astro_dist.pictures.toy import draw_toy
 
 

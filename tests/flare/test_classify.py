@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from astro_dist.engine.pixels import to_network
 from astro_dist.flare.classify_config import OutsideConfig
 from astro_dist.flare.export import export_run
 from astro_dist.flare.outside import open_outside, probed_rows
@@ -22,7 +23,6 @@ from astro_dist.flare.rows import Gallery
 from astro_dist.models.classifier_files import load_classifier
 from astro_dist.models.classifiers import build_classifier
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from tests.flare import grids
 from tests.flare.grids import ARMS, facts, published, run_grid, steps_done, trained, write_config

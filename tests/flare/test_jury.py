@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from astro_dist.engine.pixels import to_network
 from astro_dist.engine.work import for_stage
 from astro_dist.flare.jury import COPY, UNRECOGNISED, Jury
 from astro_dist.flare.synthesise_config import SampleAcceptConfig
 from astro_dist.flare.synthesise_stage import SYNTHESISE
 from astro_dist.models.classifier_files import save_classifier
 from astro_dist.models.classifiers import build_classifier
-from astro_dist.pictures.pixels import to_network
 from astro_dist.runner import Runner
 from astro_dist.store.reader import StoreReader
 from tests.flare.painters import SIDE, config_of

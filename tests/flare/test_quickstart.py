@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from astro_dist.engine.config import load_yaml
+from astro_dist.engine.pixels import to_network
 from astro_dist.flare.pipeline import FLARE
 from astro_dist.pictures.config import CLASSES
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from tests.flare.judges import train_judge
 

@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from astro_dist.engine.pixels import to_network
 from astro_dist.flare import rows as rows_module
 from astro_dist.flare.augment import augment
 from astro_dist.flare.rows import Gallery, RowSamples, SetSamples, classes_of, rows_of
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from tests.flare.grids import MACRO
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.painter_config import PromptsConfig, UnidiffuserConfig
 from astro_dist.flare.painter_folder import check_folder, find_folder
@@ -11,7 +12,6 @@ from astro_dist.models.device import pin
 from astro_dist.models.painter import load_painter
 from astro_dist.models.painting import Brush
 from astro_dist.pictures.config import CLASSES
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.train.start import SHIPPED
 from tests.flare.judges import draw_real, train_judge
 

@@ -8,12 +8,12 @@ import torch
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.pixels import to_network
 from astro_dist.flare.painter_config import PromptsConfig, UnidiffuserConfig
 from astro_dist.flare.synthesise import Easel
 from astro_dist.flare.synthesise_config import SynthesiseConfig
 from astro_dist.flare.synthesise_plan import plan
 from astro_dist.flare.synthesise_stage import SYNTHESISE
-from astro_dist.pictures.pixels import to_network
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.verify import verify_store
 from tests.flare.painters import SIDE, TINY, config_of, execute

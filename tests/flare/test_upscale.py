@@ -18,10 +18,10 @@ from astro_dist.engine.journal import read_journal
 from astro_dist.flare.pipeline import FLARE
 from astro_dist.flare.upscale import restore
 from astro_dist.metrics.similarity import ms_ssim, psnr
+from astro_dist.models.enlargers import SwinEnlarger
 from astro_dist.models.swinir import build_swinir, load_swinir
 from astro_dist.pictures.images import BICUBIC, LANCZOS, resize
 from astro_dist.store.reader import StoreReader
-from astro_dist.train.enlargers import SwinEnlarger
 from tests.waiting import records_of, start, wait_until
 
 SETTINGS = {

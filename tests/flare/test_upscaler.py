@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from astro_dist.engine.origins import read_origins
+from astro_dist.engine.pixels import to_network
 from astro_dist.flare.pipeline import FLARE
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscale_stage import RECIPE
@@ -15,7 +16,6 @@ from astro_dist.flare.upscaler import pair_data
 from astro_dist.models.swinir import SwinIR
 from astro_dist.models.swinir_files import load_checked
 from astro_dist.pictures.images import resize
-from astro_dist.pictures.pixels import to_network
 from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.start import find_start

@@ -11,11 +11,11 @@ from astro_dist.flare.pipeline import FLARE
 from astro_dist.flare.upscale import restore, shrink
 from astro_dist.flare.upscale_config import UpscalerConfig
 from astro_dist.flare.upscale_stage import UPSCALER
+from astro_dist.models.enlargers import SwinEnlarger
 from astro_dist.models.swinir_files import load_checked
 from astro_dist.pictures.images import from_image
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.schema import SPLIT_NAMES
-from astro_dist.train.enlargers import SwinEnlarger
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 PER_SHARD = 64

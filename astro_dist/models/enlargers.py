@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.stopping import check_stop
 from astro_dist.models import super_files, swinir_files
 from astro_dist.models.device import autocast, flushed_denormals
@@ -25,7 +26,6 @@ from astro_dist.models.foreign import CONFIG, read_settings
 from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.models.swinir import SwinIR, enlarge
-from astro_dist.pictures.pixels import from_network, to_network
 
 
 class Enlarger(Protocol):
@@ -262,6 +262,6 @@ def write_adopted_card(folder: Path, network: Any) -> None:
     kind = type(network).__name__
     text = (
         f"---\nlibrary_name: diffusers\ntags: [astro_dist, super-resolution]\n---\n# {kind}\n\n"
-        f"Weights of `train {KINDS[kind].training}` as they are; `astro_dist.train.enlargers` opens them.\n"
+        f"Weights of `train {KINDS[kind].training}` as they are; `astro_dist.models.enlargers` opens them.\n"
     )
     (folder / "README.md").write_text(text)
