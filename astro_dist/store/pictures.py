@@ -135,7 +135,8 @@ def read_shard(state: _State, task: Task) -> Result:
     pictures, faults = [], []
     for row in rows:
         try:
-            pictures.append(state.listing.read(row))
+            picture = state.listing.read(row)
+            pictures.append(to_network(picture) if config.stored == "float32" else picture)
         except DataError as error:
             # The others are looked at too, so that the user mends them all at once.
             faults.append(str(error))
@@ -171,7 +172,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     }
     attrs = {
         "planes": config.planes,
-        "dtype": "float32" if config.source == "fits" else "uint8",
+        "dtype": config.stored,
         "labels": list(listing.classes),
         "names": list(listing.names),
         "source": config.source,
