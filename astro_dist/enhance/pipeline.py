@@ -59,7 +59,11 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
         absent = {"pictures": "with a section maps there are no pictures"}
         if config.maps.files:
             absent["simulate"] = "with map files no sky is simulated"
-    if config.enhance is not None and not learns(config):
+    alone = config.enhance is not None and config.enhance.files and "superres" not in config.enhance.chain
+    if alone:
+        trainings = ("colourise", "superres", "cleaner", "cleaning")
+        absent |= dict.fromkeys(trainings, "the chain over enhance.files has no network")
+    if config.enhance is not None and (alone or not learns(config)):
         if config.enhance.files:
             absent |= dict.fromkeys(
                 ("pictures", "simulate"), "enhance.files are enhanced without any training"

@@ -1,33 +1,36 @@
-"""A simulated map doubled by a network of finite reach, at any size, and the same again under kills."""
+"""The configuration of survey maps at any size: run whole, and its doubling made again under kills."""
 
 import shutil
 import sys
 
 import numpy as np
+import yaml
 from astropy.io import fits
 
 from astro_dist.cli import main
 from astro_dist.enhance.chain_stage import ENHANCE
-from tests.end_to_end.conftest import stable_digests
+from tests.end_to_end.conftest import ROOT, stable_digests
 from tests.end_to_end.test_kill import disturb_line, finish
 
-CONFIG = """
-pipeline: enhance
-simulate: {{shape: [{side}, {side}]}}
-maps: {{}}
-cutouts: {{size_pix: 32, mode: tiles, empty_fraction: 0.5, shard: 64}}
-superres: {{width: {width}, steps: {steps}, crop_pix: 32}}
-enhance: {{samples: 2, most_samples: 3, keep_samples: 1, calls: {calls}, unlike: flag,
-  band_rows: {band_rows}, tile_pix: {tile_pix}}}
-"""
+RADIO = ROOT / "configs" / "enhance" / "radio.yaml"
 SMALL = {"side": 384, "width": 8, "steps": 4, "calls": 2, "band_rows": 128, "tile_pix": 128}
 FULL = {"side": 1024, "width": 16, "steps": 200, "calls": 5, "band_rows": 64, "tile_pix": 256}
 """1,024 x 1,024 pixels in 16 bands."""
 
 
+def configure(side, width, steps, calls, **tiles):
+    """Return the configuration of survey maps at another size."""
+    tree = yaml.safe_load(RADIO.read_text())
+    tree["simulate"]["shape"] = [side, side]
+    tree["cutouts"] |= {"size_pix": 32, "empty_fraction": 0.5, "shard": 64}
+    tree["superres"] |= {"width": width, "steps": steps, "crop_pix": 32}
+    tree["enhance"] |= {"samples": 2, "most_samples": 3, "keep_samples": 1, "calls": calls, **tiles}
+    return tree
+
+
 def double(folder, **sizes):
     """Double a simulated map in this process; the configuration lies beside the run."""
-    (folder / "maps.yaml").write_text(CONFIG.format(**sizes))
+    (folder / "maps.yaml").write_text(yaml.safe_dump(configure(**sizes)))
     assert main(["run", str(folder / "maps.yaml"), "--out", str(folder / "run"), "--on", "serial", "-q"]) == 0
     return folder
 

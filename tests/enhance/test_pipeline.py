@@ -18,6 +18,12 @@ def test_pictures_or_maps_begin_a_run():
         ENHANCE.choose(ENHANCE.resolve({}), only="cutouts")
 
 
+def test_a_chain_without_a_network_over_files_needs_no_training():
+    files = {"maps": {}, "superres": {}, "enhance": {"files": ["a.fits"], "chain": ["bicubic"]}}
+    assert names(**files) == ["enhance"]
+    assert "superres" in names(**{**files, "enhance": {"files": ["a.fits"], "chain": ["superres"]}})
+
+
 def test_a_command_adds_the_section_of_its_stage():
     config = ENHANCE.resolve(ENHANCE.include({}, ["cutouts"]))
     assert config.maps is not None
