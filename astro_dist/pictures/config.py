@@ -30,6 +30,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PicturesConfig(Section):
     """Which pictures there are, of which classes, and how they are divided and stored."""
 
+    later = frozenset({"dtype"})
+
     source: Literal["toy", "folder", "file", "fits"] = "toy"
     """Where the pictures come from: drawn, a folder, one HDF5 or npz file, or a folder of FITS cutouts; by
     default path or file, where one is given."""
@@ -58,7 +60,10 @@ class PicturesConfig(Section):
     size_pix: int = Field(default=64, ge=16, le=1024, multiple_of=4)
     """Side of a stored picture."""
     planes: Literal[1, 3] = 3
-    """3 for colour, 1 for grey."""
+    """3 for colour, 1 for grey; FITS cutouts of three planes are colours."""
+    dtype: Literal["uint8", "float32"] = "uint8"
+    """Numbers of stored pictures: uint8, or float32, which keeps all bits of grey PNG and TIFF of 16 bits or
+    floats; FITS cutouts are always float32."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """What makes a picture square: its middle, black bars, or another ratio of its sides."""
     crop_pix: Annotated[int, Field(ge=8)] | None = None
@@ -98,13 +103,16 @@ class PicturesConfig(Section):
                 raise ValueError(f"source {self.source} does not read {key}; leave one of them out")
         if self.table is not None and self.path is None:
             raise ValueError("table lies in the folder of path; give path too")
-        if self.source == "fits" and self.planes != 1:
-            raise ValueError("a FITS cutout has one plane; set planes to 1")
         if self.table is not None and self.by_name:
             raise ValueError("classes come from the table or by_name; leave one of them out")
         if self.validation_fraction + self.test_fraction >= 1:
             raise ValueError("validation_fraction and test_fraction leave nothing to train on; lower them")
         return self
+
+    @property
+    def stored(self) -> Literal["uint8", "float32"]:
+        """Numbers of the store."""
+        return "float32" if self.source == "fits" else self.dtype
 
     @property
     def folder(self) -> Path:

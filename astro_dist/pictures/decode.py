@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import check_regular
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.pixels import to_network
 
 # MPO, of cameras with two lenses, is opened as JPEG; Pillow refuses its name here.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -32,15 +33,16 @@ FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOF
 """What Pillow raises on damaged files."""
 
 
-def read_picture(path: Path, name: str, config: PicturesConfig) -> NDArray[np.uint8]:
-    """Return a picture as the store holds it, shape (planes, size_pix, size_pix), uint8.
+def read_picture(path: Path, name: str, config: PicturesConfig) -> NDArray[Any]:
+    """Return a picture as the store holds it, (planes, size_pix, size_pix), uint8 or float32 from -1 to 1.
 
     Raises
     ------
     DataError
         The file is no picture, is damaged or is too large; the message begins with ``name``.
     """
-    return _reading(path, name, config.largest_pix, lambda image: make_square(image, config))
+    deep = config.dtype == "float32"
+    return _reading(path, name, config.largest_pix, lambda image: make_square(image, config), deep)
 
 
 def read_image(path: Path, name: str) -> Image.Image:
@@ -48,8 +50,13 @@ def read_image(path: Path, name: str) -> Image.Image:
     return _reading(path, name, MOST_AREA_PIX, lambda image: image)
 
 
-def _reading(path: Path, name: str, largest_pix: int, make: Callable[[Image.Image], Made]) -> Made:
-    """Return what ``make`` makes of a picture in mode L or RGB; all faults of the file are `DataError`."""
+def _reading(
+    path: Path, name: str, largest_pix: int, make: Callable[[Image.Image], Made], deep: bool = False
+) -> Made:
+    """Return what ``make`` makes of a picture in mode L or RGB; all faults of the file are `DataError`.
+
+    A ``deep`` grey picture of more than 8 bits stays as it is, in mode F from 0 to 1.
+    """
     try:
         check_regular(path)
         if path.stat().st_size > MOST_BYTES:
@@ -59,7 +66,7 @@ def _reading(path: Path, name: str, largest_pix: int, make: Callable[[Image.Imag
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(name, image.size, largest_pix)
-                upright = _plain(image, name)
+                upright = _plain(image, name, deep)
                 # Pillow decodes when it must; a damaged file has to be found here.
                 upright.load()
                 return make(upright)
@@ -74,10 +81,11 @@ def _reading(path: Path, name: str, largest_pix: int, make: Callable[[Image.Imag
         raise DataError(f"{name}: a damaged picture ({reason})") from None
 
 
-def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[np.uint8]:
-    """Return a grey or colour image (mode L or RGB) as the store holds it."""
+def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[Any]:
+    """Return a grey or colour image (mode L, RGB or F) as the store holds it."""
     size = (config.size_pix, config.size_pix)
-    image = image.convert("L" if config.planes == 1 else "RGB")
+    if image.mode != "F":
+        image = image.convert("L" if config.planes == 1 else "RGB")
     if config.fit == "crop":
         image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     elif config.fit == "pad":
@@ -85,7 +93,12 @@ def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[np.uint8]
     else:
         image = image.resize(size, Image.Resampling.LANCZOS)
     pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[None] if config.planes == 1 else pixels.transpose(2, 0, 1))
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if image.mode == "F":
+        # Lanczos may leave the range.
+        return np.repeat(2 * np.clip(planes, 0, 1) - 1, config.planes, 0).astype(np.float32)
+    planes = np.ascontiguousarray(planes)
+    return to_network(planes) if config.dtype == "float32" else planes
 
 
 def resize_plane(values: NDArray[np.float32], size_pix: int) -> NDArray[np.float32]:
@@ -100,11 +113,12 @@ def _check_size(name: str, size: tuple[int, int], largest_pix: int) -> None:
         raise DataError(f"{name}: {width} x {height} pixels; scale it down, or raise pictures.largest_pix")
 
 
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """Return the image in mode L or RGB: upright, without alpha (over black), with 8 bits."""
+def _plain(image: Image.Image, name: str, deep: bool) -> Image.Image:
+    """Return the image in mode L or RGB: upright, without alpha (over black), with 8 bits unless ``deep``."""
     upright = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(upright), image, name))
+        unit = _unit_range(np.asarray(upright), image, name)
+        return Image.fromarray(unit.astype(np.float32) if deep else np.rint(255 * unit).astype(np.uint8))
     image = upright
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -113,15 +127,15 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _eight_bits(values: NDArray[Any], image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Return the grey values of 16-bit and float pictures from 0 to 255; ``image`` is that of the file."""
+def _unit_range(values: NDArray[Any], image: Image.Image, name: str) -> NDArray[np.float64]:
+    """Return the grey values of 16-bit and float pictures from 0 to 1; ``image`` is that of the file."""
     if (clear := image.info.get("transparency")) is not None:
         values = np.where(values == clear, 0, values)
     # A grey PNG of 16 bits has the mode I in some versions of Pillow.
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
-        scaled = values.astype(np.float64) / 257
+        scaled = values.astype(np.float64) / 65535
     elif image.mode == "F" and np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1:
-        scaled = values.astype(np.float64) * 255
+        scaled = values.astype(np.float64)
     else:
         raise DataError(f"{name}: numbers of no known range (mode {image.mode}); save it with 8 or 16 bits")
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return np.clip(scaled, 0, 1)

@@ -1,4 +1,4 @@
-"""FITS cutouts as pictures: one float plane from -1 to 1, and groups of those that share sky."""
+"""FITS cutouts as pictures: one float plane or three from -1 to 1, and groups of those that share sky."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import DataError
 from astro_dist.pictures.decode import resize_plane
 from astro_dist.pictures.folder import FolderSource
-from astro_dist.sky.cutout_files import read_cutout_file
+from astro_dist.sky.cutout_files import read_colour_file, read_cutout_file
 from astro_dist.sky.stretch import stretch
 
 SUFFIXES = frozenset({".fits", ".fit", ".fts", ".fz", ".gz"})
@@ -24,16 +24,20 @@ class FitsSource(FolderSource):
     suffixes = SUFFIXES
 
     def read(self, number: int) -> Pixels:
-        """Return a cutout by its number among the files, shape (1, s, s), float32 from -1 to 1."""
-        values = self._open(number)[0]
-        return scale_cutout(_middle(values, self.config.crop_pix), self.files[number], self.config.size_pix)
+        """Return a cutout by its number among the files, shape (planes, s, s), float32 from -1 to 1."""
+        values, name = self._open(number)[0], self.files[number]
+        middle = _middle(values, self.config.crop_pix)
+        if middle.ndim == 3:
+            return scale_colours(middle, name, self.config.size_pix)
+        return scale_cutout(middle, name, self.config.size_pix)
 
     def place(self, number: int) -> tuple[float, float]:
         """Return right ascension and declination, in degrees, of the centre of a cutout."""
         return self._open(number)[1]
 
     def _open(self, number: int) -> tuple[Pixels, tuple[float, float]]:
-        return read_cutout_file(self.folder / self.files[number], self.config.largest_pix)
+        read = read_colour_file if self.config.planes == 3 else read_cutout_file
+        return read(self.folder / self.files[number], self.config.largest_pix)
 
 
 def scale_cutout(values: Pixels, name: str, size_pix: int) -> Pixels:
@@ -49,21 +53,43 @@ def scale_cutout(values: Pixels, name: str, size_pix: int) -> Pixels:
     DataError
         Fewer than half of the pixels have data, or all have one value; the message begins with ``name``.
     """
+    return _scale(values, *_measure(values, name), size_pix)[None]
+
+
+def scale_colours(values: Pixels, name: str, size_pix: int) -> Pixels:
+    """Return a cutout of three planes as a network sees it, shape (3, s, s), float32 from -1 to 1.
+
+    Each plane is taken above its own background in units of the median noise of the three, so that what is as
+    bright in all of them, in the unit of the file, is grey. Raises as `scale_cutout`.
+    """
+    measured = [_measure(plane, name) for plane in values]
+    rms = float(np.median([noise for _, noise in measured]))
+    planes = zip(values, measured, strict=True)
+    return np.stack([_scale(plane, background, rms, size_pix) for plane, (background, _) in planes])
+
+
+def _measure(values: Pixels, name: str) -> tuple[float, float]:
+    """Return background and noise of a plane."""
     known = values[np.isfinite(values)].astype(np.float64)
     background = float(np.median(known)) if known.size else 0.0
     rms = SIGMA_PER_MAD * float(np.median(np.abs(known - background))) if known.size else 0.0
     if 2 * known.size < values.size or rms <= 0:
         raise DataError(f"{name}: blank or constant; nothing tells its noise")
+    return background, rms
+
+
+def _scale(values: Pixels, background: float, rms: float, size_pix: int) -> Pixels:
     filled = np.where(np.isfinite(values), values, background)
     scaled = (stretch(filled, background, rms) - LOW) / (HIGH - LOW) * 2 - 1
-    return np.clip(resize_plane(scaled.astype(np.float32), size_pix), -1, 1)[None]
+    return np.clip(resize_plane(scaled.astype(np.float32), size_pix), -1, 1)
 
 
 def _middle(values: Pixels, crop_pix: int | None) -> Pixels:
     """Return the middle square of a cutout, of its shorter side or of ``crop_pix`` pixels."""
-    side = min(*values.shape, crop_pix or max(values.shape))
-    y, x = ((length - side) // 2 for length in values.shape)
-    return values[y : y + side, x : x + side]
+    sides = values.shape[-2:]
+    side = min(*sides, crop_pix or max(sides))
+    y, x = ((length - side) // 2 for length in sides)
+    return values[..., y : y + side, x : x + side]
 
 
 def link_places(places: NDArray[np.float64], separation_arcmin: float) -> Integers:

@@ -40,7 +40,7 @@ def refuse(run: Run) -> None:
 def estimate(run: Run) -> Estimate:
     """Return the cost of the store: exact, but for how well the pictures compress."""
     config, n = run.section(PicturesConfig), count_pictures(run)
-    picture_bytes = (4 if config.source == "fits" else config.planes) * config.size_pix**2
+    picture_bytes = config.planes * (4 if config.stored == "float32" else 1) * config.size_pix**2
     tasks = -(-n // config.shard)
     return Estimate(
         tasks=tasks,

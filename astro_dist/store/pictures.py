@@ -134,7 +134,8 @@ def read_shard(state: _State, task: Task) -> Result:
     pictures, faults = [], dict[str, str]()
     for row in rows:
         try:
-            pictures.append(state.listing.read(row))
+            picture = state.listing.read(row)
+            pictures.append(to_network(picture) if config.stored == "float32" else picture)
         except DataError as error:
             faults[str(row)] = str(error)
             pictures.append(_blank(config))
@@ -180,7 +181,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     }
     attrs = {
         "planes": config.planes,
-        "dtype": "float32" if config.source == "fits" else "uint8",
+        "dtype": config.stored,
         "labels": list(listing.classes),
         "names": list(listing.names),
         "source": config.source,

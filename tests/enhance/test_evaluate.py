@@ -4,13 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from astro_dist.cli import main
 from astro_dist.engine.seeds import stream
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling
 from astro_dist.enhance.probe import Probe, judge
-from astro_dist.enhance.projection import halve_mean, repeat_twice
+from astro_dist.enhance.projection import enlarge_bicubic, halve_mean, repeat_twice
 from astro_dist.metrics.colours import colour_distances
 from astro_dist.metrics.peaks import count_lost, find_peaks
 from astro_dist.metrics.similarity import octave_powers
@@ -86,6 +87,26 @@ def test_pictures_of_the_chain_are_cleaned_coloured_doubled_and_smoothed(measure
     assert made.attrs["enhanced"] == ["cleaning", "colourise", "superres", "bilateral"]
     assert (made.attrs["size_pix"], made.attrs["planes"], len(made)) == (64, 3, len(given))
     assert (made.columns["split"] == given.columns["split"]).all()
+
+
+def test_sixteen_bits_go_through_the_chain(command, tmp_path):
+    rng = np.random.default_rng(1)
+    for i, name in enumerate("aaaabbbb"):
+        (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+        values = rng.integers(0, 65536, (16, 16)).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "in" / name / f"{i}.{'png' if i % 2 else 'tif'}")
+    sections = f"pictures: {{path: {tmp_path / 'in'}, size_pix: 16, planes: 1, dtype: float32}}"
+    (tmp_path / "deep.yaml").write_text(f"pipeline: enhance\n{sections}\nenhance: {{chain: [bicubic]}}\n")
+    done = command(
+        "run", tmp_path / "deep.yaml", "--to", "enhance", "--out", tmp_path / "run", "--on", "serial"
+    )
+    assert done.returncode == 0, done.stderr
+    reader = StoreReader(tmp_path / "run" / "pictures.zarr")
+    made = StoreReader(tmp_path / "run" / "enhanced" / "pictures.zarr").read("picture", range(8))
+    for row, file in enumerate(reader.attrs["names"]):
+        unit = np.asarray(Image.open(tmp_path / "in" / file), np.float64)[None] / 65535
+        wanted = np.clip(enlarge_bicubic(unit), 0, 1)
+        assert np.abs((made[row] + 1) / 2 - wanted).max() < 1e-6
 
 
 def test_baselines_reach_what_they_can():

@@ -56,6 +56,31 @@ def test_floats_from_0_to_1_are_read_and_others_refused(tmp_path):
         read(saved(tmp_path, Image.fromarray(7 * half), "b.tif"))
 
 
+def test_floating_stores_keep_all_bits_of_grey_pictures(tmp_path):
+    deep = PicturesConfig(size_pix=SIDE, planes=1, dtype="float32")
+    values = np.linspace(0, 65535, SIDE * SIDE).reshape(SIDE, SIDE).round().astype(np.uint16)
+    for name in ("a.png", "a.tif"):
+        found = read(saved(tmp_path, Image.fromarray(values), name), deep)
+        assert found.dtype == np.float32
+        assert np.abs((found[0] + 1) / 2 - values / 65535).max() < 1e-6
+    unit = (values / 65535).astype(np.float32)
+    found = read(saved(tmp_path, Image.fromarray(unit), "b.tif"), deep)
+    assert np.abs((found[0] + 1) / 2 - unit).max() < 1e-6
+    # Three equal planes where colours are asked for, and pictures of 8 bits beside them.
+    colour = PicturesConfig(size_pix=SIDE, dtype="float32")
+    assert read(saved(tmp_path, Image.fromarray(values)), colour).shape == (3, SIDE, SIDE)
+    eight = read(saved(tmp_path, Image.fromarray(colours())), colour)
+    assert np.abs((eight + 1) / 2 - colours().transpose(2, 0, 1) / 255).max() < 1e-6
+
+
+def test_a_turn_of_a_picture_of_sixteen_bits_is_done(tmp_path):
+    values = np.linspace(0, 65535, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = read(saved(tmp_path, Image.fromarray(values), exif=exif), GREY)
+    np.testing.assert_array_equal(turned[0], np.rint(np.rot90(values, -1) / 257).astype(np.uint8))
+
+
 def test_print_colours_palettes_and_alpha_are_read_as_they_look(tmp_path):
     image = Image.fromarray(colours())
     printed = read(saved(tmp_path, image.convert("CMYK"), "a.jpg", quality=100, subsampling=0))

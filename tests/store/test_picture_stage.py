@@ -162,7 +162,7 @@ REFUSED = {
     "one": ({"classes": ["stars"]}, "one class, stars"),
     "macro": ({"macro": {"A": ["stars"], "B": ["planets"]}}, "has no macro class"),
     "both": ({"file": "a.h5", "path": "x"}, "does not read path"),
-    "fits": ({"source": "fits", "path": "x"}, "set planes to 1"),
+    "fits": ({"source": "fits", "path": "x"}, "there is no folder"),
     "shares": ({"test_fraction": 0.6, "validation_fraction": 0.4}, "leave nothing to train on"),
 }
 
@@ -175,9 +175,10 @@ def test_settings_that_lead_nowhere_are_one_line(tmp_path, command, case):
     assert message in done.stderr
 
 
-def write_cutout(path, ra, dec, seed, blank=False):
-    values = np.random.default_rng(seed).normal(0, 1e-4, (40, 40)).astype(np.float32)
-    values[18:22, 18:22] += 5e-3
+def write_cutout(path, ra, dec, seed, blank=False, colours=()):
+    shape = (len(colours), 40, 40) if colours else (40, 40)
+    values = np.random.default_rng(seed).normal(0, 1e-4, shape).astype(np.float32)
+    values[..., 18:22, 18:22] += 5e-3 * (np.array(colours)[:, None, None] if colours else 1)
     if blank:
         values[:] = np.nan
     header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 20.5, "CRPIX2": 20.5})
@@ -222,6 +223,26 @@ def test_fits_cutouts_are_one_float_plane_and_share_sky_in_groups(tmp_path, comm
     assert (store.attrs["names"][row], store.columns["split"][row]) == ("10blank.fits", 3)
     assert np.isnan(store.columns["ra_deg"][row])
     assert len(set(store.columns["group"].tolist())) == 11
+
+
+def test_fits_cutouts_of_three_planes_are_colours(tmp_path, command):
+    folder = tmp_path / "fits"
+    folder.mkdir()
+    for i in range(8):
+        write_cutout(folder / f"{1 + i % 2}0{i}.fits", 10 + i, -5, i, colours=(4.0, 1.0, 1.0))
+    settings = {"source": "fits", "path": str(folder), "by_name": {"a": ["1*"], "b": ["2*"]}}
+    config = configure(tmp_path, **settings, duplicates=False)
+    done = command("pictures", config, "--out", tmp_path / "run", "--on", "serial")
+    assert done.returncode == 0, done.stderr
+    pictures = StoreReader(tmp_path / "run" / "pictures.zarr").read("picture", range(8))
+    assert (pictures.dtype, pictures.shape) == (np.float32, (8, 3, 32, 32))
+    red, green, blue = pictures[:, :, 16, 16].T
+    assert (red > green + 0.1).all()
+    np.testing.assert_allclose(green, blue, atol=0.05)
+    write_cutout(folder / "109.fits", 50, 5, 9)
+    done = command("pictures", config, "--out", tmp_path / "other", "--on", "serial")
+    assert done.returncode == 4
+    assert "one plane and colours have three; set pictures.planes to 1" in done.stderr
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real pictures are not in ../shared/data")
