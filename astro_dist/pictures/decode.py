@@ -17,8 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import check_regular
+from astro_dist.engine.pixels import to_network
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.pixels import to_network
 
 # MPO, of cameras with two lenses, is opened as JPEG; Pillow refuses its name here.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
