@@ -125,7 +125,8 @@ def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, c
     stripes = np.sin(np.arange(256) / 2)[:, None] * np.ones(256) + rng.normal(0, 0.01, (256, 256))
     from tests.enhance.fits_images import write
 
-    write(tmp_path / "stripes.fits", stripes.astype(np.float32))
+    # Without a beam, which would be refused before.
+    write(tmp_path / "stripes.fits", stripes.astype(np.float32), beam=False)
     files = f"enhance.files=[{tmp_path / 'stripes.fits'}]"
     done = command(
         "enhance",
