@@ -1,9 +1,11 @@
 """Whether a piece of an image is like those that a network learnt from.
 
-Ten numbers describe a piece: its detail on four scales, its extremes, its skewness, how near pixels go
-together. They need no network. The distance of a piece is that to its third nearest neighbour among the
-training pieces, in units in which these numbers are uncorrelated and of spread 1; what lies farther than
-`SHARE` of the training pieces, each compared with the others, is unlike.
+Twenty-six numbers describe a piece, whatever its level and unit: tails of its brightness, its detail on three
+scales with sources and without them, how near neighbours go together along rows and columns. They need no
+network. The distance of a piece is that to its tenth nearest neighbour among the training pieces, in units
+in which these numbers are uncorrelated and of spread 1, over the same distance of these neighbours: rare
+pieces, such as bright sources, lie apart from each other as well (local outlier factor, Breunig et al. 2000).
+What has a larger one than `SHARE` of the training pieces, each compared with the others, is unlike.
 """
 
 import math
@@ -11,35 +13,52 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats
-from astro_dist.enhance.projection import halve_mean
+from astro_dist.enhance.projection import halve_mean, repeat_twice
 
 SHARE = 0.995
-NEIGHBOURS = 3
+NEIGHBOURS = 10
 LEAST_PIECES = 20
 """Pieces without which nothing can be said."""
-SCALES = 3
+SCALES, QUANTILES = 3, (0.005, 0.05, 0.16, 0.84, 0.995)
+NUMBERS = 2 + len(QUANTILES) + 6 * SCALES + 1
 
 
 def describe_piece(piece_ss: AnyImage) -> Floats:
     """Return the numbers of a square piece, whatever its level and unit of brightness; NaN = no data."""
     known = piece_ss[np.isfinite(piece_ss)].astype(np.float64)
     if known.size < piece_ss.size // 2:
-        return np.full(2 * SCALES + 5, np.nan)
+        return np.full(NUMBERS, np.nan)
     middle = float(np.median(known))
-    spread = float(1.4826 * np.median(np.abs(known - middle))) or float(known.std()) or 1.0
+    spread = _spread(known) or float(known.std()) or 1.0
     u = np.arcsinh(np.nan_to_num((piece_ss.astype(np.float64) - middle) / spread) / 2) / 2
-    numbers = [float(np.log(np.var(u) + 1e-6)), float(np.arcsinh(_skewness(u)))]
-    numbers += [float(q) for q in np.quantile(u, [0.005, 0.995])]
+    numbers = [_log_power(u), float(np.arcsinh(_skewness(u)))]
+    numbers += [float(q) for q in np.quantile(u, QUANTILES)]
     for _ in range(SCALES):
-        # The detail of an octave, and how much of it neighbours share.
         small = halve_mean(u[None, : len(u) // 2 * 2, : u.shape[1] // 2 * 2])[0]
-        detail = u[: 2 * len(small), : 2 * small.shape[1]] - small.repeat(2, 0).repeat(2, 1)
-        numbers += [float(np.log(np.var(detail) + 1e-6)), _neighbours(u)]
+        numbers += _describe_octave(u, u[: 2 * len(small), : 2 * small.shape[1]] - repeat_twice(small))
         u = small
-    numbers.append(float(np.log(np.var(u) + 1e-6)))
-    return np.array(numbers)
+    return np.array([*numbers, _log_power(u)])
+
+
+def _describe_octave(u: Floats, detail: Floats) -> list[float]:
+    """Return the detail of an octave, with sources and without, and how alike neighbours are each way."""
+    centred, power = u - u.mean(), u.var() + 1e-9
+    pairs = ((centred[1:], centred[:-1]), (centred[:, 1:], centred[:, :-1]))
+    together = [float((a * b).mean() / power) for a, b in pairs]
+    steps = [math.log(_spread(a - b) + 1e-3) for a, b in pairs]
+    return [_log_power(detail), math.log(_spread(detail) + 1e-3), *together, *steps]
+
+
+def _spread(values: Floats) -> float:
+    """Return the standard deviation that a normal distribution of the same median distance has."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _log_power(values: Floats) -> float:
+    return math.log(float(np.var(values)) + 1e-6)
 
 
 def _skewness(u: Floats) -> float:
@@ -47,19 +66,17 @@ def _skewness(u: Floats) -> float:
     return float((centred**3).mean() / (u.std() ** 3 + 1e-9))
 
 
-def _neighbours(u: Floats) -> float:
-    centred = u - u.mean()
-    both = (centred[1:] * centred[:-1]).mean() + (centred[:, 1:] * centred[:, :-1]).mean()
-    return float(both / (2 * u.var() + 1e-9))
-
-
 @dataclass(frozen=True)
 class Likeness:
-    """The training pieces in uncorrelated units, and the greatest distance that counts as like."""
+    """The training pieces in uncorrelated units, how far apart they lie, and the greatest distance.
+
+    ``gaps`` (n,) are the distances of the training pieces to their `NEIGHBOURS`-th neighbour.
+    """
 
     mean: Floats
     matrix: Floats
     pieces: Floats
+    gaps: Floats
     limit: float
     size_pix: int
 
@@ -76,24 +93,22 @@ class Likeness:
         )
         matrix = vectors / np.sqrt(values)
         pieces = (numbers - mean) @ matrix
-        own = cls(mean, matrix, pieces, math.inf, size_pix)
+        order = [_nearest(pieces, piece, NEIGHBOURS + 1) for piece in pieces]
         # Each piece lies at distance 0 of itself.
-        distances = np.sort([own._nearest(piece, NEIGHBOURS + 1) for piece in pieces])
+        gaps = np.array([far for _, far in order])
+        distances = np.sort([far / _gap(gaps, rows, far) for rows, far in order])
         place = min(len(distances) - 1, math.ceil(SHARE * (len(distances) + 1)) - 1)
         # Few pieces do not show the tail of their distances.
         slack = 1 + 10 / len(distances)
-        return cls(mean, matrix, pieces, float(distances[place] * slack), size_pix)
+        return cls(mean, matrix, pieces, gaps, float(distances[place] * slack), size_pix)
 
     def distance(self, piece_ss: AnyImage) -> float:
-        """Return the distance of a piece, NaN for one with few data."""
-        numbers = describe_piece(piece_ss)
-        return self._nearest((numbers - self.mean) @ self.matrix, NEIGHBOURS)
-
-    def _nearest(self, piece: Floats, number: int) -> float:
+        """Return the distance of a piece, about 1 for those like the training, NaN for one with few data."""
+        piece = (describe_piece(piece_ss) - self.mean) @ self.matrix
         if not np.isfinite(piece).all():
             return math.nan
-        squares = np.square(self.pieces - piece).sum(1)
-        return float(np.sqrt(np.partition(squares, number - 1)[number - 1]))
+        rows, far = _nearest(self.pieces, piece, NEIGHBOURS)
+        return far / _gap(self.gaps, rows, far)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers; the last digits, on which nothing rests, are left out."""
@@ -101,6 +116,7 @@ class Likeness:
             "mean": _lists(self.mean),
             "matrix": _lists(self.matrix),
             "pieces": _lists(self.pieces),
+            "gaps": _lists(self.gaps),
             "limit": round(self.limit, 6),
             "size_pix": self.size_pix,
         }
@@ -108,8 +124,22 @@ class Likeness:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Likeness":
         """Return what `to_json` wrote."""
-        mean, matrix, pieces = (np.array(found[name], np.float64) for name in ("mean", "matrix", "pieces"))
-        return cls(mean, matrix, pieces, float(found["limit"]), int(found["size_pix"]))
+        arrays = (np.array(found[name], np.float64) for name in ("mean", "matrix", "pieces", "gaps"))
+        mean, matrix, pieces, gaps = arrays
+        return cls(mean, matrix, pieces, gaps, float(found["limit"]), int(found["size_pix"]))
+
+
+def _nearest(pieces: Floats, piece: Floats, number: int) -> tuple[NDArray[np.int64], float]:
+    """Return the rows of the nearest pieces but for the piece itself, and the distance of the farthest."""
+    squares = np.square(pieces - piece).sum(1)
+    rows = np.argpartition(squares, number - 1)[:number]
+    far = float(np.sqrt(squares[rows].max()))
+    return rows[squares[rows] > 0], max(far, 1e-9)
+
+
+def _gap(gaps: Floats, rows: NDArray[np.int64], far: float) -> float:
+    # Equal pieces, such as blank ones, are no neighbours of each other.
+    return float(gaps[rows].mean()) if len(rows) else far
 
 
 def _lists(values: Floats) -> Any:

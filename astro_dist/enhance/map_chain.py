@@ -25,6 +25,7 @@ from astro_dist.enhance.map_checks import (
     mark_unlike,
     measure_windows,
     scale_spread,
+    why_other_beam,
     why_unlike,
 )
 from astro_dist.enhance.map_inputs import (
@@ -40,7 +41,7 @@ from astro_dist.enhance.map_inputs import (
     why_useless,
 )
 from astro_dist.enhance.projection import halve_mean
-from astro_dist.enhance.tiles import Source, Tile, TileMaker
+from astro_dist.enhance.tiles import OTHER_BEAM, Source, Tile, TileMaker
 from astro_dist.models.device import choose_device, pin
 from astro_dist.sky.background import measure_cells
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
@@ -109,7 +110,8 @@ def plan(run: Run, results: Results) -> list[Task]:
     if any(task.name not in results for task in looks):
         return looks
     reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
-    if config.unlike == "refuse":
+    if config.unlike == "refuse" and first:
+        reasons = [reasons[n] or why_other_beam(run, image, config) for n, image in enumerate(images)]
         reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
     if images and all(reasons):
         raise ConfigError(str(reasons[0]))
@@ -193,6 +195,7 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
     scaled, like = (None, None) if state.network is None else state.check()
     invented, check = list[dict[str, Any]](), _Check()
     factor = {"mean": 1.0, "sum": 0.25}[kept_of(image, config)]
+    other_beam = state.network is not None and why_other_beam(state.run, image, config) is not None
     for x0 in range(0, image.shape[1], config.tile_pix):
         check_stop()
         core = Window(window.y0, window.y1, x0, min(x0 + config.tile_pix, image.shape[1]))
@@ -205,6 +208,8 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
         given = source.image_Phw[(slice(None), *core.within(source.window))]
         if like is not None:
             mark_unlike(tile, like, given)
+        if other_beam:
+            tile.flags_HW |= OTHER_BEAM
         _put(layers, image.name, tile, core, factor)
         check.add(layers[f"{image.name}.fits"][(slice(None), *_columns(core))], given, factor)
     ranges = {file: _write(state.run.output / file, window, image, rows) for file, rows in layers.items()}

@@ -10,6 +10,7 @@ from astro_dist.engine.files import publish_bytes, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run
 from astro_dist.enhance.calibration import Calibration, calibrate, read_pairs
+from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.likeness import Likeness, describe_piece
 from astro_dist.enhance.projection import repeat_twice
 from astro_dist.enhance.tiles import UNLIKE, Source, Tile, TileMaker
@@ -18,8 +19,10 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
 CALIBRATE, CALIBRATION = "calibrate", "calibration.json"
-MOST_PAIRS, MOST_PIECES = 64, 400
+MOST_PAIRS, MOST_PIECES = 64, 2000
 """Validation cutouts for the scale of uncertainties, and training cutouts for the range of maps."""
+BEAM_FACTOR = 1.15
+"""Factor by which a beam may lie beyond those of the training."""
 MOST_UNLIKE = 0.5
 """Share of the windows of an image that may be unlike the training before it is refused."""
 
@@ -52,15 +55,34 @@ def why_unlike(image: SkyImage, number: int, results: Results) -> str | None:
     )
 
 
+def why_other_beam(run: Run, image: SkyImage, config: ChainConfig) -> str | None:
+    """Return why the beam of an image, in pixels, is none of those that the network learnt from.
+
+    None where it is, and where header and settings give no beam.
+    """
+    fwhm_pix = config.fwhm_pix or image.fwhm_pix
+    path = run.product("models/superres") / "config.json"
+    learnt = json.loads(path.read_text()).get("beam_pix") if path.exists() else None
+    if fwhm_pix is None or learnt is None:
+        return None
+    low, high = learnt[0] / BEAM_FACTOR, learnt[1] * BEAM_FACTOR
+    if low <= fwhm_pix <= high:
+        return None
+    return (
+        f"{image.path}: its beam is {fwhm_pix:.3g} pixels wide, and the network learnt from {low:.3g} to "
+        f"{high:.3g}; train on maps of such pixels, or set enhance.unlike to flag"
+    )
+
+
 def calibrate_network(run: Run, maker: TileMaker) -> Result:
     """Scale the uncertainty on validation cutouts, and learn what is like the training."""
     reader = StoreReader(run.product("cutouts.zarr"))
     held_out, learnt = reader.select("validation"), reader.select("train")
-    pieces = [pair.small_Phw[0] for pair in read_pairs(reader, _spread(learnt, MOST_PIECES))]
+    pieces = [pair.small_Phw[0] for pair in read_pairs(reader, spread_rows(learnt, MOST_PIECES))]
     numbers = np.array([describe_piece(piece) for piece in pieces])
     like = Likeness.fit(numbers, pieces[0].shape[0]) if len(numbers) else None
     found = {
-        "calibration": calibrate(maker, read_pairs(reader, _spread(held_out, MOST_PAIRS))).to_json(),
+        "calibration": calibrate(maker, read_pairs(reader, spread_rows(held_out, MOST_PAIRS))).to_json(),
         "likeness": None if like is None else like.to_json(),
     }
     path = run.output / CALIBRATION
@@ -68,7 +90,8 @@ def calibrate_network(run: Run, maker: TileMaker) -> Result:
     return {"sha256": {CALIBRATION: sha256_file(path)}, "held_out": len(held_out)}
 
 
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most so many of some positions, spread over all."""
     return rows[:: max(1, -(-len(rows) // most))]
 
 

@@ -14,7 +14,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Results, Run
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.inventions import NO_BEAM_PIX
-from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, REPEATED, UNLIKE
+from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, OTHER_BEAM, REPEATED, UNLIKE
 from astro_dist.sky.background import build_mesh, cell_size
 from astro_dist.sky.config import FilesConfig, MapsConfig
 from astro_dist.sky.doubled import double_header
@@ -33,7 +33,7 @@ LOOKS = "looks"
 """Folder of scratch files."""
 FLAG_TEXT = (
     f"bits: {NO_DATA} no data, {MORE_SAMPLES} mean of more samples, {BICUBIC} projected bicubic, "
-    f"{REPEATED} pixels of the input repeated, {UNLIKE} unlike the training"
+    f"{REPEATED} pixels of the input repeated, {UNLIKE} unlike the training, {OTHER_BEAM} beam unlike it"
 )
 
 

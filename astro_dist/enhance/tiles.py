@@ -28,9 +28,9 @@ from astro_dist.enhance.projection import (
 from astro_dist.sky.stretch import stretch, unstretch
 from astro_dist.sky.windows import Window
 
-NO_DATA, MORE_SAMPLES, BICUBIC, REPEATED, UNLIKE = 1, 2, 4, 8, 16
+NO_DATA, MORE_SAMPLES, BICUBIC, REPEATED, UNLIKE, OTHER_BEAM = 1, 2, 4, 8, 16, 32
 """Bits of ``flags``: no data; the mean of more samples; projected bicubic in place of the network; pixels of
-the input repeated; unlike the training."""
+the input repeated; unlike the training; a beam that is none of the training's."""
 WAYS = {MORE_SAMPLES: "more samples", BICUBIC: "projected bicubic", REPEATED: "pixels repeated"}
 
 

@@ -12,7 +12,7 @@ from astro_dist.enhance.calibration import Calibration
 from astro_dist.enhance.inventions import BLOCK_PIX, Judge
 from astro_dist.enhance.likeness import Likeness, describe_piece
 from astro_dist.enhance.projection import halve_mean
-from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, Source, TileMaker
+from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, OTHER_BEAM, Source, TileMaker
 from astro_dist.sky.windows import Window
 from tests.enhance import scaling
 
@@ -35,7 +35,7 @@ def test_products_of_a_network(doubled):
     assert np.abs(mean - one).max() > 0
     found = json.loads((product / "calibration.json").read_text())
     assert found["calibration"]["pixels"][0] > 0
-    assert ((fits.getdata(product / "simulated-00-flags.fits") & 0xE0) == 0).all()
+    assert ((fits.getdata(product / "simulated-00-flags.fits") & 0xC0) == 0).all()
 
 
 @pytest.mark.parametrize("executor", ["processes", "ray"])
@@ -125,7 +125,8 @@ def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, c
     stripes = np.sin(np.arange(256) / 2)[:, None] * np.ones(256) + rng.normal(0, 0.01, (256, 256))
     from tests.enhance.fits_images import write
 
-    write(tmp_path / "stripes.fits", stripes.astype(np.float32))
+    # Without a beam, which would be refused before.
+    write(tmp_path / "stripes.fits", stripes.astype(np.float32), beam=False)
     files = f"enhance.files=[{tmp_path / 'stripes.fits'}]"
     done = command(
         "enhance",
@@ -143,3 +144,16 @@ def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, c
     )
     assert done.returncode == 2
     assert "unlike those of the training (median distance" in done.stderr
+
+
+def test_a_beam_that_is_none_of_the_training_is_refused_with_value_and_range(doubled, command, tmp_path):
+    """The simulated map itself: its beam is twice as wide, in pixels, as that of its halved cutouts."""
+    shutil.copytree(doubled / "run", tmp_path / "run")
+    learnt = json.loads((tmp_path / "run" / "models" / "superres" / "config.json").read_text())["beam_pix"]
+    words = ("--out", tmp_path / "run", "--redo", "enhance", "--on", "serial")
+    done = command("enhance", doubled / "maps.yaml", *words, "--set", "enhance.unlike=refuse")
+    assert done.returncode == 2
+    assert f"its beam is {2 * learnt[0]:.3g} pixels wide, and the network learnt from" in done.stderr
+    # Flagged, and not refused, in the run itself.
+    flags = fits.getdata(doubled / "run" / "enhanced" / "simulated-00-flags.fits")
+    assert (flags & OTHER_BEAM == OTHER_BEAM).all()
