@@ -96,7 +96,7 @@ def test_a_stage_of_one_name_is_of_one_kind():
     report = RADIO.stage("report")
     same = replace(report, sections=(), reads=(), own="", inputs=("shards",))
     pipelines.check_names(Pipeline("toy", "", ToyConfig, (SHARDS, same)))
-    other = replace(TOTAL, name="report", product="report.html")
+    other = replace(TOTAL, name="report", product="total.json")
     with pytest.raises(ValueError, match="report is another kind of stage in the pipeline radio; rename it"):
         pipelines.check_names(Pipeline("toy", "", ToyConfig, (SHARDS, other)))
     with pytest.raises(ValueError, match="radio is both a pipeline and a stage"):
@@ -143,7 +143,7 @@ def test_a_pipeline_from_outside_shows_its_results_and_is_sound(serial, command,
     losses = json.loads((root / "verdict.json").read_text())["losses"]
     assert losses["slow"] > losses["all"]
     status = command("status", root)
-    assert status.stdout.count("done\n") == 3
+    assert status.stdout.count("  done\n") == 3
     assert command("verify", root).returncode == 0
     assert "learn" in command("plan", SUMS, "--out", root).stdout
     cells = json.loads((root / "ledger/learn.json").read_text())["facts"]["cells"]
