@@ -89,8 +89,8 @@ def read_fixed_table(
     from astropy.io import ascii as readers
 
     with warnings.catch_warnings(action="ignore"):
-        wanted = [column.name for column in chosen.values()]
-        table = readers.read(lines, format=form, guess=False, include_names=wanted)
+        # All columns: with `include_names` astropy gives the gaps of one column to another (8.0).
+        table = readers.read(lines, format=form, guess=False)
     columns = {ours: table[column.name] for ours, column in chosen.items()}
     return Found(
         {ours: _numbers_or_texts(column) for ours, column in columns.items()},
