@@ -549,6 +549,78 @@ def test_lists_of_components_of_wsclean_and_bbs(tmp_path, suffix, words):
     assert catalogue.pa_deg[1] == pytest.approx(33.25)
 
 
+LISTS = {
+    # WSClean 2.4, as its manual shows the file of -save-source-list, and LOFAR's pipeline of 2018 with
+    # WSClean 2.5, whose right ascensions may be negative.
+    "wsclean": (
+        """\
+Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='125584411.621094', \
+MajorAxis, MinorAxis, Orientation
+s0c0,POINT,08:28:05.152,39.35.08.511,0.000748810650400475,[-0.00695379313004673,-0.0849693907803257],false,\
+125584411.621094,,,
+s0c1,POINT,-06:43:21.08,53.35.14.76,0.024961,[0.1590465,-8.084777],false,143489951.1033762,,,
+""",
+        ("08h28m05.152s +39d35m08.511s", "17h16m38.92s +53d35m14.76s"),
+        (0.000748810650400475, 0.024961),
+    ),
+    # LSMTool 1.7, with its own comments and a patch.
+    "lsmtool": (
+        """\
+FORMAT = Name, Type, Patch, Ra, Dec, I, Q, U, V, ReferenceFrequency='60000000.0', SpectralIndex='[0.0]', \
+MajorAxis, MinorAxis, Orientation
+
+# LSMTool history:
+# 2026-09-07 17:40:05: GROUP (algorithm = 'single')
+
+ , , Patch, 13:19:56.2896, 44.30.55.4040
+1319.9+4430, POINT, Patch, 13:19:56.2896, 44.30.55.404, 0.7598, 0.0, 0.0, 0.0,  , [-1.2282, 0.2434], 0.0, \
+0.0, 0.0
+""",
+        ("13h19m56.2896s +44d30m55.404s",),
+        (0.7598,),
+    ),
+    # gsm.py of the LOFAR software, whose names have colons.
+    "gsm": (
+        """\
+format = Name, Type, Ra, Dec, I, Q, U, V, MajorAxis, MinorAxis, Orientation, ReferenceFrequency='60e6', \
+SpectralIndexDegree='0', SpectralIndex:0='0.0', SpectralIndex:1='0.0'
+1, POINT, 08:28:05.152, +39.35.08.511, 1.5, , , , , , , , , -0.7,
+""",
+        ("08h28m05.152s +39d35m08.511s",),
+        (1.5,),
+    ),
+    # DP3 6: carriage returns, and numbers without a unit, which are radians.
+    "dp3": (
+        "FORMAT = Name, Type, Ra, Dec, I, Q, U, V, MajorAxis, MinorAxis, Orientation\r\n"
+        "point-0, POINT, 0.4362457236387493, 0.5287469737178224, 1.0, 0, 0, 0, , , \r\n",
+        ("24.995038795d 30.294970024d",),
+        (1.0,),
+    ),
+    # OSKAR 2.12: units behind numbers, or degrees by the name; brackets round the names.
+    "oskar": (
+        "Format= (Name, Type, Ra, Dec, I)\na,POINT,20.5deg,-30.25deg,0.5\nb,POINT,0.1rad,-0.2rad,0.25\n",
+        ("20.5d -30.25d", "5.729577951d -11.459155903d"),
+        (0.5, 0.25),
+    ),
+    "oskar in degrees": (
+        "# (RaD,DecD,Name,Type,I) = format\n20.5,-30.25,a,POINT,0.5\n",
+        ("20.5d -30.25d",),
+        (0.5,),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_components_as_programs_wrote_them(tmp_path, kind):
+    words, places, fluxes = LISTS[kind]
+    path = tmp_path / "model.skymodel"
+    path.write_bytes(words.encode())
+    columns = read_columns(path, *OURS)
+    found = SkyCoord(columns["ra_deg"], columns["dec_deg"], unit="deg")
+    assert found.separation(SkyCoord([*places])).arcsec.max() < 1e-3
+    assert columns["flux_jy"].tolist() == [*fluxes]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
