@@ -7,6 +7,7 @@ from astro_dist.engine.foreign import require_file
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task
 from astro_dist.field.config import AssembleConfig
+from astro_dist.sky.files import with_readme
 from astro_dist.sky.windows import bands
 
 # Measured on a 12,000 x 15,000 field of 30,000 objects and rounded up.
@@ -45,7 +46,8 @@ def sources(run: Run) -> list[Path]:
     for key, path in config.files.items():
         require_file(path, f"assemble.{key}")
     noise = find_background_noise(run) if config.background.kind == "map" else None
-    return [*config.files.values(), *([] if noise is None else [noise.path])]
+    files = [file for path in config.files.values() for file in with_readme(path)]
+    return [*files, *([] if noise is None else [noise.path])]
 
 
 def estimate(run: Run) -> Estimate:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.column_names import Choose, Found
+from astro_dist.sky.files import described_part
+from astro_dist.sky.fits_headers import open_raw
 
 MOST_BYTES = 1 << 26
 """Most bytes of such a table: its rows are cut in Python."""
@@ -25,6 +27,7 @@ MOST_CELLS = 50_000_000
 _COLUMN = re.compile(r"\s*(?:\d+\s*-)?\s*(\d+)\s+[\w.]+\s+(\S+)\s+(\S+)")
 _RULE = re.compile(r"[-=]{6,}")
 _DIGITS = re.compile(r"\d{3}")
+_OLD = re.compile(r"\b(RA|DE|Right Ascension|Declination)\w*\b.*\bB?1950\b", re.IGNORECASE)
 
 
 def find_fixed_form(first: str) -> str | None:
@@ -41,7 +44,13 @@ def find_fixed_form(first: str) -> str | None:
     return None
 
 
-def read_fixed_table(path: Path, form: str, choose: Choose, check_size: Callable[[int, int], None]) -> Found:
+def read_fixed_table(
+    path: Path,
+    form: str,
+    choose: Choose,
+    check_size: Callable[[int, int], None],
+    readme: Path | None = None,
+) -> Found:
     """Return the chosen columns of a table of fixed columns, NaN or empty text in gaps.
 
     Parameters
@@ -50,6 +59,8 @@ def read_fixed_table(path: Path, form: str, choose: Choose, check_size: Callable
         What `find_fixed_form` returns.
     check_size
         Refuses too many rows and columns.
+    readme
+        The file that describes the columns, where the table's own does not.
 
     Raises
     ------
@@ -57,21 +68,29 @@ def read_fixed_table(path: Path, form: str, choose: Choose, check_size: Callable
         In one line without the path: see `choose_columns`; the file is too large or its header has impossible
         columns or units.
     """
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise ConfigError(f"a table of {size >> 20} MB of this kind, at most {MOST_BYTES >> 20} are read")
+    with open_raw(path) as handle:
+        content = handle.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"of this kind, at most {MOST_BYTES >> 20} MB are read; leave columns or rows out")
     # Read once: what is checked is what astropy gets.
-    lines = path.read_text("utf-8-sig").splitlines()
+    lines = content.decode("utf-8-sig", "strict" if readme is None else "replace").splitlines()
+    if readme is not None:
+        part = described_part(readme, path)
+        # Notes behind the description would be taken for rows.
+        lines = [*part[: _rules(part)[2] + 1], *lines]
     names = _ipac_names(lines) if form == "ipac" else _described_names(lines)
     check_size(len(lines), len(names))
     if len(lines) * len(names) > MOST_CELLS:
         raise ConfigError(f"{len(lines)} rows of {len(names)} columns are more than is read; leave some out")
     chosen = choose(names)
+    if form != "ipac":
+        _refuse_1950(lines, [column.name for column in chosen.values()])
     # Imported here: its readers are slow to import.
     from astropy.io import ascii as readers
 
     with warnings.catch_warnings(action="ignore"):
-        wanted = [column.name for column in chosen.values()]
-        table = readers.read(lines, format=form, guess=False, include_names=wanted)
+        # All columns: with `include_names` astropy gives the gaps of one column to another (8.0).
+        table = readers.read(lines, format=form, guess=False)
     columns = {ours: table[column.name] for ours, column in chosen.items()}
     return Found(
         {ours: _numbers_or_texts(column) for ours, column in columns.items()},
@@ -90,11 +109,7 @@ def _ipac_names(lines: list[str]) -> list[str]:
 
 
 def _described_names(lines: list[str]) -> list[str]:
-    start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("Byte-by-byte")), len(lines))
-    rules = [place for place, line in enumerate(lines[start:], start) if _RULE.match(line)]
-    if len(rules) < 3 or rules[2] > MOST_HEADER_LINES or max(map(len, lines[: rules[2]])) > LINE_LETTERS:
-        raise ConfigError("its header does not describe its columns byte by byte; write it again")
-    names = []
+    names, rules = [], _rules(lines)
     for line in lines[rules[1] : rules[2]]:
         if found := _COLUMN.match(line):
             if len(found[1]) > 6 or int(found[1]) > LAST_BYTE:
@@ -102,6 +117,26 @@ def _described_names(lines: list[str]) -> list[str]:
             _check_unit(found[2])
             names.append(found[3])
     return names
+
+
+def _refuse_1950(lines: list[str], names: list[str]) -> None:
+    """Refuse positions of another equinox, which only the explanations of the columns state."""
+    for line in lines[: _rules(lines)[2]]:
+        if (found := _COLUMN.match(line)) and found[3] in names and _OLD.search(line):
+            said = " ".join(line[found.end() :].split())
+            raise ConfigError(
+                f"its {found[3]} is of the equinox 1950 ({said}); give a table with positions in ICRS or "
+                "J2000, as VizieR adds them (_RAJ2000, _DEJ2000)"
+            )
+
+
+def _rules(lines: list[str]) -> list[int]:
+    """Return the places of the lines of dashes of a description: before its head, its columns and behind."""
+    start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("Byte-by-byte")), len(lines))
+    rules = [place for place, line in enumerate(lines[start:], start) if _RULE.match(line)]
+    if len(rules) < 3 or rules[2] > MOST_HEADER_LINES or max(map(len, lines[: rules[2]])) > LINE_LETTERS:
+        raise ConfigError("its header does not describe its columns byte by byte; write it again")
+    return rules
 
 
 def _check_unit(unit: str) -> None:

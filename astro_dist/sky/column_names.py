@@ -18,14 +18,14 @@ KNOWN = {
     # Ours; VizieR's own in degrees; PyBDSF, Aegean and most others; Selavy; SDC1, whose core is another
     # position; VizieR; astropy's tables of SkyCoord; SExtractor; the same as text.
     "ra_deg": (
-        *("ra_deg", "_raj2000", "ra", "ra_deg_cont", "ra_cent", "raj2000", "_ra", "ra_icrs", "_ra.icrs"),
-        *("coord.ra", "skycoord.ra", "sky_centroid.ra", "alpha_j2000", "ra(2000)", "ra_hms_cont"),
-        "ra_str",
+        *("ra_deg", "_raj2000", "ra", "ra_deg_cont", "ra_cent", "raj2000", "radeg", "_ra"),
+        *("ra_icrs", "_ra.icrs", "coord.ra", "skycoord.ra", "sky_centroid.ra", "alpha_j2000", "ra(2000)"),
+        *("ra_hms_cont", "ra_str"),
     ),
     "dec_deg": (
-        *("dec_deg", "_dej2000", "dec", "dec_deg_cont", "dec_cent", "dej2000", "decj2000", "_de", "de_icrs"),
-        *("_de.icrs", "coord.dec", "skycoord.dec", "sky_centroid.dec", "delta_j2000", "dec(2000)"),
-        *("dec_dms_cont", "dec_str"),
+        *("dec_deg", "_dej2000", "dec", "dec_deg_cont", "dec_cent", "dej2000", "decj2000", "dedeg", "_de"),
+        *("de_icrs", "_de.icrs", "coord.dec", "skycoord.dec", "sky_centroid.dec", "delta_j2000"),
+        *("dec(2000)", "dec_dms_cont", "dec_str"),
     ),
     "source": ("source", "parent_source", "source_id", "source_name"),
     "spectral_index": ("spectral_index", "spec_indx", "alpha"),

@@ -1,7 +1,8 @@
 """The files that the settings of maps name."""
 
 import glob
-from itertools import islice
+from fnmatch import fnmatch
+from itertools import islice, pairwise
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
@@ -9,6 +10,7 @@ from astro_dist.engine.foreign import expand_home, require_file
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import AnnotateConfig, FilesConfig, MapsConfig, SurveyConfig
 
+READMES, README_BYTES = ("ReadMe", "README", "readme", "ReadMe.txt"), 1 << 20
 MOST_FILES, MOST_LETTERS = 32_000, 4096
 """Most files that a pattern may match, and most letters of one."""
 
@@ -37,6 +39,37 @@ def find_files(config: FilesConfig, setting: str) -> list[Path]:
     return sorted({path for pattern in config.files for path in _expand(pattern, setting)})
 
 
+def with_readme(path: Path) -> list[Path]:
+    """Return a user's table, with the description of CDS beside it where there is one."""
+    readme = find_readme(path)
+    return [path] if readme is None else [path, readme]
+
+
+def find_readme(path: Path) -> Path | None:
+    """Return the file ``ReadMe`` in a table's folder that describes the bytes of its rows, as CDS has it."""
+    for name in READMES:
+        readme = path.with_name(name)
+        if readme.is_file() and described_part(readme, path):
+            return readme
+    return None
+
+
+def described_part(readme: Path, path: Path) -> list[str]:
+    """Return the lines of the ``Byte-by-byte Description`` of a table, empty where there is none.
+
+    A table packed with gzip is described under its name without ``.gz``.
+    """
+    name = path.name.removesuffix(".gz")
+    with readme.open("rb") as handle:
+        lines = handle.read(README_BYTES).decode("utf-8", "replace").splitlines()
+    starts = [i for i, line in enumerate(lines) if line.lstrip().startswith("Byte-by-byte Description")]
+    for start, end in pairwise([*starts, len(lines)]):
+        named = lines[start].partition(":")[2].replace(",", " ").split()
+        if any(fnmatch(name, pattern) for pattern in named):
+            return lines[start:end]
+    return []
+
+
 def annotation_sources(run: Run) -> list[Path]:
     """Return the user's maps, the files that say which islands belong together, and an expert's."""
     join = run.section(AnnotateConfig).join
@@ -45,7 +78,8 @@ def annotation_sources(run: Run) -> list[Path]:
     for key, path in paths.items():
         require_file(path, f"annotate.join.{key}")
     expert = run.section(AnnotateConfig).expert
-    return [*map_sources(run), *paths.values(), *(() if expert is None else _expert_files(expert))]
+    tables = [file for path in paths.values() for file in with_readme(path)]
+    return [*map_sources(run), *tables, *(() if expert is None else _expert_files(expert))]
 
 
 def _expert_files(setting: str) -> list[Path]:

@@ -19,8 +19,8 @@ from astro_dist.sky.fits_headers import (
     walk_hdus,
 )
 
-_BEAM = re.compile(rb"BM(AJ|IN)|BPA|beam|restoration", re.IGNORECASE)
-MOST_BEAM_LINES = 200
+_BEAM = re.compile(r"BM(AJ|IN)|BPA|beam|restoration", re.IGNORECASE)
+MOST_BEAM_LINES, LONGEST_LINE = 200, 1000
 # Right ascension and declination, and longitude and latitude of any frame: RA, DEC, GLON, GLAT and so on.
 _CELESTIAL = re.compile(r"(RA|DEC|[A-Z]LON|[A-Z]LAT|[A-Z]{2}L[NT])(-|$)")
 
@@ -83,13 +83,22 @@ def check_chosen(path: Path, hdus: list[Hdu], chosen: Hdu, *, whole: bool = Fals
 
 
 def beam_lines(hdu: Hdu) -> list[str]:
-    """Return the last lines of HISTORY that may hold a beam, each with the line after it."""
-    found: list[str] = []
-    follows = False
+    """Return the last lines of HISTORY that may hold a beam, each with the line after it.
+
+    A line that fills its card goes on in the next one, where writers cut it, if need be within a number.
+    """
+    lines: list[str] = []
+    goes_on = False
     for card in iterate_cards(hdu.header):
         if card[:8] != b"HISTORY ":
+            goes_on = False
             continue
-        if (names_beam := _BEAM.search(card) is not None) or follows:
-            found.append(card[8:].decode("latin-1").strip())
-        follows = names_beam
+        text = card[8:].decode("latin-1")
+        if goes_on and len(lines[-1]) < LONGEST_LINE:
+            lines[-1] += text.rstrip()
+        else:
+            lines.append(text.rstrip())
+        goes_on = len(text) == 72 and not text.endswith(" ")
+    names_beam = [_BEAM.search(line) is not None for line in lines]
+    found = [line.strip() for i, line in enumerate(lines) if any(names_beam[max(0, i - 1) : i + 1])]
     return found[-MOST_BEAM_LINES:]

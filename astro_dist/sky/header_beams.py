@@ -1,7 +1,8 @@
 """The restoring beam of a map as its file gives it: in cards, in a table of beams, or in HISTORY.
 
-Cards are BMAJ, BMIN and BPA, or CLEANBMJ and so on (Obit). A table BEAMS (CASA, spectral-cube) has one row
-for each plane. Lines of HISTORY are those of AIPS, CASA and MIRIAD; the last one that gives a beam counts.
+Cards are BMAJ, BMIN and BPA, or CLEANBMJ and so on (Obit), or BMMAJ and so on (GIPSY). A table BEAMS (CASA,
+spectral-cube) has one row for each plane. Lines of HISTORY are those of AIPS, CASA and MIRIAD; the last one
+that gives a beam counts.
 """
 
 import math
@@ -15,7 +16,8 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam
 
 REMEDY = "give it as maps.beam_major_arcsec, maps.beam_minor_arcsec and maps.beam_pa_deg"
-CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"))
+# Of BMMAJ (GIPSY) in arcsec, of the others in degrees.
+CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"), ("BMMAJ", "BMMIN", "BMPA"))
 # Below this difference of the widths, relative, a beam counts as round and its angle does not matter.
 ROUND = 1e-3
 ARCSEC = {
@@ -42,7 +44,7 @@ _AIPS = re.compile(
 _GAP = r"[\s>,;'()\[\]]*"
 _WIDTHS = re.compile(
     r"(?:\brestoration|\brestor(?:ing|ed)[ _]?beam|"
-    r"(?:^|[:>])[ \t>]*beam(?:[ ]for[ ]chan\s*:\s*\d+)?(?=\s*[=:]))"
+    r"(?:^|[:>]|\brestor)[ \t>]*beam(?:[ ]for[ ]chan\s*:\s*\d+)?(?=\s*[=:]))"
     rf"\s*[=:]?{_GAP}({_NUMBER}){_GAP}({_UNITS})?"
     rf"{_GAP}(?:by|x|\*)?{_GAP}({_NUMBER}){_GAP}({_UNITS})"
     rf"(?:{_GAP}(?:at|@)?{_GAP}(?:b?p\.?a\.?|position[ ]angle)?[\s=:]*({_NUMBER}){_GAP}(deg|rad)?)?",
@@ -147,7 +149,8 @@ def beam_of_cards(header: fits.Header) -> Stated | None:
         # 0 and NaN stand for a beam that was not fitted, or that differs from plane to plane.
         if major > 0:
             minor, pa = header.get(keys[1], major), header.get(keys[2])
-            return major * 3600, _number(minor) * 3600, None if pa is None else _number(pa)
+            unit = 1 if keys[0] == "BMMAJ" else 3600
+            return major * unit, _number(minor) * unit, None if pa is None else _number(pa)
     return None
 
 

@@ -4,7 +4,7 @@ A `Labels` keeps only the pixels that carry a label, so that the label image of 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_exact, read_pixels
 from astro_dist.sky.islands import touching
 from astro_dist.sky.map_image import find_plane
-from astro_dist.sky.marks import judge_fill
+from astro_dist.sky.marks import hidden_fills, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
@@ -151,14 +151,16 @@ class Plane:
                 refuse_absurd(image)
         if scan.zero:
             blank_zeros(image, window, whole, self.read, 0.0)
-        blank_fills(image, scan.ends(image, 1.0), window, whole, self.read, 0.0, partial(_judge_once, self))
+        is_fill = partial(_judge_once, self, judge_fill)
+        hidden = _judge_once(self, hidden_fills)
+        blank_fills(image, scan.ends(image, 1.0), window, whole, self.read, 0.0, is_fill, hidden)
         return image
 
 
 @lru_cache(maxsize=16)
-def _judge_once(plane: Plane, value: float) -> bool:
-    """Judge a value once per process, since that reads the whole image."""
-    return judge_fill(value, Window.of_shape(plane.shape), plane.read)
+def _judge_once(plane: Plane, judge: Callable[..., Any], *value: float) -> Any:
+    """Judge the whole image once per process, since that reads it."""
+    return judge(*value, Window.of_shape(plane.shape), plane.read)
 
 
 def _check_size(layout: Layout, least_pix: int) -> None:

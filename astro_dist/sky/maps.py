@@ -6,7 +6,7 @@ the file, with NaN where there are no data (see `nodata`). The first two axes mu
 direction; of a cube one plane is the map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -40,7 +40,7 @@ from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
-from astro_dist.sky.marks import is_sparse, judge_fill
+from astro_dist.sky.marks import hidden_fills, is_sparse, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.tangent import local_axes
 from astro_dist.sky.units import JY_BEAM, choose_unit, is_per_pixel, to_jy_beam, zeros_of
@@ -50,6 +50,7 @@ from astro_dist.sky.windows import Window
 CHECK_AT_OPEN_BYTES = 1 << 30
 # A piece of a larger map may lie far from its reference point, and longitudes of several turns are written.
 MOST_PIX, MOST_DEG = 1e9, 1000.0
+Judge = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -206,17 +207,23 @@ class SkyMap:
         window.within(whole)
         image, scan = self._read_values(window)
         region_pix = self.beam.area_pix(self.pixel)
+        # The pixels at hand say it of a map that is read whole.
+        hidden = hidden_fills(whole, lambda part: image[part.slices]) if window == whole else None
         if scan.zero and self.zeros != "data":
             blank_zeros(image, window, whole, self._values, region_pix, self._are_zeros_blank)
+        hidden = self._judge(hidden_fills) if hidden is None else hidden
         ends = scan.ends(image, self.to_jy_beam)
-        blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill)
+        blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill, hidden)
         return image
 
     def _is_fill(self, value: float) -> bool:
-        return _judge_once(self, value, *file_age(self.path))
+        return bool(self._judge(judge_fill, value))
 
     def _are_zeros_blank(self) -> bool:
-        return self.zeros == "blank" or not _is_sparse_once(self, *file_age(self.path))
+        return self.zeros == "blank" or not self._judge(is_sparse)
+
+    def _judge(self, judge: Judge, *value: float) -> Any:
+        return _judge_once(self, *file_age(self.path), judge, *value)
 
     def _values(self, window: Window) -> NDArray[np.float32]:
         return self._read_values(window)[0]
@@ -343,15 +350,10 @@ def _open_once(path: Path, config: SurveyConfig, unpacked_in: Path, mtime_ns: in
     return SkyMap.open(path, config, unpacked_in=unpacked_in)
 
 
-@lru_cache(maxsize=256)
-def _judge_once(sky_map: SkyMap, value: float, mtime_ns: int, size: int) -> bool:
-    """Judge a value once per process and version of the file, since that reads the whole map."""
-    return judge_fill(value, Window.of_shape(sky_map.shape), sky_map._values)
-
-
-@lru_cache(maxsize=256)
-def _is_sparse_once(sky_map: SkyMap, mtime_ns: int, size: int) -> bool:
-    return is_sparse(Window.of_shape(sky_map.shape), sky_map._values)
+@lru_cache(maxsize=4096)
+def _judge_once(sky_map: SkyMap, mtime_ns: int, size: int, judge: Judge, *value: float) -> Any:
+    """Judge the whole map once per process and version of the file, since that reads it."""
+    return judge(*value, Window.of_shape(sky_map.shape), sky_map._values)
 
 
 def file_age(path: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What a map as a whole says of its large regions of one value: whether they mark pixels without data."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,12 @@ DAMAGED_PIX = 16
 """Most damaged pixels that are farther below zero than a fill value."""
 FILL_RATIO = {False: 4.0, True: 100.0}
 """By whether the value is positive, see `judge_fill`."""
+SAMPLED_PIX, SAMPLED_ROWS = 4_000_000, 128
+"""A larger map is not read whole to look at this many of its rows."""
+MOST_RUNS = 16
+"""More values with long runs are those of a map that is made of flat pieces."""
+HIDDEN_PART = 0.01
+"""Least part of a map with a fill value that does not reach the map's edge."""
 Flags = NDArray[np.bool_]
 Reader = Callable[[Window], Image]
 
@@ -50,6 +56,71 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     if not len(usual):
         return value < 0
     return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+
+
+def hidden_fills(whole: Window, read: Reader) -> tuple[float, ...]:
+    """Return the values that mark missing data in a map which holds values farther from zero.
+
+    Such a value has runs of 9 pixels or more in one of 128 rows, and reaches the map's edge or fills a
+    hundredth of it. Its distance from zero is that of `judge_fill`; most pixels beside it differ from their
+    neighbours, as they do in noise and not in a map of flat pieces.
+    """
+    rows = sorted({*range(0, whole.height, max(1, whole.height // SAMPLED_ROWS)), whole.height - 1})
+    if whole.height * whole.width <= SAMPLED_PIX:
+        values = {*_run_values(read(whole)[rows])}
+    else:
+        values = {v for y in rows for v in _run_values(read(Window(y, y + 1, 0, whole.width)))}
+    if len(values) > MOST_RUNS:
+        return ()
+    return tuple(value for value in sorted(values) if _is_hidden_fill(value, values, whole, read))
+
+
+def _run_values(rows: Image) -> list[float]:
+    """Return the values other than 0 of 9 and more equal pixels in a row."""
+    runs = rows[:, 1:] == rows[:, :-1]
+    # Where n pairs alike begin, and n more behind them, 2 n of them begin.
+    for n in (1, 2, 4):
+        if not runs.any():
+            return []
+        runs = runs[:, :-n] & runs[:, n:]
+    found = np.unique(rows[:, : runs.shape[1]][runs])
+    return [float(value) for value in found if value != 0 and np.isfinite(value)]
+
+
+def _is_hidden_fill(value: float, marks: Collection[float], whole: Window, read: Reader) -> bool:
+    """Return whether a value is a fill value, see `hidden_fills`; ``marks`` are all that may be."""
+    count = flat = 0
+    reaches_edge = False
+    besides, others = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    for band in bands(whole.shape, JUDGE_ROWS):
+        frame = band.grown(1) & whole
+        assert frame is not None
+        image = read(frame)
+        same, inside = image == np.float32(value), band.within(frame)
+        known = np.isfinite(image) & (image != 0) & ~np.isin(image, np.array([*marks], np.float32))
+        near = (known & _beside(same))[inside]
+        besides.append(image[inside][near])
+        others.append(image[inside][known[inside]][::SAMPLE])
+        flat += int(np.count_nonzero(_like_neighbours(image)[inside] & near))
+        count += int(np.count_nonzero(same[inside]))
+        reaches_edge |= bool(same[inside][:, [0, -1]].any())
+        reaches_edge |= band.y0 == whole.y0 and bool(same[0].any())
+        reaches_edge |= band.y1 == whole.y1 and bool(same[-1].any())
+    beside, other = np.concatenate(besides), np.concatenate(others)
+    usual = np.abs(beside if value > 0 else other)
+    is_wide = reaches_edge or count >= HIDDEN_PART * whole.height * whole.width
+    if not len(usual) or 2 * flat > len(beside) or not is_wide:
+        return False
+    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+
+
+def _like_neighbours(image: Image) -> Flags:
+    """Return which pixels have the value of one beside them in their row."""
+    alike = np.zeros(image.shape, np.bool_)
+    pairs = image[:, 1:] == image[:, :-1]
+    alike[:, 1:] |= pairs
+    alike[:, :-1] |= pairs
+    return alike
 
 
 class _Farther:

@@ -2,9 +2,9 @@
 
 No data are NaN, infinities, the value that BLANK or ``maps.blank`` names, and regions of one value that are
 larger than both 16 pixels and the beam, where that value is zero, or is the lowest or highest of the map and
-marks missing data as `judge_fill` says (-999, -32768); once it is taken out, the next one is looked at. A
-smaller region is a measurement: maps of whole numbers hold such zeros in their noise. Brightness beyond 1e9
-Jy/beam is refused.
+marks missing data as `judge_fill` says (-999, -32768); once it is taken out, the next one is looked at.
+Values that `marks.hidden_fills` finds below brighter pixels are such ones too. A smaller region is a
+measurement: maps of whole numbers hold such zeros in their noise. Brightness beyond 1e9 Jy/beam is refused.
 
 Pixels of a region touch by their sides. Whether a region is large does not depend on the window that is read:
 where one reaches a window's edge and may go on behind it, more pixels are looked at until its size is known.
@@ -153,6 +153,7 @@ def blank_fills(
     read: Reader,
     region_pix: float,
     is_fill: Callable[[float], bool],
+    hidden: Sequence[float] = (),
 ) -> None:
     """Turn large regions of a value that marks missing data into NaN, in place.
 
@@ -163,7 +164,14 @@ def blank_fills(
         every window that holds them.
     is_fill
         See `judge_fill`; asked only for values of large regions.
+    hidden
+        Further such values, see `marks.hidden_fills`.
     """
+    for value in map(np.float32, hidden):
+        if (image == value).any():
+            regions = find_regions(value, image, window, whole, read, region_pix)
+            if regions is not None:
+                image[regions] = np.nan
     high = max((float(end) for end, _ in ends if end > 0), default=0.0)
     for end in ends:
         passed = 0

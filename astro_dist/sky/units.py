@@ -20,7 +20,7 @@ _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _PER = {
     "beam": u.beam,
     **dict.fromkeys(("beams", "bm", "b", "bem", "restoredbeam", "cleanbeam", "psf"), u.beam),
-    **dict.fromkeys(("synthbeam", "synthesizedbeam", "synthesisedbeam"), u.beam),
+    **dict.fromkeys(("synthbeam", "synthesizedbeam", "synthesisedbeam", "ba", "beamarea"), u.beam),
     **dict.fromkeys(("pixel", "pixels", "pix", "px", "cell"), u.pix),
     **dict.fromkeys(("sr", "ster", "str", "steradian", "steradians"), u.sr),
     **dict.fromkeys(("arcsec2", "sqarcsec", "asec2"), u.arcsec**2),
@@ -30,8 +30,9 @@ _PER = {
 _FLUX = re.compile(r"([munk]?)(?:jy|jansky|janskys|janskies)(?:/|per)(.+)")
 _FLUX_LAST = re.compile(r"(beam|bm|pixel|pix|px|sr|arcsec|arcmin|deg)(-\d)([munk]?)jy")
 _POWER = re.compile(r"([a-z]+?)(2?)-([12])$")
-_SHORT = {"milli": "m", "micro": "u", "mu": "u", "nano": "n", "kilo": "k"}
-_WORDS = re.compile(r"(micro|milli|nano|kilo|mu)-?(?=jy|jansky|k)")
+# MYJY/BEAM is what Effelsberg writes for microjansky.
+_SHORT = {"milli": "m", "micro": "u", "mu": "u", "my": "u", "nano": "n", "kilo": "k"}
+_WORDS = re.compile(r"(micro|milli|nano|kilo|mu|my)-?(?=jy|jansky|k)")
 # What LaTeX adds to a unit, and points and minus signs of Unicode: names of fonts, spaces, the micro sign.
 _TEX = re.compile(r"\\(?:mathrm|mathit|textrm|text|rm|it)\b|\\[,;: ]|[$~\u00b7\u22c5\u2219]")
 _TEX_MICRO = re.compile(r"\\(?:up|u)?mu(?![a-z])|\\mu(?=jy)|&mu;", re.IGNORECASE)

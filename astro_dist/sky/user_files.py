@@ -25,6 +25,7 @@ from astro_dist.sky.ascii_tables import find_fixed_form, read_fixed_table
 from astro_dist.sky.column_names import Choose, Chosen, Found, choose_columns
 from astro_dist.sky.column_units import convert, to_numbers
 from astro_dist.sky.config import TABLE
+from astro_dist.sky.files import find_readme
 from astro_dist.sky.fits_headers import Hdu, holds_plane, holds_table, is_gzip
 from astro_dist.sky.fits_reader import open_whole
 from astro_dist.sky.fits_survey import survey_hdus
@@ -180,6 +181,8 @@ def _read_table(path: Path, choose: Choose, wanted: str | None = None) -> Found:
         return read_votable(path, choose, _check_size)
     if form := find_fixed_form(text.decode("utf-8", "replace")):
         return read_fixed_table(path, form, choose, _check_size)
+    if readme := find_readme(path):
+        return read_fixed_table(path, "cds", choose, _check_size, readme)
     if suffix in TEXT_SUFFIXES or suffix == ".csv":
         if path.stat().st_size > TABLE_BYTES:
             raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")

@@ -7,7 +7,7 @@ from astro_dist.engine.foreign import require_file
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
 from astro_dist.sky.config import MapsConfig
-from astro_dist.sky.files import find_files, map_sources
+from astro_dist.sky.files import find_files, map_sources, with_readme
 from astro_dist.sky.survey import SimulateConfig
 from astro_dist.sky.windows import count_tiles
 from astro_dist.store.config import BUFFER_BYTES, CutoutsConfig
@@ -29,7 +29,7 @@ def sources(run: Run) -> list[Path]:
     path = run.section(CutoutsConfig).catalogue_path
     if path is not None:
         require_file(path, "cutouts.catalogue")
-    return [*map_sources(run), *([] if path is None else [path]), *planes]
+    return [*map_sources(run), *([] if path is None else with_readme(path)), *planes]
 
 
 def refuse(run: Run) -> None:

@@ -1,5 +1,8 @@
 """Catalogues as finders, surveys and archives write them: texts of angles, several tables, units left out."""
 
+import gzip
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +16,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.seeds import stream
 from astro_dist.field.catalogue import SourceCatalogue
 from astro_dist.sky import ascii_tables
+from astro_dist.sky.files import with_readme
 from astro_dist.sky.sexagesimal import parse_angles
 from astro_dist.sky.user_files import read_columns, read_table
 from tests.sky.test_column_names import mutated, text
@@ -97,6 +101,106 @@ NVSS{m}RAJ2000{m}DEJ2000{m}S1.4{m}e_S1.4
 a{m}12 34 56.7{m}-00 12 34{m}     1.5{m}    0.5
 b{m}00 00 04.5{m}+89 01 02{m}    0.25{m}    0.5
 """
+
+
+README = """\
+VIII/65             1.4GHz NRAO VLA Sky Survey (NVSS)      (Condon+ 1998)
+================================================================================
+Description:
+    The survey covers the sky north of -40° declination.
+
+File Summary:
+--------------------------------------------------------------------------------
+ FileName    Lrecl    Records    Explanations
+--------------------------------------------------------------------------------
+ReadMe          80          .    This file
+nvss.dat       158    1773484    The NVSS Catalog
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: nvss.dat
+--------------------------------------------------------------------------------
+   Bytes Format  Units   Label    Explanations
+--------------------------------------------------------------------------------
+   1-  8  A8     ---     Field    Name of the original survey image field
+                                    from which the component was derived.
+  10- 11  I2     h       RAh      Right Ascension J2000 (hours) (2)
+  13- 14  I2     min     RAm      Right Ascension J2000 (minutes) (2)
+  16- 20  F5.2   s       RAs      [0,60] Right Ascension J2000 (seconds) (2)
+      22  A1     ---     DE-      Declination J2000 (sign) (2)
+  23- 24  I2     deg     DEd      Declination J2000 (degrees) (2)
+  26- 27  I2     arcmin  DEm      Declination J2000 (minutes) (2)
+  29- 32  F4.1   arcsec  DEs      [0,60] Declination J2000 (seconds) (2)
+  34- 41  F8.1   mJy     S1.4     ?=-9.9 Integrated 1.4GHz flux density of radio
+                                    source
+  43- 49  F7.1   mJy   e_S1.4     Mean error on S1.4
+  51- 64  A14    ---     NVSS     Source name (1)
+--------------------------------------------------------------------------------
+Note (2): The positions are those of the fit.
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: 6c6 6c?.dat
+--------------------------------------------------------------------------------
+   Bytes Format  Units   Label    Explanations
+--------------------------------------------------------------------------------
+   1-  2  I2     h       RAh      Right Ascension B1950 (hours)
+   4-  5  I2     min     RAm      Right Ascension B1950 (minutes)
+   7- 10  F4.1   s       RAs      Right Ascension B1950 (seconds)
+      12  A1     ---     DE-      Declination B1950 (sign)
+  13- 14  I2     deg     DEd      Declination B1950 (degrees)
+  16- 17  I2     arcmin  DEm      Declination B1950 (minutes)
+  19- 20  I2     arcsec  DEs      Declination B1950 (seconds)
+  23- 27  F5.2   Jy      F151p    Flux density (peak)
+--------------------------------------------------------------------------------
+
+Byte-by-byte Description of file: north.dat, *th.dat
+--------------------------------------------------------------------------------
+   Bytes Format  Units   Label    Explanations
+--------------------------------------------------------------------------------
+   1- 10  F10.6  deg     RAdeg    Right Ascension in decimal degrees (J2000)
+  12- 21  F10.6  deg     DEdeg    Declination in decimal degrees (J2000)
+  23- 30  F8.2   mJy     Fint     Integrated flux density at 1.4 GHz
+  32- 39  F8.2   mJy     Fpeak    Peak flux density at 1.4 GHz
+--------------------------------------------------------------------------------
+"""
+DESCRIBED = {
+    "nvss.dat": "C1234M00 12 34 56.70 -00 12 34.0      1.5     0.5 123456-001234\n"
+    "C0000P88 00 00 04.50 +89 01 02.0     -9.9     0.5 000004+890102\n",
+    "south.dat": "188.736250  -0.209444     1.50     1.40\n  0.018750  89.017222     0.25     0.20\n",
+    "6c6": "12 34 56.7 -00 12 34   1.50\n00 00 04.5 +89 01 02   0.25\n",
+}
+
+
+@pytest.mark.parametrize("name", ["nvss.dat", "south.dat", "nvss.dat.gz"])
+def test_a_table_of_cds_is_read_by_the_readme_beside_it(tmp_path, name):
+    """Columns as in the ReadMe of VIII/65 (NVSS) and of VIII/48 (FIRST, ``*.dat``) of VizieR, shortened."""
+    (tmp_path / "ReadMe").write_text(README)
+    path, content = tmp_path / name, DESCRIBED[name.removesuffix(".gz")].encode()
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    table = read_table(path, *OURS)
+    assert table.columns["ra_deg"] == pytest.approx(RA, abs=1e-6)
+    assert table.columns["dec_deg"] == pytest.approx(DEC, abs=1e-5)
+    # -9.9 is a gap.
+    flux = [FLUX[0], np.nan] if name.startswith("nvss") else FLUX
+    assert table.columns["flux_jy"] == pytest.approx(flux, nan_ok=True)
+    assert with_readme(path) == [path, tmp_path / "ReadMe"]
+    (tmp_path / "ReadMe").unlink()
+    assert with_readme(path) == [path]
+    with pytest.raises(ConfigError, match=re.escape(name)):
+        read_table(path, *OURS)
+
+
+def test_a_readme_says_what_its_table_cannot_be_used_for(tmp_path):
+    """Columns as in the ReadMe of VIII/25 (6C) of VizieR, whose file has no suffix; astropy is not asked."""
+    (tmp_path / "ReadMe").write_text(README)
+    (tmp_path / "6c6").write_text(DESCRIBED["6c6"])
+    with pytest.raises(ConfigError, match=r"RAh is of the equinox 1950 .*_RAJ2000"):
+        read_columns(tmp_path / "6c6", ("ra_deg", "dec_deg"))
+    flux = read_columns(tmp_path / "6c6", ("flux_jy",), names={"flux_jy": "F151p"})["flux_jy"]
+    assert flux.tolist() == [1.5, 0.25]
+    cut = README.replace("   Bytes Format", "   Octets").replace("-" * 80, "...")
+    (tmp_path / "ReadMe").write_text(cut)
+    with pytest.raises(ConfigError, match="does not describe its columns byte by byte"):
+        read_columns(tmp_path / "6c6", ("flux_jy",), names={"flux_jy": "F151p"})
 
 
 def sexagesimal(names=("ra", "dec")):
@@ -388,7 +492,7 @@ def test_tables_that_are_cut_in_python_are_bounded(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="7 rows of 4 columns are more than is read"):
         read_columns(path, *OURS)
     monkeypatch.setattr(ascii_tables, "MOST_BYTES", 10)
-    with pytest.raises(ConfigError, match="of this kind, at most 0 are read"):
+    with pytest.raises(ConfigError, match="of this kind, at most 0 MB are read"):
         read_columns(path, *OURS)
 
 
@@ -443,6 +547,78 @@ def test_lists_of_components_of_wsclean_and_bbs(tmp_path, suffix, words):
     assert catalogue.major_arcsec == pytest.approx([0, 12.5])
     assert catalogue.minor_arcsec[1] == pytest.approx(10)
     assert catalogue.pa_deg[1] == pytest.approx(33.25)
+
+
+LISTS = {
+    # WSClean 2.4, as its manual shows the file of -save-source-list, and LOFAR's pipeline of 2018 with
+    # WSClean 2.5, whose right ascensions may be negative.
+    "wsclean": (
+        """\
+Format = Name, Type, Ra, Dec, I, SpectralIndex, LogarithmicSI, ReferenceFrequency='125584411.621094', \
+MajorAxis, MinorAxis, Orientation
+s0c0,POINT,08:28:05.152,39.35.08.511,0.000748810650400475,[-0.00695379313004673,-0.0849693907803257],false,\
+125584411.621094,,,
+s0c1,POINT,-06:43:21.08,53.35.14.76,0.024961,[0.1590465,-8.084777],false,143489951.1033762,,,
+""",
+        ("08h28m05.152s +39d35m08.511s", "17h16m38.92s +53d35m14.76s"),
+        (0.000748810650400475, 0.024961),
+    ),
+    # LSMTool 1.7, with its own comments and a patch.
+    "lsmtool": (
+        """\
+FORMAT = Name, Type, Patch, Ra, Dec, I, Q, U, V, ReferenceFrequency='60000000.0', SpectralIndex='[0.0]', \
+MajorAxis, MinorAxis, Orientation
+
+# LSMTool history:
+# 2026-09-07 17:40:05: GROUP (algorithm = 'single')
+
+ , , Patch, 13:19:56.2896, 44.30.55.4040
+1319.9+4430, POINT, Patch, 13:19:56.2896, 44.30.55.404, 0.7598, 0.0, 0.0, 0.0,  , [-1.2282, 0.2434], 0.0, \
+0.0, 0.0
+""",
+        ("13h19m56.2896s +44d30m55.404s",),
+        (0.7598,),
+    ),
+    # gsm.py of the LOFAR software, whose names have colons.
+    "gsm": (
+        """\
+format = Name, Type, Ra, Dec, I, Q, U, V, MajorAxis, MinorAxis, Orientation, ReferenceFrequency='60e6', \
+SpectralIndexDegree='0', SpectralIndex:0='0.0', SpectralIndex:1='0.0'
+1, POINT, 08:28:05.152, +39.35.08.511, 1.5, , , , , , , , , -0.7,
+""",
+        ("08h28m05.152s +39d35m08.511s",),
+        (1.5,),
+    ),
+    # DP3 6: carriage returns, and numbers without a unit, which are radians.
+    "dp3": (
+        "FORMAT = Name, Type, Ra, Dec, I, Q, U, V, MajorAxis, MinorAxis, Orientation\r\n"
+        "point-0, POINT, 0.4362457236387493, 0.5287469737178224, 1.0, 0, 0, 0, , , \r\n",
+        ("24.995038795d 30.294970024d",),
+        (1.0,),
+    ),
+    # OSKAR 2.12: units behind numbers, or degrees by the name; brackets round the names.
+    "oskar": (
+        "Format= (Name, Type, Ra, Dec, I)\na,POINT,20.5deg,-30.25deg,0.5\nb,POINT,0.1rad,-0.2rad,0.25\n",
+        ("20.5d -30.25d", "5.729577951d -11.459155903d"),
+        (0.5, 0.25),
+    ),
+    "oskar in degrees": (
+        "# (RaD,DecD,Name,Type,I) = format\n20.5,-30.25,a,POINT,0.5\n",
+        ("20.5d -30.25d",),
+        (0.5,),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_components_as_programs_wrote_them(tmp_path, kind):
+    words, places, fluxes = LISTS[kind]
+    path = tmp_path / "model.skymodel"
+    path.write_bytes(words.encode())
+    columns = read_columns(path, *OURS)
+    found = SkyCoord(columns["ra_deg"], columns["dec_deg"], unit="deg")
+    assert found.separation(SkyCoord([*places])).arcsec.max() < 1e-3
+    assert columns["flux_jy"].tolist() == [*fluxes]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky.marks import judge_fill
+from astro_dist.sky import marks as marks_room
+from astro_dist.sky.marks import hidden_fills, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
@@ -141,7 +142,8 @@ def read_fills(image, windows, region_pix=20.0):
             blank_zeros(part, window, whole, lambda w: image[w.slices], region_pix)
         ends = scan.ends(part, 1.0)
         arguments = part, ends, window, whole, lambda w: image[w.slices], region_pix
-        blank_fills(*arguments, lambda value: judged(image, value))
+        hidden = hidden_fills(whole, lambda w: image[w.slices])
+        blank_fills(*arguments, lambda value: judged(image, value), hidden)
         found[window.slices] = part
     return found
 
@@ -251,3 +253,77 @@ def test_a_value_is_judged_by_all_that_lies_beside_it():
     assert not judged(image, 0.5)
     image[:, 3] = 4e-3
     assert judged(image, 0.5)
+
+
+LARGE = np.random.default_rng(5).normal(0, 1e-4, (300, 250)).astype(np.float32)
+Y, X = np.indices(LARGE.shape)
+
+
+def fills_of(image):
+    return hidden_fills(Window.of_shape(image.shape), lambda w: image[w.slices])
+
+
+def beside_bright(*marks):
+    """Noise with a source of 1,000 Jy and a deep bowl, a rim and a hole of a mark, and a corner of others."""
+    image = LARGE + 1e3 * np.exp(-((Y - 150.0) ** 2 + (X - 120.0) ** 2) / 20).astype(np.float32)
+    image[140:160, 140:145] = -5e4 * (1 + np.abs(LARGE[140:160, 140:145]))
+    empty = np.hypot(Y - 150, X - 125) > 120
+    empty[50:60, 100:112] = True
+    image[empty] = marks[0]
+    for number, mark in enumerate(marks[1:]):
+        image[:20, 30 * number : 30 * number + 20] = mark
+    return image, empty
+
+
+@pytest.mark.parametrize("marks", [(99.0,), (9.0, -999.0), (-32768.0, -1.0)])
+def test_fill_values_below_brighter_pixels_are_no_data_in_any_windows(marks):
+    image, empty = beside_bright(*marks)
+    assert fills_of(image) == tuple(sorted(marks))
+    whole = Window.of_shape(image.shape)
+    wide = [Window(y, y + 30, x, x + 50) for y in range(0, 300, 30) for x in range(0, 250, 50)]
+    for windows in ([whole], bands(image.shape, 7), wide, tiles_of(whole, 13, 3)):
+        read = read_fills(image, windows)
+        np.testing.assert_array_equal(np.isnan(read), empty)
+        np.testing.assert_array_equal(read[~empty], image[~empty])
+
+
+def tiles_of(whole, height, width):
+    """Some small windows; those beside them are the rest of the map in bands."""
+    small = [Window(39, 52, x, x + width) for x in range(0, whole.width - width, width)]
+    rest = Window(39, 52, small[-1].x1, whole.width)
+    return [Window(0, 39, 0, whole.width), *small, rest, Window(39 + height, whole.height, 0, whole.width)]
+
+
+def test_a_large_map_is_looked_at_in_some_rows(monkeypatch):
+    image, _ = beside_bright(99.0)
+    monkeypatch.setattr(marks_room, "SAMPLED_PIX", 1000)
+    read = []
+
+    def reader(window):
+        read.append(window)
+        return image[window.slices]
+
+    assert hidden_fills(Window.of_shape(image.shape), reader) == (99.0,)
+    assert sum(window.height == 1 for window in read) in range(128, 152)
+    read.clear()
+    assert hidden_fills(Window.of_shape(LARGE.shape), lambda w: read.append(w) or LARGE[w.slices]) == ()
+    assert all(window.height == 1 for window in read)
+
+
+def test_what_is_flat_for_other_reasons_stays():
+    bright = 1e3 * np.exp(-((Y - 200.0) ** 2 + (X - 200.0) ** 2) / 20).astype(np.float32)
+    for width in (3.0, 8.0, 30.0):
+        # Cut off at its top, below another source, in the middle and at the edge.
+        for x in (80, 0):
+            cut = np.exp(-((Y - 80.0) ** 2 + (X - x) ** 2) / width**2).astype(np.float32)
+            assert fills_of(np.minimum(LARGE + cut, np.float32(0.05)) + bright * (bright > 1)) == ()
+    box = LARGE + bright
+    box[100:120, 40:65] = 5.0
+    assert fills_of(box) == ()
+    # Weights and models are made of flat pieces; numbers of few steps have equal neighbours.
+    pieces = np.where(X < 100, np.float32(1e-3), np.float32(1)) + np.where(Y < 30, np.float32(9), 0)
+    assert fills_of(pieces) == ()
+    steps = np.round(LARGE / 2e-4).astype(np.float32) + bright
+    steps[:40] = 3.0
+    assert fills_of(steps) == ()
+    assert fills_of(np.full((20, 4), 5, np.float32)) == fills_of(np.zeros((3, 3), np.float32)) == ()
