@@ -225,6 +225,9 @@ class ClassifyConfig(ClassifierConfig):
         for field in ("networks", "levels", "arms"):
             if len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: one is named twice; name each once")
+        for name in self.test:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"test: {name!r} is no name; use letters, digits, - and single _")
         for name, own in self.per_network.items():
             if wrong := sorted(own.keys() & {*GRID_FIELDS, "preset"}):
                 raise ValueError(f"per_network.{name}.{wrong[0]}: no network has a {wrong[0]} of its own")

@@ -348,6 +348,8 @@ def refused(tmp_path):
             "classify.test.t: pictures.path: there",
         ),
         "probe": ({"test": {"t": {**test, "how": "probe"}}}, "rings has 1"),
+        "no name": ({"test": {"a/b": test}}, "test: 'a/b' is no name"),
+        "no network": ({"networks": []}, "classify.networks: name at least 1, not 0"),
         "own name": ({"test": {"test": test}}, "test is the name of the run's own test pictures"),
     }
 
