@@ -32,7 +32,7 @@ def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int
 
 
 def _stage_names(runner: Runner) -> set[str]:
-    """Return the names allowed in a cluster file: stages of all pipelines, since a site serves all of them."""
+    """Return the names allowed in a cluster file: stages of all pipelines, which one site serves."""
     own = {stage.name for stage in load(runner.config.pipeline).stages}
     return own | {words.split()[-1] for words in commands()}
 
