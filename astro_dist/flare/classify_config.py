@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section, nearest, validate
 from astro_dist.engine.errors import ConfigError
@@ -197,6 +197,12 @@ class OutsideConfig(Section):
     fitted to the training part of these pictures, for their own classes."""
     map: Mapping[str, str] = {}
     """Our class for each of theirs; by default the class of the same name. Others are left out."""
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _name_numbers(cls, given: Any) -> Any:
+        # The classes of HDF5 and npz files are numbers, which are written without quotes.
+        return {str(theirs): ours for theirs, ours in given.items()} if isinstance(given, Mapping) else given
 
 
 class ClassifyConfig(ClassifierConfig):
