@@ -14,7 +14,7 @@ from astro_dist.cluster.submit import Chain, cancel_run, require_settings
 from astro_dist.engine.errors import ConfigError, TimeUpError
 from astro_dist.engine.progress import Display
 from astro_dist.engine.stopping import stop_on_signals
-from astro_dist.pipelines import load
+from astro_dist.pipelines import commands, load
 from astro_dist.runner import Runner
 
 
@@ -32,8 +32,9 @@ def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int
 
 
 def _stage_names(runner: Runner) -> set[str]:
-    """Return the names allowed in a cluster file: every stage of the pipeline, also those not in this run."""
-    return {stage.name for stage in load(runner.config.pipeline).stages}
+    """Return the names allowed in a cluster file: stages of all pipelines, which one site serves."""
+    own = {stage.name for stage in load(runner.config.pipeline).stages}
+    return own | {words.split()[-1] for words in commands()}
 
 
 def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:

@@ -59,6 +59,8 @@ def _say(fault: Mapping[str, Any], annotation: Any) -> str:
         return f"{show_kind(value)} is no such name; it must match {about['pattern']}"
     if kind in ("too_short", "too_long", "missing") and _pair(annotation):
         return f"write {_name(annotation)}, not {show_kind(value)}"
+    if kind == "too_short":
+        return f"name at least {about['min_length']}, not {about['actual_length']}"
     if kind == "multiple_of":
         return f"must be a multiple of {about['multiple_of']:g}, not {show_kind(value)}"
     # Other kinds are about a value of the right type, which the type's name would not explain.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from astro_dist.engine.config import Section, nearest, validate
 from astro_dist.engine.errors import ConfigError
@@ -198,6 +198,12 @@ class OutsideConfig(Section):
     map: Mapping[str, str] = {}
     """Our class for each of theirs; by default the class of the same name. Others are left out."""
 
+    @field_validator("map", mode="before")
+    @classmethod
+    def _name_numbers(cls, given: Any) -> Any:
+        # The classes of HDF5 and npz files are numbers, which are written without quotes.
+        return {str(theirs): ours for theirs, ours in given.items()} if isinstance(given, Mapping) else given
+
 
 class ClassifyConfig(ClassifierConfig):
     """The grid of classifiers: every set, network, level and seed."""
@@ -225,6 +231,9 @@ class ClassifyConfig(ClassifierConfig):
         for field in ("networks", "levels", "arms"):
             if len(set(getattr(self, field))) < len(getattr(self, field)):
                 raise ValueError(f"{field}: one is named twice; name each once")
+        for name in self.test:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"test: {name!r} is no name; use letters, digits, - and single _")
         for name, own in self.per_network.items():
             if wrong := sorted(own.keys() & {*GRID_FIELDS, "preset"}):
                 raise ValueError(f"per_network.{name}.{wrong[0]}: no network has a {wrong[0]} of its own")

@@ -43,7 +43,8 @@ def read_tensors(path: Path, most_bytes: int) -> dict[str, Tensor]:
         raise ConfigError(f"{path}: {error}") from None
     # Damaged files end in errors of many kinds: of pickle, zipfile, torch and safetensors.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # The first sentence: torch goes on with its own history.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
         raise ConfigError(
             f"{path}: no file of weights that can be read ({reason[:200]}); fetch it again"
         ) from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.errors import QUARANTINED
 from astro_dist.engine.work import Run
 from astro_dist.report import gain_figures, gain_tables
 from astro_dist.report.book import RUN_CHAPTER, ChapterBuilder, build_chapters, is_published
@@ -46,7 +47,7 @@ def _headline(run: Run) -> list[tuple[str, str]]:
     entries = []
     if pictures := run.facts("pictures"):
         entries += [
-            ("Real pictures", f"{pictures['pictures']:,}"),
+            ("Real pictures", f"{pictures['pictures'] - len(pictures.get(QUARANTINED, ())):,}"),
             ("Classes", str(len(pictures["classes"]))),
         ]
         entries.append(("Groups of near-duplicates", f"{pictures['groups']:,}"))

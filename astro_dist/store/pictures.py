@@ -198,7 +198,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "splits": dict(
             zip(SPLIT_NAMES, np.bincount(split, minlength=len(SPLIT_NAMES)).tolist(), strict=True)
         ),
-        "groups": int(groups.max()) + 1,
+        "groups": int(groups.max()) + 1 - len(faults),
         "notes": [
             *listing.source.notes,
             *_describe_groups(listing, groups),

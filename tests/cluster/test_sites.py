@@ -9,17 +9,27 @@ from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site
 from astro_dist.cluster.slurm import Job, sbatch_text
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
-from astro_dist.radio.pipeline import RADIO
+from astro_dist.pipelines import PIPELINES, load
 from tests.slurm.conftest import load_script
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "clusters").glob("*.yaml"))
-NAMES = {stage.name for stage in RADIO.stages}
+NAMES = {stage.name for name in PIPELINES for stage in load(name).stages}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_loads_says_what_it_is_and_stays_within_its_limits(path):
     assert path.read_text().startswith("# ")
     check_limits(load_site(path, NAMES), sorted(NAMES))
+
+
+def test_one_file_serves_every_pipeline(tmp_path, command):
+    done = command("plan", "flare/paper", "--cluster", "generic", "--out", tmp_path / "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "FLARE 12,928" in done.stdout
+    assert "1616 pictures" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if "the estimate on cores" in line]
+    hours = {row[0]: float(row[3].removeprefix("<=")) for row in rows}
+    assert hours["classify"] > hours["unidiffuser"] > 0
 
 
 def test_a_generic_and_three_well_known_sites_are_there():

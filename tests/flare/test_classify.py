@@ -229,6 +229,13 @@ def test_pictures_from_elsewhere_are_tested_by_map_and_by_probe(grid, elsewhere,
     assert json.loads((cell / "config.json").read_text())["probed"]["probed"] == sorted([*grids.LABELS])
 
 
+def test_numbers_of_a_file_stand_for_classes():
+    assert OutsideConfig(path="a.h5", map={0: "stars", "1": "galaxies"}).map == {
+        "0": "stars",
+        "1": "galaxies",
+    }
+
+
 def test_copies_from_elsewhere_are_one_outcome_and_on_one_side_of_a_probe(elsewhere):
     folder = elsewhere.parent / "learn"
     for label in grids.LABELS[2:]:
@@ -348,6 +355,8 @@ def refused(tmp_path):
             "classify.test.t: pictures.path: there",
         ),
         "probe": ({"test": {"t": {**test, "how": "probe"}}}, "rings has 1"),
+        "no name": ({"test": {"a/b": test}}, "test: 'a/b' is no name"),
+        "no network": ({"networks": []}, "classify.networks: name at least 1, not 0"),
         "own name": ({"test": {"test": test}}, "test is the name of the run's own test pictures"),
     }
 

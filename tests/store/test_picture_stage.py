@@ -104,6 +104,7 @@ def test_what_is_no_picture_is_quarantined_by_name_and_can_be_left_out(tmp_path,
     assert [names[row] for row in store.attrs["unreadable"]] == ["stars/text.jpg", "stars/wide.png"]
     assert store.columns["split"][store.attrs["unreadable"]].tolist() == [3, 3]
     assert facts(root)["classes"] == {"galaxies": [6, 1, 1, 0], "stars": [6, 1, 1, 2]}
+    assert facts(root)["groups"] == 16
     # The others of its shard are there, and the same command says again what is not.
     star = np.asarray(Image.open(folder / "stars" / "7.png").resize((32, 32), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(
