@@ -8,36 +8,63 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from astro_dist.challenge.finders import CAESAR_COLUMNS, remove_beam
+from astro_dist.challenge.matching import match
+from astro_dist.challenge.score import Judge
 from astro_dist.challenge.submission import read_submission
 from astro_dist.engine.errors import ConfigError
+from tests.challenge import small
+from tests.field import small_sky
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {"own": "numpy", "sep": "sep", "pybdsf": "bdsf", "aegean": "AegeanTools"}
+JOBS = {"own": ["baseline.py", "own"], "sep": ["run_sep.py"]}
+DOUBLES = 12
+
+
+@pytest.fixture(scope="module")
+def easy(tmp_path_factory):
+    """A package of 140 points and 12 doubles: the lobes of a double are apart, and finders count two."""
+    root = tmp_path_factory.mktemp("easy")
+    rng = np.random.default_rng(5)
+    kinds = np.array(["2"] * 140 + ["3"] * DOUBLES)
+    peaks = small_sky.RMS * (4 + rng.exponential(20.0, len(kinds)))
+    sizes = np.where(kinds == "3", 24, 0)
+    rows = [",".join(map(str, row)) for row in zip(np.minimum(peaks, 0.02), kinds, sizes, strict=True)]
+    (root / "sources.csv").write_text("\n".join(["flux_jy,class,size", *rows, ""]))
+    flux = {"mode": "catalogue", "catalogue": str(root / "sources.csv")}
+    run = small.make_run(root / "run", flux=flux, shape=(600, 640), objects=None, max_overlap=0.0)
+    return small.package(run, root / "package", tile_pix=128)
 
 
 @pytest.mark.parametrize("finder", PROGRAMS)
-def test_a_baseline_finds_most_detectable_sources(finder, folder, judge, tmp_path):
+def test_a_baseline_finds_most_detectable_sources(finder, easy, tmp_path):
     if importlib.util.find_spec(PROGRAMS[finder]) is None:
         pytest.skip(f"{PROGRAMS[finder]} is not installed; pip install -e '.[interop]'")
-    out = tmp_path / f"{finder}.csv"
-    job = "baseline" if finder in ("own", "sep") else "run_finder"
-    words = [sys.executable, f"jobs/{job}.py", finder, folder / "public/map.fits", out]
+    out, judge = tmp_path / f"{finder}.csv", Judge.open(easy)
+    job, *words = JOBS.get(finder, ["run_finder.py", finder])
+    words = [sys.executable, f"jobs/{job}", *words, easy / "public/map.fits", out]
     done = subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = judge.score(out)
     json.dumps(found, allow_nan=False)
-    figures = found["detection"]
-    assert figures["completeness"]["detectable"]["value"] > 0.6
-    assert figures["reliability"]["all"]["value"] > 0.5
-    assert figures["residuals"]["flux_ratio"]["median"] == pytest.approx(1, abs=0.25)
-    assert found["sdc1"]["core"]["n_match"] > 20
+    figures, sdc1 = found["detection"], found["sdc1"]["core"]
+    assert figures["completeness"]["detectable"]["value"] > 0.9
+    assert figures["reliability"]["all"]["value"] > 0.9
+    assert figures["residuals"]["flux_ratio"]["median"] == pytest.approx(1, abs=0.1)
+    assert sdc1["score"] > 0.3 * sdc1["n_match"]
+    # What is no source is a lobe of one that is found already, or an artefact: no finder takes noise for one.
+    table = read_submission(out).columns
+    others = np.setdiff1d(np.arange(len(table["ra_deg"])), match(table, judge.truth, 8.0).row)
+    y, x = judge.field.pixel_of(table["ra_deg"][others], table["dec_deg"][others])
+    labels = fits.getdata(easy / "hidden/mask.fits")[np.rint(y).astype(int), np.rint(x).astype(int)]
+    assert np.count_nonzero(labels == 0) <= 2
     if finder in ("pybdsf", "aegean"):
         # Widths are those without the beam: most of these sources are narrower than it.
-        widths = read_submission(out).columns["intrinsic_major_arcsec"]
-        assert np.median(widths) < judge.about.beam.major_arcsec
-        assert found["sdc1"]["core"]["parts"]["b_maj"] > 0
+        assert np.median(table["intrinsic_major_arcsec"]) < judge.about.beam.major_arcsec
+        assert sdc1["parts"]["b_maj"] > 0
 
 
 def test_a_baseline_replaces_no_file(folder, tmp_path):
