@@ -88,12 +88,13 @@ SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist co
 PIPELINE = _argument("pipeline", nargs="?", default=pipelines.DEFAULT, help="of this pipeline (radio)")
 JSON = _argument("--json", action="store_true", help="answer with one JSON value")
 DRY = _argument("--dry-run", action="store_true", help="only say what would be removed")
+WHATS = ("cutouts", "stamps", "field", "annotations", "truth", "pictures", "sets")
 EXPORT = (
-    _argument("what", choices=("cutouts", "stamps", "field", "annotations", "truth"), help="which products"),
+    _argument("what", choices=WHATS, help="which products"),
     _argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN-WHAT here)"),
     _argument("--index", metavar="N", help="cutouts, stamps: numbers from 0, as 17 or 3,5,10-20 (all)"),
     _argument("--window", metavar="Y:Y,X:X", help="field: rows and columns from 0, as 0:512,0:512"),
-    _argument("--fits", action="store_true", help="images with WCS, beam and unit; masks beside them"),
+    _argument("--fits", action="store_true", help="images with WCS, beam and unit; the default"),
     _argument("--png", action="store_true", help="a picture of each"),
     _argument("--grid", action="store_true", help="contact sheets of 64"),
     _argument("--coco", action="store_true", help="objects as COCO's JSON"),
@@ -101,8 +102,8 @@ EXPORT = (
     _argument("--ds9", action="store_true", help="annotations: regions of DS9"),
     _argument("--crtf", action="store_true", help="annotations: regions of CASA and CARTA"),
     _argument("--webdataset", action="store_true", help="tar files of samples"),
-    _argument("--parquet", action="store_true", help="tables by split, with a card for load_dataset"),
-    _argument("--csv", action="store_true", help="truth: text with commas"),
+    _argument("--parquet", dest="parquet", action="store_true", help="tables by split, for load_dataset"),
+    _argument("--csv", action="store_true", help="truth, sets: text with commas"),
     _argument("--ecsv", action="store_true", help="truth: the same with units and descriptions"),
 )
 COMMON = (
@@ -110,7 +111,7 @@ COMMON = (
     _argument("--verbose", action="store_true", help="a line for each finished task"),
     _argument("--color", choices=("auto", "always", "never"), default="auto", help="colours of a terminal"),
 )
-SHORT = {"--quiet": "-q", "--verbose": "-v"}
+SHORT = {"--quiet": "-q", "--verbose": "-v", "--parquet": "--hf"}
 COMMANDS = {
     "run": "astro_dist.commands.running:run",
     "plan": "astro_dist.commands.running:plan",
@@ -259,9 +260,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         _refuse(f"there is no command {word!r}", word, known - {"job"})
     arguments, unknown = build_parser(stages, word).parse_known_args(argv)
     if unknown:
-        own = describe_commands(stages).get(word or "", ("", "", ()))[2]
-        options = [option for option, _ in (*own, *COMMON) if option.startswith("--")]
-        _refuse(f"{word} takes no {unknown[0]!r}", unknown[0].partition("=")[0], options)
+        described, option = describe_commands(stages), unknown[0].partition("=")[0]
+        own = described.get(word or "", ("", "", ()))[2]
+        options = [name for name, _ in (*own, *COMMON) if name.startswith("--")]
+        others = [name for name, (_, _, taken) in described.items() if option in dict(taken)]
+        # What is right elsewhere is no slip of the pen.
+        where = f"; {others[0]} takes it" if others else ""
+        _refuse(f"{word} takes no {unknown[0]!r}{where}", "" if others else option, options)
     return arguments
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from astro_dist import pipelines
+from astro_dist.cluster.sites import Site
 from astro_dist.engine.config import Section, describe_fields, load_yaml
 from astro_dist.engine.schema import describe_schema
 
@@ -29,9 +30,17 @@ def write_pages(folder: Path) -> None:
         text = json.dumps(describe_schema(pipeline.config), indent=1, sort_keys=True)
         _write(folder / "schema" / f"{name}.json", text)
         _write(folder / "configuration" / f"{name}.md", _configuration(pipeline))
+    _write(
+        folder / "cluster.md", "\n".join(["# Cluster files", "", CLUSTER, *_rows(Site, "", top=False)]) + "\n"
+    )
     _write(folder / "stages.md", "\n".join(lines) + "\n")
     _write(folder / "configuration.md", "\n".join(settings) + "\n")
 
+
+CLUSTER = """\
+`--cluster FILE` reads these settings; `configs/clusters` has files for a generic cluster and some sites.
+`resources` hold for every stage, and `stages` replaces them for some, by name.
+"""
 
 CONFIGURATION = """\
 A configuration is a YAML file with a section for each subject. Every setting has a default, unknown keys are

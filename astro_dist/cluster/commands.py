@@ -1,8 +1,10 @@
 """Commands for a Slurm cluster: submit, logs, cancel, and the command that a job runs."""
 
 import argparse
+import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
@@ -85,6 +87,18 @@ def find_logs(root: Path, stage: str | None, count: int) -> list[tuple[Path, lis
         (path, path.read_text(errors="replace").splitlines()[-count:])
         for path in sorted(paths, key=lambda path: path.stat().st_mtime)
     ]
+
+
+def say_event(line: str) -> str:
+    """Return a line of a journal as a person reads it: local time, what happened, and the rest of it."""
+    try:
+        event = json.loads(line)
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.pop("time")))
+        what = [str(event.pop(name)) for name in ("event", "stage", "task") if name in event]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return line
+    rest = (f"{name}={value}" for name, value in event.items() if name not in ("fingerprint", "schema"))
+    return " ".join([when, *what, *rest])
 
 
 def cancel(root: Path) -> int:

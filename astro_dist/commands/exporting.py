@@ -16,6 +16,8 @@ FORMS = {
     "field": ("fits",),
     "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
+    "pictures": ("png",),
+    "sets": ("csv",),
 }
 
 
@@ -45,6 +47,15 @@ def export(arguments: argparse.Namespace) -> int:
         export_window(arguments.run, folder, arguments.window)
     elif what == "truth":
         _export_truth(arguments.run, folder, forms)
+    elif what == "pictures":
+        from astro_dist.flare.export import export_run
+
+        export_run(arguments.run, folder)
+        return 0
+    elif what == "sets":
+        from astro_dist.flare.export import export_sets
+
+        export_sets(arguments.run, folder)
     else:
         _export_pieces(arguments, folder, forms)
     files = sum(path.is_file() for path in folder.rglob("*"))

@@ -122,14 +122,15 @@ def status(arguments: argparse.Namespace) -> int:
 
 def logs(arguments: argparse.Namespace) -> int:
     """Show what workers and jobs of a run printed."""
-    from astro_dist.cluster.commands import find_logs
+    from astro_dist.cluster.commands import find_logs, say_event
 
     found = find_logs(arguments.run, arguments.stage, arguments.lines)
     value = [{"path": path, "lines": lines} for path, lines in found]
-    # Blocks of lines, each below the name of its file.
-    answer(
-        arguments.json, value, lambda: [line for path, last in found for line in (f"==> {path} <==", *last)]
-    )
+    lines = []
+    for path, last in found:
+        say = say_event if path.suffix == ".jsonl" else str
+        lines += [f"==> {path} <==", *map(say, last)]
+    answer(arguments.json, value, lambda: lines)
     return 0
 
 

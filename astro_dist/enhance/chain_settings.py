@@ -25,6 +25,12 @@ def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:
     has = {name: getattr(config, name, None) is not None for name in (*TRAINED, "cleaning")}
     fits = config.maps is not None or bool(chain.files)
     steps = chain.chain
+    if not steps and has["superres"] and fits and config.maps is None:
+        raise ConfigError(
+            "enhance: this superres learns from pictures, whose brightness is no flux, and does not double "
+            "FITS files; train one on maps (a section maps; no weights of the package are for maps), or take "
+            "the section superres out for the bicubic enlargement that keeps fluxes"
+        )
     if not steps:
         before: tuple[LinkName, ...] = ("cleaning", "colourise")
         first = () if fits else tuple(name for name in before if has[name])

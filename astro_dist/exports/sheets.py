@@ -14,7 +14,7 @@ COLUMNS, ROWS = 8, 8
 PER_SHEET = COLUMNS * ROWS
 EDGE, HEAD, LABEL, GAP = 14, 40, 18, 8
 TOP_SNR = 30.0
-LARGE_PIX = 512
+LARGE_PIX, TEXT_PIX = 512, 512
 OUTLINES = {
     SourceClass.COMPACT: (90, 220, 255),
     SourceClass.EXTENDED: (255, 166, 46),
@@ -26,9 +26,12 @@ def write_picture(folder: Path, piece: Piece) -> None:
     """Write a piece as ``NAME.png``, enlarged to about 512 pixels, with the outlines of its objects."""
     factor = max(1, LARGE_PIX // max(piece.mask.shape))
     pixels = magnify(_paint(piece), factor)
-    sheet = Sheet(pixels.shape[1] + 2 * EDGE, pixels.shape[0] + HEAD + EDGE)
+    # Below 400 pixels the lines of text are wider than the picture.
+    sheet = Sheet(max(pixels.shape[1], TEXT_PIX) + 2 * EDGE, pixels.shape[0] + HEAD + 3 * LABEL + EDGE)
     sheet.text(EDGE, EDGE, _say(piece))
     sheet.sky(EDGE, HEAD, pixels)
+    for line, text in enumerate((_say_sizes(piece), *_legend().split("; "))):
+        sheet.text(EDGE, HEAD + pixels.shape[0] + 4 + line * LABEL, text, 12)
     sheet.publish(folder / f"{piece.name}.png", f"{_say(piece)}; {_legend()}")
 
 
@@ -64,6 +67,15 @@ def _paint(piece: Piece) -> NDArray[np.uint8]:
 def _say(piece: Piece) -> str:
     objects = len(np.unique(piece.instances[piece.mask > 0]))
     return f"{piece.name}: {objects} objects, noise {1e3 * piece.rms_jy_beam:.3g} mJy/beam"
+
+
+def _say_sizes(piece: Piece) -> str:
+    ny, nx = piece.mask.shape
+    pixel, beam = piece.pixel, piece.beam
+    return (
+        f"{nx * pixel.dx_arcsec:.4g} x {ny * pixel.dy_arcsec:.4g} arcsec, pixels {pixel.dx_arcsec:.3g} x "
+        f"{pixel.dy_arcsec:.3g}, beam {beam.major_arcsec:.3g} x {beam.minor_arcsec:.3g}"
+    )
 
 
 def _legend() -> str:

@@ -18,13 +18,15 @@ from PIL import Image
 
 from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.files import PART, publish_folder
+from astro_dist.engine.files import PART, publish_bytes, publish_folder
+from astro_dist.engine.ledger import Ledger
 from astro_dist.engine.pixels import from_network, to_network
+from astro_dist.flare.sets import SOURCES, read_pictures_set
 from astro_dist.store.pictures import UNREADABLE
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import SPLIT_NAMES
 
-STORES = ("pictures", "upscaled", "synthetic")
+STORES = ("pictures", "upscaled", "synthetic", "cleaned/pictures", "enhanced/pictures")
 PARTS = {"train": "learn", "validation": "check", "test": "judge", "guard": "apart"}
 """Folders of the splits: Hugging Face's `datasets` takes words such as "train" in any name for splits."""
 SPLIT_WORDS = re.compile(r"(tr|te|va|d|ev)(?=ain|st|lid|l\b|ev\b|al)", re.IGNORECASE)
@@ -55,6 +57,29 @@ def export_run(run: Path, folder: Path) -> None:
         if hidden.exists():
             remove(hidden)
     print(f"{folder}: {', '.join(stores)}")
+
+
+def export_sets(run: Path, folder: Path) -> None:
+    """Write every training set of a run as ``NAME.csv``: a row for each picture, see `PictureSet`.
+
+    Raises
+    ------
+    ConfigError
+        The run has no sets.
+    """
+    published = Ledger(run).published("combine")
+    if published is None:
+        raise ConfigError(f"{run} has no sets yet; run `astro-dist run` to the stage combine first")
+    labels = StoreReader(run / "pictures.zarr").attrs["labels"]
+    for path in sorted((run / published.product).glob("*.parquet")):
+        rows, _ = read_pictures_set(path)
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["store", "index", "copy", "class", "group", "parent"])
+        columns = (rows.source, rows.index, rows.copy, rows.label, rows.group, rows.parents)
+        for source, index, copy, label, group, parent in zip(*(c.tolist() for c in columns), strict=True):
+            table.writerow([SOURCES[source], index, copy, labels[label], group, parent])
+        publish_bytes(folder / f"{path.stem}.csv", text.getvalue().encode())
 
 
 def safe_name(text: str) -> str:

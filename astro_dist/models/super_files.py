@@ -83,7 +83,7 @@ def check_fit(path: Path, settings: dict[str, Any] | None, setting: str) -> None
         if settings is not None and theirs.get(name) != wanted:
             raise ConfigError(
                 f"{setting}.start_from: {path} has the {name} {_differing(theirs.get(name), wanted)}; set "
-                f"{setting}.preset and width, or the planes, to those of the weights"
+                f"{setting}.preset{_preset_of(theirs)} and width, or the planes, to those of the weights"
             )
     known = settings or _known(theirs, path, setting)
     _check_facts(theirs, path, setting)
@@ -130,6 +130,12 @@ def _check_facts(theirs: dict[str, Any], path: Path, setting: str) -> None:
         raise ConfigError(
             f"{setting}.start_from: {path / CONFIG} holds impossible facts; fetch the weights again"
         )
+
+
+def _preset_of(theirs: dict[str, Any]) -> str:
+    """Return the one preset that weights can be of, for a message; nothing where there are several."""
+    names = [name for name in SUPER if settings_of(cast("SuperName", name))["kind"] == theirs.get("kind")]
+    return f" ({names[0]})" if len(names) == 1 else ""
 
 
 def _differing(theirs: Any, ours: Any) -> str:

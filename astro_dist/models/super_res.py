@@ -29,6 +29,7 @@ from astro_dist.models.super_presets import BASE_REACH_PIX, SCALE
 
 LEAST_PIX = 4
 """Shortest side of an image that is enlarged."""
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class SuperRes:
         Parameters
         ----------
         path
-            Folder of a network or of a run, or a file of weights of the public code of SR3.
+            Folder of a network or of a run, a file of weights of the public code of SR3, or ``enhance`` for
+            the weights of the package.
         options
             Further attributes, such as ``seed``.
 
@@ -70,8 +72,11 @@ class SuperRes:
             There is no such network, or a part of it is missing or of another shape.
         """
         folder = expand_home(str(path))
-        run = folder / "models" / "superres"
-        network = load_checked(run if run.is_dir() else folder, None, "superres")
+        run, shipped = folder / "models" / "superres", SHIPPED / str(path) / "superres"
+        # A slash always means a folder of the user, as in `start_from`.
+        ours = "/" not in str(path) and shipped.is_dir()
+        found = shipped if ours else run if run.is_dir() else folder
+        network = load_checked(found, None, "superres")
         # No file means the CPU: the same bits wherever a tile is computed.
         device = str(options.get("device", "cpu"))
         return cls(network.to(device, memory_format=torch.channels_last), **options)  # type: ignore[call-overload]
