@@ -16,6 +16,8 @@ FORMS = {
     "field": ("fits",),
     "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
+    "enhanced": ("png",),
+    "cleaned": ("png",),
 }
 
 
@@ -43,6 +45,10 @@ def export(arguments: argparse.Namespace) -> int:
         from astro_dist.exports.fields import export_window
 
         export_window(arguments.run, folder, arguments.window)
+    elif what in ("enhanced", "cleaned"):
+        from astro_dist.exports.pictures import export_pictures
+
+        export_pictures(arguments.run, what, folder)
     elif what == "truth":
         _export_truth(arguments.run, folder, forms)
     else:

@@ -105,4 +105,5 @@ ENHANCE = Pipeline(
         "enhanced": "enhanced",
         "report": "report.html",
     },
+    summary=Later("astro_dist.enhance.summary:summarise"),
 )

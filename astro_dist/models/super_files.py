@@ -99,8 +99,8 @@ def _how_to_fit(theirs: dict[str, Any], settings: dict[str, Any], name: str, set
     (preset, width, _), (our_preset, our_width, _) = known, ours
     if (preset, width) == (our_preset, our_width):
         return (
-            f"has the planes {theirs['planes']}, the settings say {settings['planes']}: of the package `enhance` "
-            f"is for colour pictures and `radio` for maps; set {setting}.start_from, or the planes, to fit"
+            f"has the planes {theirs['planes']}, the settings say {settings['planes']}: of the package "
+            f"`enhance` is for colour pictures and `radio` for maps; set {setting}.start_from or the planes"
         )
     more = "" if width == SUPER[preset].width else f" and {setting}.width to {width}"
     return (
