@@ -47,7 +47,10 @@ class FolderSource:
             return
         if not self.folder.is_dir():
             kind = "folder" if config.classed else "picture or folder"
-            raise ConfigError(f"pictures.path: there is no {kind} {self.folder}; mend the path")
+            raise ConfigError(
+                f"pictures.path: there is no {kind} {self.folder}; mend the path, or give yours with "
+                "--set pictures.path=PATH"
+            )
         self.files, self.others = _list_files(self.folder, self.suffixes)
         if self.others:
             first = self.others[0]
