@@ -88,14 +88,14 @@ SHELL = _argument("shell", choices=("bash", "zsh"), help="source <(astro-dist co
 PIPELINE = _argument("pipeline", nargs="?", default=pipelines.DEFAULT, help="of this pipeline (radio)")
 JSON = _argument("--json", action="store_true", help="answer with one JSON value")
 DRY = _argument("--dry-run", action="store_true", help="only say what would be removed")
-WHATS = ("cutouts", "stamps", "field", "annotations", "truth", "pictures", "sets")
+WHATS = ("cutouts", "stamps", "field", "annotations", "truth", "pictures", "sets", "enhanced", "cleaned")
 EXPORT = (
-    _argument("what", choices=WHATS, help="which products"),
+    _argument("what", choices=WHATS, help="which products; enhanced, cleaned: pictures of enhance"),
     _argument("--out", type=Path, metavar="DIR", help="folder to write (default: RUN-WHAT here)"),
     _argument("--index", metavar="N", help="cutouts, stamps: numbers from 0, as 17 or 3,5,10-20 (all)"),
     _argument("--window", metavar="Y:Y,X:X", help="field: rows and columns from 0, as 0:512,0:512"),
     _argument("--fits", action="store_true", help="images with WCS, beam and unit; the default"),
-    _argument("--png", action="store_true", help="a picture of each"),
+    _argument("--png", action="store_true", help="a PNG file of each"),
     _argument("--grid", action="store_true", help="contact sheets of 64"),
     _argument("--coco", action="store_true", help="objects as COCO's JSON"),
     _argument("--radiff", action="store_true", help="an image for each object, as RADiff has its masks"),

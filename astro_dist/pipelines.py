@@ -64,6 +64,11 @@ class Listing:
     tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
+PROMPT_HELP = (
+    "what they show, or a class; the painter of the package knows planets, galaxies, asteroids, nebulae, "
+    "comets, black holes, stars and constellations"
+)
+MODEL_HELP = "a painter, or a run with one; by default that of the package, which paints 32 x 32 pixels"
 OUT = {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the files"}
 
 PIPELINES = {
@@ -146,11 +151,11 @@ PIPELINES = {
                 "astro_dist.flare.sample:sample_pictures",
                 "paint pictures of a prompt, or of a class",
                 {
-                    "--prompt": {"required": True, "metavar": "TEXT", "help": "what they show, or a class"},
+                    "--prompt": {"required": True, "metavar": "TEXT", "help": PROMPT_HELP},
                     "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
                     "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
                     "--out": OUT,
-                    "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
+                    "--model": {"default": "flare", "metavar": "PATH", "help": MODEL_HELP},
                     "--threads": {
                         "type": int,
                         "default": 1,

@@ -18,6 +18,8 @@ FORMS = {
     "truth": ("csv", "ecsv"),
     "pictures": ("png",),
     "sets": ("csv",),
+    "enhanced": ("png",),
+    "cleaned": ("png",),
 }
 
 
@@ -45,6 +47,10 @@ def export(arguments: argparse.Namespace) -> int:
         from astro_dist.exports.fields import export_window
 
         export_window(arguments.run, folder, arguments.window)
+    elif what in ("enhanced", "cleaned"):
+        from astro_dist.exports.pictures import export_pictures
+
+        export_pictures(arguments.run, what, folder)
     elif what == "truth":
         _export_truth(arguments.run, folder, forms)
     elif what == "pictures":

@@ -307,4 +307,14 @@ def describe(section: Section, indent: str = "") -> str:
             # The width keeps a list on one line. PyYAML ends a bare scalar with the document mark "...".
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
             lines.append(f"{indent}{name}: {text}")
+            if value is None and (kind := _section_of(type(section).model_fields[name].annotation)):
+                lines.append(f"{indent}# To have this section, put these lines in the place of the null:")
+                inside = (f"{name}:", *describe(kind(), "  ").splitlines())
+                lines += [f"{indent}# {line}".rstrip() for line in inside] + [""]
     return "\n".join(lines) + "\n"
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    """Return the section that an optional field may hold, None where it holds something else."""
+    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Section)]
+    return kinds[0] if kinds else None

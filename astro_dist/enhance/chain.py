@@ -8,6 +8,7 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task, make_folder
 from astro_dist.enhance import map_chain
 from astro_dist.enhance.chain_config import ChainConfig
+from astro_dist.enhance.costs import note_unused
 from astro_dist.enhance.map_chain import MapState
 from astro_dist.enhance.map_inputs import of_files, open_inputs
 from astro_dist.enhance.superres_config import SuperresConfig
@@ -54,6 +55,11 @@ def seal(run: Run, results: Results) -> Results:
 
 def finish(run: Run, results: Results) -> dict[str, Any]:
     """Write tables and figures; a `Stage.finish`."""
+    facts = _finish(run, results)
+    return {**facts, "notes": [*facts.get("notes", []), *note_unused(run)]}
+
+
+def _finish(run: Run, results: Results) -> dict[str, Any]:
     if of_files(run):
         return map_chain.finish(run, results)
     from astro_dist.enhance import picture_chain

@@ -1,5 +1,6 @@
 """Settings of the chain that follow from the other sections of a run."""
 
+from collections.abc import Collection
 from typing import Any
 
 from astro_dist.engine.errors import ConfigError
@@ -14,6 +15,27 @@ def learns(config: Any) -> bool:
     return any(getattr(config, name, None) is not None for name in (*TRAINED, "cleaner"))
 
 
+def unused(names: Collection[str], chain: ChainConfig) -> list[str]:
+    """Return what a run has a section of among ``names``, and sends no picture and no map through."""
+    return [name for name in (*TRAINED, "cleaning") if name in names and name not in chain.chain]
+
+
+def _refuse_unused(config: Any) -> None:
+    """Refuse networks beside FITS files that go through none: the user would take the result for theirs."""
+    if config.superres is not None:
+        raise ConfigError(
+            "enhance.files: these FITS files would not go through superres, which learns from pictures here; "
+            "name them in maps.files, with superres.start_from radio for the weights of the package "
+            "(configs/enhance/map.yaml), or set enhance.chain to [bicubic]"
+        )
+    for name in ("colourise", "cleaning"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"enhance.files: FITS files are doubled and nothing else, and {name} is for pictures; take "
+                f"the section {name} out, or set enhance.chain to [bicubic]"
+            )
+
+
 def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:
     """Return the settings of the chain with its steps.
 
@@ -25,12 +47,8 @@ def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:
     has = {name: getattr(config, name, None) is not None for name in (*TRAINED, "cleaning")}
     fits = config.maps is not None or bool(chain.files)
     steps = chain.chain
-    if not steps and has["superres"] and fits and config.maps is None:
-        raise ConfigError(
-            "enhance: this superres learns from pictures, whose brightness is no flux, and does not double "
-            "FITS files; train one on maps (a section maps; no weights of the package are for maps), or take "
-            "the section superres out for the bicubic enlargement that keeps fluxes"
-        )
+    if not steps and fits and config.maps is None:
+        _refuse_unused(config)
     if not steps:
         before: tuple[LinkName, ...] = ("cleaning", "colourise")
         first = () if fits else tuple(name for name in before if has[name])

@@ -9,7 +9,7 @@ from astro_dist.enhance.cleaning_config import CleaningConfig
 from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.enhance.figures_config import FiguresConfig
 from astro_dist.enhance.superres_config import SuperresConfig
-from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.config import PlainPicturesConfig
 from astro_dist.report.config import PictureReportConfig
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
 from astro_dist.sky.survey import SimulateConfig
@@ -21,8 +21,9 @@ class EnhanceConfig(PipelineConfig):
 
     pipeline: Literal["enhance"] = "enhance"
     """Pipeline of this configuration."""
-    pictures: PicturesConfig = PicturesConfig()
-    """The pictures that the networks learn from; without a folder or a file toys are drawn."""
+    pictures: PlainPicturesConfig = PlainPicturesConfig()
+    """The pictures that the networks learn from, and that are enhanced; without a folder or a file toys are
+    drawn."""
     maps: MapsConfig | None = None
     """Survey maps in the place of pictures; an empty section simulates a sky."""
     simulate: SimulateConfig = SimulateConfig()

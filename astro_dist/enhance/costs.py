@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from astro_dist.engine.work import Estimate, Run
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
+from astro_dist.enhance.chain_settings import unused
 from astro_dist.enhance.inventions import NO_BEAM_PIX
 from astro_dist.enhance.map_inputs import LOOK_PIX, find_paths, layers_of, of_files, open_inputs
 from astro_dist.enhance.projection import FILL_REACH_PIX
@@ -42,6 +43,17 @@ class MapSize:
 
 
 def estimate_chain(run: Run, config: ChainConfig) -> Estimate:
+    """Return the cost of what is enhanced, with a note on networks that it does not go through."""
+    return replace(_estimate(run, config), notes=tuple(note_unused(run)))
+
+
+def note_unused(run: Run) -> list[str]:
+    """Return a note for each network of the run that its chain leaves out."""
+    left = unused(run.settings.sections, run.section(ChainConfig))
+    return [f"{name} is not in enhance.chain: what is enhanced does not go through it" for name in left]
+
+
+def _estimate(run: Run, config: ChainConfig) -> Estimate:
     """Return the cost of the images that are there, or that will be simulated."""
     if not of_files(run):
         return _of_pictures(run, config)

@@ -109,4 +109,5 @@ ENHANCE = Pipeline(
         "enhanced": "enhanced",
         "report": "report.html",
     },
+    summary=Later("astro_dist.enhance.summary:summarise"),
 )

@@ -35,7 +35,7 @@ def estimate(run: Run) -> Estimate:
         notes=(
             f"{n:,} pictures -> {n * config.k:,} versions{also}, if all were for training; with these splits "
             f"{train:.0%} are",
-            f"rows of the sets, counted alike: {shown}",
+            f"rows of the sets at most, if all pictures were for training (per_class takes fewer): {shown}",
         ),
     )
 

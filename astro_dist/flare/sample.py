@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.errors import ConfigError, show
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.seeds import stream
-from astro_dist.flare.sample_hands import Hand, open_hand
+from astro_dist.flare.sample_hands import Hand, has_words, open_hand
 from astro_dist.models.device import flushed_denormals, pin
+from astro_dist.pictures.config import CLASSES
 from astro_dist.pictures.images import from_image, png_bytes, resize, to_image
 
 BATCH = 4
@@ -104,6 +105,16 @@ class DiffusionModel:
         return x_BPSS.to(self.hand.device)
 
 
+def note_unknown(prompt: str, model: str) -> str | None:
+    """Return what the painter of the package knows, where a prompt names none of it; else None."""
+    if model != "flare" or any(has_words(prompt, name) for name in CLASSES):
+        return None
+    return (
+        f"the painter of the package knows toys of {', '.join(CLASSES)}, and this prompt names none of them: "
+        "the pictures show whichever it takes them for"
+    )
+
+
 def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: str, threads: int) -> None:
     """Write pictures of a prompt as PNG files into a folder; the command ``astro-dist flare sample``.
 
@@ -117,6 +128,8 @@ def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: 
         if target.exists():
             raise ConfigError(f"{target} is there already; name another --out")
     pin(threads)
+    if note := note_unknown(prompt, model):
+        show(f"astro-dist: {note}")
     pictures = DiffusionModel.from_pretrained(model).generate(prompt, num_samples, seed)
     for target, picture in zip(targets, pictures, strict=True):
         publish_bytes(target, png_bytes(picture))

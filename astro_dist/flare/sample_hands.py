@@ -135,14 +135,18 @@ def find_class(text: str, labels: Sequence[str]) -> int:
     ConfigError
         It names none, or several.
     """
-    words = _words(text)
-    named = [i for i, label in enumerate(labels) if f" {_words(label)} " in f" {words} "]
+    named = [i for i, label in enumerate(labels) if has_words(text, label)]
     # A planetary nebula is a nebula too by its words.
     longest = [i for i in named if not any(i != k and _words(labels[i]) in _words(labels[k]) for k in named)]
     if len(longest) != 1:
         how = "several" if longest else "none"
         raise ConfigError(f"the prompt names {how} of the painter's classes; name one of {', '.join(labels)}")
     return longest[0]
+
+
+def has_words(text: str, name: str) -> bool:
+    """Return whether the words of a name stand in a text, one after the other."""
+    return f" {_words(name)} " in f" {_words(text)} "
 
 
 def _words(text: str) -> str:

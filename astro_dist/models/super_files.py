@@ -23,6 +23,8 @@ MOST_BYTES = 1 << 30
 LAYERS = ("kind", "sizes", "planes", "fold", "level", "predicts", "base")
 """Settings of a network that decide on its layers and on what they mean."""
 
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""Weights of the package: ``NAME/superres`` is a network of super-resolution."""
 FACTS = ("residual_scale", "half", "filtered", "stretch", "unit", "beam_pix")
 """Settings that say what a network was trained on."""
 
@@ -79,12 +81,8 @@ def check_fit(path: Path, settings: dict[str, Any] | None, setting: str) -> None
             "weights again or leave start_from out"
         )
     for name in LAYERS:
-        wanted = None if settings is None else json.loads(json.dumps(settings[name]))
-        if settings is not None and theirs.get(name) != wanted:
-            raise ConfigError(
-                f"{setting}.start_from: {path} has the {name} {_differing(theirs.get(name), wanted)}; set "
-                f"{setting}.preset{_preset_of(theirs)} and width, or the planes, to those of the weights"
-            )
+        if settings is not None and theirs.get(name) != _plain(settings[name]):
+            raise ConfigError(f"{setting}.start_from: {path} {_how_to_fit(theirs, settings, name, setting)}")
     known = settings or _known(theirs, path, setting)
     _check_facts(theirs, path, setting)
     outline = _outline(known)
@@ -93,8 +91,35 @@ def check_fit(path: Path, settings: dict[str, Any] | None, setting: str) -> None
     check_part(path, outline, setting)
 
 
+def _how_to_fit(theirs: dict[str, Any], settings: dict[str, Any], name: str, setting: str) -> str:
+    """Return in what weights differ from the settings, first of all in ``name``, and what to set."""
+    known, ours = _find_preset(theirs), _find_preset(settings)
+    if known is None or ours is None:
+        return f"has the {name} {_differing(theirs.get(name), _plain(settings[name]))}; leave it out"
+    (preset, width, _), (our_preset, our_width, _) = known, ours
+    if (preset, width) == (our_preset, our_width):
+        return (
+            f"has the planes {theirs['planes']}, the settings say {settings['planes']}: of the package "
+            f"`enhance` is for colour pictures and `radio` for maps; set {setting}.start_from or the planes"
+        )
+    more = "" if width == SUPER[preset].width else f" and {setting}.width to {width}"
+    return (
+        f"has the preset {preset} (width {width}), the settings say {our_preset} ({our_width}); set "
+        f"{setting}.preset to {preset}{more}"
+    )
+
+
 def _known(theirs: dict[str, Any], path: Path, setting: str) -> dict[str, Any]:
     """Return settings of a preset at some width that equal theirs, so that none can make it large."""
+    if (found := _find_preset(theirs)) is None:
+        raise ConfigError(
+            f"{setting}.start_from: {path / CONFIG} describes a network of no preset; leave it out"
+        )
+    return found[2]
+
+
+def _find_preset(theirs: dict[str, Any]) -> tuple[SuperName, int, dict[str, Any]] | None:
+    """Return preset, width and settings of a network, None where no preset has such ones."""
     planes, sizes = theirs.get("planes"), theirs.get("sizes")
     width = (
         sizes.get("width") or (sizes.get("block_out_channels") or [0])[0] if isinstance(sizes, dict) else 0
@@ -102,9 +127,14 @@ def _known(theirs: dict[str, Any], path: Path, setting: str) -> dict[str, Any]:
     if planes in (1, 3) and type(width) is int and 8 <= width <= 512:
         for name in SUPER:
             settings = settings_of(cast("SuperName", name), width, planes)
-            if all(theirs.get(key) == json.loads(json.dumps(settings[key])) for key in LAYERS):
-                return settings
-    raise ConfigError(f"{setting}.start_from: {path / CONFIG} describes a network of no preset; leave it out")
+            if all(_plain(theirs.get(key)) == _plain(settings[key]) for key in LAYERS):
+                return cast("SuperName", name), width, settings
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back: lists for tuples."""
+    return json.loads(json.dumps(value))
 
 
 def _check_facts(theirs: dict[str, Any], path: Path, setting: str) -> None:
@@ -130,12 +160,6 @@ def _check_facts(theirs: dict[str, Any], path: Path, setting: str) -> None:
         raise ConfigError(
             f"{setting}.start_from: {path / CONFIG} holds impossible facts; fetch the weights again"
         )
-
-
-def _preset_of(theirs: dict[str, Any]) -> str:
-    """Return the one preset that weights can be of, for a message; nothing where there are several."""
-    names = [name for name in SUPER if settings_of(cast("SuperName", name))["kind"] == theirs.get("kind")]
-    return f" ({names[0]})" if len(names) == 1 else ""
 
 
 def _differing(theirs: Any, ours: Any) -> str:

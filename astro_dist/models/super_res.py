@@ -22,14 +22,13 @@ from astro_dist.engine.errors import DataError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.models.device import autocast, flushed_denormals
 from astro_dist.models.noise_blocks import draw_noise
-from astro_dist.models.super_files import load_checked
+from astro_dist.models.super_files import SHIPPED, load_checked
 from astro_dist.models.super_levels import Sampler, SamplerName, StartName
 from astro_dist.models.super_net import SuperNet, enlarge_bicubic
 from astro_dist.models.super_presets import BASE_REACH_PIX, SCALE
 
 LEAST_PIX = 4
 """Shortest side of an image that is enlarged."""
-SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class SuperRes:
         Parameters
         ----------
         path
-            Folder of a network or of a run, a file of weights of the public code of SR3, or ``enhance`` for
-            the weights of the package.
+            Folder of a network or of a run, a file of weights of the public code of SR3, or a name of weights
+            of the package: ``enhance`` for colour pictures, ``radio`` for maps.
         options
             Further attributes, such as ``seed``.
 
@@ -71,12 +70,7 @@ class SuperRes:
         ConfigError
             There is no such network, or a part of it is missing or of another shape.
         """
-        folder = expand_home(str(path))
-        run, shipped = folder / "models" / "superres", SHIPPED / str(path) / "superres"
-        # A slash always means a folder of the user, as in `start_from`.
-        ours = "/" not in str(path) and shipped.is_dir()
-        found = shipped if ours else run if run.is_dir() else folder
-        network = load_checked(found, None, "superres")
+        network = load_checked(_find_folder(str(path)), None, "superres")
         # No file means the CPU: the same bits wherever a tile is computed.
         device = str(options.get("device", "cpu"))
         return cls(network.to(device, memory_format=torch.channels_last), **options)  # type: ignore[call-overload]
@@ -216,6 +210,13 @@ class SuperRes:
             found = found.transpose(1, 2, 0)
         kind = given.dtype if given.dtype == np.uint8 or given.dtype.kind == "f" else np.float32
         return np.ascontiguousarray(found.astype(kind))
+
+
+def _find_folder(path: str) -> Path:
+    shipped, folder = SHIPPED / path / "superres", expand_home(path)
+    # A slash always means a folder of the user, as in `start_from`.
+    places = (*([] if "/" in path else [shipped]), folder / "models" / "superres")
+    return next((place for place in places if place.is_dir()), folder)
 
 
 def _planes_last(given: NDArray[Any]) -> bool:

@@ -41,7 +41,11 @@ def find_classes(config: PicturesConfig, found: set[str]) -> tuple[str, ...]:
 
 def check_counts(config: PicturesConfig, classes: Sequence[str], counts: Mapping[str, int]) -> None:
     """Refuse fewer than two classes, and classes with fewer pictures than three splits need."""
-    where = f"pictures.{'path' if config.source == 'folder' else config.source}"
+    where = f"pictures.{'path' if config.source in ('folder', 'fits') else config.source}"
+    if not config.classed:
+        if not any(counts.values()):
+            raise ConfigError(f"{where}: there is no picture; give a picture, or a folder with some")
+        return
     if len(classes) < 2:
         found = f"one class, {classes[0]}" if classes else "no picture with a class"
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,8 @@ class PicturesConfig(Section):
     """Pictures per shard file and task."""
     threads: int = Field(default=1, ge=1)
     """Threads that compress in each worker."""
+    classed: ClassVar[bool] = True
+    """Whether the pictures are for classifiers, which need two classes and a few pictures of each."""
 
     @model_validator(mode="before")
     @classmethod
@@ -118,3 +120,11 @@ class PicturesConfig(Section):
     def folder(self) -> Path:
         """Folder of the pictures."""
         return expand_home(self.path or "")
+
+
+class PlainPicturesConfig(PicturesConfig):
+    """Which pictures there are, and how they are divided and stored; they need no classes."""
+
+    path: str | None = None
+    """A picture, or a folder of pictures; classes in it, as folders or in a table, are kept."""
+    classed: ClassVar[bool] = False

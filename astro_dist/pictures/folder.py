@@ -24,6 +24,8 @@ SPLIT_WORDS = {
 }
 """Names of folders that are splits, in any case of letters."""
 MOST_TABLE_BYTES = 1 << 28
+NO_CLASS = "pictures"
+"""Class of the pictures in no folder of a class, where pictures need none."""
 
 
 class FolderSource:
@@ -33,9 +35,22 @@ class FolderSource:
 
     def __init__(self, config: PicturesConfig) -> None:
         self.config, self.folder = config, config.folder
-        if not self.folder.is_dir():
-            raise ConfigError(f"pictures.path: there is no folder {self.folder}; mend the path")
         self.notes: list[str] = []
+        if not config.classed and self.folder.is_file():
+            if self.folder.suffix.lower() not in self.suffixes:
+                raise ConfigError(
+                    f"pictures.path: {self.folder} is no picture by its name; give one of "
+                    f"{', '.join(sorted(self.suffixes))}, or name FITS maps in maps.files"
+                )
+            self.files, self.others = [self.folder.name], list[str]()
+            self.folder = self.folder.parent
+            return
+        if not self.folder.is_dir():
+            kind = "folder" if config.classed else "picture or folder"
+            raise ConfigError(
+                f"pictures.path: there is no {kind} {self.folder}; mend the path, or give yours with "
+                "--set pictures.path=PATH"
+            )
         self.files, self.others = _list_files(self.folder, self.suffixes)
         if self.others:
             first = self.others[0]
@@ -91,8 +106,12 @@ class FolderSource:
             parts = PurePosixPath(name).parts
             if len(parts) < split_at + 2:
                 loose += 1
+                if not self.config.classed:
+                    yield name, NO_CLASS, SPLIT_WORDS[parts[0].lower()] if split_at else ""
                 continue
             yield name, parts[split_at], SPLIT_WORDS[parts[0].lower()] if split_at else ""
+        if not self.config.classed:
+            return
         if loose == len(self.files):
             raise ConfigError(
                 f"pictures.path: {self.folder} has no folder of a class with pictures in it; make one per "

@@ -214,6 +214,8 @@ def refuse_few(config: PicturesConfig, seed: int) -> None:
     Pictures of small classes alone are read here; a large class of copies is refused when all are read.
     """
     listing = list_pictures(config, seed)
+    if not config.classed:
+        return
     counts = np.bincount(listing.labels)
     for place in np.flatnonzero(counts <= FEW if config.duplicates else counts < 0):
         looks = []
@@ -313,7 +315,7 @@ def _split(run: Run, listing: Listing, groups: Integers, is_read: NDArray[np.boo
     config, given = run.section(PicturesConfig), np.where(is_read, listing.given, APART)
     first = np.unique(groups, return_index=True)[1]
     counts = Counter(listing.labels[first[given[first] != APART]].tolist())
-    for place, name in enumerate(listing.classes):
+    for place, name in enumerate(listing.classes if config.classed else ()):
         _refuse_copies(name, counts[place])
     train = 1 - config.validation_fraction - config.test_fraction
     fractions = train, config.validation_fraction, config.test_fraction

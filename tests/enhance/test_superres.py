@@ -174,7 +174,7 @@ def test_a_training_begins_with_a_published_folder(trained, pictures, tmp_path):
     first, second = load_file(trained / WEIGHTS), load_file(again / WEIGHTS)
     assert all(torch.equal(first[name], second[name]) for name in first | second)
     with pytest.raises(
-        ConfigError, match=r"superres.start_from: .* has the sizes width 8, the settings say 16"
+        ConfigError, match=r"superres.start_from: .* preset local \(width 8\), the settings say local \(16\)"
     ):
         doubling.train(tmp_path, pictures, [5], steps=0, start_from=str(trained), **SMALL | {"width": 16})
 

@@ -21,6 +21,7 @@ from astro_dist.flare import DiffusionModel
 from astro_dist.flare.class_training import DiffusionObjective
 from astro_dist.flare.painter_config import DiffusionConfig
 from astro_dist.flare.painter_samples import PictureBatch
+from astro_dist.flare.sample import note_unknown
 from astro_dist.flare.sample_hands import find_class
 from astro_dist.flare.synthesise import Easel
 from astro_dist.flare.synthesise_config import SynthesiseConfig
@@ -33,6 +34,8 @@ from astro_dist.models.class_painter import (
     load_class_painter,
 )
 from astro_dist.models.device import pin
+from astro_dist.pictures.config import CLASSES
+from astro_dist.pipelines import PROMPT_HELP
 from astro_dist.store.reader import StoreReader
 from tests.flare.painters import SIDE, TINY, TREE, execute
 from tests.waiting import records_of, start, wait_until
@@ -297,3 +300,11 @@ def test_a_painter_of_other_classes_is_refused(painted, tmp_path):
 
     with pytest.raises(ConfigError, match="paints"):
         ClassArtist(painted / "models" / "diffusion", SynthesiseConfig(), ["stars", "planets"], "cpu")
+
+
+def test_a_prompt_outside_of_the_classes_of_the_package_is_noted():
+    note = note_unknown("A realistic image of zebras in space", "flare")
+    assert note is not None
+    assert all(name in note and name in PROMPT_HELP for name in CLASSES)
+    assert note_unknown("A realistic image of Black Holes in space", "flare") is None
+    assert note_unknown("zebras", "runs/mine") is None

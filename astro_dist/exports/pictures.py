@@ -1,0 +1,55 @@
+"""The pictures of a run of the pipeline `enhance` as PNG files, named as the pictures they come from."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import publish_bytes
+from astro_dist.pictures.images import png_bytes, to_image
+from astro_dist.pictures.pixels import from_network, to_network
+from astro_dist.store.reader import StoreReader
+
+STORE = "pictures.zarr"
+AT_ONCE = 64
+"""Pictures that are in memory at once."""
+
+
+def export_pictures(run: Path, what: str, folder: Path) -> None:
+    """Write the pictures of ``RUN/WHAT/pictures.zarr`` into a folder, a PNG file of 8 bits for each.
+
+    Parameters
+    ----------
+    what
+        ``enhanced`` or ``cleaned``.
+
+    Raises
+    ------
+    ConfigError
+        The run has no such pictures; the message says what there is.
+    """
+    path = run / what / STORE
+    if not path.is_dir():
+        if any((run / what).glob("*.fits")):
+            raise ConfigError(f"{run / what} holds FITS images already, which every viewer reads")
+        stage = {"enhanced": "enhance", "cleaned": "cleaning"}[what]
+        raise ConfigError(
+            f"{run} has no {what} pictures yet; `astro-dist run` to the stage {stage} makes them"
+        )
+    store = StoreReader(path)
+    targets = [folder / name for name in _name_files(store)]
+    for first in range(0, len(store), AT_ONCE):
+        rows = range(first, min(first + AT_ONCE, len(store)))
+        for row, picture in zip(rows, store.read("picture", list(rows)), strict=True):
+            pixels = from_network(to_network(picture), "uint8")
+            publish_bytes(targets[row], png_bytes(to_image(np.asarray(pixels))))
+
+
+def _name_files(store: StoreReader) -> list[str]:
+    """Return the file of each picture: its own name, with its number where two would be one."""
+    names = [store.attrs["names"][file] for file in store.columns["file"]]
+    plain = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    return [
+        one if plain.count(one) == 1 else f"{one.removesuffix('.png')}-{row:06}.png"
+        for row, one in enumerate(plain)
+    ]
