@@ -224,12 +224,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (colour := getattr(arguments, "color", "auto")) != "auto":
         # The variables that rich, and most other programs, go by.
         os.environ["NO_COLOR" if colour == "never" else "FORCE_COLOR"] = "1"
-    from astro_dist.engine.errors import AstroDistError, ConfigError, print_error
+    from astro_dist.engine.errors import AstroDistError, ConfigError, explain_missing, print_error
 
     try:
         return _dispatch(arguments)
     except AstroDistError as error:
         return print_error(error)
+    except ModuleNotFoundError as error:
+        if (missing := explain_missing(error)) is None:
+            raise
+        return print_error(missing)
     except PermissionError as error:
         reason = f"you may not read or write {error.filename}; ask its owner, or choose another directory"
         return print_error(ConfigError(reason))

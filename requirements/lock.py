@@ -1,11 +1,12 @@
-"""Write lock.txt and torch.txt beside this file: the newest versions that this interpreter can have.
+"""Write lock.txt, core.txt and torch.txt beside this file: the newest versions for this interpreter.
 
     python requirements/lock.py
 
 pip resolves `.[test,interop,flare,enhance,docs]` without installing it and reports every file with its
 sha256. lock.txt has them all but torch and the packages that torch alone needs, which differ between its
-builds for CPUs and for each version of CUDA; torch.txt has torch by its version. The hashes are those of one
-platform, which the first line names.
+builds for CPUs and for each version of CUDA; torch.txt has torch by its version. core.txt has the part of
+lock.txt that reading, verifying, exporting and cutting needs. The hashes are those of one platform, which the
+first line names.
 """
 
 import json
@@ -20,6 +21,22 @@ from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
 EXTRAS = "test,interop,flare,enhance,docs"
+CORE = (
+    *(
+        "astropy",
+        "dask[array]",
+        "google-crc32c",
+        "numcodecs",
+        "numpy",
+        "pillow",
+        "psutil",
+        "pyarrow",
+        "pydantic",
+    ),
+    *("pyyaml", "rich", "scipy", "tensorstore", "zarr"),
+)
+"""What stages up to cutouts, `verify`, `export` and `open_run` import: no training, drawing, report or queue,
+and no xarray, which brings pandas."""
 
 
 def resolve():
@@ -49,8 +66,34 @@ def reach(found, name, extras, seen):
             reach(found, normalise(wanted.name), tuple(sorted(wanted.extras)), seen)
 
 
+def core_names(requires):
+    """Return the packages of `CORE` and all they need here; ``requires(name)`` gives lines of a package."""
+    seen, waiting = set(), [Requirement(line) for line in CORE]
+    while waiting:
+        wanted = waiting.pop()
+        key = normalise(wanted.name), tuple(sorted(wanted.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        for line in requires(key[0]):
+            more = Requirement(line)
+            extras = ("", *key[1])
+            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(more)
+    return {name for name, _ in seen}
+
+
+def write_core(lines, requires):
+    """Write core.txt from the lines of lock.txt."""
+    names = core_names(requires)
+    call = "pip install --no-compile --no-deps --require-hashes -r requirements/core.txt"
+    head = f"{lines[0].partition(':')[0]}: {call}"
+    kept = [line for line in lines[1:] if line.partition("==")[0] in names]
+    (HERE / "core.txt").write_text("\n".join([head, *kept]) + "\n")
+
+
 def main():
-    """Write both files."""
+    """Write all files."""
     found = resolve()
     needed = set()
     reach(found, "astro-dist", tuple(EXTRAS.split(",")), needed)
@@ -63,6 +106,7 @@ def main():
         digest = entry["download_info"]["archive_info"]["hashes"]["sha256"]
         lines.append(f"{name}=={entry['metadata']['version']} --hash=sha256:{digest}")
     (HERE / "lock.txt").write_text("\n".join(lines) + "\n")
+    write_core(lines, lambda name: found[name]["metadata"].get("requires_dist", []))
     # Without the label of a build, as +cpu, so that every build of this version is allowed.
     (HERE / "torch.txt").write_text(f"torch=={found['torch']['metadata']['version'].partition('+')[0]}\n")
 

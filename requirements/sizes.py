@@ -30,13 +30,15 @@ def uv(*words, check=True):
 def install(folder, which):
     """Make an environment with one extra."""
     uv("venv", "-q", folder)
-    place = ("--python", folder)
+    # Compiled, as pip leaves it; core.txt is meant for less.
+    compiled = () if which == "core" else ("--compile-bytecode",)
+    call = ("pip", "install", "--python", folder, *compiled)
     if which == "core":
         core = ROOT / "requirements" / "core.txt"
-        uv("pip", "install", *place, "--no-deps", "--require-hashes", "-r", core)
-        uv("pip", "install", *place, "--no-deps", ROOT)
+        uv(*call, "--no-deps", "--require-hashes", "-r", core)
+        uv(*call, "--no-deps", ROOT)
     else:
-        uv("pip", "install", *place, ROOT if which == "base" else f"{ROOT}[{which}]")
+        uv(*call, ROOT if which == "base" else f"{ROOT}[{which}]")
 
 
 def measure(folder):

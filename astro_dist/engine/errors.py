@@ -5,6 +5,7 @@ exit code of a command that ends with the error. Any other exception is a fault 
 """
 
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,17 @@ class StoppedError(AstroDistError):
 
 class TimeUpError(StoppedError):
     """Stop because the time of this machine is up; nothing is wrong."""
+
+
+def explain_missing(error: BaseException) -> ConfigError | None:
+    """Return what to do about a package that is not installed; None for any other error."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not name or name == "astro_dist" or importlib.util.find_spec(name) is not None:
+        return None
+    return ConfigError(
+        f"this needs {name}, which is not installed: `pip install -e .` in a clone brings all that a run "
+        "needs, and `astro-dist doctor` lists what is missing"
+    )
 
 
 def show(text: str) -> None:

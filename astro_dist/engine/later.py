@@ -9,6 +9,8 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+from astro_dist.engine.errors import explain_missing
+
 
 @dataclass(frozen=True)
 class Later:
@@ -19,7 +21,10 @@ class Later:
     def load(self) -> Any:
         """Import the module and return the function; a name may have dots, as that of a class method."""
         module, _, name = self.place.partition(":")
-        return operator.attrgetter(name)(importlib.import_module(module))
+        try:
+            return operator.attrgetter(name)(importlib.import_module(module))
+        except ModuleNotFoundError as error:
+            raise explain_missing(error) or error from None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""

@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,18 @@ def write_manifest(root: Path, seed: int, show: Callable[[str], None]) -> None:
         for name, one in published.items()
     }
     origins = as_facts(merge(*(of_facts(one.facts) for one in published.values())))
-    versions = {name: version(name) for name in LIBRARIES}
+    versions = {name: _version(name) for name in LIBRARIES}
     facts = {"astro_dist": __version__, "commit": _commit(), "versions": versions, "seed": seed}
     body = {**facts, "products": products, "origins": origins, "format": 2}
     publish_json(path, {**body, SEAL: fingerprint(body)})
+
+
+def _version(name: str) -> str | None:
+    """Return the version of a library, None where it is not installed, as cutting needs no network."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:

@@ -76,7 +76,7 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     packing = Packing.open(run, root / FIELD, config)
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):
-            print(f"{name}: up to {size / 1e6:.1f} MB")
+            print(f"{name}: up to {size / 1e6:.3g} MB")
     if (seed := field_seed(run)) < EASY_SEED:
         print(f"note: {seed_note(seed)}")
     pack(packing, arguments.out, public_only=arguments.public)

@@ -130,11 +130,11 @@ def _assume_jy(name: str, numbers: Floats) -> str:
     if middle > ASK_JY:
         raise ConfigError(
             f"nothing states the unit of {name}, and half of its fluxes are above {middle:.3g}, too "
-            f"bright for Jy; state it as columns: {{flux_jy: {name} [mJy]}}, or [Jy]"
+            f"bright for Jy; state it as columns: {{flux_jy: {name} [mJy]}}, or [Jy], or rename the column so"
         )
     return (
         f"nothing states the unit of {name}, which is taken as Jy (half of the fluxes above {middle:.3g}); "
-        f"another is stated as columns: {{flux_jy: {name} [mJy]}}"
+        f"another is stated as columns: {{flux_jy: {name} [mJy]}}, or by renaming the column {name} [mJy]"
     )
 
 

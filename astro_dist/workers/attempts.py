@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from astro_dist.engine.errors import ConfigError, DataError, IntegrityError, StageError, StoppedError
+from astro_dist.engine.errors import (
+    ConfigError,
+    DataError,
+    IntegrityError,
+    StageError,
+    StoppedError,
+    explain_missing,
+)
 from astro_dist.engine.files import Anchor, is_disk_full
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Result, states_output
@@ -66,6 +73,8 @@ class Attempts:
         self.anchor.check()
         if is_disk_full(error):
             raise error
+        if (missing := explain_missing(error)) is not None:
+            raise missing from None
         # Every other task would meet the same error: the stage stops, and no task is given up for it.
         if isinstance(error, ConfigError | IntegrityError | StageError | StoppedError):
             raise error

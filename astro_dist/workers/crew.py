@@ -15,7 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.engine.errors import AstroDistError, StartError, StoppedError, TimeUpError
+from astro_dist.engine.errors import (
+    AstroDistError,
+    StartError,
+    StoppedError,
+    TimeUpError,
+    explain_missing,
+)
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.stopping import check_stop, seconds_left
@@ -218,6 +224,8 @@ class WatchedCrew(ABC):
             attempts.anchor.check()
             if isinstance(error, AstroDistError | OSError):
                 raise error
+            if (missing := explain_missing(error)) is not None:
+                raise missing from None
             raise StartError(
                 f"{self.stage.name}: a worker could not start ({type(error).__name__}: {error}); see "
                 f"logs/worker-{seat.number}.log"
