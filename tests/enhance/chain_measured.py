@@ -36,7 +36,7 @@ def choose_held(names, count):
     return held
 
 
-def prepare(root, name, count, steps=1200):
+def prepare(root, name, count, steps=500):
     """Train colours on the other pictures, put the package's weights beside them; return the store."""
     pictures, names, _ = read_set(name, 128)
     folder, _ = train("colourise", root, pictures, choose_held(names, count), steps=steps, gan=False)
