@@ -20,7 +20,6 @@ from astro_dist.models.super_res import SuperRes
 from astro_dist.store.reader import StoreReader
 from tests.flare.upscaling import DATA
 
-skimage = pytest.importorskip("skimage")
 BRIGHT_SIGMA = 5.0
 
 
@@ -99,13 +98,13 @@ def refuse(root, most=500):
 
 def others():
     """Return pictures of faces, text and things inside scikit-image: name, files and tiles of each."""
-    data = Path(skimage.__file__).parent / "data"
+    data = Path(pytest.importorskip("skimage").__file__).parent / "data"
     return [("face", [data / "astronaut.png"], 60), ("text", [data / "text.png", data / "page.png"], 60)]
 
 
 def small_faces(side):
     """Return the hundred faces of scikit-image at a side."""
-    faces = np.load(Path(skimage.__file__).parent / "data" / "lfw_subset.npy")[:100]
+    faces = np.load(Path(pytest.importorskip("skimage").__file__).parent / "data" / "lfw_subset.npy")[:100]
     return [np.asarray(Image.fromarray(face.astype(np.float32)).resize((side, side))) for face in faces]
 
 
