@@ -5,7 +5,7 @@ spread, apart for faint and bright pixels, since these differ in what the networ
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ EDGES_SIGMA = (2.0, 5.0, 20.0)
 """Pixels are calibrated apart below and above these levels of the published image."""
 FLOOR = 0.05
 """Spread, in units of the noise of the input, that is added: samples may agree by chance."""
+BRIGHT_SIGMA = 4.0
+"""Level of the input below which nothing is published above 5 sigma: it would count as invented."""
 LEAST_PIXELS = 200
 """Pixels of a class without which it takes the factors of the class below."""
 
@@ -101,14 +103,38 @@ def _factor(ratios: Floats, level: float) -> float:
     return float(ratios[place]) if len(ratios) else 1.0
 
 
-def calibrate(maker: TileMaker, pairs: Iterator[Pair]) -> Calibration:
-    """Return the calibration of what a maker publishes for cutouts of known truth."""
-    found: list[tuple[Floats, Floats, Floats]] = []
-    for pair in pairs:
-        tile = maker.make(pair.source, pair.source.window)
-        assert tile.spread_PHW is not None
-        error = pair.large_PHW - tile.image_PHW
-        found.append((error.ravel(), tile.spread_PHW.ravel(), tile.image_PHW.ravel()))
+def calibrate(maker: TileMaker, pairs: Iterable[Pair], bright: Iterable[Pair] = ()) -> Calibration:
+    """Return the calibration of what a maker publishes for cutouts of known truth.
+
+    Parameters
+    ----------
+    pairs
+        Cutouts as they come.
+    bright
+        Further ones, in whose input something rises to `BRIGHT_SIGMA`. Nearly all pixels that are published
+        above the second of `EDGES_SIGMA` are of such cutouts, so that these may be counted beside the others;
+        fainter pixels of them are not.
+    """
+    found = [_errors(maker, pair) for pair in pairs]
+    found += [_only_above(_errors(maker, pair), EDGES_SIGMA[1]) for pair in bright]
     if not found:
         return Calibration(((1.0,) * len(LEVELS),) * (len(EDGES_SIGMA) + 1), (0,) * (len(EDGES_SIGMA) + 1))
     return Calibration.fit(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def _errors(maker: TileMaker, pair: Pair) -> tuple[Floats, Floats, Floats]:
+    """Return error, spread and published level of the pixels of a cutout."""
+    tile = maker.make(pair.source, pair.source.window)
+    assert tile.spread_PHW is not None
+    error = pair.large_PHW - tile.image_PHW
+    return error.ravel(), tile.spread_PHW.ravel(), tile.image_PHW.ravel()
+
+
+def _only_above(found: tuple[Floats, Floats, Floats], level: float) -> tuple[Floats, Floats, Floats]:
+    errors, spreads, levels = (part[found[2] > level] for part in found)
+    return errors, spreads, levels
+
+
+def is_bright(pair: Pair) -> bool:
+    """Return whether something rises to `BRIGHT_SIGMA` in the input."""
+    return bool(pair.small_Phw.max() >= BRIGHT_SIGMA)

@@ -1,6 +1,8 @@
 """Measurements on the cutouts of a training: the scale of uncertainties, and the range of its maps."""
 
 import json
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from astro_dist.engine.arrays import AnyImage
 from astro_dist.engine.files import publish_bytes, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run
-from astro_dist.enhance.calibration import Calibration, calibrate, read_pairs
+from astro_dist.enhance.calibration import Calibration, Pair, calibrate, is_bright, read_pairs
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.likeness import Likeness, describe_piece
 from astro_dist.enhance.projection import repeat_twice
@@ -19,8 +21,9 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
 CALIBRATE, CALIBRATION = "calibrate", "calibration.json"
-MOST_PAIRS, MOST_PIECES = 64, 2000
-"""Validation cutouts for the scale of uncertainties, and training cutouts for the range of maps."""
+MOST_PAIRS, MOST_SEARCHED, MOST_PIECES = 64, 1000, 2000
+"""Validation cutouts for the scale of uncertainties, as they come, and as many bright ones of those searched;
+and training cutouts for the range of maps."""
 BEAM_FACTOR = 1.15
 """Factor by which a beam may lie beyond those of the training."""
 MOST_UNLIKE = 0.5
@@ -81,13 +84,21 @@ def calibrate_network(run: Run, maker: TileMaker) -> Result:
     pieces = [pair.small_Phw[0] for pair in read_pairs(reader, spread_rows(learnt, MOST_PIECES))]
     numbers = np.array([describe_piece(piece) for piece in pieces])
     like = Likeness.fit(numbers, pieces[0].shape[0]) if len(numbers) else None
+    spread = spread_rows(held_out, MOST_PAIRS)
+    scaled = calibrate(maker, read_pairs(reader, spread), find_bright(reader, held_out, spread))
     found = {
-        "calibration": calibrate(maker, read_pairs(reader, spread_rows(held_out, MOST_PAIRS))).to_json(),
+        "calibration": scaled.to_json(),
         "likeness": None if like is None else like.to_json(),
     }
     path = run.output / CALIBRATION
     publish_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
     return {"sha256": {CALIBRATION: sha256_file(path)}, "held_out": len(held_out)}
+
+
+def find_bright(reader: StoreReader, rows: NDArray[np.int64], seen: NDArray[np.int64]) -> Iterator[Pair]:
+    """Yield up to `MOST_PAIRS` bright cutouts of some positions that are not among those seen."""
+    others = spread_rows(np.setdiff1d(rows, seen), MOST_SEARCHED)
+    return islice(filter(is_bright, read_pairs(reader, others)), MOST_PAIRS)
 
 
 def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

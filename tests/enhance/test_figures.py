@@ -16,6 +16,8 @@ pytestmark = [
     pytest.mark.skipif(not (DATA / "galaxies").is_dir(), reason="the real pictures are not in ../shared"),
 ]
 COLOURED = CleaningConfig()
+NEBULAE = TemplatesConfig(colour=0.25, correlation=0.8)
+"""Chosen on 30 Hubble pictures that are not held out."""
 GREY = TemplatesConfig(colour=None, correlation=0.7)
 
 
@@ -47,13 +49,14 @@ def test_objects_are_found_and_painted_over(name):
         "one template": Cleaner(CleaningConfig(templates=one)),
         "several sizes": Cleaner(CleaningConfig(templates=GREY)),
         "sizes and colour": Cleaner(COLOURED),
+        "for nebulae": Cleaner(CleaningConfig(templates=NEBULAE)),
         "network": Cleaner.from_pretrained("enhance", "cpu"),
     }
     figures = {key: cleaning_measured.measure(one, pictures[held][:58]) for key, one in cleaners.items()}
     for key, found in figures.items():
         print(name, key, {word: round(value, 4) for word, value in found.items()})
     assert figures["network"]["iou"] > 0.7
-    assert name == "hubble" or figures["sizes and colour"]["iou"] > 0.5
+    assert figures["for nebulae" if name == "hubble" else "sizes and colour"]["iou"] > 0.5
 
 
 def test_a_classifier_gains_by_cleaning():

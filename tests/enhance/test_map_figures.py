@@ -15,6 +15,8 @@ from tests.flare.upscaling import DATA
 
 JUDGE = Judge(5, 4, 1.6)
 NEAR_PIX = 3.0
+APERTURE_PIX = 6.0
+"""Radius of circles in which fluxes are measured: two beams of FIRST, one and a half of SUMSS."""
 CUTS = {"first": (slice(None), slice(None)), "sumss": (slice(100, 612), slice(300, 1112))}
 
 
@@ -33,6 +35,14 @@ def find(image, level_sigma):
     return np.stack([found["y"], found["x"], found["flux"]], 1)
 
 
+def aperture(image, places):
+    """Return the fluxes of SEP in circles of `APERTURE_PIX` round places (n, 2), row and column."""
+    sep = pytest.importorskip("sep")
+    return sep.sum_circle(np.ascontiguousarray(image, np.float64), places[:, 1], places[:, 0], APERTURE_PIX)[
+        0
+    ]
+
+
 def read(path, cut):
     sky = SkyImage.open(Path(path))
     image = sky.read(Window.of_shape(sky.shape))[0][cut].astype(np.float64)
@@ -43,7 +53,7 @@ def read(path, cut):
 @pytest.mark.parametrize(("survey", "most"), [("first", 49), ("sumss", 6)])
 def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, most):
     lost = dict.fromkeys(("nearest", "bicubic", "projected"), 0)
-    fluxes, positions, sources = [], [], 0
+    fluxes, circles, positions, sources = [], [], [], 0
     paths = sorted((DATA / survey).glob("*.fz"))[:most]
     assert paths, "the maps are not in ../shared/data"
     for path in paths:
@@ -70,11 +80,20 @@ def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, mo
             for i in np.flatnonzero(nearest <= NEAR_PIX) if name == "projected" else ():
                 y, x = np.rint(truth[i, :2]).astype(int)
                 if image[y, x] - sky > 20 * noise:
+                    own, other = (
+                        aperture(one - sky, rows[None, :2])[0]
+                        for one, rows in ((image, truth[i]), (projected[0], found[apart[:, i].argmin()]))
+                    )
+                    circles.append(abs(other / own - 1))
                     fluxes.append(abs(found[apart[:, i].argmin(), 2] / truth[i, 2] - 1))
                     positions.append(nearest[i])
+    within = np.mean(np.array(circles) < 0.01)
     print(survey, sources, lost, len(fluxes), np.median(fluxes), np.median(positions))
+    print("in circles", np.median(circles), np.quantile(circles, 0.95), within)
     assert lost["projected"] <= lost["bicubic"]
     assert np.median(fluxes) < 0.02
+    assert np.median(circles) < 0.01
+    assert within > 0.85
     assert np.median(positions) < 0.1
 
 

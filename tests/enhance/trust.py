@@ -1,6 +1,7 @@
 """How far intervals and refusals of a network that doubles maps hold on real maps."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from astro_dist.enhance.calibration import LEVELS, calibrate, read_pairs
+from astro_dist.enhance.calibration import LEVELS, calibrate, is_bright, read_pairs
 from astro_dist.enhance.inventions import Judge
 from astro_dist.enhance.likeness import Likeness, describe_piece
-from astro_dist.enhance.map_checks import MOST_PAIRS, MOST_PIECES, spread_rows
+from astro_dist.enhance.map_checks import MOST_PAIRS, MOST_PIECES, find_bright, spread_rows
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import TileMaker
 from astro_dist.models.super_levels import Sampler
@@ -19,7 +20,6 @@ from astro_dist.models.super_res import SuperRes
 from astro_dist.store.reader import StoreReader
 from tests.flare.upscaling import DATA
 
-skimage = pytest.importorskip("skimage")
 BRIGHT_SIGMA = 5.0
 
 
@@ -40,22 +40,28 @@ def cover(root, most=150, scaled_on=MOST_PAIRS, maker=None):
     """
     reader, maker = StoreReader(root / "cutouts.zarr"), maker or open_maker(root)
     held = reader.select("validation")
-    scaled = calibrate(maker, read_pairs(reader, spread_rows(held, scaled_on)))
+    spread = spread_rows(held, scaled_on)
+    scaled = calibrate(maker, read_pairs(reader, spread), find_bright(reader, held, spread))
     found = {"all": [], "bright": [], "truly bright": []}
-    cutouts = 0
-    for pair in read_pairs(reader, spread_rows(reader.select("test"), most)):
+    tests = reader.select("test")
+    plain = spread_rows(tests, most)
+    pairs = [(pair, True) for pair in read_pairs(reader, plain)]
+    # Those with sources besides, for the pixels above 5 sigma alone.
+    rest = filter(is_bright, read_pairs(reader, np.setdiff1d(tests, plain)))
+    pairs += [(pair, False) for pair in islice(rest, most)]
+    for pair, counts in pairs:
         tile = maker.make(pair.source, pair.source.window)
         error = np.abs(pair.large_PHW - tile.image_PHW)
         inside = np.stack([error <= w for w in scaled.widths(tile.spread_PHW, tile.image_PHW)])
-        found["all"].append(inside.reshape(len(LEVELS), -1))
+        if counts:
+            found["all"].append(inside.reshape(len(LEVELS), -1))
         found["bright"].append(inside[:, tile.image_PHW > BRIGHT_SIGMA])
         found["truly bright"].append(inside[:, pair.large_PHW > BRIGHT_SIGMA])
-        cutouts += 1
     joined = {name: np.concatenate(some, 1) for name, some in found.items()}
     shares = {
         name: {"n": some.shape[1], "inside": some.mean(1).round(4).tolist()} for name, some in joined.items()
     }
-    return {"cutouts": cutouts, "pixels": scaled.pixels, "factors": scaled.factors, **shares}
+    return {"cutouts": len(pairs), "pixels": scaled.pixels, "factors": scaled.factors, **shares}
 
 
 def fit_likeness(reader):
@@ -92,13 +98,13 @@ def refuse(root, most=500):
 
 def others():
     """Return pictures of faces, text and things inside scikit-image: name, files and tiles of each."""
-    data = Path(skimage.__file__).parent / "data"
+    data = Path(pytest.importorskip("skimage").__file__).parent / "data"
     return [("face", [data / "astronaut.png"], 60), ("text", [data / "text.png", data / "page.png"], 60)]
 
 
 def small_faces(side):
     """Return the hundred faces of scikit-image at a side."""
-    faces = np.load(Path(skimage.__file__).parent / "data" / "lfw_subset.npy")[:100]
+    faces = np.load(Path(pytest.importorskip("skimage").__file__).parent / "data" / "lfw_subset.npy")[:100]
     return [np.asarray(Image.fromarray(face.astype(np.float32)).resize((side, side))) for face in faces]
 
 
