@@ -44,7 +44,7 @@ class ChainConfig(Section):
     """What rises above this many sigma is a source."""
     input_sigma: Annotated[float, Field(gt=0)] = 4.0
     """A source counts as invented where the input does not reach this within a beam."""
-    fwhm_pix: Annotated[float, Field(gt=0)] | None = None
+    fwhm_pix: Annotated[float, Field(gt=0, le=10000)] | None = None
     """Width of beam or PSF in pixels of the input, where the header gives none."""
     unlike: Literal["refuse", "flag"] = "refuse"
     """What happens to images unlike those of the training: refused, or enhanced and flagged."""

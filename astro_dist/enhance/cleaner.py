@@ -161,6 +161,8 @@ def read_pairs(config: CleanerConfig, planes: int) -> list[tuple[Image, NDArray[
                 f"({config.crop_pix}) a side"
             )
         found.append((picture, mask))
+    if not any(mask.any() for _, mask in found):
+        raise ConfigError("cleaner.pairs: no mask is white anywhere; paint the objects white")
     return found
 
 

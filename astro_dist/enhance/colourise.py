@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from astro_dist.engine.arrays import Image
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
@@ -31,6 +32,8 @@ MEASURED = 64
 """Crops from which the units of the discriminator are measured."""
 LEAST_UNIT = 1e-4
 """Smallest unit of brightness or chroma, for pictures without any."""
+LEAST_CHROMA = 1e-6
+"""Mean chroma below which pictures are grey but for rounding."""
 TURNS = 2
 """Players that take turns, the discriminator first."""
 
@@ -148,6 +151,8 @@ def build(cell: Cell, device: str) -> Built:
 def _measure(batch: Coloured) -> tuple[float, float, float]:
     """Return mean and deviation of the brightness, and the mean absolute chroma, of crops."""
     chroma = np.abs(batch.rgb_B3HW - batch.grey_B1HW).mean(dtype=np.float64)
+    if chroma < LEAST_CHROMA:
+        raise ConfigError("colourise: the pictures of the training split are grey; give some with colours")
     grey = batch.grey_B1HW.astype(np.float64)
     return float(grey.mean()), max(float(grey.std()), LEAST_UNIT), max(float(chroma), LEAST_UNIT)
 

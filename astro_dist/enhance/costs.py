@@ -21,8 +21,10 @@ from astro_dist.store.picture_stage import count_pictures
 
 CPU_S_PER_PIXEL = 1e-6
 """Core-seconds per pixel of the input that is doubled without a network; measured, rounded up."""
-CPU_S_PER_DRAWN = 1e-6
-"""Core-seconds per pixel of the input and sample beside the calls: stretch, projection, mean and spread."""
+CPU_S_PER_DRAWN = 2e-6
+"""Core-seconds per pixel of the input and sample beside the calls: noise, stretch, projection, spread."""
+WIDE_TILES = 1.4
+"""Factor on the cost of a pixel, since the arrays of a tile do not fit into a core's cache as crops do."""
 CALIBRATED = 64
 """Validation cutouts, or pictures, on which the uncertainty is scaled."""
 LIVE_CHANNELS = 8
@@ -121,7 +123,7 @@ def _call_s(run: Run) -> float:
     preset = SUPER[superres.preset]
     factor = ((superres.width or preset.width) / preset.width) ** 2
     # A forward pass costs a third of a training step, of crops of 32 x 32 pixels of the input.
-    return float(factor * preset.cost[1] / 3 / 32**2)
+    return float(WIDE_TILES * factor * preset.cost[1] / 3 / 32**2)
 
 
 def _memory_of_network(run: Run, config: ChainConfig, sizes: list[MapSize]) -> int:

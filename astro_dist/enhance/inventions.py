@@ -37,7 +37,8 @@ class Judge:
 
     def find(self, large_PHW: AnyImage, image_Phw: AnyImage) -> Flags:
         """Return the invented pixels of a doubled image, in sigma above the background, NaN = no data."""
-        side = 2 * self.reach_pix + 1
+        # No wider than the image, since filters of scipy go wrong far beyond it.
+        side = 2 * min(self.reach_pix, max(image_Phw.shape[1:])) + 1
         known = np.where(np.isnan(image_Phw), -np.inf, image_Phw)
         near = ndimage.maximum_filter(known, (1, side, side), mode="constant", cval=-np.inf)
         above = np.nan_to_num(large_PHW, nan=-np.inf) > self.source_sigma

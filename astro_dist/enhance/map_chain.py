@@ -29,6 +29,7 @@ from astro_dist.enhance.map_checks import (
     why_unlike,
 )
 from astro_dist.enhance.map_inputs import (
+    LARGEST,
     Inputs,
     cell_pix,
     describe,
@@ -159,6 +160,9 @@ def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
         pixels = image.read(window)
     except DataError as error:
         fault, pixels = str(error), np.full((image.planes, *window.shape), np.nan, np.float32)
+    if np.nanmax(np.abs(pixels), initial=0) > LARGEST:
+        fault = f"{image.path}: it holds values beyond {LARGEST:g}; divide it, and change BUNIT with it"
+        pixels = np.full_like(pixels, np.nan)
     known = np.isfinite(pixels)
     if count := int(known.sum()):
         low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))

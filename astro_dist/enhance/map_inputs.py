@@ -29,6 +29,8 @@ MESH_FWHM, LEAST_CELL_PIX = 20.0, 64
 """Side of the cells in which background and noise are measured: beam widths, and pixels at least."""
 LOOK_PIX = 4_000_000
 """Pixels that are looked at in one task."""
+LARGEST = 1e17
+"""Largest brightness: float32 still holds sums of squares of it."""
 LOOKS = "looks"
 """Folder of scratch files."""
 FLAG_TEXT = (
@@ -91,7 +93,7 @@ def _open_once(ages: tuple[tuple[Path, int], ...], hdu: int | str | None, unpack
         try:
             images.append(replace(SkyImage.open(path, hdu, unpacked_in), name=names[path]))
         except ConfigError as error:
-            refused[names[path]] = str(error)
+            refused[names[path]] = str(error).replace("maps.hdu", "enhance.hdu")
     return Inputs(tuple(images), refused)
 
 

@@ -32,6 +32,8 @@ from astro_dist.train.recipe import Built, Cell, Figures
 
 SPREAD = 0.5
 """Wanted standard deviation of what is noised, where it is a difference to the base."""
+LEAST_SPREAD = 1e-6
+"""Deviation from the bicubic enlargement below which images have no detail but rounding."""
 MEASURED = 64
 """Samples from which the factor of that difference follows."""
 
@@ -165,7 +167,11 @@ def _measure_scale(batch: SuperBatch) -> float:
     """Return the factor that gives the difference to the bicubic enlargement a spread of `SPREAD`."""
     base = enlarge_bicubic(torch.from_numpy(batch.small_BPss)).numpy()
     spread = float(np.sqrt(np.square(batch.large_BPSS - base, dtype=np.float64).mean()))
-    # Two digits: the last bits of a mean depend on the machine. Constant images have no spread.
+    if spread < LEAST_SPREAD:
+        raise ConfigError(
+            "superres: the images of the training split are constant, with no detail to learn; give others"
+        )
+    # Two digits: the last bits of a mean depend on the machine.
     return float(f"{SPREAD / max(spread, 1e-3):.2g}")
 
 

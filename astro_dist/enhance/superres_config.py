@@ -25,6 +25,12 @@ class FilterConfig(Section):
     radius_pix: Annotated[float, Field(gt=0)] = 1.5
     """Distance within which pixels are near."""
 
+    @model_validator(mode="after")
+    def _check_side(self) -> Self:
+        if self.diameter_pix % 2 == 0:
+            raise ValueError(f"diameter_pix: {self.diameter_pix} has no middle; give an odd number")
+        return self
+
 
 class SuperresConfig(TrainingConfig):
     """Training of the network that doubles pictures or maps, SR3."""

@@ -113,7 +113,12 @@ def _read(name: str) -> Image:
         image = read_image(path, str(path)).convert("RGB")
     except DataError as error:
         raise ConfigError(f"cleaning.templates.files: {error}") from None
-    return from_image(image).astype(np.float32) / np.float32(255)
+    pixels = from_image(image).astype(np.float32) / np.float32(255)
+    if np.ptp(pixels) == 0:
+        raise ConfigError(
+            f"cleaning.templates.files: {path} has one colour, which is found everywhere; mend it"
+        )
+    return pixels
 
 
 def _scale(picture_3hw: Image, radius_pix: float) -> Template:

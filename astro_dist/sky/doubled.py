@@ -81,7 +81,7 @@ def _state_defaults(header: fits.Header) -> None:
 
 
 def refuse_tables(header: fits.Header) -> None:
-    """Raise `ConfigError` for coordinates that `double_header` cannot scale."""
+    """Raise `ConfigError` for coordinates that `double_header` cannot scale, or that are no numbers."""
     for key in header:
         kind = str(header[key]).upper() if key.startswith("CTYPE") else ""
         if _LOOKUP.fullmatch(key) or kind.endswith(("-TAB", "-LOG")):
@@ -89,6 +89,9 @@ def refuse_tables(header: fits.Header) -> None:
                 f"its coordinates hold a distortion by tables ({key}), which cannot be scaled to other "
                 "pixels; resample it to a plain projection first (reproject, SWarp)"
             )
+        scaled = _REFERENCE.fullmatch(key) or _factor(key) is not None
+        if scaled and not isinstance(header[key], int | float):
+            raise ConfigError(f"its {key} is {str(header[key])[:40]!r}, which is no number; mend this card")
         match = _CROSSED.fullmatch(key)
         if match and (int(match[1]) > 2) != (int(match[2]) > 2) and header[key]:
             raise ConfigError(
