@@ -25,6 +25,7 @@ EXTRAS = {
     "docs": ("sphinx", "myst-parser", "furo"),
     "enhance": ("opencv-python-headless",),
     "flare": ("h5py", "scikit-learn", "transformers"),
+    "hips": ("mocpy", "reproject"),
     "interop": ("AegeanTools", "bdsf", "pycocotools", "python-casacore", "regions", "sep"),
     "regrid": ("reproject",),
 }

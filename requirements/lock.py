@@ -2,7 +2,7 @@
 
     python requirements/lock.py
 
-pip resolves `.[test,interop,flare,enhance,docs]` without installing it and reports every file with its
+pip resolves `.[test,interop,flare,enhance,docs,hips]` without installing it and reports every file with its
 sha256. lock.txt has them all but torch and the packages that torch alone needs, which differ between its
 builds for CPUs and for each version of CUDA; torch.txt has torch by its version. core.txt has the part of
 lock.txt that reading, verifying, exporting and cutting needs. The hashes are those of one platform, which the
@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 HERE = Path(__file__).parent
-EXTRAS = "test,interop,flare,enhance,docs"
+EXTRAS = "test,interop,flare,enhance,docs,hips"
 CORE = (
     *(
         "astropy",

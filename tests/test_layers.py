@@ -32,6 +32,9 @@ HOMES = {
     "zarr": {"store"},
     "tensorstore": {"store"},
     "astropy": {"sky"},
+    "reproject": {"sky"},
+    "astropy_healpix": {"sky"},
+    "mocpy": {"sky"},
     "dask": {"sky", "store", "field", "api"},
     "ray": {"workers"},
     "submitit": {"cluster"},
@@ -55,6 +58,7 @@ JOBS = sorted((PACKAGE.parent / "jobs").glob("*.py"))
 REMOVING = {
     "engine/custody.py": "the functions that decide what may be removed or replaced below a run directory",
     "engine/files.py": "a hidden file of the writer's own, the lock file, folders made for the lock",
+    "sky/hips.py": "a hidden folder of the writer's own",
     "cluster/share.py": "claims, which carry the name of their worker",
     "workers/scratch.py": "private folders in the temporary folder",
     "train/extensions.py": "what a killed compiler left, in a folder of our own in torch's cache",

@@ -24,7 +24,7 @@ def test_the_two_commands_are_there_and_ci_runs_the_second():
     assert "pip install -e . && astro-dist run configs/quickstart.yaml" in README
     assert "pip install -e '.[test,flare,enhance]' && pytest" in README
     script = (ROOT / ".ci/run").read_text()
-    assert "pip install -q -e '.[test,interop,flare,enhance,docs]'" in script
+    assert "pip install -q -e '.[test,interop,flare,enhance,docs,hips]'" in script
     assert "sphinx-build -q -W --keep-going docs" in script
     assert script.rstrip().endswith("\npytest")
 

@@ -23,7 +23,8 @@ LINE = re.compile(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}")
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    added = [line for name in ("test", "interop", "flare", "enhance", "docs") for line in extras[name]]
+    tested = ("test", "interop", "flare", "enhance", "docs", "hips")
+    added = [line for name in tested for line in extras[name]]
     return [Requirement(line) for line in (*project["dependencies"], *added)]
 
 

@@ -5,7 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.challenge.area import Areas
-from astro_dist.challenge.names import ABOUT, BITS, FORMAT, HIDDEN, MANIFEST, POPULATIONS, PUBLIC, find_part
+from astro_dist.challenge.names import (
+    ABOUT,
+    BITS,
+    FORMAT,
+    HIDDEN,
+    MANIFEST,
+    MAP,
+    POPULATIONS,
+    PSF,
+    PUBLIC,
+    RMS,
+    find_part,
+)
 from astro_dist.engine.errors import ConfigError, IntegrityError
 from astro_dist.engine.files import publish_json, tree_digests
 from astro_dist.engine.foreign import read_mapping
@@ -56,6 +68,10 @@ class About:
             "beam": asdict(self.beam),
             "pixel": asdict(self.pixel),
             "frequency_hz": self.frequency_hz,
+            # A run has one field in one band so far, and states no primary beam.
+            "fields": 1,
+            "bands": [{"frequency_hz": self.frequency_hz, "map": MAP, "rms": RMS, "psf": PSF}],
+            "primary_beam": None,
             "detect_snr": self.detect_snr,
             "training": asdict(self.areas.training),
             "guard_pix": self.areas.guard_pix,

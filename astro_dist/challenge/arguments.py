@@ -13,6 +13,7 @@ CHALLENGE: tuple[tuple[str, dict[str, Any]], ...] = (
         {"type": Path, "metavar": "DIR", "help": "package: a new folder; score: for the pages (scores)"},
     ),
     ("--public", {"action": "store_true", "help": "package: leave the hidden truth out"}),
+    ("--hips", {"action": "store_true", "help": "package: add HiPS tiles and MOC (extra `hips`)"}),
     ("--training", {"type": float, "metavar": "SHARE", "help": "package: share of the open area (0.05)"}),
     ("--instances", {"type": Path, "metavar": "FILE", "help": "score: numbers of objects beside a mask"}),
     ("--beam", {"type": float, "metavar": "ARCSEC", "help": "score: beam of SDC1's rules (the field's)"}),

@@ -1,5 +1,7 @@
 """Settings of a challenge's package."""
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from astro_dist.engine.config import Section
@@ -8,6 +10,7 @@ from astro_dist.engine.config import Section
 class ChallengeConfig(Section):
     """How a field becomes a data challenge: the open area, what is not scored, the tiles of annotations."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"hips"})
     enabled: bool = False
     """Whether to package the field as a data challenge."""
     training_share: float = Field(default=0.05, gt=0, le=0.5)
@@ -20,3 +23,5 @@ class ChallengeConfig(Section):
     """Beam widths round those in which nothing is scored."""
     tile_pix: int = Field(default=512, ge=16)
     """Side of the tiles of the COCO annotations."""
+    hips: bool = False
+    """Whether to add the map as HiPS tiles with its MOC, as large as the map; needs the extra `hips`."""

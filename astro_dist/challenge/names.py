@@ -9,8 +9,8 @@ FORMAT = 1
 """Raised when files or columns of a package mean something else than before."""
 PUBLIC, HIDDEN = "public", "hidden"
 ABOUT, MANIFEST = "challenge.json", "manifest.json"
-MAP, RMS, SCORE_MASK = "map.fits", "rms.fits", "score_mask.fits"
-TRAINING, VIEWER = "training", "viewer"
+MAP, RMS, SCORE_MASK, PSF = "map.fits", "rms.fits", "score_mask.fits", "psf.fits"
+TRAINING, VIEWER, TILES = "training", "viewer", "hips"
 MASK, INSTANCES, COCO = "mask.fits", "instances.fits", "coco.json"
 TRUTH = "truth"
 SCORED, OPEN, BETWEEN = 0, 1, 2

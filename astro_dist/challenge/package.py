@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from astro_dist.challenge import strips, tiles
 from astro_dist.challenge.about import write_manifest
 from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.area import RealSources, score_mask
+from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import (
     ABOUT,
     COCO,
@@ -27,9 +29,11 @@ from astro_dist.challenge.names import (
     MAP,
     MASK,
     OPEN,
+    PSF,
     PUBLIC,
     RMS,
     SCORE_MASK,
+    TILES,
     TRAINING,
     TRUTH_COLUMNS,
     VIEWER,
@@ -37,6 +41,7 @@ from astro_dist.challenge.names import (
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows, field_seed
 from astro_dist.challenge.papers import write_metadata, write_papers
+from astro_dist.challenge.strips import HIPS, HIPS_BYTES_PER_PIXEL, HIPS_FREE_BYTES
 from astro_dist.challenge.truth import open_rows, write_catalogues
 from astro_dist.challenge.viewer import (
     BRIGHTNESS,
@@ -52,6 +57,7 @@ from astro_dist.engine.files import publish_bytes, publish_json, publish_new_fol
 from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_banded, write_rows
 from astro_dist.sky.fits_packed import write_packed
+from astro_dist.sky.hips import write_hips
 from astro_dist.sky.windows import Window, bands
 
 EASY_SEED = 1 << 40
@@ -77,7 +83,7 @@ def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
     refuse_taken(out)
     require_space(_existing(out), sum(announce(packing).values()))
     with publish_new_folder(out) as folder:
-        for part in find_parts(packing.field.shape).values():
+        for part in find_parts(packing.field.shape, packing.config).values():
             if not (public_only and part.is_hidden):
                 part.write(packing, folder)
         finish(packing, folder)
@@ -107,12 +113,14 @@ def announce(packing: Packing) -> dict[str, int]:
     n, box = len(packing.truth["id"]), packing.about.areas.training
     opened = int((packing.truth["area"] == OPEN).sum())
     row = 2200  # bytes of a row in all forms of the truth together
+    tiles = HIPS_BYTES_PER_PIXEL * ny * nx + HIPS_FREE_BYTES
     return {
         f"{PUBLIC}/{MAP}": 4 * ny * nx,
         f"{PUBLIC}/{RMS}, {SCORE_MASK}": ny * nx // 40,
         f"{PUBLIC}/{TRAINING}/": 5 * box.height * box.width + (row + 400) * opened,
         f"{PUBLIC}/{VIEWER}/": ny * nx + 250 * opened + FREE_BYTES,
         f"{PUBLIC}, other files": FREE_BYTES,
+        **({f"{PUBLIC}/{TILES}/": tiles} if packing.config.hips else {}),
         f"{HIDDEN}/truth.*": row * n,
         f"{HIDDEN}/{MASK}, {INSTANCES}, {COCO}": ny * nx // 20 + 400 * n,
         f"{HIDDEN}/{VIEWER}/": ny * nx // 20 + 300 * n + FREE_BYTES,
@@ -146,6 +154,27 @@ def write_rms(packing: Packing, folder: Path) -> None:
     """Write the local noise."""
     whole, header = Window.of_shape(packing.field.shape), packing.header("Jy/beam", "f4", "local rms")
     _pack_image(folder / PUBLIC / RMS, header, whole, "f4", packing.rms_rows())
+
+
+def write_psf(packing: Packing, folder: Path) -> None:
+    """Write the beam as an image with a peak of 1, out to three of its widths."""
+    field = packing.field
+    narrow = min(abs(field.pixel.dy_arcsec), abs(field.pixel.dx_arcsec))
+    half = math.ceil(3 * field.beam.major_arcsec / narrow)
+    offset = np.arange(-half, half + 1)
+    image = field.beam.profile(offset[:, None], offset[None, :], field.pixel).astype(np.float32)
+    # In the middle of the map, as far as it is larger.
+    y, x = (max(0, (n - side) // 2) for n, side in zip(field.shape, image.shape, strict=True))
+    window = Window.of_shape(image.shape).shifted(y, x)
+    header = packing.header("", "f4", "beam, 1 at its peak", window)
+    _pack_image(folder / PUBLIC / PSF, header, window, "f4", iter([(window, image)]))
+
+
+def write_tiles_of_sky(packing: Packing, folder: Path) -> None:
+    """Write the map as HiPS tiles with its coverage, see `astro_dist.sky.hips`."""
+    name = packing.about.name
+    properties = {"obs_title": name, "creator_did": f"ivo://astro_dist/{quote(name, safe='')}"}
+    write_hips(packing.field, folder / PUBLIC / TILES, properties)
 
 
 def write_score_mask(packing: Packing, folder: Path) -> None:
@@ -251,6 +280,7 @@ class Part:
 _PARTS: Mapping[str, Part] = {
     "map": Part(write_public_map, (f"{PUBLIC}/{MAP}",)),
     "rms": Part(write_rms, (f"{PUBLIC}/{RMS}",)),
+    "psf": Part(write_psf, (f"{PUBLIC}/{PSF}",)),
     "score_mask": Part(write_score_mask, (f"{PUBLIC}/{SCORE_MASK}",)),
     "training": Part(write_training, (f"{PUBLIC}/{TRAINING}/*",)),
     "submission": Part(write_submission, (f"{PUBLIC}/submission/*",)),
@@ -269,9 +299,10 @@ _PARTS: Mapping[str, Part] = {
 }
 
 
-def find_parts(shape: tuple[int, int]) -> Mapping[str, Part]:
+def find_parts(shape: tuple[int, int], config: ChallengeConfig) -> Mapping[str, Part]:
     """Return what the package of a field of some shape is made of."""
-    return {**_PARTS, **{name: _tiles_of(strip) for name, strip in strips.divide(shape).items()}}
+    hips = {HIPS: Part(write_tiles_of_sky, (f"{PUBLIC}/{TILES}/**/*",))} if config.hips else {}
+    return {**_PARTS, **hips, **{name: _tiles_of(strip) for name, strip in strips.divide(shape).items()}}
 
 
 def _tiles_of(strip: Window) -> Part:

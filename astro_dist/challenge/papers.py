@@ -9,7 +9,7 @@ from typing import Any
 
 from astro_dist import __version__
 from astro_dist.challenge.about import About
-from astro_dist.challenge.names import BITS, MANIFEST, TRUTH_COLUMNS, VIEWER
+from astro_dist.challenge.names import BITS, MANIFEST, TILES, TRUTH_COLUMNS, VIEWER
 from astro_dist.challenge.origins import SIMULATED, Origin
 from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tree_files
 
@@ -23,6 +23,7 @@ MEDIA = {
     ".md": "text/markdown",
     ".cff": "text/yaml",
 }
+HIPS_LINE = "| `hips/` | the map as HiPS tiles, for Aladin and others, and its coverage, `Moc.fits` |\n"
 TYPES = {"f": "sc:Float", "i": "sc:Integer", "u": "sc:Integer", "U": "sc:Text"}
 LICENSE = """\
 # Terms
@@ -37,12 +38,13 @@ The map was made from the following, and their terms hold for it:
 
 def write_papers(folder: Path, about: About, origins: Sequence[Origin]) -> None:
     """Write README.md, LICENSE.md and CITATION.cff into the public part."""
-    publish_bytes(folder / "README.md", _readme(about).encode())
+    hips = (folder / TILES).is_dir()
+    publish_bytes(folder / "README.md", _readme(about, hips).encode())
     publish_bytes(folder / "LICENSE.md", _licence(origins).encode())
     publish_bytes(folder / "CITATION.cff", "\n".join([*_citation(about, origins), ""]).encode())
 
 
-def _readme(about: About) -> str:
+def _readme(about: About, hips: bool) -> str:
     box, frequency = about.areas.training, about.frequency_hz
     columns = [f"| `{name}` | {c.unit} | {c.meaning} |" for name, c in TRUTH_COLUMNS.items()]
     text = files("astro_dist.challenge").joinpath("readme.txt").read_text(encoding="utf-8")
@@ -62,6 +64,7 @@ def _readme(about: About) -> str:
         snr=about.detect_snr,
         folder="PACKAGE",
         columns="\n".join(columns),
+        tiles=HIPS_LINE if hips else "",
     )
 
 
@@ -108,16 +111,16 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
     kinds
         Kind of numpy's type of each column of the truth.
     """
-    # A second call must not list what the first one wrote. The viewer shows the same data once more.
+    # A second call must not list what the first one wrote. Viewer and tiles hold the map once more.
     paths = [
         path
         for path in tree_files(folder)
-        if path.name not in LISTS and not path.is_relative_to(folder / VIEWER)
+        if path.name not in LISTS and path.relative_to(folder).parts[0] not in (VIEWER, TILES)
     ]
     listed = [_describe_file(folder, path) for path in paths]
     publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
     listed.append(_describe_file(folder, folder / "croissant.json"))
-    publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins))
+    publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins, (folder / TILES).is_dir()))
 
 
 def _describe_file(folder: Path, path: Path) -> dict[str, Any]:
@@ -129,9 +132,13 @@ def _describe_file(folder: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[Origin]) -> dict[str, Any]:
+def _crate(
+    about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[Origin], hips: bool
+) -> dict[str, Any]:
     """Return the description of RO-Crate 1.1, with its date where SOURCE_DATE_EPOCH gives one."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    looked = {f"{VIEWER}/": "The map in a browser: open index.html"}
+    looked |= {f"{TILES}/": "The map as HiPS tiles, with its coverage"} if hips else {}
     date = {} if epoch is None else {"datePublished": time.strftime("%Y-%m-%d", time.gmtime(int(epoch)))}
     root = {
         "@id": "./",
@@ -139,7 +146,7 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
         "name": about.name,
         "description": "A data challenge on a synthetic radio map, with the truth of its training area",
         "license": {"@id": "LICENSE.md"},
-        "hasPart": [{"@id": one["name"]} for one in listed] + [{"@id": f"{VIEWER}/"}],
+        "hasPart": [{"@id": one} for one in (*(one["name"] for one in listed), *looked)],
         "isBasedOn": [{"@id": f"#origin-{i}"} for i in range(len(origins))],
         **date,
     }
@@ -160,13 +167,13 @@ def _crate(about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[
         }
         for one in listed
     ]
-    looked = {"@id": f"{VIEWER}/", "@type": "Dataset", "name": "The map in a browser: open index.html"}
+    folders = [{"@id": name, "@type": "Dataset", "name": what} for name, what in looked.items()]
     based = [
         {"@id": f"#origin-{i}", "@type": "CreativeWork", "name": o.what, "usageInfo": o.terms}
         for i, o in enumerate(origins)
     ]
     context = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://schema.org/sha256"}]
-    return {"@context": context, "@graph": [descriptor, root, *parts, looked, *based]}
+    return {"@context": context, "@graph": [descriptor, root, *parts, *folders, *based]}
 
 
 _TERMS = (

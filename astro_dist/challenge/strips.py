@@ -5,6 +5,11 @@ from astro_dist.sky.windows import Window
 TILE_PIX = 1024
 FINE = 2
 """The coarsest level that a strip makes by itself."""
+HIPS = "hips"
+"""The part of a package that is its map as HiPS tiles."""
+# Pixels of tiles may be finer than those of the map by the root of 2, and coarser orders add a third; tiles
+# at the edge of the map are whole, of every order at least one.
+HIPS_BYTES_PER_PIXEL, HIPS_FREE_BYTES, HIPS_TILE_BYTES, HIPS_S_PER_PIXEL = 12, 60_000_000, 1 << 20, 8e-7
 
 
 def divide(shape: tuple[int, int]) -> dict[str, Window]:

@@ -25,7 +25,7 @@ class Packager:
 def run_task(state: Packager, task: Task) -> Result:
     """Write one part, and state its files."""
     folder = state.run.output
-    part = package.find_parts(state.packing.field.shape)[task.name]
+    part = package.find_parts(state.packing.field.shape, state.packing.config)[task.name]
     part.write(state.packing, folder)
     return {
         "sha256": {path.relative_to(folder).as_posix(): sha256_file(path) for path in part.written(folder)}

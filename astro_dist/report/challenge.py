@@ -10,7 +10,7 @@ from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 
 BELONG = {
-    "package": {"out", "public", "training"},
+    "package": {"out", "public", "hips", "training"},
     "validate": {"package"},
     "score": {"package", "out", "instances", "beam"},
 }
@@ -61,10 +61,13 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     for name in fields:
         if str(name) != FIELD:
             raise ConfigError(f"{root} has no field {str(name)!r}; it has {FIELD}")
-    share = {} if arguments.training is None else {"training_share": arguments.training}
-    validate(ChallengeConfig, share)
+    changed: dict[str, Any] = {} if arguments.training is None else {"training_share": arguments.training}
+    if arguments.hips:
+        changed["hips"] = True
+    validate(ChallengeConfig, changed)
     from astro_dist.challenge.package import EASY_SEED, announce, pack, refuse_taken, seed_note
     from astro_dist.challenge.packing import Packing, field_seed
+    from astro_dist.challenge.stage import refuse_hips
     from astro_dist.engine.outputs import check_product
 
     refuse_taken(arguments.out)
@@ -72,7 +75,8 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     if run.ledger.published("assemble") is None:
         raise ConfigError(f"{root} has no finished field; `astro-dist run` its configuration first")
     check_product(root, "assemble")
-    config = validate(ChallengeConfig, {**run.section(ChallengeConfig).model_dump(), **share})
+    config = validate(ChallengeConfig, {**run.section(ChallengeConfig).model_dump(), **changed})
+    refuse_hips(config)
     packing = Packing.open(run, root / FIELD, config)
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):

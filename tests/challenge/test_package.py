@@ -34,7 +34,7 @@ from tests.field import small_sky
 
 FILES = {
     *("README.md", "LICENSE.md", "CITATION.cff", "challenge.json", "manifest.json"),
-    *("croissant.json", "ro-crate-metadata.json", "map.fits", "rms.fits", "score_mask.fits"),
+    *("croissant.json", "ro-crate-metadata.json", "map.fits", "rms.fits", "psf.fits", "score_mask.fits"),
     *("submission/template.csv", "submission/tiles.json"),
     *(f"training/{name}" for name in ("map.fits", "mask.fits", "instances.fits", "coco.json")),
     *(f"training/truth{end}" for end in (".parquet", ".fits", ".vot", ".reg", ".crtf")),
@@ -313,7 +313,7 @@ def test_as_a_stage_it_has_the_same_bytes_in_any_order_and_after_damage(run, fol
     PACKAGE.prepare(stage_run)
     state = PACKAGE.open(stage_run)
     tasks = PACKAGE.plan(stage_run, {})
-    assert {task.name for task in tasks} == find_parts(state.packing.field.shape).keys()
+    assert {task.name for task in tasks} == find_parts(state.packing.field.shape, state.packing.config).keys()
     results = {task.name: PACKAGE.run(state, task) for task in reversed(tasks)}
     reading = Reading(stage_run.output)
     assert reading.find_damage(results) == set()
@@ -351,3 +351,18 @@ def test_the_plan_is_an_upper_bound(run, folder):
     # Of so small a field the papers are a large part.
     assert sum(sizes) < estimate.bytes + 1_000_000
     assert len(sizes) <= estimate.files + 10
+
+
+def test_the_psf_is_the_beam_and_what_a_run_does_not_have_is_said_absent(folder, judge):
+    about = judge.about
+    psf = fits.getdata(folder / "public/psf.fits")
+    side = psf.shape[0] // 2
+    assert psf[side, side] == psf.max() == 1
+    assert psf.sum() == pytest.approx(about.beam.area_pix(about.pixel), rel=1e-5)
+    header = fits.getheader(folder / "public/psf.fits", 1)
+    assert header["BMAJ"] == pytest.approx(about.beam.major_arcsec / 3600)
+    said = json.loads((folder / "public/challenge.json").read_text())
+    assert said["fields"] == len(said["bands"]) == 1
+    assert said["primary_beam"] is None
+    assert {said["bands"][0][name] for name in ("map", "rms", "psf")} <= FILES
+    assert "No primary beam was stated" in (folder / "public/README.md").read_text()
