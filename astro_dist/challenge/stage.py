@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.config import ChallengeConfig, seed_notes
 from astro_dist.challenge.strips import TILE_PIX, divide
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Results, Run, Stage, Task, make_folder
@@ -39,6 +39,7 @@ def estimate(run: Run) -> Estimate:
         memory_bytes=MEMORY_BYTES,
         cpu_s=CPU_S_PER_PIXEL * area + 1,
         exact=False,
+        notes=tuple(seed_notes(run.seed if config.seed is None else config.seed)),
     )
 
 
