@@ -63,9 +63,10 @@ CONFIG = (
 )
 EXECUTORS = ("serial", "processes", "ray")
 REDO = "make this stage and those after it again, and replace their products"
+ON = _argument("--on", choices=EXECUTORS, help="executor of the tasks (machine.executor)")
 RUNNER = (
     *CONFIG,
-    _argument("--on", choices=EXECUTORS, help="executor of the tasks (machine.executor)"),
+    ON,
     _argument("--workers", type=int, metavar="N", help="number of workers at once (machine.workers)"),
     _argument("--redo", action="append", default=[], metavar="STAGE", help=REDO),
     _argument("--cluster", type=Path, metavar="FILE", help="submit to Slurm, with the settings of this file"),
@@ -191,7 +192,7 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
         "run": ("run all stages of a configuration that are not done", "", (*RUNNER, TO)),
         **{name: (text, ALONE, RUNNER) for name, text in plain.items()},
         "train": (f"train one network: {', '.join(trained)}", ALONE, (NETWORK, *RUNNER)),
-        "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, SITE, JSON)),
+        "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, ON, SITE, JSON)),
         "status": ("show how far a run is", "", (RUN, JSON)),
         "logs": ("show the last lines that workers and Slurm jobs of a run printed", "", (RUN, *LOGS, JSON)),
         "cancel": ("take the jobs of a run out of the Slurm queue", "", (RUN,)),

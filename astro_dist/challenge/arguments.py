@@ -16,5 +16,14 @@ CHALLENGE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--hips", {"action": "store_true", "help": "package: add HiPS tiles and MOC (extra `hips`)"}),
     ("--training", {"type": float, "metavar": "SHARE", "help": "package: share of the open area (0.05)"}),
     ("--instances", {"type": Path, "metavar": "FILE", "help": "score: numbers of objects beside a mask"}),
+    (
+        "--columns",
+        {
+            "action": "append",
+            "default": [],
+            "metavar": "OURS=NAME",
+            "help": "validate, score: the table's name of one of our columns, as 'flux_jy=S_int [mJy]'",
+        },
+    ),
     ("--beam", {"type": float, "metavar": "ARCSEC", "help": "score: beam of SDC1's rules (the field's)"}),
 )

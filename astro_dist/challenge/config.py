@@ -6,6 +6,20 @@ from pydantic import Field
 
 from astro_dist.engine.config import Section
 
+EASY_SEED = 1 << 40
+"""Seeds below it can be found by trying: whoever has astro_dist and guesses the settings has the truth."""
+
+
+def seed_notes(seed: int) -> list[str]:
+    """Return a sentence on the seed of a field where it can be found by trying, else nothing."""
+    if seed >= EASY_SEED:
+        return []
+    return [
+        f"the seed {seed} can be found by trying: whoever guesses the settings too can make the field again; "
+        f"set assemble.seed to a number above {EASY_SEED} for a challenge (of a run that is there with "
+        "`astro-dist fork`, which draws nothing again)"
+    ]
+
 
 class ChallengeConfig(Section):
     """How a field becomes a data challenge: the open area, what is not scored, the tiles of annotations."""

@@ -60,8 +60,6 @@ from astro_dist.sky.fits_packed import write_packed
 from astro_dist.sky.hips import write_hips
 from astro_dist.sky.windows import Window, bands
 
-EASY_SEED = 1 << 40
-"""Seeds below it can be found by trying: whoever has astro_dist and guesses the settings has the truth."""
 FREE_BYTES = 1_000_000
 
 
@@ -87,14 +85,6 @@ def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
             if not (public_only and part.is_hidden):
                 part.write(packing, folder)
         finish(packing, folder)
-
-
-def seed_note(seed: int) -> str:
-    """Return the sentence on a seed that can be found by trying."""
-    return (
-        f"the seed {seed} can be found by trying: whoever guesses the settings too can make the field again; "
-        f"choose one above {EASY_SEED} for a challenge"
-    )
 
 
 def refuse_taken(out: Path) -> None:

@@ -1,7 +1,7 @@
 """The score of what is handed in, against the hidden part of a package: one JSON document for each file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,25 @@ from astro_dist.sky.windows import Window, bands
 BAND_ROWS = 512
 FORMAT = "astro_dist score 1"
 CATALOGUE, LABELS = "catalogue", "labels"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are scored.
+
+    Attributes
+    ----------
+    instances
+        Numbers of objects beside an image of classes.
+    beam_arcsec
+        Beam of the rules of SDC1, by default that of the field.
+    columns
+        The names of a table by ours, as `astro_dist.sky.column_names.choose_columns` takes them.
+    """
+
+    instances: Path | None = None
+    beam_arcsec: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,29 +144,22 @@ class Judge:
         y, x = np.rint(np.where(known, places, -1)).astype(np.int64)
         return y, x, known & (y >= 0) & (y < self.about.shape[0]) & (x >= 0) & (x < self.about.shape[1])
 
-    def score(
-        self, path: Path, instances: Path | None = None, beam_arcsec: float | None = None
-    ) -> dict[str, Any]:
+    def score(self, path: Path, options: "Options | None" = None) -> dict[str, Any]:
         """Return the document of a catalogue, of an image of labels, or of COCO's JSON.
-
-        Parameters
-        ----------
-        instances
-            Numbers of objects beside an image of classes.
-        beam_arcsec
-            Beam of the rules of SDC1, by default that of the field.
 
         Raises
         ------
         ConfigError
             The file cannot be used; the message names it.
         """
+        given = options or Options()
         head = {"format": FORMAT, "name": path.stem, "astro_dist": __version__, **self.identity}
         if is_labels(path):
-            return {**head, "kind": LABELS, "segmentation": self.score_labels(path, instances)}
-        if instances is not None:
+            return {**head, "kind": LABELS, "segmentation": self.score_labels(path, given.instances)}
+        if given.instances is not None:
             raise ConfigError(f"{path}: --instances belongs to an image of classes, and this is a catalogue")
-        return {**head, "kind": CATALOGUE, **self.score_catalogue(read_submission(path), beam_arcsec)}
+        found = read_submission(path, given.columns)
+        return {**head, "kind": CATALOGUE, **self.score_catalogue(found, given.beam_arcsec)}
 
     def score_catalogue(self, found: Submission, beam_arcsec: float | None = None) -> dict[str, Any]:
         """Return the figures of a catalogue."""

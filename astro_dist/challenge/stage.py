@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.config import ChallengeConfig, seed_notes
 from astro_dist.challenge.strips import (
     HIPS,
     HIPS_BYTES_PER_PIXEL,
@@ -65,6 +65,7 @@ def estimate(run: Run) -> Estimate:
         memory_bytes=MEMORY_BYTES,
         cpu_s=(CPU_S_PER_PIXEL + hips * HIPS_S_PER_PIXEL) * area + 1,
         exact=False,
+        notes=tuple(seed_notes(run.seed if config.seed is None else config.seed)),
     )
 
 

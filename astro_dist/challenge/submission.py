@@ -1,7 +1,10 @@
 """A catalogue as it is handed in: its columns by the names of a challenge, whichever program wrote it."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,6 +30,7 @@ AS_SDC1 = {
 }
 """Columns of SDC1 by ours; its class is our population."""
 PEAKS = ("peak_flux",)
+_AS_SETTING = re.compile(r"columns: \{(\w+): ([^}]*)\}")
 MOST = 1e10
 """Largest number of any column: no flux, width, angle or number of a source is above it."""
 
@@ -74,10 +78,20 @@ class Submission:
         return {name: np.asarray(table[name], np.float64) for name in SDC1_NAMES}
 
 
-def read_submission(path: Path) -> Submission:
+def as_option(text: str) -> str:
+    """Return a sentence of a reader of tables with the option of `challenge` for the setting ``columns``."""
+    return _AS_SETTING.sub(r"--columns '\1=\2'", text)
+
+
+def read_submission(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Submission:
     """Read a catalogue: FITS, VOTable, CSV, parquet, text, or SDC1's 12 columns.
 
     Rows without a position or a flux are left out; `astro_dist.challenge.validate` counts them.
+
+    Parameters
+    ----------
+    columns
+        The table's names by ours, as `astro_dist.sky.column_names.choose_columns` takes them.
 
     Raises
     ------
@@ -88,7 +102,10 @@ def read_submission(path: Path) -> Submission:
         return _finish(path, table, ("read as CAESAR's components",))
     deconvolved = [name for *names, _ in DECONVOLVED for name in map(str, names)]
     wanted = dict.fromkeys([*PLACES, *WIDTHS, *OTHERS, *AS_SDC1.values(), *PEAKS, *deconvolved, *OBSERVED])
-    read = read_table(path, required=NEEDED, optional=tuple(wanted))
+    try:
+        read = read_table(path, required=NEEDED, optional=tuple(wanted), names=columns)
+    except ConfigError as error:
+        raise ConfigError(as_option(str(error))) from None
     table, given = {**read.columns}, read.columns
     if read.form == "SDC1":
         # Elsewhere rows are numbered: names of sources are texts, and Aegean's numbers begin in every island.
@@ -105,7 +122,7 @@ def read_submission(path: Path) -> Submission:
         table |= dict(zip(WIDTHS, widths, strict=True))
     if PEAKS[0] in table and "peak_jy_beam" not in table:
         table["peak_jy_beam"] = table[PEAKS[0]]
-    return _finish(path, table, read.notes)
+    return _finish(path, table, tuple(as_option(note) for note in read.notes))
 
 
 def _finish(path: Path, table: Columns, given_notes: tuple[str, ...]) -> Submission:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from astro_dist.challenge import package
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.config import ChallengeConfig, seed_notes
 from astro_dist.challenge.names import BETWEEN, OPEN, SCORED
 from astro_dist.challenge.packing import Packing, field_seed
 from astro_dist.engine.files import sha256_file
@@ -38,5 +38,5 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     package.finish(packing, run.output)
     area = packing.truth["area"]
     names = {SCORED: "scored", OPEN: "open", BETWEEN: "between"}
-    notes = [package.seed_note(seed)] if (seed := field_seed(run)) < package.EASY_SEED else []
-    return {**{name: int(np.count_nonzero(area == value)) for value, name in names.items()}, "notes": notes}
+    counts = {name: int(np.count_nonzero(area == value)) for value, name in names.items()}
+    return {**counts, "notes": seed_notes(field_seed(run))}

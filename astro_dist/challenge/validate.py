@@ -7,7 +7,9 @@ doubled ones. At most `MOST_SHOWN` faults are printed, the others are counted by
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from astro_dist.challenge.about import About
 from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.names import MAP, PUBLIC, find_part
-from astro_dist.challenge.submission import AS_SDC1, NEEDED, OTHERS, PLACES, WIDTHS
+from astro_dist.challenge.submission import AS_SDC1, NEEDED, OTHERS, PLACES, WIDTHS, as_option
 from astro_dist.engine.arrays import Floats
 from astro_dist.engine.errors import ConfigError, printable
 from astro_dist.sky.column_names import Chosen, choose_columns
@@ -108,18 +110,31 @@ def _show(cell: object) -> str:
     )
 
 
-def validate_files(paths: Sequence[Path], package: Path, show: Callable[[str], None] = print) -> int:
+def validate_files(
+    paths: Sequence[Path],
+    package: Path,
+    show: Callable[[str], None] = print,
+    columns: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Check files against the public part of a package and print what is wrong with each.
+
+    Parameters
+    ----------
+    columns
+        The table's names by ours, as `astro_dist.sky.column_names.choose_columns` takes them.
 
     Raises
     ------
     ConfigError
-        There are faults; the message counts them.
+        A file is not there, or there are faults; the message counts them.
     """
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no file {path}; mend the name")
     about, field_map = About.read(package), _open_map(package)
     wrong = {}
     for path in paths:
-        faults, notes = validate_file(path, about, field_map)
+        faults, notes = validate_file(path, about, field_map, columns)
         for note in notes:
             show(printable(f"{path}: {note}"))
         for line in faults.lines():
@@ -138,17 +153,21 @@ def _open_map(package: Path) -> SkyMap:
     return SkyMap.open(find_part(package, PUBLIC) / MAP, MapsConfig(), verify=False)
 
 
-def validate_file(path: Path, about: About, field_map: SkyMap) -> tuple[Faults, list[str]]:
+def validate_file(
+    path: Path, about: About, field_map: SkyMap, columns: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Faults, list[str]]:
     """Return the faults of one file, and what was taken for granted about it."""
     faults: Faults = Faults()
     try:
         if is_labels(path):
             _read_labels(path, about)
             return faults, []
-        return faults, _check_table(open_rows(path, _has_needed), faults, field_map)
+        table = open_rows(path, partial(_has_needed, columns))
+        notes = _check_table(table, faults, field_map, columns)
+        return faults, [as_option(note) for note in notes]
     except ConfigError as error:
         # Errors of readers begin with the path.
-        faults.add("the file", str(error).removeprefix(f"{path}: "))
+        faults.add("the file", as_option(str(error).removeprefix(f"{path}: ")))
         return faults, []
 
 
@@ -159,12 +178,17 @@ def _read_labels(path: Path, about: About) -> None:
         LabelledPixels.of_images(path, None, about)
 
 
-def _has_needed(names: Sequence[str]) -> bool:
-    return len(choose_columns(names, (), NEEDED, {})) == len(NEEDED)
+def _has_needed(given: Mapping[str, str], names: Sequence[str]) -> bool:
+    try:
+        return len(choose_columns(names, (), NEEDED, given)) == len(NEEDED)
+    except ConfigError:
+        # A table without a column that the user names is another one than they mean.
+        return False
 
 
-def _check_table(table: TableRows, faults: Faults, field_map: SkyMap) -> list[str]:
-    columns = _choose(table.names)
+def _check_table(table: TableRows, faults: Faults, field_map: SkyMap, given: Mapping[str, str]) -> list[str]:
+    chosen = _choose(table.names, given)
+    columns = {ours: column.name for ours, column in chosen.items()}
     missing = [name for name in NEEDED if name not in columns]
     for name in missing:
         faults.add(name, f"is missing; the table has {', '.join(sorted(table.names)[:30])}")
@@ -177,7 +201,7 @@ def _check_table(table: TableRows, faults: Faults, field_map: SkyMap) -> list[st
         _check_unit(ours, columns[ours], table, faults)
     numbers = {"id": "id"} if _is_sdc1(table.names) else {}
     wanted = list(dict.fromkeys([*columns.values(), *numbers.values()]))
-    checks = _Checks(faults, field_map, columns, table)
+    checks = _Checks(faults, field_map, chosen, table)
     n = 0
     for rows, cells in table.read(wanted):
         checks.check(rows, cells, numbers.get("id"))
@@ -195,14 +219,13 @@ def _is_sdc1(names: Sequence[str]) -> bool:
     return form is not None and form.name == "SDC1"
 
 
-def _choose(names: Sequence[str]) -> dict[str, str]:
-    """Return the table's name of each of our columns that it has."""
-    chosen = choose_columns(names, (), (*NEEDED, *OPTIONAL), {})
-    found = {ours: column.name for ours, column in chosen.items()}
+def _choose(names: Sequence[str], given: Mapping[str, str]) -> dict[str, Chosen]:
+    """Return the table's column for each of ours that it has."""
+    found = choose_columns(names, (), (*NEEDED, *OPTIONAL), given)
     if _is_sdc1(names):
         lower = {name.lower(): name for name in names}
         found.pop("class", None)
-        found |= {ours: lower[theirs] for ours, theirs in AS_SDC1.items() if theirs in lower}
+        found |= {ours: Chosen(lower[theirs]) for ours, theirs in AS_SDC1.items() if theirs in lower}
     return found
 
 
@@ -217,9 +240,10 @@ class _Checks:
     """The checks of rows, block by block."""
 
     def __init__(
-        self, faults: Faults, field_map: SkyMap, columns: Mapping[str, str], table: TableRows
+        self, faults: Faults, field_map: SkyMap, chosen: Mapping[str, Chosen], table: TableRows
     ) -> None:
-        self.faults, self.field_map, self.columns, self.table = faults, field_map, columns, table
+        self.faults, self.field_map, self.table, self.chosen = faults, field_map, table, chosen
+        self.columns = {ours: column.name for ours, column in chosen.items()}
         self.factors: dict[str, float] = {}
         self.notes: list[str] = []
         # Rows, and digests of positions or numbers of sources.
@@ -240,12 +264,12 @@ class _Checks:
             self.numbers.append((rows.astype(np.int32), self._to_numbers(rows, "id", cells[number])))
 
     def _to_numbers(self, rows: NDArray[np.int64], ours: str, cells: NDArray[Any]) -> Floats:
-        name = self.columns.get(ours, ours)
+        name, stated = self.columns.get(ours, ours), self.chosen.get(ours)
         if cells.dtype != object:
             values = np.asarray(cells, np.float64)
             self._fault(rows, ours, np.isnan(values), "is no number", values)
             return values
-        unit = self.table.units.get(name)
+        unit = (stated and stated.unit) or self.table.units.get(name)
         try:
             values = np.asarray(to_numbers(ours, name, cells, unit), np.float64)
         except ConfigError:
@@ -268,7 +292,7 @@ class _Checks:
             # Positions that were texts are degrees by now.
             unit = self.table.units.get(name)
             try:
-                done = convert(ours, Chosen(name), unit, values, self.table.names)
+                done = convert(ours, self.chosen[ours], unit, values, self.table.names)
             except ConfigError as error:
                 self.faults.add(name, str(error))
                 return 1.0

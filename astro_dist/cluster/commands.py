@@ -10,7 +10,7 @@ from pathlib import Path
 from astro_dist.cluster.costs import check_costs, cost_lines, estimate_costs
 from astro_dist.cluster.queue import log_folder
 from astro_dist.cluster.share import close_stage, do_share
-from astro_dist.cluster.sites import check_limits, load_site
+from astro_dist.cluster.sites import Site, check_limits, load_site, without_trainings
 from astro_dist.cluster.slurm import TIME_UP, sbatch_text
 from astro_dist.cluster.submit import Chain, cancel_run, require_settings
 from astro_dist.engine.errors import ConfigError, TimeUpError
@@ -22,7 +22,7 @@ from astro_dist.runner import Runner
 
 def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int:
     """Queue a run on the site of a cluster file; with ``dry`` only print the sbatch files."""
-    chain = Chain(runner, load_site(cluster, _stage_names(runner)), redo)
+    chain = Chain(runner, _open_site(runner, cluster), redo)
     if dry:
         for job in chain.preview():
             print(f"==> {job.script} <==\n{sbatch_text(chain.site, job, chain.logs)}")
@@ -33,6 +33,11 @@ def submit_run(runner: Runner, cluster: Path, redo: list[str], dry: bool) -> int
     return 0
 
 
+def _open_site(runner: Runner, cluster: Path) -> Site:
+    """Return the site of a cluster file, with what the stages of this run ask for there."""
+    return without_trainings(load_site(cluster, _stage_names(runner)), runner.run, runner.stages)
+
+
 def _stage_names(runner: Runner) -> set[str]:
     """Return the names allowed in a cluster file: stages of all pipelines, which one site serves."""
     own = {stage.name for stage in load(runner.config.pipeline).stages}
@@ -41,7 +46,7 @@ def _stage_names(runner: Runner) -> set[str]:
 
 def plan_on_cluster(runner: Runner, cluster: Path) -> list[str]:
     """Return the costs of a run on a cluster as lines; `ConfigError` when they exceed the site's limits."""
-    site = load_site(cluster, _stage_names(runner))
+    site = _open_site(runner, cluster)
     check_limits(site, [stage.name for stage in runner.stages])
     costs = estimate_costs(runner, site)
     check_costs(costs, site)

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 
 from astro_dist.engine.config import Section, load_yaml, nearest, validate
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run, Stage, for_stage
 
 _CHAIN = "array dependency error no-requeue output parsable requeue signal test-only wait wrap"
 _SETTINGS = (
@@ -28,6 +29,8 @@ OWN_OPTIONS = frozenset(f"{_CHAIN} {_SETTINGS}".split(" "))
 Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 """Text on one line: a line break would end the option of an sbatch file that it stands in."""
 
+COPY_MINUTES = 30
+"""Longest time limit of a job that only copies weights."""
 CLUSTERS = Path(__file__).parents[1] / "configs" / "clusters"
 """Cluster files of the package."""
 
@@ -139,6 +142,24 @@ class Site(Section):
     def of(self, stage: str) -> Resources:
         """Return the resources of the jobs of a stage."""
         return self.stages.get(stage, self.resources)
+
+
+def without_trainings(site: Site, run: Run, stages: Sequence[Stage]) -> Site:
+    """Return a site on which trainings of no steps ask for what every stage asks for, and for a short time.
+
+    They publish weights as they are. With several ranks, or with ``machine.gpus``, they keep their nodes and
+    GPUs, which the run refuses to miss.
+    """
+    changed = {}
+    for stage in stages:
+        own = run.settings.sections.get(stage.own) if stage.gang else None
+        if own is None or getattr(own, "steps", None) != 0:
+            continue
+        plain = stage.ranks(for_stage(run, stage, "")) == 1 and not run.machine.gpus
+        asked = site.resources if plain else site.of(stage.name)
+        short = {"minutes": min(asked.minutes, COPY_MINUTES), "workers": 1}
+        changed[stage.name] = asked.model_copy(update=short | ({"nodes": 1} if plain else {}))
+    return site.model_copy(update={"stages": {**site.stages, **changed}})
 
 
 def load_site(path: Path, stages: set[str]) -> Site:

@@ -106,6 +106,10 @@ def try_submission(site: "Site", job: Job, logs: Path) -> None:
             raise
 
 
+NO_CONTROLLER = re.compile("contact slurm controller|establish a? ?configuration source")
+"""What Slurm's commands print where there is no Slurm behind them."""
+
+
 def call_slurm(*command: str, text: str | None = None, asked: "Resources | None" = None) -> str:
     """Run one of Slurm's commands and return its output; raise `ConfigError` when it fails."""
     if shutil.which(command[0]) is None:
@@ -127,6 +131,11 @@ def call_slurm(*command: str, text: str | None = None, asked: "Resources | None"
         raise ConfigError(f"{command[0]} does not answer ({error}); is the scheduler up?") from None
     if answer.returncode:
         reason = " ".join(answer.stderr.split()) or f"exit code {answer.returncode}"
+        if NO_CONTROLLER.search(reason):
+            raise ConfigError(
+                f"no controller of Slurm answers here ({command[0]}): run without --cluster, or is the "
+                "scheduler down, or SLURM_CONF wrong?"
+            )
         hint = "mend the cluster file" if asked else "is the scheduler up, and SLURM_CONF right?"
         raise ConfigError(f"Slurm refuses ({command[0]}): {reason}; {hint}")
     return answer.stdout

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.challenge.score import CATALOGUE, FORMAT, Judge, refuse_same_names
+from astro_dist.challenge.score import CATALOGUE, FORMAT, Judge, Options, refuse_same_names
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes, publish_json
 from astro_dist.engine.foreign import read_mapping
@@ -36,8 +36,7 @@ def score_files(
     paths: Sequence[Path],
     package: Path,
     out: Path,
-    instances: Path | None = None,
-    beam_arcsec: float | None = None,
+    options: Options | None = None,
 ) -> list[str]:
     """Score files; write ``NAME.json`` and ``NAME.html`` of each, and the leaderboard of all in the folder.
 
@@ -54,7 +53,7 @@ def score_files(
     refuse_same_names(paths)
     judge = Judge.open(package)
     earlier = _read_scores(out, {path.stem for path in paths}, judge.identity)
-    scores = [judge.score(path, instances, beam_arcsec) for path in paths]
+    scores = [judge.score(path, options) for path in paths]
     pages = [render(build_page(score, judge)) for score in scores]
     for score, page in zip(scores, pages, strict=True):
         publish_json(out / f"{score['name']}.json", score)
@@ -98,7 +97,7 @@ def _line(score: Mapping[str, Any], out: Path) -> str:
     return (
         f"{score['name']}: sdc1 score {core['score']:.2f} ({core['n_match']} matches, "
         f"{core['n_false']} false), "
-        f"completeness {_share(shares['completeness']['detectable'])}, "
+        f"completeness of detectable sources {_share(shares['completeness']['detectable'])}, "
         f"reliability {_share(shares['reliability']['all'])}; {place}"
     )
 

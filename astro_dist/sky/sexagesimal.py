@@ -45,30 +45,30 @@ def parse_angles(ours: str, texts: NDArray[np.object_], unit: str | None) -> Flo
         A text is no angle, minutes or seconds are above 60, or hours above 24.
     """
     by_hours = ours == "ra_deg" and (unit or "").lower() not in DEGREES
-    return np.array([_parse(ours, str(text), by_hours) for text in texts], np.float64)
+    return np.array([_parse(ours, str(text), by_hours, n) for n, text in enumerate(texts, 1)], np.float64)
 
 
-def _parse(ours: str, text: str, by_hours: bool) -> float:
+def _parse(ours: str, text: str, by_hours: bool, row: int) -> float:
     if text.strip().lower() in GAPS:
         return float("nan")
     text = text.strip()
     # The time that the pattern takes grows faster than the length of a run of blanks.
     found = _ANGLE.fullmatch(text.replace("\u2212", "-")) if len(text) <= LONGEST else None
     if found is None:
-        return _number(ours, text)
+        return _number(ours, text, row)
     first, *rest = [float(part) for part in found.groups()[1:] if part is not None]
     is_hours = by_hours and (bool(rest) or "h" in text.lower()) and not _DEGREES.search(text)
     if any(part > 60 for part in rest) or (is_hours and first > 24):
-        raise ConfigError(f"{ours} is {text[:30]!r} in a row, which is no angle; mend it or its unit")
+        raise ConfigError(f"{ours} is {text[:30]!r} in row {row}, which is no angle; mend it or its unit")
     degrees = sum(part / 60**power for power, part in enumerate([first, *rest])) * (15 if is_hours else 1)
     return -degrees if found[1] == "-" else degrees
 
 
-def _number(ours: str, text: str) -> float:
+def _number(ours: str, text: str, row: int) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"{ours} is {text[:30]!r} in a row, which is no angle; mend it") from None
+        raise ConfigError(f"{ours} is {text[:30]!r} in row {row}, which is no angle; mend it") from None
 
 
 def join_parts(values: Mapping[str, NDArray[np.generic]]) -> dict[str, Floats]:

@@ -160,12 +160,21 @@ def describe_machine() -> list[tuple[str, str, bool]]:
             compiler or "none: DeepSpeed cannot build its CPU operators; use strategy: ddp",
             compiler is not None,
         ),
-        (
-            "Slurm",
-            shutil.which("sbatch") or "no sbatch on PATH: jobs run on this machine",
-            shutil.which("sbatch") is not None,
-        ),
+        ("Slurm", *_find_slurm()),
     ]
+
+
+def _find_slurm() -> tuple[str, bool]:
+    """Return where Slurm's sbatch is and whether a controller answers, and whether it does."""
+    tool = shutil.which("sbatch")
+    if tool is None:
+        return "no sbatch on PATH: jobs run on this machine", False
+    try:
+        call = ["sinfo", "--noheader", "--format=%R"]
+        answer = subprocess.run(call, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return f"{tool}, and no controller answers: jobs run on this machine", False
+    return f"{tool}, partitions {', '.join(sorted(set(answer.stdout.split()))) or 'none'}", True
 
 
 def _why_none() -> str:

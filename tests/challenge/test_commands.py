@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from astro_dist.challenge.score import Options
 from astro_dist.engine.files import tree_digests
 
 
@@ -69,8 +70,25 @@ def test_scores_have_pages_and_a_leaderboard(folder, finder, tmp_path, command):
     assert ">finder<" not in (out / "leaderboard.html").read_text()
 
 
+def test_columns_are_named_in_the_command_and_rows_in_messages(folder, tmp_path, command):
+    table, package = tmp_path / "mine.csv", ("--package", folder)
+    table.write_text("ra_deg,dec_deg,S_int\n180,-30,3\n180.001,-30,4\n")
+    unnamed = command("challenge", "validate", table, *package)
+    assert "flux_jy" in unnamed.stdout
+    named = ("--columns", "flux_jy=S_int [mJy]")
+    assert "can be scored" in command("challenge", "validate", table, *package, *named).stdout
+    done = command("challenge", "score", table, *package, *named, "--out", tmp_path / "scores")
+    assert done.returncode == 0, done.stderr
+    assert "completeness of detectable sources" in done.stdout
+    table.write_text("ra_deg,dec_deg,total_flux\n180,-30,0.003\n180.001,abc,0.004\n")
+    done = command("challenge", "score", table, *package, "--out", tmp_path / "scores")
+    assert "dec_deg is 'abc' in row 2" in done.stderr
+    done = command("challenge", "validate", table, *package)
+    assert "--columns 'flux_jy=total_flux [mJy]'" in done.stdout
+
+
 def test_the_beam_of_the_rules_can_be_another(judge, finder):
-    wide, narrow = (judge.score(finder, beam_arcsec=beam)["sdc1"] for beam in (None, 0.25))
+    wide, narrow = (judge.score(finder, Options(beam_arcsec=beam))["sdc1"] for beam in (None, 0.25))
     assert (wide["beam_arcsec"], narrow["beam_arcsec"]) == (pytest.approx(8.0), 0.25)
     assert narrow["core"]["n_match"] <= wide["core"]["n_match"]
 
@@ -99,7 +117,9 @@ def test_the_beam_of_the_rules_can_be_another(judge, finder):
         (("score", "{folder}/public/README.md", "--package", "{folder}"), "README.md"),
         (("score", "{finder}", "--package", "{folder}", "--out", "{finder}"), "is no folder"),
         (("validate", "{finder}", "--package", "{tmp}"), "holds no challenge"),
-        (("validate", "{tmp}/none.csv", "--package", "{folder}"), "has 1 fault"),
+        (("validate", "{tmp}/none.csv", "--package", "{folder}"), "there is no file"),
+        (("score", "{finder}", "--package", "{folder}", "--columns", "flux=S"), "unknown column 'flux'"),
+        (("validate", "{finder}", "--package", "{folder}", "--columns", "flux_jy"), "write flux_jy=NAME"),
     ],
 )
 def test_wrong_input_is_one_line(run, folder, finder, tmp_path, command, words, said):

@@ -14,9 +14,9 @@ from scipy.stats import spearmanr
 
 from astro_dist.challenge.about import About, verify_package
 from astro_dist.challenge.area import Areas, choose_areas
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.config import EASY_SEED, ChallengeConfig, seed_notes
 from astro_dist.challenge.names import BETWEEN, BITS, HIDDEN_COLUMNS, OPEN, SCORED, TRUTH_COLUMNS
-from astro_dist.challenge.package import find_parts, pack, seed_note
+from astro_dist.challenge.package import find_parts, pack
 from astro_dist.challenge.packing import Packing
 from astro_dist.challenge.stage import PACKAGE
 from astro_dist.challenge.truth import draw_ids, find_populations
@@ -27,6 +27,7 @@ from astro_dist.engine.files import tree_digests
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import for_stage
 from astro_dist.field.columns import read_columns_file
+from astro_dist.field.config import AssembleConfig
 from astro_dist.sky.user_files import read_table
 from astro_dist.sky.windows import Window
 from tests.challenge import small
@@ -335,18 +336,17 @@ def test_as_a_stage_it_has_the_same_bytes_in_any_order_and_after_damage(run, fol
 
 
 def test_a_small_seed_is_remarked_on():
-    assert seed_note(1).startswith("the seed 1 can be found by trying")
+    assert seed_notes(1)[0].startswith("the seed 1 can be found by trying")
+    assert seed_notes(EASY_SEED) == []
 
 
-def test_the_plan_is_an_upper_bound(run, folder):
-    estimate = PACKAGE.estimate(
-        replace(
-            run,
-            settings=replace(
-                run.settings, sections={**run.settings.sections, "challenge": ChallengeConfig()}
-            ),
-        )
-    )
+def test_the_plan_is_an_upper_bound_and_remarks_on_a_small_seed(run, folder):
+    sections = {**run.settings.sections, "challenge": ChallengeConfig()}
+    planned = replace(run, settings=replace(run.settings, sections=sections))
+    estimate = PACKAGE.estimate(planned)
+    assert estimate.notes == ()
+    own = run.section(AssembleConfig).model_copy(update={"seed": 12})
+    assert "the seed 12 can be found" in PACKAGE.estimate(planned.having(own)).notes[0]
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     # Of so small a field the papers are a large part.
     assert sum(sizes) < estimate.bytes + 1_000_000

@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.labels import LabelledPixels, is_labels
+from astro_dist.challenge.score import Options
 from astro_dist.challenge.segmentation import measure_segmentation
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.windows import Window
@@ -25,7 +26,7 @@ def labelled(*objects, scores=None):
 def test_the_hidden_masks_score_one(judge, folder):
     hidden = folder / "hidden"
     for figures in (
-        judge.score(hidden / "mask.fits", hidden / "instances.fits")["segmentation"],
+        judge.score(hidden / "mask.fits", Options(hidden / "instances.fits"))["segmentation"],
         judge.score(hidden / "coco.json")["segmentation"],
     ):
         for name in ("compact", "extended", "any_source"):

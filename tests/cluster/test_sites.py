@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site
-from astro_dist.cluster.slurm import Job, sbatch_text
+from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site, without_trainings
+from astro_dist.cluster.slurm import Job, call_slurm, sbatch_text
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.work import Run
 from astro_dist.pipelines import PIPELINES, load
+from astro_dist.radio.pipeline import RADIO
+from astro_dist.workers.machine import describe_machine
 from tests.slurm.conftest import load_script
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "configs" / "clusters").glob("*.yaml"))
@@ -163,3 +166,38 @@ def test_the_sbatch_file_asks_for_what_the_site_says(tmp_path):
 def test_text_that_leaves_its_line_is_refused(field, text):
     with pytest.raises(ConfigError, match=field):
         validate(Site, {"resources": {field: text}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({"steps": 0}, (0, 30)),
+        ({"steps": 5}, (1, 240)),
+        ({"steps": 0, "ranks": 2}, (1, 30)),
+    ],
+)
+def test_a_training_of_no_steps_asks_for_no_gpu(changes, asked):
+    config = RADIO.resolve({"autoencoder": {"start_from": "small", "preset": "small", **changes}})
+    site = load_site(next(path for path in EXAMPLES if path.stem == "generic"), NAMES)
+    fitted = without_trainings(site, Run.of(Path("absent"), config), RADIO.choose(config))
+    found = fitted.of("autoencoder")
+    assert (found.gpus, found.minutes) == asked
+    assert fitted.of("generate") == site.of("generate")
+
+
+def test_a_near_name_of_a_cluster_file_is_named():
+    with pytest.raises(ConfigError, match="did you mean 'generic'"):
+        load_site(Path("generik"), NAMES)
+
+
+def test_a_machine_without_a_controller_is_one_short_line(tmp_path, monkeypatch):
+    for name in ("sinfo", "sbatch"):
+        tool = tmp_path / name
+        said = "sinfo: fatal: Could not establish a configuration source"
+        tool.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ConfigError, match=r"^no controller of Slurm answers here \(sinfo\): run without"):
+        call_slurm("sinfo")
+    (row,) = [row for row in describe_machine() if row[0] == "Slurm"]
+    assert row[1:] == (f"{tmp_path}/sbatch, and no controller answers: jobs run on this machine", False)
