@@ -261,13 +261,8 @@ def check_names(pipeline: "Pipeline") -> None:
     ValueError
         A name has two meanings; the message names the stage and the other pipeline.
     """
-    from astro_dist.engine.work import Stage
-
-    def kind(stage: Stage) -> tuple[str, str]:
-        # How a product is made is the pipeline's affair: what people find under a word is the same.
-        return stage.words, stage.product
-
-    own = {stage.words: stage for stage in pipeline.stages}
+    # How a product is made is the pipeline's affair: what people find under a word is the same.
+    own = {stage.words: stage.product for stage in pipeline.stages}
     for name, listing in PIPELINES.items():
         if name == pipeline.name:
             continue
@@ -275,9 +270,9 @@ def check_names(pipeline: "Pipeline") -> None:
             raise ValueError(f"{name} is both a pipeline and a stage")
         # Only shared words import the other pipeline, which is slow.
         if shared := own.keys() & listing.stages.keys():
-            theirs = {stage.words: stage for stage in load(name).stages}
+            theirs = {stage.words: stage.product for stage in load(name).stages}
             for words in sorted(shared):
-                if kind(own[words]) != kind(theirs[words]):
+                if own[words] != theirs[words]:
                     raise ValueError(f"{words} is another kind of stage in the pipeline {name}; rename it")
 
 

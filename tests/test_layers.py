@@ -1,6 +1,7 @@
 """The layering rule: imports point down only, and each heavy library has its homes."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,50 @@ def test_the_training_loop_names_no_network_and_no_store():
         used = {name for name in imports(path) if name.startswith("astro_dist.")}
         below = {name for name in used if name.split(".")[1] in ("models", "sky", "store", "metrics")}
         assert {".".join(name.split(".")[:3]) for name in below} <= {"astro_dist.models.device"}, path.name
+
+
+PRIVATE = {"zarr.core", "dask.base", "pyarrow.lib", "ray.core", "torch.utils._pytree"}
+"""Modules of libraries that their documentation does not name, though their names have no underscore."""
+TAKEN = {
+    ("train/ranks.py", "os._exit"): "documented: a process ends without cleaning up",
+    ("workers/ray_foreman.py", "os._exit"): "documented: a process ends without cleaning up",
+    ("models/device.py", "torch.cpu._is_avx512_bf16_supported"): "torch has no public question for it",
+    ("models/device.py", "torch.cpu._is_amx_tile_supported"): "torch has no public question for it",
+    ("train/average.py", "torch._foreach_sub"): "torch's own averages of weights call it",
+    ("train/average.py", "torch._foreach_sub_"): "torch's own averages of weights call it",
+    ("train/average.py", "torch._foreach_copy_"): "torch's own averages of weights call it",
+    ("train/strategy.py", "AcceleratorState._reset_state"): "Accelerate's own tests reset it so",
+    ("train/strategy.py", "GradientState._reset_state"): "Accelerate's own tests reset it so",
+}
+"""Attributes with an underscore that are used all the same, and why."""
+
+
+def is_private(name):
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def foreign_names(tree):
+    """Yield what a module imports from libraries: the name here and the whole name there."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((one.asname or one.name.partition(".")[0], one.name) for one in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield from ((one.asname or one.name, f"{node.module}.{one.name}") for one in node.names)
+
+
+def test_no_private_namespace_of_a_library_is_used():
+    used = set()
+    for path in MODULES:
+        tree, place = ast.parse(path.read_text()), path.relative_to(PACKAGE).as_posix()
+        names = dict(pair for pair in foreign_names(tree) if pair[1].partition(".")[0] != "astro_dist")
+        # The standard library may be imported under a private name of ours, which is none of its own.
+        for full in names.values():
+            assert not is_private(full), (place, full)
+            assert not any(f"{full}.".startswith(f"{one}.") for one in PRIVATE), (place, full)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and is_private(node.attr):
+                text = ast.unparse(node)
+                if text.partition(".")[0] in names and re.fullmatch(r"[\w.]+", text):
+                    assert (place, text) in TAKEN, (place, text)
+                    used.add((place, text))
+    assert used == TAKEN.keys()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dask.base import compute
+from dask import compute  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns
@@ -24,7 +24,7 @@ from astro_dist.field.panels import (
     say_pixel,
 )
 from astro_dist.field.ticks import Ticks, edge_ticks
-from astro_dist.sky.lazy import lazy_map
+from astro_dist.sky.lazy import THREADS, Scheduler, lazy_map
 from astro_dist.sky.maps import SkyMap
 
 OVERVIEW_PIX = 1500
@@ -36,13 +36,15 @@ SAMPLE_PIX = 200_000
 SUMS = ("n", "min", "max", "sum", "squares")
 
 
-def summarise(sky_map: SkyMap, scheduler: str = "threads") -> tuple[dict[str, Any], NDArray[np.float32]]:
+def summarise(
+    sky_map: SkyMap, scheduler: Scheduler = "threads"
+) -> tuple[dict[str, Any], NDArray[np.float32]]:
     """Return statistics of a map in Jy/beam and its block maxima for the overview, in one pass.
 
     Parameters
     ----------
     scheduler
-        Scheduler of dask: threads, processes or synchronous; the bits are the same.
+        See `lazy.Scheduler`; the bits are the same.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def summarise(sky_map: SkyMap, scheduler: str = "threads") -> tuple[dict[str, An
     sums = pixels.map_blocks(_sum_block, chunks=lines, meta=np.empty((0, 0), np.float64))
     # Computed together: each band is read once, for all three.
     blocks, table, sample = compute(  # type: ignore[no-untyped-call]
-        maxima, sums, pixels[::step, ::step], scheduler=scheduler, num_workers=2
+        maxima, sums, pixels[::step, ::step], scheduler=scheduler, num_workers=THREADS
     )
     columns = dict(zip(SUMS, table.T, strict=True))
     n = int(columns["n"].sum())

@@ -6,9 +6,9 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.foreign import expand_home, require_file
+from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
-from astro_dist.sky.config import AnnotateConfig, FilesConfig, MapsConfig, SurveyConfig
+from astro_dist.sky.config import FilesConfig, MapsConfig, SurveyConfig
 
 READMES, README_BYTES = ("ReadMe", "README", "readme", "ReadMe.txt"), 1 << 20
 MOST_FILES, MOST_LETTERS = 32_000, 4096
@@ -68,25 +68,6 @@ def described_part(readme: Path, path: Path) -> list[str]:
         if any(fnmatch(name, pattern) for pattern in named):
             return lines[start:end]
     return []
-
-
-def annotation_sources(run: Run) -> list[Path]:
-    """Return the user's maps, the files that say which islands belong together, and an expert's."""
-    join = run.section(AnnotateConfig).join
-    named = {"catalogue": join.catalogue, **{f"labels.{name}": path for name, path in join.labels.items()}}
-    paths = {key: Path(path) for key, path in named.items() if path is not None}
-    for key, path in paths.items():
-        require_file(path, f"annotate.join.{key}")
-    expert = run.section(AnnotateConfig).expert
-    tables = [file for path in paths.values() for file in with_readme(path)]
-    return [*map_sources(run), *tables, *(() if expert is None else _expert_files(expert))]
-
-
-def _expert_files(setting: str) -> list[Path]:
-    # Here, because label images need astropy, which those who have no expert do without.
-    from astro_dist.sky.expert_files import edited_files
-
-    return edited_files(expand_home(setting))
 
 
 def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:

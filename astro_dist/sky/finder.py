@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
@@ -16,6 +18,7 @@ from astro_dist.sky.given import given_links, leave_settled, true_links
 from astro_dist.sky.islands import Islands, Pixels, find_cuts, find_pixels, join_islands
 from astro_dist.sky.joining import ALONE, find_links, group_islands
 from astro_dist.sky.labels import Plane
+from astro_dist.sky.lazy import THREADS, Scheduler, lazy_map
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.noise_maps import NoiseMap, NoisyMesh, follow_weights, take_noise, weights_size
@@ -72,22 +75,61 @@ def find_islands(
     ConfigError
         When the map has no usable pixels.
     """
-    cell_pix, blocks = mesh_cell(sky_map, config), list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
-    rows: list[tuple[Image, Image]] = []
-    inner: list[Blocks] = []
-    weight: list[Image] = []
-    for block in blocks:
-        image = sky_map.read(block)
-        measured, weights = take_noise(measure_block(image, cell_pix), noise, block, cell_pix)
-        rows += measured
-        weight += weights or ()
-        inner += block_rows(image, sky_map, config)
-    background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
-    joined, weighed = Blocks.join(inner) if inner else None, np.stack(weight) if weight else None
-    mesh = make_mesh(sky_map, config, background, rms, joined, noise, weighed)
+    mesh = measure_mesh(sky_map, config, noise)
     # Read again and not kept: a map may be larger than memory.
+    blocks = read_blocks(sky_map, config, 0, sky_map.shape[0])
     pixels = [detect(sky_map, mesh, block, config) for block in blocks]
     return annotate_pixels(Pixels.join(pixels), mesh, sky_map, config, truth)
+
+
+def measure_mesh(
+    sky_map: SkyMap,
+    config: AnnotateConfig,
+    noise: NoiseMap | None = None,
+    scheduler: Scheduler = "threads",
+) -> Mesh:
+    """Return background and rms of a whole map: a graph of dask over bands of whole rows of its cells.
+
+    Parameters
+    ----------
+    noise
+        The user's map of the noise or of weights.
+    scheduler
+        See `lazy.Scheduler`; the bits are the same.
+
+    Raises
+    ------
+    ConfigError
+        When the map has no usable pixels.
+    """
+    # Here, because tasks over parts of a map, which are most of the work, need no graph.
+    from dask import compute  # type: ignore[attr-defined]
+
+    bands = list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
+    measured = lazy_map(sky_map, bands[0].height).map_blocks(
+        *(_measure_band, sky_map, config, noise),
+        chunks=((1,) * len(bands), (1,)),
+        meta=np.empty((0, 0), object),
+    )
+    (table,) = compute(  # type: ignore[no-untyped-call]
+        measured, scheduler=scheduler, num_workers=THREADS
+    )
+    rows, weight, inner = ([one for band in table[:, 0] for one in band[i]] for i in range(3))
+    background, rms = (np.stack(nodes) for nodes in zip(*rows, strict=True))
+    joined, weighed = Blocks.join(inner) if inner else None, np.stack(weight) if weight else None
+    return make_mesh(sky_map, config, background, rms, joined, noise, weighed)
+
+
+def _measure_band(
+    image: Image, sky_map: SkyMap, config: AnnotateConfig, noise: NoiseMap | None, block_info: Any = None
+) -> NDArray[np.object_]:
+    """Return the rows of cells of a band, their weights and their blocks, as the one entry of an array."""
+    cell_pix, (y0, y1) = mesh_cell(sky_map, config), block_info[0]["array-location"][0]
+    window = Window(y0, y1, 0, sky_map.shape[1])
+    measured, weights = take_noise(measure_block(image, cell_pix), noise, window, cell_pix)
+    entry = np.empty((1, 1), object)
+    entry[0, 0] = measured, weights or [], block_rows(image, sky_map, config)
+    return entry
 
 
 def make_mesh(

@@ -1,5 +1,6 @@
 """A map as a dask array: bands of rows, which are read when a graph asks for them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,11 @@ from numpy.typing import NDArray
 
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window
+
+Scheduler = str | Callable[..., Any]
+"""Scheduler of dask: ``threads``, ``processes``, ``synchronous``, or a function as Ray's `ray_dask_get`."""
+THREADS = 2
+"""Threads or processes of a graph over a whole map: each holds some bands."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Estimate, Run, Stage
+from astro_dist.sky.annotation_files import annotation_sources
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
-from astro_dist.sky.files import annotation_sources
 from astro_dist.sky.survey import BAND_ROWS, SimulateConfig
 
 # 77 bytes of numbers, and the name of a morphology of up to 11 letters.
