@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from astro_dist.cli import main
 from astro_dist.engine.seeds import stream
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling
+from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.probe import Probe, judge
 from astro_dist.enhance.projection import enlarge_bicubic, halve_mean, repeat_twice
 from astro_dist.metrics.colours import colour_distances
@@ -160,6 +161,17 @@ def test_the_probe_tells_copies_what_is_learnt_and_noise_apart(kind):
     found, panels = Probe(draw, halve_mean).examine({"held out": held, "noise": held}, true, learnt)
     assert judge(found["kinds"]["held out"]) == kind
     assert panels["noise_added_0"].shape == (6, 64, 64)
+
+
+def test_maps_without_a_network_are_not_measured():
+    for tree in (
+        {"maps": {}, "superres": {}, "enhance": {"chain": ["bicubic"]}},
+        {"enhance": {"files": ["a"]}},
+    ):
+        config = ENHANCE.resolve({**tree, "evaluate": {}})
+        assert "evaluate" not in [stage.name for stage in ENHANCE.choose(config)]
+    config = ENHANCE.resolve({"maps": {}, "superres": {}, "enhance": {}, "evaluate": {}})
+    assert [stage.name for stage in ENHANCE.choose(config)][-2:] == ["evaluate", "report"]
 
 
 def test_what_evaluate_cannot_do_is_refused(command, tmp_path):
