@@ -121,7 +121,7 @@ def tabulate_probe(probe: Mapping[str, Any]) -> Table:
             "-" if one["common"] is None else f"{one['common']:.2f}",
             f"{one['points']:.1f}",
             show(one["near"]),
-            f"{one['distance_ratio']:.2f}",
+            "-" if one["distance_ratio"] is None else f"{one['distance_ratio']:.2f}",
         )
         for kind, one in probe["kinds"].items()
     ]

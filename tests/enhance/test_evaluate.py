@@ -163,6 +163,15 @@ def test_the_probe_tells_copies_what_is_learnt_and_noise_apart(kind):
     assert panels["noise_added_0"].shape == (6, 64, 64)
 
 
+def test_blank_images_have_no_patches_to_compare():
+    blank = [np.zeros((1, 64, 64))] * 2
+    probe = Probe(lambda image, _: repeat_twice(image), halve_mean)
+    found, _ = probe.examine({"held out": [halve_mean(one) for one in blank]}, blank, blank)
+    one = found["kinds"]["held out"]
+    assert (one["patches"], one["distance_ratio"]) == (0, None)
+    assert np.isnan(one["near"]["value"])
+
+
 def test_maps_without_a_network_are_not_measured():
     for tree in (
         {"maps": {}, "superres": {}, "enhance": {"chain": ["bicubic"]}},
