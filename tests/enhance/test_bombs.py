@@ -61,4 +61,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_named_and_the_others_go_on(tmp_p
     assert done.returncode == 4
     reader = StoreReader(tmp_path / "run" / "enhanced" / "pictures.zarr")
     # Its row is there, and in no split.
-    assert (len(reader), sum(len(reader.select(split)) for split in ("train", "validation", "test"))) == (9, 8)
+    assert (len(reader), sum(len(reader.select(split)) for split in ("train", "validation", "test"))) == (
+        9,
+        8,
+    )
