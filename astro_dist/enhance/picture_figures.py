@@ -21,6 +21,7 @@ from astro_dist.enhance.figures_config import FiguresConfig
 from astro_dist.enhance.figures_table import CHAIN, say_difference
 from astro_dist.enhance.held_out import held_out
 from astro_dist.enhance.picture_chain import open_step
+from astro_dist.enhance.picture_spread import CALIBRATION, Spread, sample_number
 from astro_dist.enhance.probe import Probe
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.metrics.colours import BLOCK_PIX, block_chroma, colour_distances
@@ -45,7 +46,7 @@ MEANINGS = {
     "chroma": f"chroma of means over {BLOCK_PIX} x {BLOCK_PIX} pixels as a share of the original's",
     "lost": "share of the peaks above 5 sigma of the brightness with less than half of their height left",
     "power": "power over the original's in the octaves 1/16-1/8, 1/8-1/4 and 1/4-1/2 cycles per pixel",
-    "inside": "share of the original's pixels within one standard deviation of the samples; 0.68 is wanted",
+    "inside": "share of the original's pixels within the published standard deviation; 0.68 is wanted",
 }
 ROWS = {
     "bicubic": "what the chain is given, enlarged",
@@ -109,7 +110,7 @@ class PictureMeasurer:
     @property
     def half(self) -> HalfName:
         """How pictures are made small: as for the training."""
-        half: HalfName = "bicubic" if self.network is None else self.network.network.config.half
+        half: HalfName = "bicubic" if self.network is None else self.network.half
         return half
 
     def picture(self, row: int) -> Image:
@@ -141,7 +142,8 @@ class PictureMeasurer:
         for name in self.chain.chain:
             if name == "superres":
                 count = self.chain.samples
-                trace.samples = [self.network.draw(image, row * count + i) for i in range(count)]
+                numbers = [sample_number(row, i, count) for i in range(count)]
+                trace.samples = [self.network.draw(image, number) for number in numbers]
                 image = np.asarray(np.mean(trace.samples, 0, np.float64), np.float32)
             else:
                 image = self.steps[name](image, row)
@@ -198,11 +200,16 @@ class PictureMeasurer:
         }
         panels["error"] = brightness(trace.made) - brightness(trace.true_PHW)
         if len(trace.samples) > 1:
-            spread = np.std(trace.samples, 0, ddof=1)
+            spread = self._scale(np.std(trace.samples, 0, ddof=1, dtype=np.float64))
             error = np.abs(trace.made - trace.true_PHW)
             rows[CHAIN]["inside"] = [int((error <= spread).sum()), error.size]
             panels["uncertainty"] = spread.mean(0)
         return rows, panels
+
+    def _scale(self, spread_PHW: Floats) -> AnyImage:
+        """Return a spread as the stage `enhance` has scaled it, or as it is where that did not run."""
+        path = self.run.product("enhanced") / CALIBRATION
+        return Spread.read(path).scale(spread_PHW) if path.exists() else spread_PHW
 
     def _filter(self, image_PHW: Image) -> Image | None:
         if not self.filtered:

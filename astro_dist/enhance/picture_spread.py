@@ -6,6 +6,7 @@ and faint pixels could be told by. What other steps of the chain change is not p
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,12 @@ class Spread:
     @classmethod
     def load(cls, run: Run) -> "Spread":
         """Return what the task `CALIBRATE` found."""
-        found = json.loads((run.output / CALIBRATION).read_text())
+        return cls.read(run.output / CALIBRATION)
+
+    @classmethod
+    def read(cls, path: Path) -> "Spread":
+        """Return what a file that `calibrate_pictures` wrote holds."""
+        found = json.loads(path.read_text())
         return cls(Calibration.from_json(found["calibration"]))
 
     def scale(self, spread_PHW: Floats) -> Image:

@@ -69,9 +69,16 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
                 ("pictures", "simulate"), "enhance.files are enhanced without any training"
             )
         absent |= dict.fromkeys(("annotate", "cutouts"), "no network learns from cutouts")
-        if config.maps is not None or config.enhance.files:
-            absent["evaluate"] = "without a network there are no held-out cutouts to measure"
+    if _is_bicubic_of_files(config):
+        absent["evaluate"] = "no network doubles these files, so that held-out images have nothing to measure"
     return absent | {name: why for name, why in OPTIONAL.items() if getattr(config, name) is None}
+
+
+def _is_bicubic_of_files(config: EnhanceConfig) -> bool:
+    chain = config.enhance
+    return (
+        chain is not None and (config.maps is not None or bool(chain.files)) and "superres" not in chain.chain
+    )
 
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:

@@ -30,6 +30,7 @@ PATCH_PIX, STEP_PIX = 16, 4
 NEAR_QUANTILE, MOST_NEAR = 0.01, 0.05
 """A patch is near where it is nearer than all but this share of those of held-out originals; there are copies
 where the interval of the share of near ones begins above the second number."""
+LEAST_LENGTH = 1e-3
 LEAST_COMMON = 0.5
 """Correlation of two samples' additions from which on they are mostly learnt."""
 SHOWN = 6
@@ -103,6 +104,8 @@ class Probe:
     def _nearest(self, details: Sequence[Floats], known: Floats) -> Floats:
         """Return the distance of each patch to the nearest training patch in any turn or flip."""
         patches = np.concatenate([_patches(one, PATCH_PIX) for one in details])
+        if not len(patches) or not len(known):
+            return np.zeros(0)
         square = patches.reshape(-1, PATCH_PIX, PATCH_PIX)
         turned = [
             nearest_distances(np.stack([apply_symmetry(one, turn).ravel() for one in square]), known)
@@ -112,18 +115,20 @@ class Probe:
 
 
 def _patches(detail_HW: Floats, step_pix: int) -> Floats:
-    """Return patches of detail (n, `PATCH_PIX` squared), each of length 1; blank ones stay 0."""
+    """Return patches of detail (n, `PATCH_PIX` squared), each of length 1; blank ones are left out."""
     seen = np.lib.stride_tricks.sliding_window_view(detail_HW, (PATCH_PIX, PATCH_PIX))
     rows = seen[::step_pix, ::step_pix].reshape(-1, PATCH_PIX**2)
     rows = rows - rows.mean(1, keepdims=True)
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(length, 1e-9))
+    # A blank patch has no direction, and would be the nearest to all that are like nothing.
+    return np.asarray((rows / np.maximum(length, LEAST_LENGTH))[length[:, 0] > LEAST_LENGTH])
 
 
 def _figures(added: Sequence[Sequence[Floats]], near: Floats, usual: Floats, truth: float) -> dict[str, Any]:
     first = [both[0] for both in added]
     light = [brightness(one) for one in first]
-    close = int((near < np.quantile(usual, NEAR_QUANTILE)).sum())
+    told = len(near) > 0 and len(usual) > 0
+    close = int((near < np.quantile(usual, NEAR_QUANTILE)).sum()) if told else 0
     pixels = sum(one.size for one in light)
     powers = np.sum([octave_powers(one) for one in light], 0)
     return {
@@ -132,9 +137,11 @@ def _figures(added: Sequence[Sequence[Floats]], near: Floats, usual: Floats, tru
         "common": _common(added),
         "points": 1e4 * sum(len(find_peaks(one)) for one in light) / pixels,
         "powers": (powers / max(powers.sum(), 1e-30)).tolist(),
-        "near": dict(zip(("value", "low", "high"), share_interval(close, len(near)), strict=True)),
+        "near": dict(
+            zip(("value", "low", "high"), share_interval(close, len(near) if told else 0), strict=True)
+        ),
         "patches": len(near),
-        "distance_ratio": distance_ratio(near, usual),
+        "distance_ratio": distance_ratio(near, usual) if told else None,
     }
 
 
@@ -143,12 +150,13 @@ def _common(added: Sequence[Sequence[Floats]]) -> float | None:
     if len(added[0]) < 2:
         return None
     a, b = (np.concatenate([brightness(both[k]).ravel() for both in added]) for k in range(2))
-    return float(np.corrcoef(a, b)[0, 1])
+    # Nothing that is added has nothing in common.
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() and b.std() else None
 
 
 def judge(kind: Mapping[str, Any]) -> str:
     """Return what the additions to a kind of images are: copies, prior or noise."""
-    if kind["near"]["low"] > MOST_NEAR:
+    if (kind["near"]["low"] or 0.0) > MOST_NEAR:
         return "copies"
     return "prior" if (kind["common"] or 0.0) >= LEAST_COMMON else "noise"
 

@@ -118,7 +118,7 @@ def _shown(name: str, images: NDArray[Any]) -> NDArray[Any]:
 
 
 def _draw(rows: dict[str, NDArray[Any]], names: list[str], caption: str, alt: str) -> Picture:
-    return Picture(to_webp(plot_pictures(rows, names)), caption, alt, wide=True)
+    return Picture(to_webp(plot_pictures(rows, names)), caption, alt, wide=len(names) > 3)
 
 
 def _next_blocks(run: Run) -> list[Block]:

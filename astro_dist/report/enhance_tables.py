@@ -17,6 +17,8 @@ def show(figure: Mapping[str, Any] | None, digits: int = 3) -> str:
     """Return a figure with its interval."""
     if figure is None or figure["value"] is None:
         return "-"
+    if 0 < abs(figure["value"]) < 10 ** -(digits + 1):
+        return f"{figure['value']:.1e}"
     value = f"{figure['value']:.{digits}f}"
     if figure["low"] is None:
         return value
@@ -121,7 +123,7 @@ def tabulate_probe(probe: Mapping[str, Any]) -> Table:
             "-" if one["common"] is None else f"{one['common']:.2f}",
             f"{one['points']:.1f}",
             show(one["near"]),
-            f"{one['distance_ratio']:.2f}",
+            "-" if one["distance_ratio"] is None else f"{one['distance_ratio']:.2f}",
         )
         for kind, one in probe["kinds"].items()
     ]

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from astro_dist.cli import main
 from astro_dist.engine.seeds import stream
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling
+from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.probe import Probe, judge
 from astro_dist.enhance.projection import enlarge_bicubic, halve_mean, repeat_twice
 from astro_dist.metrics.colours import colour_distances
@@ -160,6 +161,26 @@ def test_the_probe_tells_copies_what_is_learnt_and_noise_apart(kind):
     found, panels = Probe(draw, halve_mean).examine({"held out": held, "noise": held}, true, learnt)
     assert judge(found["kinds"]["held out"]) == kind
     assert panels["noise_added_0"].shape == (6, 64, 64)
+
+
+def test_blank_images_have_no_patches_to_compare():
+    blank = [np.zeros((1, 64, 64))] * 2
+    probe = Probe(lambda image, _: repeat_twice(image), halve_mean)
+    found, _ = probe.examine({"held out": [halve_mean(one) for one in blank]}, blank, blank)
+    one = found["kinds"]["held out"]
+    assert (one["patches"], one["distance_ratio"]) == (0, None)
+    assert np.isnan(one["near"]["value"])
+
+
+def test_maps_without_a_network_are_not_measured():
+    for tree in (
+        {"maps": {}, "superres": {}, "enhance": {"chain": ["bicubic"]}},
+        {"enhance": {"files": ["a"]}},
+    ):
+        config = ENHANCE.resolve({**tree, "evaluate": {}})
+        assert "evaluate" not in [stage.name for stage in ENHANCE.choose(config)]
+    config = ENHANCE.resolve({"maps": {}, "superres": {}, "enhance": {}, "evaluate": {}})
+    assert [stage.name for stage in ENHANCE.choose(config)][-2:] == ["evaluate", "report"]
 
 
 def test_what_evaluate_cannot_do_is_refused(command, tmp_path):
