@@ -176,6 +176,7 @@ PIPELINES = {
             "cutouts": "cut the maps into a sharded store",
             "train colourise": "train the network that colours grey pictures",
             "train superres": "train the network that doubles pictures or maps",
+            "train byol": "train the cleaner's encoder on pictures without labels",
             "train cleaner": "train the network that finds objects in pictures",
             "cleaning": "paint over objects in pictures",
             "enhance": "double, colour and clean pictures or FITS files, with the fluxes of maps kept",

@@ -10,7 +10,12 @@ import pytest
 
 GROUPS = {
     "slurm": ("tests/slurm/",),
-    "kills": ("tests/end_to_end/test_kill", "tests/test_runner.py", "tests/train/test_kills.py"),
+    "kills": (
+        "tests/end_to_end/test_kill",
+        "tests/enhance/test_map_network.py",
+        "tests/test_runner.py",
+        "tests/train/test_kills.py",
+    ),
     "ray": ("tests/workers/test_ray.py", "tests/workers/test_namespaces.py", "tests/engine/test_stopping.py"),
 }
 LONG = (

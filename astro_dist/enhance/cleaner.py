@@ -23,6 +23,7 @@ from astro_dist.engine.work import Run
 from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.colourise import Crops
 from astro_dist.models.cleaner import build_cleaner, load_cleaner
+from astro_dist.models.encoder import load_picture_encoder
 from astro_dist.models.foreign import check_finite, check_part
 from astro_dist.models.norms import settle_norms
 from astro_dist.pictures.config import PicturesConfig
@@ -122,6 +123,9 @@ def build(cell: Cell, device: str) -> Built:
     reader, key = StoreReader(cell.run.product("pictures.zarr")), (cell.run.seed, *cell.key)
     planes = int(reader.attrs["planes"])
     objective = CleanerObjective(config, planes)
+    if "byol" in cell.run.settings.sections:
+        encoder = load_picture_encoder(cell.run.product("models/byol"))
+        objective.network.encoder.load_state_dict(encoder.state_dict())
     if config.pairs is not None:
         return objective, PairData(read_pairs(config, planes), config, key), None
     held_out = InjectedData(reader, config, key, "validation") if len(reader.select("validation")) else None

@@ -16,12 +16,12 @@ def _cost(config: Any) -> tuple[float, float]:
 RECIPE = Recipe(
     "cleaner",
     CleanerConfig,
-    ("pictures",),
+    ("pictures", "byol"),
     Later("astro_dist.enhance.cleaner:build"),
     _cost,
     Later("astro_dist.enhance.cleaner:load"),
     refuse=Later("astro_dist.enhance.cleaner:refuse"),
-    reads=("pictures",),
+    reads=("pictures", "byol"),
     files=Later("astro_dist.enhance.cleaner:find_files"),
 )
 CLEANER = training_stage(RECIPE)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from astro_dist.engine.pipeline import PipelineConfig
+from astro_dist.enhance.byol_config import PictureByolConfig
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.cleaner_config import CleanerConfig
 from astro_dist.enhance.cleaning_config import CleaningConfig
@@ -34,6 +35,8 @@ class EnhanceConfig(PipelineConfig):
     """Cutouts of the maps, for training."""
     colourise: ColouriseConfig | None = None
     """Training of the network that colours grey pictures; without this section there is none."""
+    byol: PictureByolConfig | None = None
+    """Training of the cleaner's encoder without labels; without this section the cleaner begins untrained."""
     cleaner: CleanerConfig | None = None
     """Training of the network that finds objects; without this section there is none."""
     cleaning: CleaningConfig | None = None

@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from astro_dist.engine.config import Section
 from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, Tree
+from astro_dist.enhance.byol_config import settle_byol
+from astro_dist.enhance.byol_stage import BYOL
 from astro_dist.enhance.chain_settings import learns, settle_chain
 from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
 from astro_dist.enhance.cleaner_stage import CLEANER
@@ -26,13 +28,26 @@ from astro_dist.sky.stages import ANNOTATE, SIMULATE
 from astro_dist.store.picture_stage import PICTURES
 from astro_dist.store.stage import CUTOUTS
 
-STAGES = (PICTURES, SIMULATE, ANNOTATE, CUTOUTS, COLOURISE, SUPERRES, CLEANER, CLEANING, CHAIN, EVALUATE)
+STAGES = (
+    PICTURES,
+    SIMULATE,
+    ANNOTATE,
+    CUTOUTS,
+    COLOURISE,
+    SUPERRES,
+    BYOL,
+    CLEANER,
+    CLEANING,
+    CHAIN,
+    EVALUATE,
+)
 REPORT = report_on(STAGES, (), Later("astro_dist.report.enhance:build_page"))
 OF_MAPS = ("simulate", "annotate", "cutouts")
 """Stages that make cutouts of maps, which take the place of the pictures."""
 OPTIONAL = {
     "colourise": "colours are learned only with a section colourise",
     "superres": "super-resolution is trained only with a section superres",
+    "byol": "an encoder is trained without labels only with a section byol",
     "cleaner": "a network that finds objects is trained only with a section cleaner",
     "cleaning": "objects are painted over only with a section cleaning",
     "enhance": "pictures and maps are enhanced only with a section enhance",
@@ -48,6 +63,8 @@ def include(tree: Tree, names: Collection[str]) -> Tree:
         asked.add("enhance")
     if set(names) & set(OF_MAPS):
         asked.add("maps")
+    if "byol" in asked:
+        asked.add("cleaner")
     return {**{name: {} for name in sorted(asked)}, **tree}
 
 
@@ -61,7 +78,7 @@ def leave_out(config: EnhanceConfig) -> Mapping[str, str]:
             absent["simulate"] = "with map files no sky is simulated"
     alone = config.enhance is not None and config.enhance.files and "superres" not in config.enhance.chain
     if alone:
-        trainings = ("colourise", "superres", "cleaner", "cleaning")
+        trainings = ("colourise", "superres", "byol", "cleaner", "cleaning")
         absent |= dict.fromkeys(trainings, "the chain over enhance.files has no network")
     if config.enhance is not None and (alone or not learns(config)):
         if config.enhance.files:
@@ -92,6 +109,8 @@ def settle(config: EnhanceConfig) -> EnhanceConfig:
         changes["superres"] = settle_superres(config.pictures, cutouts, config.superres)
     if config.cleaner is not None:
         changes["cleaner"] = settle_cleaner(config.pictures, config.cleaner, maps)
+    if config.byol is not None:
+        changes["byol"] = settle_byol(config.pictures, config.byol, config.cleaner)
     if config.cleaning is not None:
         settle_cleaning(config.pictures, config.cleaning, maps, config.cleaner is not None)
     config = config.model_copy(update=changes)

@@ -182,6 +182,18 @@ def build_byol(preset: str) -> Byol:
     return Byol(Encoder(**sizes.encoder), **sizes.heads)
 
 
+def build_picture_byol(encoder: PictureEncoder) -> Byol:
+    """Return an encoder of pictures with untrained heads, sized by its features, and its target."""
+    features = encoder.config.channels[-1]
+    return Byol(encoder, 2 * features, features)
+
+
+def load_picture_encoder(folder: Path) -> PictureEncoder:
+    """Load an encoder of pictures from its folder, float32, without any download."""
+    network = PictureEncoder.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    return network.float().eval()
+
+
 def load_encoder(folder: Path) -> Encoder:
     """Load an encoder from its folder, without any download."""
     return Encoder.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()

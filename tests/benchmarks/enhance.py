@@ -1,10 +1,11 @@
 """Doubling of a map by the network of finite reach: what `plan` promises, what the stage takes, a bare loop.
 
-    python -m tests.benchmarks.enhance OUT [--side 2048] [--calls 2] [--large 12000,15000]
+    python -m tests.benchmarks.enhance OUT [--side 2048] [--calls 2]
 
 Makes a simulated map and a network of the preset `local`, untrained but for two steps, and doubles the map in
 this process. Times are those of this process on its core, so that a busy machine changes them less than
-the clock. The bare loop draws the same samples of the same tiles and does nothing else.
+the clock. The bare loop draws the samples of the same tiles, and of the cutouts on which the uncertainty is
+scaled, and does nothing else.
 """
 
 import argparse
@@ -18,10 +19,11 @@ from astro_dist.cli import main as command
 from astro_dist.engine.work import for_stage
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.chain_stage import ENHANCE
-from astro_dist.enhance.costs import MapSize, estimate_chain, tiles_of
+from astro_dist.enhance.costs import CALIBRATED, MapSize, estimate_chain, tiles_of
 from astro_dist.enhance.links import open_superres
 from astro_dist.models.device import pin
 from astro_dist.pipelines import open_runner
+from astro_dist.store.config import CutoutsConfig
 
 
 def describe(side, calls, width):
@@ -40,16 +42,20 @@ def describe(side, calls, width):
 
 
 def time_bare(run, side, part):
-    """Return core-seconds of the calls alone, from every ``part``-th tile."""
+    """Return core-seconds of the calls alone: of the map, from every ``part``-th tile, and of cutouts."""
     config = run.section(ChainConfig)
     network, tiles = open_superres(run, "cpu"), list(tiles_of(run, config, MapSize(1, (side, side), 4.0)))
-    chosen = tiles[part // 2 :: part]
-    rng, begin = np.random.default_rng(1), time.process_time()
-    for tile in chosen:
-        image = rng.standard_normal((1, tile.height, tile.width)).astype(np.float32)
-        for sample in range(config.samples):
-            network.draw(image, sample, (tile.y0, tile.x0))
-    return (time.process_time() - begin) * len(tiles) / len(chosen)
+    cutout = run.section(CutoutsConfig).size_pix // 2
+    shapes = [tile.shape for tile in tiles[part // 2 :: part]]
+    rng, taken = np.random.default_rng(1), []
+    for group in (shapes, [(cutout, cutout)] * CALIBRATED):
+        begin = time.process_time()
+        for shape in group:
+            image = rng.standard_normal((1, *shape)).astype(np.float32)
+            for sample in range(config.samples):
+                network.draw(image, sample, (0, 0))
+        taken.append(time.process_time() - begin)
+    return taken[0] * len(tiles) / len(shapes) + taken[1]
 
 
 def main():

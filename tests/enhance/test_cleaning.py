@@ -4,6 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -11,6 +12,7 @@ from astro_dist.cli import main
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run, for_stage
+from astro_dist.enhance.byol_stage import RECIPE as BYOL
 from astro_dist.enhance.clean import Cleaner
 from astro_dist.enhance.cleaner import InjectedData, PairData, read_pairs
 from astro_dist.enhance.cleaner_config import CleanerConfig
@@ -19,6 +21,7 @@ from astro_dist.enhance.cleaning_config import CleaningConfig, TemplatesConfig
 from astro_dist.enhance.opencv import inpaint
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.models.device import pin
+from astro_dist.models.encoder import load_picture_encoder
 from astro_dist.pictures.objects import KINDS, Style, Thing, draw_things, inject
 from astro_dist.pictures.toy import draw_toy
 from astro_dist.store.reader import StoreReader
@@ -217,6 +220,9 @@ def test_the_network_is_trained_on_pairs_of_the_user(cell, toys, tmp_path):
         ({"cleaning": {"method": "network"}}, "a section cleaner, which is missing"),
         ({"maps": {}, "cleaning": {}}, "takes pictures, not survey maps"),
         ({"maps": {}, "cleaner": {}}, "learns from pictures, not from survey maps"),
+        ({"byol": {}}, "there is no section cleaner"),
+        ({"byol": {}, "cleaner": {"start_from": "enhance"}}, "cleaner.start_from takes its place"),
+        ({"byol": {"preset": "resnet34"}, "cleaner": {}}, "no encoder for cleaner.preset tiny"),
         ({"cleaning": {"templates": {"kinds": []}}}, "looks for nothing; name kinds or files"),
         ({"cleaner": {"objects": {"radius_pix": [5, 2]}}}, "5 is above 2; give the smaller one first"),
         (
@@ -246,3 +252,28 @@ def test_without_opencv_one_line_names_the_extra(monkeypatch, command, tmp_path)
 def test_pictures_smaller_than_a_template_are_refused():
     with pytest.raises(DataError, match="a template is 21 pixels wide and a picture 16"):
         Cleaner(CleaningConfig()).find(np.zeros((3, 16, 16), np.uint8))
+
+
+def test_the_cleaner_begins_with_an_encoder_that_was_trained_without_labels(tmp_path):
+    tree = {
+        "pipeline": "enhance",
+        "pictures": {"per_class": 4, "size_pix": 48, "classes": list(CLASSES)},
+        "byol": {"steps": 6, "batch_size": 4, "crop_pix": 48, "shift_pix": 16},
+        "cleaner": {"steps": 1, "batch_size": 2, "crop_pix": 32},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    words = ["run", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "run"), "--on", "serial", "-q"]
+    assert main(words) == 0
+    run = for_stage(Run.of(tmp_path / "run", ENHANCE.resolve(tree)), ENHANCE.stage("cleaner"), "f" * 16)
+    objective = RECIPE.build(Cell(RECIPE, run, run.section(CleanerConfig), key=("cleaner",)), "cpu")[0]
+    learnt = load_picture_encoder(tmp_path / "run" / "models" / "byol").state_dict()
+    begun = objective.network.encoder.state_dict()
+    assert all(torch.equal(begun[name], learnt[name]) for name in learnt)
+    # Two views of a crop are of the same place, and the loss of a step moves the encoder.
+    data = BYOL.build(Cell(BYOL, run, ENHANCE.resolve(tree).byol, key=("byol",)), "cpu")
+    views, part = data[1].batch(0, 4), data[1].batch(2, 2)
+    assert views.first_BPSS.shape == (4, 3, 32, 32)
+    np.testing.assert_array_equal(views.second_BPSS[2:], part.second_BPSS)
+    assert (views.first_BPSS != views.second_BPSS).any()
+    before = data[0].network.encoder.state_dict()
+    assert any(not torch.equal(before[name], learnt[name]) for name in learnt)
