@@ -33,6 +33,7 @@ from astro_dist.challenge.names import (
     PUBLIC,
     RMS,
     SCORE_MASK,
+    SCORED,
     TILES,
     TRAINING,
     TRUTH_COLUMNS,
@@ -95,6 +96,19 @@ def seed_note(seed: int) -> str:
         f"the seed {seed} can be found by trying: whoever guesses the settings too can make the field again; "
         f"choose one above {EASY_SEED} for a challenge"
     )
+
+
+def find_notes(packing: Packing) -> list[str]:
+    """Return sentences on what of the hidden truth could be guessed."""
+    notes = [seed_note(packing.run.seed)] if packing.run.seed < EASY_SEED else []
+    shared = packing.shares_object()[packing.truth["area"] == SCORED]
+    if shared.any():
+        notes.append(
+            f"{shared.sum()} of {len(shared)} scored sources share a drawn object with an open one, turned, "
+            "resized and at another flux: whoever recognises it has the ratio of its axes; "
+            "set assemble.reuse to 1 against that"
+        )
+    return notes
 
 
 def refuse_taken(out: Path) -> None:
@@ -174,7 +188,7 @@ def write_tiles_of_sky(packing: Packing, folder: Path) -> None:
     """Write the map as HiPS tiles with its coverage, see `astro_dist.sky.hips`."""
     name = packing.about.name
     properties = {"obs_title": name, "creator_did": f"ivo://astro_dist/{quote(name, safe='')}"}
-    write_hips(packing.field, folder / PUBLIC / TILES, properties)
+    write_hips(packing.field, packing.read_map, folder / PUBLIC / TILES, properties)
 
 
 def write_score_mask(packing: Packing, folder: Path) -> None:

@@ -38,5 +38,5 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     package.finish(packing, run.output)
     area = packing.truth["area"]
     names = {SCORED: "scored", OPEN: "open", BETWEEN: "between"}
-    notes = [package.seed_note(run.seed)] if run.seed < package.EASY_SEED else []
+    notes = package.find_notes(packing)
     return {**{name: int(np.count_nonzero(area == value)) for value, name in names.items()}, "notes": notes}

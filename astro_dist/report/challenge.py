@@ -65,7 +65,7 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     if arguments.hips:
         changed["hips"] = True
     validate(ChallengeConfig, changed)
-    from astro_dist.challenge.package import EASY_SEED, announce, pack, refuse_taken, seed_note
+    from astro_dist.challenge.package import announce, find_notes, pack, refuse_taken
     from astro_dist.challenge.packing import Packing
     from astro_dist.challenge.stage import refuse_hips
     from astro_dist.engine.outputs import check_product
@@ -81,8 +81,8 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):
             print(f"{name}: up to {size / 1e6:.1f} MB")
-    if run.seed < EASY_SEED:
-        print(f"note: {seed_note(run.seed)}")
+    for note in find_notes(packing):
+        print(f"note: {note}")
     pack(packing, arguments.out, public_only=arguments.public)
     print(f"{arguments.out}: whole; `astro-dist verify {arguments.out}` reads it again")
     return 0
