@@ -19,7 +19,7 @@ from astro_dist.challenge import strips, tiles
 from astro_dist.challenge.about import write_manifest
 from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.area import RealSources, score_mask
-from astro_dist.challenge.config import ChallengeConfig
+from astro_dist.challenge.config import ChallengeConfig, seed_notes
 from astro_dist.challenge.names import (
     ABOUT,
     COCO,
@@ -33,6 +33,7 @@ from astro_dist.challenge.names import (
     PUBLIC,
     RMS,
     SCORE_MASK,
+    SCORED,
     TILES,
     TRAINING,
     TRUTH_COLUMNS,
@@ -85,6 +86,19 @@ def pack(packing: Packing, out: Path, *, public_only: bool = False) -> None:
             if not (public_only and part.is_hidden):
                 part.write(packing, folder)
         finish(packing, folder)
+
+
+def find_notes(packing: Packing) -> list[str]:
+    """Return sentences on what of the hidden truth could be guessed."""
+    notes = list(seed_notes(field_seed(packing.run)))
+    shared = packing.shares_object()[packing.truth["area"] == SCORED]
+    if shared.any():
+        notes.append(
+            f"{shared.sum()} of {len(shared)} scored sources share a drawn object with an open one, turned, "
+            "resized and at another flux: whoever recognises it has the ratio of its axes; "
+            "set assemble.reuse to 1 against that"
+        )
+    return notes
 
 
 def refuse_taken(out: Path) -> None:
@@ -164,7 +178,7 @@ def write_tiles_of_sky(packing: Packing, folder: Path) -> None:
     """Write the map as HiPS tiles with its coverage, see `astro_dist.sky.hips`."""
     name = packing.about.name
     properties = {"obs_title": name, "creator_did": f"ivo://astro_dist/{quote(name, safe='')}"}
-    write_hips(packing.field, folder / PUBLIC / TILES, properties)
+    write_hips(packing.field, packing.read_map, folder / PUBLIC / TILES, properties)
 
 
 def write_score_mask(packing: Packing, folder: Path) -> None:

@@ -1,8 +1,9 @@
 """A field on its way into a package: its pixels and rows under the names that are given out."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from astro_dist.challenge.about import About
 from astro_dist.challenge.area import choose_areas
 from astro_dist.challenge.config import ChallengeConfig
-from astro_dist.challenge.names import INSTANCES, MAP, MASK
+from astro_dist.challenge.names import INSTANCES, MAP, MASK, OPEN
 from astro_dist.challenge.truth import rename_sources
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.seeds import stream
@@ -28,6 +29,8 @@ from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.windows import Window, bands
 
 BAND_ROWS = 512
+GRAIN = 1e-3
+"""Largest step of the pixels over the noise."""
 Rows = Iterator[tuple[Window, NDArray[Any]]]
 
 
@@ -97,11 +100,30 @@ class Packing:
             cards={"CONTENT": content},
         )
 
+    @cached_property
+    def grain_jy_beam(self) -> float:
+        """The step of the pixels that are given out, a thousandth of the noise or less; 0 is none.
+
+        A sum of two floats is even more often than odd, so that the last bits of pixels would tell where a
+        source was added to the noise, however faint. On steps that are small beside the noise they do not.
+        """
+        sigma = self.truth["sigma_jy_beam"]
+        least = float(sigma.min()) if len(sigma) else 0.0
+        return 2.0 ** math.floor(math.log2(least * GRAIN)) if least > 0 else 0.0
+
     def map_rows(self, window: Window) -> Rows:
-        """Yield the pixels of a window of the map, as they are in the file."""
+        """Yield the pixels of a window of the map as they are given out."""
         plane = Plane.open(self.folder / MAP, 1)
         for band in _bands(window):
-            yield band, plane.read(band)
+            yield band, self._settle(plane.read(band))
+
+    def read_map(self, window: Window) -> NDArray[np.float32]:
+        """Return the pixels of a window of the map as they are given out."""
+        return np.concatenate([rows for _, rows in self.map_rows(window)]).astype(np.float32, copy=False)
+
+    def _settle(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        grain = np.float32(self.grain_jy_beam)
+        return np.rint(rows / grain) * grain if grain > 0 else rows
 
     def mask_rows(self, window: Window) -> Rows:
         """Yield the classes of a window."""
@@ -117,6 +139,17 @@ class Packing:
         for band in _bands(window):
             # Numbers below 0 are those of sources whose artefacts these pixels are.
             yield band, new[np.maximum(plane.read_labels(band), 0).astype(np.int64)]
+
+    def shares_object(self) -> NDArray[np.bool_]:
+        """Return which sources come from a drawn object that a source of the open area comes from, too."""
+        drawn = read_columns_file(self.folder / "truth.parquet")
+        order = np.argsort(drawn["id"])
+        rows = order[np.searchsorted(drawn["id"], self.truth["run_id"], sorter=order)]
+        keys = np.stack([drawn["stamp"][rows], drawn["instance"][rows]])
+        objects = np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+        opened = np.unique(objects[self.truth["area"] == OPEN])
+        shared = np.isin(objects, opened) & (keys[0] >= 0)
+        return np.asarray(shared & (self.truth["area"] != OPEN))
 
     def rms_rows(self) -> Rows:
         """Yield the local noise: of the mesh of a real background, else the one rms of all sources."""

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from astro_dist.challenge import package
-from astro_dist.challenge.config import ChallengeConfig, seed_notes
+from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.challenge.names import BETWEEN, OPEN, SCORED
-from astro_dist.challenge.packing import Packing, field_seed
+from astro_dist.challenge.packing import Packing
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
@@ -39,4 +39,4 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     area = packing.truth["area"]
     names = {SCORED: "scored", OPEN: "open", BETWEEN: "between"}
     counts = {name: int(np.count_nonzero(area == value)) for value, name in names.items()}
-    return {**counts, "notes": seed_notes(field_seed(run))}
+    return {**counts, "notes": package.find_notes(packing)}

@@ -78,11 +78,7 @@ def find_sigma(packing: Packing) -> float:
 
 def _numbers(packing: Packing) -> Any:
     sigma = find_sigma(packing)
-    return lambda window: tiles.quantise(_read(packing, window), sigma)
-
-
-def _read(packing: Packing, window: Window) -> NDArray[np.float32]:
-    return np.concatenate([rows for _, rows in packing.map_rows(window)]).astype(np.float32, copy=False)
+    return lambda window: tiles.quantise(packing.read_map(window), sigma)
 
 
 def _middle(packing: Packing) -> NDArray[np.float32]:
@@ -90,7 +86,7 @@ def _middle(packing: Packing) -> NDArray[np.float32]:
     ny, nx = packing.field.shape
     height, width = (min(n, strips.TILE_PIX) for n in (ny, nx))
     y, x = (ny - height) // 2, (nx - width) // 2
-    return _read(packing, Window(y, y + height, x, x + width))
+    return packing.read_map(Window(y, y + height, x, x + width))
 
 
 def _label_rows(packing: Packing, window: Window) -> Iterator[tuple[int, NDArray[np.int64]]]:

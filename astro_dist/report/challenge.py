@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.challenge.config import ChallengeConfig, seed_notes
+from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 
@@ -88,8 +88,8 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     if arguments.hips:
         changed["hips"] = True
     validate(ChallengeConfig, changed)
-    from astro_dist.challenge.package import announce, pack, refuse_taken
-    from astro_dist.challenge.packing import Packing, field_seed
+    from astro_dist.challenge.package import announce, find_notes, pack, refuse_taken
+    from astro_dist.challenge.packing import Packing
     from astro_dist.challenge.stage import refuse_hips
     from astro_dist.engine.outputs import check_product
 
@@ -104,7 +104,7 @@ def _package(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     for name, size in announce(packing).items():
         if not (arguments.public and name.startswith("hidden")):
             print(f"{name}: up to {_show_size(size)}")
-    for note in seed_notes(field_seed(run)):
+    for note in find_notes(packing):
         print(f"note: {note}")
     pack(packing, arguments.out, public_only=arguments.public)
     print(f"{arguments.out}: whole; `astro-dist verify {arguments.out}` reads it again")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from astro_dist.field.config import FluxConfig
-from astro_dist.report.style import ACCENT, CLASS_COLOURS, INK, MUTED, in_style, new_graph
+from astro_dist.report.style import ACCENT, CLASS_COLOURS, INK, MUTED, in_style, log_axis, new_graph
 from astro_dist.sky.counts import euclidean_counts as euclidean_curve
 from astro_dist.sky.counts import published
 
@@ -45,7 +45,7 @@ def plot_curve(curve: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
         axes.plot(step, value, "o-", color=INK, markersize=3.5, linewidth=1.0, label="validation loss")
     values = [v for key in (*colours, "validation_loss") for _, v in curve.get(key, ()) if np.isfinite(v)]
     if values and min(values) > 0 and max(values) > 3 * min(values):
-        _log_axis(axes, "y")
+        log_axis(axes, "y")
     axes.set(xlabel="optimiser step", ylabel="loss")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     _legend(axes)
@@ -78,7 +78,7 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
         label = f"asked for: scale {flux.scale:g}, cap {flux.cap:g}"
         axes.plot(centres, wanted, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label=label)
     axes.set(xlabel="peak signal-to-noise ratio k", ylabel="objects per bin")
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     # Below 1, so that a bar of one object has a height on a logarithmic axis.
     axes.set_ylim(bottom=0.7)
     _legend(axes)
@@ -96,8 +96,8 @@ def plot_fluxes(flux_jy: Values, peak_jy_beam: Values, classes: Values) -> Figur
     label = "all, peak (mJy/beam)"
     axes.stairs(counts, edges, color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label=label)
     axes.set(xlabel="integrated flux (mJy)", ylabel="objects per bin")
-    _log_axis(axes, "x")
-    _log_axis(axes, "y")
+    log_axis(axes, "x")
+    log_axis(axes, "y")
     axes.set_ylim(bottom=0.7)
     _legend(axes)
     return figure
@@ -111,8 +111,8 @@ def plot_sizes(major_arcsec: Values, classes: Values, beam_arcsec: float) -> Fig
     _histograms(axes, major_arcsec, classes, edges)
     axes.axvline(beam_arcsec, color=INK, linestyle=(0, (1, 1.5)), linewidth=1.3, label="beam")
     axes.set(xlabel="major axis, full width at half maximum (arcsec)", ylabel="objects per bin")
-    _log_axis(axes, "x")
-    _log_axis(axes, "y")
+    log_axis(axes, "x")
+    log_axis(axes, "y")
     axes.set_ylim(bottom=0.7)
     _legend(axes)
     return figure
@@ -169,7 +169,7 @@ def plot_counts(
     axes.set(
         xlabel="integrated flux S (mJy)", ylabel=r"$S^{2.5}\,\mathrm{d}N/\mathrm{d}S$ (Jy$^{1.5}$ sr$^{-1}$)"
     )
-    _log_axis(axes, "x")
+    log_axis(axes, "x")
     axes.set_yscale("log")
     _legend(axes)
     return figure
@@ -196,7 +196,7 @@ def plot_spectra(frequency_per_pix: Values, spectra: Mapping[str, Values]) -> Fi
     for name, power in spectra.items():
         axes.plot(frequency_per_pix, np.asarray(power) / reference, label=name.replace("_", " "))
     axes.set(xlabel="spatial frequency (cycles per pixel)", ylabel="power over that of real cutouts")
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     _legend(axes)
     return figure
 
@@ -216,7 +216,7 @@ def plot_tails(snr: Values, shares: Mapping[str, Values]) -> Figure:
     axes.set(
         xlabel="brightness over the noise", ylabel="sky pixels per sigma", ylim=(1e-7, 1), xlim=(x[0], x[-1])
     )
-    _log_axis(axes, "y")
+    log_axis(axes, "y")
     _legend(axes)
     return figure
 
@@ -272,17 +272,6 @@ def _log_edges(values: Values, per_decade: int = 20) -> Values:
     last = np.floor(np.log10(high) * per_decade + 1e-6) + 1
     first = max(np.floor(np.log10(low) * per_decade - 1e-6), last - MAX_DECADES * per_decade)
     return np.asarray(10 ** (np.arange(min(first, last - 2), last + 1) / per_decade))
-
-
-def _log_axis(axes: Axes, which: str) -> None:
-    """Make an axis logarithmic with plain numbers on it."""
-    getattr(axes, f"set_{which}scale")("log")
-    axis = getattr(axes, f"{which}axis")
-    low, high = getattr(axes, f"get_{which}lim")()
-    # Below about two decades powers of ten alone would leave one or two numbers on the axis.
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes) -> None:

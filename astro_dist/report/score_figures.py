@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from astro_dist.field.panels import noise_stretch
 from astro_dist.report.images import DPI, MARK, WIDE_IN
-from astro_dist.report.style import ACCENT, INK, MUTED, NO_DATA, SKY_COLOURS, in_style, new_graph
+from astro_dist.report.style import ACCENT, INK, MUTED, NO_DATA, SKY_COLOURS, in_style, log_axis, new_graph
 
 COLUMNS = 10
 
@@ -33,7 +33,8 @@ def plot_shares(curves: Mapping[str, Sequence[Mapping[str, Any]]], label: str) -
         ends = np.array([[point["value"] - point["low"], point["high"] - point["value"]] for point in some])
         errors = np.maximum(ends.reshape(-1, 2).T, 0)
         axes.errorbar(x, y, errors, color=colour, marker="o", markersize=3.5, capsize=2, label=name)
-    axes.set(xlabel=label, ylabel="share", ylim=(-0.03, 1.03), xscale="log")
+    axes.set(xlabel=label, ylabel="share", ylim=(-0.03, 1.03))
+    log_axis(axes, "x")
     axes.legend(loc="best")
     return figure
 
@@ -49,7 +50,8 @@ def plot_errors(points: Sequence[Mapping[str, Any]], label: str, right: float) -
         x, y, np.maximum(ends.reshape(-1, 2).T, 0), color=ACCENT, marker="o", markersize=3.5, capsize=2
     )
     axes.axhline(right, color=INK, linewidth=0.8, linestyle=":")
-    axes.set(xlabel="signal-to-noise ratio", ylabel=label, xscale="log")
+    axes.set(xlabel="signal-to-noise ratio", ylabel=label)
+    log_axis(axes, "x")
     return figure
 
 

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Arguments = ParamSpec("Arguments")
 
@@ -90,3 +91,14 @@ def to_webp(figure: Figure, quality: int = 90) -> str:
 def data_uri(content: bytes, media_type: str) -> str:
     """Return bytes as a base64 data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic with plain numbers on it."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    # Below about two decades powers of ten alone would leave one or two numbers on the axis.
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())

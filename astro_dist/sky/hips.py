@@ -10,7 +10,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from astro_dist.engine.files import PART, discard, publish_bytes, publish_file, 
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.windows import Window, bands
 
+Read = Callable[[Window], NDArray[np.float32]]
 TILE_PIX, EDGE, PAD_PIX = 512, 17, 4
 ORDER_0_ARCSEC = 3600 * math.degrees(math.sqrt(math.pi / 3))
 """Side of a HEALPix cell of order 0."""
@@ -45,11 +46,13 @@ def find_order(pixel_arcsec: float) -> int:
     return max(0, round(math.log2(ORDER_0_ARCSEC / TILE_PIX / pixel_arcsec)))
 
 
-def write_hips(field: SkyMap, folder: Path, properties: Mapping[str, str]) -> None:
+def write_hips(field: SkyMap, read: Read, folder: Path, properties: Mapping[str, str]) -> None:
     """Write the tiles of a map and its coverage into a folder, in the place of those that are there.
 
     Parameters
     ----------
+    read
+        ``(window) -> pixels``, those of the map or what is to be shown in their place.
     properties
         Of the file ``properties``, beside those that follow from the map.
 
@@ -68,7 +71,7 @@ def write_hips(field: SkyMap, folder: Path, properties: Mapping[str, str]) -> No
         reproject_to_hips(
             (shape_alone, field.wcs.celestial),
             coord_system_out="equatorial",
-            reproject_function=lambda _, header: _draw_tile(field, WCS(header), header),
+            reproject_function=lambda _, header: _draw_tile(field, read, WCS(header), header),
             output_directory=str(hidden),
             level=find_order(math.sqrt(abs(field.pixel.dy_arcsec * field.pixel.dx_arcsec))),
             tile_size=TILE_PIX,
@@ -93,7 +96,9 @@ def _settle(path: Path) -> bytes:
     return "\n".join([*lines, ""]).encode()
 
 
-def _draw_tile(field: SkyMap, tile: WCS, header: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _draw_tile(
+    field: SkyMap, read: Read, tile: WCS, header: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the pixels of a tile by linear interpolation, and which of them the map has."""
     from reproject import reproject_interp
 
@@ -101,9 +106,7 @@ def _draw_tile(field: SkyMap, tile: WCS, header: Any) -> tuple[NDArray[np.float3
     window = _window_of(field, tile, shape)
     if window is None:
         return np.full(shape, np.nan, np.float32), np.zeros(shape, np.float32)
-    image, known = reproject_interp(
-        (field.read(window), field.wcs.celestial[window.slices]), tile, shape_out=shape
-    )
+    image, known = reproject_interp((read(window), field.wcs.celestial[window.slices]), tile, shape_out=shape)
     return image.astype(np.float32), known.astype(np.float32)
 
 

@@ -10,7 +10,7 @@ from astro_dist.radio import open_area
 from astro_dist.radio.config import SegmenterConfig
 from astro_dist.radio.open_area import Labeller, OpenWindows, label_map, train_on_open_area
 
-QUICK = {"preset": "tiny", "steps": 40, "batch_size": 4, "lr": 1e-2, "threads": 1, "ema_decay": 0.8}
+QUICK = {"preset": "tiny", "steps": 30, "batch_size": 4, "lr": 1e-2, "threads": 1, "ema_decay": 0.8}
 
 
 @pytest.fixture(scope="module")
