@@ -64,11 +64,8 @@ class Listing:
     tools: Mapping[str, Tool] = field(default_factory=dict)
 
 
-PROMPT_HELP = (
-    "what they show, or a class; the painter of the package knows planets, galaxies, asteroids, nebulae, "
-    "comets, black holes, stars and constellations"
-)
-MODEL_HELP = "a painter, or a run with one; by default that of the package, which paints 32 x 32 pixels"
+PROMPT_HELP = """what they show, or a class; that of the package knows planets, galaxies, asteroids, nebulae,
+comets, black holes, stars and constellations, and paints 32 x 32 pixels"""
 OUT = {"type": Path, "required": True, "metavar": "DIR", "help": "folder of the files"}
 
 PIPELINES = {
@@ -155,7 +152,7 @@ PIPELINES = {
                     "--num-samples": {"type": int, "default": 4, "metavar": "N", "help": "how many (4)"},
                     "--seed": {"type": int, "default": 1, "metavar": "N", "help": "seed (1)"},
                     "--out": OUT,
-                    "--model": {"default": "flare", "metavar": "PATH", "help": MODEL_HELP},
+                    "--model": {"default": "flare", "metavar": "PATH", "help": "painter, or run with one"},
                     "--threads": {
                         "type": int,
                         "default": 1,

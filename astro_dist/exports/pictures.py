@@ -6,8 +6,8 @@ import numpy as np
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.pictures.images import png_bytes, to_image
-from astro_dist.pictures.pixels import from_network, to_network
 from astro_dist.store.reader import StoreReader
 
 STORE = "pictures.zarr"

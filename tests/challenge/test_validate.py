@@ -217,7 +217,7 @@ def test_what_is_no_table_is_one_fault(check, tmp_path, content, said):
 def test_files_are_named_and_counted(folder, tmp_path, capsys):
     one, other = write_csv(tmp_path / "one.csv", good()), tmp_path / "other.csv"
     write_csv(other, {**good(), "flux_jy": np.full(6, -1.0)})
-    with pytest.raises(ConfigError, match=r"other\.csv has 6 faults; mend them"):
+    with pytest.raises(ConfigError, match=r"other\.csv has 6 faults; hand it in when"):
         validate_files([one, other], folder / "public")
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{one}: can be scored"

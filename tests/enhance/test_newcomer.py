@@ -87,7 +87,7 @@ def test_plan_and_record_say_which_network_is_left_out(tmp_path, capsys):
         f"pipeline: enhance\npictures: {{path: {tmp_path / 'a.png'}}}\nsuperres: {{}}\n"
         "enhance: {chain: [bicubic]}\n"
     )
-    assert main(["plan", str(config), "--json"]) == 0
+    assert main(["plan", str(config), "--json", "--on", "ray"]) == 0
     stages = {one["stage"]: one for one in json.loads(capsys.readouterr().out)["stages"]}
     assert any("superres is not in enhance.chain" in note for note in stages["enhance"]["notes"])
 
