@@ -29,9 +29,11 @@ from astro_dist.field.artefacts import (
 )
 from astro_dist.field.background import (
     BACKGROUND_FILES,
+    TEXTURE_FILE,
     Background,
     MapBackground,
     NoiseBackground,
+    TexturedBackground,
     analyse_map,
 )
 from astro_dist.field.blends import find_pairs
@@ -48,6 +50,7 @@ from astro_dist.field.measures import write_rows as write_table
 from astro_dist.field.overview import draw_overview, summarise
 from astro_dist.field.painting import Painted, add_objects
 from astro_dist.field.placements import draw_layout
+from astro_dist.field.texture import measure_texture
 from astro_dist.field.truth import OVERLAP_COLUMNS, select_truth, write_placements, write_truth
 from astro_dist.field.zooms import draw_zooms
 from astro_dist.sky.classes import CLASS_NAMES
@@ -111,6 +114,8 @@ class Assembly:
         if self.real is not None:
             keep = self.config.background.islands == "keep"
             return MapBackground.load(self.real, self.folder, keep, seed, self.noise)
+        if self.config.background.texture == "survey":
+            return TexturedBackground.load(self.folder, seed, self.rms_jy_beam)
         return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
@@ -220,6 +225,9 @@ def lay_out(state: Assembly) -> Result:
     stretched = stamps if config.flux.mode == "radiff_stretched" else None
     accepted = build_library(state.folder, objects_files(stamps.path), config, stretched)
     library = Library(state.folder)
+    textures = [TEXTURE_FILE] if config.background.texture == "survey" else []
+    if textures:
+        measure_texture(state.cutouts, state.folder)
     table, covered = draw_layout(state.field, state.background(), library, config, state.run.stream)
     write_columns_file(state.folder / LAYOUT, {n: table[n] for n in LAYOUT_COLUMNS}, LAYOUT_COLUMNS)
     artefacts = list_artefacts(table, library, state.field, config, state.run.stream)
@@ -228,7 +236,7 @@ def lay_out(state: Assembly) -> Result:
         "shape": list(state.field.shape),
         "accepted": accepted,
         "footprint_pix": covered,
-        "sha256": _digests(state, LAYOUT_FILES),
+        "sha256": _digests(state, [*LAYOUT_FILES, *textures]),
     }
 
 

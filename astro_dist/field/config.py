@@ -162,19 +162,23 @@ class BackgroundConfig(Section):
     """noise: simulated, with the field's beam; map: a real map, which also gives shape, WCS and beam."""
     rms_jy_beam: float | None = Field(default=None, gt=0, le=1e9)
     """Noise of a simulated background; by default the median of the source survey."""
+    texture: Literal["beam", "survey"] = "beam"
+    """Power of simulated noise: that of the beam alone, or as measured between the sources of the cutouts,
+    with stripes and wide emission; the field then needs the survey's beam and pixels, to 10 %."""
     path: str | None = None
     """FITS file of a real map; a missing unit or beam may be given in `maps`, as for the survey."""
     islands: Literal["replace", "keep"] = "replace"
     """Treatment of the real sources: replaced by noise of the local rms, or kept and listed apart."""
     min_snr: float = Field(default=5.0, gt=0)
     """Peak signal-to-noise from which an island of a real map counts as a source."""
+    later: ClassVar[frozenset[str]] = frozenset({"texture"})
 
     @model_validator(mode="after")
     def _check(self) -> "BackgroundConfig":
         if (self.kind == "map") != (self.path is not None):
             raise ValueError("kind map and a path go together; set both or neither")
-        if self.kind == "map" and self.rms_jy_beam is not None:
-            raise ValueError("a map brings its own noise; leave rms_jy_beam out")
+        if self.kind == "map" and (self.rms_jy_beam is not None or self.texture == "survey"):
+            raise ValueError("a map brings its own noise; leave rms_jy_beam and texture out")
         return self
 
 
@@ -280,8 +284,9 @@ class AssembleConfig(Section):
 
     @property
     def drawn_kinds(self) -> list[str]:
-        """What is placed as it was drawn, by the setting that says so; empty when all are models."""
+        """What keeps the survey's beam and pixels, by the setting that says so; empty when all are models."""
         kinds = {
+            "assemble.background.texture survey": self.background.texture == "survey",
             "assemble.flux.mode radiff_stretched": self.flux.mode == "radiff_stretched",
             "assemble.compact drawn": self.compact == "drawn",
             "assemble.spurious": self.spurious,

@@ -87,7 +87,8 @@ def history(run: Run) -> list[str]:
         law = "fluxes"
     number = f"{config.objects} objects, " if config.objects else ""
     lines.append(f"assemble: {number}{flux.mode} {law}")
-    lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
+    texture = " with the survey's texture" if config.background.texture == "survey" else ""
+    lines.append(f"assemble: background {config.background.kind}{texture}, seed {run.seed}")
     if config.artefacts:
         lines.append(f"assemble: artefacts above {config.artefacts_snr:g}, level {config.artefacts_level:g}")
     for key, path in config.files.items():
