@@ -41,6 +41,11 @@ def check_field(run: Run) -> None:
         _check_room(field, config.objects, generate.accept)
     if (needed := count_sources(config, field)) is not None:
         _check_objects(needed, config, generate)
+    if config.flux.bands_hz and field.frequency_hz is None:
+        raise ConfigError(
+            "assemble.flux.bands_hz: fluxes of other bands need the frequency of the field; set "
+            "assemble.frequency_hz"
+        )
     if config.density is not None:
         _check_density(config.density, field)
 
