@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 SITE = """
 resources: {cpus: 2, memory_gb: 3, minutes: 60}
 stages:
-  assemble: {workers: 2}
+  assemble: {workers: 2, cpus: 8}
 """
 
 
@@ -37,4 +37,7 @@ def test_an_array_makes_the_same_field(nodes_on, monkeypatch, field, tmp_path): 
     assert stable_digests(out) == stable_digests(first)
     events = [e for e in read_journal(out) if e["event"] == "done" and e["stage"] == "assemble"]
     assert sum(e["task"].startswith("band-") for e in events) >= 4
-    assert {e["host"] for e in events} == {"n1", "n2"}
+    # Either node may be the faster one and do all.
+    assert {e["host"] for e in events} <= {"n1", "n2"}
+    starts = [e["task"] for e in read_journal(out) if e["event"] == "start" and e["stage"] == "assemble"]
+    assert len(starts) == len(set(starts))
