@@ -26,6 +26,7 @@ from astro_dist.field.measures import read_all
 from astro_dist.field.painting import clip_boxes
 from astro_dist.field.patches import Patches
 from astro_dist.field.sources import Stream
+from astro_dist.field.stacking import StackedArtefact
 from astro_dist.metrics.segmentation import label_islands
 from astro_dist.sky.artefacts import Artefact, draw_artefact
 from astro_dist.sky.classes import SourceClass
@@ -74,17 +75,31 @@ class Artefacts:
         The map of the field, for its beam and pixel.
     stream
         The run's ``(*key) -> Generator``.
+    stack
+        The artefact of the survey's own sources (`astro_dist.field.stacking`), in place of drawn patterns.
     """
 
-    def __init__(self, table: Columns, field: SkyMap, config: AssembleConfig, stream: Stream) -> None:
+    def __init__(
+        self,
+        table: Columns,
+        field: SkyMap,
+        config: AssembleConfig,
+        stream: Stream,
+        stack: NDArray[np.float32] | None = None,
+    ) -> None:
         self.table, self.config, self.stream, self.shape = table, config, stream, field.shape
+        self.stack = stack
         self.fwhm_pix = field.beam.fwhm_pix(field.pixel)
         # The arms of an array have one direction in all of a map.
         self.first_direction = float(stream("assemble", "artefacts").uniform(0, math.pi))
 
-    def pattern(self, row: int) -> Artefact | None:
+    def pattern(self, row: int) -> Artefact | StackedArtefact | None:
         """Return the pattern of a row, None for a source whose pattern lies below the noise."""
         one = {name: self.table[name][row].item() for name in ("id", *_FACTS)}
+        if self.stack is not None:
+            shown = one["snr"] * float(np.abs(self.stack).max()) >= 1
+            peak = one["snr"] * one["sigma_jy_beam"]
+            return StackedArtefact(one["y_pix"], one["x_pix"], self.stack, peak) if shown else None
         rng = self.stream("assemble", "artefact", one.pop("id"))
         y, x, snr, size, rms = one.values()
         level, first = self.config.artefacts_level, self.first_direction
@@ -138,7 +153,12 @@ _FACTS = ("y_pix", "x_pix", "snr", "size_beams", "sigma_jy_beam")
 
 
 def list_artefacts(
-    table: Columns, library: Library, field: SkyMap, config: AssembleConfig, stream: Stream
+    table: Columns,
+    library: Library,
+    field: SkyMap,
+    config: AssembleConfig,
+    stream: Stream,
+    stack: NDArray[np.float32] | None = None,
 ) -> Columns:
     """Return the columns `DRAWN_COLUMNS` of the artefacts of a layout, in the order of its rows.
 
@@ -160,7 +180,7 @@ def list_artefacts(
         "sigma_jy_beam": some["sigma_jy_beam"],
     }
     found = {name: values[bright] for name, values in found.items()}
-    drawn = Artefacts(found, field, config, stream)
+    drawn = Artefacts(found, field, config, stream, stack)
     patterns = [drawn.pattern(row) for row in range(len(bright))]
     shown = [row for row, pattern in enumerate(patterns) if pattern is not None]
     windows = [pattern.window for pattern in patterns if pattern is not None]

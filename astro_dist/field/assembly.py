@@ -29,9 +29,11 @@ from astro_dist.field.artefacts import (
 )
 from astro_dist.field.background import (
     BACKGROUND_FILES,
+    TEXTURE_FILE,
     Background,
     MapBackground,
     NoiseBackground,
+    TexturedBackground,
     analyse_map,
 )
 from astro_dist.field.blends import find_pairs
@@ -48,7 +50,16 @@ from astro_dist.field.measures import write_rows as write_table
 from astro_dist.field.overview import draw_overview, summarise
 from astro_dist.field.painting import Painted, add_objects
 from astro_dist.field.placements import draw_layout
-from astro_dist.field.truth import OVERLAP_COLUMNS, select_truth, write_placements, write_truth
+from astro_dist.field.stacking import STACK_FILE, write_stack
+from astro_dist.field.texture import measure_texture
+from astro_dist.field.truth import (
+    OVERLAP_COLUMNS,
+    band_columns,
+    band_fluxes,
+    select_truth,
+    write_placements,
+    write_truth,
+)
 from astro_dist.field.zooms import draw_zooms
 from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.config import AnnotateConfig, MapsConfig
@@ -111,6 +122,8 @@ class Assembly:
         if self.real is not None:
             keep = self.config.background.islands == "keep"
             return MapBackground.load(self.real, self.folder, keep, seed, self.noise)
+        if self.config.background.texture == "survey":
+            return TexturedBackground.load(self.folder, seed, self.rms_jy_beam)
         return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
@@ -125,7 +138,22 @@ class Assembly:
     def artefacts(self) -> Artefacts:
         """Return what draws the artefacts of bright sources."""
         table = read_columns_file(self.folder / LAYOUT_ARTEFACTS)
-        return Artefacts(table, self.field, self.config, self.run.stream)
+        return Artefacts(table, self.field, self.config, self.run.stream, self.stack())
+
+    def stack(self) -> NDArray[np.float32] | None:
+        """Return the artefact of the survey's own bright sources, None where artefacts are drawn."""
+        return np.load(self.folder / STACK_FILE) if self.config.stacks else None
+
+    def measure_survey(self) -> list[str]:
+        """Measure what the field takes from the survey's own pixels; return the files."""
+        files = []
+        if self.config.background.texture == "survey":
+            measure_texture(self.cutouts, self.folder)
+            files.append(TEXTURE_FILE)
+        if self.config.stacks:
+            write_stack(self.cutouts, self.folder)
+            files.append(STACK_FILE)
+        return files
 
     def paint(self, window: Window, brush: Brush) -> tuple[Painted, list[dict[str, Any]]]:
         """Add all placements and artefacts to the background of a window; the second are of the artefacts."""
@@ -220,15 +248,16 @@ def lay_out(state: Assembly) -> Result:
     stretched = stamps if config.flux.mode == "radiff_stretched" else None
     accepted = build_library(state.folder, objects_files(stamps.path), config, stretched)
     library = Library(state.folder)
+    measured = state.measure_survey()
     table, covered = draw_layout(state.field, state.background(), library, config, state.run.stream)
     write_columns_file(state.folder / LAYOUT, {n: table[n] for n in LAYOUT_COLUMNS}, LAYOUT_COLUMNS)
-    artefacts = list_artefacts(table, library, state.field, config, state.run.stream)
+    artefacts = list_artefacts(table, library, state.field, config, state.run.stream, state.stack())
     write_columns_file(state.folder / LAYOUT_ARTEFACTS, artefacts, DRAWN_COLUMNS)
     return {
         "shape": list(state.field.shape),
         "accepted": accepted,
         "footprint_pix": covered,
-        "sha256": _digests(state, LAYOUT_FILES),
+        "sha256": _digests(state, [*LAYOUT_FILES, *measured]),
     }
 
 
@@ -271,7 +300,10 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     cards, lines = provenance(run), history(run)
     write_placements(state.folder / PLACEMENTS, placements)
     truth = select_truth(placements, state.field)
-    write_truth(state.folder, truth, cards, lines, state.field.beam, state.config.sdc1_angle)
+    if others := state.config.flux.bands_hz:
+        truth |= band_fluxes(truth, others, state.field.frequency_hz)
+    further = band_columns(others)
+    write_truth(state.folder, truth, cards, lines, state.field.beam, state.config.sdc1_angle, further)
     components = list_components(placements, parts, state.field)
     write_components(state.folder, components, cards, lines)
     write_columns_file(state.folder / "truth_overlaps.parquet", overlaps, OVERLAP_COLUMNS)

@@ -24,12 +24,14 @@ from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh, Wide
 from astro_dist.sky.noise import beam_noise
 from astro_dist.sky.noise_maps import NoiseMap, NoisyMesh
+from astro_dist.sky.texture import Texture
 from astro_dist.sky.windows import Window, bands
 
 READ_ROWS = 512  # rows of a real map in memory at once: 31 MB of float32 at 15,000 columns
 # One key serves both kinds of background, because a field has only one of them.
 NOISE_KEY = ("assemble", "noise")
 MESH_FILE, PIXELS_FILE, ISLANDS_FILE = "background_mesh.npy", "background_islands.npy", "existing.fits"
+TEXTURE_FILE = "background_texture.npy"
 BACKGROUND_FILES = (MESH_FILE, PIXELS_FILE, ISLANDS_FILE)
 
 
@@ -62,6 +64,30 @@ class NoiseBackground:
         """See `Background`."""
         noise = beam_noise(window, self.beam, self.pixel, self.seed, NOISE_KEY)
         return noise * np.float32(self.rms_jy_beam)
+
+    def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Background`."""
+        return np.full(len(y), self.rms_jy_beam)
+
+    def close(self, ground: Ground) -> None:
+        """See `Background`: every pixel stays free."""
+
+
+@dataclass(frozen=True, eq=False)
+class TexturedBackground:
+    """Gaussian noise of one rms with the texture of the survey's own, mean zero."""
+
+    texture: Texture
+    rms_jy_beam: float
+
+    @classmethod
+    def load(cls, folder: Path, seed: int, rms_jy_beam: float) -> "TexturedBackground":
+        """Return the background from the file that `astro_dist.field.texture` wrote into ``folder``."""
+        return cls(Texture(np.load(folder / TEXTURE_FILE), seed, NOISE_KEY), rms_jy_beam)
+
+    def read(self, window: Window) -> Image:
+        """See `Background`."""
+        return self.texture.read(window) * np.float32(self.rms_jy_beam)
 
     def rms_at(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.float64]:
         """See `Background`."""

@@ -41,6 +41,11 @@ def check_field(run: Run) -> None:
         _check_room(field, config.objects, generate.accept)
     if (needed := count_sources(config, field)) is not None:
         _check_objects(needed, config, generate)
+    if config.flux.bands_hz and field.frequency_hz is None:
+        raise ConfigError(
+            "assemble.flux.bands_hz: fluxes of other bands need the frequency of the field; set "
+            "assemble.frequency_hz"
+        )
     if config.density is not None:
         _check_density(config.density, field)
 
@@ -65,12 +70,15 @@ class Needed:
         Whether only extended objects can stand for the sources.
     notes
         Sentences for the plan.
+    bright
+        Sources of mode counts that may have an artefact, 0 in mode catalogue.
     """
 
     sources: int
     objects: int
     extended: bool
     notes: tuple[str, ...]
+    bright: int = 0
 
 
 def count_sources(config: AssembleConfig, field: Instrument) -> Needed | None:
@@ -85,8 +93,23 @@ def count_sources(config: AssembleConfig, field: Instrument) -> Needed | None:
         expected = expect_counts(config, field)
         sources, objects = round(expected.sources), math.ceil(expected.most_objects / config.reuse)
         note = f"{sources} sources are expected, which need {objects} distinct objects"
-        return Needed(sources, objects, extended=True, notes=(note,))
+        bright = _count_bright(config, field) if config.artefacts else 0
+        return Needed(sources, objects, extended=True, notes=(note,), bright=bright)
     return None if config.flux.catalogue is None else _count_rows(config, field)
+
+
+LIMIT_SNR = 4.0
+"""Least signal-to-noise of a field's sources by `CountsConfig.limit_jy`, where its noise is not known yet."""
+
+
+def _count_bright(config: AssembleConfig, field: Instrument) -> int:
+    """Return the mean number of sources by counts above the limit of artefacts, about."""
+    law = config.flux.counts
+    bright_jy = law.limit * max(config.artefacts_snr / LIMIT_SNR, 1)
+    if bright_jy >= law.highest_jy:
+        return 0
+    flux = config.flux.model_copy(update={"counts": law.model_copy(update={"limit_jy": bright_jy})})
+    return math.ceil(expect_counts(config.model_copy(update={"flux": flux}), field).sources)
 
 
 def expect_counts(config: AssembleConfig, field: Instrument) -> Expected:

@@ -132,7 +132,10 @@ class FluxConfig(Section):
     index, or by that of `counts`; by default they are those of the field."""
     counts: CountsConfig = CountsConfig()
     """Sources of mode counts."""
-    later: ClassVar[frozenset[str]] = frozenset({"columns", "classes", "catalogue_hz", "counts"})
+    bands_hz: tuple[Annotated[float, Field(gt=1e6, lt=1e13)], ...] = ()
+    """Frequencies of other bands whose fluxes the truth has too, by the spectral index of each source; modes
+    counts and catalogue. [144e6, 3e9] adds flux_144mhz_jy and flux_3000mhz_jy."""
+    later: ClassVar[frozenset[str]] = frozenset({"columns", "classes", "catalogue_hz", "counts", "bands_hz"})
 
     @model_validator(mode="after")
     def _check(self) -> "FluxConfig":
@@ -146,6 +149,10 @@ class FluxConfig(Section):
             )
         if "spectral_index" in self.columns and self.catalogue_hz is None:
             raise ValueError("columns.spectral_index needs the frequency of the fluxes; set catalogue_hz too")
+        if self.bands_hz and self.mode not in ("counts", "catalogue"):
+            raise ValueError(f"sources of mode {self.mode} have no spectral index; leave bands_hz out")
+        if len(set(self.bands_hz)) < len(self.bands_hz):
+            raise ValueError("bands_hz: a frequency comes twice; give each once")
         if self.mode == "counts" and self.counts.limit_jy is None:
             raise ValueError("mode counts needs the flux that it begins at; set counts.limit_jy")
         if unknown := sorted(set(self.columns) - {*CATALOGUE, TABLE}):
@@ -162,19 +169,23 @@ class BackgroundConfig(Section):
     """noise: simulated, with the field's beam; map: a real map, which also gives shape, WCS and beam."""
     rms_jy_beam: float | None = Field(default=None, gt=0, le=1e9)
     """Noise of a simulated background; by default the median of the source survey."""
+    texture: Literal["beam", "survey"] = "beam"
+    """Power of simulated noise: that of the beam alone, or as measured between the sources of the cutouts,
+    with stripes and wide emission; the field then needs the survey's beam and pixels, to 10 %."""
     path: str | None = None
     """FITS file of a real map; a missing unit or beam may be given in `maps`, as for the survey."""
     islands: Literal["replace", "keep"] = "replace"
     """Treatment of the real sources: replaced by noise of the local rms, or kept and listed apart."""
     min_snr: float = Field(default=5.0, gt=0)
     """Peak signal-to-noise from which an island of a real map counts as a source."""
+    later: ClassVar[frozenset[str]] = frozenset({"texture"})
 
     @model_validator(mode="after")
     def _check(self) -> "BackgroundConfig":
         if (self.kind == "map") != (self.path is not None):
             raise ValueError("kind map and a path go together; set both or neither")
-        if self.kind == "map" and self.rms_jy_beam is not None:
-            raise ValueError("a map brings its own noise; leave rms_jy_beam out")
+        if self.kind == "map" and (self.rms_jy_beam is not None or self.texture == "survey"):
+            raise ValueError("a map brings its own noise; leave rms_jy_beam and texture out")
         return self
 
 
@@ -234,6 +245,9 @@ class AssembleConfig(Section):
     artefacts_level: float = Field(default=0.008, gt=0, le=0.1)
     """Typical level of an artefact over the peak of a source of 1000 sigma; it goes as 1 / sqrt(peak), up to
     2 %. 0.004 is as in FIRST, 0.02 as in SUMSS."""
+    artefacts_pattern: Literal["drawn", "survey"] = "drawn"
+    """drawn: spokes, rings and rays as `simulate` draws them; survey: the mean of the surroundings of the
+    survey's bright compact sources, at their own level; the field then needs its beam and pixels, to 10 %."""
     mask_snr: float = Field(default=3.0, gt=0)
     """Brightness over the local rms down to which mask and instances reach, at most half an object's peak."""
     detect_snr: float = Field(default=5.0, gt=0)
@@ -244,7 +258,7 @@ class AssembleConfig(Section):
     clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
-    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle", "seed"})
+    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle", "seed", "artefacts_pattern"})
 
     @model_validator(mode="before")
     @classmethod
@@ -279,9 +293,16 @@ class AssembleConfig(Section):
         return drawn | (self.flux.mode == "radiff_stretched")
 
     @property
+    def stacks(self) -> bool:
+        """Whether bright sources have the artefact of the survey's own."""
+        return self.artefacts and self.artefacts_pattern == "survey"
+
+    @property
     def drawn_kinds(self) -> list[str]:
-        """What is placed as it was drawn, by the setting that says so; empty when all are models."""
+        """What keeps the survey's beam and pixels, by the setting that says so; empty when all are models."""
         kinds = {
+            "assemble.background.texture survey": self.background.texture == "survey",
+            "assemble.artefacts_pattern survey": self.stacks,
             "assemble.flux.mode radiff_stretched": self.flux.mode == "radiff_stretched",
             "assemble.compact drawn": self.compact == "drawn",
             "assemble.spurious": self.spurious,

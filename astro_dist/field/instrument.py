@@ -171,9 +171,9 @@ def check_drawings(field: Instrument, surveys: Iterable[Survey], kind: str) -> N
     # the same shape in pixels fits the field as well.
     if not any(_scales_agree(field, survey) for survey in known.values()):
         raise ConfigError(
-            f"{kind}: what is placed as drawn keeps its beam and pixels; the field has a {_describe(field)}, "
-            f"the objects come from {_list(known.values())}; they may differ by 10 %: set "
-            "assemble.pixel_arcsec and beam_* nearer to them, or place models"
+            f"{kind}: what is as drawn or measured keeps its beam and pixels; the field has a "
+            f"{_describe(field)}, the objects come from {_list(known.values())}; they may differ by 10 %: "
+            "set assemble.pixel_arcsec and beam_* nearer to them, or place models"
         )
     for survey in known.values():
         if not _same_in_pixels(field, survey):

@@ -87,9 +87,11 @@ def history(run: Run) -> list[str]:
         law = "fluxes"
     number = f"{config.objects} objects, " if config.objects else ""
     lines.append(f"assemble: {number}{flux.mode} {law}")
-    lines.append(f"assemble: background {config.background.kind}, seed {run.seed}")
+    texture = " with the survey's texture" if config.background.texture == "survey" else ""
+    lines.append(f"assemble: background {config.background.kind}{texture}, seed {run.seed}")
     if config.artefacts:
-        lines.append(f"assemble: artefacts above {config.artefacts_snr:g}, level {config.artefacts_level:g}")
+        level = "of the survey" if config.stacks else f"level {config.artefacts_level:g}"
+        lines.append(f"assemble: artefacts above {config.artefacts_snr:g}, {level}")
     for key, path in config.files.items():
         lines += [f"assemble.{key}: {path.name}", f"sha256 {digest_source(path)}"]
     return lines

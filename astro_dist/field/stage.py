@@ -13,6 +13,8 @@ from astro_dist.sky.windows import bands
 # Measured on a 12,000 x 15,000 field of 30,000 objects and rounded up.
 BYTES_PER_OBJECT = 9000
 CPU_S_PER_PIXEL, CPU_S_PER_OBJECT = 1e-7, 1e-3
+CPU_S_PER_ARTEFACT = 5e-3
+"""Measured on fields in the beams of FIRST and SCORPIO, of 1 and 3 ms, and rounded up."""
 PIXEL_BYTES = 9
 """Bytes of a pixel in the three images of `astro_dist.field.layers`."""
 count_sources = Later("astro_dist.field.checks:count_sources")
@@ -55,9 +57,10 @@ def estimate(run: Run) -> Estimate:
     config, field = run.section(AssembleConfig), find_field(run)
     shape, real, sources = field.shape, field.real, config.objects or 0
     notes: tuple[str, ...] = ()
+    bright = 0
     area = shape[0] * shape[1]
     if (needed := count_sources(config, field)) is not None:
-        sources, notes = needed.sources, needed.notes
+        sources, notes, bright = needed.sources, needed.notes, needed.bright
     objects = BYTES_PER_OBJECT * sources
     band = 3 * PIXEL_BYTES * min(config.band_rows, shape[0]) * shape[1]
     return Estimate(
@@ -66,7 +69,7 @@ def estimate(run: Run) -> Estimate:
         files=29,  # three images, truth in six formats, artefacts, components, pictures, layout, background
         # The layout holds one byte per pixel and the library twice; a band holds its layers three times over.
         memory_bytes=300_000_000 + max(area + 2 * objects, band),
-        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * sources,
+        cpu_s=CPU_S_PER_PIXEL * area + CPU_S_PER_OBJECT * sources + CPU_S_PER_ARTEFACT * bright,
         exact=False,
         notes=notes,
     )

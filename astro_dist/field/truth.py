@@ -7,7 +7,9 @@ nothing is left. Sizes and angles of placements are in the frame of the image, t
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -126,6 +128,24 @@ def select_truth(placements: Columns, field: SkyMap) -> Columns:
     return {name: table[name] for name in COLUMNS}
 
 
+def band_columns(bands_hz: Iterable[float]) -> dict[str, Column]:
+    """Return the columns of the fluxes at some frequencies."""
+    found = {}
+    for frequency_hz in bands_hz:
+        mhz = f"{frequency_hz / 1e6:.10g}"
+        meaning = f"flux_jy at {mhz} MHz by spectral_index, NaN where that is unknown"
+        found[f"flux_{mhz.replace('.', '_')}mhz_jy"] = replace(COLUMNS["flux_jy"], meaning=meaning)
+    return found
+
+
+def band_fluxes(truth: Columns, bands_hz: Iterable[float], frequency_hz: float | None) -> Columns:
+    """Return the fluxes at some frequencies of the sources of a field at ``frequency_hz``, by column."""
+    assert frequency_hz is not None, "a field without a frequency is refused before"
+    flux, index = truth["flux_jy"], truth["spectral_index"].astype(np.float64)
+    fluxes = [flux * (band_hz / frequency_hz) ** index for band_hz in bands_hz]
+    return dict(zip(band_columns(bands_hz), fluxes, strict=True))
+
+
 def sizes_on_sky(table: Columns, field: SkyMap) -> Columns:
     """Return sizes and angles on the sky of what `size_columns` gives, and the angles in the image.
 
@@ -149,6 +169,7 @@ def write_truth(
     history: Iterable[str],
     beam: Beam,
     sdc1_angle: Sdc1Angle = "east_of_north",
+    further: Mapping[str, Column] = MappingProxyType({}),
 ) -> None:
     """Write ``truth.parquet``, ``.fits``, ``.vot``, ``.reg``, ``.crtf`` and ``truth_sdc1.txt`` into a folder.
 
@@ -158,17 +179,20 @@ def write_truth(
         The beam of the field, for the least sizes of the SDC1 text.
     sdc1_angle
         Convention of the angles in the SDC1 text, see `sdc1_lines`.
+    further
+        Columns of the truth beside `COLUMNS`.
     """
-    write_columns_file(folder / "truth.parquet", truth)
+    about = {**COLUMNS, **further}
+    write_columns_file(folder / "truth.parquet", truth, about)
     write_table(
         folder / "truth.fits",
         truth,
-        COLUMNS,
+        about,
         name="TRUTH",
         cards=cards,
         history=history,
     )
-    publish_bytes(folder / "truth.vot", "".join(votable_lines(truth)).encode())
+    publish_bytes(folder / "truth.vot", "".join(votable_lines(truth, about)).encode())
     publish_bytes(folder / "truth.reg", "".join(region_lines(truth)).encode())
     publish_bytes(folder / "truth.crtf", "".join(crtf_lines(truth)).encode())
     publish_bytes(folder / "truth_sdc1.txt", "".join(sdc1_lines(truth, beam, sdc1_angle)).encode())

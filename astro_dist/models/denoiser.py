@@ -95,6 +95,26 @@ def build_denoiser(preset: str, target: str = "source", stretch: str = "asinh") 
     return Denoiser(UNet2DConditionModel(**sizes.unet), conditioner)
 
 
+def without_facts(denoiser: Denoiser) -> Denoiser:
+    """Return an untrained denoiser of the same size that is not told beam, noise and survey."""
+    unet, conditioner = dict(denoiser.unet.config), dict(denoiser.conditioner.config)
+    unet |= {"class_embed_type": None, "projection_class_embeddings_input_dim": None}
+    return Denoiser(
+        UNet2DConditionModel.from_config(unet),  # type: ignore[attr-defined]
+        type(denoiser.conditioner).from_config(conditioner | {"facts": 0}),
+    )
+
+
+def silence_facts(denoiser: Denoiser) -> None:
+    """Set the weights of the facts so that they change nothing; training may begin to use them."""
+    embedding: Any = denoiser.unet.class_embedding
+    with torch.no_grad():
+        embedding.linear_2.weight.zero_()
+        embedding.linear_2.bias.zero_()
+        if denoiser.conditioner.facts_null is not None:
+            denoiser.conditioner.facts_null.zero_()
+
+
 def build_scheduler(preset: str) -> DPMSolverMultistepScheduler:
     """Return the noise schedule of a preset, as a DPM-Solver++ scheduler."""
     return DPMSolverMultistepScheduler(

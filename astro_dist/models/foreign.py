@@ -44,6 +44,14 @@ def read_settings(path: Path, setting: str) -> dict[str, Any]:
     return settings
 
 
+def lacks_facts(folder: Path, facts: int) -> bool:
+    """Return whether a denoiser's weights are not told beam, noise and survey, and the settings' network is.
+
+    Such weights go into it and draw what they drew; a training may then begin to use the facts.
+    """
+    return facts > 0 and not read_settings(folder / "conditioner" / CONFIG, "diffusion").get("facts")
+
+
 def check_part(folder: Path, network: Any, setting: str) -> None:
     """Refuse the folder of a network that is not of the kind and size of ``network``.
 

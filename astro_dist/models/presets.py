@@ -1,4 +1,4 @@
-"""The sizes of the networks: ``tiny`` (quick start and tests), ``small``, ``improved``, ``paper``, ``code``.
+"""The sizes of the networks: ``tiny`` (tests), ``small``, ``told``, ``improved``, ``paper``, ``code``.
 
 API: ``PRESETS[name]`` -> `Preset`, whose mappings are the arguments of the autoencoder, the condition
 encoder, the U-Net and the noise schedule. The latents of all presets have one quarter of the pixels per side:
@@ -16,20 +16,26 @@ The two differ, in the order paper, code, in:
 * latents: scaled to unit standard deviation, or not scaled.
 
 Their other differences (losses, dropout, sampler) are settings in ``configs/radiff``. Neither preset has the
-brightness of objects as a condition. ``improved`` is the recommended preset on a GPU: the mask also enters
-the decoder, beam, noise and survey are added to the embedding of the time, and the schedule ends in pure
-noise, with which sampling begins.
+brightness of objects as a condition. ``told`` is ``small`` with beam, noise and survey added to the embedding
+of the time. ``improved`` is the recommended preset on a GPU: it is told these too, the mask also enters the
+decoder, and the schedule ends in pure noise, with which sampling begins.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-PresetName = Literal["tiny", "small", "improved", "paper", "code"]
+PresetName = Literal["tiny", "small", "told", "improved", "paper", "code"]
 
 LATENT_FACTOR = 4
 """Pixels of the image per pixel of the latent, along each side."""
 FACTS = 6
 """Numbers in `astro_dist.store.facts` of each cutout."""
+
+TOLD: dict[str, Any] = {
+    "class_embed_type": "projection",
+    "projection_class_embeddings_input_dim": FACTS,
+}
+"""Arguments of a U-Net that is told the facts."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,20 @@ class Preset:
     def places_sky(self, target: str) -> bool:
         """Return whether a model of a target has ``sky_in_place``, see `ConditionEncoder`."""
         return self.sky_in_place and target == "stamp"
+
+    @property
+    def facts(self) -> int:
+        """How many facts of the sky the denoiser is told."""
+        return int(self.conditioner.get("facts", 0))
+
+    def without_facts(self) -> "Preset":
+        """Return the same sizes for a denoiser that is not told them."""
+        conditioner = {name: value for name, value in self.conditioner.items() if name != "facts"}
+        return replace(
+            self,
+            conditioner=conditioner,
+            unet={name: value for name, value in self.unet.items() if name not in TOLD},
+        )
 
 
 def find_skips(channels: tuple[int, ...], layers: int) -> list[tuple[int, int]]:
@@ -134,6 +154,15 @@ _RADIFF_UNET: dict[str, Any] = {
     "attention_head_dim": (8, 16, 32),
 }
 
+_SMALL = Preset(
+    autoencoder_class="StampAutoencoder",
+    autoencoder={"channels": (32, 64), "num_blocks": 2, "latent_channels": 4},
+    conditioner={"mask_channels": 32, "token_dim": 128, "width": 64},
+    unet=_latent_unet((64, 128, 192), heads=4, mask_channels=32, token_dim=128),
+    masks=_mask_unet((64, 128, 192), 1),
+    costs={"autoencoder": (0.47e6, 0.010), "diffusion": (8.06e6, 0.025), "masks": (7.2e6, 0.03)},
+)
+
 PRESETS: dict[str, Preset] = {
     "tiny": Preset(
         autoencoder_class="StampAutoencoder",
@@ -143,13 +172,12 @@ PRESETS: dict[str, Preset] = {
         masks=_mask_unet((48, 64, 96), 1),
         costs={"autoencoder": (0.27e6, 0.006), "diffusion": (2.31e6, 0.008), "masks": (2.1e6, 0.01)},
     ),
-    "small": Preset(
-        autoencoder_class="StampAutoencoder",
-        autoencoder={"channels": (32, 64), "num_blocks": 2, "latent_channels": 4},
-        conditioner={"mask_channels": 32, "token_dim": 128, "width": 64},
-        unet=_latent_unet((64, 128, 192), heads=4, mask_channels=32, token_dim=128),
-        masks=_mask_unet((64, 128, 192), 1),
-        costs={"autoencoder": (0.47e6, 0.010), "diffusion": (8.06e6, 0.025), "masks": (7.2e6, 0.03)},
+    "small": _SMALL,
+    "told": replace(
+        _SMALL,
+        conditioner=_SMALL.conditioner | {"facts": FACTS},
+        unet=_SMALL.unet | TOLD,
+        costs=_SMALL.costs | {"diffusion": (8.13e6, 0.025)},
     ),
     "improved": Preset(
         autoencoder_class="StampAutoencoder",
@@ -168,9 +196,8 @@ PRESETS: dict[str, Preset] = {
             "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
             "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
             "norm_num_groups": 32,
-            "class_embed_type": "projection",
-            "projection_class_embeddings_input_dim": FACTS,
-        },
+        }
+        | TOLD,
         masks=_mask_unet((128, 256, 384), 2),
         costs={"autoencoder": (2.6e6, 0.05), "diffusion": (105.8e6, 0.35), "masks": (41e6, 0.15)},
         schedule={

@@ -8,8 +8,8 @@ from typing import Any
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.outputs import check_product
 from astro_dist.models.autoencoder import load_autoencoder as read_autoencoder
-from astro_dist.models.denoiser import load_denoiser, load_scheduler
-from astro_dist.models.foreign import check_finite, check_part, check_scheduler
+from astro_dist.models.denoiser import load_denoiser, load_scheduler, silence_facts, without_facts
+from astro_dist.models.foreign import check_finite, check_part, check_scheduler, lacks_facts
 from astro_dist.models.masks import load_mask_denoiser
 from astro_dist.radio.config import (
     AutoencoderConfig,
@@ -103,9 +103,14 @@ def load_diffusion(objective: Any, folder: Path) -> None:
     check_latents(folder, objective.latents_of)
     wanted = {name: objective.network.config[name] for name in ("target", "stretch")}
     check_target(folder, wanted)
+    network = objective.network
+    untold = lacks_facts(folder, int(network.conditioner.config.get("facts", 0)))
+    target = without_facts(network) if untold else network
     for part in ("unet", "conditioner"):
-        check_part(folder / part, getattr(objective.network, part), "diffusion")
-    _adopt(objective, load_denoiser, folder, "diffusion")
+        check_part(folder / part, getattr(target, part), "diffusion")
+    _adopt(objective, load_denoiser, folder, "diffusion", strict=not untold)
+    if untold:
+        silence_facts(network)
 
 
 def load_masks(objective: Any, folder: Path) -> None:
@@ -114,12 +119,14 @@ def load_masks(objective: Any, folder: Path) -> None:
     _adopt(objective, load_mask_denoiser, folder, "masks")
 
 
-def _adopt(objective: Any, load: Callable[[Path], Any], folder: Path, setting: str) -> None:
+def _adopt(
+    objective: Any, load: Callable[[Path], Any], folder: Path, setting: str, strict: bool = True
+) -> None:
     """Put the weights of a diffusion model into an objective, as float32, and take over its schedule."""
     check_scheduler(folder, setting)
     loaded = load(folder).float()
     check_finite(folder, loaded.state_dict().items(), setting)
-    objective.network.load_state_dict(loaded.state_dict())
+    objective.network.load_state_dict(loaded.state_dict(), strict=strict)
     scheduler = load_scheduler(folder)
     if not bool(scheduler.alphas_cumprod.isfinite().all()):
         raise ConfigError(

@@ -13,7 +13,8 @@ class GeneratorTrainingConfig(TrainingConfig):
     """Settings that the trainings of the generator's networks share."""
 
     preset: PresetName = "tiny"
-    """The networks: tiny, small, improved, or those of RADiff's paper and of its code."""
+    """The networks: tiny, small, told (small, and the denoiser is told beam, noise and survey), improved, or
+    those of RADiff's paper and of its code."""
 
 
 class AutoencoderConfig(GeneratorTrainingConfig):

@@ -7,9 +7,10 @@ from safetensors import safe_open
 
 from astro_dist.engine.work import Run
 from astro_dist.models.autoencoder import build_autoencoder
-from astro_dist.models.denoiser import build_denoiser
-from astro_dist.models.foreign import WEIGHTS, check_finite, check_part, check_scheduler
+from astro_dist.models.denoiser import build_denoiser, without_facts
+from astro_dist.models.foreign import WEIGHTS, check_finite, check_part, check_scheduler, lacks_facts
 from astro_dist.models.masks import build_mask_denoiser
+from astro_dist.models.presets import PRESETS
 from astro_dist.radio.config import (
     AutoencoderConfig,
     DiffusionConfig,
@@ -25,6 +26,8 @@ def check_weights(name: str, run: Run, folder: Path) -> None:
     with torch.device("meta"):
         if isinstance(config, DiffusionConfig):
             denoiser = build_denoiser(config.preset, config.target)
+            if lacks_facts(folder, PRESETS[config.preset].facts):
+                denoiser = without_facts(denoiser)
             parts = {"unet": denoiser.unet, "conditioner": denoiser.conditioner}
         elif isinstance(config, MasksTrainingConfig):
             parts = {"": build_mask_denoiser(config.preset)}

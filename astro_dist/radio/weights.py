@@ -12,7 +12,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.later import Later
 from astro_dist.engine.work import Run
-from astro_dist.models.foreign import HEADER_BYTES, WEIGHTS, check_settings, read_settings
+from astro_dist.models.foreign import HEADER_BYTES, WEIGHTS, check_settings, lacks_facts, read_settings
 from astro_dist.models.presets import PRESETS, Preset
 from astro_dist.radio.config import AutoencoderConfig, DiffusionConfig, GeneratorTrainingConfig
 from astro_dist.store.config import CutoutsConfig
@@ -26,7 +26,10 @@ LATENTS = "latents.json"
 def refuse_weights(name: str, run: Run, folder: Path) -> None:
     """Refuse weights of another kind or size than the settings say; a `Recipe.refuse`."""
     config = run.section(GeneratorTrainingConfig, name)
-    for part, kind, ours in _parts(name, PRESETS[config.preset]):
+    preset = PRESETS[config.preset]
+    if name == "diffusion" and lacks_facts(folder, preset.facts):
+        preset = preset.without_facts()
+    for part, kind, ours in _parts(name, preset):
         check_settings(folder / part, kind, ours, name)
     if SHIPPED not in folder.parents:
         Later("astro_dist.radio.networks:check_weights")(name, run, folder)

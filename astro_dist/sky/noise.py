@@ -48,7 +48,23 @@ def beam_noise(
     numpy.ndarray
         float32 (h, w), bit-equal wherever two windows overlap.
     """
-    halo, transfer = _design_filter(beam, pixel)
+    return filtered_noise(window, *_design_filter(beam, pixel), seed, key)
+
+
+def filtered_noise(
+    window: Window, halo: int, transfer: NDArray[np.float32], seed: int, key: tuple[int | str, ...]
+) -> NDArray[np.float32]:
+    """Return white noise of an unbounded plane times a transfer function, over a window.
+
+    Parameters
+    ----------
+    window, seed, key
+        As `beam_noise` takes them.
+    halo
+        Pixels round a block of `BLOCK` that are filtered with it.
+    transfer
+        (side, side // 2 + 1) real, ``side`` = `BLOCK` + 2 halo, by the wave numbers of `rfft2`.
+    """
     noise = np.empty(window.shape, np.float32)
     columns = range(window.x0 // BLOCK, (window.x1 - 1) // BLOCK + 1)
     side = len(transfer)

@@ -134,12 +134,15 @@ def make_stamp(index: int, beam: Beam, pixel: Pixel):
     return (RMS * sum(pieces)).astype(np.float32), mask, instances
 
 
-def assemble(run: Run, workers: int = 0) -> dict:
-    """Do all of `assemble` serially, or with worker processes, and publish the field; return its facts."""
+def assemble(run: Run, workers: int = 0, kills: int = 0) -> dict:
+    """Do all of `assemble` serially, or with worker processes, and publish the field; return its facts.
+
+    After each of the first tasks a worker is killed, until there were as many kills as asked for.
+    """
     executor = ProcessExecutor(lambda stage, run: workers) if workers else SerialExecutor()
     rounds = Rounds(run, ASSEMBLE, run.fingerprint)
     with executor.crew(ASSEMBLE, run) as crew:
-        results = run_tasks(rounds, crew)
+        results = run_tasks(rounds, crew, kills)
     ASSEMBLE.seal(run, results)
     assert Reading(run.output).find_damage(results) == set()
     facts = ASSEMBLE.finish(run, results)
@@ -149,11 +152,20 @@ def assemble(run: Run, workers: int = 0) -> dict:
     return facts
 
 
-def run_tasks(rounds: Rounds, crew) -> dict:
+def run_tasks(rounds: Rounds, crew, kills: int = 0) -> dict:
+    killed = []
+
+    def disturb(task, result):
+        if len(killed) < kills:
+            seat = next(seat for seat in crew.seats if seat.process is not None and seat.process.is_alive())
+            seat.process.kill()
+            killed.append(task.name)
+
     while (now := rounds.look()).missing:
         ASSEMBLE.prepare(rounds.run)
-        failures = crew.execute(now.missing, lambda task, result: None)
+        failures = crew.execute(now.missing, disturb)
         assert not failures, failures
+    assert len(killed) == kills
     return now.results
 
 

@@ -113,7 +113,7 @@ def catalogue_of(run, path, n=40):
 
 
 @pytest.mark.parametrize("mode", ["counts", "catalogue"])
-def test_blended_fields_do_not_depend_on_bands_or_workers(tmp_path, mode):
+def test_blended_fields_do_not_depend_on_bands_workers_or_kills(tmp_path, mode):
     settings = {"shape": (100, 120), "reuse": 20}
     if mode == "counts":
         flux = {"mode": "counts", "counts": {"limit_jy": 1e-6}}
@@ -121,9 +121,9 @@ def test_blended_fields_do_not_depend_on_bands_or_workers(tmp_path, mode):
     else:
         settings["flux"] = catalogue_of(make_run(tmp_path / "map", objects=1, **settings), tmp_path / "c.csv")
     made = {}
-    for name, rows, workers in (("whole", 512, 0), ("bands", 17, 2 if mode == "counts" else 0)):
+    for name, rows, disturbed in (("whole", 512, (0, 0)), ("bands", 17, (2 if mode == "counts" else 1, 1))):
         run = make_run(tmp_path / name, band_rows=rows, **settings)
-        facts = assemble(run, workers)
+        facts = assemble(run, *disturbed)
         made[name] = digests(run)
     assert made["whole"] == made["bands"]
     assert facts["blended"] > 5

@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.field.checks import find_surveys, least_footprint_pix
+from astro_dist.field.checks import count_sources, find_field, find_surveys, least_footprint_pix
 from astro_dist.field.config import AcceptConfig, AssembleConfig
 from astro_dist.field.objects import footprint_weights
-from astro_dist.field.stage import ASSEMBLE
+from astro_dist.field.stage import ASSEMBLE, CPU_S_PER_ARTEFACT
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.fits_file import plane_wcs, radio_header
 from astro_dist.sky.maps import MapsConfig
@@ -106,6 +106,20 @@ def test_the_plan_says_what_is_taken_for_granted_about_a_catalogue(run, tmp_path
         found = ASSEMBLE.estimate(again_run).notes
         assert len(found) == len(notes)
         assert all(f"fluxes.csv: {note}" in text for note, text in zip(notes, found, strict=True))
+
+
+def test_a_plan_counts_the_artefacts_of_bright_sources(run):
+    """A source of 7.5 times the limit has 30 sigma, where the limit is four times the noise."""
+    shape, counts = (1500, 1500), {"mode": "counts", "counts": {"limit_jy": 4e-4}}
+    costs = [
+        ASSEMBLE.estimate(again(run, shape=shape, flux=counts, reuse=20, **more)).cpu_s
+        for more in ({"artefacts": False}, {}, {"artefacts_snr": 300})
+    ]
+    bright = (costs[1] - costs[0]) / CPU_S_PER_ARTEFACT
+    brighter = counts | {"counts": {"limit_jy": 4e-4 * 7.5}}
+    expected = count_sources(AssembleConfig(shape=shape, flux=brighter), find_field(again(run, shape=shape)))
+    assert bright == pytest.approx(expected.sources, abs=1.01) != 0
+    assert costs[0] <= costs[2] < costs[1]
 
 
 @pytest.mark.parametrize(

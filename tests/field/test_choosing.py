@@ -23,7 +23,7 @@ from astro_dist.sky.maps import SkyMap
 from tests.field.small_sky import PIXEL, again, assemble, digests, make_run
 
 SHAPE = [500, 600]
-COUNTS = {"mode": "counts", "counts": {"limit_jy": 2e-4}}
+COUNTS = {"mode": "counts", "counts": {"limit_jy": 2e-4}, "bands_hz": [887.5e6, 3e9]}
 
 
 def truth_of(run):
@@ -55,6 +55,9 @@ def test_every_source_by_counts_has_its_flux_and_place_in_the_map(counted):
     assert (truth["flux_given_jy"] >= 2e-4).all()
     assert (truth["catalogue_row"] == -1).all()
     assert np.std(truth["spectral_index"]) > 0.1
+    # The fluxes of other bands follow from the one and the index, to what float32 of the index leaves.
+    for name, ratio in (("flux_887_5mhz_jy", 887.5 / 1400), ("flux_3000mhz_jy", 3000 / 1400)):
+        assert truth[name] == pytest.approx(truth["flux_jy"] * ratio ** truth["spectral_index"], rel=1e-6)
     # Any place of a pixel, and any part of the field.
     assert len(np.unique(np.round(truth["x_anchor_pix"] % 1, 3))) > 10
 
@@ -194,6 +197,8 @@ def test_counts_need_a_limit_and_no_number():
         ({"flux": {"mode": "counts"}}, "set counts.limit_jy"),
         ({"flux": COUNTS, "objects": 5}, "objects 5: in mode counts the number follows from"),
         ({"objects": None}, "mode radiff needs the number of sources"),
+        ({"flux": {"bands_hz": [3e9]}}, "mode radiff have no spectral index; leave bands_hz out"),
+        ({"flux": COUNTS | {"bands_hz": [3e9, 3e9]}}, "a frequency comes twice"),
     ):
         with pytest.raises(ConfigError, match=message):
             RADIO.resolve({"assemble": tree})

@@ -1,16 +1,23 @@
 import shutil
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.ledger import Published
 from astro_dist.engine.origins import Origin, as_facts, of_facts, read_origins
 from astro_dist.models.autoencoder import load_autoencoder
+from astro_dist.models.denoiser import build_denoiser, build_scheduler, save_denoiser
+from astro_dist.models.presets import FACTS
+from astro_dist.radio.builders import load_diffusion
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.train.loop import train
 from astro_dist.train.start import SHIPPED, find_start, start_files
+from tests.settings import make_run
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -152,3 +159,43 @@ def test_a_diffusion_model_of_another_autoencoder_is_refused(toy_cell, tmp_path,
     other.output.rename(changed.run.product("models/autoencoder"))
     with pytest.raises(ConfigError, match=r"^diffusion\.start_from: .*the latents of another autoencoder"):
         train(changed)
+
+
+def test_weights_that_are_not_told_the_sky_draw_the_same_in_a_network_that_is(tmp_path):
+    torch.manual_seed(1)
+    old = build_denoiser("small").eval()
+    save_denoiser(old, build_scheduler("small"), tmp_path)
+    new = build_denoiser("told")
+    objective = SimpleNamespace(network=new, latents_of=None, alpha_bar_T=torch.zeros(1))
+    with mock.patch("astro_dist.radio.builders.check_latents"):
+        load_diffusion(objective, tmp_path)
+    new.eval()
+    noisy, step = torch.randn(2, 4, 16, 16), torch.tensor([5, 800])
+    planes = torch.randint(0, 4, (2, 64, 64)), torch.rand(2, 64, 64), torch.rand(2, 2, 64, 64)
+    with torch.no_grad():
+        facts = new(noisy, step, *planes, facts_BF=torch.randn(2, FACTS)), new(noisy, step, *planes)
+        assert all(torch.equal(drawn, old(noisy, step, *planes)) for drawn in facts)
+    # Training may begin to use them.
+    new(noisy, step, *planes, facts_BF=torch.randn(2, FACTS)).square().sum().backward()
+    assert new.unet.class_embedding.linear_2.weight.grad.abs().max() > 0
+
+
+def test_the_weights_of_the_package_may_begin_a_training_that_is_told_the_sky(tmp_path):
+    shutil.copytree(SHIPPED / "small", tmp_path / "own" / "models")
+    for weights in ("small", str(tmp_path / "own")):
+        start = {"start_from": weights, "preset": "small", "steps": 0}
+        tree = {"autoencoder": start, "diffusion": start | {"preset": "told", "steps": 5}}
+        config = RADIO.resolve(tree)
+        run = make_run(tmp_path / "run", None, **{n: getattr(config, n) for n in (*tree, "cutouts")})
+        recipe = RECIPES["diffusion"]
+        recipe.refuse(run, find_start(recipe, weights))
+
+
+def test_weights_that_are_told_the_sky_do_not_fit_a_network_that_is_not(tmp_path):
+    save_denoiser(build_denoiser("told"), build_scheduler("told"), tmp_path)
+    objective = SimpleNamespace(network=build_denoiser("small"), latents_of=None)
+    with (
+        mock.patch("astro_dist.radio.builders.check_latents"),
+        pytest.raises(ConfigError, match=r"class_embed_type is .*, that of the preset None"),
+    ):
+        load_diffusion(objective, tmp_path)
