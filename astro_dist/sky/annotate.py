@@ -20,11 +20,13 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.sky.annotations import (
     ISLANDS,
+    LEVELS,
     MESH,
     PIXELS,
     SOURCES,
     PixelWriter,
     read_parquet,
+    write_levels,
     write_parquet,
 )
 from astro_dist.sky.annotations import Annotations as Annotations
@@ -291,6 +293,7 @@ def _write_products(annotator: Annotator, results: Results) -> tuple[int, Change
             raise ConfigError(_nothing_found(annotator, results))
     write_parquet(folder / ISLANDS, parts, about)
     write_parquet(folder / MESH, _stacked(nodes))
+    write_levels(folder / LEVELS, meshes)
     measured = _stacked(sources)
     if annotator.config.joins:
         write_parquet(folder / SOURCES, measured)

@@ -1,8 +1,9 @@
 """The product of `annotate` on disk: parquet tables equal byte for byte when made again.
 
 ``islands.parquet``, ``sources.parquet`` and ``mesh.parquet`` are small; version 0.1.0 had no sources, and
-there each island is one. ``pixels.parquet`` has one row group per map that has
-islands, so that `Annotations` holds the pixels of one map at a time.
+there each island is one. ``levels.parquet`` has the part of wide emission that counts as background, of
+those maps that have some. ``pixels.parquet`` has one row group per map that has islands, so that
+`Annotations` holds the pixels of one map at a time.
 """
 
 import json
@@ -15,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from astro_dist.engine.arrays import Columns
+from astro_dist.engine.arrays import Columns, Image
 from astro_dist.sky.classes import SourceClass
-from astro_dist.sky.mesh import Mesh
+from astro_dist.sky.mesh import Mesh, Wide
 from astro_dist.sky.tables import explain_damage, open_writer, read_table_file, write_table_file
 from astro_dist.sky.windows import Window
 
 ISLANDS, PIXELS, MESH = "islands.parquet", "pixels.parquet", "mesh.parquet"
-SOURCES = "sources.parquet"
+SOURCES, LEVELS = "sources.parquet", "levels.parquet"
 Painting = tuple[NDArray[np.uint8], NDArray[np.int32]]
 
 
@@ -74,6 +75,27 @@ class PixelWriter:
         self.writer.write_table(pa.table(arrays, schema=self.schema), row_group_size=max(len(y), 1))
 
 
+def write_levels(path: Path, meshes: Mapping[int, Mesh]) -> None:
+    """Publish the levels of the wide emission of maps, by their numbers; without any there is no file."""
+    levels = {i: mesh.wide.level for i, mesh in meshes.items() if mesh.wide and mesh.wide.level.any()}
+    if levels:
+        owner = np.concatenate([np.full(level.size, i, np.int32) for i, level in levels.items()])
+        values = np.concatenate([level.ravel() for level in levels.values()])
+        widths = {str(i): level.shape[1] for i, level in levels.items()}
+        write_parquet(path, {"map": owner, "level_jy_beam": values}, widths)
+
+
+def _read_levels(path: Path) -> dict[int, Image]:
+    if not path.exists():
+        return {}
+    columns, widths = read_parquet(path)
+    with explain_damage(path):
+        return {
+            int(i): columns["level_jy_beam"][columns["map"] == int(i)].reshape(-1, width)
+            for i, width in widths.items()
+        }
+
+
 @dataclass
 class Annotations:
     """The islands of all maps of a run.
@@ -96,6 +118,7 @@ class Annotations:
     _shapes: list[tuple[tuple[int, int], int]]
     _mesh: Columns
     _groups: dict[int, int]
+    _levels: dict[int, Image] = field(default_factory=dict, repr=False)
     _recent: tuple[int, Columns] | None = field(default=None, repr=False)
 
     @classmethod
@@ -119,7 +142,8 @@ class Annotations:
             shapes = [((one["shape"][0], one["shape"][1]), one["cell_pix"]) for one in about]
             # One row group per map that has islands, in the order of the maps.
             groups = {int(index): group for group, index in enumerate(np.unique(islands["map"]))}
-            return cls(folder, islands, sources, [one["name"] for one in about], shapes, mesh, groups)
+            names, levels = [one["name"] for one in about], _read_levels(folder / LEVELS)
+            return cls(folder, islands, sources, names, shapes, mesh, groups, levels)
 
     @property
     def has_sources(self) -> bool:
@@ -127,12 +151,14 @@ class Annotations:
         return "flags" in self.sources
 
     def mesh(self, map_index: int) -> Mesh:
-        """Return the background and rms of one map."""
+        """Return the background and rms of one map, with the level of wide emission in the background."""
         shape, cell_pix = self._shapes[map_index]
         rows = slice(*np.searchsorted(self._mesh["map"], [map_index, map_index + 1]))
         nodes = [self._mesh[name][rows] for name in ("background_jy_beam", "rms_jy_beam")]
         grid = -1, -(-shape[1] // cell_pix)
-        return Mesh(shape, cell_pix, nodes[0].reshape(grid), nodes[1].reshape(grid))
+        level = self._levels.get(map_index)
+        wide = None if level is None else Wide.of_level(level)
+        return Mesh(shape, cell_pix, nodes[0].reshape(grid), nodes[1].reshape(grid), wide=wide)
 
     def paint(self, map_index: int, window: Window) -> Painting:
         """Return the class (uint8) and the source (int32) of each pixel of a window; 0 is background.

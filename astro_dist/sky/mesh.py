@@ -48,6 +48,11 @@ class Wide:
         """Return what `planes` made an array of."""
         return cls(planes[0].astype(np.int32), planes[1], planes[2])
 
+    @classmethod
+    def of_level(cls, level: Image) -> "Wide":
+        """Return emission of which only its part in the background is known."""
+        return cls(np.zeros(level.shape, np.int32), np.zeros_like(level), level)
+
 
 @dataclass(frozen=True, eq=False)
 class Mesh:

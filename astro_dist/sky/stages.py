@@ -133,8 +133,8 @@ def estimate_annotation(run: Run) -> Estimate:
         tasks=2 * cuts,
         # What is packed with gzip is unpacked once for all stages, and stays with its record.
         bytes=3 * n_pix + sum(packed),
-        # Two tables a cut; islands, sources, pixels, mesh, measured.fits, components.fits and wide.fits.
-        files=2 * cuts + (7 if config.joins else 4) + 2 * len(packed),
+        # Two tables a cut; islands, sources, pixels, mesh, levels, measured, components and wide.fits.
+        files=2 * cuts + (8 if config.joins else 4) + 2 * len(packed),
         memory_bytes=500_000_000,
         cpu_s=3e-7 * n_pix,
         exact=exact,
