@@ -301,6 +301,67 @@ def check_catalogue(own, wcs):
 
 
 @pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rows")
+    settings = plain(folder)
+    tree = {"name": "rows", "maps": settings, "annotate": {"join": {"enabled": False}}}
+    (folder / "rows.yaml").write_text(json.dumps(tree | {"cutouts": {"size_pix": 32, "shard": 16}}))
+    command("annotate", folder / "rows.yaml", folder / "run")
+    return folder
+
+
+def listed(folder, form):
+    """The five sources in a form of `docs/catalogues.md`; return the file and settings beside it."""
+    sky = pixel_to_skycoord(PLACES[:, 1], PLACES[:, 0], WCS(header()).celestial).icrs
+    ra, dec = sky.ra.deg, sky.dec.deg
+    table = {"RA": ra, "DEC": dec, "Total_flux": FLUXES}
+    path = folder / form
+    if form == "sdc1.txt":
+        rows = np.zeros((len(ra), 15))
+        rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4] = range(5), ra, dec, ra, dec
+        rows[:, 5], rows[:, 6], rows[:, 7], rows[:, 8], rows[:, 10], rows[:, 11] = FLUXES, 0.5, 2, 1, 2, 1
+        np.savetxt(path, rows, "%.10g")
+    elif form == "pybdsf.csv":
+        names = {"Source_id": np.arange(5), "RA": ra, "E_RA": ra * 0, "DEC": dec, "Total_flux": FLUXES}
+        Table(names).write(path, format="ascii.csv")
+    elif form == "sources.vot":
+        Table(table).write(path, format="votable")
+    elif form == "nvss.dat":
+        heads = "   Bytes Format Units Label Explanations"
+        columns = (
+            "   1- 14 F14.9 deg RAdeg Right ascension (J2000)\n  16- 29 F14.9 deg DEdeg Declination (J2000)"
+        )
+        rule = "-" * 80
+        described = f"Byte-by-byte Description of file: *.dat\n{rule}\n{heads}\n{rule}\n{columns}\n{rule}\n"
+        (folder / "ReadMe").write_text(f"A survey\n\n{described}")
+        path.write_text("".join(f"{a:14.9f} {d:14.9f}\n" for a, d in zip(ra, dec, strict=True)))
+    elif form == "model.skymodel":
+        words = [f"s{i},POINT,{a}deg,{d}deg,0.1" for i, (a, d) in enumerate(zip(ra, dec, strict=True))]
+        path.write_text("\n".join(["Format = Name, Type, Ra, Dec, I", *words, ""]))
+    else:
+        Table({"lon": ra - 360, "lat": dec}).write(path, format="fits")
+        return path, {"cutouts.columns": {"ra_deg": "lon", "dec_deg": "lat"}}
+    return path, {}
+
+
+FORMS = ("sdc1.txt", "pybdsf.csv", "sources.vot", "nvss.dat", "model.skymodel", "own.fits")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_catalogues_of_every_form_centre_cutouts_by_the_command(annotated, tmp_path, form):
+    shutil.copytree(annotated / "run", tmp_path / "run")
+    path, more = listed(tmp_path, form)
+    settings = {"cutouts.mode": "catalogue", "cutouts.catalogue": str(path), **more}
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    command("cutouts", annotated / "rows.yaml", tmp_path / "run", *sets)
+    columns = StoreReader(tmp_path / "run" / "cutouts.zarr").columns
+    order = np.argsort(columns["row"])
+    assert columns["row"][order].tolist() == list(range(5))
+    corners = np.stack([columns["y0"], columns["x0"]], 1)[order]
+    assert (np.abs(corners + 16 - PLACES) <= 0.5).all()
+
+
+@pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """A map with emission of 3.5 times the noise, wider than a cell, and what one process makes of it."""
     folder = tmp_path_factory.mktemp("wide")
