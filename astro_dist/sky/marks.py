@@ -61,15 +61,17 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
 def hidden_fills(whole: Window, read: Reader) -> tuple[float, ...]:
     """Return the values that mark missing data in a map which holds values farther from zero.
 
-    Such a value has runs of 9 pixels or more in one of 128 rows, and reaches the map's edge or fills a
-    hundredth of it. Its distance from zero is that of `judge_fill`; most pixels beside it differ from their
-    neighbours, as they do in noise and not in a map of flat pieces.
+    Such a value has runs of 9 pixels or more in one of 128 rows, or in the first or last pixels of these, and
+    reaches the map's edge or fills a hundredth of it. Its distance from zero is that of `judge_fill`; most
+    pixels beside it differ from their neighbours, as they do in noise and not in a map of flat pieces.
     """
     rows = sorted({*range(0, whole.height, max(1, whole.height // SAMPLED_ROWS)), whole.height - 1})
     if whole.height * whole.width <= SAMPLED_PIX:
-        values = {*_run_values(read(whole)[rows])}
+        sampled = read(whole)[rows]
     else:
-        values = {v for y in rows for v in _run_values(read(Window(y, y + 1, 0, whole.width)))}
+        sampled = np.concatenate([read(Window(y, y + 1, 0, whole.width)) for y in rows])
+    # A border on the left or the right may be narrower than a run.
+    values = {*_run_values(sampled), *_run_values(sampled[:, [0, -1]].T)}
     if len(values) > MOST_RUNS:
         return ()
     return tuple(value for value in sorted(values) if _is_hidden_fill(value, values, whole, read))

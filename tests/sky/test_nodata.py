@@ -287,6 +287,17 @@ def test_fill_values_below_brighter_pixels_are_no_data_in_any_windows(marks):
         np.testing.assert_array_equal(read[~empty], image[~empty])
 
 
+@pytest.mark.parametrize("border", [np.s_[:, :2], np.s_[:, -3:], np.s_[:1], np.s_[-2:]])
+def test_a_narrow_border_below_brighter_pixels_is_no_data(border):
+    image = LARGE + 1e3 * np.exp(-((Y - 150.0) ** 2 + (X - 120.0) ** 2) / 20).astype(np.float32)
+    image[border] = 99
+    assert fills_of(image) == (99.0,)
+    expected = np.zeros(image.shape, bool)
+    expected[border] = True
+    for windows in ([Window.of_shape(image.shape)], bands(image.shape, 20)):
+        np.testing.assert_array_equal(np.isnan(read_fills(image, windows)), expected)
+
+
 def tiles_of(whole, height, width):
     """Some small windows; those beside them are the rest of the map in bands."""
     small = [Window(39, 52, x, x + width) for x in range(0, whole.width - width, width)]
