@@ -51,6 +51,7 @@ TEXT_SUFFIXES = frozenset(
         *(".skymodel", ".sky", ".bbs", ".model"),
     }
 )
+PACKED_SUFFIXES = frozenset({".csv", ".vot", ".votable", ".xml", ".parquet"})
 NUMBERS = (
     *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal),
     # A CSV column of nothing but gaps has the type null.
@@ -192,6 +193,8 @@ def _read_table(path: Path, choose: Choose, wanted: str | None = None) -> Found:
         if suffix == ".csv" and not text.startswith(b"#") and b"," in text.split(b"\n")[0]:
             return _read_csv(path, choose)
         return read_text_table(path, choose, _check_size)
+    if is_gzip(path) and Path(path.stem).suffix.lower() in {*TEXT_SUFFIXES, *PACKED_SUFFIXES}:
+        raise ConfigError("of tables packed with gzip those of FITS are read; unpack it (gunzip)")
     return _read_fits_table(path, choose, wanted)
 
 
