@@ -36,8 +36,8 @@ def test_its_jobs_find_it_where_the_one_that_submits_did(nodes_on, monkeypatch, 
     assert products(out) == products(local)
     cells = [e for e in read_journal(out) if e["event"] == "start" and e["stage"] == "learn"]
     assert sorted(event["task"] for event in cells) == ["all", "few", "slow"]
-    # Refused before anything is queued: a stage that the pipeline does not have.
-    (tmp_path / "wrong.yaml").write_text("stages:\n  annotate: {cpus: 1}\n")
+    # Refused before anything is queued: a stage that no pipeline has.
+    (tmp_path / "wrong.yaml").write_text("stages:\n  numbrs: {cpus: 1}\n")
     refused = subprocess.run(
         [*line, "--out", tmp_path / "refused", "--cluster", tmp_path / "wrong.yaml"],
         cwd=above,
@@ -46,4 +46,4 @@ def test_its_jobs_find_it_where_the_one_that_submits_did(nodes_on, monkeypatch, 
         check=False,
     )
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "no stage is called 'annotate': valid here: learn, numbers, verdict" in refused.stderr
+    assert "no stage is called 'numbrs': did you mean 'numbers'" in refused.stderr
