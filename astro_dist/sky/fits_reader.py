@@ -334,9 +334,13 @@ def _read_plain(path: Path, layout: Layout, window: Window) -> NDArray[Any]:
     raw = np.empty(window.shape, DTYPES[layout.bitpix])
     # Rows of full width follow each other in the file: one read for all instead of one each.
     rows = window.height if window.width == layout.axes[-1] else 1
+    # Small windows are read by the thousand: what is the same for every row is computed once.
+    first, step = _place(layout, window.y0, window.x0, raw.itemsize), layout.axes[-1] * raw.itemsize
     with _opened(path, window) as handle:
-        for y in range(0, window.height, rows):
-            _fill(handle, layout, window.y0 + y, window.x0, raw[y : y + rows])
+        for i, run in enumerate(raw.reshape(-1, rows * window.width).view(np.uint8)):
+            handle.seek(first + i * step)
+            if handle.readinto(run.data) != len(run):
+                raise EOFError
     return raw
 
 
@@ -349,10 +353,14 @@ def _opened(path: Path, window: Window) -> Iterator[BufferedIOBase]:
         raise DataError(f"{path}: the file ends or breaks before row {window.y1}; fetch it again") from None
 
 
+def _place(layout: Layout, y: int, x: int, itemsize: int) -> int:
+    """Return where the pixel in row ``y`` and column ``x`` begins in the file."""
+    return layout.extent.data_start + (layout.plane_start + y * layout.axes[-1] + x) * itemsize
+
+
 def _fill(handle: BufferedIOBase, layout: Layout, y: int, x: int, run: NDArray[Any]) -> None:
     """Read the pixels from row ``y`` and column ``x`` on that follow each other in the file."""
-    start = layout.plane_start + y * layout.axes[-1] + x
-    handle.seek(layout.extent.data_start + start * run.itemsize)
+    handle.seek(_place(layout, y, x, run.itemsize))
     # Straight into the array: `read` would hold a second copy of the band.
     if handle.readinto(run.reshape(-1).view(np.uint8).data) != run.nbytes:
         raise EOFError
