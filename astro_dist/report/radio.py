@@ -164,7 +164,8 @@ def _truth_blocks(run: Run) -> list[Block]:
         return [Note("The truth catalogue is empty.")]
     names, flux = truth["class_name"], run.section(AssembleConfig).flux
     mode = flux.mode
-    asked = flux if flux.mode != "catalogue" else None
+    # Counts and catalogues give fluxes: the exponential is none of theirs.
+    asked = flux if flux.mode not in ("catalogue", "counts") else None
     beam_arcsec = field.map.beam.major_arcsec
     n_clipped = int((truth["k"] >= flux.cap * (1 - 1e-6)).sum())
     remark = f" {n_clipped:,} objects are at the cap." if asked and flux.above == "clip" else ""
