@@ -83,7 +83,7 @@ def choose_columns(
     Raises
     ------
     ConfigError
-        A required column, or one that the user names, is missing.
+        A required column, or one that the user names, is missing, or a wanted one is there twice.
     """
     lower = {split_unit(name)[0].lower(): name for name in reversed(names)}
     # Whole names come before those that are left without their units.
@@ -100,6 +100,9 @@ def choose_columns(
             shown = ", ".join(sorted(names)[:MOST_NAMED]) or "none"
             remedy = f"; name one as columns: {{{ours}: ...}}" if names and ours in KNOWN else ""
             raise ConfigError(f"no column {ours}; it has {shown}{remedy}")
+    for one in found.values():
+        if names.count(one.name) > 1:
+            raise ConfigError(f"the column {one.name} comes twice; leave one of them out")
     return found
 
 

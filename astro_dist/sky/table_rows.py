@@ -4,6 +4,7 @@ What a cell holds is given as it is, numbers or texts; whoever reads decides wha
 and tables of fixed columns are read whole, as far as `astro_dist.sky.user_files` reads them.
 """
 
+import contextlib
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +141,7 @@ def _fits_cells(cells: Cells, scale: float, zero: float, null: object) -> Cells:
 
 
 def _open_parquet(path: Path) -> TableRows:
-    with open_table(path) as file:
+    with _parquet_faults(), open_table(path) as file:
         schema = file.schema_arrow
     units = {
         name: (schema.field(name).metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
@@ -148,7 +149,7 @@ def _open_parquet(path: Path) -> TableRows:
     }
 
     def read(wanted: Sequence[str]) -> Iterator[Block]:
-        with open_table(path) as file:
+        with _parquet_faults(), open_table(path) as file:
             done = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(wanted), use_threads=False):
                 cells = {name: _arrow_cells(batch.column(name)) for name in wanted}
@@ -156,6 +157,15 @@ def _open_parquet(path: Path) -> TableRows:
                 done += batch.num_rows
 
     return TableRows(list(schema.names), units, "", read)
+
+
+@contextlib.contextmanager
+def _parquet_faults() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError):
+        # What pyarrow says of a damaged file helps nobody to mend it.
+        raise ConfigError("no parquet file, or one cut short; fetch it again") from None
 
 
 def _arrow_cells(column: pa.Array) -> Cells:

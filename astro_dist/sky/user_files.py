@@ -301,6 +301,8 @@ def _column(data: fits.FITS_rec, name: str) -> NDArray[np.generic]:
     column = np.asarray(data[name])
     if column.dtype.kind in "SU":
         return np.array(column.tolist(), object)
+    if column.ndim != 1 or column.dtype.kind not in "biuf":
+        raise ConfigError(f"the column {name} holds no single real number in a row; divide it")
     values, null = column.astype(np.float64), data.columns[name].null
     if isinstance(null, int):
         # TNULL is a value of the stored integers, before TSCAL and TZERO.
@@ -321,8 +323,9 @@ def _read_csv(path: Path, choose: Choose) -> Found:
     _check_size(rows, line.count(b",") + 1)
     # Opening a stream reads the first block of the file, enough for the names.
     with pa.csv.open_csv(path) as stream:
-        names = {name.strip(): name for name in reversed(stream.schema.names)}
-    chosen = choose([*reversed(names)])
+        written = stream.schema.names
+    chosen = choose([name.strip() for name in written])
+    names = {name.strip(): name for name in written}
     own = {ours: names[column.name] for ours, column in chosen.items()}
     # Only the columns that are wanted: a digit of the file takes eight bytes of memory.
     options = pa.csv.ConvertOptions(include_columns=[*own.values()])

@@ -299,3 +299,34 @@ def test_row_numbers_hold_over_blocks_and_bad_rows(tmp_path, monkeypatch):
         rows, values = (np.concatenate(some) for some in zip(*blocks, strict=True))
         assert np.array_equal(rows, values)
         assert [row for row, _ in table.bad_rows] == list(range(97, 2001, 97))
+
+
+def strange_files(folder):
+    """Write tables that no reader can make numbers of; return each with what is said of it."""
+    twice = folder / "twice.csv"
+    twice.write_text("ra_deg,dec_deg,flux_jy,ra_deg\n180,-30,0.1,3\n")
+    cut = folder / "cut.parquet"
+    cut.write_bytes(b"PAR1xxxxPAR1")
+    damaged = write(folder / "damaged.parquet", good(2000))
+    whole = bytearray(damaged.read_bytes())
+    whole[4:2000] = bytes(1996)
+    damaged.write_bytes(whole)
+    arrays, complexes = folder / "arrays.fits", folder / "complex.fits"
+    Table({**good(1), "ra_deg": [[1.0, 2.0]]}).write(arrays)
+    Table({**good(1), "flux_jy": [1 + 2j]}).write(complexes)
+    return {
+        twice: "the column ra_deg comes twice",
+        cut: "no parquet file, or one cut short",
+        damaged: "no parquet file, or one cut short",
+        arrays: "divide it",
+        complexes: "divide it",
+    }
+
+
+def test_strange_files_are_one_fault_and_have_no_score(check, judge, tmp_path):
+    for path, said in strange_files(tmp_path).items():
+        assert any(said in line for line in check(path)[0]), path
+        with pytest.raises(ConfigError) as raised:
+            judge.score(path)
+        assert "\n" not in str(raised.value)
+        assert str(path) in str(raised.value)
