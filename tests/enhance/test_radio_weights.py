@@ -13,7 +13,7 @@ from astro_dist.models.super_res import SuperRes
 from astro_dist.sky.stretch import stretch, unstretch
 from tests.flare import upscaling
 
-FIRST = upscaling.DATA.parent / "first"
+FIRST = upscaling.DATA / "first"
 SMALL = ("simulate.shape=[192,192]", "enhance.samples=2", "enhance.most_samples=2", "enhance.calls=1")
 
 
