@@ -142,7 +142,7 @@ class Display:
                 text = f"{self.phase}{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
                 total = self.total or None
                 progress.update(row, completed=self.finished + fraction, total=total, note=text)
-            elif time.monotonic() - self.last_line > LINE_EVERY_S:
+            elif not self.phase and time.monotonic() - self.last_line > LINE_EVERY_S:
                 self.last_line = time.monotonic()
                 left = self.total - self.finished - fraction
                 self._line(
