@@ -17,7 +17,7 @@ def pages(folder, judge, tmp_path_factory):
     rows = [f"{ra},{dec},{flux}" for ra, dec, flux in zip(*columns, strict=True)]
     for name, some in (("half", rows[::2]), (HOSTILE, rows[::3])):
         (root / f"{name}.csv").write_text("\n".join(["ra_deg,dec_deg,flux_jy", *some, ""]))
-    score_files(sorted(root.glob("*.csv")), folder, root / "out", None, None)
+    score_files(sorted(root.glob("*.csv")), folder, root / "out")
     return root / "out"
 
 
