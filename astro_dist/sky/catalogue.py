@@ -92,9 +92,10 @@ def measure(
     background, rms = mesh.evaluate_at(top.y, top.x)
     value = pixels.value_jy_beam.astype(np.float64)
     total = _sum(islands, value)
-    # Only what an expert drew has negative pixels: they count for the flux and weigh nothing.
+    # Only what an expert drew may be negative as a whole: its dark pixels then weigh nothing.
     bright = np.maximum(value, 0)
-    value = np.where(_sum(islands, bright)[islands.owner] > 0, bright, 1.0)
+    bright = np.where(_sum(islands, bright)[islands.owner] > 0, bright, 1.0)
+    value = np.where((total > 0)[islands.owner], value, bright)
     weight = _sum(islands, value)
     y, x = (_sum(islands, value * axis) / weight for axis in (pixels.y, pixels.x))
     ra, dec = sky_map.sky_of(y, x)

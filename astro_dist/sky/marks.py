@@ -15,7 +15,7 @@ DAMAGED_PIX = 16
 """Most damaged pixels that are farther below zero than a fill value."""
 FILL_RATIO = {False: 4.0, True: 100.0}
 """By whether the value is positive, see `judge_fill`."""
-SAMPLED_PIX, SAMPLED_ROWS = 4_000_000, 128
+SAMPLED_PIX, SAMPLED_ROWS = 1 << 20, 128
 """A larger map is not read whole to look at this many of its rows."""
 MOST_RUNS = 16
 """More values with long runs are those of a map that is made of flat pieces."""
@@ -66,12 +66,14 @@ def hidden_fills(whole: Window, read: Reader) -> tuple[float, ...]:
     pixels beside it differ from their neighbours, as they do in noise and not in a map of flat pieces.
     """
     rows = sorted({*range(0, whole.height, max(1, whole.height // SAMPLED_ROWS)), whole.height - 1})
-    if whole.height * whole.width <= SAMPLED_PIX:
-        sampled = read(whole)[rows]
-    else:
-        sampled = np.concatenate([read(Window(y, y + 1, 0, whole.width)) for y in rows])
+    image = read(whole) if whole.height * whole.width <= SAMPLED_PIX else None
+    values, ends = set[float](), []
+    for y in rows:
+        row = image[y : y + 1] if image is not None else read(Window(y, y + 1, 0, whole.width))
+        values.update(_run_values(row))
+        ends.append(row[0, [0, -1]])
     # A border on the left or the right may be narrower than a run.
-    values = {*_run_values(sampled), *_run_values(sampled[:, [0, -1]].T)}
+    values.update(_run_values(np.array(ends).T))
     if len(values) > MOST_RUNS:
         return ()
     return tuple(value for value in sorted(values) if _is_hidden_fill(value, values, whole, read))
