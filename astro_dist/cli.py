@@ -238,6 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PermissionError as error:
         reason = f"you may not read or write {error.filename}; ask its owner, or choose another directory"
         return print_error(ConfigError(reason))
+    except BrokenPipeError:
+        # The reader of the output ended early, as `head` does; the flush at exit must not fail as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
             raise
@@ -246,10 +250,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("astro-dist: stopped; run the same command to go on", file=sys.stderr)
         # EX_TEMPFAIL of sysexits.h, as for `StoppedError`: the same command resumes.
         return 75
-    except BrokenPipeError:
-        # The reader of the output ended early, as `head` does; the flush at exit must not fail as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -30,7 +30,13 @@ from astro_dist.engine.files import (
 )
 from astro_dist.engine.journal import Journal
 from astro_dist.engine.ledger import Finished, Ledger, Published
-from astro_dist.engine.manifest import check_source, manifest_fault, write_config, write_manifest
+from astro_dist.engine.manifest import (
+    check_source,
+    manifest_fault,
+    refuse_other_pipeline,
+    write_config,
+    write_manifest,
+)
 from astro_dist.engine.outputs import DamagedInputError, Inputs, Reading
 from astro_dist.engine.progress import Display, drop_notes
 from astro_dist.engine.rounds import Rounds, list_some
@@ -92,6 +98,7 @@ class Runner:
         """Raise `ConfigError` for a folder that no run may have for its run directory; makes nothing."""
         refuse_inside(self.root)
         refuse_foreign(self.root)
+        refuse_other_pipeline(self.root, self.config.pipeline)
         there = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
         if not there.is_dir():
             raise ConfigError(

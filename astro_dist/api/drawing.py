@@ -3,6 +3,7 @@
 # Annotations stay text: those of arrays are ten lines long where `help` shows them.
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -175,9 +176,12 @@ class Stamps:
         """Return the plane of the objects' peaks in network range."""
         found = [int(number) for number in np.unique(numbers) if number]
         given = {number: snr[number] for number in found if number in snr} if isinstance(snr, Mapping) else {}
-        given = given if isinstance(snr, Mapping) else dict.fromkeys(found, float(snr))
+        given = given if isinstance(snr, Mapping) else dict.fromkeys(found, snr)
         if without := sorted(set(found) - given.keys()):
             raise ConfigError(f"snr: object {without[0]} has none; give one for each of {found}")
+        for number, value in given.items():
+            if not (isinstance(value, int | float | np.number) and math.isfinite(value) and value > 0):
+                raise ConfigError(f"snr: object {number} has {value!r}; give a finite number above 0")
         values = np.zeros(max(found, default=0) + 1, np.float32)
         for number, value in given.items():
             values[number] = stretch(np.float32(value), 0.0, 1.0, self._sampler.stretch)
@@ -214,6 +218,8 @@ def _check_masks(
         raise ConfigError(
             f"the mask holds {unknown[0]}; classes are 0 background, 1 spurious, 2 compact, 3 extended"
         )
+    if not classes.any():
+        raise ConfigError("the mask holds no object; give one or more pixels of a class from 1 to 3")
     classes = classes.astype(np.uint8)
     if instances is None:
         return classes, _number_objects(classes)

@@ -73,6 +73,20 @@ def write_config(root: Path, config: Any, show: Callable[[str], None]) -> None:
     publish_bytes(path, data)
 
 
+def refuse_other_pipeline(root: Path, pipeline: str) -> None:
+    """Raise `ConfigError` where a run of another pipeline has a folder for its run directory."""
+    path = root / CONFIG
+    # A changed or damaged file says nothing for sure; `write_config` sets it aside.
+    if not path.is_file() or config_fault(root) is not None:
+        return
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if (other := tree.get("pipeline", pipeline)) != pipeline:
+        raise ConfigError(
+            f"{root} is the run directory of a run of the pipeline {other}, and this one is of {pipeline}; "
+            "choose another with --out, or set another name"
+        )
+
+
 def config_fault(root: Path) -> str | None:
     """Return what is wrong with ``config.yaml``, None for nothing; one of version 0.1.0 has no digest."""
     path = root / CONFIG

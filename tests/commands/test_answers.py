@@ -121,6 +121,13 @@ def test_colours_are_those_of_the_option():
     assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.endswith("\n1\n")
 
 
+def test_a_reader_that_ends_early_sees_no_traceback(tmp_path):
+    line = f"{sys.executable} -m astro_dist run quickstart --out run --cluster generic --dry-run | head -1"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("==> ")
+    assert "Traceback" not in done.stderr
+
+
 def test_clean_removes_what_no_stage_goes_on_with(command, tmp_path):
     root = tmp_path / "run"
     base = ("--out", root, "--on", "serial", "--quiet")

@@ -163,6 +163,9 @@ def test_stamps_follow_mask_brightness_and_seed(opened_run):
         ((mask[:60],), "multiples of 16"),
         ((mask + 9,), "the mask holds 9"),
         ((mask, {1: 3}), "object 2 has none"),
+        ((0 * mask,), "the mask holds no object"),
+        ((mask, -1), "object 1 has -1; give a finite number above 0"),
+        ((mask, np.ones(2)), "give a finite number above 0"),
         ((mask, 3, sky[:16]), "the background has the shape"),
         ((mask, 3, None, 0, mask[:16]), "instances must have"),
     ):

@@ -87,6 +87,14 @@ def test_what_cannot_be_forked_leaves_nothing(toy_run, tmp_path, capsys, words, 
     assert os.listdir(tmp_path) == []
 
 
+def test_the_run_directory_of_another_pipeline_is_refused(toy_run, capsys):
+    for command in ("plan", "run"):
+        before = (toy_run[0] / "config.yaml").read_bytes()
+        assert main([command, "flare/quickstart", "--out", str(toy_run[0]), "--quiet"]) == 2
+        assert "is the run directory of a run of the pipeline radio" in capsys.readouterr().err
+        assert (toy_run[0] / "config.yaml").read_bytes() == before
+
+
 def test_a_fork_takes_no_place_of_others(toy_run, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     assert fork(toy_run[0], tmp_path / "mine") == 2
