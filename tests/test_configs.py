@@ -16,7 +16,8 @@ CONFIGS = sorted([*FOLDER.glob("*.yaml"), *FOLDER.glob("radiff/*.yaml")])
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("flare/*.yaml")), ids=lambda p: p.stem)
 def test_every_config_of_flare_loads_and_says_what_it_is_for(path):
     config = FLARE.resolve(load_yaml(path))
-    assert (config.pipeline, config.name) == ("flare", path.stem)
+    assert config.pipeline == "flare"
+    assert config.name in (path.stem, f"flare-{path.stem}")
     assert path.read_text().startswith("# ")
     assert FLARE.choose(config)[0].name == "pictures"
 
@@ -24,8 +25,18 @@ def test_every_config_of_flare_loads_and_says_what_it_is_for(path):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("enhance/*.yaml")), ids=lambda p: p.stem)
 def test_every_config_of_enhance_loads_and_says_what_it_is_for(path):
     config = ENHANCE.resolve(load_yaml(path))
-    assert (config.pipeline, config.name) == ("enhance", path.stem)
+    assert config.pipeline == "enhance"
+    assert config.name in (path.stem, f"enhance-{path.stem}")
     assert path.read_text().startswith("# ")
+
+
+def test_no_two_configs_have_one_name():
+    # The name is that of the run directory below runs/.
+    names = [
+        load_yaml(path)["name"] for path in sorted(FOLDER.glob("**/*.yaml")) if path.parent.name != "clusters"
+    ]
+    assert len(names) > 15
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
