@@ -149,6 +149,17 @@ def validate_files(
     return 0
 
 
+def remark_on_faults(
+    paths: Sequence[Path], package: Path, columns: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield a line for each file that is scored although `validate_files` would name faults."""
+    about, field_map = About.read(package), _open_map(package)
+    for path in paths:
+        if n := validate_file(path, about, field_map, columns)[0].total:
+            counted = f"{n} fault{'s' if n > 1 else ''}"
+            yield f"note: {path} has {counted} and was scored all the same; `challenge validate` names them"
+
+
 def _open_map(package: Path) -> SkyMap:
     return SkyMap.open(find_part(package, PUBLIC) / MAP, MapsConfig(), verify=False)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from astro_dist.challenge.config import ChallengeConfig
 from astro_dist.engine.config import validate
-from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.errors import ConfigError, printable
 
 BELONG = {
     "package": {"out", "public", "hips", "training"},
@@ -35,6 +35,7 @@ def run_challenge(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
     columns = _read_columns(arguments.columns)
     if action == "score":
         from astro_dist.challenge.score import Options
+        from astro_dist.challenge.validate import remark_on_faults
         from astro_dist.report.scores import score_files
 
         if arguments.beam is not None and not 0 < arguments.beam < 36000:
@@ -43,6 +44,8 @@ def run_challenge(arguments: Namespace, reopen: Callable[[Path], Any]) -> int:
         options = Options(arguments.instances, arguments.beam, columns)
         for line in score_files(paths, arguments.package, out, options):
             print(line)
+        for line in remark_on_faults(paths, arguments.package, columns):
+            print(printable(line))
         return 0
     from astro_dist.challenge.validate import validate_files
 

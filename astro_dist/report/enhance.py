@@ -142,9 +142,15 @@ CHAPTERS = (
         "their mean has a small error and less detail.",
         ("evaluate",),
         _result_blocks,
+        optional=True,
     ),
     ChapterBuilder(
-        "steps", "Every step", "Held-out images on their way through the chain.", ("evaluate",), _panel_blocks
+        "steps",
+        "Every step",
+        "Held-out images on their way through the chain.",
+        ("evaluate",),
+        _panel_blocks,
+        optional=True,
     ),
     ChapterBuilder(
         "memory",
@@ -152,6 +158,7 @@ CHAPTERS = (
         "What the network adds to images that it has not seen, to something else, and to noise.",
         ("evaluate",),
         _probe_blocks,
+        optional=True,
     ),
     RUN_CHAPTER,
     ChapterBuilder(

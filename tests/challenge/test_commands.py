@@ -80,6 +80,10 @@ def test_columns_are_named_in_the_command_and_rows_in_messages(folder, tmp_path,
     done = command("challenge", "score", table, *package, *named, "--out", tmp_path / "scores")
     assert done.returncode == 0, done.stderr
     assert "completeness of detectable sources" in done.stdout
+    assert "note:" not in done.stdout
+    table.write_text("ra_deg,dec_deg,S_int\n180,-30,-3\n180.001,-30,4\n")
+    done = command("challenge", "score", table, *package, *named, "--out", tmp_path / "scores")
+    assert "has 1 fault and was scored all the same" in done.stdout
     table.write_text("ra_deg,dec_deg,total_flux\n180,-30,0.003\n180.001,abc,0.004\n")
     done = command("challenge", "score", table, *package, "--out", tmp_path / "scores")
     assert "dec_deg is 'abc' in row 2" in done.stderr
