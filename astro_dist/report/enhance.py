@@ -11,6 +11,7 @@ from astro_dist.engine.work import Run
 from astro_dist.report import enhance_tables as tables
 from astro_dist.report.book import RUN_CHAPTER, ChapterBuilder, build_chapters, is_published
 from astro_dist.report.enhance_figures import plot_powers
+from astro_dist.report.enhance_maps import show_maps
 from astro_dist.report.gain_figures import plot_pictures
 from astro_dist.report.page import Block, Listing, Note, Page, Picture
 from astro_dist.report.style import to_svg, to_webp
@@ -24,7 +25,8 @@ def build_page(run: Run) -> Page:
     """Return the report of a run; any of its stages may be unpublished."""
     measured = is_published(run, "evaluate")
     summary = " ".join(read_metrics(run)["answers"]) if measured else UNKNOWN
-    return Page(run.name, summary, _headline(run), build_chapters(run, CHAPTERS), FOOTER)
+    own = (MAPS,) if run.facts("enhance").get("maps") else ()
+    return Page(run.name, summary, _headline(run), build_chapters(run, (*own, *CHAPTERS)), FOOTER)
 
 
 def read_metrics(run: Run) -> dict[str, Any]:
@@ -134,6 +136,9 @@ def _next_blocks(run: Run) -> list[Block]:
     return [Listing(command, why) for why, command in steps.items()]
 
 
+MAPS = ChapterBuilder(
+    "maps", "The doubled maps", "A piece of each, before and after.", ("enhance",), show_maps
+)
 CHAPTERS = (
     ChapterBuilder(
         "results",

@@ -215,4 +215,6 @@ def test_maps_are_measured_on_held_out_cutouts(command, tmp_path):
     assert figures["nearest"]["rms"]["value"] > figures["projected"]["rms"]["value"]
     assert figures["chain"]["invented"]["value"] == 0
     assert 0 < figures["chain"]["within_0.68"]["value"] < figures["chain"]["within_0.95"]["value"] <= 1
-    assert "Every step" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Every step" in page
+    assert "The doubled maps" in page
