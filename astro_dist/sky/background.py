@@ -5,6 +5,7 @@ only. Neither depends on the rows that a worker reads. The grid begins at pixel 
 """
 
 import math
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ LEAST_REACH = 4
 FREE_PART = 0.25
 """Least part of the surroundings that is free of emission, for one odd cell moves a median of few."""
 # Median and MAD: mean and standard deviation are moved by the sources that are to be clipped.
+_WARNINGS = threading.Lock()
 CLIP = SigmaClip(sigma=3.0, maxiters=10, cenfunc="median", stdfunc="mad_std")
 
 
@@ -65,7 +67,8 @@ def measure_cells(rows: Image, cell_pix: int) -> tuple[Image, Image]:
     background, rms = np.full((2, n_cells), np.nan, np.float32)
     usable = np.isfinite(cells).mean(axis=1) >= MIN_FILLED
     if usable.any():
-        with warnings.catch_warnings():
+        # One thread at a time: which warnings are shown is a setting of the whole process.
+        with _WARNINGS, warnings.catch_warnings():
             # NaN means "no data" here; astropy would warn of it in every cell.
             warnings.simplefilter("ignore", AstropyUserWarning)
             clipped = CLIP(cells[usable], axis=1, masked=False)

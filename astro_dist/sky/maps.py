@@ -6,6 +6,7 @@ the file, with NaN where there are no data (see `nodata`). The first two axes mu
 direction; of a cube one plane is the map.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -40,7 +41,7 @@ from astro_dist.sky.frequency import find_frequency_hz
 from astro_dist.sky.header_beams import find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
-from astro_dist.sky.marks import hidden_fills, is_sparse, judge_fill
+from astro_dist.sky.marks import PACKED_PIX, SAMPLED_PIX, hidden_fills, is_sparse, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.tangent import local_axes
 from astro_dist.sky.units import JY_BEAM, choose_unit, is_per_pixel, to_jy_beam, zeros_of
@@ -208,10 +209,11 @@ class SkyMap:
         image, scan = self._read_values(window)
         region_pix = self.beam.area_pix(self.pixel)
         # The pixels at hand say it of a map that is read whole.
-        hidden = hidden_fills(whole, lambda part: image[part.slices]) if window == whole else None
+        hidden = hidden_fills(math.inf, whole, lambda part: image[part.slices]) if window == whole else None
         if scan.zero and self.zeros != "data":
             blank_zeros(image, window, whole, self._values, region_pix, self._are_zeros_blank)
-        hidden = self._judge(hidden_fills) if hidden is None else hidden
+        if hidden is None:
+            hidden = self._judge(hidden_fills, PACKED_PIX if self.layout.compressed else SAMPLED_PIX)
         ends = scan.ends(image, self.to_jy_beam)
         blank_fills(image, ends, window, whole, self._values, region_pix, self._is_fill, hidden)
         return image

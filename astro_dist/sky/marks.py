@@ -15,8 +15,8 @@ DAMAGED_PIX = 16
 """Most damaged pixels that are farther below zero than a fill value."""
 FILL_RATIO = {False: 4.0, True: 100.0}
 """By whether the value is positive, see `judge_fill`."""
-SAMPLED_PIX, SAMPLED_ROWS = 1 << 20, 128
-"""A larger map is not read whole to look at this many of its rows."""
+SAMPLED_PIX, PACKED_PIX, SAMPLED_ROWS = 1 << 20, 4_000_000, 128
+"""A larger map, and a larger packed one, is not read whole to look at this many of its rows."""
 MOST_RUNS = 16
 """More values with long runs are those of a map that is made of flat pieces."""
 HIDDEN_PART = 0.01
@@ -58,7 +58,7 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
 
 
-def hidden_fills(whole: Window, read: Reader) -> tuple[float, ...]:
+def hidden_fills(most_pix: float, whole: Window, read: Reader) -> tuple[float, ...]:
     """Return the values that mark missing data in a map which holds values farther from zero.
 
     Such a value has runs of 9 pixels or more in one of 128 rows, or in the first or last pixels of these, and
@@ -66,7 +66,8 @@ def hidden_fills(whole: Window, read: Reader) -> tuple[float, ...]:
     pixels beside it differ from their neighbours, as they do in noise and not in a map of flat pieces.
     """
     rows = sorted({*range(0, whole.height, max(1, whole.height // SAMPLED_ROWS)), whole.height - 1})
-    image = read(whole) if whole.height * whole.width <= SAMPLED_PIX else None
+    # Row by row a packed map would be unpacked again and again, where its tiles are large.
+    image = read(whole) if whole.height * whole.width <= most_pix else None
     values, ends = set[float](), []
     for y in rows:
         row = image[y : y + 1] if image is not None else read(Window(y, y + 1, 0, whole.width))

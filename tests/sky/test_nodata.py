@@ -1,5 +1,7 @@
 """Pixels without data are found alike in every window, whatever was read before."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.sky import marks as marks_room
 from astro_dist.sky.marks import hidden_fills, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
@@ -142,7 +143,7 @@ def read_fills(image, windows, region_pix=20.0):
             blank_zeros(part, window, whole, lambda w: image[w.slices], region_pix)
         ends = scan.ends(part, 1.0)
         arguments = part, ends, window, whole, lambda w: image[w.slices], region_pix
-        hidden = hidden_fills(whole, lambda w: image[w.slices])
+        hidden = hidden_fills(math.inf, whole, lambda w: image[w.slices])
         blank_fills(*arguments, lambda value: judged(image, value), hidden)
         found[window.slices] = part
     return found
@@ -260,7 +261,7 @@ Y, X = np.indices(LARGE.shape)
 
 
 def fills_of(image):
-    return hidden_fills(Window.of_shape(image.shape), lambda w: image[w.slices])
+    return hidden_fills(math.inf, Window.of_shape(image.shape), lambda w: image[w.slices])
 
 
 def beside_bright(*marks):
@@ -305,19 +306,18 @@ def tiles_of(whole, height, width):
     return [Window(0, 39, 0, whole.width), *small, rest, Window(39 + height, whole.height, 0, whole.width)]
 
 
-def test_a_large_map_is_looked_at_in_some_rows(monkeypatch):
+def test_a_large_map_is_looked_at_in_some_rows():
     image, _ = beside_bright(99.0)
-    monkeypatch.setattr(marks_room, "SAMPLED_PIX", 1000)
     read = []
 
     def reader(window):
         read.append(window)
         return image[window.slices]
 
-    assert hidden_fills(Window.of_shape(image.shape), reader) == (99.0,)
+    assert hidden_fills(1000, Window.of_shape(image.shape), reader) == (99.0,)
     assert sum(window.height == 1 for window in read) in range(128, 152)
     read.clear()
-    assert hidden_fills(Window.of_shape(LARGE.shape), lambda w: read.append(w) or LARGE[w.slices]) == ()
+    assert hidden_fills(1000, Window.of_shape(LARGE.shape), lambda w: read.append(w) or LARGE[w.slices]) == ()
     assert all(window.height == 1 for window in read)
 
 
