@@ -7,7 +7,7 @@ from pydantic import Field
 from astro_dist.engine.config import Section
 
 EASY_SEED = 1 << 40
-"""Seeds below it can be found by trying: whoever has astro_dist and guesses the settings has the truth."""
+"""There are few enough seeds below it to try them all; seed and settings make the hidden truth again."""
 
 
 def seed_notes(seed: int) -> list[str]:

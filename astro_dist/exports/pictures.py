@@ -1,5 +1,6 @@
 """The pictures of a run of the pipeline `enhance` as PNG files, named as the pictures they come from."""
 
+from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -49,7 +50,8 @@ def _name_files(store: StoreReader) -> list[str]:
     """Return the file of each picture: its own name, with its number where two would be one."""
     names = [store.attrs["names"][file] for file in store.columns["file"]]
     plain = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    count = Counter(plain)
     return [
-        one if plain.count(one) == 1 else f"{one.removesuffix('.png')}-{row:06}.png"
+        one if count[one] == 1 else f"{one.removesuffix('.png')}-{row:06}.png"
         for row, one in enumerate(plain)
     ]

@@ -106,7 +106,7 @@ class DiffusionModel:
 
 
 def note_unknown(prompt: str, model: str) -> str | None:
-    """Return what the painter of the package knows, where a prompt names none of it; else None."""
+    """Return a note with the classes of the package's painter for a prompt that names none; else None."""
     if model != "flare" or any(has_words(prompt, name) for name in CLASSES):
         return None
     return (

@@ -1,4 +1,4 @@
-"""The painters behind `astro_dist.flare.sample.DiffusionModel`: one reads prompts, one is told a class.
+"""The painters behind `astro_dist.flare.sample.DiffusionModel`: one takes a text, the other a class.
 
 Shape letters: B batch, P planes, S side in pixels, T tokens, d and N as in `astro_dist.models.painter`.
 """
@@ -93,7 +93,7 @@ class ClassHand:
         return self.brush.paint(self._tell(find_class(text, self.labels), streams), streams)
 
     def change(self, x_BPSS: Tensor, streams: Streams, strength: float | None) -> Tensor:
-        """Return variants by noise; the network is told no class."""
+        """Return variants by noise, with the input that stands for no class."""
         if strength is None:
             raise ConfigError(
                 "this painter writes no captions and makes variants by noise alone; give a strength up to 1"

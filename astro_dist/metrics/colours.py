@@ -1,4 +1,4 @@
-"""Colours as the eye tells them apart: a and b of CIE Lab, and their distances."""
+"""Colours by the planes a and b of CIE Lab, whose distances are about those that people see."""
 
 import numpy as np
 

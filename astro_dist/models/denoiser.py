@@ -96,7 +96,7 @@ def build_denoiser(preset: str, target: str = "source", stretch: str = "asinh") 
 
 
 def without_facts(denoiser: Denoiser) -> Denoiser:
-    """Return an untrained denoiser of the same size that is not told beam, noise and survey."""
+    """Return an untrained denoiser of the same size without the inputs for beam, noise and survey."""
     unet, conditioner = dict(denoiser.unet.config), dict(denoiser.conditioner.config)
     unet |= {"class_embed_type": None, "projection_class_embeddings_input_dim": None}
     return Denoiser(

@@ -45,7 +45,7 @@ def read_settings(path: Path, setting: str) -> dict[str, Any]:
 
 
 def lacks_facts(folder: Path, facts: int) -> bool:
-    """Return whether a denoiser's weights are not told beam, noise and survey, and the settings' network is.
+    """Return whether weights lack the inputs for beam, noise and survey that the settings' network has.
 
     Such weights go into it and draw what they drew; a training may then begin to use the facts.
     """
