@@ -21,7 +21,7 @@ from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.fits_reader import Layout, explained, find_image, read_exact, read_pixels
 from astro_dist.sky.islands import touching
 from astro_dist.sky.map_image import find_plane
-from astro_dist.sky.marks import hidden_fills, judge_fill
+from astro_dist.sky.marks import PACKED_PIX, SAMPLED_PIX, hidden_fills, judge_fill
 from astro_dist.sky.nodata import Scan, blank_fills, blank_zeros, refuse_absurd
 from astro_dist.sky.windows import Window, bands
 
@@ -152,7 +152,7 @@ class Plane:
         if scan.zero:
             blank_zeros(image, window, whole, self.read, 0.0)
         is_fill = partial(_judge_once, self, judge_fill)
-        hidden = _judge_once(self, hidden_fills)
+        hidden = _judge_once(self, hidden_fills, PACKED_PIX if self.layout.compressed else SAMPLED_PIX)
         blank_fills(image, scan.ends(image, 1.0), window, whole, self.read, 0.0, is_fill, hidden)
         return image
 
