@@ -64,8 +64,8 @@ class FolderSource:
         if self.config.table is not None:
             if not (self.folder / self.config.table).exists() and any("/" in name for name in self.files):
                 raise ConfigError(
-                    f"pictures.table: there is no {self.config.table} in {self.folder}; mend its name, or give "
-                    "pictures.table=null where each class has a folder of pictures"
+                    f"pictures.table: there is no {self.config.table} in {self.folder}; mend its name, or "
+                    "give pictures.table=null where each class has a folder of pictures"
                 )
             return [self.config.table]
         return [name for name in self.others if PurePosixPath(name).name == TABLE]

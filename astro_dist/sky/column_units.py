@@ -4,13 +4,14 @@ A flux whose unit nobody states may be wrong by a factor of 1000: it is taken as
 where it would then be brighter than the sources of surveys, the user is asked.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.sky.classes import CLASS_NAMES
 from astro_dist.sky.column_names import Chosen, Floats, split_unit
 from astro_dist.sky.known_catalogues import Form, find_form
 from astro_dist.sky.sexagesimal import GAPS, SIGN, parse_angles
@@ -25,6 +26,7 @@ ANGLES = {
     **{"arcmin": 1 / 60, "arcsec": 1 / 3600, "mas": 1 / 3.6e6, "rad": float(180 / np.pi)},
     **dict.fromkeys(("hourangle", "hour", "h", "hr"), 15.0),
 }
+CLASS_NUMBERS = {name: number for number, name in enumerate(CLASS_NAMES)}
 NO_UNIT = frozenset({"", "-", "--", "---", "none", "null"})
 ASK_JY = 0.1
 """Where half of the fluxes are above it and no unit is stated, they are hardly in Jy: surveys go deeper."""
@@ -52,16 +54,35 @@ def to_numbers(ours: str, name: str, values: NDArray[np.generic], unit: str | No
     texts = np.array(["" if text is None else str(text) for text in values.tolist()], object)
     if ours in ("ra_deg", "dec_deg"):
         return parse_angles(ours, texts, unit)
+    words = CLASS_NUMBERS if ours == "class" else {}
+    plain = [text.strip().lower() for text in texts]
     try:
-        return np.array(
-            [np.nan if text.strip().lower() in GAPS else float(text) for text in texts], np.float64
-        )
+        return np.array([np.nan if one in GAPS else float(words.get(one, one)) for one in plain], np.float64)
     except ValueError:
         if ours != "source":
-            raise ConfigError(f"a row has no number in the column {name}; mend it") from None
+            raise ConfigError(_tell_text(ours, name, texts.tolist(), [*GAPS, *words])) from None
     numbers = np.unique(np.char.strip(texts.astype(str)), return_inverse=True)[1].astype(np.float64)
     numbers[[text.strip().lower() in GAPS for text in texts]] = np.nan
     return numbers
+
+
+def _tell_text(ours: str, name: str, texts: Sequence[str], known: Collection[str]) -> str:
+    """Return the line that names the first text that is no number."""
+    row, text = next(
+        (row, text.strip())
+        for row, text in enumerate(texts, 1)
+        if text.strip().lower() not in known and not _is_number(text)
+    )
+    remedy = "write compact or extended, or 2 or 3, or leave the column out" if ours == "class" else "mend it"
+    return f"row {row} has {text[:40]!r} in the column {name}, which is no number; {remedy}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def convert(

@@ -125,6 +125,7 @@ def test_classes_decide_before_sizes_and_have_the_users_numbers(read):
         ("flux_jy\n1\n1e300\n", r"a flux_jy above 1e[+]09 Jy: row 2 [(]1e[+]300[)]"),
         ("flux_jy,ra_deg\n1,2\n", "both columns or neither"),
         ("flux_jy,ra_deg,dec_deg\n1,2,nan\n", "a position that is not finite: row 1"),
+        ("flux_jy,class\n1,compact\n1,blob\n", "row 2 has 'blob' in the column class.*compact or extended"),
         ("flux_jy,class\n1,2\n1,7\n", "the class 7, which is neither compact nor extended .* row 2"),
         ("flux_jy,class\n1,1\n", "the class 1, which is neither"),
         ("flux_jy,major_arcsec\n1,1e6\n", "a major_arcsec above 36000"),

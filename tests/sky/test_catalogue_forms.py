@@ -477,7 +477,7 @@ def test_of_several_tables_the_one_with_the_columns_is_read(tmp_path):
         ("t.tbl", IPAC.format(unit="mJy") + "|a|\n" * 9, "not that of an IPAC table"),
         ("t.csv", "ra,dec,flux_jy\n12:34:56,95:00:00,1\n", "dec_deg is 95 in a row"),
         ("t.csv", "RAh,RAm,RAs,DEd,flux_jy\n1,61,0,2,1\n", "ra_deg has 61 minutes or seconds"),
-        ("t.csv", "ra,dec,flux_jy\n12:34:56,-1,x\n", "no number in the column flux_jy"),
+        ("t.csv", "ra,dec,flux_jy\n12:34:56,-1,x\n", "row 1 has 'x' in the column flux_jy"),
     ],
 )
 def test_impossible_tables_are_refused_in_one_line(tmp_path, name, content, match):
@@ -642,7 +642,7 @@ def test_lists_of_components_as_programs_wrote_them(tmp_path, kind):
         ("Format = Name, Type\na, POINT, 1\n", "no column flux_jy; it has Name, Type"),
         ("Format = Name, Type, Ra, Dec, I\na,POINT,0,1,1,2\n", "names 5 values and a row has 6"),
         ("Format = Name Type Ra Dec I\na POINT 0 1 1\n", "divide its names by commas"),
-        ("Format = Name, Type, Ra, Dec, I\na,POINT,0,1,bright\n", "a row has no number in the column I"),
+        ("Format = Name, Type, Ra, Dec, I\na,POINT,0,1,bright\n", "row 1 has 'bright' in the column I"),
     ],
 )
 def test_lists_of_components_that_are_wrong(tmp_path, words, match):

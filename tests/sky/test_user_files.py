@@ -20,7 +20,7 @@ def test_fits_columns_are_found_in_any_case(tmp_path):
     columns = read_columns(tmp_path / "t.fits", ("flux_jy",), ("ra_deg",))
     assert list(columns) == ["flux_jy"]
     assert columns["flux_jy"].tolist() == [1.0, 2.0]
-    with pytest.raises(ConfigError, match="a row has no number in the column Name"):
+    with pytest.raises(ConfigError, match="row 1 has 'a' in the column Name, which is no number"):
         read_columns(tmp_path / "t.fits", ("name",))
 
 
