@@ -16,6 +16,7 @@ from astro_dist.challenge.about import About
 from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import read_mapping
+from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.coco import COCO_BYTES, fill_segmentation
 from astro_dist.sky.fits_headers import holds_image
@@ -66,7 +67,7 @@ class LabelledPixels:
                     f"{plane.path} has {plane.shape[0]} x {plane.shape[1]} pixels, the field "
                     f"{about.shape[0]} x {about.shape[1]}; label every pixel of the map"
                 )
-        labels = Labels.read(classes, numbers)
+        labels = Labels.read(classes, numbers, ClassWords(setting=None))
         flat = labels.y.astype(np.int64) * about.shape[1] + labels.x
         return cls(flat, labels.owner.astype(np.int64), labels.classes, labels.sizes.astype(np.float64))
 

@@ -36,7 +36,6 @@ from astro_dist.challenge.names import (
     SCORED,
     TILES,
     TRAINING,
-    TRUTH_COLUMNS,
     VIEWER,
 )
 from astro_dist.challenge.origins import find_origins
@@ -136,8 +135,9 @@ def finish(packing: Packing, folder: Path) -> None:
     public, hidden = folder / PUBLIC, folder / HIDDEN
     publish_json(public / ABOUT, packing.about.document())
     origins = find_origins(packing.run.root)
-    write_papers(public, packing.about, origins)
-    write_metadata(public, packing.about, origins, {n: packing.truth[n].dtype.kind for n in TRUTH_COLUMNS})
+    write_papers(public, packing.about, origins, packing.columns)
+    kinds = {name: packing.truth[name].dtype.kind for name in packing.columns}
+    write_metadata(public, packing.about, origins, packing.columns, kinds)
     write_manifest(public)
     if not hidden.is_dir():
         return
@@ -195,7 +195,8 @@ def write_score_mask(packing: Packing, folder: Path) -> None:
 
 def write_hidden_truth(packing: Packing, folder: Path) -> None:
     """Write the truth of the whole field."""
-    write_catalogues(folder / HIDDEN, packing.truth, HIDDEN_COLUMNS, packing.field.beam)
+    columns = {**HIDDEN_COLUMNS, **packing.columns}
+    write_catalogues(folder / HIDDEN, packing.truth, columns, packing.field.beam)
 
 
 def write_hidden_labels(packing: Packing, folder: Path) -> None:
@@ -208,7 +209,8 @@ def write_training(packing: Packing, folder: Path) -> None:
     folder, window = folder / PUBLIC / TRAINING, packing.about.areas.training
     _write_map(packing, folder / MAP, window)
     _write_labels(packing, folder, window)
-    write_catalogues(folder, open_rows(packing.truth, OPEN), TRUTH_COLUMNS, packing.field.beam)
+    opened = open_rows(packing.truth, OPEN, packing.columns)
+    write_catalogues(folder, opened, packing.columns, packing.field.beam)
 
 
 def _write_map(packing: Packing, path: Path, window: Window) -> None:

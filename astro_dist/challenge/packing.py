@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from astro_dist.challenge.about import About
 from astro_dist.challenge.area import choose_areas
 from astro_dist.challenge.config import ChallengeConfig
-from astro_dist.challenge.names import INSTANCES, MAP, MASK, OPEN
+from astro_dist.challenge.names import INSTANCES, MAP, MASK, OPEN, TRUTH_COLUMNS
 from astro_dist.challenge.truth import rename_sources
 from astro_dist.engine.arrays import Columns
 from astro_dist.engine.seeds import stream
@@ -21,8 +21,10 @@ from astro_dist.engine.work import Run
 from astro_dist.field.background import MESH_FILE
 from astro_dist.field.columns import read_columns_file
 from astro_dist.field.config import AssembleConfig
+from astro_dist.field.truth import band_columns
 from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.fits_file import radio_header
+from astro_dist.sky.fits_tables import Column
 from astro_dist.sky.labels import Plane
 from astro_dist.sky.maps import SkyMap
 from astro_dist.sky.mesh import Mesh
@@ -40,6 +42,10 @@ def field_seed(run: Run) -> int:
     return run.seed if own is None else own
 
 
+def _band_columns(run: Run) -> dict[str, Column]:
+    return band_columns(run.section(AssembleConfig).flux.bands_hz)
+
+
 @dataclass(frozen=True, eq=False)
 class Packing:
     """A field on its way into a package.
@@ -55,7 +61,7 @@ class Packing:
     about
         What the package says of itself.
     truth
-        The columns `HIDDEN_COLUMNS`.
+        The columns `HIDDEN_COLUMNS`, and those of fluxes in other bands.
     """
 
     run: Run
@@ -82,8 +88,14 @@ class Packing:
             tile_pix=config.tile_pix,
         )
         drawn = partial(stream, field_seed(run))
-        renamed = rename_sources(truth, areas.place(truth), drawn, field.frequency_hz)
+        further = _band_columns(run)
+        renamed = rename_sources(truth, areas.place(truth), drawn, field.frequency_hz, further)
         return cls(run, folder, config, field, about, renamed)
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The columns of the truth that are given out for the open area."""
+        return {**TRUTH_COLUMNS, **_band_columns(self.run)}
 
     def header(self, unit: str, dtype: str, content: str, window: Window | None = None) -> Any:
         """Return the header of an image of the field, or of a window of it, without a history."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from astro_dist import __version__
 from astro_dist.challenge.about import About
-from astro_dist.challenge.names import BITS, MANIFEST, TILES, TRUTH_COLUMNS, VIEWER
+from astro_dist.challenge.names import BITS, MANIFEST, TILES, VIEWER
 from astro_dist.challenge.origins import SIMULATED, Origin
 from astro_dist.engine.files import publish_bytes, publish_json, sha256_file, tree_files
+from astro_dist.sky.fits_tables import Column
 
 LISTS = {"croissant.json", "ro-crate-metadata.json", MANIFEST}
 MEDIA = {
@@ -36,17 +37,19 @@ The map was made from the following, and their terms hold for it:
 """
 
 
-def write_papers(folder: Path, about: About, origins: Sequence[Origin]) -> None:
-    """Write README.md, LICENSE.md and CITATION.cff into the public part."""
+def write_papers(
+    folder: Path, about: About, origins: Sequence[Origin], columns: Mapping[str, Column]
+) -> None:
+    """Write README.md, LICENSE.md and CITATION.cff into the public part; ``columns`` are the truth's."""
     hips = (folder / TILES).is_dir()
-    publish_bytes(folder / "README.md", _readme(about, hips).encode())
+    publish_bytes(folder / "README.md", _readme(about, hips, columns).encode())
     publish_bytes(folder / "LICENSE.md", _licence(origins).encode())
     publish_bytes(folder / "CITATION.cff", "\n".join([*_citation(about, origins), ""]).encode())
 
 
-def _readme(about: About, hips: bool) -> str:
+def _readme(about: About, hips: bool, truth: Mapping[str, Column]) -> str:
     box, frequency = about.areas.training, about.frequency_hz
-    columns = [f"| `{name}` | {c.unit} | {c.meaning} |" for name, c in TRUTH_COLUMNS.items()]
+    columns = [f"| `{name}` | {c.unit} | {c.meaning} |" for name, c in truth.items()]
     text = files("astro_dist.challenge").joinpath("readme.txt").read_text(encoding="utf-8")
     return text.format(
         name=about.name,
@@ -103,13 +106,19 @@ def _plain(text: str) -> str:
     return text.replace("\\", "").replace('"', "")
 
 
-def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds: Mapping[str, str]) -> None:
+def write_metadata(
+    folder: Path,
+    about: About,
+    origins: Sequence[Origin],
+    columns: Mapping[str, Column],
+    kinds: Mapping[str, str],
+) -> None:
     """Write ``ro-crate-metadata.json`` and ``croissant.json``, which list all other files of the part.
 
     Parameters
     ----------
-    kinds
-        Kind of numpy's type of each column of the truth.
+    columns, kinds
+        The columns of the truth, and the kind of numpy's type of each.
     """
     # A second call must not list what the first one wrote. Viewer and tiles hold the map once more.
     paths = [
@@ -118,7 +127,7 @@ def write_metadata(folder: Path, about: About, origins: Sequence[Origin], kinds:
         if path.name not in LISTS and path.relative_to(folder).parts[0] not in (VIEWER, TILES)
     ]
     listed = [_describe_file(folder, path) for path in paths]
-    publish_json(folder / "croissant.json", _croissant(about, listed, kinds))
+    publish_json(folder / "croissant.json", _croissant(about, listed, columns, kinds))
     listed.append(_describe_file(folder, folder / "croissant.json"))
     publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins, (folder / TILES).is_dir()))
 
@@ -198,7 +207,9 @@ CONTEXT = {
 """That of Croissant 1.0, word for word: its readers warn of any other."""
 
 
-def _croissant(about: About, listed: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> dict[str, Any]:
+def _croissant(
+    about: About, listed: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], kinds: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the description of Croissant 1.0: every file, and the columns of the open truth."""
     table = "training/truth.parquet"
     fields = [
@@ -206,11 +217,11 @@ def _croissant(about: About, listed: Sequence[Mapping[str, Any]], kinds: Mapping
             "@type": "cr:Field",
             "@id": f"truth/{name}",
             "name": name,
-            "description": TRUTH_COLUMNS[name].meaning,
-            "dataType": TYPES[kind],
+            "description": column.meaning,
+            "dataType": TYPES[kinds[name]],
             "source": {"fileObject": {"@id": table}, "extract": {"column": name}},
         }
-        for name, kind in kinds.items()
+        for name, column in columns.items()
     ]
     parts = [
         {

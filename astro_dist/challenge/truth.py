@@ -4,7 +4,7 @@ Numbers are drawn from all of 31 bits, without an order and without a bound that
 are. Nothing of how a source was drawn (stamp, object, turn, row of a catalogue) is taken over.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +64,13 @@ def find_populations(truth: Columns, frequency_hz: float | None) -> NDArray[np.u
 
 
 def rename_sources(
-    truth: Columns, area: NDArray[np.uint8], stream: Stream, frequency_hz: float | None
+    truth: Columns,
+    area: NDArray[np.uint8],
+    stream: Stream,
+    frequency_hz: float | None,
+    further: Iterable[str] = (),
 ) -> Columns:
-    """Return the truth of a run with the columns `HIDDEN_COLUMNS`, sorted by the new numbers."""
+    """Return the columns `HIDDEN_COLUMNS` and ``further`` of a run's truth, sorted by the new numbers."""
     new = draw_ids(truth["id"], stream)
     group = np.unique(truth["blend"], return_inverse=True)[1]
     least = np.full(group.max(initial=-1) + 1, HIGHEST_ID, np.int64)
@@ -81,7 +85,7 @@ def rename_sources(
         "class_name": np.array(CLASS_NAMES)[truth["class"]],
     }
     order = np.argsort(new)
-    return {name: table[name][order] for name in HIDDEN_COLUMNS}
+    return {name: table[name][order] for name in (*HIDDEN_COLUMNS, *further)}
 
 
 def sdc1_table(truth: Columns, beam: Beam) -> Columns:
@@ -115,7 +119,7 @@ def write_catalogues(
         publish_bytes(folder / f"{name}{end}", "".join(lines).encode())
 
 
-def open_rows(truth: Columns, area: int) -> Columns:
-    """Return the rows of one area with the columns that may be given out."""
+def open_rows(truth: Columns, area: int, names: Iterable[str] = TRUTH_COLUMNS) -> Columns:
+    """Return the rows of one area with the columns ``names``, those that may be given out."""
     rows = np.flatnonzero(truth["area"] == area)
-    return {name: truth[name][rows] for name in TRUTH_COLUMNS}
+    return {name: truth[name][rows] for name in names}

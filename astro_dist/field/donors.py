@@ -10,6 +10,7 @@ from astro_dist.engine.arrays import Floats, Integers
 
 MOST_RESIZED = 1.5
 """Largest factor by which an object is made larger or smaller: beyond it its beam and noise would show."""
+LEAST_ARCSEC = 1e-30
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def choose_donors(
     chance = rng.permutation(len(uses))
     own = np.log(donors.size_arcsec)
     for i in np.argsort(-wanted.flux_jy, kind="stable").tolist():
-        away = np.nan_to_num(np.log(wanted.size_arcsec[i]) - own)
+        # A size of 0 is as far from every object as a size can be.
+        away = np.nan_to_num(np.log(np.maximum(wanted.size_arcsec[i], LEAST_ARCSEC)) - own)
         left = uses < reuse
         fits = left & (np.abs(away) <= math.log(MOST_RESIZED))
         if not fits.any():

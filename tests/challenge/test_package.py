@@ -119,6 +119,32 @@ def test_every_form_of_the_truth_holds_the_same_rows(folder, part):
         assert all(str(number) in text for number in truth["id"])
 
 
+def test_fluxes_in_other_bands_are_in_both_truths_and_in_what_describes_them(tmp_path):
+    flux = {"mode": "counts", "counts": {"limit_jy": 5e-5}, "bands_hz": [887.5e6, 3e9]}
+    run = small.make_run(tmp_path / "run", flux=flux, objects=None, shape=(300, 360))
+    folder, more = (
+        small.package(run, tmp_path / "package", training_share=0.2),
+        ["flux_887_5mhz_jy", "flux_3000mhz_jy"],
+    )
+    old = read_columns_file(run.root / "field/truth.parquet")
+    row = {number: i for i, number in enumerate(old["id"].tolist())}
+    hidden = read_columns_file(folder / "hidden/truth.parquet")
+    rows = [row[number] for number in hidden["run_id"].tolist()]
+    opened, truth = np.flatnonzero(hidden["area"] == OPEN), folder / "public/training/truth"
+    assert 0 < len(opened) < len(rows)
+    for name in more:
+        assert np.array_equal(hidden[name], old[name][rows])
+        assert np.array_equal(read_columns_file(truth.with_suffix(".parquet"))[name], hidden[name][opened])
+        for end in (".fits", ".vot"):
+            table = Table.read(truth.with_suffix(end))
+            assert np.array_equal(table[name], hidden[name][opened])
+            assert str(table[name].unit) == "Jy"
+        assert f"| `{name}` | Jy | flux_jy at " in (folder / "public/README.md").read_text()
+        assert f'"column":"{name}"' in re.sub(r"\s", "", (folder / "public/croissant.json").read_text())
+    # The columns of SDC1 are what they are.
+    assert np.loadtxt(f"{truth}_sdc1.txt", ndmin=2).shape == (len(opened), 12)
+
+
 def test_a_blend_keeps_its_members_under_the_new_numbers(run, folder):
     old = read_columns_file(run.root / "field/truth.parquet")
     new = read_columns_file(folder / "hidden/truth.parquet")

@@ -74,3 +74,6 @@ def test_a_size_that_no_object_reaches_is_clipped_or_refused():
     clipped = choose(wanted, donors)
     assert (clipped.donor[0], clipped.factor[0]) == (1, MOST_RESIZED)
     assert choose(wanted, donors, clip=False).donor[0] == -1
+    # A size of 0 is nearest to the smallest.
+    assert choose(([0.1], [0.0]), donors).donor[0] == 0
+    assert choose(([0.1], [0.0]), donors, clip=False).donor[0] == -1
