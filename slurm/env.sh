@@ -12,6 +12,7 @@ mkdir -p -m 700 "$cache" "$XDG_CACHE_HOME" "$MPLCONFIGDIR" "$TRITON_HOME" "$TORC
 # Run a command to its end. Slurm sends its warning (SIGTERM) to this shell, which passes it on. When the command
 # then stops cleanly (exit code 75), the job is put back into the queue and resumes there, unless Slurm is ending
 # the job, as after scancel. After 50 requeues the job ends: the cause, such as a full disk, does not go away.
+# Slurm's commands ignore SIGPIPE: they would die of it where munged, on a busy node, has hung up on them.
 until_done() {
     local pid code=0
     "$@" &
@@ -23,8 +24,8 @@ until_done() {
         wait $pid || code=$?
     fi
     if [ "$code" = 75 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 50 ] &&
-        [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
-        scontrol requeue "$SLURM_JOB_ID"
+        [ "$(trap '' PIPE; squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ]; then
+        (trap '' PIPE; scontrol requeue "$SLURM_JOB_ID")
     fi
     exit "$code"
 }

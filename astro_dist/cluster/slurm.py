@@ -111,7 +111,11 @@ NO_CONTROLLER = re.compile("contact slurm controller|establish a? ?configuration
 
 
 def call_slurm(*command: str, text: str | None = None, asked: "Resources | None" = None) -> str:
-    """Run one of Slurm's commands and return its output; raise `ConfigError` when it fails."""
+    """Run one of Slurm's commands and return its output; raise `ConfigError` when it fails.
+
+    munged hangs up on a command that is silent for 2 s, as on a busy machine. The command's next write then
+    raises SIGPIPE, against which munge's library has no guard; where it is ignored the library tries again.
+    """
     if shutil.which(command[0]) is None:
         raise ConfigError(
             f"there is no {command[0]} on PATH: this machine has no Slurm; run without --cluster, "
@@ -126,6 +130,8 @@ def call_slurm(*command: str, text: str | None = None, asked: "Resources | None"
             timeout=ANSWER_S,
             check=False,
             env=_environment(asked),
+            # Python ignores SIGPIPE, and the command inherits that instead of dying of it.
+            restore_signals=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{command[0]} does not answer ({error}); is the scheduler up?") from None
@@ -372,7 +378,7 @@ def _command(site: "Site", job: Job) -> str:
 
     The command runs in the background, because bash runs traps only between commands. `wait` returns after
     each trap and is therefore repeated until the command has ended. After a requeue the script sleeps until
-    Slurm ends it, so that the job does not end by itself first.
+    Slurm ends it, so that the job does not end by itself first. SIGPIPE is ignored as in `call_slurm`.
     """
     # `-P` as in `module_command`; here the Python may be that of a container.
     python = site.python or sys.executable
@@ -386,6 +392,7 @@ code=0
 wait $pid || code=$?
 if [ $code = {TIME_UP} ] || [ $code = {KILLED_BY_WARNING} ]; then
     code=75
-    [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] && scontrol requeue {itself} && sleep 30
+    [ ${{SLURM_RESTART_COUNT:-0}} -lt {site.requeues} ] &&
+        (trap '' PIPE; scontrol requeue {itself}) && sleep 30
 fi
 exit $code"""

@@ -171,7 +171,10 @@ def _find_slurm() -> tuple[str, bool]:
         return "no sbatch on PATH: jobs run on this machine", False
     try:
         call = ["sinfo", "--noheader", "--format=%R"]
-        answer = subprocess.run(call, capture_output=True, text=True, timeout=10, check=True)
+        # SIGPIPE stays ignored: munge's library tries again where munged has hung up.
+        answer = subprocess.run(
+            call, capture_output=True, text=True, timeout=10, check=True, restore_signals=False
+        )
     except (OSError, subprocess.SubprocessError):
         return f"{tool}, and no controller answers: jobs run on this machine", False
     return f"{tool}, partitions {', '.join(sorted(set(answer.stdout.split()))) or 'none'}", True

@@ -268,7 +268,8 @@ class Cluster:
     def run(self, *call: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on the login node and return its output."""
         options = {"env": self.environment, "capture_output": True, "text": True, "timeout": PATIENCE_S}
-        return subprocess.run(call, check=check, **options)
+        # Where munged has hung up on a command, it dies of SIGPIPE unless it inherits that it is ignored.
+        return subprocess.run(call, check=check, restore_signals=False, **options)
 
     def down(self) -> None:
         """End everything and remove the folder."""
@@ -319,7 +320,8 @@ def take_number(root: bool) -> int:
 
 def succeeds(call: list[str], environment: dict[str, str] | None = None) -> bool:
     """Return whether a command succeeds."""
-    return subprocess.run(call, env=environment, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(call, env=environment, capture_output=True, check=False, restore_signals=False)
+    return done.returncode == 0
 
 
 def space_of(pid: str) -> str | None:

@@ -1,12 +1,13 @@
 """Cluster files: examples load, settings of stages replace the common ones, mistakes are one clear line."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from astro_dist.cluster.sites import Site, check_limits, check_shared, load_site, without_trainings
-from astro_dist.cluster.slurm import Job, call_slurm, sbatch_text
+from astro_dist.cluster.sites import Resources, Site, check_limits, check_shared, load_site, without_trainings
+from astro_dist.cluster.slurm import Job, _command, call_slurm, sbatch_text
 from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Run
@@ -201,3 +202,26 @@ def test_a_machine_without_a_controller_is_one_short_line(tmp_path, monkeypatch)
         call_slurm("sinfo")
     (row,) = [row for row in describe_machine() if row[0] == "Slurm"]
     assert row[1:] == (f"{tmp_path}/sbatch, and no controller answers: jobs run on this machine", False)
+
+
+def test_a_command_of_slurm_whose_peer_hangs_up_is_not_ended(tmp_path, monkeypatch):
+    for name in ("squeue", "sinfo", "scontrol"):
+        (tmp_path / name).write_text("#!/bin/sh\nkill -PIPE $$\necho answer\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert call_slurm("squeue") == "answer\n"
+    assert find_slurm_here(tmp_path)[1:] == (f"{tmp_path}/sbatch, partitions answer", True)
+    # The shell of a job begins with SIGPIPE as it is, unlike Python.
+    (tmp_path / "ends").write_text("#!/bin/sh\nexit 99\n")
+    (tmp_path / "ends").chmod(0o755)
+    site = Site(python=str(tmp_path / "ends"))
+    script = tmp_path / "job"
+    script.write_text(_command(site, Job("n", "s", (), Resources())).replace("sleep 30", "exit 0"))
+    done = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "answer\n")
+
+
+def find_slurm_here(folder):
+    (folder / "sbatch").touch(mode=0o755)
+    (row,) = [row for row in describe_machine() if row[0] == "Slurm"]
+    return row

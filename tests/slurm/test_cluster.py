@@ -1,6 +1,7 @@
 """The test cluster itself: what the other tests rely on."""
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -8,9 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from astro_dist.cluster.slurm import call_slurm
 from tests.slurm.conftest import SCRIPT, need_slurm, submit, wait_for_state
 from tests.waiting import wait_until
 
+SLOW = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int connect(int socket, const struct sockaddr *to, socklen_t size) {
+  static int calls;
+  int (*real)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
+  int answer = real(socket, to, size);
+  if (to->sa_family == AF_UNIX && !calls++) sleep(4);
+  return answer;
+}
+"""
+"""A library that holds a command for 4 s between its connection to munged and its request."""
 SHOW = "import json, os; print(json.dumps([os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'], {}]))"
 
 
@@ -24,6 +40,17 @@ def test_a_job_over_two_nodes_sees_their_names_its_gpus_and_a_tmp_of_its_own(slu
     for *_, names, shared in seen:
         assert shared
         assert Path(outside.name).name not in names
+
+
+@pytest.mark.soak
+def test_munged_that_hangs_up_ends_no_command(slurm_cluster, monkeypatch, tmp_path):
+    source, library = tmp_path / "slow.c", tmp_path / "slow.so"
+    source.write_text(SLOW)
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    monkeypatch.setenv("SLURM_CONF", slurm_cluster.environment["SLURM_CONF"])
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    assert subprocess.run(["squeue"], check=False).returncode == -signal.SIGPIPE
+    assert call_slurm("squeue", "--noheader") == ""
 
 
 def test_two_jobs_on_a_node_have_different_gpus_and_a_third_waits(slurm_cluster):
