@@ -32,8 +32,13 @@ SYSTEMS = {
 }
 # Off-diagonal over diagonal terms of axes that are called straight: the rounding of a CD matrix.
 STRAIGHT = 1e-9
+FIRST_YEAR, LAST_YEAR = 1700.0, 2200.0
+WRITE_YEAR = "write 2000.0 or 1950.0"
 MOST_OTHER = 0.01
 SAME_DEG = 1e-9
+# Cards of the coordinates that hold numbers, and the matrix as AIPS++ and old versions of CASA write it.
+_NUMBERS = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)[12]|(PC|CD)[12]_[12]|PV[12]_\d+|PROJP\d+|LONPOLE|LATPOLE")
+_OLD_MATRIX = re.compile(r"(PC|CD)0*([12])_?0+([12])")
 _DISTORTION = re.compile(r"(CTYPE|CDELT)[12]|PC[12]_[12]|PV[12]_\d+|[AB]P?_(ORDER|DMAX|\d_\d)")
 Matrix = NDArray[np.float64]
 Coordinates = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -47,7 +52,7 @@ def read_wcs(header: fits.Header) -> WCS:
     ConfigError
         The header has no valid coordinates, or a RADESYS or EQUINOX that stands for nothing known.
     """
-    mended = _mend(header)
+    mended = _mend(_mend_numbers(header))
     try:
         return WCS(mended)
     except Exception:
@@ -236,6 +241,38 @@ def _from_image(scale: Matrix) -> Matrix:
     return np.asarray(scale[::-1, ::-1] / frame_step(pixel_size(scale)))
 
 
+def _mend_numbers(header: fits.Header) -> fits.Header:
+    """Return the header with numbers that are written as text, and PC01_01 and the like, as FITS has them.
+
+    Astropy leaves out what it does not read so: the map would have other coordinates without a word.
+    """
+    cards: dict[str, Any] = {}
+    for key in header:
+        if match := _OLD_MATRIX.fullmatch(key):
+            cards.setdefault(f"{match[1]}{match[2]}_{match[3]}", header[key])
+        elif _NUMBERS.fullmatch(key) and not isinstance(header[key], float):
+            cards[key] = header[key]
+    changed = {key: _plain_number(key, value) for key, value in cards.items() if value is not None}
+    if not changed:
+        return header
+    mended = fits.Header([card for card in header.cards if not _OLD_MATRIX.fullmatch(card.keyword)])
+    mended.update(changed)
+    return mended
+
+
+def _plain_number(key: str, value: object) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(str(value).strip().upper().replace("D", "E"))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(
+            f"its {key} is {str(value).strip()[:20]!r}, which is no number; write one into this "
+            "card, of degrees where it is an angle"
+        )
+    return number
+
+
 def _mend(header: fits.Header) -> fits.Header:
     """Return the header with valid spellings of CTYPE, RADESYS and EQUINOX."""
     cards: dict[str, Any] = {}
@@ -248,6 +285,8 @@ def _mend(header: fits.Header) -> fits.Header:
     for key in ("EQUINOX", "EPOCH"):
         if isinstance(value := header.get(key), str):
             cards[key] = _equinox(key, value)
+        elif isinstance(value, int | float) and not FIRST_YEAR < value < LAST_YEAR and _needs_year(header):
+            raise ConfigError(f"its {key} is {value:g}, which is no year; {WRITE_YEAR}")
     stated = next((key for key in ("RADESYS", "RADECSYS") if str(header.get(key, "")).strip()), None)
     if stated is not None:
         cards |= _system(stated, str(header[stated]), header, cards)
@@ -266,7 +305,7 @@ def _system(key: str, value: str, header: fits.Header, cards: dict[str, Any]) ->
         return {key: None}
     if value.strip().upper() in ("ICRS", "FK5", "FK4") and value.strip() == value.strip().upper():
         return {}
-    known = SYSTEMS.get(re.sub(r"[\s.\-_()]", "", value.upper()))
+    known = SYSTEMS.get(re.sub(r"[\s.\-_()/,'\"]", "", value.upper()))
     if known is None:
         raise ConfigError(
             f"its {key} is {value.strip()[:20]!r}; ICRS, FK5 (J2000) and FK4 (B1950) are read: mend the "
@@ -282,5 +321,11 @@ def _system(key: str, value: str, header: fits.Header, cards: dict[str, Any]) ->
 def _equinox(key: str, value: str) -> float:
     match = re.fullmatch(r"[JjBb]?\s*(\d{4}(?:\.\d{0,6})?)", value.strip())
     if match is None:
-        raise ConfigError(f"its {key} is {value.strip()[:20]!r}, which is no year; write 2000.0 or 1950.0")
+        raise ConfigError(f"its {key} is {value.strip()[:20]!r}, which is no year; {WRITE_YEAR}")
     return float(match[1])
+
+
+def _needs_year(header: fits.Header) -> bool:
+    """Return whether the equinox matters: in ICRS and in galactic coordinates it does not."""
+    system = str(header.get("RADESYS", header.get("RADECSYS", ""))).strip().upper()
+    return str(header.get("CTYPE1", "")).strip().upper().startswith(("RA", "DEC")) and system != "ICRS"

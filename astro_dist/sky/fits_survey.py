@@ -19,7 +19,7 @@ from astro_dist.sky.fits_headers import (
     walk_hdus,
 )
 
-_BEAM = re.compile(r"BM(AJ|IN)|BPA|beam|restoration", re.IGNORECASE)
+_BEAM = re.compile(r"BM(AJ|IN)|BPA|beam|restoration|convol|smooth", re.IGNORECASE)
 MOST_BEAM_LINES, LONGEST_LINE = 200, 1000
 # Right ascension and declination, and longitude and latitude of any frame: RA, DEC, GLON, GLAT and so on.
 _CELESTIAL = re.compile(r"(RA|DEC|[A-Z]LON|[A-Z]LAT|[A-Z]{2}L[NT])(-|$)")

@@ -13,7 +13,7 @@ LOWEST_HZ, HIGHEST_HZ = 1e6, 1e13
 CARDS = ("RESTFRQ", "RESTFREQ", "FREQ", "OBSFREQ", "CENTFREQ", "FREQUENC")
 MOST_AXES = 9
 _TEXT = re.compile(r"\s*([-+]?[\d.]+(?:[eEdD][-+]?\d+)?)\s*([kMG]?[hH][zZ])?\s*")
-_HERTZ = {"hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9}
+_HERTZ = {"hz": 1.0, "hertz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "thz": 1e12}
 # AIPS adds the frame (FREQ-LSR, VELO-HEL); Obit's SPECLNMF holds the broad-band image in its first plane.
 _AXIS = re.compile(r"(FREQ|SPECLNMF|SPECLOGF|VELO|VRAD|VOPT|FELO|ZOPT|BETA|WAVE|AWAV)", re.IGNORECASE)
 _METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10}

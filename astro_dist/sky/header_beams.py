@@ -21,7 +21,7 @@ CARDS = (("BMAJ", "BMIN", "BPA"), ("CLEANBMJ", "CLEANBMN", "CLEANBPA"), ("BMMAJ"
 # Below this difference of the widths, relative, a beam counts as round and its angle does not matter.
 ROUND = 1e-3
 ARCSEC = {
-    **dict.fromkeys(("arcsec", "arcseconds", "arcsecs", "asec", '"', "as"), 1.0),
+    **dict.fromkeys(("arcsec", "arcseconds", "arcsecs", "asec", '"', "''", "as"), 1.0),
     **dict.fromkeys(("arcmin", "arcminutes", "amin"), 60.0),
     **dict.fromkeys(("deg", "degrees", "degree"), 3600.0),
     **dict.fromkeys(("mas", "milliarcsec"), 1e-3),
@@ -55,7 +55,14 @@ _LIKE_A_BEAM = re.compile(
     r"\bbmaj\b|restoration|restor\w*:?\s*beam|\bbeam\s*[=:]|\bbeam\b.*\d", re.IGNORECASE
 )
 # Tasks of AIPS, whose parameters are in arcsec where its header has degrees.
-_IN_ARCSEC = {"APCLN", "CONVL", "IMAGR", "MX", "RESTR", "SDCLN", "SMOTH"}
+_IN_ARCSEC = {"APCLN", "CCRES", "CONVL", "IMAGR", "MX", "RESTR", "RSTOR", "SDCLN", "SMOTH", "VTESS"}
+# A verb of AIPS that changes cards, one a line, and says what they were before.
+_CHANGES, _OLD = "PUTHEAD", re.compile(r"\s*/\s*old\b", re.IGNORECASE)
+# Programs that make another beam of the one of which an earlier line tells.
+_CONVOLVES = re.compile(r"\bimsmooth\b|\bCONVOL:.*\bfwhm|\bconvolved\b|\bsmoothed to\b", re.IGNORECASE)
+# FITS has the unit of a card in brackets at the start of its comment.
+_UNIT = re.compile(r"\s*\[\s*([a-z]+)\s*\]", re.IGNORECASE)
+MOST_DEG = 1000.0
 
 
 @dataclass(frozen=True)
@@ -127,11 +134,11 @@ def _plausible(major: float, minor: float, pa: float | None) -> tuple[Beam, tupl
     widths = f"{major:.6g} x {minor:.6g} arcsec"
     if pa is None and not is_round:
         notes.append(f"its beam of {widths} has no angle (BPA): 0 is taken; give it as maps.beam_pa_deg")
-    if pa is not None and not math.isfinite(pa) and not is_round:
+    if pa is not None and not abs(pa) <= MOST_DEG and not is_round:
         raise ConfigError(
-            f"the angle of its beam of {widths} (BPA) is no number; give it as maps.beam_pa_deg"
+            f"the angle of its beam of {widths} (BPA) is no number of degrees; give it as maps.beam_pa_deg"
         )
-    return Beam(major, minor, pa if pa is not None and math.isfinite(pa) else 0.0), tuple(notes)
+    return Beam(major, minor, pa if pa is not None and abs(pa) <= MOST_DEG else 0.0), tuple(notes)
 
 
 def _number(value: object) -> float:
@@ -148,10 +155,18 @@ def beam_of_cards(header: fits.Header) -> Stated | None:
         major = _number(header.get(keys[0]))
         # 0 and NaN stand for a beam that was not fitted, or that differs from plane to plane.
         if major > 0:
-            minor, pa = header.get(keys[1], major), header.get(keys[2])
-            unit = 1 if keys[0] == "BMMAJ" else 3600
-            return major * unit, _number(minor) * unit, None if pa is None else _number(pa)
+            minor, pa = _number(header.get(keys[1], major)), header.get(keys[2])
+            unit = _unit_arcsec(header, keys[0])
+            minor *= _unit_arcsec(header, keys[1]) if keys[1] in header else unit
+            return major * unit, minor, None if pa is None else _number(pa)
     return None
+
+
+def _unit_arcsec(header: fits.Header, key: str) -> float:
+    """Return the arcsec in the unit of a width."""
+    stated = _UNIT.match(str(header.comments[key]))
+    usual = "arcsec" if key.startswith("BMM") else "deg"
+    return ARCSEC.get(stated[1].lower() if stated else usual, ARCSEC[usual])
 
 
 def _from_rows(rows: Sequence[BeamRow]) -> Stated | None:
@@ -166,7 +181,16 @@ def _from_rows(rows: Sequence[BeamRow]) -> Stated | None:
 
 def _from_history(text: str) -> Stated | None:
     found = [*_aips_beams(text), *_worded_beams(text)]
-    return max(found, key=lambda one: one[0])[1] if found else None
+    if not found:
+        return None
+    place, beam = max(found, key=lambda one: one[0])
+    end = text.find("\n", place)
+    later = _CONVOLVES.search(text, end) if end >= 0 else None
+    unclear = later.start() if later else place
+    if later or not all(map(math.isfinite, beam[:2])):
+        line = " ".join(text[text.rfind("\n", 0, unclear) + 1 :].partition("\n")[0].split())
+        raise ConfigError(f"its HISTORY line {line!r} tells of a beam in words not understood; {REMEDY}")
+    return beam
 
 
 def _aips_beams(text: str) -> list[tuple[int, Stated]]:
@@ -174,28 +198,35 @@ def _aips_beams(text: str) -> list[tuple[int, Stated]]:
     found: dict[int, Stated] = {}
     values: dict[str, re.Match[str]] = {}
     for match in _AIPS.finditer(text):
-        key = match["key"].upper()
-        if key == "BMAJ":
-            values = {}
-        values.setdefault(key, match)
+        key, is_changed = match["key"].upper(), _first_word(match) == _CHANGES
+        if is_changed and _OLD.match(text, match.end()):
+            continue
+        if is_changed:
+            values = {**values, key: match}
+        else:
+            values = {key: match} if key == "BMAJ" else {key: match, **values}
         if {"BMAJ", "BMIN"} <= values.keys():
             # By the place of BMAJ, so that the angle replaces the beam without it.
-            found[values["BMAJ"].start()] = _aips_beam(values)
+            found[match.start() if is_changed else values["BMAJ"].start()] = _aips_beam(values)
     # Tasks list the parameters that were not set as 0.
     return [(place, beam) for place, beam in found.items() if not min(beam[:2]) <= 0]
 
 
 def _aips_beam(values: Mapping[str, re.Match[str]]) -> Stated:
     major, minor, pa = values["BMAJ"], values["BMIN"], values.get("BPA")
-    # Other parameters of the task may stand between its name and BMAJ.
-    line = major.string[major.string.rfind("\n", 0, major.start("key")) + 1 : major.start("key")].split()
-    usual = "arcsec" if line and line[0].upper() in _IN_ARCSEC else "deg"
+    usual = "arcsec" if _first_word(major) in _IN_ARCSEC else "deg"
     widths = [
         _number(one[2]) * ARCSEC[(one[3] or other[3] or usual).lower()]
         for one, other in ((major, minor), (minor, major))
     ]
     angle = _number(pa[2]) * ARCSEC[(pa[3] or "deg").lower()] / 3600 if pa else None
     return widths[0], widths[1], angle
+
+
+def _first_word(match: re.Match[str]) -> str:
+    """Return the first word of the line of a match: other parameters may stand between it and the match."""
+    line = match.string[match.string.rfind("\n", 0, match.start()) + 1 : match.start()].split()
+    return line[0].upper() if line else ""
 
 
 def _worded_beams(text: str) -> list[tuple[int, Stated]]:

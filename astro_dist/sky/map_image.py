@@ -6,6 +6,7 @@ unit, the beam and the frequency that it lacks from the first header, unless its
 """
 
 import contextlib
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ FRAMES = ("RADESYS", "RADECSYS", "EQUINOX", "EPOCH")
 BEAMS_BYTES = 1 << 26
 BEAM_UNITS = {"BMAJ": "arcsec", "BMIN": "arcsec", "BPA": "deg"}
 _COORDINATES = re.compile(
-    r"NAXIS[12]|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CPDIS|D2IMDIS|CQDIS)[12]|(PC|CD)(00)?[12]_?(00)?[12]|"
+    r"NAXIS[12]|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CPDIS|D2IMDIS|CQDIS)[12]|(PC|CD)0*[12]_?0*[12]|"
     r"PV[12]_\d+|PROJP\d+|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX|EPOCH|DATE-OBS|MJD-OBS|DATE-AVG|MJD-AVG|"
     r"[AB]P?_(ORDER|DMAX|\d_\d)"
 )
@@ -106,7 +107,7 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     _check_stokes(header, index, stokes)
     # Numpy's order is the reverse of the header's.
     layout = replace(layout, plane=tuple(reversed(index)))
-    beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index)
+    beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index, layout.axes)
     return MapImage(header, layout, index, history, beams)
 
 
@@ -271,6 +272,8 @@ def _stokes_of_axis(header: fits.Header, plane: Sequence[int]) -> str | None:
         if not re.fullmatch(r"STOKES|POLARI[SZ]ATION", str(header.get(f"CTYPE{axis}", "")).strip().upper()):
             continue
         index = plane[axis - 3] if 0 <= axis - 3 < len(plane) else 0
+        if (named := str(header.get(f"CRVAL{axis}", "")).strip().upper()) in STOKES.values():
+            return named
         with contextlib.suppress(ValueError, TypeError):
             value = axis_value(header, axis, index)
             return STOKES.get(round(value), f"{value:g}")
@@ -290,7 +293,9 @@ def _stokes_of_cards(header: fits.Header) -> str | None:
     return None
 
 
-def _read_beams(path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int]) -> list[BeamRow]:
+def _read_beams(
+    path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int], axes: Sequence[int]
+) -> list[BeamRow]:
     """Return the rows of a table of beams that belong to a plane; all where none is said to."""
     tables = [one for one in hdus if one.is_table and _has_beams(one)]
     if not tables or tables[0].data_bytes > BEAMS_BYTES:
@@ -305,7 +310,8 @@ def _read_beams(path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Seq
         kind = str(header.get(f"CTYPE{i + 3}", "")).strip().upper()
         place["STOKES" if kind == "STOKES" else "FREQ"] = index
     own = [row for row in rows if (row.channel, row.stokes) == (place["FREQ"], place["STOKES"])]
-    return own or rows
+    # A plane that was cut out of a cube may have kept the table of all planes.
+    return own if own and len(rows) <= math.prod(axes[:-2]) else rows
 
 
 def _has_beams(hdu: Hdu) -> bool:

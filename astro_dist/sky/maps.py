@@ -38,7 +38,7 @@ from astro_dist.sky.files import find_maps
 from astro_dist.sky.fits_headers import is_gzip
 from astro_dist.sky.fits_reader import Layout, explained, read_pixels, verify_checksum
 from astro_dist.sky.frequency import find_frequency_hz
-from astro_dist.sky.header_beams import find_beam, states_beam
+from astro_dist.sky.header_beams import REMEDY, find_beam, states_beam
 from astro_dist.sky.map_files import UNPACKED, own_names, plain_name, unpacked
 from astro_dist.sky.map_image import MapImage, celestial_cards, find_map
 from astro_dist.sky.marks import PACKED_PIX, SAMPLED_PIX, hidden_fills, is_sparse, judge_fill
@@ -169,7 +169,7 @@ class SkyMap:
         beam, pixel = self.beam, self.pixel
         finest = min(pixel.dy_arcsec, pixel.dx_arcsec)
         side = min(self.shape[0] * pixel.dy_arcsec, self.shape[1] * pixel.dx_arcsec)
-        remedy = "BMAJ and BMIN in a header are in degrees, maps.beam_major_arcsec in arcsec; mend them"
+        remedy = f"BMAJ and BMIN in a header are in degrees: mend them, or {REMEDY} in arcsec and degrees"
         if beam.minor_arcsec < finest:
             raise ConfigError(
                 f"its beam of {beam.minor_arcsec:.4g} arcsec is narrower than a pixel of "

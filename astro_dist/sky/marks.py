@@ -14,13 +14,17 @@ SAMPLE = 16
 DAMAGED_PIX = 16
 """Most damaged pixels that are farther below zero than a fill value."""
 FILL_RATIO = {False: 4.0, True: 100.0}
-"""By whether the value is positive, see `judge_fill`."""
+"""By whether the value may be the top of a source that is cut off, see `judge_fill`."""
 SAMPLED_PIX, PACKED_PIX, SAMPLED_ROWS = 1 << 20, 4_000_000, 128
 """A larger map, and a larger packed one, is not read whole to look at this many of its rows."""
 MOST_RUNS = 16
 """More values with long runs are those of a map that is made of flat pieces."""
 HIDDEN_PART = 0.01
 """Least part of a map with a fill value that does not reach the map's edge."""
+RIM_PART = 0.2
+"""No source that is cut off at its top has its value in so many of the pixels along a map's edge."""
+AMONG_PART, MOST_FLAT = 0.125, 0.1
+"""Of the pixels beside a fill value in the noise so many are above it, so many below, and so few alike."""
 Flags = NDArray[np.bool_]
 Reader = Callable[[Window], Image]
 
@@ -32,9 +36,10 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     and, below a negative one, from 16 damaged pixels. A negative one is 4 times as far from zero as half of
     the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
     as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
-    beam, and stays.
+    beam, and stays. One that a fifth of the map's edge has is judged as a negative one is.
     """
-    others, farther = [np.zeros(0, np.float32)], _Farther(value)
+    beside, others = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+    farther, on_edge = _Farther(value), 0
     for band in bands(whole.shape, JUDGE_ROWS):
         frame = band.grown(1) & whole
         assert frame is not None
@@ -46,24 +51,42 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
         if farther.is_too_much:
             return False
         known = ~same & ~beyond & np.isfinite(image) & (image != 0)
-        # Beside a fill value lie pixels that were interpolated with it, which say nothing of a negative one.
-        others.append(image[known & near] if value > 0 else image[known][::SAMPLE])
+        beside.append(image[known & near])
+        others.append(image[known][::SAMPLE])
+        on_edge += _count_on_edge(same, band, whole)
     if farther.n_lone > (DAMAGED_PIX if value < 0 else 0):
         return False
     if not all(judge_fill(mark, whole, read) for mark in farther.marks):
         return False
-    usual = np.abs(np.concatenate(others))
+    return _is_far(value, beside, others, on_edge, whole)
+
+
+def _is_far(value: float, beside: list[Image], others: list[Image], on_edge: int, whole: Window) -> bool:
+    """Return whether a value is far from others, see `judge_fill`; ``on_edge`` pixels of the edge have it."""
+    # Beside a fill value lie pixels that were interpolated with it, which say nothing of it.
+    is_mark = value < 0 or on_edge >= RIM_PART * 2 * (whole.height + whole.width)
+    usual = np.abs(np.concatenate(others if is_mark else beside))
     if not len(usual):
         return value < 0
-    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+    return abs(value) >= FILL_RATIO[not is_mark] * float(np.median(usual))
+
+
+def _count_on_edge(same: Flags, band: Window, whole: Window) -> int:
+    """Return how many of the pixels along a map's edge that lie in a band of rows are flagged."""
+    count = np.count_nonzero(same[:, [0, -1]])
+    for row in (0,) * (band.y0 == whole.y0) + (-1,) * (band.y1 == whole.y1):
+        count += np.count_nonzero(same[row])
+    return int(count)
 
 
 def hidden_fills(most_pix: float, whole: Window, read: Reader) -> tuple[float, ...]:
     """Return the values that mark missing data in a map which holds values farther from zero.
 
     Such a value has runs of 9 pixels or more in one of 128 rows, or in the first or last pixels of these, and
-    reaches the map's edge or fills a hundredth of it. Its distance from zero is that of `judge_fill`; most
-    pixels beside it differ from their neighbours, as they do in noise and not in a map of flat pieces.
+    reaches the map's edge or fills a hundredth of it. Its distance from zero is that of `judge_fill`, or
+    pixels beside it are above it and below, as they are not where a sky is cut off. Most pixels beside it
+    differ from their neighbours, and most other pixels have no such runs, as in noise and not in a map of
+    flat pieces.
     """
     rows = sorted({*range(0, whole.height, max(1, whole.height // SAMPLED_ROWS)), whole.height - 1})
     # Row by row a packed map would be unpacked again and again, where its tiles are large.
@@ -94,29 +117,35 @@ def _run_values(rows: Image) -> list[float]:
 
 def _is_hidden_fill(value: float, marks: Collection[float], whole: Window, read: Reader) -> bool:
     """Return whether a value is a fill value, see `hidden_fills`; ``marks`` are all that may be."""
-    count = flat = 0
-    reaches_edge = False
+    count = flat = on_edge = n_known = n_other = 0
     besides, others = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
     for band in bands(whole.shape, JUDGE_ROWS):
         frame = band.grown(1) & whole
         assert frame is not None
         image = read(frame)
         same, inside = image == np.float32(value), band.within(frame)
-        known = np.isfinite(image) & (image != 0) & ~np.isin(image, np.array([*marks], np.float32))
+        other = np.isfinite(image) & (image != 0) & ~same
+        known = other & ~np.isin(image, np.array([*marks], np.float32))
+        n_other += int(np.count_nonzero(other))
+        n_known += int(np.count_nonzero(known))
         near = (known & _beside(same))[inside]
         besides.append(image[inside][near])
         others.append(image[inside][known[inside]][::SAMPLE])
         flat += int(np.count_nonzero(_like_neighbours(image)[inside] & near))
         count += int(np.count_nonzero(same[inside]))
-        reaches_edge |= bool(same[inside][:, [0, -1]].any())
-        reaches_edge |= band.y0 == whole.y0 and bool(same[0].any())
-        reaches_edge |= band.y1 == whole.y1 and bool(same[-1].any())
-    beside, other = np.concatenate(besides), np.concatenate(others)
-    usual = np.abs(beside if value > 0 else other)
-    is_wide = reaches_edge or count >= HIDDEN_PART * whole.height * whole.width
-    if not len(usual) or 2 * flat > len(beside) or not is_wide:
+        on_edge += _count_on_edge(same[inside], band, whole)
+    beside = np.concatenate(besides)
+    is_wide = on_edge or count >= HIDDEN_PART * whole.height * whole.width
+    if 2 * flat > len(beside) or not is_wide:
         return False
-    return abs(value) >= FILL_RATIO[value > 0] * float(np.median(usual))
+    is_noise = flat <= MOST_FLAT * len(beside) and 2 * n_known >= n_other
+    return (is_noise and _is_among(value, beside)) or _is_far(value, besides, others, on_edge, whole)
+
+
+def _is_among(value: float, beside: Image) -> bool:
+    """Return whether pixels are above and below a value, each a fair part of them."""
+    above = float(np.mean(beside > np.float32(value))) if len(beside) else 0.0
+    return AMONG_PART <= above <= 1 - AMONG_PART
 
 
 def _like_neighbours(image: Image) -> Flags:

@@ -23,9 +23,9 @@ _PER = {
     **dict.fromkeys(("synthbeam", "synthesizedbeam", "synthesisedbeam", "ba", "beamarea"), u.beam),
     **dict.fromkeys(("pixel", "pixels", "pix", "px", "cell"), u.pix),
     **dict.fromkeys(("sr", "ster", "str", "steradian", "steradians"), u.sr),
-    **dict.fromkeys(("arcsec2", "sqarcsec", "asec2"), u.arcsec**2),
-    **dict.fromkeys(("arcmin2", "sqarcmin", "amin2"), u.arcmin**2),
-    **dict.fromkeys(("deg2", "sqdeg", "degree2"), u.deg**2),
+    **dict.fromkeys(("arcsec2", "sqarcsec", "squarearcsec", "asec2"), u.arcsec**2),
+    **dict.fromkeys(("arcmin2", "sqarcmin", "squarearcmin", "amin2"), u.arcmin**2),
+    **dict.fromkeys(("deg2", "sqdeg", "squaredegree", "degree2"), u.deg**2),
 }
 _FLUX = re.compile(r"([munk]?)(?:jy|jansky|janskys|janskies)(?:/|per)(.+)")
 _FLUX_LAST = re.compile(r"(beam|bm|pixel|pix|px|sr|arcsec|arcmin|deg)(-\d)([munk]?)jy")
@@ -41,7 +41,13 @@ _MINUS = str.maketrans("\u2212\u2010\u2011\u2013\u2014", "-----")
 _FACTOR = re.compile(
     r"\s*(?:10\s*(?:\*\*|\^)\s*\(?([+-]?\d+)\)?|(\d+\.?\d*(?:[eE][+-]?\d+)?))[\s*]*(?=[A-Za-z])"
 )
-_KELVIN = re.compile(r"([munk]?)k(?:elvins?)?(?:rj|tb|\(tb\)|\(rj\)|tmb|brightness)?")
+_KELVIN = re.compile(r"([munk]?)k(?:elvins?)?(?:rj|tm?b|\((?:tm?b|rj)\)|brightness)?")
+# The quantity and its unit in brackets, as in "Tb [K]".
+_QUANTITY = re.compile(r"tm?b[\[(](.+)[\])]")
+# What no setting turns into a brightness: a velocity, a frequency or an angle, alone or as a factor.
+_OTHER_KIND = re.compile(
+    r"\bk?m\s*(/\s*s\b|[\s.*]*s\b\s*[\^*({]*-1)|hz\b|^\s*deg(ree)?s?\s*$|\brad(ian)?s?\b", re.IGNORECASE
+)
 
 
 def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
@@ -62,7 +68,7 @@ def parse_unit(text: str) -> tuple[float, u.UnitBase] | None:
 def _parse_plain(text: str) -> tuple[float, u.UnitBase] | None:
     given = re.sub(r"[\s.*^{}\"'_\\]", "", text)
     plain = _WORDS.sub(lambda match: _SHORT[match[1]], given.lower())
-    if match := _KELVIN.fullmatch(plain):
+    if match := _KELVIN.fullmatch(_QUANTITY.sub(r"\1", plain)):
         return _PREFIXES[match[1]], u.K
     plain = re.sub(r"[()\[\]]", "", plain)
     if match := _FLUX_LAST.fullmatch(plain):
@@ -78,7 +84,8 @@ def _parse_plain(text: str) -> tuple[float, u.UnitBase] | None:
     if match is None or per is None:
         return None
     is_angle = per not in (u.beam, u.pix)
-    if is_angle and "mjy" in given:
+    # In capitals MJY/SR is that of infrared archives, while nothing is measured in megajansky per arcsec2.
+    if is_angle and ("mjy" in given or (per != u.sr and "MJY" in given)):
         return None
     factor = 1e6 if is_angle and re.search("M[Jj]", given) else _PREFIXES[match[1]]
     return factor, u.Jy / per
@@ -140,12 +147,13 @@ def choose_unit(setting: str | None, card: str) -> str:
     Raises
     ------
     ConfigError
-        The two are known and differ.
+        The two are known and differ, or the card is of another kind, such as a velocity or a sum over a line.
     """
     if setting is None:
         return card
     stated = parse_unit(card)
-    if stated is not None and stated != parse_unit(setting):
+    is_other = stated is not None or _OTHER_KIND.search(card) or _LOGARITHM.search(card)
+    if is_other and stated != parse_unit(setting):
         raise ConfigError(
             f"maps.unit is {setting} and its own unit (BUNIT) is {card.strip()}; leave maps.unit out, or "
             "mend BUNIT in the file if that is wrong"

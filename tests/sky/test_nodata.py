@@ -249,10 +249,10 @@ def test_a_value_is_judged_by_all_that_lies_beside_it():
     assert judged(image, -999.0)
     assert not judged(image, float(image[5, 30]))
     image = NOISE.copy()
-    image[:, :3], image[:, 3] = 0.5, 0.4
+    image[20:40, :3], image[20:40, 3] = 0.5, 0.4
     # Beside another value as bright as itself: no cliff.
     assert not judged(image, 0.5)
-    image[:, 3] = 4e-3
+    image[20:40, 3] = 4e-3
     assert judged(image, 0.5)
 
 
@@ -338,3 +338,36 @@ def test_what_is_flat_for_other_reasons_stays():
     steps[:40] = 3.0
     assert fills_of(steps) == ()
     assert fills_of(np.full((20, 4), 5, np.float32)) == fills_of(np.zeros((3, 3), np.float32)) == ()
+
+
+def rimmed(value, rim=None):
+    """Noise in a disc with ``value`` outside it, and pixels between the two along the disc's rim."""
+    image, r = LARGE.copy(), np.hypot(Y - 150, X - 125)
+    if rim is not None:
+        image[(r > 108) & (r < 112)] = rim + LARGE[(r > 108) & (r < 112)]
+    return np.where(r > 110 + 2 * (rim is not None), np.float32(value), image), r > 110 + 2 * (
+        rim is not None
+    )
+
+
+@pytest.mark.parametrize("value", [1e-30, -1e-30, 3e-5, 1e-4, -1e-4])
+def test_a_fill_value_in_the_noise_is_no_data_in_any_windows(value):
+    image, empty = rimmed(value)
+    assert fills_of(image) == (float(np.float32(value)),)
+    for windows in ([Window.of_shape(image.shape)], bands(image.shape, 20)):
+        np.testing.assert_array_equal(np.isnan(read_fills(image, windows)), empty)
+
+
+@pytest.mark.parametrize("value", [6e-4, 2e-3, 99.0])
+def test_a_fill_value_round_a_map_is_found_behind_pixels_interpolated_with_it(value):
+    image, empty = rimmed(value, 0.6 * value)
+    for bright in (0, 1e3):
+        image[150, 125] = bright
+        for windows in ([Window.of_shape(image.shape)], bands(image.shape, 20)):
+            np.testing.assert_array_equal(np.isnan(read_fills(image, windows)), empty)
+
+
+def test_pieces_of_weights_with_soft_rims_stay():
+    turned = (X - 120) + 0.7 * (Y - 150)
+    soft = np.clip(turned / 5, -1, 1) + np.clip((0.7 * (X - 120) - (Y - 150)) / 5, -1, 1)
+    assert fills_of((3 + soft).astype(np.float32)) == ()
