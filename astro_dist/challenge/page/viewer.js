@@ -373,7 +373,10 @@ function listRow(i) {
   button.type = "button";
   button.dataset.row = i;
   text.textContent = `${digits(1e3 * t.flux_jy[i])} mJy, ${digits(t.major_arcsec[i])}\u2033, ${digits(t.snr[i])} sigma, ${state.about.classes[t.class[i]]}`;
-  button.append(small(), hasStamp(i) ? small() : Object.assign(document.createElement("span"), { className: "none" }), text);
+  button.append(small());
+  // Beside stamps of others an empty place keeps the texts in line.
+  if (state.stamps?.n) button.append(hasStamp(i) ? small() : Object.assign(document.createElement("span"), { className: "none" }));
+  button.append(text);
   button.addEventListener("click", () => choose(i, true));
   item.append(button);
   seen.observe(button);
