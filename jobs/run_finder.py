@@ -22,9 +22,12 @@ if given.finder == "pybdsf":
     image = bdsf.process_image(given.map, quiet=True, outdir=str(given.out.parent), ncores=1)
     image.write_catalog(outfile=str(given.out), format="csv", catalog_type="srl")
 else:
+    import numpy as np
     from AegeanTools.catalogs import save_catalog
     from AegeanTools.source_finder import SourceFinder
 
+    # Aegean 2.3 catches an error of singular matrices by a name that numpy 2.4 no longer has.
+    np.linalg.linalg = np.linalg
     found = SourceFinder(log=logging.getLogger("aegean")).find_sources_in_image(given.map, cores=1)
     save_catalog(str(given.out), found)
     # Aegean writes components, islands and sources into files with such a word in their names.

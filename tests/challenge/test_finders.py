@@ -19,8 +19,12 @@ from tests.challenge import small
 from tests.field import small_sky
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = {"own": "numpy", "sep": "sep", "pybdsf": "bdsf", "aegean": "AegeanTools"}
-JOBS = {"own": ["baseline.py", "own"], "sep": ["run_sep.py"]}
+PROGRAMS = {"own": "numpy", "sep": "sep", "pybdsf": "bdsf", "aegean": "AegeanTools", "pieces": "AegeanTools"}
+JOBS = {
+    "own": ["baseline.py", "own"],
+    "sep": ["run_sep.py"],
+    "pieces": ["run_in_pieces.py", "--side=400", "aegean"],
+}
 DOUBLES = 12
 
 

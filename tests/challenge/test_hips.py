@@ -65,6 +65,24 @@ def test_the_tiles_show_the_map_at_its_places(package, judge):
     assert seen == pytest.approx(398 * 458 * (2 / pixel) ** 2, rel=0.01)
 
 
+def test_a_reader_of_hips_finds_the_map_at_its_places(package, judge):
+    """By the reader of reproject, which has places of its own for the pixels of the whole sky."""
+    from reproject.hips import hips_as_dask_array
+
+    array, wcs = hips_as_dask_array(str(package / "public/hips"), level=ORDER)
+    middle = [float(one) for one in wcs.world_to_pixel_values(*judge.field.sky_of(150, 200))]
+    column, row = (int(one) // TILE_PIX for one in middle)
+    tile = array.blocks[row, column].compute()
+    y, x = np.nonzero(np.isfinite(tile))
+    places = wcs.pixel_to_world_values(x + column * TILE_PIX, y + row * TILE_PIX)
+    known = np.isfinite(places[0])  # half of a tile may lie beyond the seam of the whole sky
+    near = np.rint(judge.field.pixel_of(*(one[known] for one in places))).astype(int)
+    inside = (near >= 0).all(0) & (near[0] < 400) & (near[1] < 460)
+    whole = fits.getdata(package / "public/map.fits")
+    assert inside.sum() > 20_000
+    assert np.corrcoef(whole[tuple(near[:, inside])], tile[y, x][known][inside])[0, 1] > 0.97
+
+
 def test_the_coverage_is_that_of_the_map(package, judge):
     from mocpy import MOC
 

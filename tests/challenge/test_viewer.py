@@ -18,6 +18,7 @@ from astro_dist.challenge.score import Judge
 from astro_dist.field.columns import read_columns_file
 from tests.browser import Browser, need_browser
 from tests.challenge import small
+from tests.firefox import Firefox, need_firefox
 
 HOSTILE = '<img src=x onerror="window.hit=1">.csv'
 READY = "document.body && document.body.dataset.ready"
@@ -224,6 +225,46 @@ def test_a_dropped_catalogue_is_matched_as_the_score_does(page, judge, found, tm
     assert page.ask("document.images.length") == 0
     page.ask("choose(state.match.missed.indexOf(true), true)")
     assert "missed" in text(page, "facts")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_in_firefox_too_the_list_jumps_and_a_catalogue_is_matched(package, judge, found, tmp_path):
+    need_firefox()
+    (tmp_path / "profile").mkdir()
+    truth, pairs = judge.truth, match(found, judge.truth, judge.about.beam.major_arcsec)
+    brightest = int(np.lexsort((truth["id"], -truth["flux_jy"]))[0])
+    with Firefox(tmp_path / "profile") as browser:
+        browser.size(1600, 1000)
+        browser.open(f"file://{package}/hidden/viewer/index.html")
+        browser.wait("document.body.dataset.ready")
+        browser.click("#list button")
+        facts = browser.wait("document.getElementById('facts').textContent")
+        assert f"source{truth['id'][brightest]}" in facts
+        assert f"{float(format(1e3 * truth['flux_jy'][brightest], '.4g')):g} mJy" in facts
+        browser.wait("document.getElementById('placed').dataset.done")
+        middle = browser.ask(
+            "((box) => [box.x + box.width / 2, box.y + box.height / 2])"
+            "(document.getElementById('map').getBoundingClientRect())"
+        )
+        browser.point(*(round(one) for one in middle))
+        said = browser.wait(
+            "((text) => text.includes('mJy/beam') && text)(document.getElementById('readout').textContent)"
+        )
+        x, y = (int(said.split(f"{axis} ")[1].split()[0].strip(",")) for axis in "xy")
+        assert abs(x - truth["x_pix"][brightest]) <= 1
+        assert abs(y - truth["y_pix"][brightest]) <= 1
+        content = write_csv(tmp_path / "found.csv", found).read_text()
+        browser.ask(
+            "(() => {const data = new DataTransfer();"
+            f"data.items.add(new File([{json.dumps(content)}], {json.dumps(HOSTILE)}));"
+            "document.dispatchEvent(new DragEvent('drop', {dataTransfer: data, cancelable: true}))})()"
+        )
+        counts = browser.wait("document.getElementById('counts').textContent")
+        assert counts.startswith(f"{len(pairs)} matched, ")
+        assert f" {len(truth['id']) - len(pairs)} missed" in counts
+        assert browser.ask("document.getElementById('given').textContent").startswith(HOSTILE)
+        assert browser.ask("document.images.length") == 0
 
 
 VOTABLE = (

@@ -12,9 +12,15 @@ function load(url) {
   });
 }
 
+function unpack(text) { // base64 to bytes; browsers before 2025 have no function for it
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
+
 async function inflate(text) {
-  const packed = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const stream = new Blob([unpack(text)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
@@ -151,15 +157,15 @@ function unshare(stretch, part) {
   return stretch.kind === "linear" ? low + part * (high - low) : low + soft * Math.sinh(part * Math.asinh((high - low) / soft));
 }
 
+const byte = (share) => Math.round(255 * Math.min(1, Math.max(0, share)));
+
 function colour(stretch, value) { // as a word of red, green, blue and opaque, the lowest byte first
   if (Number.isNaN(value)) return 0xff4a3a2e;
   const part = Math.min(1, Math.max(0, share(stretch, value)));
-  const clip = (x) => Math.round(255 * Math.min(1, Math.max(0, x)));
-  let rgb = [part, part, part];
-  if (stretch.palette === "inverted") rgb = rgb.map((one) => 1 - one);
-  if (stretch.palette === "fire") rgb = [part * 2.2, part * 2.2 - 0.75, part * 3.2 - 2.2];
-  const [r, g, b] = rgb.map(clip);
-  return (0xff000000 | b << 16 | g << 8 | r) >>> 0;
+  // Without arrays: a table has 65,536 of these words.
+  if (stretch.palette === "fire") return (0xff000000 | byte(part * 3.2 - 2.2) << 16 | byte(part * 2.2 - 0.75) << 8 | byte(part * 2.2)) >>> 0;
+  const grey = byte(stretch.palette === "inverted" ? 1 - part : part);
+  return (0xff000000 | grey << 16 | grey << 8 | grey) >>> 0;
 }
 
 class Labels { // classes and instances, by runs of pixels; a tile without labels has no file

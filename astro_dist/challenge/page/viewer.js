@@ -1,7 +1,7 @@
 "use strict";
 // The page: what is shown where, and what keys, pointers and files do. Foreign texts go in by textContent alone.
 const el = (id) => document.getElementById(id);
-const state = { x: 0, y: 0, scale: 1, about: null, truth: null, order: [], shown: 0, chosen: -1, given: null, match: null };
+const state = { x: 0, y: 0, scale: 1, about: null, truth: null, order: [], shown: 0, chosen: -1, given: null, match: null, begun: false };
 let tiles = null, labels = null, sky = null, asked = false, stampGreys = null, queue = Promise.resolve();
 const PAGE_ROWS = 60, MOST_MARKS = 4000, CUT_PIX = 66, HIGHEST = 4000;
 
@@ -34,7 +34,8 @@ function paint() {
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.fillStyle = "#2e3a4a";
   context.fillRect(0, 0, width, height);
-  const level = levelFor(ratio);
+  // The first picture is of the coarsest tile: others would take the processor from it.
+  const level = state.begun ? levelFor(ratio) : tiles.last;
   // Coarser tiles lie below the finer ones that are still on their way.
   for (let coarse = tiles.last; coarse >= level; coarse--)
     for (const [row, column] of inView(coarse)) {
@@ -186,6 +187,9 @@ function digits(value) {
   const size = Math.abs(value);
   return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(2) : String(+value.toPrecision(4));
 }
+
+// The browser's own function for it loads rules of all languages first.
+const thousands = (whole) => String(whole).replace(/\B(?=(\d{3})+$)/g, ",");
 
 function paintBar() {
   const bar = el("bar"), ratio = window.devicePixelRatio || 1, width = bar.clientWidth, height = bar.clientHeight, to = bar.getContext("2d");
@@ -369,7 +373,10 @@ function listRow(i) {
   button.type = "button";
   button.dataset.row = i;
   text.textContent = `${digits(1e3 * t.flux_jy[i])} mJy, ${digits(t.major_arcsec[i])}\u2033, ${digits(t.snr[i])} sigma, ${state.about.classes[t.class[i]]}`;
-  button.append(small(), hasStamp(i) ? small() : Object.assign(document.createElement("span"), { className: "none" }), text);
+  button.append(small());
+  // Beside stamps of others an empty place keeps the texts in line.
+  if (state.stamps?.n) button.append(hasStamp(i) ? small() : Object.assign(document.createElement("span"), { className: "none" }));
+  button.append(text);
   button.addEventListener("click", () => choose(i, true));
   item.append(button);
   seen.observe(button);
@@ -533,7 +540,7 @@ async function begin() {
     const facts = state.about, [ny, nx] = facts.shape, { major_arcsec, minor_arcsec } = facts.beam;
     document.title = `${facts.name} - astro_dist`;
     el("title").textContent = facts.name;
-    el("summary").textContent = `${ny.toLocaleString("en")} x ${nx.toLocaleString("en")} pixels, beam ${digits(major_arcsec)}\u2033 x ${digits(minor_arcsec)}\u2033${facts.frequency_hz ? `, ${digits(facts.frequency_hz / 1e9)} GHz` : ""}; ${facts.public ? "truth of the training area" : "hidden truth: for the organisers alone"}`;
+    el("summary").textContent = `${thousands(ny)} x ${thousands(nx)} pixels, beam ${digits(major_arcsec)}\u2033 x ${digits(minor_arcsec)}\u2033${facts.frequency_hz ? `, ${digits(facts.frequency_hz / 1e9)} GHz` : ""}; ${facts.public ? "truth of the training area" : "hidden truth: for the organisers alone"}`;
     sky = new Sky(facts.nodes);
     const changed = (fault) => { if (fault) say(fault); draw(); };
     tiles = new Tiles(facts, changed);
@@ -546,6 +553,8 @@ async function begin() {
     await tiles.wait(tiles.last, 0, 0);
     paint();
     document.body.dataset.first = String(performance.now());
+    state.begun = true;
+    draw();
     await load("truth.js");
     if (!facts.public) {
       await load("stamps.js");
