@@ -6,7 +6,7 @@ or a Ray cluster, with the same bytes each time. The pipeline `radio` makes synt
 truth from survey maps.
 
 The names of ``__all__`` are the public interface: `run` and `plan` a configuration, `open_run` what a run has
-published, train on `Cutouts`, draw `Stamps` for masks of your own, `enhance_map` a map. A name is imported
+published, train on `Cutouts`, draw `Stamps` for masks of your own, `enhance` a map. A name is imported
 when it is first used.
 """
 
@@ -24,7 +24,8 @@ _PLACES = {
     "SourceClass": "astro_dist.sky.classes",
     "StampPipeline": "astro_dist.api.pipeline",
     "Stamps": "astro_dist.api.drawing",
-    "enhance_map": "astro_dist.api.enhancing",
+    "enhance": "astro_dist.enhance",
+    "enhance_map": "astro_dist.enhance.one_map",
     "configurations": "astro_dist.api.running",
     "open_run": "astro_dist.api.opened",
     "plan": "astro_dist.api.running",
@@ -41,6 +42,7 @@ __all__ = [
     "Stamps",
     "__version__",
     "configurations",
+    "enhance",
     "enhance_map",
     "open_run",
     "plan",

@@ -72,12 +72,15 @@ def export(arguments: argparse.Namespace) -> int:
 def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]) -> None:
     from astro_dist.exports.images import write_fits, write_radiff
     from astro_dist.exports.labels import write_coco
+    from astro_dist.exports.observed import read_observed
     from astro_dist.exports.pieces import Pieces, parse_indices
-    from astro_dist.exports.samples import write_parquet, write_tars
+    from astro_dist.exports.samples import write_card, write_parquet, write_tars
     from astro_dist.exports.sheets import PER_SHEET, write_picture, write_sheet
 
     pieces = Pieces(arguments.run, arguments.what)
     indices = parse_indices(arguments.index, len(pieces))
+    if not pieces.simulated and {"fits", "radiff"} & set(forms):
+        pieces.observed = read_observed(pipelines.reopen(arguments.run).run, pieces.maps_of(indices))
     # Only where a form has a file for each: reading all twice takes time.
     single = {"fits", "png", "radiff"} & set(forms)
     for piece in _shown(pieces, indices if single else [], arguments.quiet):
@@ -89,6 +92,7 @@ def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]
             write_radiff(folder / "radiff", pieces, piece)
     if "webdataset" in forms:
         write_tars(folder, pieces, indices)
+        write_card(folder, pieces)
     if "parquet" in forms:
         write_parquet(folder, pieces, indices)
     if "coco" in forms:
@@ -96,6 +100,7 @@ def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]
             folder / f"{arguments.what}.json",
             pieces.read(indices),
             f"{arguments.what} of {arguments.run.name}",
+            pieces.origins,
         )
     if "grid" in forms:
         for number, start in enumerate(range(0, len(indices), PER_SHEET)):

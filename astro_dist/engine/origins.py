@@ -80,13 +80,18 @@ def write_origins(folder: Path, origins: Iterable[Origin]) -> None:
 
 def _add_terms(card: str, origins: tuple[Origin, ...]) -> str:
     """Return a model card with a chapter of the origins, and with a licence in its front matter."""
-    lines = ["", "## Data and terms", "", "| data | terms | cite |", "|---|---|---|"]
-    lines += [f"| {o.name} | {o.terms or 'none'} | {o.cite or '-'} |" for o in origins]
+    lines = ["", "## Data and terms", "", *terms_table(origins)]
     lines += ["", "Use these weights, and what is drawn with them, as these terms allow, and cite the works."]
     # `other` is what model hubs call a licence that they have no name for.
     licence = "license: other\n" if any(o.terms for o in origins) else ""
     head = card.replace("---\n", f"---\n{licence}", 1) if card.startswith("---\n") else card
     return head + "\n".join(lines) + "\n"
+
+
+def terms_table(origins: Iterable[Origin]) -> list[str]:
+    """Return the lines of a table of Markdown, a row for each origin."""
+    rows = [f"| {o.name} | {o.terms or 'none'} | {o.cite or '-'} |" for o in origins]
+    return ["| data | terms | cite |", "|---|---|---|", *rows]
 
 
 def as_facts(origins: Iterable[Origin]) -> list[dict[str, str]]:

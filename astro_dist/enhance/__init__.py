@@ -1,1 +1,20 @@
-"""The pipeline `enhance`: colour, super-resolution and cleaning of pictures and of survey maps."""
+"""The pipeline `enhance`: colour, super-resolution and cleaning of pictures and of survey maps.
+
+The room is a function too: `astro_dist.enhance(image)` is `astro_dist.enhance_map(image)`, the name by which
+type checkers know it. A function in its place would hide the modules of the room.
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Room(ModuleType):
+    def __call__(self, image: Any, out: Any = None) -> Any:
+        from astro_dist.enhance.one_map import enhance_map
+
+        return enhance_map(image, out)
+
+
+enhance = sys.modules[__name__]
+enhance.__class__ = _Room

@@ -56,8 +56,9 @@ def _header(pieces: Pieces, piece: Piece, unit: str, dtype: Any, meaning: str) -
         made = [f"cutout {piece.index} of cutouts.zarr: map {about['name']}, from row {about['y0']}, column "]
         made[0] += f"{about['x0']}, counted from 0"
     real = not pieces.simulated and about is not None
+    observed = pieces.observed.get(about["name"], {}) if real and about is not None else {}
     cards = {
-        "TELESCOP": about["survey"] if real and about is not None else "synthetic",
+        **observed,
         "SYNTH": (not real, "whether this sky does not exist"),
         "CONTENT": meaning,
         "RMS": (piece.rms_jy_beam, "[Jy/beam] noise"),
@@ -71,11 +72,14 @@ def _header(pieces: Pieces, piece: Piece, unit: str, dtype: Any, meaning: str) -
         piece.beam,
         piece.frequency_hz,
         unit=unit,
-        object_name=piece.name,
+        # The name of a cutout is no name of a source or a field; HISTORY has it.
+        object_name="" if real else piece.name,
         dtype=dtype,
         cards=cards,
         history=[*made, *history_lines(pieces.origins)],
     )
+    if real and "TELESCOP" not in observed:
+        del header["TELESCOP"]
     if about is None:
         header.add_comment(NO_PLACE)
     return header

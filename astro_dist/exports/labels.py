@@ -9,7 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from astro_dist.engine.files import publish_bytes, publish_json
+from astro_dist.engine.origins import Origin, history_lines
 from astro_dist.engine.work import Run
+from astro_dist.exports.observed import observation_of
 from astro_dist.exports.pieces import Piece
 from astro_dist.exports.radiff import publish_radiff
 from astro_dist.sky.annotations import Annotations
@@ -21,29 +23,40 @@ from astro_dist.sky.fits_file import BandedImage, publish_image, radio_header
 from astro_dist.sky.maps import SkyMap, open_maps
 from astro_dist.sky.region_lines import crtf_outlines, ds9_outlines
 from astro_dist.sky.windows import Window
+from astro_dist.store.cutouts import find_origins
 
 OUTLINES = {"ds9": ds9_outlines, "crtf": crtf_outlines}
 RIM_PIX = 16
 """Pixels of a map round an object in RADiff's layout."""
 
 
-def write_coco(path: Path, pieces: Iterable[Piece], about: str) -> None:
-    """Write the objects of some pieces as COCO has them; the image of each is ``NAME.fits``."""
+def write_coco(path: Path, pieces: Iterable[Piece], about: str, origins: Iterable[Origin]) -> None:
+    """Write the objects of some pieces as COCO has them; the image of each is ``NAME.fits``.
+
+    The licences of the file are the terms of ``origins``.
+    """
     images, entries = list[dict[str, Any]](), list[dict[str, Any]]()
     for piece in pieces:
         images.append(_image(piece.index, f"{piece.name}.fits", piece.mask.shape))
         entries += [{"image_id": piece.index, **entry} for entry in _entries(piece)]
-    _publish_coco(path, about, images, entries)
+    _publish_coco(path, about, origins, images, entries)
 
 
 def _image(number: int, name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"id": number, "file_name": name, "height": shape[0], "width": shape[1]}
 
 
-def _publish_coco(path: Path, about: str, images: list[Any], entries: list[dict[str, Any]]) -> None:
+def _publish_coco(
+    path: Path, about: str, origins: Iterable[Origin], images: list[Any], entries: list[dict[str, Any]]
+) -> None:
     info = {"description": f"{about}; rows count from the first of the FITS image"}
+    licences = [
+        {"id": number, "name": " ".join(history_lines([origin])), "url": ""}
+        for number, origin in enumerate(origins, 1)
+    ]
     annotations = [{"id": number, **entry} for number, entry in enumerate(entries, 1)]
-    publish_json(path, {"info": info, "categories": CATEGORIES, "images": images, "annotations": annotations})
+    said = {"info": info, "licenses": licences, "categories": CATEGORIES}
+    publish_json(path, {**said, "images": images, "annotations": annotations})
 
 
 def _entries(piece: Piece) -> Iterator[dict[str, Any]]:
@@ -95,7 +108,7 @@ def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Pat
                 entries.append(entry | describe_object(y, x, sky_map.shape))
     if "coco" in forms:
         written.append(folder / COCO_FILE)
-        _publish_coco(written[-1], f"{run.name}: sources of its maps", images, entries)
+        _publish_coco(written[-1], f"{run.name}: sources of its maps", find_origins(run), images, entries)
     return written
 
 
@@ -113,19 +126,23 @@ def _write_labels(folder: Path, sky_map: SkyMap, annotations: Annotations, index
 
 
 def _header(sky_map: SkyMap, window: Window, dtype: Any, unit: str, content: str) -> Any:
-    cards: dict[str, Any] = {"TELESCOP": sky_map.survey, "CONTENT": content}
+    observed = observation_of(sky_map.cards, sky_map.survey)
+    cards = {**observed, "CONTENT": content}
     cards |= {f"CLASS{c.value}": c.name.lower() for c in SourceClass}
     cards["SYNTH"] = (False, "labels of a map")
-    return radio_header(
+    header = radio_header(
         window.shape,
         cut_wcs(sky_map.wcs, window.y0, window.x0),
         sky_map.beam if unit else None,
         sky_map.frequency_hz if unit else None,
         unit=unit,
-        object_name=sky_map.name,
         dtype=dtype,
         cards=cards,
+        history=[f"from row {window.y0}, column {window.x0} of the map {sky_map.name}, counted from 0"],
     )
+    if "TELESCOP" not in observed:
+        del header["TELESCOP"]
+    return header
 
 
 def _write_radiff(folder: Path, sky_map: SkyMap, annotations: Annotations, index: int) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """The images of a store, one after the other, with all that an exported file says of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ class Pieces:
         The data that they follow from, with their terms.
     simulated
         Whether no pixel is of a real sky.
+    observed
+        What the headers of the maps say of the observation, by the map's name; empty until it is set, see
+        `astro_dist.exports.observed.read_observed`.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class Pieces:
                 f"{root} has no {what} yet; run `astro-dist run` to the stage {STAGES[what]} first"
             )
         self.what, self.reader = what, StoreReader(root / published.product)
+        self.observed: Mapping[str, Mapping[str, Any]] = {}
         # A stamp has the beam and the pixels of the cutout that its mask is from.
         donors = ledger.published("cutouts")
         cutouts = StoreReader(root / donors.product) if donors is not None else self.reader
@@ -95,6 +99,11 @@ class Pieces:
         self.origins: tuple[Origin, ...] = merge(*(of_facts(stages[name].facts) for name in behind))
         first = of_facts(stages["cutouts"].facts) if "cutouts" in stages else ()
         self.simulated = what == "stamps" or SIMULATED in {origin.name for origin in first}
+
+    def maps_of(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return what the store says of the maps that some pieces are from, each once."""
+        inside = [index for index in indices if 0 <= index < len(self)]
+        return [self.reader.attrs["maps"][i] for i in sorted({int(self._map_of[index]) for index in inside})]
 
     def __len__(self) -> int:
         """Return how many there are."""

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from astro_dist.engine.files import publish_bytes, publish_file
-from astro_dist.engine.origins import as_facts
+from astro_dist.engine.origins import terms_table
 from astro_dist.exports.pieces import Piece, Pieces
 from astro_dist.sky.tables import write_table_file
 
@@ -93,7 +93,7 @@ def write_parquet(folder: Path, pieces: Pieces, indices: Sequence[int]) -> None:
             flush(split)
     for split in sorted(waiting):
         flush(split)
-    publish_bytes(folder / "README.md", _card(pieces, sorted(written)).encode())
+    write_card(folder, pieces, sorted(written))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
@@ -108,28 +108,25 @@ def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
+def write_card(folder: Path, pieces: Pieces, splits: Sequence[str] = ()) -> None:
+    """Write ``README.md``: what the samples are, with the terms of their data; ``splits`` have tables."""
+    publish_bytes(folder / "README.md", _card(pieces, splits).encode())
+
+
 def _card(pieces: Pieces, splits: Sequence[str]) -> str:
-    files = "\n".join(f"  - split: {name}\n    path: data/{name}-*.parquet" for name in splits)
-    terms = "\n".join(
-        f"| {entry['name']} | {entry['terms'] or 'none'} | {entry['cite'] or '-'} |"
-        for entry in as_facts(pieces.origins)
-    )
+    files = "".join(f"  - split: {name}\n    path: data/{name}-*.parquet\n" for name in splits)
+    tables = f"configs:\n- config_name: default\n  data_files:\n{files}" if splits else ""
+    terms = "\n".join(terms_table(pieces.origins))
     return f"""\
 ---
 license: other
 tags: [astro_dist, radio-astronomy]
-configs:
-- config_name: default
-  data_files:
-{files}
----
+{tables}---
 # {pieces.what.capitalize()} of an astro_dist run
 
 `image` is brightness in Jy/beam, NaN without data; `mask` the class of each pixel (0 background, 1 spurious,
 2 compact, 3 extended); `instances` the number of its object. Rows count from the first of the FITS image. No
 position on the sky is in two of train, validation and test.
 
-| data | terms | cite |
-|---|---|---|
 {terms}
 """

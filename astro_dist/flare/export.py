@@ -20,6 +20,7 @@ from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, publish_bytes, publish_folder
 from astro_dist.engine.ledger import Ledger
+from astro_dist.engine.origins import merge, of_facts, terms_table
 from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.flare.sets import SOURCES, read_pictures_set
 from astro_dist.store.pictures import UNREADABLE
@@ -31,6 +32,10 @@ PARTS = {"train": "learn", "validation": "check", "test": "judge", "guard": "apa
 """Folders of the splits: Hugging Face's `datasets` takes words such as "train" in any name for splits."""
 SPLIT_WORDS = re.compile(r"(tr|te|va|d|ev)(?=ain|st|lid|l\b|ev\b|al)", re.IGNORECASE)
 AT_ONCE = 256
+TERMS = (
+    "Enlarged and painted pictures were made with weights that learnt from these data, and are used as their "
+    "terms allow. Your own pictures keep the terms that they came with."
+)
 
 
 def export_run(run: Path, folder: Path) -> None:
@@ -52,6 +57,7 @@ def export_run(run: Path, folder: Path) -> None:
     try:
         for name in stores:
             _write_store(StoreReader(run / f"{name}.zarr"), hidden / name)
+        _write_terms(run, hidden / "README.md")
         publish_folder(hidden, folder)
     finally:
         if hidden.exists():
@@ -94,6 +100,14 @@ def _write_store(store: StoreReader, folder: Path) -> None:
     for place in np.unique(split[is_read]):
         part = folder / PARTS[SPLIT_NAMES[place]]
         _write_part(store, np.flatnonzero(is_read & (split == place)), part)
+
+
+def _write_terms(run: Path, path: Path) -> None:
+    """Write the terms of the weights that any picture of a run was made with, if there are any."""
+    origins = merge(*(of_facts(one.facts) for one in Ledger(run).all_published().values()))
+    if origins:
+        lines = [f"# Pictures of the run {run.resolve().name}", "", TERMS, "", *terms_table(origins)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_part(store: StoreReader, rows: Sequence[int] | Any, folder: Path) -> None:

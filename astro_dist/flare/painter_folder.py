@@ -32,19 +32,24 @@ def find_folder(config: UnidiffuserConfig) -> Path | None:
     """
     if config.folder is None:
         return None
-    shipped = SHIPPED / config.folder / "unidiffuser"
-    # A slash always means a folder of the user.
-    if "/" not in config.folder and shipped.is_dir():
-        return shipped
-    folder = expand_home(config.folder)
-    # A run directory has its models below `models/`.
-    for found in (folder / "models" / "unidiffuser", folder):
-        if (found / "unet").is_dir():
-            return found
+    if (found := find_prompt_folder(config.folder)) is not None:
+        return found
     raise ConfigError(
         f"{SETTING}: {config.folder!r} is no folder with the parts of a UniDiffuser; mend the path, or leave "
         "it out to train them"
     )
+
+
+def find_prompt_folder(path: str) -> Path | None:
+    """Return the folder of a UniDiffuser: a path, a run with one, or a name of the package; None for none."""
+    shipped = SHIPPED / path / "unidiffuser"
+    # A slash always means a folder of the user.
+    if "/" not in path and shipped.is_dir():
+        return shipped
+    folder = expand_home(path)
+    # A run directory has its models below `models/`.
+    places = (folder / "models" / "unidiffuser", folder)
+    return next((found for found in places if (found / "unet").is_dir()), None)
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -130,7 +130,11 @@ def sample_pictures(prompt: str, num_samples: int, seed: int, out: Path, model: 
     pin(threads)
     if note := note_unknown(prompt, model):
         show(f"astro-dist: {note}")
-    pictures = DiffusionModel.from_pretrained(model).generate(prompt, num_samples, seed)
+    try:
+        painter = DiffusionModel.from_pretrained(model)
+    except ConfigError as error:
+        raise ConfigError(f"--model {error}") from None
+    pictures = painter.generate(prompt, num_samples, seed)
     for target, picture in zip(targets, pictures, strict=True):
         publish_bytes(target, png_bytes(picture))
         print(target)

@@ -14,8 +14,7 @@ from torch import Tensor
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home, read_mapping
 from astro_dist.flare.artists import Streams
-from astro_dist.flare.painter_config import UnidiffuserConfig
-from astro_dist.flare.painter_folder import check_parts, check_weights, find_folder
+from astro_dist.flare.painter_folder import check_parts, check_weights, find_prompt_folder
 from astro_dist.flare.painter_trainings import require_transformers
 from astro_dist.models.class_painter import ClassBrush, ClassPainter
 from astro_dist.models.denoiser import load_scheduler
@@ -115,8 +114,11 @@ def open_hand(path: str, steps: int, guidance: float | None) -> Hand:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if (folder := find_class_folder(path)) is not None:
         return ClassHand(folder, device, steps, CLASS_GUIDANCE if guidance is None else guidance)
-    found = find_folder(UnidiffuserConfig(folder=path))
-    assert found is not None
+    if (found := find_prompt_folder(path)) is None:
+        raise ConfigError(
+            f"{path}: there is no painter; give the folder of one, a run that trained one, or the name flare "
+            "for that of the package"
+        )
     return PromptHand(found, device, steps, PROMPT_GUIDANCE if guidance is None else guidance)
 
 

@@ -1,6 +1,7 @@
 """The configuration that `astro-dist init --from MAP` writes: a map, the weights of the package, a field."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def _map_lines(path: Path, name: str, proposal: Proposal) -> list[str]:
         f"{1e3 * proposal.rms_jy_beam:.3g} mJy/beam. `astro-dist init` writes every other setting there is.",
         f"name: {name}",
         "maps:",
-        f"  files: [{_quote(str(path))}]",
+        # The whole path: a configuration is read from any folder, and names are looked up from there.
+        f"  files: [{_quote(os.path.abspath(path))}]",
         f"  survey: {_quote(proposal.survey or name)}  # {survey}",
     ]
     if "frequency_hz" in why.keys() - proposal.given.keys():

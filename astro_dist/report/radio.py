@@ -153,6 +153,7 @@ def _training_blocks(run: Run) -> list[Block]:
             if curve.get("validation_loss")
             else "."
         )
+        caption += " The thin line is as measured, the thick line a running mean."
         blocks.append(Picture(to_svg(figures.plot_curve(curve)), caption, f"Learning curve of the {stage}"))
     return blocks
 
@@ -310,7 +311,7 @@ CHAPTERS = (
     ChapterBuilder(
         "training",
         "Training",
-        "Loss of both networks during training: the thin line as measured, the thick line a running mean.",
+        "Where the weights of both networks come from: a training in this run, or weights that were there.",
         (),
         _training_blocks,
     ),

@@ -1,6 +1,6 @@
 """Plain FITS images and tables as numpy and astropy have them, for those who read products from Python."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,13 @@ def wcs_of(header: fits.Header) -> WCS:
 def wcs_of_cards(cards: Mapping[str, Any]) -> WCS:
     """Return the celestial WCS of cards as stores keep them (`astro_dist.sky.coordinates.wcs_cards`)."""
     return WCS(fits.Header(list(cards.items()))).celestial
+
+
+def cards_of(text: str, names: Iterable[str]) -> dict[str, tuple[Any, str]]:
+    """Return those of some cards that a header, given as text, has with a value: ``(value, comment)``."""
+    header = fits.Header.fromstring(text)
+    there = [name for name in names if str(header.get(name, "")).strip()]
+    return {name: (header[name], header.comments[name]) for name in there}
 
 
 def cut_wcs(wcs: WCS, y0: int, x0: int) -> WCS:

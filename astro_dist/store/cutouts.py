@@ -209,7 +209,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     splits = np.bincount(columns["split"][good], minlength=len(SPLIT_NAMES)).tolist()
     return {
         "cutouts": len(good),
-        FACT: as_facts(_find_origins(run)),
+        FACT: as_facts(find_origins(run)),
         **({"backgrounds": int(is_background.sum())} if is_background.any() else {}),
         "splits": dict(zip(SPLIT_NAMES, splits, strict=True)),
         "flagged": _count_flags(state, columns["flags"]),
@@ -220,7 +220,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     }
 
 
-def _find_origins(run: Run) -> list[Origin]:
+def find_origins(run: Run) -> list[Origin]:
     """Return the surveys of the maps, with the terms of those that the package knows by name."""
     config = run.section(MapsConfig)
     if not config.files:

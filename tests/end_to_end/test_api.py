@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 
 import astro_dist
 from astro_dist.api import datasets, drawing, opened, pipeline, running
+from astro_dist.enhance import one_map
 from astro_dist.field.columns import read_columns_file
 from astro_dist.store.reader import StoreReader
+from tests.test_starter import write_map
 
 NAMES = {
     "AstroDistError": "",
@@ -30,6 +32,7 @@ NAMES = {
     "Stamps": "folder, beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz, steps, device",
     "StampPipeline": "autoencoder, unet, conditioner, scheduler",
     "configurations": "",
+    "enhance": "image, out",
     "enhance_map": "image, out",
     "open_run": "path",
     "plan": "config, out, settings",
@@ -72,7 +75,7 @@ def test_importing_it_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", [opened, datasets, drawing, pipeline, running], ids=lambda module: module.__name__
+    "module", [opened, datasets, drawing, pipeline, running, one_map], ids=lambda module: module.__name__
 )
 def test_the_examples_run(module, toy_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -194,3 +197,26 @@ def test_a_pipeline_of_diffusers_draws_the_same_after_it_was_saved(opened_run, t
         assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {
             *(".safetensors", ".json", ".py")
         }
+
+
+def test_a_map_or_an_array_is_doubled_by_the_room_of_that_name(tmp_path):
+    import astro_dist.enhance.one_map  # a module of the room leaves the name as it is
+
+    path = write_map(tmp_path / "m.fits", shape=(40, 48))
+    large = astro_dist.enhance(path, tmp_path / "twice.fits")
+    small = fits.getdata(path)
+    np.testing.assert_allclose(
+        large.reshape(40, 2, 48, 2).mean((1, 3)), small, atol=1e-6 * np.abs(small).max()
+    )
+    np.testing.assert_array_equal(fits.getdata(tmp_path / "twice.fits"), large)
+    np.testing.assert_array_equal(astro_dist.enhance_map(small), astro_dist.enhance(small))
+    for given, said in (
+        ((path, tmp_path / "twice.fits"), "is there already"),
+        ((tmp_path / "none.fits",), "there is no such file"),
+        ((small, tmp_path / "x.fits"), "an array has no coordinates"),
+        ((np.zeros(3),), r"shape \(3,\) is not doubled"),
+        ((np.full((3, 3), "a"),), "give real numbers"),
+    ):
+        with pytest.raises(astro_dist.AstroDistError, match=said):
+            astro_dist.enhance(*given)
+    assert np.isnan(astro_dist.enhance(np.full((3, 3), np.nan))).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
+from PIL import Image
 
 from tests.test_starter import write_map
 
@@ -57,6 +58,12 @@ def folder(tmp_path_factory):
     fits.writeto(folder / "ones.fits", ones, header)
     places = {"RA": [150.0, 150.02], "DEC": [-30.0, -30.01], "Total_flux": [0.01, 0.02]}
     Table(places).write(folder / "sources.csv", format="ascii.csv")
+    rng = np.random.default_rng(1)
+    for label in ("spirals", "ellipticals"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 256, (24, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / label / f"{number}.png")
     return folder
 
 

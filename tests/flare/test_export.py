@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from astro_dist.engine.ledger import Ledger
+from astro_dist.engine.origins import of_facts
 from astro_dist.flare.export import safe_name
+from astro_dist.flare.sets import SOURCES, read_pictures_set
 from astro_dist.store.pictures import publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 
@@ -84,3 +87,29 @@ def test_names_of_classes_are_names_of_folders_without_words_for_splits():
     assert not [name for name in safe if SPLIT_WORDS.search(name) or name in ("val", "dev")]
     assert safe[names.index("stars")] == "stars"
     assert len(set(safe)) == len(safe)
+
+
+def test_sets_name_the_pictures_that_each_is_made_of(compared, tmp_path, command):
+    done = command("export", compared, "sets", "--csv", "--out", tmp_path / "sets")
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "sets").iterdir())
+    assert [path.stem for path in files] == sorted(p.stem for p in (compared / "sets").glob("*.parquet"))
+    labels = StoreReader(compared / "pictures.zarr").attrs["labels"]
+    for path in files:
+        rows, _ = read_pictures_set(compared / "sets" / f"{path.stem}.parquet")
+        with path.open() as handle:
+            told = list(csv.DictReader(handle))
+        assert [row["class"] for row in told] == [labels[label] for label in rows.label]
+        assert [int(row["index"]) for row in told] == rows.index.tolist()
+        assert [row["store"] for row in told] == [SOURCES[source] for source in rows.source]
+    refused = command("export", compared, "sets", "--png", "--out", tmp_path / "other")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "sets can be --csv" in refused.stderr
+
+
+def test_painted_pictures_come_with_the_terms_of_what_painted_them(compared, tmp_path, command):
+    assert command("export", compared, "pictures", "--out", tmp_path / "p").returncode == 0
+    origins = [o for one in Ledger(compared).all_published().values() for o in of_facts(one.facts)]
+    assert origins
+    card = (tmp_path / "p" / "README.md").read_text()
+    assert all(f"| {o.name} | {o.terms or 'none'} | {o.cite or '-'} |" in card for o in origins)

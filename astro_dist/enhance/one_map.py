@@ -1,4 +1,4 @@
-"""One map doubled from Python, without a run directory: `astro_dist.enhance_map`."""
+"""One map doubled from Python, without a run directory: `astro_dist.enhance`."""
 
 # Annotations stay text: those of arrays are ten lines long where `help` shows them.
 from __future__ import annotations
@@ -42,17 +42,19 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
     Raises
     ------
     ConfigError
-        The file cannot be read, or ``out`` is there already.
+        The file cannot be read, or ``out`` is there already, or is given for an array.
     DataError
         The array has other axes, or more than 67 million pixels.
 
     Examples
     --------
     >>> import astro_dist, numpy
-    >>> astro_dist.enhance_map(numpy.eye(4)).shape
+    >>> astro_dist.enhance(numpy.eye(4)).shape
     (8, 8)
     """
     if not isinstance(image, str | Path):
+        if out is not None:
+            raise ConfigError("an array has no coordinates to write; leave out away, or give a FITS file")
         return _double(np.asarray(image))
     source = SkyImage.open(expand_home(str(image)))
     large = _double(source.read(Window.of_shape(source.shape)))
@@ -69,6 +71,8 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
 def _double(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim not in (2, 3) or min(image.shape) < 1 or not 1 <= image.size <= MOST_PIX:
         raise DataError(f"an array of shape {image.shape} is not doubled; give (h, w) or (planes, h, w)")
+    if image.dtype.kind not in "fiub":
+        raise DataError(f"an array of the type {image.dtype} is not doubled; give real numbers")
     planes = image if image.ndim == 3 else image[None]
     level = np.broadcast_to(np.nan_to_num(np.nanmedian(planes, (1, 2), keepdims=True)), planes.shape)
     large = project(enlarge_bicubic(fill_blanks(planes, level)), planes)
