@@ -5,10 +5,16 @@ seconds, which other work on the machine changes little, and asserts nothing. `p
 `border` exact zeros outside a circle, `sparse` one zero in a hundred pixels, as quantised surveys have.
 Reading is by the bands of `annotate`; annotating is both rounds of tasks and their tables in one process,
 without opening the map.
+
+``--against FOLDER`` compares with another checkout of the project: CPU seconds for reading the plain map and
+for finding its islands, of this one over the other, in turn and in processes of their own.
 """
 
 import argparse
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +38,24 @@ from astro_dist.sky.stages import ANNOTATE
 from astro_dist.sky.windows import bands
 from tests.settings import make_run
 
+CHILD = """
+import sys, time
+from pathlib import Path
+from astro_dist.sky.annotate import AnnotateConfig, find_islands
+from astro_dist.sky.finder import read_blocks
+from astro_dist.sky.maps import MapsConfig, SkyMap
+sky_map, config = SkyMap.open(Path(sys.argv[1]), MapsConfig()), AnnotateConfig()
+whole = list(read_blocks(sky_map, config, 0, sky_map.shape[0]))
+def seconds(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+read = lambda: [sky_map.read(window).sum() for window in whole]
+works = read, lambda: find_islands(sky_map, config)
+# The first time of each imports.
+print(*(min([seconds(work) for _ in range(4)][1:]) for work in works))
+"""
+"""What runs in both checkouts: names that have stayed since the first version."""
 BEAM, PIXEL, RMS = Beam(6.0, 6.0), Pixel(1.5, 1.5), np.float32(2e-5)
 ROWS = 500
 
@@ -76,14 +100,43 @@ def annotate(root, path):
     return time.process_time() - start
 
 
+def compare(path, other, pairs):
+    """Print CPU seconds of this checkout over those of another one, measured in turn."""
+    here, ratios = Path(__file__).parents[2], []
+    for number in range(pairs):
+        seconds = {}
+        # Which one is first changes: a machine that slows down would favour it.
+        for folder in (here, other)[:: 1 if number % 2 else -1]:
+            seconds[folder] = run_in(folder, path)
+        ratios.append(seconds[here] / seconds[other])
+        print(number, *seconds[here].round(3), "s and", *seconds[other].round(3), "s", flush=True)
+    for name, values in zip(("reading", "islands"), np.transpose(ratios), strict=True):
+        low, middle, high = np.percentile(values, [25, 50, 75])
+        print(f"{name}: {middle:.3f} of the other; half of {len(values)} pairs {low:.3f} to {high:.3f}")
+
+
+def run_in(folder, path):
+    """Return what `CHILD` prints in a checkout."""
+    python_path = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", CHILD, str(path)]
+    done = subprocess.run(line, cwd=folder, env=environment, check=True, text=True, stdout=subprocess.PIPE)
+    return np.array(done.stdout.split(), float)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shape", type=int, nargs=2, default=[2000, 15_000])
+    parser.add_argument("--against", type=Path, help="another checkout of the project")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         root = Path(folder)
+        if given.against:
+            make_map(root / "plain.fits", tuple(given.shape), "plain")
+            compare(root / "plain.fits", given.against.resolve(), given.rounds)
+            return
         paths = {kind: root / f"{kind}.fits" for kind in ("plain", "border", "sparse")}
         for kind, path in paths.items():
             make_map(path, tuple(given.shape), kind)

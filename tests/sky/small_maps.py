@@ -1,7 +1,6 @@
 """Small maps with any header, and angles and widths that astropy alone computes."""
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import pixel_to_skycoord
@@ -29,26 +28,30 @@ def open_map(path, image, *args, **cards):
     return SkyMap.open(path, MapsConfig())
 
 
-def angles_on_sky(wcs: WCS, y, x, major, minor, angle_deg, points=7200):
+def angles_on_sky(wcs: WCS, y, x, major, minor, angle_deg, points=24):
     """Widths in arcsec and angle of small ellipses in pixels, from distances and position angles of astropy.
 
-    ``major`` and ``minor`` are half axes in pixels, ``angle_deg`` counts from +y to -x.
+    ``major`` and ``minor`` are half axes in pixels, ``angle_deg`` counts from +y to -x. A small ellipse is
+    one on the sky too, so that the square of the distance to its rim is a constant and one wave.
     """
     scale = 1e-3 / np.maximum(major, minor)
-    t = np.linspace(0, np.pi, points, endpoint=False)
-    a, b, turn = (
-        np.asarray(v, float)[:, None] for v in (major * scale, minor * scale, np.radians(angle_deg))
-    )
-    up, left = a * np.cos(t), b * np.sin(t)
-    dy, dx = up * np.cos(turn) - left * np.sin(turn), -up * np.sin(turn) - left * np.cos(turn)
+    major, minor = (np.asarray(v, float)[:, None] * scale[:, None] for v in (major, minor))
+    turn = np.radians(np.asarray(angle_deg, float))[:, None]
     y, x = np.asarray(y, float)[:, None], np.asarray(x, float)[:, None]
     centre = pixel_to_skycoord(x, y, wcs).icrs
-    rim = pixel_to_skycoord(x + dx, y + dy, wcs).icrs
-    distance = centre.separation(rim).arcsec
-    rows, far = np.arange(len(distance)), distance.argmax(axis=1)
-    towards = SkyCoord(rim.ra[rows, far], rim.dec[rows, far])
-    pa = centre[:, 0].position_angle(towards).deg % 180
-    return distance[rows, far] / scale, distance.min(axis=1) / scale, pa
+
+    def rim(t):
+        up, left = major * np.cos(t), minor * np.sin(t)
+        dy, dx = up * np.cos(turn) - left * np.sin(turn), -up * np.sin(turn) - left * np.cos(turn)
+        return pixel_to_skycoord(x + dx, y + dy, wcs).icrs
+
+    t = np.linspace(0, np.pi, points, endpoint=False)
+    squares = centre.separation(rim(t)).arcsec ** 2
+    wave = 2 * (squares * np.exp(2j * t)).mean(axis=1)
+    middle, height = squares.mean(axis=1), np.abs(wave)
+    farthest = np.angle(wave)[:, None] / 2
+    pa = centre.position_angle(rim(farthest))[:, 0].deg % 180
+    return np.sqrt(middle + height) / scale, np.sqrt(middle - height) / scale, pa
 
 
 def apart(a, b):
