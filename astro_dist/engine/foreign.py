@@ -47,6 +47,8 @@ def check_regular(path: Path) -> None:
     # ValueError comes from a path with a null character.
     except (OSError, ValueError):
         raise ConfigError("not a file that can be read; mend the path or its permissions") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ConfigError("it is a folder; name a file (a CASA image by exportfits, a MIRIAD one by fits)")
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
         raise ConfigError("not a file that can be read; mend the path or its permissions")
     # Compared by device, because a link or a bind mount may lead there under any name.

@@ -16,6 +16,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.class_words import ClassWords, label_text
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.coordinates import Coordinates
+from astro_dist.sky.model_lists import NOTE as COMPONENTS
 from astro_dist.sky.user_files import UserTable, read_table
 
 PixelOf = Callable[[Floats, Floats], Coordinates]
@@ -115,7 +116,11 @@ class SourceCatalogue:
         empty = np.isnan(flux)
         if empty.all():
             raise ConfigError("every flux_jy must be a positive number; leave the other rows out")
-        _refuse_rows(~empty & ~(np.isfinite(flux) & (flux > 0)), "a flux_jy that is no positive number", flux)
+        wrong = ~empty & ~(np.isfinite(flux) & (flux > 0))
+        # Clean components may be negative where their sum, the source, is not.
+        is_model = any(COMPONENTS in note for note in read.notes)
+        parts = " (components of a model: give a catalogue of sources)" if is_model else ""
+        _refuse_rows(wrong, f"a flux_jy that is no positive number{parts}", flux)
         _refuse_rows(flux > MOST_JY, f"a flux_jy above {MOST_JY:g} Jy", flux)
         sky = [table[axis] for axis in ("ra_deg", "dec_deg") if axis in table]
         if len(sky) == 1:

@@ -68,6 +68,9 @@ class Found:
     note: str = ""
 
 
+_OTHER_FRAME = re.compile(r"_?(g|e|sg|s)(lon|lat).*|[lb](_?(deg|ii))?|(ra|de|dec)\w*b?1950\w*", re.IGNORECASE)
+
+
 def choose_columns(
     names: Sequence[str], required: Sequence[str], optional: Sequence[str], given: Mapping[str, str]
 ) -> dict[str, Chosen]:
@@ -92,6 +95,7 @@ def choose_columns(
     for ours in (*required, *optional):
         if ours in given:
             found[ours] = _named(given[ours], names, lower, ours)
+            _refuse_other_frame(ours, found[ours].name)
         elif hits := [lower[name] for name in _usual(ours, lower) if name in lower]:
             found[ours] = Chosen(hits[0])
         elif parts := _parts(ours, lower):
@@ -126,6 +130,15 @@ def _parts(ours: str, lower: Mapping[str, str]) -> dict[str, Chosen]:
         if hits := [lower[name] for name in theirs if name in lower]:
             found[part] = Chosen(hits[0])
     return found if any(part in found for part in FIRST_PARTS) else {}
+
+
+def _refuse_other_frame(ours: str, name: str) -> None:
+    """Refuse a column of the user for our positions whose name says that it is of another frame than ICRS."""
+    if ours in ("ra_deg", "dec_deg") and _OTHER_FRAME.fullmatch(name):
+        raise ConfigError(
+            f"columns.{ours}: {name} is galactic, ecliptic or of the equinox 1950 by its name, and positions "
+            "are in ICRS; convert the table (astropy: SkyCoord(...).icrs), or rename the column"
+        )
 
 
 def _named(text: str, names: Sequence[str], lower: Mapping[str, str], ours: str) -> Chosen:

@@ -88,7 +88,13 @@ def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
             raise ConfigError(
                 f"maps.files: {setting} names {paths[0]} and all others too; take them out there"
             )
+        by_target: dict[Path, Path] = {}
         for path in maps:
+            # Through a link a map would count twice, and each of its sources.
+            if (other := by_target.setdefault(path.resolve(), path)) != path:
+                raise ConfigError(
+                    f"maps.files: {path} and {other} are one file, through a link; name it once"
+                )
             if path in found:
                 raise ConfigError(
                     f"{path} belongs to {found[path].survey} and to {survey.survey}; name it once"

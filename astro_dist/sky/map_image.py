@@ -210,7 +210,8 @@ def _complete(header: fits.Header, first: fits.Header) -> None:
     own = {key for cards in CARDS if cards[0] in header for key in cards}
     for key in keys:
         if key in first and key not in header and key not in own:
-            header[key] = first[key]
+            # The comment may say the unit.
+            header[key] = (first[key], first.comments[key])
 
 
 def _find_plane(

@@ -121,6 +121,31 @@ def with_history(folder, line):
     return write(folder, fits.PrimaryHDU(SKY, found))
 
 
+PUTHEAD = "\n".join(
+    f"PUTHEAD {key:8} =  {value:.5E}      / {when}"
+    for key, old, new in (("BMAJ", 1e-3, 8 / 3600), ("BMIN", 1e-3, 8 / 3600), ("BPA", 0, 30))
+    for when, value in (("old", old), ("new", new))
+)
+
+
+def with_scale(folder):
+    """Whole numbers of which none stands for zero, so that zeros become another small number."""
+    image = np.where(OUTSIDE, 0, SKY)
+    low, high = float(image.min()), float(image.max())
+    step, middle = (high - low) / 65000, (high + low) / 2
+    settings = plain(folder, np.round((image - middle) / step).astype(np.int16))
+    with fits.open(folder / "map.fits", mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header["BSCALE"], hdus[0].header["BZERO"] = step, middle
+    return settings
+
+
+def as_text(folder):
+    turn = math.radians(50)
+    matrix = {"PC01_01": math.cos(turn), "PC01_02": -math.sin(turn)}
+    matrix |= {"PC02_01": math.sin(turn), "PC02_02": math.cos(turn)}
+    return plain(folder, CRVAL1="150.0", CDELT1=str(-2 / 3600), **matrix)
+
+
 def inherited(folder):
     first = fits.PrimaryHDU(header=header(drop=("CTYPE1", "CTYPE2")))
     second = header(drop=("BUNIT", "BMAJ", "BMIN", "BPA", "RESTFRQ"), INHERIT=True)
@@ -198,6 +223,13 @@ KINDS = {
     "Jy/pixel": lambda at: plain(at, (SKY / AREA_PIX).astype(np.float32), BUNIT="Jy/pixel"),
     "MJy/sr": lambda at: plain(at, (SKY / SR_PER_BEAM * 1e-6).astype(np.float32), BUNIT="MJy/sr"),
     "Jy/bm": lambda at: plain(at, BUNIT="Jy/bm"),
+    "a fill value in the noise round a mosaic": lambda at: marked(at, 3e-5),
+    "zeros round a mosaic, moved by a scale": with_scale,
+    "numbers as text, and the matrix of AIPS++": as_text,
+    "a beam in HISTORY, changed by PUTHEAD": lambda at: with_history(at, PUTHEAD),
+    "widths in arcsec by their comments": lambda at: write(
+        at, fits.PrimaryHDU(SKY, header(BMAJ=(8.0, "[arcsec]"), BMIN=(8.0, "[arcsec]")))
+    ),
     "a cube": as_cube,
     "packed with gzip": packed,
     "compressed in tiles": lambda at: write(
@@ -207,6 +239,8 @@ KINDS = {
 }
 MORE = (
     *("NaN round a mosaic", "-999 round a mosaic", "turned", "east to the right", "MJy/sr"),
+    *("zeros round a mosaic, moved by a scale", "numbers as text, and the matrix of AIPS++"),
+    *("a beam in HISTORY, changed by PUTHEAD", "widths in arcsec by their comments"),
     *("a beam in HISTORY of AIPS, glued", "compressed in tiles", "a map of the noise", "plain"),
 )
 """Kinds that are left to `pytest -m soak`: other tests have them through the stages."""
@@ -275,6 +309,10 @@ def wcs_of(path, kind):
         for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CDELT1", "CROTA2", "RADESYS"):
             if key in cards:
                 found[key] = cards[key]
+        for key in ("CRVAL1", "CDELT1"):
+            found[key] = float(found[key])
+        for key in (key for key in cards if key.startswith("PC0")):
+            found[f"PC{key[3]}_{key[6]}"] = cards[key]
     found["CTYPE1"], found["CTYPE2"] = found["CTYPE1"].upper(), found["CTYPE2"].upper()
     if found.get("RADESYS") == "J2000":
         found["RADESYS"], found["EQUINOX"] = "FK5", 2000.0

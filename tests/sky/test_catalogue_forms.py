@@ -636,6 +636,28 @@ def test_lists_of_components_as_programs_wrote_them(tmp_path, kind):
     assert columns["flux_jy"].tolist() == [*fluxes]
 
 
+def test_negative_components_centre_cutouts_and_are_no_fluxes(tmp_path):
+    words, places, _ = LISTS["wsclean"]
+    path = tmp_path / "model-sources.txt"
+    path.write_text(words.replace("0.024961", "-0.024961"))
+    columns = read_columns(path, ["ra_deg", "dec_deg"])
+    found = SkyCoord(columns["ra_deg"], columns["dec_deg"], unit="deg")
+    assert found.separation(SkyCoord([*places])).arcsec.max() < 1e-3
+    with pytest.raises(ConfigError, match=r"1 of 2 rows .*catalogue of sources\): row 2 \(-0.02496\)"):
+        SourceCatalogue.read(path)
+
+
+@pytest.mark.parametrize("names", [("GLON", "GLAT"), ("l", "b"), ("RAB1950", "DEB1950"), ("_Glon", "_Glat")])
+def test_columns_of_another_frame_are_no_positions(tmp_path, names):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{names[0]},{names[1]},lon,lat\n150,-40,150,-40\n")
+    with pytest.raises(ConfigError, match=rf"columns.ra_deg: {names[0]} is galactic.*SkyCoord"):
+        read_table(path, ["ra_deg", "dec_deg"], (), {"ra_deg": names[0], "dec_deg": names[1]})
+    assert read_table(path, ["ra_deg", "dec_deg"], (), {"ra_deg": "lon", "dec_deg": "lat"}).columns[
+        "ra_deg"
+    ] == [150]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

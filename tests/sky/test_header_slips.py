@@ -128,6 +128,11 @@ def test_a_plane_of_a_cube_with_the_beams_of_all_planes_has_none_of_them(tmp_pat
 def test_units_of_a_beam_in_brackets_count(tmp_path):
     sizes = {"BMAJ": (8.0, "[arcsec] major axis"), "BMIN": (0.1, "[arcmin]"), "BPA": 20.0}
     assert opened(tmp_path / "m.fits", header(**sizes)).beam == Beam(8, 6, 20)
+    first = fits.PrimaryHDU()
+    first.header.update(sizes | {"FREQ": (943.5, "[MHz] of the middle")})
+    fits.HDUList([first, fits.ImageHDU(NOISE, header((*BEAM, "RESTFRQ")))]).writeto(tmp_path / "i.fits")
+    inherited = SkyMap.open(tmp_path / "i.fits", MapsConfig())
+    assert (inherited.beam, inherited.frequency_hz) == (Beam(8, 6, 20), 943.5e6)
     with pytest.raises(ConfigError, match=r"BPA. is no number of degrees"):
         opened(tmp_path / "m.fits", header(**sizes | {"BPA": 1e20}))
 

@@ -1,6 +1,8 @@
 """Copies of maps packed with gzip are compared with their records before they are read."""
 
+import bz2
 import gzip
+import lzma
 import os
 
 import pytest
@@ -8,7 +10,10 @@ import pytest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.sky import map_files
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.files import find_maps
 from astro_dist.sky.map_files import unpacked
+from astro_dist.sky.maps import SkyMap
 
 BYTES = bytes(range(256)) * 64
 
@@ -87,3 +92,31 @@ def test_a_file_in_place_of_the_folder_is_named(packed, make):
     make(packed.parent / "copies")
     with pytest.raises(ConfigError, match="copies is no folder; move it away"):
         unpack_in_a_new_process(packed)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (bz2.compress(BYTES), "bunzip2"),
+        (lzma.compress(BYTES), "unxz"),
+        (b"PK\x03\x04" + BYTES, "unzip"),
+        (b"\x1f\x9d\x90" + BYTES, "uncompress"),
+        (b"\x89HDF\r\n\x1a\n" + BYTES, "convert it to FITS"),
+        (None, "folder; name a file .a CASA image by exportfits"),
+    ],
+)
+def test_files_of_other_kinds_have_a_remedy(tmp_path, content, remedy):
+    path = tmp_path / "m.fits"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ConfigError, match=remedy):
+        SkyMap.open(path, MapsConfig())
+
+
+def test_a_map_and_a_link_to_it_are_one_file(tmp_path):
+    (tmp_path / "m.fits").touch()
+    (tmp_path / "latest.fits").symlink_to("m.fits")
+    with pytest.raises(ConfigError, match=r"m\.fits and .*latest\.fits are one file.*name it once"):
+        find_maps(MapsConfig(files=(f"{tmp_path}/*.fits",)))
+    # Planes of one cube may belong to several surveys, through links.
+    more = ({"files": [f"{tmp_path}/latest.fits"], "survey": "second", "plane": 1},)
+    assert len(find_maps(MapsConfig(files=(f"{tmp_path}/m.fits",), more=more))) == 2
