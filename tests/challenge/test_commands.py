@@ -87,6 +87,7 @@ def test_columns_are_named_in_the_command_and_rows_in_messages(folder, tmp_path,
     table.write_text("ra_deg,dec_deg,total_flux\n180,-30,0.003\n180.001,abc,0.004\n")
     done = command("challenge", "score", table, *package, "--out", tmp_path / "scores")
     assert "dec_deg is 'abc' in row 2" in done.stderr
+    assert done.stderr.endswith("; `challenge validate` names every such row\n")
     done = command("challenge", "validate", table, *package)
     assert "--columns 'flux_jy=total_flux [mJy]'" in done.stdout
 
