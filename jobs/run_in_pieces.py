@@ -2,41 +2,42 @@
 
     python jobs/run_in_pieces.py aegean challenge/public/map.fits aegean.csv
 
-Pieces have 128 pixels more on each side, and a source belongs to the piece in which its place lies.
+Pieces have 128 pixels more on each side; a source belongs to the piece in which its place lies.
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
+
+from astro_dist.sky.config import MapsConfig
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.user_files import read_table
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("finder", choices=("pybdsf", "aegean"))
-parser.add_argument("map")
+parser.add_argument("map", type=Path)
 parser.add_argument("out", type=Path, help="a new CSV file")
 parser.add_argument("--side", type=int, default=4000, help="of a piece, pixels")
 given = parser.parse_args()
 if given.out.exists():
     parser.error(f"{given.out} exists; name a new file")
-job, rows, side = Path(__file__).with_name("run_finder.py"), [], given.side
+field, job, rows = SkyMap.open(given.map, MapsConfig()), Path(__file__).with_name("run_finder.py"), []
 with fits.open(given.map) as hdus, tempfile.TemporaryDirectory() as folder:
-    image, header, sky = hdus[0].data, hdus[0].header, WCS(hdus[0].header)
-    for y, x in ((y, x) for y in range(0, len(image), side) for x in range(0, image.shape[1], side)):
-        part = tuple(slice(max(0, k - 128), k + side + 128) for k in (y, x))
+    for y, x in product(*(range(0, n, given.side) for n in field.shape)):
+        part = tuple(slice(max(0, k - 128), k + given.side + 128) for k in (y, x))
         piece, found = (Path(folder, f"{y}-{x}.{end}") for end in ("fits", "csv"))
-        fits.writeto(piece, image[part], fits.Header({**header, **sky[part].to_header()}))
+        cards = {**hdus[0].header, **field.wcs[part].to_header()}
+        fits.writeto(piece, hdus[0].data[part], fits.Header(cards))
         subprocess.run([sys.executable, job, given.finder, piece, found], check=True)
+        table = read_table(found, ("ra_deg", "dec_deg")).columns
+        places = np.stack(field.pixel_of(table["ra_deg"], table["dec_deg"]))
+        inside = ((places + 0.5) // given.side == [[y // given.side], [x // given.side]]).all(0)
         lines = [line for line in found.read_text().splitlines() if line.strip()]
-        # PyBDSF writes comments first, the last of which names the columns.
-        first = next(i for i, line in enumerate(lines, 1) if ",dec," in line.replace(" ", "").lower())
-        names = [name.strip(" #").lower() for name in lines[first - 1].split(",")]
-        for line in lines[first:]:
-            place = (float(line.split(",")[names.index(name)]) for name in ("ra", "dec"))
-            if [int(k + 0.5) // side for k in sky.wcs_world2pix(*place, 0)] == [x // side, y // side]:
-                rows.append(line)
-        print(f"{piece.stem}: {len(rows)} sources so far", flush=True)
-given.out.write_text("\n".join([*lines[:first], *rows, ""]))
+        rows += [line for line, here in zip(lines[-len(inside) :], inside, strict=True) if here]
+given.out.write_text("\n".join([*lines[: -len(inside)], *rows, ""]))

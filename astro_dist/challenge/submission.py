@@ -33,6 +33,9 @@ PEAKS = ("peak_flux",)
 _AS_SETTING = re.compile(r"columns: \{(\w+): ([^}]*)\}")
 MOST = 1e10
 """Largest number of any column: no flux, width, angle or number of a source is above it."""
+SEE = "`challenge validate` names every such row"
+OF_ROWS = (" row", "cannot be read as a table of numbers;")
+"""What a reader of tables says of rows, without their numbers."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def read_submission(path: Path, columns: Mapping[str, str] = MappingProxyType({}
     try:
         read = read_table(path, required=NEEDED, optional=tuple(wanted), names=columns)
     except ConfigError as error:
-        raise ConfigError(as_option(str(error))) from None
+        said = as_option(str(error))
+        raise ConfigError(f"{said}; {SEE}" if any(word in said for word in OF_ROWS) else said) from None
     table, given = {**read.columns}, read.columns
     if read.form == "SDC1":
         # Elsewhere rows are numbered: names of sources are texts, and Aegean's numbers begin in every island.
@@ -141,10 +145,7 @@ def _finish(path: Path, table: Columns, given_notes: tuple[str, ...]) -> Submiss
     for name, values in columns.items():
         if (far := np.abs(values) > MOST).any():
             row = int(np.flatnonzero(kept)[far][0]) + 1
-            raise ConfigError(
-                f"{path}: {name} is {values[far][0]:g} in row {row}, beyond {MOST:g}; `challenge validate` "
-                "names every such row"
-            )
+            raise ConfigError(f"{path}: {name} is {values[far][0]:g} in row {row}, beyond {MOST:g}; {SEE}")
     dropped = len(kept) - int(kept.sum())
     notes = (
         *given_notes,

@@ -23,6 +23,8 @@ ERRORS = {
     "minor_error_arcsec": ("error of the minor width (arcsec)", 0.0),
     "angle_deg": ("error of the angle (deg)", 0.0),
 }
+OFFSETS = {"east_arcsec": "offset to the east (arcsec)", "north_arcsec": "offset to the north (arcsec)"}
+"""Errors that have no picture."""
 PART_NAMES = {
     "position": "place",
     "b_maj": "major width",
@@ -175,10 +177,10 @@ def _found(figures: Mapping[str, Any]) -> Chapter:
 
 def _errors(figures: Mapping[str, Any]) -> Chapter:
     residuals, blocks = figures["residuals"], []
-    rows = []
+    rows, labels = [], {name: label for name, (label, _) in ERRORS.items()} | OFFSETS
     for name, one in residuals.items():
         ends = "" if one["median"] is None else f"{one['low']:.4g} to {one['high']:.4g}"
-        rows.append([name, _number(one["median"]), ends, _number(one["scatter"]), str(one["n"])])
+        rows.append([labels[name], _number(one["median"]), ends, _number(one["scatter"]), str(one["n"])])
     blocks.append(Table(["", "median", "95 % interval", "scatter", "pairs"], rows, numbers=(1, 2, 3, 4)))
     pictures: list[Block] = [
         Picture(
@@ -296,7 +298,20 @@ def build_leaderboard(challenge: str, scores: Sequence[Mapping[str, Any]]) -> Pa
     table = Table(head, rows, numbers=(0, *range(2, 10)))
     lead = "By the score of SDC1, then by panoptic quality. Intervals are of 95 %."
     chapter = Chapter("board", "Leaderboard", lead, [table])
-    return Page(challenge, f"{len(scores)} submissions", [("submissions", str(len(scores)))], [chapter])
+    best = [
+        (f"best {what}", text)
+        for what, column in (("SDC1 score", 2), ("PQ", 8))
+        if (text := _best_of(rows, column))
+    ]
+    count = f"{len(scores)} submission{'s' * (len(scores) != 1)}"
+    return Page(challenge, count, best, [chapter])
+
+
+def _best_of(rows: Sequence[Sequence[str]], column: int) -> str:
+    """Return the highest number of a column as it stands there, with the name of its row."""
+    known = [row for row in rows if row[column]]
+    first = max(known, key=lambda row: float(row[column]), default=None)
+    return "" if first is None else f"{first[column]}, {first[1]}"
 
 
 def _share(one: Mapping[str, Any] | None) -> str:

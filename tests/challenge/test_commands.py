@@ -57,7 +57,7 @@ def test_scores_have_pages_and_a_leaderboard(folder, finder, tmp_path, command):
     assert "Worst misses" in page
     assert "data:image/webp" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
-    assert "1 submissions" in (out / "leaderboard.html").read_text()
+    assert "1 submission<" in (out / "leaderboard.html").read_text()
     masks = ("--instances", hidden / "instances.fits", "--package", folder, "--out", out)
     done = command("challenge", "score", hidden / "mask.fits", *masks)
     assert done.stdout.startswith("mask: panoptic quality 1,")
@@ -87,6 +87,7 @@ def test_columns_are_named_in_the_command_and_rows_in_messages(folder, tmp_path,
     table.write_text("ra_deg,dec_deg,total_flux\n180,-30,0.003\n180.001,abc,0.004\n")
     done = command("challenge", "score", table, *package, "--out", tmp_path / "scores")
     assert "dec_deg is 'abc' in row 2" in done.stderr
+    assert done.stderr.endswith("; `challenge validate` names every such row\n")
     done = command("challenge", "validate", table, *package)
     assert "--columns 'flux_jy=total_flux [mJy]'" in done.stdout
 
