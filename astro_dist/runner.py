@@ -370,7 +370,7 @@ class Runner:
                 return {name: result for name, result in now.results.items() if name in names}
             stage.prepare(rounds.run)
             rounds.note("driver", len(now.tasks))
-            display.tasks(stage, now.done, len(now.tasks))
+            display.tasks(stage, now.done, len(now.tasks), getattr(crew, "size", 1))
             failures = now.failures + crew.execute(now.missing, display.done)
             if failures:
                 lines = list_some([f"{f.task}: {f.reason}" for f in failures])

@@ -57,6 +57,14 @@ def test_core_is_the_part_of_the_lock_that_its_packages_need(monkeypatch):
     assert not {"torch", "ray", "diffusers", "deepspeed", "xarray"} & needed
 
 
+def test_the_page_about_the_installation_names_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "start" / "install.md").read_text()
+    for extra in project["optional-dependencies"]:
+        assert f"| `{extra}` |" in page, extra
+        assert f"| `[{extra}]`" in page, extra
+
+
 @pytest.mark.parametrize("program", ["bounds", "try_core"])
 def test_programs_run_by_hand_are_whole(program):
     path = ROOT / "requirements" / program

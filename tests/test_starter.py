@@ -43,10 +43,13 @@ def test_a_whole_header_needs_no_setting(command, tmp_path):
     assert len(text.splitlines()) <= 22
     tree = load_yaml(path)
     assert set(tree["maps"]) == {"files", "survey"}
+    assert tree["maps"]["files"] == [str(tmp_path / "my map.fits")]
     assert tree["assemble"]["background"]["rms_jy_beam"] == pytest.approx(RMS, rel=0.05)
     assert tree["assemble"]["flux"]["mode"] == "counts"
     assert RADIO.resolve(tree).assemble.shape == (512, 640)
-    planned = command("plan", path.name, cwd=tmp_path)
+    # From any folder.
+    (tmp_path / "elsewhere").mkdir()
+    planned = command("plan", path, cwd=tmp_path / "elsewhere")
     assert planned.returncode == 0, planned.stderr
     again = command("init", "--from", "my map.fits", cwd=tmp_path)
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)

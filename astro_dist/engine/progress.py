@@ -35,11 +35,14 @@ class Display:
         self.started = self.last_line = 0.0
         self.bar: Any = None
         self.phase = ""
+        self.planned_s: dict[str, float] = {}
+        self.seats = 1
 
     def plan(self, rows: list[tuple[Stage, str, Estimate]]) -> None:
         """Show the stages that are not done and their greatest cost."""
         todo = [row for row in rows if row[1] != "done"]
         total = sum(estimate.bytes for _, _, estimate in todo)
+        self.planned_s = {stage.name: estimate.cpu_s for stage, _, estimate in todo}
         if self.live:
             for line in plan_lines(rows):
                 self.note(line)
@@ -83,11 +86,11 @@ class Display:
             self._print(f"  {stage.name:<12} done in {seconds:.1f} s")
         self._line("end", stage=stage.name, seconds=round(seconds, 2))
 
-    def tasks(self, stage: Stage, done: int, total: int) -> None:
-        """Set the number of tasks of a round and the number of those that are done."""
+    def tasks(self, stage: Stage, done: int, total: int, seats: int = 1) -> None:
+        """Set the tasks of a round, those of them that are done, and how many are done at once."""
         # Tasks that were done before the stage began are left out of the rate.
         self.before = self.before if self.total else done
-        self.finished, self.total = done, total
+        self.finished, self.total, self.seats = done, total, max(1, min(seats, total - done))
 
     def finishing(self) -> None:
         """Show that all tasks are done, and that the product is compared and completed."""
@@ -139,6 +142,9 @@ class Display:
             if self.bar is not None:
                 progress, row = self.bar
                 speed = f"{rate:.3g}/s " if self.finished > self.before else ""
+                if not rate and (about_s := self._planned_left()):
+                    # The column at the end of the bar knows nothing before a task has ended.
+                    speed = f"about {max(1, round(about_s / 60))} min "
                 text = f"{self.phase}{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
                 total = self.total or None
                 progress.update(row, completed=self.finished + fraction, total=total, note=text)
@@ -152,8 +158,14 @@ class Display:
                     total=self.total,
                     seconds=round(self.last_line - self.started, 1),
                     tasks_per_s=float(f"{rate:.3g}"),
-                    remaining_s=round(left / rate, 1) if rate > 0 else None,
+                    remaining_s=round(left / rate, 1) if rate > 0 else self._planned_left(),
                 )
+
+    def _planned_left(self) -> float | None:
+        """Return the seconds that are left by the plan's figure, None where it has none or they are over."""
+        whole_s = self.planned_s.get(self.name, 0.0) * (1 - self.before / max(1, self.total)) / self.seats
+        left_s = round(whole_s - (time.monotonic() - self.started), 1)
+        return left_s if left_s > 0 else None
 
     def _print(self, text: str) -> None:
         if self.bar is not None:

@@ -78,4 +78,6 @@ def test_the_report_says_what_the_weights_learnt_from(quick):
     assert "model that learnt from FIRST, SUMSS and SCORPIO, for masks of a simulated survey" in text
     assert "Autoencoder: the weights small as they are, which learnt from FIRST, SUMSS and SCORPIO" in text
     assert "no learning curve" not in text
+    # Nothing was trained, so that no line of a loss is explained.
+    assert "running mean" not in text
     assert all(origin.terms in text and origin.cite in text for origin in SHIPPED_ORIGINS)

@@ -1,4 +1,7 @@
-"""What new users wish for, each with the commands that the README shows, at the first try."""
+"""What new users wish for, each with the commands that the documentation shows, at the first try.
+
+What they wish for in Python is in `test_api.py` and in the programs of the guides (`test_docs.py`).
+"""
 
 import json
 
@@ -37,10 +40,18 @@ WISHES = {
         )
     ],
     "training from the weights of the package": [(*QUICK, "--set", "diffusion.steps=500")],
+    "the fluxes of one sky at three frequencies": [
+        (*QUICK, "--set", "assemble.flux.bands_hz=144e6,3e9", "--to", "assemble")
+    ],
+    "work done over Ray": [(*QUICK, "--on", "ray")],
     "a Slurm chain to look at": [("run", "quickstart", "--cluster", "generic", "--dry-run")],
     "figures for a script": [(*QUICK, "--json"), ("doctor", "--json"), ("status", "RUN", "--json")],
     "cutout 3 as FITS with its place": [("export", "RUN", "cutouts", "--index", "3", "--fits")],
     "cutouts as pictures": [("export", "RUN", "cutouts", "--index", "0-9", "--grid")],
+    "samples for training elsewhere": [
+        ("export", "RUN", "cutouts", "--index", "0-3", "--hf", "--out", "hf"),
+        ("export", "RUN", "stamps", "--index", "0-3", "--webdataset", "--out", "tars"),
+    ],
     "another field from the same drawings": [("fork", "RUN", "second", "--set", "assemble.seed=2")],
     "completion in my shell": [("completion", "bash"), ("completion", "zsh")],
     "why it failed": [("logs", "RUN"), ("status", "RUN")],

@@ -100,3 +100,18 @@ def test_a_half_written_note_is_passed_over(run):
     folder = run.root / "logs" / "progress"
     (folder / "shards-half.json").write_text('{"task": ')
     assert [note["task"] for note in read_progress(folder, "shards")] == ["whole"]
+
+
+def test_before_any_task_has_ended_the_plan_says_how_long_it_takes(run, capsys):
+    display = Display(live=False)
+    display.plan([(SHARDS, "todo", Estimate(tasks=8, cpu_s=1200))])
+    with display.stage(SHARDS, run):
+        display.tasks(SHARDS, 4, 8, seats=2)
+        wait_until(lambda: display.last_line)
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    (progress,) = [event for event in events if event["event"] == "progress"]
+    # 1,200 core-seconds of eight tasks, four of which are left to two workers.
+    assert 250 < progress["remaining_s"] <= 300
+    live = Display(live=True)
+    live.planned_s, live.name, live.total, live.started = {"shards": 1e-9}, "shards", 1, 0.0
+    assert live._planned_left() is None

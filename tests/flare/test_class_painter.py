@@ -150,6 +150,9 @@ def test_the_command_paints_a_class_by_its_name(painted, tmp_path, command):
         done = command("flare", "sample", "--prompt", prompt, *words, tmp_path / "b")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert f"names {how} of the painter's classes; name one of stars, black holes" in done.stderr
+    absent = command("flare", "sample", "--prompt", "stars", "--model", "nowhere", "--out", tmp_path / "c")
+    assert absent.returncode == 2
+    assert absent.stderr.startswith("astro-dist: --model nowhere: there is no painter; give ")
 
 
 def test_a_painter_of_classes_is_opened_by_its_folder(painted):
