@@ -76,6 +76,11 @@ class Crops:
     def __init__(self, reader: StoreReader, config: Any, key: tuple[int | str, ...], split: str) -> None:
         self.reader, self.config, self.key = reader, config, (*key, split)
         self.chosen = reader.select(split)
+        if len(self.chosen) == 0:
+            raise ConfigError(
+                f"{key[1]}: no usable picture is in the {split} split of {len(reader)}; give more pictures, "
+                "or lower pictures.validation_fraction and pictures.test_fraction"
+            )
 
     def crops(self, first: int, count: int) -> tuple[Image, list[np.random.Generator]]:
         """Return crops (n, P, H, W) from 0 to 1, and the streams that drew them, for further draws."""

@@ -134,7 +134,7 @@ def why_useless(image: SkyImage, config: ChainConfig, number: int, results: Resu
     if not known:
         return f"{image.path}: no pixel holds data, all are NaN; leave it out or give another"
     if min(look["low"] for look in known) == max(look["high"] for look in known):
-        return f"{image.path}: all its pixels are {known[0]['low']:g}; leave it out or give another"
+        return f"{image.path}: all its pixels are {known[0]['low'] + 0.0:g}; leave it out or give another"
     return None
 
 

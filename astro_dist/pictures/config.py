@@ -62,8 +62,8 @@ class PicturesConfig(Section):
     planes: Literal[1, 3] = 3
     """3 for colour, 1 for grey; FITS cutouts of three planes are colours."""
     dtype: Literal["uint8", "float32"] = "uint8"
-    """Numbers of stored pictures: uint8, or float32, which keeps all bits of grey PNG and TIFF of 16 bits or
-    floats; FITS cutouts are always float32."""
+    """Numbers of stored pictures: uint8, or float32, which keeps all bits of PNG and TIFF of 16 bits and of
+    grey floats; FITS cutouts are always float32."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
     """What makes a picture square: its middle, black bars, or another ratio of its sides."""
     crop_pix: Annotated[int, Field(ge=8)] | None = None

@@ -4,6 +4,7 @@ What cannot be read raises `DataError`, so that the picture is quarantined by it
 of the user's can stop a run.
 """
 
+import contextlib
 import struct
 import warnings
 import zlib
@@ -19,6 +20,8 @@ from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import check_regular
 from astro_dist.engine.pixels import to_network
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.deep import has_deep_colours, read_deep, refuse_apart
+from astro_dist.pictures.transforms import LUMA
 
 # MPO, of cameras with two lenses, is opened as JPEG; Pillow refuses its name here.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
@@ -27,6 +30,8 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 )
 Made = TypeVar("Made")
+Decoded = Image.Image | NDArray[np.float32]
+"""A picture in mode L, RGB or F (grey from 0 to 1), or deep colours (3, H, W) from 0 to 1."""
 MOST_AREA_PIX, MOST_BYTES = 1 << 27, 1 << 30
 """Most pixels of a picture, a fourth of a gigabyte in colour, and most bytes of its file."""
 FAULTS = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError)
@@ -50,12 +55,22 @@ def read_image(path: Path, name: str) -> Image.Image:
     return _reading(path, name, MOST_AREA_PIX, lambda image: image)
 
 
+def count_bits(path: Path) -> int:
+    """Return 16 for a picture whose numbers have more than 8 bits, else 8; 8 where it cannot be read."""
+    with contextlib.suppress(*FAULTS, Image.DecompressionBombError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_regular(path)
+        with Image.open(path, formats=FORMATS) as image:
+            return 16 if image.mode[:1] in "IF" or has_deep_colours(image) else 8
+    return 8
+
+
 def _reading(
-    path: Path, name: str, largest_pix: int, make: Callable[[Image.Image], Made], deep: bool = False
+    path: Path, name: str, largest_pix: int, make: Callable[[Any], Made], deep: bool = False
 ) -> Made:
     """Return what ``make`` makes of a picture in mode L or RGB; all faults of the file are `DataError`.
 
-    A ``deep`` grey picture of more than 8 bits stays as it is, in mode F from 0 to 1.
+    A ``deep`` picture of more than 8 bits stays as it is: grey in mode F from 0 to 1, colours as an array.
     """
     try:
         check_regular(path)
@@ -66,6 +81,9 @@ def _reading(
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
                 _check_size(name, image.size, largest_pix)
+                refuse_apart(image, name)
+                if deep and has_deep_colours(image):
+                    return make(read_deep(path, FORMATS, name))
                 upright = _plain(image, name, deep)
                 # Pillow decodes when it must; a damaged file has to be found here.
                 upright.load()
@@ -81,24 +99,37 @@ def _reading(
         raise DataError(f"{name}: a damaged picture ({reason})") from None
 
 
-def make_square(image: Image.Image, config: PicturesConfig) -> NDArray[Any]:
-    """Return a grey or colour image (mode L, RGB or F) as the store holds it."""
-    size = (config.size_pix, config.size_pix)
+def make_square(image: Decoded, config: PicturesConfig) -> NDArray[Any]:
+    """Return a picture, as it was decoded, as the store holds it."""
+    if isinstance(image, np.ndarray):
+        grey = config.planes == 1
+        colours = np.einsum("p,phw->hw", LUMA.astype(np.float32), image)[None] if grey else image
+        return _to_range(np.stack([_fit(Image.fromarray(one), config) for one in colours]), config.planes)
     if image.mode != "F":
         image = image.convert("L" if config.planes == 1 else "RGB")
+    pixels = _fit(image, config)
+    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if image.mode == "F":
+        return _to_range(planes, config.planes)
+    planes = np.ascontiguousarray(planes)
+    return to_network(planes) if config.dtype == "float32" else planes
+
+
+def _fit(image: Image.Image, config: PicturesConfig) -> NDArray[Any]:
+    size = (config.size_pix, config.size_pix)
     if config.fit == "crop":
         image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     elif config.fit == "pad":
         image = ImageOps.pad(image, size, Image.Resampling.LANCZOS)
     else:
         image = image.resize(size, Image.Resampling.LANCZOS)
-    pixels = np.asarray(image)
-    planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-    if image.mode == "F":
-        # Lanczos may leave the range.
-        return np.repeat(2 * np.clip(planes, 0, 1) - 1, config.planes, 0).astype(np.float32)
-    planes = np.ascontiguousarray(planes)
-    return to_network(planes) if config.dtype == "float32" else planes
+    return np.asarray(image)
+
+
+def _to_range(unit_PHW: NDArray[Any], planes: int) -> NDArray[np.float32]:
+    """Return planes from 0 to 1 as float32 from -1 to 1; Lanczos may leave the range."""
+    times = planes // len(unit_PHW)
+    return np.repeat(2 * np.clip(unit_PHW, 0, 1) - 1, times, 0).astype(np.float32)
 
 
 def resize_plane(values: NDArray[np.float32], size_pix: int) -> NDArray[np.float32]:

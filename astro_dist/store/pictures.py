@@ -22,6 +22,7 @@ from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.pictures.classes import LEAST_GROUPS
 from astro_dist.pictures.config import PicturesConfig
+from astro_dist.pictures.decode import count_bits
 from astro_dist.pictures.duplicates import find_groups, join_pairs
 from astro_dist.pictures.listing import APART, Listing, choose_pictures, open_listing
 from astro_dist.pictures.looks import LOOK_BYTES, make_look
@@ -33,6 +34,8 @@ from astro_dist.store.shards import count_shards, shard_path, write_shard
 
 FEW = 12
 """Pictures of a class that are read before anything runs, to see whether they are copies."""
+PEEKED = 50
+"""Pictures that are looked at to see whether they have more bits than are stored."""
 NOWHERE = (None, None)
 """Position of a cutout that cannot be read, NaN once it is read back."""
 LOOKS = "looks"
@@ -135,6 +138,8 @@ def read_shard(state: _State, task: Task) -> Result:
     for row in rows:
         try:
             picture = state.listing.read(row)
+            if not config.classed:
+                _refuse_blank(picture, state.listing.names[row])
             pictures.append(to_network(picture) if config.stored == "float32" else picture)
         except DataError as error:
             faults[str(row)] = str(error)
@@ -149,6 +154,12 @@ def read_shard(state: _State, task: Task) -> Result:
         return result
     numbers = [None if str(row) in faults else int(state.listing.numbers[row]) for row in rows]
     return {**result, "places": [NOWHERE if one is None else source.place(one) for one in numbers]}
+
+
+def _refuse_blank(picture: NDArray[Any], name: str) -> None:
+    """Refuse a picture of one colour, such as one of a single pixel: it shows nothing to learn or enhance."""
+    if not np.ptp(picture, axis=(1, 2)).any():
+        raise DataError(f"{name}: one colour everywhere; give a picture that shows something")
 
 
 def _blank(config: PicturesConfig) -> NDArray[Any]:
@@ -168,6 +179,8 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     config, listing = state.config, state.listing
     places, faults = _read_places(config, results), _read_faults(results)
     is_read = ~np.isin(np.arange(len(listing)), list(faults))
+    if not is_read.any():
+        raise ConfigError(f"pictures: none of {len(listing)} can be used; {faults[0]}")
     try:
         groups = _find_groups(run, len(listing), is_read, places)
         split = _split(run, listing, groups, is_read)
@@ -201,6 +214,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "groups": int(groups.max()) + 1 - len(faults),
         "notes": [
             *listing.source.notes,
+            *_describe_depth(config, listing),
             *_describe_groups(listing, groups),
             *_describe_split(config, listing, split, is_read),
         ],
@@ -274,6 +288,15 @@ def _find_groups(run: Run, n: int, is_read: NDArray[np.bool_], places: Floats | 
         # Each picture with the first of its group.
         pairs.append(rows[np.stack([np.unique(groups, return_index=True)[1][groups], np.arange(len(rows))])])
     return join_pairs(np.concatenate(pairs, axis=1), n)
+
+
+def _describe_depth(config: PicturesConfig, listing: Listing) -> list[str]:
+    """Return a sentence where 16 bits are cut to 8, which one of the first pictures shows."""
+    if config.source != "folder" or config.stored != "uint8":
+        return []
+    deep = [path.name for path in listing.source.paths[:PEEKED] if count_bits(path) > 8]
+    more = "; pictures.dtype: float32 keeps them"
+    return [f"pictures of 16 bits, such as {deep[0]}, are stored with 8{more}"] if deep else []
 
 
 def _describe_groups(listing: Listing, groups: Integers) -> list[str]:

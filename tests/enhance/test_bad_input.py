@@ -61,21 +61,54 @@ def grey(i):
 
 
 def constant(i):
-    return np.full((16, 16, 3), 20 * i, np.uint8)
+    return np.full((16, 16, 3), (20 * i, 9, 200), np.uint8)
+
+
+def one_pixel(i):
+    return constant(i)[:1, :1]
+
+
+COLOUR, CLEANER = {"colourise": {**TRAINING, "gan": False}}, {"cleaner": {**TRAINING, "crop_pix": 32}}
 
 
 @pytest.mark.parametrize(
     ("draw", "section", "said"),
     [
-        (grey, {"colourise": {**TRAINING, "gan": False}}, "the pictures of the training split are grey"),
-        (constant, {"superres": {**TRAINING, "preset": "local", "width": 8}}, "split are constant"),
+        (grey, COLOUR, "the pictures of the training split are grey"),
+        (
+            constant,
+            {"superres": {**TRAINING, "preset": "local", "width": 8}},
+            "none of 10 can be used; a/0.png",
+        ),
+        (constant, COLOUR, "none of 10 can be used; a/0.png: one colour everywhere"),
+        (one_pixel, CLEANER, "none of 10 can be used; a/0.png: one colour everywhere"),
+        (one_pixel, {"enhance": {}}, "none of 10 can be used; a/0.png: one colour everywhere"),
     ],
 )
 def test_pictures_that_nothing_can_be_learnt_from(tmp_path, command, pictures, draw, section, said):
     pictures(draw)
-    tree = {"pipeline": "enhance", **section}
-    tree["pictures"] = {"path": str(tmp_path / "pictures"), "size_pix": 16, "duplicates": False}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-    done = command("run", tmp_path / "c.yaml", "--out", tmp_path / "run", "--on", "serial", "-q")
+    done = picture_run(tmp_path, command, section)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1]
+
+
+def picture_run(tmp_path, command, section, **settings):
+    tree = {"pipeline": "enhance", **section}
+    tree["pictures"] = {"path": str(tmp_path / "pictures"), "size_pix": 32, "duplicates": False, **settings}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    return command("run", tmp_path / "c.yaml", "--out", tmp_path / "run", "--on", "serial", "-q")
+
+
+def test_a_constant_picture_of_many_is_left_out_by_name(tmp_path, command, pictures):
+    pictures(lambda i: constant(i) if i == 3 else grey(i))
+    done = picture_run(tmp_path, command, {"enhance": {}})
+    assert done.returncode == 4
+    assert "2 quarantined (a/3.png: one colour everywhere" in done.stderr.splitlines()[-1]
+
+
+def test_bits_that_are_cut_are_said(tmp_path, command, pictures):
+    pictures(lambda i: grey(i)[..., 0].astype(np.uint16) * 257)
+    assert (
+        "pictures of 16 bits, such as 0.png, are stored with 8" in picture_run(tmp_path, command, {}).stderr
+    )
+    assert "16 bits" not in picture_run(tmp_path, command, {}, dtype="float32").stderr

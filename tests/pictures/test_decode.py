@@ -9,7 +9,7 @@ from PIL import Image
 
 from astro_dist.engine.errors import DataError
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.decode import read_picture
+from astro_dist.pictures.decode import count_bits, read_picture
 
 SIDE = 32
 CONFIG = PicturesConfig(size_pix=SIDE)
@@ -71,6 +71,56 @@ def test_floating_stores_keep_all_bits_of_grey_pictures(tmp_path):
     assert read(saved(tmp_path, Image.fromarray(values)), colour).shape == (3, SIDE, SIDE)
     eight = read(saved(tmp_path, Image.fromarray(colours())), colour)
     assert np.abs((eight + 1) / 2 - colours().transpose(2, 0, 1) / 255).max() < 1e-6
+
+
+def test_floating_stores_keep_all_bits_of_coloured_pictures(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    deep = PicturesConfig(size_pix=SIDE, dtype="float32")
+    values = np.random.default_rng(1).integers(0, 65536, (SIDE, SIDE, 4)).astype(np.uint16)
+    truth = np.moveaxis(values / 65535, 2, 0)
+    kinds = [("a.png", []), *(("a.tif", [cv2.IMWRITE_TIFF_COMPRESSION, kind]) for kind in (1, 5, 8))]
+    for name, options in kinds:
+        assert cv2.imwrite(str(tmp_path / name), values[..., 2::-1], options)
+        assert np.abs((read(tmp_path / name, deep) + 1) / 2 - truth[:3]).max() < 1e-6
+        # Alpha lies over black.
+        assert cv2.imwrite(str(tmp_path / name), values[..., [2, 1, 0, 3]], options)
+        assert np.abs((read(tmp_path / name, deep) + 1) / 2 - truth[:3] * truth[3]).max() < 1e-6
+    grey = read(tmp_path / "a.png", PicturesConfig(size_pix=SIDE, planes=1, dtype="float32"))
+    wanted = np.tensordot([0.299, 0.587, 0.114], truth[:3] * truth[3], 1)
+    assert np.abs((grey[0] + 1) / 2 - wanted).max() < 1e-6
+    assert read(tmp_path / "a.png").dtype == np.uint8
+    assert (count_bits(tmp_path / "a.png"), count_bits(saved(tmp_path, Image.fromarray(colours())))) == (
+        16,
+        8,
+    )
+
+
+def test_colours_of_sixteen_bits_that_would_be_cut_are_refused(tmp_path):
+    path = tmp_path / "a.ppm"
+    path.write_bytes(b"P6 32 32 65535\n" + bytes(6 * SIDE * SIDE))
+    with pytest.raises(DataError, match=r"a.ppm: colours of 16 bits .* or set pictures.dtype to uint8"):
+        read(path, PicturesConfig(size_pix=SIDE, dtype="float32"))
+    assert read(path).dtype == np.uint8
+    planes = np.arange(3 * SIDE * SIDE, dtype="<u2")
+    path = tmp_path / "apart.tif"
+    path.write_bytes(apart_tiff(planes))
+    with pytest.raises(DataError, match=r"apart.tif: a TIFF of 16 bits with its colours one after the other"):
+        read(path)
+
+
+def apart_tiff(planes):
+    """Return a TIFF of 16 bits whose three planes lie one after the other, without compression."""
+    size, rows = planes.nbytes // 3, [(256, SIDE), (257, SIDE), (259, 1), (262, 2), (277, 3), (284, 2)]
+    lists = {258: [16] * 3, 273: [8 + i * size for i in range(3)], 279: [size] * 3}
+    after, further, entries = 8 + planes.nbytes, b"", {}
+    for tag, value in rows:
+        entries[tag] = struct.pack("<HHII", tag, 4, 1, value)
+    for tag, values in lists.items():
+        entries[tag] = struct.pack("<HHII", tag, 4, 3, after + len(further))
+        further += struct.pack("<3I", *values)
+    head = struct.pack("<2sHI", b"II", 42, after + len(further))
+    table = struct.pack("<H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    return head + planes.tobytes() + further + table
 
 
 def test_a_turn_of_a_picture_of_sixteen_bits_is_done(tmp_path):
