@@ -57,6 +57,8 @@ from astro_dist.sky.wide import Blocks
 
 PARTS = "parts"
 MEASURED, COMPONENTS, WIDE = "measured.fits", "components.fits", "wide.fits"
+UNEVEN = 2.0
+"""Backgrounds that differ by so many times the noise are counted."""
 Piece = tuple[int, int, int]
 """Map, first row, last row + 1."""
 
@@ -253,11 +255,25 @@ def finish(run: Run, results: Results) -> Result:
     facts = _facts(Annotations.load(run.output), searched)
     if wide:
         facts["wide_emission"] = wide
+    if uneven := _count_uneven(run.output, searched, annotator.config):
+        facts["maps_of_uneven_background"] = uneven
     if weighted:
         facts["weighted_maps"] = weighted
     if annotator.config.expert is not None:
         facts["expert"] = vars(changes)
     return facts
+
+
+def _count_uneven(folder: Path, searched: Sequence[int], config: AnnotateConfig) -> int:
+    """Return the maps whose background differs so much that it may be emission as wide as the map."""
+    if not config.joins or not config.structure_sigma:
+        return 0
+    nodes, _ = read_parquet(folder / MESH)
+    own = [nodes["map"] == index for index in searched]
+    ranges = [np.ptp(nodes["background_jy_beam"][one]) for one in own]
+    # What raises the background raises the noise of its cells too, and not that of all.
+    noise = [np.percentile(nodes["rms_jy_beam"][one], 25) for one in own]
+    return sum(bool(a > UNEVEN * b) for a, b in zip(ranges, noise, strict=True))
 
 
 def _write_products(annotator: Annotator, results: Results) -> tuple[int, Changes]:

@@ -2,8 +2,9 @@
 
 The medians of blocks, a quarter of a mesh cell wide, hold no source that fills less than half a block. What
 rises above the sky there is wide emission; the sky is what a surface of second order and medians over
-`WINDOW` cells follow, found anew without the emission until nothing changes. Artefacts of imaging are about
-as often negative as positive: emission beside negative blocks of its own strength is none.
+`WINDOW` cells follow, found anew without the emission until nothing changes. Over few cells that surface
+would follow the emission, and a plane through the lowest cells is the sky. Artefacts of imaging are about as
+often negative as positive: emission beside negative blocks of its own strength is none.
 """
 
 import math
@@ -45,11 +46,15 @@ DEPTH = 0.8
 """Negative blocks, within a cell, of this part of the strength make it an artefact."""
 MOST_COVERED = 0.9
 """Emission in more of the cells than this is sky: nothing is left to compare it with."""
-LEAST_CELLS = 12
-"""Cells that a surface of second order needs; fewer have one level."""
+LEAST_CELLS, BENT_CELLS = 12, 64
+"""Cells that a plane needs, and a surface of second order, which over fewer would follow emission."""
+LOWEST = 1 / 6
+"""Least part of a map of fewer cells than `BENT_CELLS` that is sky: its lowest cells."""
 CLIP_HIGH, CLIP_LOW = 2.5, 4.0
 """Cells so many times the scatter above or below the surface are left out of it: emission is above."""
 ROUNDS = 4
+NORMAL_MEDIAN = 0.6745
+"""Half of normal values are nearer to their mean than this many times their scatter."""
 TOUCH = np.ones((3, 3), np.bool_)
 
 
@@ -154,18 +159,30 @@ def find_wide(blocks: Blocks, rms: Image, sigma: float) -> tuple[Labels, Values]
     # No block can be that far above the sky where the highest is not that far above the lowest.
     if not known.any() or np.ptp(medians[known]) <= sigma * noise.min():
         return None
+    for narrow in (True, False) if _is_narrow(medians, parts) else (False,):
+        found = _find_rising(medians, noise, sigma, parts, narrow=narrow)
+        if found.any():
+            level = sky_level(np.where(found, np.nan, medians), parts, narrow=narrow)
+            return label(found, TOUCH)[0].astype(np.int32), _by_cell(level, parts).mean(axis=-1)
+    return None
+
+
+def _find_rising(medians: Image, noise: Image, sigma: float, parts: int, *, narrow: bool) -> Flags:
+    """Return the blocks of wide emission above a sky that is found anew until nothing changes."""
     found = np.zeros(medians.shape, np.bool_)
     for _ in range(ROUNDS):
-        level = sky_level(np.where(found, np.nan, medians), parts)
-        risen = _rising((medians - level) / noise, found, sigma, parts)
+        level = sky_level(np.where(found, np.nan, medians), parts, narrow=narrow)
+        risen = _rising((medians - level) / noise, found, sigma, parts, narrow=narrow)
         # Where nothing would be left to compare with, the emission ends where it ended the round before.
         if np.array_equal(risen, found) or covered_cells(risen, parts).mean() > MOST_COVERED:
             break
         found = risen
-    if not found.any():
-        return None
-    level = sky_level(np.where(found, np.nan, medians), parts)
-    return label(found, TOUCH)[0].astype(np.int32), _by_cell(level, parts).mean(axis=-1)
+    return found
+
+
+def _is_narrow(medians: Image, parts: int) -> bool:
+    """Return whether a map has so few cells that its sky is a plane."""
+    return bool(LEAST_CELLS <= np.isfinite(_cells(_by_cell(medians, parts))).sum() < BENT_CELLS)
 
 
 def _noise(grain: Image, rms: Image) -> Image:
@@ -178,20 +195,25 @@ def _noise(grain: Image, rms: Image) -> Image:
     return np.asarray(local * median_filter(factor, size=COARSE, mode="reflect"))
 
 
-def _rising(snr: Values, found: Flags, sigma: float, parts: int) -> Flags:
+def _rising(snr: Values, found: Flags, sigma: float, parts: int, *, narrow: bool) -> Flags:
     """Return the blocks of wide emission; ``found`` are those of the round before, which are no sky."""
-    known = np.isfinite(snr)
+    known, scatter = np.isfinite(snr), _scatter_below if narrow else _scatter
     sky, value = known & ~found, np.where(known, snr, 0)
     side = max(3, parts + 1 - parts % 2)
     filled = np.maximum(uniform_filter(known.astype(np.float64), side, mode="nearest"), 1 / side**2)
     mean = uniform_filter(value, side, mode="nearest") / filled
-    least = max(sigma, SCATTER * _scatter(value[sky]))
+    least = max(sigma, SCATTER * scatter(value[sky]))
     seeds = (value > least) & (median_filter(value, 3, mode="nearest") > WIDE * least)
     if not seeds.any():
         return np.asarray(seeds)
     # Beside negative blocks what is fainter than half of them is as likely an artefact.
     beside = maximum_filter(-mean, 2 * parts + 1, mode="nearest")
-    grown = known & (mean > np.maximum(GROW * _scatter(mean[sky]), beside / 2))
+    end = GROW * scatter(mean[sky])
+    if narrow:
+        # The emission reaches a block more than it is grown.
+        tops = _by_cell(maximum_filter(np.where(known, mean, -np.inf), 3, mode="nearest"), parts).max(axis=-1)
+        end = max(end, np.quantile(tops[np.isfinite(tops)], LOWEST, method="higher"))
+    grown = known & (mean > np.maximum(end, beside / 2))
     numbers, count = label(seeds | grown, TOUCH)
     index = np.arange(count + 1)
     planes = value, seeds, maximum_filter(-value, 2 * parts + 1, mode="nearest")
@@ -200,11 +222,12 @@ def _rising(snr: Values, found: Flags, sigma: float, parts: int) -> Flags:
     return np.asarray(binary_dilation(keep[numbers], TOUCH))
 
 
-def sky_level(blocks: Image, parts: int) -> Values:
-    """Return the sky in each block, from the blocks that are not NaN."""
-    values = _by_cell(blocks, parts)
-    cells = np.where(2 * np.isfinite(values).sum(axis=-1) >= parts**2, _median(values), np.nan)
-    factors = _fit_surface(cells)
+def sky_level(blocks: Image, parts: int, *, narrow: bool) -> Values:
+    """Return the sky in each block, from the blocks that are not NaN; that of a narrow map is a plane."""
+    cells = _cells(_by_cell(blocks, parts))
+    factors = _fit_surface(cells, narrow=narrow)
+    if narrow:
+        return _surface(factors, blocks.shape)
     rest = cells - _surface(factors, cells.shape)
     # Medians at every fourth cell, linear in between: the window is much wider.
     nodes = np.array(
@@ -215,6 +238,11 @@ def sky_level(blocks: Image, parts: int) -> Values:
     )
     coarse = Mesh((blocks.shape[0], blocks.shape[1]), STRIDE * parts, *(2 * [np.nan_to_num(nodes)]))
     return _surface(factors, blocks.shape) + coarse.evaluate(Window.of_shape(coarse.shape))[0]
+
+
+def _cells(values: NDArray[Any]) -> Values:
+    """Return the median of each cell from its blocks, NaN where less than half of them are known."""
+    return np.where(2 * np.isfinite(values).sum(axis=-1) >= values.shape[-1], _median(values), np.nan)
 
 
 def covered_cells(found: Flags, parts: int) -> Flags:
@@ -250,17 +278,20 @@ def _surroundings(n: int) -> list[slice]:
     return [slice(max(0, c - WINDOW // 2), c + WINDOW // 2 + 1) for c in centres]
 
 
-def _fit_surface(cells: Values) -> Values:
-    """Return the factors of a surface of second order through the cells that are sky; NaN is left out."""
+def _fit_surface(cells: Values, *, narrow: bool) -> Values:
+    """Return the factors of a surface of second order, or of a plane, through the cells that are sky."""
     terms = _terms(cells.shape)
     factors: Values = np.zeros(6)
     known = np.isfinite(cells)
-    use = known
+    use, n_terms = known, 3 if narrow else 6
     if known.sum() < LEAST_CELLS:
         factors[0] = np.median(cells[known]) if known.any() else 0.0
         return factors
+    if narrow:
+        # Most of the map may be emission: the lowest cells are those that it reaches last.
+        use = known & (cells <= np.sort(cells[known])[max(LEAST_CELLS, known.sum() // 3) - 1])
     for _ in range(20):
-        factors = np.asarray(np.linalg.lstsq(terms[use], cells[use], rcond=None)[0], np.float64)
+        factors[:n_terms] = np.linalg.lstsq(terms[use][:, :n_terms], cells[use], rcond=None)[0]
         rest = np.where(known, cells - terms @ factors, np.inf)
         middle, scatter = np.median(rest[use]), _scatter(rest[use])
         new = (rest < middle + CLIP_HIGH * scatter) & (rest > middle - CLIP_LOW * scatter)
@@ -289,6 +320,12 @@ def _scatter(values: Values) -> float:
         return math.inf
     low, middle = np.percentile(values, [15.87, 50])
     return float(middle - low)
+
+
+def _scatter_below(values: Values) -> float:
+    """Return the scatter of values about 0 from those below it, where most of the others are emission."""
+    below = values[values < 0]
+    return float(np.median(-below) / NORMAL_MEDIAN) if below.size else math.inf
 
 
 def _median(values: NDArray[Any]) -> NDArray[Any]:

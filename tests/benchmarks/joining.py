@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.joining [--seed 17] [--side PIX] [--maps N] [--set chance=0.02 ...]
     python -m tests.benchmarks.joining --truth configs/quickstart.yaml
+    python -m tests.benchmarks.joining --run runs/quickstart
     python -m tests.benchmarks.joining --fits MAP ... --png FILE [--beam ARCSEC]
 
 The truth of two islands: both lie on one simulated source. Rows are by the peak of the source over the noise.
@@ -9,19 +10,26 @@ The truth of two islands: both lie on one simulated source. Rows are by the peak
 and `precision` count pairs of islands; a false pair counts where the brighter of its two sources is. The
 default sky has ten times as many radio galaxies as nature. With maps of your own, islands are drawn in the
 colour of their source. `--truth` counts the galaxies that a sky joined by its truth leaves parted, and those
-that the rules leave.
+that the rules leave. `--run` follows the galaxies of several islands of a run on a simulated survey to its
+field.
 """
 
 import argparse
 import tempfile
+from collections import Counter
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+from astropy.io import fits
+from scipy import ndimage
 
 from astro_dist.engine.config import apply_set, load_yaml, validate
 from astro_dist.engine.work import for_stage
+from astro_dist.field.columns import read_columns_file
 from astro_dist.sky.annotate import AnnotateConfig, find_islands
+from astro_dist.sky.annotations import read_parquet
 from astro_dist.sky.classes import SourceClass
 from astro_dist.sky.config import MapsConfig
 from astro_dist.sky.labels import Plane
@@ -31,6 +39,7 @@ from astro_dist.sky.simulate import SimulateConfig
 from astro_dist.sky.stages import SIMULATE
 from astro_dist.sky.survey import instances_file
 from astro_dist.sky.windows import Window
+from astro_dist.store.reader import StoreReader
 from tests.settings import make_run
 
 SKIES = {
@@ -134,6 +143,105 @@ def report_truth(path):
                 for number in counts["shared"] if truth else ():
                     kind = Morphology(int(drawn.population.kind[number - 1])).name.lower()
                     print(f"  number {number}, {kind}, lies partly in an island of another source")
+
+
+def follow_run(run):
+    """Return how many galaxies of several pieces each product of a run holds, and how many of them in parts.
+
+    Returns
+    -------
+    dict
+        By product, ``whole`` and ``parted``: galaxies of several islands in ``annotations``, sources of
+        several pieces in ``cutouts`` (counted once for each cutout), drawn objects of several pieces in
+        ``stamps`` and placed ones of several components in the ``field``. Islands that were taken for
+        artefacts are nobody's; ``artefacts`` counts the galaxies that such an island is a piece of.
+    """
+    islands = read_parquet(run / "annotations/islands.parquet")[0]
+    table = pq.read_table(run / "annotations/pixels.parquet")
+    pixels = {name: table[name].to_numpy() for name in table.column_names}
+    counts = {name: Counter(whole=0, parted=0) for name in ("annotations", "cutouts", "stamps", "field")}
+    cutouts, stamps = StoreReader(run / "cutouts.zarr"), StoreReader(run / "stamps.zarr")
+    for number, about in enumerate(cutouts.attrs["maps"]):
+        mine, here = islands["map"] == number, pixels["map"] == number
+        y, x, island = (pixels[name][here] for name in ("y", "x", "island"))
+        source = np.zeros(islands["island"][mine].max() + 1, np.int32)
+        source[islands["island"][mine]] = islands["source"][mine]
+        plane = np.zeros(about["shape"], np.int32)
+        plane[y, x] = source[island]
+        image, truth = (
+            fits.getdata(run / "maps" / name)
+            for name in (f"{about['name']}.fits", instances_file(about["name"]))
+        )
+        owners = _owners_of(island, truth[y, x], image[y, x])
+        spurious = islands["island"][mine & (islands["class"] == SourceClass.SPURIOUS)]
+        counts["annotations"].update(_galaxies_of(owners, source, np.isin(np.arange(len(owners)), spurious)))
+        for i in np.flatnonzero(
+            (cutouts.columns["source_map"] == number) & (cutouts.columns["n_joined"] > 0)
+        ):
+            y0, x0 = (int(cutouts.columns[name][i]) for name in ("y0", "x0"))
+            instances = cutouts.read("instances", [i])[0]
+            window = Window(y0, y0 + instances.shape[0], x0, x0 + instances.shape[1])
+            counts["cutouts"].update(_instances_of(plane[window.slices], instances))
+    objects, placed, truth, parts = (
+        read_columns_file(run / "field" / f"{name}.parquet")
+        for name in ("objects", "placements", "truth", "truth_components")
+    )
+    drawn = Counter(zip(objects["stamp"].tolist(), objects["instance"].tolist(), strict=True))
+    for (stamp, instance), rows in drawn.items():
+        instances = stamps.read("instances", [stamp])[0]
+        if ndimage.label(instances == instance, np.ones((3, 3)))[1] > 1:
+            counts["stamps"]["whole" if rows == 1 else "parted"] += 1
+    counts["field"].update(_placed_parts(placed, truth, parts, objects, run / "field"))
+    return {name: dict(count) for name, count in counts.items()}
+
+
+def _owners_of(island, number, light):
+    """Return, by the number of an island, the simulated source that has most of its light, 0 for none."""
+    light_of = np.zeros((island.max() + 1, number.max() + 1), np.float32)
+    np.add.at(light_of, (island, number), light)
+    return light_of.argmax(axis=1)
+
+
+def _galaxies_of(owners, source, spurious):
+    """Count the galaxies whose islands have one number of a source, and those whose islands have several."""
+    found = Counter()
+    for galaxy in np.unique(owners[owners > 0]):
+        members = owners == galaxy
+        numbers = source[members & ~spurious]
+        if len(numbers) > 1:
+            found["whole" if len(np.unique(numbers)) == 1 else "parted"] += 1
+        if members.sum() > 1 and (members & spurious).any():
+            found["artefacts"] += 1
+    return found
+
+
+def _instances_of(sources, instances):
+    """Count the sources of several pieces in a cutout that have one instance, and those that have not."""
+    found = Counter()
+    for number in np.unique(sources[sources > 0]):
+        inside = sources == number
+        if ndimage.label(inside, np.ones((3, 3)))[1] > 1:
+            own = np.unique(instances[inside])
+            # One number, and no pixel of another source under it.
+            whole = len(own) == 1 and own[0] > 0 and (sources[instances == own[0]] == number).all()
+            found["whole" if whole else "parted"] += 1
+    return found
+
+
+def _placed_parts(placed, truth, parts, objects, folder):
+    """Count the sources of several components in a field that are one row with all of them in its box."""
+    instances = fits.getdata(folder / "instances.fits")
+    rows, found = {number: i for i, number in enumerate(placed["id"].tolist())}, Counter()
+    for number in truth["id"][truth["n_components"] > 1].tolist():
+        i, own = rows[number], np.flatnonzero(parts["id"] == number)
+        y, x = (parts[f"{axis}_peak_pix"][own] for axis in "yx")
+        y0, x0 = placed["y0"][i], placed["x0"][i]
+        inside = (y >= y0) & (y < y0 + placed["height"][i]) & (x >= x0) & (x < x0 + placed["width"][i])
+        all_there = len(own) == placed["n_components"][i] == objects["n_components"][placed["object"][i]]
+        # What cannot be detected has no pixels in the mask, and a brighter source may cover a component.
+        seen = not placed["detectable"][i] or (instances[y, x] == number).any()
+        found["whole" if all_there and inside.all() and seen else "parted"] += 1
+    return found
 
 
 def pairs_of(labels):
@@ -241,7 +349,12 @@ def main():
     parser.add_argument("--png", type=Path)
     parser.add_argument("--beam", type=float)
     parser.add_argument("--truth", type=Path)
+    parser.add_argument("--run", type=Path)
     given = parser.parse_args()
+    if given.run:
+        for product, count in follow_run(given.run).items():
+            print(product, *(f"{number} {name}" for name, number in count.items()))
+        return
     if given.truth:
         report_truth(given.truth)
         return
