@@ -144,7 +144,10 @@ def _limits(field) -> str:
     """Return the limits of a value in words, where it has some."""
     words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most", "multiple_of": "a multiple of"}
     found = [
-        f"{words[name]} {getattr(one, name)}"
+        # A frequency of 1e13 Hz has no use for its zeros.
+        f"{words[name]} {bound:g}"
+        if isinstance(bound := getattr(one, name), float)
+        else f"{words[name]} {bound}"
         for one in field.metadata
         for name in words
         if getattr(one, name, None) is not None

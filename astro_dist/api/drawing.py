@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from astro_dist.engine.config import validate
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.hints import nearest
 from astro_dist.engine.origins import Origin, merge, read_origins
@@ -55,7 +57,7 @@ class Stamps:
     Raises
     ------
     ConfigError
-        There are no models in the folder.
+        There are no models in the folder, the instrument is none, or there is no such device.
 
     Examples
     --------
@@ -82,7 +84,9 @@ class Stamps:
         device: str = "cpu",
     ) -> None:
         models = find_models(folder)
-        settings = GenerateConfig(steps=steps)
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device {device}: there is no GPU that this torch can use; leave it out")
+        settings = validate(GenerateConfig, {"steps": steps})
         self._sampler = Sampler(models / "autoencoder", models / "diffusion", settings, device, "no")
         self.terms = {origin.name: origin.terms for origin in origins_of(models)}
         self._point_at(beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz)
@@ -98,6 +102,12 @@ class Stamps:
     def _point_at(
         self, beam_arcsec: float, pixel_arcsec: float, rms_jy_beam: float, frequency_hz: float
     ) -> None:
+        for name, value in (
+            *(("beam_arcsec", beam_arcsec), ("pixel_arcsec", pixel_arcsec)),
+            *(("rms_jy_beam", rms_jy_beam), ("frequency_hz", frequency_hz)),
+        ):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value:g}; give a finite number above 0")
         self.rms_jy_beam = rms_jy_beam
         beam = {f"beam_{axis}_arcsec": np.array([beam_arcsec]) for axis in ("major", "minor")}
         self._facts = describe_cutouts(
@@ -156,6 +166,8 @@ class Stamps:
         )
         if sky.shape != classes.shape:
             raise ConfigError(f"the background has the shape {sky.shape} and the mask {classes.shape}")
+        if np.isinf(sky).any():
+            raise ConfigError("the background is infinite somewhere; give NaN where there is no sky")
         u = np.nan_to_num(stretch(sky, 0.0, self.rms_jy_beam, kind))
         conditions = Conditions(
             mask_BSS=classes[None],

@@ -112,17 +112,17 @@ class OpenRun:
 
     @cached_property
     def cutouts(self) -> "xarray.Dataset":
-        """The cutouts: images in Jy/beam, masks, instances, valid pixels, a coordinate for every column."""
+        """Cutouts, with images in Jy/beam, masks, instances, valid pixels, a coordinate for every column."""
         return self._open_store("cutouts")
 
     @cached_property
     def stamps(self) -> "xarray.Dataset":
-        """The stamps: drawn images in Jy/beam above a background of zero, masks, instances."""
+        """Stamps, drawn images in Jy/beam above a background of zero, with masks and instances."""
         return self._open_store("generate")
 
     @cached_property
     def field(self) -> "xarray.Dataset":
-        """The field, (y, x): ``map`` in Jy/beam, ``mask`` of classes, ``instances`` of numbers of sources."""
+        """The field, (y, x), with ``map`` in Jy/beam, ``mask`` of classes, ``instances`` of numbers."""
         xarray = _import_xarray()
         from astro_dist.sky.fits_arrays import map_image
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import NDArray
 
 from astro_dist.api.drawing import Stamps, find_models, origins_of
+from astro_dist.engine.config import validate
 from astro_dist.engine.origins import Origin, read_origins, write_origins
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
@@ -103,7 +104,7 @@ class StampPipeline(DiffusionPipeline):
     ) -> NDArray[Any]:
         """Draw one stamp; arguments, result and errors are those of `Stamps` and `Stamps.draw`."""
         denoiser = Denoiser(self.unet, self.conditioner).eval()
-        settings = GenerateConfig(steps=num_inference_steps)
+        settings = validate(GenerateConfig, {"steps": num_inference_steps})
         sampler = Sampler.of(self.autoencoder.eval(), denoiser, self.scheduler, settings)
         stamps = Stamps.of(
             sampler,

@@ -74,7 +74,9 @@ def _double(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype.kind not in "fiub":
         raise DataError(f"an array of the type {image.dtype} is not doubled; give real numbers")
     planes = image if image.ndim == 3 else image[None]
-    level = np.broadcast_to(np.nan_to_num(np.nanmedian(planes, (1, 2), keepdims=True)), planes.shape)
+    # Not nanmedian alone, which warns of a plane without data.
+    levels = [float(np.nanmedian(plane)) if np.isfinite(plane).any() else 0.0 for plane in planes]
+    level = np.broadcast_to(np.nan_to_num(levels)[:, None, None], planes.shape)
     large = project(enlarge_bicubic(fill_blanks(planes, level)), planes)
     kind = image.dtype if image.dtype.kind == "f" else np.float32
     return (large if image.ndim == 3 else large[0]).astype(kind)

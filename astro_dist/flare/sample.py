@@ -80,7 +80,7 @@ class DiffusionModel:
         ------
         ConfigError
             The prompt is longer than the text encoder takes or names no class, the strength is not between 0
-            and 1, or a painter of classes needs one.
+            and 1, or a painter of classes needs one, or what is given is neither text nor picture.
         """
         if strength is not None and not 0 < strength <= 1:
             raise ConfigError(f"strength {strength} is not above 0 and at most 1; change it")
@@ -99,7 +99,10 @@ class DiffusionModel:
         return found
 
     def _read(self, image: Any) -> torch.Tensor:
-        given = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
+        try:
+            given = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
+        except (IndexError, TypeError, ValueError):
+            raise ConfigError("give a prompt, a Pillow image or a uint8 array (H, W) or (H, W, 3)") from None
         picture = from_image(given.convert("L" if self.hand.planes == 1 else "RGB"))
         x_BPSS = torch.from_numpy(to_network(resize(picture, self.hand.size_pix))[None])
         return x_BPSS.to(self.hand.device)

@@ -170,10 +170,21 @@ def test_stamps_follow_mask_brightness_and_seed(opened_run):
         ((mask, -1), "object 1 has -1; give a finite number above 0"),
         ((mask, np.ones(2)), "give a finite number above 0"),
         ((mask, 3, sky[:16]), "the background has the shape"),
+        ((mask, 3, np.full(mask.shape, np.inf)), "the background is infinite"),
         ((mask, 3, None, 0, mask[:16]), "instances must have"),
     ):
         with pytest.raises(astro_dist.ConfigError, match=said):
             stamps.draw(*wrong)
+    for name, value, said in (
+        ("steps", 0, "steps: must be at least 1"),
+        ("beam_arcsec", -1, "beam_arcsec is -1; give a finite number above 0"),
+        ("rms_jy_beam", float("nan"), "rms_jy_beam is nan; give"),
+    ):
+        with pytest.raises(astro_dist.ConfigError, match=said):
+            astro_dist.Stamps("small", **{name: value})
+    if not torch.cuda.is_available():
+        with pytest.raises(astro_dist.ConfigError, match="no GPU that this torch can use"):
+            astro_dist.Stamps("small", device="cuda")
     assert astro_dist.Stamps(opened_run.path, steps=1).draw(mask).dtype == np.float32
 
 
@@ -202,11 +213,11 @@ def test_a_pipeline_of_diffusers_draws_the_same_after_it_was_saved(opened_run, t
 def test_a_map_or_an_array_is_doubled_by_the_room_of_that_name(tmp_path):
     import astro_dist.enhance.one_map  # a module of the room leaves the name as it is
 
-    path = write_map(tmp_path / "m.fits", shape=(40, 48))
+    path = write_map(tmp_path / "m.fits", shape=(64, 80))
     large = astro_dist.enhance(path, tmp_path / "twice.fits")
     small = fits.getdata(path)
     np.testing.assert_allclose(
-        large.reshape(40, 2, 48, 2).mean((1, 3)), small, atol=1e-6 * np.abs(small).max()
+        large.reshape(64, 2, 80, 2).mean((1, 3)), small, atol=1e-6 * np.abs(small).max()
     )
     np.testing.assert_array_equal(fits.getdata(tmp_path / "twice.fits"), large)
     np.testing.assert_array_equal(astro_dist.enhance_map(small), astro_dist.enhance(small))
