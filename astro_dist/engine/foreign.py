@@ -11,6 +11,15 @@ from astro_dist.engine.errors import ConfigError
 
 JSON_BYTES = 1 << 20
 """Most bytes of a JSON file that is read whole."""
+MAGICS = {
+    b"BZh": "packed with bzip2; unpack it (bunzip2)",
+    b"\xfd7zXZ": "packed with xz; unpack it (unxz)",
+    b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it (unzstd)",
+    b"\x1f\x9d": "packed with compress; unpack it (uncompress)",
+    b"PK\x03\x04": "a zip archive; unpack it (unzip)",
+    b"\x89HDF": "an HDF5 file; convert it to FITS",
+}
+"""How files of other kinds begin, and what to do with them."""
 
 
 def expand_home(text: str | Path) -> Path:
@@ -56,6 +65,11 @@ def check_regular(path: Path) -> None:
         with contextlib.suppress(OSError):
             if os.stat(system).st_dev == status.st_dev:
                 raise ConfigError(f"not a file of a disk but one of {system}; give a copy of it")
+
+
+def remedy_for(start: bytes) -> str:
+    """Return what to do with a file that begins so, where it is of a kind that is known; else empty text."""
+    return next((text for magic, text in MAGICS.items() if start.startswith(magic)), "")
 
 
 def read_mapping(path: Path, most_bytes: int = JSON_BYTES) -> dict[str, Any]:

@@ -16,19 +16,10 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from astro_dist.engine.errors import AstroDistError, ConfigError
-from astro_dist.engine.foreign import check_regular
+from astro_dist.engine.foreign import check_regular, remedy_for
 
 BLOCK, CARD = 2880, 80
 GZIP_MAGIC = b"\x1f\x8b"
-MAGICS = {
-    b"BZh": "packed with bzip2; unpack it (bunzip2)",
-    b"\xfd7zXZ": "packed with xz; unpack it (unxz)",
-    b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it (unzstd)",
-    b"\x1f\x9d": "packed with compress; unpack it (uncompress)",
-    b"PK\x03\x04": "a zip archive; unpack it (unzip)",
-    b"\x89HDF": "an HDF5 file; convert it to FITS",
-}
-"""How files of other kinds begin, and what to do with them."""
 BITPIX_SET = {8, 16, 32, 64, -32, -64}
 HEADER_BYTES = 32 << 20
 """Most bytes of headers up to the one that is looked for."""
@@ -222,8 +213,7 @@ def open_bounded(path: Path) -> Iterator[tuple[BufferedIOBase, int | None]]:
         _check_gzip_name(path)
     with open_raw(path) as handle:
         if (start := handle.read(9)) != b"SIMPLE  =":
-            what = next((text for magic, text in MAGICS.items() if start.startswith(magic)), "")
-            raise ConfigError(what or "not a FITS file; leave it out or give another")
+            raise ConfigError(remedy_for(start) or "not a FITS file; leave it out or give another")
         handle.seek(0)
         yield handle, PREFIX_BYTES if packed else None
 
