@@ -25,6 +25,8 @@ RIM_PART = 0.2
 """No source that is cut off at its top has its value in so many of the pixels along a map's edge."""
 AMONG_PART, MOST_FLAT = 0.125, 0.1
 """Of the pixels beside a fill value in the noise so many are above it, so many below, and so few alike."""
+MOST_NEAR = 0.9
+"""Beside the largest value of a smooth map half of the pixels are nearer to it."""
 Flags = NDArray[np.bool_]
 Reader = Callable[[Window], Image]
 
@@ -36,16 +38,17 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
     and, below a negative one, from 16 damaged pixels. A negative one is 4 times as far from zero as half of
     the other pixels: noise that is cut off there leaves no large regions. A positive one is 100 times as far
     as half of the pixels beside it: a bright source whose top is cut off falls from there over the width of a
-    beam, and stays. One that a fifth of the map's edge has is judged as a negative one is.
+    beam, and stays. One that a fifth of the map's edge has, beside noise, is judged as a negative one is.
     """
     beside, others = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
-    farther, on_edge = _Farther(value), 0
+    farther, on_edge, flat = _Farther(value), 0, 0
     for band in bands(whole.shape, JUDGE_ROWS):
         frame = band.grown(1) & whole
         assert frame is not None
         image = read(frame)
         same = image == np.float32(value)
         inside = band.within(frame)
+        alike = _like_neighbours(image)[inside]
         image, same, near = image[inside], same[inside], _beside(same)[inside]
         beyond = farther.look(image)
         if farther.is_too_much:
@@ -54,21 +57,26 @@ def judge_fill(value: float, whole: Window, read: Reader) -> bool:
         beside.append(image[known & near])
         others.append(image[known][::SAMPLE])
         on_edge += _count_on_edge(same, band, whole)
+        flat += int(np.count_nonzero(alike & known & near))
     if farther.n_lone > (DAMAGED_PIX if value < 0 else 0):
         return False
     if not all(judge_fill(mark, whole, read) for mark in farther.marks):
         return False
-    return _is_far(value, beside, others, on_edge, whole)
+    is_rim = on_edge >= RIM_PART * 2 * (whole.height + whole.width)
+    return _is_far(value, np.concatenate(beside), np.concatenate(others), is_rim, flat)
 
 
-def _is_far(value: float, beside: list[Image], others: list[Image], on_edge: int, whole: Window) -> bool:
-    """Return whether a value is far from others, see `judge_fill`; ``on_edge`` pixels of the edge have it."""
+def _is_far(value: float, beside: Image, others: Image, is_rim: bool, flat: int) -> bool:
+    """Return whether a value is far from others, see `judge_fill`; ``flat`` pixels beside it are alike."""
+    is_noise = flat <= MOST_FLAT * len(beside) and _usual(beside) <= MOST_NEAR * abs(value)
     # Beside a fill value lie pixels that were interpolated with it, which say nothing of it.
-    is_mark = value < 0 or on_edge >= RIM_PART * 2 * (whole.height + whole.width)
-    usual = np.abs(np.concatenate(others if is_mark else beside))
-    if not len(usual):
-        return value < 0
-    return abs(value) >= FILL_RATIO[not is_mark] * float(np.median(usual))
+    is_mark = value < 0 or (is_rim and is_noise)
+    usual = others if is_mark else beside
+    return abs(value) >= FILL_RATIO[not is_mark] * _usual(usual) if len(usual) else value < 0
+
+
+def _usual(values: Image) -> float:
+    return float(np.median(np.abs(values))) if len(values) else 0.0
 
 
 def _count_on_edge(same: Flags, band: Window, whole: Window) -> int:
@@ -124,9 +132,9 @@ def _is_hidden_fill(value: float, marks: Collection[float], whole: Window, read:
         assert frame is not None
         image = read(frame)
         same, inside = image == np.float32(value), band.within(frame)
-        other = np.isfinite(image) & (image != 0) & ~same
-        known = other & ~np.isin(image, np.array([*marks], np.float32))
-        n_other += int(np.count_nonzero(other))
+        numbers = np.isfinite(image) & (image != 0) & ~same
+        known = numbers & ~np.isin(image, np.array([*marks], np.float32))
+        n_other += int(np.count_nonzero(numbers))
         n_known += int(np.count_nonzero(known))
         near = (known & _beside(same))[inside]
         besides.append(image[inside][near])
@@ -139,13 +147,22 @@ def _is_hidden_fill(value: float, marks: Collection[float], whole: Window, read:
     if 2 * flat > len(beside) or not is_wide:
         return False
     is_noise = flat <= MOST_FLAT * len(beside) and 2 * n_known >= n_other
-    return (is_noise and _is_among(value, beside)) or _is_far(value, besides, others, on_edge, whole)
+    is_rim = on_edge >= RIM_PART * 2 * (whole.height + whole.width)
+    other = np.concatenate(others)
+    return _is_far(value, beside, other, is_rim, flat) or (is_noise and _is_among(value, beside, other))
 
 
-def _is_among(value: float, beside: Image) -> bool:
-    """Return whether pixels are above and below a value, each a fair part of them."""
-    above = float(np.mean(beside > np.float32(value))) if len(beside) else 0.0
-    return AMONG_PART <= above <= 1 - AMONG_PART
+def _is_among(value: float, beside: Image, others: Image) -> bool:
+    """Return whether a value lies within noise: a fair part of the pixels beside it is above, and a part below.
+
+    Where a sky without noise falls to its background, many pixels are all but at it.
+    """
+    if not len(beside) or not len(others):
+        return False
+    distance = np.abs(others - np.float32(value))
+    is_noise = float(np.mean(distance < 0.01 * np.median(distance))) <= MOST_FLAT
+    above = float(np.mean(beside > np.float32(value)))
+    return is_noise and AMONG_PART <= above <= 1 - AMONG_PART
 
 
 def _like_neighbours(image: Image) -> Flags:

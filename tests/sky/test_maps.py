@@ -239,7 +239,7 @@ def test_beams_that_do_not_fit_the_pixels_or_the_map_are_refused(tmp_path):
 
 def test_what_is_no_fits_image_is_refused(tmp_path):
     expect(ConfigError, tmp_path / "absent.fits", "no such file")
-    expect(ConfigError, tmp_path, "not a file")
+    expect(ConfigError, tmp_path, "it is a folder")
     for name, content in (
         ("empty", b""),
         ("text", b"hello"),

@@ -371,3 +371,17 @@ def test_pieces_of_weights_with_soft_rims_stay():
     turned = (X - 120) + 0.7 * (Y - 150)
     soft = np.clip(turned / 5, -1, 1) + np.clip((0.7 * (X - 120) - (Y - 150)) / 5, -1, 1)
     assert fills_of((3 + soft).astype(np.float32)) == ()
+
+
+def test_smooth_maps_and_pieces_of_weights_stay():
+    smooth = np.exp(-((Y - 150.0) ** 2 + (X - 120.0) ** 2) / 3000).astype(np.float32)
+    # A sky without noise on a background, with a hole in it; noise that rises to a largest value; two pieces.
+    sky = 1e-12 + 1e-3 * np.exp(-((Y - 150.0) ** 2 + (X - 120.0) ** 2) / 200).astype(np.float32)
+    sky[200:210, 60:120] = -3 * np.linspace(0.5, 1, 60)
+    for image in (
+        sky,
+        np.minimum(1 / smooth, np.float32(8)),
+        np.where(X < 120, np.float32(1), np.float32(0.2)),
+    ):
+        assert fills_of(image) == ()
+        np.testing.assert_array_equal(read_fills(image, [Window.of_shape(image.shape)]), image)
