@@ -153,7 +153,7 @@ def _is_hidden_fill(value: float, marks: Collection[float], whole: Window, read:
 
 
 def _is_among(value: float, beside: Image, others: Image) -> bool:
-    """Return whether a value lies within noise: a fair part of the pixels beside it is above, and a part below.
+    """Return whether a value lies within noise: of the pixels beside it some are above, and some below.
 
     Where a sky without noise falls to its background, many pixels are all but at it.
     """
