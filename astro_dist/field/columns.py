@@ -53,6 +53,7 @@ COLUMNS = {
     "n_pix": Column("pix", "phys.area", "pixels the source was added to"),
     "blend": Column("", "meta.id.assoc", "least id of the detectable sources that touch or overlap this one"),
     "blend_size": Column("", "meta.number", "number of these sources, 1 for a source on its own"),
+    "flags": Column("", "meta.code", "1 where its box reaches beyond the field, whose edge cuts it"),
     "n_components": Column("", "meta.number", "pieces of the mask it was drawn for, see truth_components"),
     "object": Column("", "meta.id", "row of the object in objects.parquet, -1: a point or a Gaussian"),
     "stamp": Column("", "meta.id", "generated stamp the object comes from, -1 for none"),

@@ -28,6 +28,7 @@ COMPONENT_COLUMNS = {
     "id": Column("", "meta.id.parent", "number of the source, as in the truth"),
     "component": Column("", "meta.id", "number of the component in its source, that of most flux is 1"),
     "n_components": Column("", "meta.number", "components of the source"),
+    "flags": COLUMNS["flags"],
     **{name: COLUMNS[name] for name in NAMES},
     "flux_part": Column("", "phot.flux.density;arith.ratio", "flux over that of the source"),
 }
@@ -72,6 +73,7 @@ def list_components(placements: Columns, parts: Columns, field: SkyMap) -> Colum
         "id": placements["id"][row],
         "component": columns["component"].astype(np.int32),
         "n_components": placements["n_components"][row],
+        "flags": placements["flags"][row],
         **dict(zip(("ra_deg", "dec_deg", "ra_peak_deg", "dec_peak_deg"), (*sky[0], *sky[1]), strict=True)),
         **{"x_pix": columns["x"], "y_pix": columns["y"]},
         **{name: columns[key].astype(np.int32) for name, key in _PEAKS.items()},

@@ -12,6 +12,7 @@ from astro_dist.field.config import AssembleConfig
 from astro_dist.field.measures import join, read_all
 from astro_dist.field.truth import size_columns
 from astro_dist.sky.classes import SourceClass
+from astro_dist.sky.islands import Cut
 from astro_dist.sky.maps import SkyMap
 
 MEASURES, OVERLAPS, SIDELOBES = "measures", "overlaps", "artefacts"
@@ -50,7 +51,10 @@ def join_bands(
     pairs = add_up(read_all([band_file(folder, OVERLAPS, band) for band in bands]))
     whole, parts = join(measures, len(layout["id"]))
     columns = layout | _measured(layout, whole, field)
-    columns |= clipped(layout, field.shape)
+    boxes = clipped(layout, field.shape)
+    # Blank pixels cut none: nothing is placed where it would reach onto them.
+    smaller = (boxes["height"] < layout["height"]) | (boxes["width"] < layout["width"])
+    columns |= boxes | {"flags": (Cut.EDGE * smaller).astype(np.uint8)}
     columns["blend"], columns["blend_size"] = groups(pairs, layout["id"])
     shared = pairs["n_pix"] > 0
     one, other = (layout["id"][pairs[name][shared]] for name in ("row", "other"))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.io.votable import parse
 from radio_beam import Beam as RadioBeam
 from scipy.ndimage import binary_dilation
 
@@ -284,9 +285,10 @@ def test_overlapping_objects_show_the_later_one(tmp_path):
     table = read_columns_file(run.root / "field" / "placements.parquet")
     expected = beam_noise(Window.of_shape(shape), BEAM, PIXEL, 3, ("assemble", "noise")) * np.float32(RMS)
     expected, top, unsure = expected.astype(np.float64), np.zeros(shape, np.int32), np.zeros(shape, bool)
-    faint, inside = np.zeros(shape, np.int32), {}
+    faint, inside, beyond = np.zeros(shape, np.int32), {}, {}
     for row, whole in added_pixels(run, table, shape, BEAM, PIXEL):
         expected += whole
+        beyond[row["id"]] = 1 - whole.sum() / (row["flux_jy"] * row["beam_area_pix"])
         level = min(3 * row["sigma_jy_beam"], 0.5 * row["peak_jy_beam"])
         unsure |= abs(whole - level) < 1e-4 * level
         (top if row["detectable"] else faint)[whole >= level] = row["id"]
@@ -298,11 +300,26 @@ def test_overlapping_objects_show_the_later_one(tmp_path):
     assert np.array_equal(instances[~unsure & (top > 0)], shown[~unsure & (top > 0)])
     assert np.array_equal(instances[~unsure] != 0, shown[~unsure] != 0)
     check_blends(run, table, inside)
+    check_flags(run, beyond)
     assert np.bincount(table["object"]).max() <= 4
     for rows in (1, 64):
         other = make_run(tmp_path / str(rows), shape=shape, band_rows=rows, **settings)
         assemble(other)
         assert digests(other) == digests(run)
+
+
+def check_flags(run, beyond):
+    """Compare the flags of every catalogue with the part of the flux that is added beyond the field."""
+    folder = run.root / "field"
+    truth = read_columns_file(folder / "truth.parquet")
+    cut = set(truth["id"][truth["flags"] == 1].tolist())
+    assert {number for number, part in beyond.items() if part > 1e-4} <= cut
+    assert len(cut) < len(truth["id"])
+    assert max(beyond[number] for number in truth["id"].tolist() if number not in cut) < 1e-5
+    tables = [fits.getdata(folder / f"{name}.fits") for name in ("truth", "truth_components")]
+    tables.append(parse(folder / "truth.vot").get_first_table().array)
+    for table in (*tables, read_columns_file(folder / "truth_components.parquet")):
+        assert set(np.asarray(table["id"])[np.asarray(table["flags"]) == 1].tolist()) == cut
 
 
 def check_blends(run, table, inside):
