@@ -174,12 +174,19 @@ def validate_file(
             _read_labels(path, about)
             return faults, []
         table = open_rows(path, partial(_has_needed, columns))
+        _refuse_xml(table.names)
         notes = _check_table(table, faults, field_map, columns)
         return faults, [as_option(note) for note in notes]
     except ConfigError as error:
         # Errors of readers begin with the path.
         faults.add("the file", as_option(str(error).removeprefix(f"{path}: ")))
         return faults, []
+
+
+def _refuse_xml(names: Sequence[str]) -> None:
+    """Refuse what `open_rows` takes for text and `score` does not read."""
+    if names and names[0].lstrip().startswith("<"):
+        raise ConfigError("it is XML, but begins as no VOTable; save it without a document type and entities")
 
 
 def _read_labels(path: Path, about: About) -> None:

@@ -189,8 +189,9 @@ def _read_table(path: Path, choose: Choose, wanted: str | None = None) -> Found:
             raise ConfigError(f"it is larger than {TABLE_BYTES >> 20} MB; leave columns or rows out")
         if names := find_format(text.decode("utf-8", "replace")):
             return read_model_list(path, names, choose, _check_size)
-        # Other CSV than with names in the first line and rows below it is text as any.
-        if suffix == ".csv" and not text.startswith(b"#") and b"," in text.split(b"\n")[0]:
+        # Other CSV than with names in the first line, in UTF-8, and rows below it is text as any.
+        line = text.split(b"\n")[0].decode("utf-8", "replace")
+        if suffix == ".csv" and "," in line and not line.startswith("#") and "\ufffd" not in line:
             return _read_csv(path, choose)
         return read_text_table(path, choose, _check_size)
     if is_gzip(path) and Path(path.stem).suffix.lower() in {*TEXT_SUFFIXES, *PACKED_SUFFIXES}:

@@ -198,6 +198,9 @@ def test_rows_without_a_flux_are_left_out_and_said(tmp_path):
     path.write_text("ra_deg,dec_deg,flux_jy\n180,-30,\n181,-30,\n")
     with pytest.raises(ConfigError, match="none of its 2 rows has a position and a flux"):
         read_submission(path)
+    # Names of columns in another code than UTF-8 are names all the same.
+    path.write_bytes(b"ra_deg,dec_deg,flux_jy,n\xe9\n180,-30,0.001,\xe9\n")
+    assert read_submission(path).columns["flux_jy"].tolist() == [0.001]
 
 
 HOSTILE = (

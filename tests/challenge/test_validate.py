@@ -205,6 +205,7 @@ def test_gaps_of_fits_integers_are_faults(check, tmp_path):
         (b"SIMPLE  = ", "the file: "),
         (b"\x1f\x8b\x08\x00", "the file: "),
         (b"<?xml version='1.0'?><VOTABLE><oops>", "the file: its XML breaks off"),
+        (b"<!DOCTYPE x [<!ENTITY a 'a'>]><VOTABLE>&a;", "the file: it is XML, but begins as no VOTable"),
     ],
 )
 def test_what_is_no_table_is_one_fault(check, tmp_path, content, said):
