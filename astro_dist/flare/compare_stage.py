@@ -25,7 +25,7 @@ def estimate(run: Run) -> Estimate:
     """Return an upper bound of the cost for small networks."""
     tasks = len(_list_looks(run)) + 1
     return Estimate(
-        tasks, bytes=5_000_000, files=tasks, memory_bytes=2_000_000_000, cpu_s=20.0 * tasks, exact=False
+        tasks, bytes=5_000_000, files=tasks, memory_bytes=2_000_000_000, cpu_s=5.0 * tasks, exact=False
     )
 
 
