@@ -214,7 +214,7 @@ def _check_start(config: RadioConfig) -> None:
             "diffusion.start_from: a diffusion model fits the latents of one autoencoder only; set "
             "autoencoder.start_from to the weights that belong to it, and autoencoder.steps to 0"
         )
-    if ours == "small" and config.cutouts.stretch != "asinh":
+    if ours and "/" not in ours and config.cutouts.stretch != "asinh":
         raise ConfigError(
             "autoencoder.start_from: the weights of the package are for cutouts stretched by asinh, not by "
             f"{config.cutouts.stretch}; set cutouts.stretch to asinh, or train"

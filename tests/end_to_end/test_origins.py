@@ -20,7 +20,7 @@ SETTINGS = (
     *("generate.steps=1", "generate.per_shard=8", "generate.micro_batch=8", "generate.objects=1"),
     *("assemble.flux.mode=radiff", "assemble.objects=2", "assemble.reuse=2", "assemble.shape=300,300"),
 )
-SHIPPED_ORIGINS = read_origins(SHIPPED / "small" / "diffusion")
+SHIPPED_ORIGINS = read_origins(SHIPPED / "told" / "diffusion")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_a_run_ends_with_what_it_made(made):
     assert sources.startswith("2 sources on 300 x 300 pixels, ")
     assert re.fullmatch(r"\d+ objects drawn in \d+ stamps, \d+ refused", objects)
     assert learnt == "the networks learnt from FIRST, SUMSS and SCORPIO; their terms are in the report"
-    assert re.fullmatch(r"this command took 0 min \d\d s; the run takes 0\.0\d GB of disk", cost)
+    assert re.fullmatch(r"this command took \d+ min \d\d s; the run takes 0\.0\d GB of disk", cost)
     assert look == f"open {root / 'report.html'} in a browser"
 
 
@@ -76,7 +76,7 @@ def test_models_stamps_field_and_manifest_have_the_terms_of_the_weights(quick):
 def test_the_report_says_what_the_weights_learnt_from(quick):
     text = " ".join(Outline((quick / "report.html").read_text()).text.split())
     assert "model that learnt from FIRST, SUMSS and SCORPIO, for masks of a simulated survey" in text
-    assert "Autoencoder: the weights small as they are, which learnt from FIRST, SUMSS and SCORPIO" in text
+    assert "Autoencoder: the weights told as they are, which learnt from FIRST, SUMSS and SCORPIO" in text
     assert "no learning curve" not in text
     # Nothing was trained, so that no line of a loss is explained.
     assert "running mean" not in text

@@ -12,6 +12,7 @@ from astro_dist.generate.masks import MaskDrawer
 from astro_dist.models.autoencoder import decode, encode, load_autoencoder
 from astro_dist.models.denoiser import build_denoiser, load_denoiser
 from astro_dist.models.masks import encode_mask_condition, from_planes, mask_noise_shape
+from astro_dist.models.presets import FACTS
 from astro_dist.radio.pipeline import RADIO
 from astro_dist.radio.trainings import RECIPES
 from astro_dist.sky.classes import SourceClass
@@ -19,6 +20,7 @@ from astro_dist.sky.stretch import stretch, unstretch
 from astro_dist.train.start import SHIPPED, find_start, start_files
 from tests.end_to_end.conftest import ROOT
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Those of the radio pipeline have an autoencoder.
 NAMES = sorted(path.name for path in SHIPPED.iterdir() if (path / "autoencoder").is_dir())
 HEADLINES = {
@@ -82,10 +84,29 @@ def test_a_source_keeps_its_flux_through_the_autoencoder():
         assert back[box].sum() == pytest.approx(snr[box].sum(), rel=0.05)
 
 
-def test_the_denoiser_is_that_of_the_preset():
-    loaded, fresh = load_denoiser(find_start(RECIPES["diffusion"], "small")), build_denoiser("small")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_denoiser_is_that_of_the_preset_of_its_name(name):
+    loaded, fresh = load_denoiser(find_start(RECIPES["diffusion"], name)), build_denoiser(name)
     fresh.load_state_dict(loaded.float().state_dict())
     assert loaded.config.target == "source"
+
+
+def test_told_works_on_the_latents_of_small_and_uses_what_it_is_told():
+    small, told = (SHIPPED / name / "autoencoder" / WEIGHTS for name in ("small", "told"))
+    assert small.read_bytes() == told.read_bytes()
+    denoiser = load_denoiser(find_start(RECIPES["diffusion"], "told")).float().eval()
+    rng = torch.Generator().manual_seed(1)
+    latent, mask = torch.randn(1, 4, 32, 32, generator=rng), torch.zeros(1, 128, 128, dtype=torch.int64)
+    mask[:, 54:74, 40:90] = int(SourceClass.EXTENDED)
+    sky = torch.zeros(1, 2, 128, 128)
+    facts = torch.zeros(2, 1, FACTS)
+    facts[:, :, 0] = torch.tensor([[-0.4], [0.4]])
+    with torch.no_grad():
+        narrow, wide = (
+            denoiser(latent, torch.tensor([500]), mask, (mask > 0).float() * 3, sky, facts_BF=one)
+            for one in facts
+        )
+    assert float((narrow - wide).abs().max()) > 0.05 * float(narrow.abs().max())
 
 
 @pytest.mark.parametrize("wanted", ["SPURIOUS", "COMPACT", "EXTENDED"])
