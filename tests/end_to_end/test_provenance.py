@@ -55,7 +55,8 @@ def maps_of(folder):
 
 
 def test_cutouts_have_the_cards_of_their_maps_and_the_terms(real, tmp_path, command):
-    done = command("export", real / "run", "cutouts", "--fits", "--radiff", "--out", tmp_path / "c")
+    forms = ("--fits", "--radiff", "--quiet")
+    done = command("export", real / "run", "cutouts", *forms, "--out", tmp_path / "c")
     assert (done.returncode, done.stderr) == (0, "")
     found = maps_of(tmp_path / "c")
     assert {telling for _, telling in found} == {True, False}
