@@ -78,7 +78,7 @@ def test_catalogues_of_every_kind_are_read(tmp_path, kind):
     ("text", "message"),
     [
         ("fluxes\n1\n", "no column flux_jy"),
-        ("flux_jy\nabc\n", "no number in the column flux_jy"),
+        ("flux_jy\nabc\n", "in the column flux_jy, which is no number"),
         ("flux_jy\n-1\n", "positive"),
         ("flux_jy\n1\n1e300\n", "a flux_jy above 1e[+]09 Jy: row 2 [(]1e[+]300[)]"),
         ("flux_jy,ra_deg\n1,2\n", "both columns or neither"),

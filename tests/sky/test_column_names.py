@@ -240,7 +240,7 @@ def test_votables_are_bounded(tmp_path, monkeypatch):
     [
         ("t.txt", "1 2 3\n4 5 6\n", "3 columns have no names"),
         ("t.txt", "", "no rows"),
-        ("t.txt", "flux\n1\nmuch\n", "no number in the column flux"),
+        ("t.txt", "flux\n1\nmuch\n", "in the column flux, which is no number"),
         ("t.txt", "ra flux\n1 2\n3\n", "no number .* or too few columns"),
         ("t.txt", "flux\n" + "a" * (2 << 20), "too long"),
         ("t.txt", "a" * (2 << 20), "too long"),
