@@ -62,12 +62,16 @@ def _ratio(pairs: Sequence[Any], draw: Draw, resamples: int) -> dict[str, Any]:
 
 
 def _gain(images: Images, row: str, draw: Draw, resamples: int) -> dict[str, Any]:
-    """Return the paired difference of the chain over a baseline, of every figure of one number."""
-    first, found = images[0], dict[str, Any]()
-    for name, value in first[CHAIN].items():
-        if isinstance(value, float) and isinstance(first[row].get(name), float):
-            differences = [image[CHAIN][name] - image[row][name] for image in images]
-            found[name] = _sum_one(differences, draw, resamples)
+    """Return the paired difference of the chain over a baseline, of every figure of one number.
+
+    Images that lack a figure, such as the flux where no source is strong, are left out of it.
+    """
+    found = {}
+    for name in images[0][CHAIN]:
+        pairs = [(image[CHAIN][name], image[row].get(name)) for image in images]
+        known = [a - b for a, b in pairs if isinstance(a, float) and isinstance(b, float)]
+        if known:
+            found[name] = _sum_one(known, draw, resamples)
     return found
 
 

@@ -5,10 +5,12 @@ scales with sources and without them, how near neighbours go together along rows
 network. The distance of a piece is that to its tenth nearest neighbour among the training pieces, in units
 in which these numbers are uncorrelated and of spread 1, over the same distance of these neighbours: rare
 pieces, such as bright sources, lie apart from each other as well (local outlier factor, Breunig et al. 2000).
-What has a larger one than `SHARE` of the training pieces, each compared with the others, is unlike.
+What has a larger one than `SHARE` of the training pieces, each compared with the others, is unlike. So is
+what `astro_dist.enhance.textures` finds smoother or rougher than these pieces.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats
 from astro_dist.enhance.projection import halve_mean, repeat_twice
+from astro_dist.enhance.textures import Texture
 
-SHARE = 0.995
+SHARE = 0.996
 NEIGHBOURS = 10
 LEAST_PIECES = 20
 """Pieces without which nothing can be said."""
@@ -70,7 +73,8 @@ def _skewness(u: Floats) -> float:
 class Likeness:
     """The training pieces in uncorrelated units, how far apart they lie, and the greatest distance.
 
-    ``gaps`` (n,) are the distances of the training pieces to their `NEIGHBOURS`-th neighbour.
+    ``gaps`` (n,) are the distances of the training pieces to their `NEIGHBOURS`-th neighbour; ``texture`` is
+    None where a run of an earlier version measured no smoothness.
     """
 
     mean: Floats
@@ -79,13 +83,30 @@ class Likeness:
     gaps: Floats
     limit: float
     size_pix: int
+    texture: Texture | None = None
 
     @classmethod
-    def fit(cls, numbers: Floats, size_pix: int) -> "Likeness | None":
-        """Return what the training pieces allow; None for fewer than `LEAST_PIECES`."""
-        numbers = numbers[np.isfinite(numbers).all(1)]
-        if len(numbers) < LEAST_PIECES:
+    def fit(cls, pieces: Sequence[AnyImage], wider: Sequence[AnyImage]) -> "Likeness | None":
+        """Return what square training pieces allow; None for fewer than `LEAST_PIECES`.
+
+        Parameters
+        ----------
+        pieces
+            Each of the same side.
+        wider
+            Pieces of the same sky and side whose beam is twice as wide in pixels.
+        """
+        numbers = np.array([describe_piece(piece) for piece in pieces]).reshape(-1, NUMBERS)
+        known = np.isfinite(numbers).all(1)
+        if known.sum() < LEAST_PIECES:
             return None
+        kept = np.flatnonzero(known).tolist()
+        size_pix = len(pieces[0])
+        texture = Texture.fit([pieces[i] for i in kept], [wider[i] for i in kept], size_pix)
+        return cls._fit(numbers[known], size_pix, texture)
+
+    @classmethod
+    def _fit(cls, numbers: Floats, size_pix: int, texture: Texture) -> "Likeness":
         mean, spread = numbers.mean(0), np.cov(numbers, rowvar=False)
         # A floor: a number that hardly differs in the training would make everything else unlike.
         values, vectors = np.linalg.eigh(
@@ -100,7 +121,7 @@ class Likeness:
         place = min(len(distances) - 1, math.ceil(SHARE * (len(distances) + 1)) - 1)
         # Few pieces do not show the tail of their distances.
         slack = 1 + 10 / len(distances)
-        return cls(mean, matrix, pieces, gaps, float(distances[place] * slack), size_pix)
+        return cls(mean, matrix, pieces, gaps, float(distances[place] * slack), size_pix, texture)
 
     def distance(self, piece_ss: AnyImage) -> float:
         """Return the distance of a piece, about 1 for those like the training, NaN for one with few data."""
@@ -108,7 +129,10 @@ class Likeness:
         if not np.isfinite(piece).all():
             return math.nan
         rows, far = _nearest(self.pieces, piece, NEIGHBOURS)
-        return far / _gap(self.gaps, rows, far)
+        apart = far / _gap(self.gaps, rows, far)
+        if self.texture is None:
+            return apart
+        return max(apart, self.limit * self.texture.excess(piece_ss, self.size_pix))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers; the last digits, on which nothing rests, are left out."""
@@ -119,6 +143,7 @@ class Likeness:
             "gaps": _lists(self.gaps),
             "limit": round(self.limit, 6),
             "size_pix": self.size_pix,
+            "texture": None if self.texture is None else self.texture.to_json(),
         }
 
     @classmethod
@@ -126,7 +151,8 @@ class Likeness:
         """Return what `to_json` wrote."""
         arrays = (np.array(found[name], np.float64) for name in ("mean", "matrix", "pieces", "gaps"))
         mean, matrix, pieces, gaps = arrays
-        return cls(mean, matrix, pieces, gaps, float(found["limit"]), int(found["size_pix"]))
+        texture = Texture.from_json(found["texture"]) if found.get("texture") else None
+        return cls(mean, matrix, pieces, gaps, float(found["limit"]), int(found["size_pix"]), texture)
 
 
 def _nearest(pieces: Floats, piece: Floats, number: int) -> tuple[NDArray[np.int64], float]:

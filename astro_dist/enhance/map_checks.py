@@ -13,7 +13,7 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.work import Results, Run
 from astro_dist.enhance.calibration import Calibration, Pair, calibrate, is_bright, read_pairs
 from astro_dist.enhance.chain_config import ChainConfig
-from astro_dist.enhance.likeness import Likeness, describe_piece
+from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.projection import repeat_twice
 from astro_dist.enhance.tiles import UNLIKE, Source, Tile, TileMaker
 from astro_dist.sky.sky_image import SkyImage
@@ -81,9 +81,7 @@ def calibrate_network(run: Run, maker: TileMaker) -> Result:
     """Scale the uncertainty on validation cutouts, and learn what is like the training."""
     reader = StoreReader(run.product("cutouts.zarr"))
     held_out, learnt = reader.select("validation"), reader.select("train")
-    pieces = [pair.small_Phw[0] for pair in read_pairs(reader, spread_rows(learnt, MOST_PIECES))]
-    numbers = np.array([describe_piece(piece) for piece in pieces])
-    like = Likeness.fit(numbers, pieces[0].shape[0]) if len(numbers) else None
+    like = fit_likeness(reader, learnt)
     spread = spread_rows(held_out, MOST_PAIRS)
     scaled = calibrate(maker, read_pairs(reader, spread), find_bright(reader, held_out, spread))
     found = {
@@ -93,6 +91,17 @@ def calibrate_network(run: Run, maker: TileMaker) -> Result:
     path = run.output / CALIBRATION
     publish_bytes(path, (json.dumps(found, indent=1) + "\n").encode())
     return {"sha256": {CALIBRATION: sha256_file(path)}, "held_out": len(held_out)}
+
+
+def fit_likeness(reader: StoreReader, rows: NDArray[np.int64]) -> Likeness | None:
+    """Return what is like some of the cutouts; the middle of each, not halved, has a wider beam."""
+    pairs = list(read_pairs(reader, spread_rows(rows, MOST_PIECES)))
+    return Likeness.fit([pair.small_Phw[0] for pair in pairs], [_middle(pair) for pair in pairs])
+
+
+def _middle(pair: Pair) -> AnyImage:
+    side = pair.small_Phw.shape[-1]
+    return pair.large_PHW[0, side // 2 : side // 2 + side, side // 2 : side // 2 + side]
 
 
 def find_bright(reader: StoreReader, rows: NDArray[np.int64], seen: NDArray[np.int64]) -> Iterator[Pair]:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from astro_dist.cli import main
 from astro_dist.engine.seeds import stream
 from astro_dist.enhance.baselines import ColourTable, LinearDoubling
+from astro_dist.enhance.figures_table import sum_up
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.probe import Probe, judge
 from astro_dist.enhance.projection import enlarge_bicubic, halve_mean, repeat_twice
@@ -36,6 +37,15 @@ def measured(tmp_path_factory):
     (folder / "all.yaml").write_text(CONFIG)
     assert main(["run", str(folder / "all.yaml"), "--out", str(folder / "run"), "--on", "serial", "-q"]) == 0
     return folder / "run"
+
+
+def test_a_figure_that_some_images_lack_is_that_of_the_others():
+    chain = [{"flux": 0.1, "rms": 1.0}, {"flux": None, "rms": 2.0}, {"flux": 0.3, "rms": 1.0}]
+    images = [{"chain": one, "bicubic": {"flux": 0.4, "rms": 3.0}} for one in (*chain, *chain[::-1])]
+    for order in (images, images[1:] + images[:1]):
+        found = sum_up(order, ["bicubic"], lambda: np.random.default_rng(1), 20)["gains"]["bicubic"]
+        assert (found["flux"]["n"], found["rms"]["n"]) == (4, 6)
+        assert found["flux"]["value"] == pytest.approx(-0.2)
 
 
 def test_every_step_and_every_baseline_is_measured(measured):

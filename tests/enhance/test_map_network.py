@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from astro_dist.enhance.calibration import Calibration
 from astro_dist.enhance.inventions import BLOCK_PIX, Judge
-from astro_dist.enhance.likeness import Likeness, describe_piece
+from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, OTHER_BEAM, Source, TileMaker
 from astro_dist.sky.windows import Window
@@ -109,7 +109,10 @@ def test_other_images_are_told_apart():
         noise = gaussian_filter(rng.normal(0, 1, (32, 32)), sigma)
         return noise + gaussian_filter(np.where(rng.random((32, 32)) > 0.995, 30.0, 0), 1)
 
-    like = Likeness.fit(np.array([describe_piece(piece(0.7)) for _ in range(200)]), 32)
+    def pieces(sigma, count):
+        return [piece(sigma) for _ in range(count)]
+
+    like = Likeness.fit(pieces(0.7, 200), pieces(1.4, 200))
     like = Likeness.from_json(json.loads(json.dumps(like.to_json())))
     same = np.mean([like.distance(piece(0.7)) > like.limit for _ in range(200)])
     text = np.kron(rng.integers(0, 2, (8, 8)), np.ones((4, 4)))
@@ -117,6 +120,15 @@ def test_other_images_are_told_apart():
     assert same <= 0.02
     assert np.mean(other) >= 0.95
     assert like.distance(text) > like.limit
+    # Noise alone, level and unit aside, tells beams of other widths in pixels.
+    for sigma, least in ((0.7, 0.0), (1.05, 0.5), (1.4, 0.95)):
+        apart = [like.texture.excess(7 + 3 * piece(sigma), 32) > 1 for _ in range(50)]
+        assert least <= np.mean(apart) <= (1 if least else 0.06)
+    half = piece(0.7)
+    half[:, :12] = np.nan
+    assert like.texture.excess(half, 32) < 1
+    # A run of an earlier version measured no smoothness.
+    assert Likeness.from_json({**like.to_json(), "texture": None}).distance(half) > 0
 
 
 def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, command, tmp_path):

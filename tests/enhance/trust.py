@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, zoom
 
 from astro_dist.enhance.calibration import LEVELS, calibrate, is_bright, read_pairs
 from astro_dist.enhance.inventions import Judge
-from astro_dist.enhance.likeness import Likeness, describe_piece
-from astro_dist.enhance.map_checks import MOST_PAIRS, MOST_PIECES, find_bright, spread_rows
+from astro_dist.enhance.map_checks import MOST_PAIRS, find_bright, fit_likeness, spread_rows
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import TileMaker
 from astro_dist.models.super_levels import Sampler
@@ -64,18 +63,10 @@ def cover(root, most=150, scaled_on=MOST_PAIRS, maker=None):
     return {"cutouts": len(pairs), "pixels": scaled.pixels, "factors": scaled.factors, **shares}
 
 
-def fit_likeness(reader):
-    """Return what is like the training of a run."""
-    pieces = [
-        pair.small_Phw[0] for pair in read_pairs(reader, spread_rows(reader.select("train"), MOST_PIECES))
-    ]
-    return Likeness.fit(np.array([describe_piece(piece) for piece in pieces]), pieces[0].shape[0])
-
-
 def refuse(root, most=500):
     """Return the share of held-out tiles, and of tiles of others, that count as unlike the training."""
     reader = StoreReader(root / "cutouts.zarr")
-    like, side = fit_likeness(reader), int(reader.attrs["size_pix"]) // 2
+    like, side = fit_likeness(reader, reader.select("train")), int(reader.attrs["size_pix"]) // 2
     held = np.concatenate([reader.select("test"), reader.select("validation")])
     own = [pair.small_Phw[0] for pair in read_pairs(reader, spread_rows(np.sort(held), most))]
     rng = np.random.default_rng(1)
@@ -83,6 +74,7 @@ def refuse(root, most=500):
     kinds = {
         "held out": own,
         "a beam twice as wide in pixels": [one[:side, :side] for one in beams],
+        "a beam 1.5 times as wide": [zoom(one, 0.75)[:side, :side] for one in beams],
         "smoothed": [halve_mean(gaussian_filter(one, 2.0)[None])[0] for one in beams],
         "planets": cut_pictures(sorted((DATA / "planets").rglob("*.jpg")), side, rng),
         **{name: cut_pictures(files, side, rng, per) for name, files, per in others()},
