@@ -238,8 +238,9 @@ def _placed_parts(placed, truth, parts, objects, folder):
         y0, x0 = placed["y0"][i], placed["x0"][i]
         inside = (y >= y0) & (y < y0 + placed["height"][i]) & (x >= x0) & (x < x0 + placed["width"][i])
         all_there = len(own) == placed["n_components"][i] == objects["n_components"][placed["object"][i]]
-        # What cannot be detected has no pixels in the mask, and a brighter source may cover a component.
-        seen = not placed["detectable"][i] or (instances[y, x] == number).any()
+        box = instances[y0 : y0 + placed["height"][i], x0 : x0 + placed["width"][i]]
+        # What cannot be detected has no pixels in the mask.
+        seen = not placed["detectable"][i] or (box == number).any()
         found["whole" if all_there and inside.all() and seen else "parted"] += 1
     return found
 
