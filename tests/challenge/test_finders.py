@@ -23,7 +23,7 @@ PROGRAMS = {"own": "numpy", "sep": "sep", "pybdsf": "bdsf", "aegean": "AegeanToo
 JOBS = {
     "own": ["baseline.py", "own"],
     "sep": ["run_sep.py"],
-    "pieces": ["run_in_pieces.py", "--side=400", "aegean"],
+    "pieces": ["run_in_pieces.py", "--side=600", "aegean"],
 }
 DOUBLES = 12
 
