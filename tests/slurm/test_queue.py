@@ -141,5 +141,5 @@ def test_a_run_submitted_by_an_element_of_an_array_asks_back_for_itself(nodes, t
     (row,) = queue_of(tmp_path / "run")["shards-job.sbatch"]
     assert row.element == "N/A"
     text = (log_folder(tmp_path / "run") / "shards-job.sbatch").read_text()
-    assert "scontrol requeue $SLURM_JOB_ID " in text
+    assert "scontrol requeue $SLURM_JOB_ID)" in text
     cancel_run(tmp_path / "run")
