@@ -130,7 +130,7 @@ CASES = {
         lambda at: ["assemble.background.kind=map", f"assemble.background.path={image(at / 'm.fits', 1)}"],
         "m.fits: ",
     ),
-    "folder": (lambda at: [f"maps.files=[{at}]"], "it is a folder; name a file"),
+    "folder": (lambda at: [f"maps.files=[{at}]"], "it is a folder, not a file; write it as FITS"),
 }
 
 

@@ -39,10 +39,15 @@ def require_file(path: Path, setting: str) -> None:
     raise ConfigError(f"{setting}: there is no file {path}; mend the path")
 
 
-def check_regular(path: Path) -> None:
+def check_regular(path: Path, instead_of_folder: str = "name a file") -> None:
     """Refuse what is not a regular file of a disk; links to one are followed.
 
     Pipes and devices never end, and files of ``/proc`` and ``/sys`` have no size that can be trusted.
+
+    Parameters
+    ----------
+    instead_of_folder
+        What to do about a folder, for the message.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def check_regular(path: Path) -> None:
     except (OSError, ValueError):
         raise ConfigError("not a file that can be read; mend the path or its permissions") from None
     if stat.S_ISDIR(status.st_mode):
-        raise ConfigError("it is a folder; name a file (a CASA image by exportfits, a MIRIAD one by fits)")
+        raise ConfigError(f"it is a folder, not a file; {instead_of_folder}")
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.R_OK):
         raise ConfigError("not a file that can be read; mend the path or its permissions")
     # Compared by device, because a link or a bind mount may lead there under any name.

@@ -9,6 +9,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.work import Run
 from astro_dist.sky.config import FilesConfig, MapsConfig, SurveyConfig
+from astro_dist.sky.fits_headers import IMAGE_FOLDER
 
 READMES, README_BYTES = ("ReadMe", "README", "readme", "ReadMe.txt"), 1 << 20
 MOST_FILES, MOST_LETTERS = 32_000, 4096
@@ -90,6 +91,8 @@ def find_maps(config: MapsConfig) -> list[tuple[Path, SurveyConfig]]:
             )
         by_target: dict[Path, Path] = {}
         for path in maps:
+            if path.is_dir():
+                raise ConfigError(f"{path}: it is a folder, not a file; {IMAGE_FOLDER}")
             # Through a link a map would count twice, and each of its sources.
             if (other := by_target.setdefault(path.resolve(), path)) != path:
                 raise ConfigError(

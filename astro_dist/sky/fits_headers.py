@@ -20,6 +20,7 @@ from astro_dist.engine.foreign import check_regular, remedy_for
 
 BLOCK, CARD = 2880, 80
 GZIP_MAGIC = b"\x1f\x8b"
+IMAGE_FOLDER = "write it as FITS, a CASA image by exportfits, a MIRIAD one by fits"
 BITPIX_SET = {8, 16, 32, 64, -32, -64}
 HEADER_BYTES = 32 << 20
 """Most bytes of headers up to the one that is looked for."""
@@ -190,7 +191,7 @@ def read_hdus(
         that FITS does not allow. `ConfigError` as well where no HDU is wanted.
     """
     try:
-        check_regular(path)
+        check_regular(path, IMAGE_FOLDER)
         with open_bounded(path) as (handle, limit):
             hdus = list(walk_hdus(handle, limit, wanted, whole))
         # Without anything wanted a check of a whole file is under way, which reports a cut itself.

@@ -8,6 +8,7 @@ from pathlib import Path
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular
 from astro_dist.sky.fits_headers import (
+    IMAGE_FOLDER,
     Hdu,
     Wanted,
     check_cards,
@@ -51,7 +52,7 @@ def survey_hdus(path: Path, enough: Wanted | None = None, wanted: Wanted = holds
     """
     hdus: list[Hdu] = []
     try:
-        check_regular(path)
+        check_regular(path, IMAGE_FOLDER)
         packed = is_gzip(path)
         with open_bounded(path) as (handle, limit):
             for hdu in walk_hdus(handle, limit, None, False):

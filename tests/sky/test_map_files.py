@@ -102,7 +102,7 @@ def test_a_file_in_place_of_the_folder_is_named(packed, make):
         (b"PK\x03\x04" + BYTES, "unzip"),
         (b"\x1f\x9d\x90" + BYTES, "uncompress"),
         (b"\x89HDF\r\n\x1a\n" + BYTES, "convert it to FITS"),
-        (None, "folder; name a file .a CASA image by exportfits"),
+        (None, "folder, not a file; write it as FITS, a CASA image by exportfits"),
     ],
 )
 def test_files_of_other_kinds_have_a_remedy(tmp_path, content, remedy):
