@@ -8,18 +8,10 @@ import socket
 import subprocess
 import time
 
-import pytest
-
 PROGRAM = shutil.which("firefox-esr") or shutil.which("firefox")
 PATIENCE_S = 300
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of an element in the standard of WebDriver."""
-
-
-def need_firefox():
-    """Skip a test where there is no Firefox, saying how to get one."""
-    if PROGRAM is None:
-        pytest.skip("firefox is not installed; apt-get install firefox-esr")
 
 
 def _free_port():
@@ -31,6 +23,7 @@ class Firefox:
     """One window of a browser of its own, whose profile and home lie in ``folder``."""
 
     def __init__(self, folder):
+        assert PROGRAM is not None, "firefox is not installed; apt-get install firefox-esr"
         port, home = _free_port(), folder / "home"
         home.mkdir()
         (folder / "user.js").write_text(f'user_pref("marionette.port", {port});\n')

@@ -143,7 +143,7 @@ class Display:
                 progress, row = self.bar
                 speed = f"{rate:.3g}/s " if self.finished > self.before else ""
                 if not rate and (about_s := self._planned_left()):
-                    # The column at the end of the bar knows nothing before a task has ended.
+                    # Before a task has ended there is no rate, and the bar's own column is empty.
                     speed = f"about {max(1, round(about_s / 60))} min "
                 text = f"{self.phase}{self.finished}/{self.total or '?'} tasks {speed}{_facts_text(inside)}"
                 total = self.total or None

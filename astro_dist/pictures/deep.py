@@ -72,7 +72,7 @@ def _raw(tile: Any) -> str:
 
 
 def _is_deep(tile: Any) -> bool:
-    # A PPM tells its greatest number instead.
+    # A PPM has its greatest value in the header instead.
     return ";16" in _raw(tile) or (tile[0].startswith("ppm") and tile[3][1] > 255)
 
 

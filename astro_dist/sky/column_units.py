@@ -71,13 +71,14 @@ def _tell_text(ours: str, name: str, texts: Sequence[str], known: Collection[str
     row, text = next(
         (row, text.strip())
         for row, text in enumerate(texts, 1)
-        if text.strip().lower() not in known and not _is_number(text)
+        if text.strip().lower() not in known and not is_number(text)
     )
     remedy = "write compact or extended, or 2 or 3, or leave the column out" if ours == "class" else "mend it"
     return f"row {row} has {text[:40]!r} in the column {name}, which is no number; {remedy}"
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text is a number as `float` reads it."""
     try:
         float(text)
     except ValueError:

@@ -58,7 +58,7 @@ _LIKE_A_BEAM = re.compile(
 _IN_ARCSEC = {"APCLN", "CCRES", "CONVL", "IMAGR", "MX", "RESTR", "RSTOR", "SDCLN", "SMOTH", "VTESS"}
 # A verb of AIPS that changes cards, one a line, and says what they were before.
 _CHANGES, _OLD = "PUTHEAD", re.compile(r"\s*/\s*old\b", re.IGNORECASE)
-# Programs that make another beam of the one of which an earlier line tells.
+# Programs that change the beam, after which the beam of an earlier line no longer holds.
 _CONVOLVES = re.compile(r"\bimsmooth\b|\bCONVOL:.*\bfwhm|\bconvolved\b|\bsmoothed to\b", re.IGNORECASE)
 # FITS has the unit of a card in brackets at the start of its comment.
 _UNIT = re.compile(r"\s*\[\s*([a-z]+)\s*\]", re.IGNORECASE)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from astro_dist.engine.config import parse_yaml
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.column_names import Choose, Floats, Found
-from astro_dist.sky.column_units import ANGLES, FLUXES, NO_UNIT
+from astro_dist.sky.column_units import ANGLES, FLUXES, NO_UNIT, is_number
 from astro_dist.sky.sexagesimal import GAPS
 
 LINE_BYTES = 1 << 20
@@ -131,7 +131,7 @@ def _describe(lines: Sequence[Line], comments: Sequence[str]) -> Head:
     counts = {mark: lines[0].text.count(mark) for mark in MARKS}
     delimiter = max(counts, key=lambda mark: counts[mark]) if any(counts.values()) else None
     words = _split(lines[0].text, delimiter)
-    if any(_is_number(word) for word in words):
+    if any(is_number(word) for word in words):
         return _describe_row(lines[0].number, words, delimiter, comments)
     names, start, units = words, 1, _ecsv_units(comments)
     rows = [_split(line.text, delimiter) for line in lines[1:3]]
@@ -183,7 +183,7 @@ def _are_names(words: Sequence[str]) -> bool:
     units = NO_UNIT | set(FLUXES) | set(ANGLES)
     return (
         len(set(words)) == len(words)
-        and not any(map(_is_number, words))
+        and not any(map(is_number, words))
         and not all(word.strip("[]()").lower() in units for word in words)
     )
 
@@ -199,7 +199,7 @@ def _units_below(names_line: str, line: str, names: Sequence[str]) -> dict[str, 
 
 
 def _is_sdc1(row: Sequence[str]) -> bool:
-    if len(row) not in (len(SDC1), len(SDC1_MORE)) or not all(map(_is_number, row)):
+    if len(row) not in (len(SDC1), len(SDC1_MORE)) or not all(map(is_number, row)):
         return False
     values = dict(zip(SDC1_MORE, map(float, row), strict=False))
     return all(low <= values[name] <= high for name, (low, high) in SDC1_LIMITS.items())
@@ -211,14 +211,6 @@ def _split(line: str, delimiter: str | None) -> list[str]:
     else:
         words = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     return [word.strip().strip("\"'") for word in words]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_rows(path: Path, head: Head, places: Sequence[int]) -> list[NDArray[Any]]:

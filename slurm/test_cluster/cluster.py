@@ -268,7 +268,7 @@ class Cluster:
     def run(self, *call: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command on the login node and return its output."""
         options = {"env": self.environment, "capture_output": True, "text": True, "timeout": PATIENCE_S}
-        # Where munged has hung up on a command, it dies of SIGPIPE unless it inherits that it is ignored.
+        # A write after munged has hung up raises SIGPIPE and ends the command; a child inherits "ignored".
         return subprocess.run(call, check=check, restore_signals=False, **options)
 
     def down(self) -> None:

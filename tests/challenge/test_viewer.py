@@ -18,7 +18,7 @@ from astro_dist.challenge.score import Judge
 from astro_dist.field.columns import read_columns_file
 from tests.browser import Browser, need_browser
 from tests.challenge import small
-from tests.firefox import Firefox, need_firefox
+from tests.firefox import Firefox
 
 HOSTILE = '<img src=x onerror="window.hit=1">.csv'
 READY = "document.body && document.body.dataset.ready"
@@ -230,7 +230,6 @@ def test_a_dropped_catalogue_is_matched_as_the_score_does(page, judge, found, tm
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_in_firefox_too_the_list_jumps_and_a_catalogue_is_matched(package, judge, found, tmp_path):
-    need_firefox()
     (tmp_path / "profile").mkdir()
     truth, pairs = judge.truth, match(found, judge.truth, judge.about.beam.major_arcsec)
     brightest = int(np.lexsort((truth["id"], -truth["flux_jy"]))[0])

@@ -23,7 +23,7 @@ TERMS = "origin FIRST: terms: "
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """The cutouts of two maps of one survey: one whose header tells its observation, one without."""
+    """The cutouts of two maps of one survey: one with cards of its observation in the header, one without."""
     from astro_dist.cli import main
 
     root = tmp_path_factory.mktemp("real")
@@ -48,7 +48,7 @@ def check_header(header, telling):
 
 
 def maps_of(folder):
-    """The header of each image in a folder, with whether it is of the map whose header tells."""
+    """The header of each image in a folder, with whether it is of the map that has these cards."""
     headers = [fits.getheader(path) for path in sorted(folder.rglob("*.fits"))]
     assert headers
     return [(header, "told" in str(header["HISTORY"])) for header in headers]
