@@ -68,6 +68,11 @@ class LabelledPixels:
                     f"{about.shape[0]} x {about.shape[1]}; label every pixel of the map"
                 )
         labels = Labels.read(classes, numbers, ClassWords(setting=None))
+        if len(labels.classes) and (labels.classes == SourceClass.SPURIOUS).all():
+            raise ConfigError(
+                f"{mask} has no label but 1, which is spurious, an artefact; write 2 where a compact source "
+                "is and 3 where an extended one is, or 2 for all sources"
+            )
         flat = labels.y.astype(np.int64) * about.shape[1] + labels.x
         return cls(flat, labels.owner.astype(np.int64), labels.classes, labels.sizes.astype(np.float64))
 
@@ -165,7 +170,7 @@ def is_labels(path: Path) -> bool:
     if path.suffix.lower() == ".json":
         return True
     with path.open("rb") as handle:
-        if not handle.read(6).startswith((b"SIMPLE", b"\x1f\x8b")):
+        if not handle.read(6).startswith(b"SIMPLE"):
             return False
     try:
         hdus = survey_hdus(path)

@@ -1,6 +1,6 @@
 """The score of what is handed in, against the hidden part of a package: one JSON document for each file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from astro_dist import __version__
 from astro_dist.challenge.about import About
 from astro_dist.challenge.detection import measure_detection
+from astro_dist.challenge.handed_in import score_name, unpacked
 from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.matching import match
 from astro_dist.challenge.names import (
@@ -153,12 +154,16 @@ class Judge:
             The file cannot be used; the message names it.
         """
         given = options or Options()
-        head = {"format": FORMAT, "name": path.stem, "astro_dist": __version__, **self.identity}
-        if is_labels(path):
-            return {**head, "kind": LABELS, "segmentation": self.score_labels(path, given.instances)}
-        if given.instances is not None:
-            raise ConfigError(f"{path}: --instances belongs to an image of classes, and this is a catalogue")
-        found = read_submission(path, given.columns)
+        head = {"format": FORMAT, "name": score_name(path), "astro_dist": __version__, **self.identity}
+        with unpacked(path) as plain:
+            if is_labels(plain):
+                with unpacked(given.instances) as numbers:
+                    return {**head, "kind": LABELS, "segmentation": self.score_labels(plain, numbers)}
+            if given.instances is not None:
+                raise ConfigError(
+                    f"{path}: --instances belongs to an image of classes, and this is a catalogue"
+                )
+            found = read_submission(plain, given.columns)
         return {**head, "kind": CATALOGUE, **self.score_catalogue(found, given.beam_arcsec)}
 
     def score_catalogue(self, found: Submission, beam_arcsec: float | None = None) -> dict[str, Any]:
@@ -212,11 +217,3 @@ def _document(score: Sdc1Score) -> dict[str, Any]:
         "accuracy": score.accuracy,
         "parts": {n: float(np.nansum(part)) / max(1, len(part)) for n, part in score.parts.items()},
     }
-
-
-def refuse_same_names(paths: Sequence[Path]) -> None:
-    """Raise `ConfigError` where two files have one name: their scores would have one as well."""
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"two files are called {twice!r}; rename one: scores are listed by that name")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist.challenge.about import About
+from astro_dist.challenge.handed_in import unpacked
 from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.names import MAP, PUBLIC, find_part
 from astro_dist.challenge.submission import AS_SDC1, NEEDED, OTHERS, PLACES, WIDTHS, as_option
@@ -170,13 +171,14 @@ def validate_file(
     """Return the faults of one file, and what was taken for granted about it."""
     faults: Faults = Faults()
     try:
-        if is_labels(path):
-            _read_labels(path, about)
-            return faults, []
-        table = open_rows(path, partial(_has_needed, columns))
-        _refuse_xml(table.names)
-        notes = _check_table(table, faults, field_map, columns)
-        return faults, [as_option(note) for note in notes]
+        with unpacked(path) as plain:
+            if is_labels(plain):
+                _read_labels(plain, about)
+                return faults, []
+            table = open_rows(plain, partial(_has_needed, columns))
+            _refuse_xml(table.names)
+            notes = _check_table(table, faults, field_map, columns)
+            return faults, [as_option(note) for note in notes]
     except ConfigError as error:
         # Errors of readers begin with the path.
         faults.add("the file", as_option(str(error).removeprefix(f"{path}: ")))

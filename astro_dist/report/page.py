@@ -28,6 +28,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Small images as ``(data URI, text below it)``, as many side by side as there is room for.
+
+    A ring marks the middle of each where ``ringed``.
+    """
+
+    kind: ClassVar[str] = "pictures"
+    items: Sequence[tuple[str, str]]
+    caption: str
+    ringed: bool = False
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of text under a head. ``folded`` tables open on a click on their caption, which they must have.
 
@@ -70,7 +83,7 @@ class Link:
     path: str
 
 
-Block = Picture | Table | Listing | Note | Link
+Block = Picture | Pictures | Table | Listing | Note | Link
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Figures of a score: curves with their intervals, errors of measurement, and pictures of what was missed."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,20 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from astro_dist.field.panels import noise_stretch
-from astro_dist.report.images import DPI, MARK, WIDE_IN
-from astro_dist.report.style import ACCENT, INK, MUTED, NO_DATA, SKY_COLOURS, in_style, log_axis, new_graph
-
-COLUMNS = 10
+from astro_dist.report.style import (
+    ACCENT,
+    INK,
+    MUTED,
+    NO_DATA,
+    SKY_COLOURS,
+    data_uri,
+    in_style,
+    log_axis,
+    new_graph,
+)
 
 
 @in_style
@@ -55,30 +64,11 @@ def plot_errors(points: Sequence[Mapping[str, Any]], label: str, right: float) -
     return figure
 
 
-@in_style
-def draw_misses(images: Sequence[NDArray[np.float32]], labels: Sequence[str]) -> Figure:
-    """Draw cutouts of the map side by side, each with a ring in the middle and a label above it."""
-    rows = -(-len(images) // COLUMNS)
-    side, head = WIDE_IN / COLUMNS, 0.3
-    figure = Figure(figsize=(WIDE_IN, rows * (side + head)), dpi=DPI)
+def paint_cut(image: NDArray[np.float32]) -> str:
+    """Return a cutout of the map as a data URI, over its own noise; the last row of the sky comes first."""
+    level = noise_stretch(image).level(image)
     colours = colormaps[SKY_COLOURS].with_extremes(bad=NO_DATA)
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        row, column = divmod(i, COLUMNS)
-        bottom = 1 - ((row + 1) * (side + head) - 0.04) / (rows * (side + head))
-        place = (column / COLUMNS, bottom, 0.95 / COLUMNS, 0.95 * side / (rows * (side + head)))
-        axes = figure.add_axes(place)
-        level = noise_stretch(image).level(image)
-        axes.imshow(np.where(np.isfinite(image), level, np.nan), cmap=colours, vmin=0, vmax=1, origin="lower")
-        middle = (image.shape[0] - 1) / 2
-        axes.plot(
-            middle,
-            middle,
-            "o",
-            markersize=13,
-            markerfacecolor="none",
-            markeredgecolor=MARK,
-            markeredgewidth=1,
-        )
-        axes.set_axis_off()
-        axes.set_title(label, fontsize=6.5, weight="normal", loc="left", pad=2)
-    return figure
+    pixels = colours(np.where(np.isfinite(image), level, np.nan), bytes=True)[::-1, :, :3]
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "webp", quality=90)
+    return data_uri(buffer.getvalue(), "image/webp")

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from astro_dist.challenge.score import CATALOGUE, FORMAT, Judge, Options, refuse_same_names
+from astro_dist.challenge.handed_in import refuse_same_names, score_name
+from astro_dist.challenge.score import CATALOGUE, FORMAT, Judge, Options
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes, publish_json
 from astro_dist.engine.foreign import read_mapping
-from astro_dist.report.page import Block, Chapter, Note, Page, Picture, Table, render
-from astro_dist.report.score_figures import draw_misses, plot_errors, plot_shares
-from astro_dist.report.style import to_svg, to_webp
+from astro_dist.report.page import Block, Chapter, Note, Page, Picture, Pictures, Table, render
+from astro_dist.report.score_figures import paint_cut, plot_errors, plot_shares
+from astro_dist.report.style import to_svg
 
 LEADERBOARD = "leaderboard.html"
 SCORE_BYTES = 1 << 24
@@ -54,7 +55,7 @@ def score_files(
     """
     refuse_same_names(paths)
     judge = Judge.open(package)
-    earlier = _read_scores(out, {path.stem for path in paths}, judge.identity)
+    earlier = _read_scores(out, {score_name(path) for path in paths}, judge.identity)
     scores = [judge.score(path, options) for path in paths]
     pages = [render(build_page(score, judge)) for score in scores]
     for score, page in zip(scores, pages, strict=True):
@@ -220,7 +221,7 @@ def _misses(figures: Mapping[str, Any], judge: Judge) -> Chapter:
     images = [judge.cut(one["y_pix"], one["x_pix"], HALF_PIX)[1] for one in missed]
     labels = [f"{_best(one):.0f} sigma, {one['class_name']}" for one in missed]
     side = 2 * HALF_PIX + 1
-    uri = to_webp(draw_misses(images, labels))
+    shown = [(paint_cut(image), label) for image, label in zip(images, labels, strict=True)]
     caption = f"{side} x {side} pixels of the map; a ring marks the place of the source."
     rows = [
         [str(one["id"]), f"{one['ra_deg']:.6f}", f"{one['dec_deg']:.6f}", f"{_best(one):.1f}",
@@ -229,9 +230,7 @@ def _misses(figures: Mapping[str, Any], judge: Judge) -> Chapter:
     ]  # fmt: skip
     head = ["source", "RA (deg)", "Dec (deg)", "sigma", "flux (mJy)", "class", "sources in its blend"]
     table = Table(head, rows, caption="The same as a table", folded=True, numbers=(0, 1, 2, 3, 4, 6))
-    return Chapter(
-        "misses", "Worst misses", lead, [Picture(uri, caption, "missed sources", wide=True), table]
-    )
+    return Chapter("misses", "Worst misses", lead, [Pictures(shown, caption, ringed=True), table])
 
 
 def _best(one: Mapping[str, Any]) -> float:

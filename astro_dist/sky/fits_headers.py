@@ -211,7 +211,7 @@ def open_bounded(path: Path) -> Iterator[tuple[BufferedIOBase, int | None]]:
     """Open a file; the limit on the bytes before a header is None where bytes can be skipped for nothing."""
     packed = is_gzip(path)
     if packed:
-        _check_gzip_name(path)
+        check_gzip_name(path)
     with open_raw(path) as handle:
         if (start := handle.read(9)) != b"SIMPLE  =":
             raise ConfigError(remedy_for(start) or "not a FITS file; leave it out or give another")
@@ -219,7 +219,7 @@ def open_bounded(path: Path) -> Iterator[tuple[BufferedIOBase, int | None]]:
         yield handle, PREFIX_BYTES if packed else None
 
 
-def _check_gzip_name(path: Path) -> None:
+def check_gzip_name(path: Path) -> None:
     """Refuse a gzip header without an end: Python looks for the end byte by byte."""
     with path.open("rb") as handle:
         head = handle.read(1 << 16)

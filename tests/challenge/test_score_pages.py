@@ -5,6 +5,9 @@ import pytest
 from astro_dist.report.scores import score_files
 from tests.browser import Browser, need_browser
 
+MISSES = "document.querySelectorAll('#misses .pictures img').length"
+SMALLEST = """Math.min(...[...document.querySelectorAll('#misses .pictures figcaption')]
+    .map(text => parseFloat(getComputedStyle(text).fontSize)))"""
 HOSTILE = "<img src=x onerror='window.hit=1'>"
 
 
@@ -33,6 +36,9 @@ def test_pages_of_scores_are_whole_at_both_widths(pages, tmp_path):
                 assert browser.ask("document.documentElement.scrollWidth") <= width, path
                 broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
                 assert browser.ask(broken) == 0, path
+                if "leaderboard" not in path.name:
+                    assert browser.ask(MISSES) > 20
+                    assert browser.ask(SMALLEST) >= 12
         assert browser.ask("window.hit") is None
         board = next(pages.glob("leaderboard.html"))
         browser.open(board.as_uri())

@@ -10,6 +10,7 @@ from astro_dist.challenge.annotations import Annotations, cut_tiles
 from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.score import Options
 from astro_dist.challenge.segmentation import measure_segmentation
+from astro_dist.challenge.validate import validate_file
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.windows import Window
 
@@ -169,3 +170,17 @@ def test_a_mask_of_another_size_or_with_other_labels_is_refused(judge, tmp_path)
     said = "label 9; known are 0 background, .* 3 extended: write one of spurious, compact, extended$"
     with pytest.raises(ConfigError, match=said):
         judge.score(path)
+
+
+def test_a_mask_of_nothing_but_ones_is_refused(judge, folder, tmp_path):
+    """Ones are artefacts here: a mask of sources and the rest would score nothing and say nothing."""
+    found, path = fits.getdata(folder / "hidden/mask.fits"), tmp_path / "binary.fits"
+    for kind in (np.uint8, np.float32):
+        fits.PrimaryHDU((found > 0).astype(kind)).writeto(path, overwrite=True)
+        with pytest.raises(ConfigError, match=r"binary\.fits has no label but 1, .*; write 2"):
+            judge.score(path)
+    faults, _ = validate_file(path, judge.about, judge.field)
+    assert next(faults.lines()).startswith("the file: ")
+    # As the line says: sources whose class is not known are compact ones.
+    fits.PrimaryHDU(2 * (found > 1).astype(np.uint8)).writeto(path, overwrite=True)
+    assert judge.score(path)["segmentation"]["pixels"]["any_source"]["iou"] == 1
