@@ -84,7 +84,7 @@ def _citation(about: About, origins: Sequence[Origin]) -> list[str]:
     lines = [
         "cff-version: 1.2.0",
         "message: If you use this data set, please cite it and what it was made from.",
-        f'title: "{_plain(about.name)}: a data challenge on a synthetic radio map"',
+        f'title: "{_plain(_title(about))}"',
         "type: dataset",
         f'version: "{__version__}"',
         "authors:",
@@ -100,6 +100,10 @@ def _citation(about: About, origins: Sequence[Origin]) -> list[str]:
             lines += ["  - type: article", f'    title: "{cited}, of {_plain(origin.what)}"', "    authors:"]
             lines += [f"      - name: {cited.rpartition(' ')[0]}"]
     return lines
+
+
+def _title(about: About) -> str:
+    return f"{about.name}: a data challenge on a synthetic radio map"
 
 
 def _plain(text: str) -> str:
@@ -127,7 +131,7 @@ def write_metadata(
         if path.name not in LISTS and path.relative_to(folder).parts[0] not in (VIEWER, TILES)
     ]
     listed = [_describe_file(folder, path) for path in paths]
-    publish_json(folder / "croissant.json", _croissant(about, listed, columns, kinds))
+    publish_json(folder / "croissant.json", _croissant(about, listed, origins, columns, kinds))
     listed.append(_describe_file(folder, folder / "croissant.json"))
     publish_json(folder / "ro-crate-metadata.json", _crate(about, listed, origins, (folder / TILES).is_dir()))
 
@@ -141,14 +145,18 @@ def _describe_file(folder: Path, path: Path) -> dict[str, Any]:
     }
 
 
+def _date() -> dict[str, str]:
+    """Return the date that SOURCE_DATE_EPOCH gives; without it nothing, as no clock is read."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return {} if epoch is None else {"datePublished": time.strftime("%Y-%m-%d", time.gmtime(int(epoch)))}
+
+
 def _crate(
     about: About, listed: Sequence[Mapping[str, Any]], origins: Sequence[Origin], hips: bool
 ) -> dict[str, Any]:
     """Return the description of RO-Crate 1.1, with its date where SOURCE_DATE_EPOCH gives one."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
     looked = {f"{VIEWER}/": "The map in a browser: open index.html"}
     looked |= {f"{TILES}/": "The map as HiPS tiles, with its coverage"} if hips else {}
-    date = {} if epoch is None else {"datePublished": time.strftime("%Y-%m-%d", time.gmtime(int(epoch)))}
     root = {
         "@id": "./",
         "@type": "Dataset",
@@ -157,7 +165,7 @@ def _crate(
         "license": {"@id": "LICENSE.md"},
         "hasPart": [{"@id": one} for one in (*(one["name"] for one in listed), *looked)],
         "isBasedOn": [{"@id": f"#origin-{i}"} for i in range(len(origins))],
-        **date,
+        **_date(),
     }
     descriptor = {
         "@id": "ro-crate-metadata.json",
@@ -208,7 +216,11 @@ CONTEXT = {
 
 
 def _croissant(
-    about: About, listed: Sequence[Mapping[str, Any]], columns: Mapping[str, Column], kinds: Mapping[str, str]
+    about: About,
+    listed: Sequence[Mapping[str, Any]],
+    origins: Sequence[Origin],
+    columns: Mapping[str, Column],
+    kinds: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the description of Croissant 1.0: every file, and the columns of the open truth."""
     table = "training/truth.parquet"
@@ -242,6 +254,8 @@ def _croissant(
         "name": about.name,
         "description": "A data challenge on a synthetic radio map, with the truth of its training area",
         "license": "LICENSE.md",
+        "citeAs": "; ".join([_title(about), *(cited for origin in origins for cited in origin.cite)]),
+        **_date(),
         "version": "1.0.0",
         "distribution": parts,
         "recordSet": [{"@type": "cr:RecordSet", "@id": "truth", "name": "truth", "field": fields}],
