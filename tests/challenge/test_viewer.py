@@ -162,10 +162,18 @@ def test_each_source_of_a_stamp_shows_it(page, run, judge):
     old = read_columns_file(run.root / "field/truth.parquet")
     stamp = dict(zip(old["id"].tolist(), old["stamp"].tolist(), strict=True))
     expected = [stamp[number] >= 0 for number in judge.truth["run_id"].tolist()]
-    if page.ask("state.stamps.n"):
-        assert page.ask("state.truth.id.map((_, i) => hasStamp(i))") == expected
-    else:
-        assert not (run.root / "stamps.zarr").is_dir()
+    assert page.ask("state.truth.id.map((_, i) => hasStamp(i))") == expected
+    # The stamp beside it is turned and mirrored as the object was placed: both have one angle.
+    y, x = np.mgrid[65.5:-66.5:-1, -65.5:66.5]
+    for row in np.flatnonzero((judge.truth["class"] == 3) & np.array(expected))[:4].tolist():
+        page.ask(f"choose({row}, true)")
+        pen = "el('stamp').getContext('2d')"
+        grey = np.reshape(page.ask(f"Array.from({pen}.getImageData(0, 0, 132, 132).data)"), (132, 132, 4))
+        weight = grey[..., 0] / grey[..., 0].sum()
+        dy, dx = y - (weight * y).sum(), x - (weight * x).sum()
+        moments = [(weight * one).sum() for one in (dy**2, dx**2, dy * dx)]
+        angle = np.degrees(np.arctan2(-2 * moments[2], moments[0] - moments[1])) / 2
+        assert abs((angle - judge.truth["image_pa_deg"][row] + 90) % 180 - 90) < 5
 
 
 def test_layers_show_classes_and_instances(page, package, judge):
@@ -183,6 +191,57 @@ def test_layers_show_classes_and_instances(page, package, judge):
     assert page.ask(f"labels.at(0, {x}, {y})") == [int(judge.truth["id"][row]), int(mask[y, x])]
     for key in "tap":
         page.key(key)
+
+
+def pixels(page, x, y):
+    """Return the colours of the screen round the place of a pixel of the map."""
+    return page.ask(
+        f"paint(), Array.from(context.getImageData(screenX({x}) - 2, screenY({y}) - 2, 5, 5).data)"
+    )
+
+
+def test_layers_of_truth_and_area_are_drawn_where_these_are(page, judge):
+    row, box = int(np.argmax(judge.truth["major_arcsec"])), judge.about.areas.training
+    names = ("x_pix", "y_pix", "major_arcsec", "image_pa_deg")
+    x, y, major, angle = (float(judge.truth[name][row]) for name in names)
+    half = major / judge.about.pixel.dy_arcsec / 2
+    # The end of a source's longest axis, and the upper edge of the open area.
+    end = x - half * np.sin(np.radians(angle)), y + half * np.cos(np.radians(angle))
+    for key, place in (("t", end), ("a", (box.x0 + 5, box.y1 - 0.5))):
+        page.ask(f"centre({place[0]}, {place[1]}, 8)")
+        page.wait(f"tiles.number(0, {round(place[0])}, {round(place[1])}) !== undefined")
+        shown = []
+        for _ in range(3):
+            shown.append(pixels(page, *place))
+            page.key(key)
+        assert shown[0] != shown[1], key
+        assert shown[0] == shown[2], key
+
+
+def test_the_beam_has_its_size_and_the_scale_its_numbers(page, judge):
+    scale, beam = 8, judge.about.beam
+    half = beam.major_arcsec / judge.about.pixel.dy_arcsec / 2 * scale
+    page.ask(f"centre(200, 200, {scale}); paint()")
+    room = half + 6
+    bright = [
+        page.ask(f"context.getImageData({12 + room + step}, canvas.clientHeight - 60 - {room}, 1, 1).data[0]")
+        for step in (half, half + 4, -half, -half - 4)
+    ]
+    assert bright[0] > bright[1] + 100
+    assert bright[2] > bright[3] + 100
+    page.ask("el('low').value = -1; el('high').value = 20; restretch()")
+    said = page.ask(
+        "((to, said) => {to.fillText = (text) => said.push(text); paintBar(); delete to.fillText; "
+        "return said})(el('bar').getContext('2d'), [])"
+    )
+    assert said[0] == "mJy/beam"
+    assert (float(said[1]), float(said[-1])) == (-1, 20)
+    assert np.all(np.diff([float(one) for one in said[1:]]) > 0)
+    dark, light = (
+        page.ask(f"el('bar').getContext('2d').getImageData(15, {y}, 1, 1).data[0]")
+        for y in ("el('bar').height - 16", "31")
+    )
+    assert light > dark + 200
 
 
 def write_csv(path, columns):
