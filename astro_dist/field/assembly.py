@@ -8,6 +8,7 @@ later, which is the smaller one.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astro_dist.engine.arrays import Columns
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import sha256_file
 from astro_dist.engine.ledger import Result
@@ -50,6 +52,7 @@ from astro_dist.field.measures import write_rows as write_table
 from astro_dist.field.overview import draw_overview, summarise
 from astro_dist.field.painting import Painted, add_objects
 from astro_dist.field.placements import draw_layout
+from astro_dist.field.seen import carry, observation
 from astro_dist.field.stacking import STACK_FILE, write_stack
 from astro_dist.field.texture import measure_texture
 from astro_dist.field.truth import (
@@ -86,7 +89,8 @@ class Assembly:
 
     def __init__(self, run: Run) -> None:
         self.run, self.folder = run, run.output
-        self.config = run.section(AssembleConfig)
+        self.config = run.section(AssembleConfig).as_seen
+        self.noise_seed, self.stream = observation(run)
 
     @cached_property
     def cutouts(self) -> StoreReader:
@@ -100,6 +104,17 @@ class Assembly:
         return SkyMap.open(self.folder / MAP, MapsConfig(), verify=False)
 
     @cached_property
+    def drawn_on(self) -> SkyMap:
+        """The map that the places are drawn for; `assemble.seen` shows them in another."""
+        config = self.run.section(AssembleConfig)
+        if config.seen.frequency_hz is None:
+            return self.field
+        own = find_instrument(self.run, config)
+        # A beam read from a header differs from one of the settings in its last digit.
+        beam = self.field.beam if config.seen.beam_major_arcsec is None else own.beam
+        return replace(self.field, beam=beam, frequency_hz=own.frequency_hz)
+
+    @cached_property
     def real(self) -> SkyMap | None:
         """The real map that the field is made on, or None."""
         return open_background(self.run)
@@ -110,21 +125,34 @@ class Assembly:
         return find_background_noise(self.run)
 
     @cached_property
-    def rms_jy_beam(self) -> float:
-        """Noise of a simulated background in Jy/beam; by default the median over the cutouts."""
+    def survey_rms_jy_beam(self) -> float:
+        """Median noise of the cutouts in Jy/beam, by default that of a simulated background."""
         measured = self.cutouts.columns["rms_jy_beam"][~self.cutouts.is_background]
         # `> 0` also leaves out NaN, the fill value of cutouts without a measured noise.
-        return self.config.background.rms_jy_beam or float(np.median(measured[measured > 0]))
+        return float(np.median(measured[measured > 0]))
 
     def background(self) -> Background:
         """Return the background that the objects are added to."""
-        seed = self.run.seed
+        return self._background(self.config, self.field)
+
+    def _background(self, config: AssembleConfig, field: SkyMap) -> Background:
+        seed, rms_jy_beam = self.noise_seed, config.background.rms_jy_beam or self.survey_rms_jy_beam
         if self.real is not None:
-            keep = self.config.background.islands == "keep"
+            keep = config.background.islands == "keep"
             return MapBackground.load(self.real, self.folder, keep, seed, self.noise)
-        if self.config.background.texture == "survey":
-            return TexturedBackground.load(self.folder, seed, self.rms_jy_beam)
-        return NoiseBackground(self.field.beam, self.field.pixel, seed, self.rms_jy_beam)
+        if config.background.texture == "survey":
+            return TexturedBackground.load(self.folder, seed, rms_jy_beam)
+        return NoiseBackground(field.beam, field.pixel, seed, rms_jy_beam)
+
+    def lay_out(self, library: Library) -> tuple[Columns, int]:
+        """Return the table of all placements, and the number of pixels that they cover."""
+        config, ground = self.run.section(AssembleConfig), self.drawn_on
+        table, covered = draw_layout(
+            ground, self._background(config, ground), library, config, self.run.stream
+        )
+        if config.seen.frequency_hz is not None:
+            table = carry(table, ground, self.field, self.background(), library, config)
+        return table, covered
 
     def make(self, window: Window) -> dict[str, NDArray[Any]]:
         """Return the pixels of a window of all three images, by file name."""
@@ -138,7 +166,7 @@ class Assembly:
     def artefacts(self) -> Artefacts:
         """Return what draws the artefacts of bright sources."""
         table = read_columns_file(self.folder / LAYOUT_ARTEFACTS)
-        return Artefacts(table, self.field, self.config, self.run.stream, self.stack())
+        return Artefacts(table, self.field, self.config, self.stream, self.stack())
 
     def stack(self) -> NDArray[np.float32] | None:
         """Return the artefact of the survey's own bright sources, None where artefacts are drawn."""
@@ -208,10 +236,17 @@ def seal(run: Run, results: Results) -> Results:
     return seal_all(run.output, _images(run, find_instrument(run)), results)
 
 
-def find_instrument(run: Run) -> Instrument:
-    """Return the field's size, WCS and beam; raise `ConfigError` when the objects do not fit them."""
+def find_instrument(run: Run, config: AssembleConfig | None = None) -> Instrument:
+    """Return the size, WCS and beam of the map, or of a field with other settings than the map's.
+
+    Raises
+    ------
+    ConfigError
+        When the objects do not fit them.
+    """
     surveys = Survey.of_store(StoreReader(run.product("cutouts.zarr")).attrs)
-    return design_instrument(run.section(AssembleConfig), surveys, open_background(run))
+    config = config or run.section(AssembleConfig).as_seen
+    return design_instrument(config, surveys, open_background(run))
 
 
 def run_task(state: Assembly, task: Task) -> Result:
@@ -249,9 +284,9 @@ def lay_out(state: Assembly) -> Result:
     accepted = build_library(state.folder, objects_files(stamps.path), config, stretched)
     library = Library(state.folder)
     measured = state.measure_survey()
-    table, covered = draw_layout(state.field, state.background(), library, config, state.run.stream)
+    table, covered = state.lay_out(library)
     write_columns_file(state.folder / LAYOUT, {n: table[n] for n in LAYOUT_COLUMNS}, LAYOUT_COLUMNS)
-    artefacts = list_artefacts(table, library, state.field, config, state.run.stream, state.stack())
+    artefacts = list_artefacts(table, library, state.field, config, state.stream, state.stack())
     write_columns_file(state.folder / LAYOUT_ARTEFACTS, artefacts, DRAWN_COLUMNS)
     return {
         "shape": list(state.field.shape),

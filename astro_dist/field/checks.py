@@ -31,6 +31,8 @@ def check_field(run: Run) -> None:
         too small for its objects, or when a catalogue or density cannot be used.
     """
     config, field = run.section(AssembleConfig), find_field(run)
+    if config.seen.frequency_hz is not None:
+        _check_seen(config, run)
     # The room that draws objects is above this one; of its settings few matter here.
     generate: Any = run.section(Section, "generate")
     origin = "assemble.shape" if field.real is None else str(field.real.path)
@@ -41,17 +43,28 @@ def check_field(run: Run) -> None:
         _check_room(field, config.objects, generate.accept)
     if (needed := count_sources(config, field)) is not None:
         _check_objects(needed, config, generate)
-    if config.flux.bands_hz and field.frequency_hz is None:
+    further = {"flux.bands_hz": config.flux.bands_hz, "seen.frequency_hz": config.seen.frequency_hz}
+    if field.frequency_hz is None and (asked := [name for name, given in further.items() if given]):
         raise ConfigError(
-            "assemble.flux.bands_hz: fluxes of other bands need the frequency of the field; set "
+            f"assemble.{asked[0]}: fluxes at other frequencies need that of the field; set "
             "assemble.frequency_hz"
         )
     if config.density is not None:
         _check_density(config.density, field)
 
 
+def _check_seen(config: AssembleConfig, run: Run) -> None:
+    try:
+        design_instrument(config.as_seen, find_surveys(run), None)
+    except ConfigError as error:
+        raise ConfigError(f"assemble.seen: {error}") from None
+
+
 def find_field(run: Run) -> Instrument:
-    """Return the instrument of the field from the configuration and the headers of the maps."""
+    """Return the instrument of the field from the configuration and the headers of the maps.
+
+    It is the one that sources and places are drawn for; `assemble.seen` shows them on the same pixels.
+    """
     config, real = run.section(AssembleConfig), None
     if config.background.path is not None:
         from astro_dist.field.assembly import open_background

@@ -189,6 +189,37 @@ class BackgroundConfig(Section):
         return self
 
 
+class SeenConfig(Section):
+    """The same sky at another frequency: sources, places and turns are those of the field without it."""
+
+    frequency_hz: float | None = Field(default=None, gt=1e6, lt=1e13)
+    """Frequency of the map, to which each flux is carried by its source's spectral index, or by that of
+    flux.counts where a catalogue gives none; by default that of the field. Modes counts and catalogue."""
+    rms_jy_beam: float | None = Field(default=None, gt=0, le=1e9)
+    """Noise of the map, which is drawn anew at each frequency; by default that of the field."""
+    beam_major_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
+    """Full width of the map's beam along its major axis; by default the beam of the field."""
+    beam_minor_arcsec: float | None = Field(default=None, gt=0, lt=1e6)
+    """Full width along the minor axis; by default the beam is round when a major axis is given."""
+    beam_pa_deg: float | None = None
+    """Position angle of the beam's major axis, east of north; by default 0 when a major axis is given."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SeenConfig":
+        check_beam(self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg)
+        if self.frequency_hz is None and (self.rms_jy_beam, self.beam_major_arcsec) != (None, None):
+            raise ValueError("noise and beam of another frequency need it; set frequency_hz too")
+        return self
+
+
+def check_beam(major_arcsec: float | None, minor_arcsec: float | None, pa_deg: float | None) -> None:
+    """Refuse the axes of a beam that contradict each other."""
+    if major_arcsec is None and (minor_arcsec, pa_deg) != (None, None):
+        raise ValueError("beam_minor_arcsec and beam_pa_deg need beam_major_arcsec; give it too")
+    if (minor_arcsec or 0) > (major_arcsec or float("inf")):
+        raise ValueError("beam_minor_arcsec is above beam_major_arcsec; exchange them")
+
+
 class AssembleConfig(Section):
     """The synthetic field and what is placed in it."""
 
@@ -221,6 +252,8 @@ class AssembleConfig(Section):
     """Brightness of the objects."""
     background: BackgroundConfig = BackgroundConfig()
     """Background that the objects are added to."""
+    seen: SeenConfig = SeenConfig()
+    """The map at another frequency than that of the field, with the same sources."""
     density: str | None = None
     """FITS image of the relative density of sources, stretched over the field; by default it is uniform."""
     max_overlap: float = Field(default=0.0, ge=0, le=1)
@@ -258,7 +291,7 @@ class AssembleConfig(Section):
     clockwise from the direction of longitude, as the challenge's text defines them."""
     band_rows: int = Field(default=512, ge=1)
     """Rows of the field per task; the number changes no byte of the map."""
-    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle", "seed", "artefacts_pattern"})
+    later: ClassVar[frozenset[str]] = frozenset({"sdc1_angle", "seed", "artefacts_pattern", "seen"})
 
     @model_validator(mode="before")
     @classmethod
@@ -293,6 +326,17 @@ class AssembleConfig(Section):
         return drawn | (self.flux.mode == "radiff_stretched")
 
     @property
+    def as_seen(self) -> "AssembleConfig":
+        """The settings of the map, which are those of the field unless ``seen`` gives others."""
+        given = {name: value for name, value in vars(self.seen).items() if value is not None}
+        rms = given.pop("rms_jy_beam", self.background.rms_jy_beam)
+        if "beam_major_arcsec" in given:
+            given = {"beam_minor_arcsec": None, "beam_pa_deg": None, **given}
+        return self.model_copy(
+            update={**given, "background": self.background.model_copy(update={"rms_jy_beam": rms})}
+        )
+
+    @property
     def stacks(self) -> bool:
         """Whether bright sources have the artefact of the survey's own."""
         return self.artefacts and self.artefacts_pattern == "survey"
@@ -321,8 +365,9 @@ class AssembleConfig(Section):
             raise ValueError("pixel_arcsec must be positive")
         if self.background.kind == "map" and (self.beam_major_arcsec, pixel) != (None, None):
             raise ValueError("a background map brings its own beam and pixels; leave those of the field out")
-        if self.beam_major_arcsec is None and (self.beam_minor_arcsec, self.beam_pa_deg) != (None, None):
-            raise ValueError("beam_minor_arcsec and beam_pa_deg need beam_major_arcsec; give it too")
-        if (self.beam_minor_arcsec or 0) > (self.beam_major_arcsec or float("inf")):
-            raise ValueError("beam_minor_arcsec is above beam_major_arcsec; exchange them")
+        check_beam(self.beam_major_arcsec, self.beam_minor_arcsec, self.beam_pa_deg)
+        if self.seen.frequency_hz is not None and self.flux.mode not in ("counts", "catalogue"):
+            raise ValueError(f"sources of mode {self.flux.mode} have no spectral index; leave seen out")
+        if self.seen.frequency_hz is not None and self.background.kind == "map":
+            raise ValueError("a background map has one frequency, its own; leave seen out")
         return self

@@ -87,6 +87,8 @@ def history(run: Run) -> list[str]:
         law = "fluxes"
     number = f"{config.objects} objects, " if config.objects else ""
     lines.append(f"assemble: {number}{flux.mode} {law}")
+    if config.seen.frequency_hz is not None:
+        lines.append(f"assemble: seen at {config.seen.frequency_hz:.10g} Hz by spectral indices")
     texture = " with the survey's texture" if config.background.texture == "survey" else ""
     lines.append(f"assemble: background {config.background.kind}{texture}, seed {run.seed}")
     if config.artefacts:

@@ -208,11 +208,14 @@ def _sky_area_sr(run: Run, field: FieldFiles) -> float:
 
 
 def _reference(run: Run, field: FieldFiles) -> figures.Reference | None:
-    law = run.section(AssembleConfig).flux
+    config = run.section(AssembleConfig)
+    law = config.flux
     if field.map.frequency_hz is None:
         return None
     ratio = (field.map.frequency_hz / COUNTS_HZ) ** law.counts.spectral_index
-    return figures.Reference(ratio, law.counts.limit_jy if law.mode == "counts" else None)
+    # The limit is one at the frequency that sources are drawn at.
+    limited = law.mode == "counts" and config.seen.frequency_hz is None
+    return figures.Reference(ratio, law.counts.limit_jy if limited else None)
 
 
 def _rejected_blocks(run: Run) -> list[Block]:

@@ -43,6 +43,10 @@ WISHES = {
     "the fluxes of one sky at three frequencies": [
         (*QUICK, "--set", "assemble.flux.bands_hz=144e6,3e9", "--to", "assemble")
     ],
+    "maps of one sky at three frequencies": [
+        (*QUICK, "--set", f"assemble.seen.frequency_hz={band}", "--to", "assemble")
+        for band in ("150e6", "5e9")
+    ],
     "work done over Ray": [(*QUICK, "--on", "ray")],
     "a Slurm chain to look at": [("run", "quickstart", "--cluster", "generic", "--dry-run")],
     "figures for a script": [(*QUICK, "--json"), ("doctor", "--json"), ("status", "RUN", "--json")],
