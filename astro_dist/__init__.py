@@ -6,8 +6,8 @@ or a Ray cluster, with the same bytes each time. The pipeline `radio` makes synt
 truth from survey maps.
 
 The names of ``__all__`` are the public interface: `run` and `plan` a configuration, `open_run` what a run has
-published, train on `Cutouts`, draw `Stamps` for masks of your own, `enhance` a map. A name is imported
-when it is first used.
+published, train on `Cutouts`, draw `Stamps` for masks of your own, `enhance` a map or a picture. A name is
+imported when it is first used.
 """
 
 import importlib as _importlib
@@ -26,6 +26,7 @@ _PLACES = {
     "Stamps": "astro_dist.api.drawing",
     "enhance": "astro_dist.enhance",
     "enhance_map": "astro_dist.enhance.one_map",
+    "enhance_picture": "astro_dist.enhance.one_picture",
     "configurations": "astro_dist.api.running",
     "open_run": "astro_dist.api.opened",
     "plan": "astro_dist.api.running",
@@ -44,6 +45,7 @@ __all__ = [
     "configurations",
     "enhance",
     "enhance_map",
+    "enhance_picture",
     "open_run",
     "plan",
     "run",

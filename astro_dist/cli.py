@@ -72,6 +72,20 @@ RUNNER = (
     _argument("--cluster", type=Path, metavar="FILE", help="submit to Slurm, with the settings of this file"),
     _argument("--dry-run", action="store_true", help="with --cluster: print the sbatch files only"),
 )
+FILES = _argument("config", type=Path, nargs="+", metavar="FILE", help="a YAML file, or pictures, FITS")
+MODEL = "a run or folder with a network, for pictures (by default that of the package); maps take none"
+ENHANCE = (
+    FILES,
+    _argument("--out", type=Path, metavar="DIR", help="run directory (runs/NAME); folder of the files"),
+    *RUNNER[2:],
+    _argument("--model", metavar="PATH", help=MODEL),
+    _argument("--samples", type=_count, metavar="N", help="samples whose mean a picture is (4)"),
+    _argument("--calls", type=_count, metavar="N", help="calls of the network per sample (15)"),
+)
+ENHANCED = """ With a configuration runs this stage alone: the products of earlier stages must be in the run
+directory. Pictures and FITS images are doubled into --out, as PNG and FITS."""
+FURTHER = {"enhance": (ENHANCED, ENHANCE)}
+"""Stages whose command takes more than a configuration: what its own help adds, and its arguments."""
 NETWORK = _argument("stage", metavar="NAME", help="which network")
 SITE = _argument("--cluster", type=Path, metavar="FILE", help="plan for Slurm too, with this file")
 LOGS = (
@@ -123,6 +137,7 @@ COMMANDS = {
     "verify": "astro_dist.commands.products:verify",
     "repair": "astro_dist.commands.products:repair",
     "regenerate": "astro_dist.commands.products:regenerate",
+    "enhance": "astro_dist.commands.enhancing:enhance",
     "export": "astro_dist.commands.exporting:export",
     "clean": "astro_dist.commands.products:clean",
     "doctor": "astro_dist.commands.starting:doctor",
@@ -190,7 +205,7 @@ def describe_commands(stages: Mapping[str, str]) -> dict[str, tuple[str, str, Se
     plain = {name: text for name, text in stages.items() if not name.startswith("train ")}
     return {
         "run": ("run all stages of a configuration that are not done", "", (*RUNNER, TO)),
-        **{name: (text, ALONE, RUNNER) for name, text in plain.items()},
+        **{name: (text, *FURTHER.get(name, (ALONE, RUNNER))) for name, text in plain.items()},
         "train": (f"train one network: {', '.join(trained)}", ALONE, (NETWORK, *RUNNER)),
         "plan": ("show what a run would do and cost; runs nothing", "", (*CONFIG, TO, ON, SITE, JSON)),
         "status": ("show how far a run is", "", (RUN, JSON)),

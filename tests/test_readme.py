@@ -34,7 +34,9 @@ def test_every_command_of_the_readme_parses(line):
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line)[1:]]
     options = build_parser().parse_args(words)
     config = getattr(options, "config", None)
-    assert config is None or (ROOT / find_config(config)).exists()
+    # Pictures and maps of the reader's, which need not be there.
+    files = isinstance(config, list)
+    assert config is None or files or (ROOT / find_config(config)).exists()
 
 
 def test_it_is_short_and_shows_a_picture_and_several_commands():

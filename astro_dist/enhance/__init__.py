@@ -1,7 +1,8 @@
 """The pipeline `enhance`: colour, super-resolution and cleaning of pictures and of survey maps.
 
-The room is a function too: `astro_dist.enhance(image)` is `astro_dist.enhance_map(image)`, the name by which
-type checkers know it. A function in its place would hide the modules of the room.
+The room is a function too: `astro_dist.enhance(image)` is `astro_dist.enhance_map` or, for a Pillow image and
+the file of a picture, `astro_dist.enhance_picture`, the names by which type checkers know it. A function in
+its place would hide the modules of the room.
 """
 
 import sys
@@ -11,6 +12,16 @@ from typing import Any
 
 class _Room(ModuleType):
     def __call__(self, image: Any, out: Any = None) -> Any:
+        from pathlib import Path
+
+        from astro_dist.pictures.config import SUFFIXES
+
+        named = isinstance(image, str | Path) and Path(image).suffix.lower() in SUFFIXES
+        # Only images of Pillow's have a mode.
+        if named or hasattr(image, "mode"):
+            from astro_dist.enhance.one_picture import enhance_picture
+
+            return enhance_picture(image, out)
         from astro_dist.enhance.one_map import enhance_map
 
         return enhance_map(image, out)

@@ -26,8 +26,8 @@ from astro_dist.models.cleaner import build_cleaner, load_cleaner
 from astro_dist.models.encoder import load_picture_encoder
 from astro_dist.models.foreign import check_finite, check_part
 from astro_dist.models.norms import settle_norms
-from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.decode import SUFFIXES, read_image
+from astro_dist.pictures.config import SUFFIXES, PicturesConfig
+from astro_dist.pictures.decode import read_image
 from astro_dist.pictures.images import from_image
 from astro_dist.pictures.objects import Style, draw_things, inject
 from astro_dist.sky.symmetries import apply_symmetry

@@ -38,13 +38,16 @@ from astro_dist.enhance.map_inputs import (
     load_meshes,
     look_file,
     look_windows,
+    measure_nodes,
     open_inputs,
+    range_of,
+    read_source,
+    too_large,
     why_useless,
 )
 from astro_dist.enhance.projection import halve_mean
-from astro_dist.enhance.tiles import OTHER_BEAM, Source, Tile, TileMaker
+from astro_dist.enhance.tiles import OTHER_BEAM, Tile, TileMaker
 from astro_dist.models.device import choose_device, pin
-from astro_dist.sky.background import measure_cells
 from astro_dist.sky.fits_file import BandedImage, create_banded, seal_all, write_rows
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.sky_image import SkyImage
@@ -154,27 +157,18 @@ def run_task(state: MapState, task: Task) -> Result:
 
 def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
     """Measure background and noise of rows, and their range; an unreadable band is a fault of its image."""
-    cell = cell_pix(image, state.config)
-    fault, low, high, count = "", 0.0, 0.0, 0
+    fault = ""
     try:
         pixels = image.read(window)
     except DataError as error:
         fault, pixels = str(error), np.full((image.planes, *window.shape), np.nan, np.float32)
     if np.nanmax(np.abs(pixels), initial=0) > LARGEST:
-        fault = f"{image.path}: it holds values beyond {LARGEST:g}; divide it, and change BUNIT with it"
+        fault = too_large(image)
         pixels = np.full_like(pixels, np.nan)
-    known = np.isfinite(pixels)
-    if count := int(known.sum()):
-        low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    planes = np.asarray(pixels, np.float32)
-    nodes = [[measure_cells(p[y : y + cell], cell) for y in range(0, len(p), cell)] for p in planes]
-    stack = np.array(nodes, np.float32).transpose(0, 2, 1, 3)
-    if count and np.isnan(stack[:, 1]).all():
-        # Models of the sky are zero nearly everywhere: no cell has noise, and the spread stands for it.
-        stack[:, 0], stack[:, 1] = np.nanmedian(pixels), np.nanstd(pixels.astype(np.float64)) or np.nan
+    stack = measure_nodes(pixels, cell_pix(image, state.config))
     path = state.run.output / name
     publish_bytes(path, _npy(stack))
-    facts = {"pixels": count, "low": low, "high": high, "fault": fault, "sha256": {name: sha256_file(path)}}
+    facts = {**range_of(pixels), "fault": fault, "sha256": {name: sha256_file(path)}}
     if state.network is not None and (like := state.check()[1]) is not None:
         facts["distances"] = [d for d, _ in measure_windows(like, pixels) if np.isfinite(d)]
         facts["limit"] = like.limit
@@ -203,7 +197,9 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
     for x0 in range(0, image.shape[1], config.tile_pix):
         check_stop()
         core = Window(window.y0, window.y1, x0, min(x0 + config.tile_pix, image.shape[1]))
-        source = _read_source(image, state.meshes[number], core, maker.halo_pix)
+        around = core.grown(maker.halo_pix) & Window.of_shape(image.shape)
+        assert around is not None
+        source = read_source(image.read, state.meshes[number], around)
         tile = maker.make(source, core)
         if scaled is not None:
             scale_spread(tile, source, core, scaled)
@@ -218,14 +214,6 @@ def make_band(state: MapState, number: int, window: Window, name: str) -> Result
         check.add(layers[f"{image.name}.fits"][(slice(None), *_columns(core))], given, factor)
     ranges = {file: _write(state.run.output / file, window, image, rows) for file, rows in layers.items()}
     return {"image": number, "ranges": ranges, "invented": invented, **check.facts()}
-
-
-def _read_source(image: SkyImage, meshes: list[Mesh], core: Window, halo_pix: int) -> Source:
-    around = core.grown(halo_pix) & Window.of_shape(image.shape)
-    assert around is not None
-    planes = [mesh.evaluate(around) for mesh in meshes]
-    background, rms = (np.stack(part) for part in zip(*planes, strict=True))
-    return Source(image.read(around), background, rms, around)
 
 
 def _empty_layers(state: MapState, image: SkyImage, window: Window) -> dict[str, NDArray[Any]]:

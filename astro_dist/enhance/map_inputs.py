@@ -1,6 +1,6 @@
 """The FITS images that are enhanced, what is measured of each before, and the files that are made of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -9,13 +9,13 @@ from typing import Any, Literal
 import numpy as np
 
 from astro_dist import __version__
-from astro_dist.engine.arrays import Image
+from astro_dist.engine.arrays import AnyImage, Image
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.work import Results, Run
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.inventions import NO_BEAM_PIX
-from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, OTHER_BEAM, REPEATED, UNLIKE
-from astro_dist.sky.background import build_mesh, cell_size
+from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, OTHER_BEAM, REPEATED, UNLIKE, Source
+from astro_dist.sky.background import build_mesh, cell_size, measure_cells
 from astro_dist.sky.config import FilesConfig, MapsConfig
 from astro_dist.sky.doubled import double_header
 from astro_dist.sky.files import find_files, find_maps
@@ -109,6 +109,22 @@ def look_windows(image: SkyImage, config: ChainConfig) -> list[Window]:
     return bands(image.shape, cell * max(1, LOOK_PIX // (cell * image.shape[1] * image.planes)))
 
 
+def measure_nodes(pixels_Phw: AnyImage, cell: int) -> Image:
+    """Return background and rms of rows of cells, (planes, 2, rows, columns), NaN = not measured.
+
+    Models of the sky are zero nearly everywhere: where no cell has noise the spread stands for it.
+    """
+    planes = np.asarray(pixels_Phw, np.float32)
+    nodes = [[measure_cells(p[y : y + cell], cell) for y in range(0, len(p), cell)] for p in planes]
+    stack = np.array(nodes, np.float32).transpose(0, 2, 1, 3)
+    if np.isnan(stack[:, 1]).all() and np.isfinite(planes).any():
+        stack[:, 0], stack[:, 1] = (
+            np.nanmedian(pixels_Phw),
+            np.nanstd(pixels_Phw.astype(np.float64)) or np.nan,
+        )
+    return stack
+
+
 def look_file(number: int, index: int) -> str:
     """Return the name of the scratch file with what a task measured, from the output on."""
     return f"{LOOKS}/{number:05}-{index:05}.npy"
@@ -119,15 +135,38 @@ def load_meshes(run: Run, number: int, image: SkyImage) -> list[Mesh]:
     config = run.section(ChainConfig)
     count = len(look_windows(image, config))
     parts = [np.load(run.output / look_file(number, i), allow_pickle=False) for i in range(count)]
-    # Planes, background or rms, rows and columns of cells.
-    nodes: Image = np.concatenate(parts, 2)
-    cell = cell_pix(image, config)
-    return [build_mesh(image.shape, cell, plane[0], plane[1], image.name) for plane in nodes]
+    return build_meshes(np.concatenate(parts, 2), image.shape, cell_pix(image, config), image.name)
+
+
+def build_meshes(nodes: Image, shape: tuple[int, int], cell: int, name: str) -> list[Mesh]:
+    """Return background and noise of each plane, from what `measure_nodes` found in all its rows."""
+    return [build_mesh(shape, cell, plane[0], plane[1], name) for plane in nodes]
+
+
+def read_source(read: Callable[[Window], AnyImage], meshes: list[Mesh], around: Window) -> Source:
+    """Return the pixels of a window with background and noise."""
+    background, rms = (
+        np.stack(part) for part in zip(*(mesh.evaluate(around) for mesh in meshes), strict=True)
+    )
+    return Source(read(around), background, rms, around)
 
 
 def why_useless(image: SkyImage, config: ChainConfig, number: int, results: Results) -> str | None:
     """Return why an image that was looked at cannot be enhanced, None where it can."""
     looks = [results[f"look-{number:05}-{i:05}"] for i in range(len(look_windows(image, config)))]
+    return fault_of(image, looks)
+
+
+def range_of(pixels: AnyImage) -> dict[str, Any]:
+    """Return how many pixels hold data, and their range."""
+    known = pixels[np.isfinite(pixels)]
+    if not len(known):
+        return {"pixels": 0, "low": 0.0, "high": 0.0}
+    return {"pixels": len(known), "low": float(known.min()), "high": float(known.max())}
+
+
+def fault_of(image: SkyImage, looks: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why an image cannot be enhanced by what `range_of` found in its parts; None where it can."""
     if broken := [look["fault"] for look in looks if look.get("fault")]:
         return str(broken[0])
     known = [look for look in looks if look["pixels"]]
@@ -136,6 +175,11 @@ def why_useless(image: SkyImage, config: ChainConfig, number: int, results: Resu
     if min(look["low"] for look in known) == max(look["high"] for look in known):
         return f"{image.path}: all its pixels are {known[0]['low'] + 0.0:g}; leave it out or give another"
     return None
+
+
+def too_large(image: SkyImage) -> str:
+    """Return what is said of an image with values beyond `LARGEST`."""
+    return f"{image.path}: it holds values beyond {LARGEST:g}; divide it, and change BUNIT with it"
 
 
 def kept_of(image: SkyImage, config: ChainConfig) -> Literal["mean", "sum"]:

@@ -1,31 +1,64 @@
-"""One map doubled from Python, without a run directory: `astro_dist.enhance`."""
+"""One map doubled in memory, without a run directory: `astro_dist.enhance`, ``astro-dist enhance MAP.fits``.
+
+The pixels are those that the stage `enhance` makes without a network.
+"""
 
 # Annotations stay text: those of arrays are ten lines long where `help` shows them.
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from astro_dist.engine.arrays import AnyImage
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.enhance.chain_config import ChainConfig
-from astro_dist.enhance.map_inputs import kept_of, layers_of
-from astro_dist.enhance.projection import enlarge_bicubic, fill_blanks, project
+from astro_dist.enhance.inventions import NO_BEAM_PIX, Judge
+from astro_dist.enhance.map_inputs import (
+    LARGEST,
+    LEAST_CELL_PIX,
+    MESH_FWHM,
+    build_meshes,
+    cell_pix,
+    fault_of,
+    kept_of,
+    layers_of,
+    look_windows,
+    measure_nodes,
+    range_of,
+    read_source,
+    too_large,
+)
+from astro_dist.enhance.tiles import TileMaker
+from astro_dist.sky.background import cell_size
 from astro_dist.sky.fits_file import publish_image
+from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.sky_image import SkyImage
-from astro_dist.sky.windows import Window
+from astro_dist.sky.windows import Window, bands
 
 MOST_PIX = 1 << 26
-"""Most pixels of an image that is doubled in one piece."""
+"""Most pixels of an image that is doubled in memory."""
+CONFIG = ChainConfig()
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A doubled image, (planes, H, W), and how many sources that the input does not show were taken back."""
+
+    image: NDArray[Any]
+    invented: int
 
 
 def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) -> NDArray[Any]:
     """Return a map with twice the pixels along both sides, and fluxes kept.
 
-    The projected bicubic enlargement, as the command ``astro-dist enhance`` makes it without a network.
+    The projected bicubic enlargement; the pixels of the input are repeated where it would show a source that
+    the input does not.
 
     Parameters
     ----------
@@ -42,7 +75,7 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
     Raises
     ------
     ConfigError
-        The file cannot be read, or ``out`` is there already, or is given for an array.
+        The file cannot be read, or holds nothing; ``out`` is there already, or is given for an array.
     DataError
         The array has other axes, or more than 67 million pixels.
 
@@ -52,31 +85,88 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
     >>> astro_dist.enhance(numpy.eye(4)).shape
     (8, 8)
     """
-    if not isinstance(image, str | Path):
-        if out is not None:
-            raise ConfigError("an array has no coordinates to write; leave out away, or give a FITS file")
-        return _double(np.asarray(image))
-    source = SkyImage.open(expand_home(str(image)))
-    large = _double(source.read(Window.of_shape(source.shape)))
-    large = large * {"mean": 1.0, "sum": 0.25}[kept_of(source, ChainConfig())]
-    large = large.astype(source.dtype).reshape(*source.axes[:-2], *large.shape[-2:])
+    if isinstance(image, str | Path):
+        return double_file(image, out).image
     if out is not None:
-        target = expand_home(str(out))
-        if target.exists():
-            raise ConfigError(f"{target} is there already; name another file")
-        publish_image(target, next(layers_of(ChainConfig(), source, False))[1], large)
-    return large
+        raise ConfigError("an array has no coordinates to write; leave out away, or give a FITS file")
+    return _double_array(np.asarray(image))
 
 
-def _double(image: NDArray[Any]) -> NDArray[Any]:
+def double_file(path: str | Path, out: str | Path | None = None) -> Doubled:
+    """Double the image of a FITS file, and write it where ``out`` is given; see `enhance_map`."""
+    target = None if out is None else expand_home(str(out))
+    if target is not None and target.exists():
+        raise ConfigError(f"{target} is there already; name another file")
+    source = SkyImage.open(expand_home(str(path)))
+    if (pixels := source.planes * source.shape[0] * source.shape[1]) > MOST_PIX:
+        raise ConfigError(
+            f"{path}: {pixels >> 20} million pixels, and {MOST_PIX >> 20} are doubled in memory; name it in "
+            "enhance.files of a configuration, whose run takes any size"
+        )
+    factor = {"mean": 1.0, "sum": 0.25}[kept_of(source, CONFIG)]
+    found = _double(source.read, source.shape, _measure(source), source.fwhm_pix, factor, source.dtype)
+    large = found.image.reshape(*source.axes[:-2], *found.image.shape[-2:])
+    if target is not None:
+        publish_image(target, next(layers_of(CONFIG, source, False))[1], large)
+    return Doubled(large, found.invented)
+
+
+def _measure(source: SkyImage) -> list[Mesh]:
+    """Return background and noise of each plane.
+
+    Raises
+    ------
+    ConfigError
+        No pixel holds data, all are equal, or some are beyond what single precision squares.
+    """
+    looks, nodes = [], []
+    for window in look_windows(source, CONFIG):
+        pixels = source.read(window)
+        if np.nanmax(np.abs(pixels), initial=0) > LARGEST:
+            raise ConfigError(too_large(source))
+        looks.append(range_of(pixels))
+        nodes.append(measure_nodes(pixels, cell_pix(source, CONFIG)))
+    if (fault := fault_of(source, looks)) is not None:
+        raise ConfigError(fault)
+    return build_meshes(np.concatenate(nodes, 2), source.shape, cell_pix(source, CONFIG), source.name)
+
+
+def _double_array(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim not in (2, 3) or min(image.shape) < 1 or not 1 <= image.size <= MOST_PIX:
         raise DataError(f"an array of shape {image.shape} is not doubled; give (h, w) or (planes, h, w)")
     if image.dtype.kind not in "fiub":
         raise DataError(f"an array of the type {image.dtype} is not doubled; give real numbers")
-    planes = image if image.ndim == 3 else image[None]
-    # Not nanmedian alone, which warns of a plane without data.
-    levels = [float(np.nanmedian(plane)) if np.isfinite(plane).any() else 0.0 for plane in planes]
-    level = np.broadcast_to(np.nan_to_num(levels)[:, None, None], planes.shape)
-    large = project(enlarge_bicubic(fill_blanks(planes, level)), planes)
     kind = image.dtype if image.dtype.kind == "f" else np.float32
-    return (large if image.ndim == 3 else large[0]).astype(kind)
+    planes = np.array(image if image.ndim == 3 else image[None], np.promote_types(kind, np.float32))
+    planes[~np.isfinite(planes)] = np.nan
+    if np.nanmax(np.abs(planes), initial=0) > LARGEST:
+        raise DataError(f"an array with values beyond {LARGEST:g} is not doubled; divide it")
+    shape: tuple[int, int] = planes.shape[-2:]
+    cell = cell_size(shape, NO_BEAM_PIX, MESH_FWHM, LEAST_CELL_PIX)
+    nodes = measure_nodes(planes, cell)
+    # A plane without any noise has no sources above it.
+    still = np.isnan(nodes[:, 1]).all((1, 2))
+    nodes[still, 0], nodes[still, 1] = 0, LARGEST
+    meshes = build_meshes(nodes, shape, cell, "the array")
+    found = _double(lambda window: planes[(slice(None), *window.slices)], shape, meshes, None, 1.0, kind)
+    return found.image if image.ndim == 3 else found.image[0]
+
+
+def _double(
+    read: Callable[[Window], AnyImage],
+    shape: tuple[int, int],
+    meshes: list[Mesh],
+    fwhm_pix: float | None,
+    factor: float,
+    kind: DTypeLike,
+) -> Doubled:
+    """Double an image by bands of rows, each with its halo."""
+    maker = TileMaker(Judge(CONFIG.source_sigma, CONFIG.input_sigma, fwhm_pix))
+    large, invented = np.empty((len(meshes), 2 * shape[0], 2 * shape[1]), kind), 0
+    for core in bands(shape, CONFIG.band_rows):
+        around = core.grown(maker.halo_pix) & Window.of_shape(shape)
+        assert around is not None
+        tile = maker.make(read_source(read, meshes, around), core)
+        large[:, 2 * core.y0 : 2 * core.y1] = factor * tile.image_PHW
+        invented += len(tile.invented)
+    return Doubled(large, invented)

@@ -22,6 +22,11 @@ CLASSES = (
 """Classes of FLARE, which source toy draws."""
 TABLE = "metadata.csv"
 """Table of a folder that is read without being named, as Hugging Face's datasets do."""
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+)
+FITS_SUFFIXES = frozenset({".fits", ".fit", ".fts", ".fz", ".gz"})
+"""Names that pictures end with, and those of FITS files."""
 COLUMNS = {"file_name": "file_name", "label": "label"}
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -26,9 +26,6 @@ from astro_dist.pictures.transforms import LUMA
 # MPO, of cameras with two lenses, is opened as JPEG; Pillow refuses its name here.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """Formats that are read; others of Pillow's start programs (EPS) or are no pictures of this kind."""
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-)
 Made = TypeVar("Made")
 Decoded = Image.Image | NDArray[np.float32]
 """A picture in mode L, RGB or F (grey from 0 to 1), or deep colours (3, H, W) from 0 to 1."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from astro_dist.engine.config import nearest
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.foreign import check_regular
-from astro_dist.pictures.config import COLUMNS, TABLE, PicturesConfig
-from astro_dist.pictures.decode import SUFFIXES, read_picture
+from astro_dist.pictures.config import COLUMNS, SUFFIXES, TABLE, PicturesConfig
+from astro_dist.pictures.decode import read_picture
 from astro_dist.pictures.source import Entry
 
 SPLIT_WORDS = {

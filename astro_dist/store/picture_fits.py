@@ -7,12 +7,12 @@ from scipy.spatial import cKDTree
 from astro_dist.engine.arrays import Image as Pixels
 from astro_dist.engine.arrays import Integers
 from astro_dist.engine.errors import DataError
+from astro_dist.pictures.config import FITS_SUFFIXES
 from astro_dist.pictures.decode import resize_plane
 from astro_dist.pictures.folder import FolderSource
 from astro_dist.sky.cutout_files import read_colour_file, read_cutout_file
 from astro_dist.sky.stretch import stretch
 
-SUFFIXES = frozenset({".fits", ".fit", ".fts", ".fz", ".gz"})
 LOW, HIGH = -0.6, 3.6
 """Stretched brightness that becomes -1 and 1: 2.6 sigma below the background and 670 sigma above it."""
 SIGMA_PER_MAD = 1.4826
@@ -21,7 +21,7 @@ SIGMA_PER_MAD = 1.4826
 class FitsSource(FolderSource):
     """The FITS files of a folder; a `astro_dist.pictures.source.Source`."""
 
-    suffixes = SUFFIXES
+    suffixes = FITS_SUFFIXES
 
     def read(self, number: int) -> Pixels:
         """Return a cutout by its number among the files, shape (planes, s, s), float32 from -1 to 1."""

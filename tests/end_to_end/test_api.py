@@ -34,6 +34,7 @@ NAMES = {
     "configurations": "",
     "enhance": "image, out",
     "enhance_map": "image, out",
+    "enhance_picture": "image, out, model, samples",
     "open_run": "path",
     "plan": "config, out, settings",
     "run": "config, out, to, redo, quiet, settings",

@@ -1,0 +1,163 @@
+"""One picture doubled in memory, without a run directory: ``astro-dist enhance PICTURE``, `enhance_picture`.
+
+Shape letters: P planes, h w pixels of the picture, H W of the enlarged one.
+"""
+
+# Annotations stay text: those of arrays are ten lines long where `help` shows them.
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from astro_dist.engine.arrays import Image as Planes
+from astro_dist.engine.errors import ConfigError, DataError
+from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.foreign import expand_home
+from astro_dist.engine.stopping import check_stop
+from astro_dist.enhance.superres_stage import RECIPE
+from astro_dist.models.enlargers import KINDS, Enlarger, Options, kind_of, open_enlarger
+from astro_dist.models.super_levels import Sampler
+from astro_dist.models.super_res import SuperRes
+from astro_dist.models.upscalers import WINDOW_PIX
+from astro_dist.pictures.decode import MOST_AREA_PIX, read_image
+from astro_dist.pictures.images import from_image, png_bytes, to_image
+from astro_dist.sky.windows import Window, bands
+from astro_dist.train.start import find_start
+
+TILE_PIX = 1024
+"""Longest side that is enlarged in one piece; with its halo such a tile takes about 2.4 GB."""
+MOST_PIX = 1 << 24
+"""Most pixels of a picture for a network that sees all of it at once."""
+
+
+@dataclass(frozen=True)
+class Doubler:
+    """A network that is ready to double pictures, and of how many samples a picture is the mean."""
+
+    enlarger: Enlarger
+    samples: int
+    name: str
+
+    @classmethod
+    def open(cls, model: str | Path = "enhance", samples: int = 4, calls: int = 15, seed: int = 1) -> Doubler:
+        """Return the network of a run or of a folder, by default that of the package.
+
+        Raises
+        ------
+        ConfigError
+            There is no such network, or it learnt from maps.
+        """
+        try:
+            path = find_start(RECIPE, str(model))
+            kind = KINDS[kind_of(path, RECIPE.name)]
+            enlarger = open_enlarger(path, RECIPE.name, Options(sampler=Sampler(calls=calls), seed=seed))
+        except ConfigError as error:
+            # Here no setting names the weights.
+            reason = re.sub(r"^superres\.start_from: | or leave (start_from|it) out", "", str(error))
+            raise ConfigError(reason) from None
+        if isinstance(enlarger, SuperRes) and enlarger.network.config.stretch is not None:
+            raise ConfigError(
+                f"{model}: this network learnt from maps, whose brightness pictures do not have; take another"
+            )
+        return cls(enlarger, samples if kind.sampled else 1, str(model))
+
+    def double(self, image: Image.Image, name: str = "the picture") -> Image.Image:
+        """Return a picture, grey or in colours, enlarged by the scale of the network.
+
+        Raises
+        ------
+        DataError
+            The network has other planes, or the picture is too small, too large or of one colour.
+        """
+        planes, grey = self.enlarger.planes, image.mode in ("L", "1")
+        if planes == 1 and not grey:
+            raise DataError(f"{name}: it has colours, and the network {self.name} takes grey pictures alone")
+        self._check_size(image, name)
+        picture = from_image(image.convert("RGB" if planes == 3 else "L"))
+        if (picture == picture[:, :1, :1]).all():
+            raise DataError(f"{name}: one colour everywhere; give a picture that shows something")
+        mean = self._draw_mean(picture.astype(np.float32) / np.float32(255))
+        large = to_image(np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8))
+        # What is grey stays grey.
+        return large.convert("L") if grey else large
+
+    def _check_size(self, image: Image.Image, name: str) -> None:
+        whole = self.enlarger.halo_pix is None
+        most = MOST_PIX if whole else MOST_AREA_PIX
+        if min(image.size) < WINDOW_PIX or image.width * image.height > most:
+            raise DataError(
+                f"{name}: {image.width} x {image.height} pixels cannot be enlarged: from {WINDOW_PIX} pixels "
+                f"a side to {most >> 20} million in all"
+            )
+
+    def _draw_mean(self, picture_Phw: Planes) -> Planes:
+        """Return the mean of the samples, by tiles that equal the whole where the network is local."""
+        planes, *sides = picture_Phw.shape
+        whole = Window.of_shape(sides)
+        scale, halo = self.enlarger.scale, self.enlarger.halo_pix
+        mean = np.empty((planes, *(scale * side for side in sides)), np.float32)
+        for core in [whole] if halo is None else tiles(whole):
+            around = core.grown(halo or 0) & whole
+            assert around is not None
+            inner, outer = (
+                (slice(None), *(slice(scale * s.start, scale * s.stop) for s in part))
+                for part in (core.within(around), core.slices)
+            )
+            total: NDArray[Any] = np.zeros(mean[outer].shape)
+            for sample in range(self.samples):
+                check_stop()
+                tile = picture_Phw[(slice(None), *around.slices)]
+                total += self.enlarger.draw(tile, sample, (around.y0, around.x0))[inner]
+            mean[outer] = total / self.samples
+        return mean
+
+
+def tiles(whole: Window) -> list[Window]:
+    """Return the tiles of a picture."""
+    return [
+        Window(band.y0, band.y1, x0, min(x0 + TILE_PIX, whole.x1))
+        for band in bands(whole.shape, TILE_PIX)
+        for x0 in range(0, whole.x1, TILE_PIX)
+    ]
+
+
+def enhance_picture(
+    image: Any, out: str | Path | None = None, model: str | Path = "enhance", samples: int = 4
+) -> Image.Image:
+    """Return a picture enlarged, by default doubled by the network of the package.
+
+    Parameters
+    ----------
+    image
+        A Pillow image, or a picture file.
+    out
+        A PNG file to write.
+    model
+        ``enhance`` for the weights of the package, or a run or folder with a network that enlarges pictures.
+    samples
+        Samples of the network whose mean the picture is.
+
+    Raises
+    ------
+    ConfigError
+        There is no such network, or ``out`` is there already.
+    DataError
+        The picture cannot be read or enlarged.
+    """
+    target = None if out is None else expand_home(str(out))
+    if target is not None and target.exists():
+        raise ConfigError(f"{target} is there already; name another file")
+    name = "the picture" if isinstance(image, Image.Image) else str(image)
+    given = image if isinstance(image, Image.Image) else read_image(expand_home(name), name)
+    if given.mode not in ("L", "1", "RGB"):
+        given = given.convert("RGB")
+    large = Doubler.open(model, samples).double(given, name)
+    if target is not None:
+        publish_bytes(target, png_bytes(large))
+    return large
