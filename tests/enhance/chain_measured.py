@@ -22,6 +22,7 @@ from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.superres_stage import RECIPE
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.start import find_start
+from tests.enhance.doubling import held_names
 from tests.enhance.galaxies import read_set, train
 
 STRONG = (9, 0.1, 3.0)
@@ -37,9 +38,13 @@ def choose_held(names, count):
 
 
 def prepare(root, name, count, steps=500):
-    """Train colours on the other pictures, put the package's weights beside them; return the store."""
+    """Train colours on the other pictures, put the package's weights beside them; return the store.
+
+    Of Hubble pictures those are held out that the weights of the package have not seen.
+    """
     pictures, names, _ = read_set(name, 128)
-    folder, _ = train("colourise", root, pictures, choose_held(names, count), steps=steps, gan=False)
+    held = np.isin(names, held_names()) if name == "hubble" else choose_held(names, count)
+    folder, _ = train("colourise", root, pictures, held, steps=steps, gan=False)
     (root / "models").mkdir(exist_ok=True)
     shutil.move(folder, root / "models" / "colourise")
     shutil.copytree(find_start(RECIPE, "enhance"), root / "models" / "superres")
