@@ -63,7 +63,7 @@ def cover(root, most=150, most_bright=500, scaled_on=MOST_PAIRS, maker=None):
     return {"cutouts": len(pairs), "pixels": scaled.pixels, "factors": scaled.factors, **shares}
 
 
-def refuse(root, most=500):
+def refuse(root, most=1000):
     """Return the share of held-out tiles, and of tiles of others, that count as unlike the training."""
     reader = StoreReader(root / "cutouts.zarr")
     like, side = fit_likeness(reader, reader.select("train")), int(reader.attrs["size_pix"]) // 2
