@@ -21,7 +21,7 @@ from astro_dist.engine.arrays import AnyImage, Floats
 from astro_dist.enhance.projection import halve_mean, repeat_twice
 from astro_dist.enhance.textures import Texture
 
-SHARE = 0.996
+SHARE = 0.994
 NEIGHBOURS = 10
 LEAST_PIECES = 20
 """Pieces without which nothing can be said."""

@@ -21,9 +21,10 @@ from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
 
 CALIBRATE, CALIBRATION = "calibrate", "calibration.json"
-MOST_PAIRS, MOST_SEARCHED, MOST_PIECES = 64, 1000, 2000
-"""Validation cutouts for the scale of uncertainties, as they come, and as many bright ones of those searched;
-and training cutouts for the range of maps."""
+MOST_PAIRS, MOST_BRIGHT, MOST_SEARCHED, MOST_PIECES = 64, 256, 1000, 2000
+"""Validation cutouts for the scale of uncertainties, as they come, and bright ones of those searched; the
+errors of the pixels of one source go together, so that these are many. And training cutouts for the range of
+maps."""
 BEAM_FACTOR = 1.15
 """Factor by which a beam may lie beyond those of the training."""
 MOST_UNLIKE = 0.5
@@ -105,9 +106,9 @@ def _middle(pair: Pair) -> AnyImage:
 
 
 def find_bright(reader: StoreReader, rows: NDArray[np.int64], seen: NDArray[np.int64]) -> Iterator[Pair]:
-    """Yield up to `MOST_PAIRS` bright cutouts of some positions that are not among those seen."""
+    """Yield up to `MOST_BRIGHT` bright cutouts of some positions that are not among those seen."""
     others = spread_rows(np.setdiff1d(rows, seen), MOST_SEARCHED)
-    return islice(filter(is_bright, read_pairs(reader, others)), MOST_PAIRS)
+    return islice(filter(is_bright, read_pairs(reader, others)), MOST_BRIGHT)
 
 
 def spread_rows(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """The whole chain on held-out pictures: grey, coloured, doubled, smoothed, beside all baselines.
 
 python -m tests.enhance.chain_measured galaxies 100 FOLDER        # trains colours, then measures
+python -m tests.enhance.chain_measured galaxies 100 FOLDER '{"more": 1500, "samples": 16}'
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.enhance.superres_stage import RECIPE
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.start import find_start
+from tests.enhance.doubling import held_names
 from tests.enhance.galaxies import read_set, train
 
 STRONG = (9, 0.1, 3.0)
@@ -36,13 +38,23 @@ def choose_held(names, count):
     return held
 
 
-def prepare(root, name, count, steps=500):
-    """Train colours on the other pictures, put the package's weights beside them; return the store."""
+def prepare(root, name, count, steps=500, more=0):
+    """Train colours on the other pictures, put the package's weights beside them; return the store.
+
+    Of Hubble pictures those are held out that the weights of the package have not seen. ``more`` are steps
+    that these weights learn from the other pictures too.
+    """
     pictures, names, _ = read_set(name, 128)
-    folder, _ = train("colourise", root, pictures, choose_held(names, count), steps=steps, gan=False)
+    held = np.isin(names, held_names()) if name == "hubble" else choose_held(names, count)
+    folder, _ = train("colourise", root, pictures, held, steps=steps, gan=False)
     (root / "models").mkdir(exist_ok=True)
     shutil.move(folder, root / "models" / "colourise")
-    shutil.copytree(find_start(RECIPE, "enhance"), root / "models" / "superres")
+    doubling = find_start(RECIPE, "enhance")
+    if more:
+        doubling, _ = train(
+            "superres", root / "doubling", pictures, held, steps=more, preset="local", start_from="enhance"
+        )
+    shutil.copytree(doubling, root / "models" / "superres")
     return StoreReader(root / "pictures.zarr")
 
 
@@ -100,8 +112,9 @@ if __name__ == "__main__":
     name, count, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     known = (folder / "models" / "superres").exists()
-    store = StoreReader(folder / "pictures.zarr") if known else prepare(folder, name, count)
     settings = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    more = settings.pop("more", 0)
+    store = StoreReader(folder / "pictures.zarr") if known else prepare(folder, name, count, more=more)
     result = measure(folder, store, count, **settings)
     (folder / f"chain-{len(sys.argv)}.json").write_text(json.dumps(result))
     show(result)

@@ -23,11 +23,17 @@ def hubble():
     return pictures, held_out(len(pictures), HELD_OUT)
 
 
+def held_names():
+    """Return the names of the Hubble pictures that no training sees."""
+    names = list_folder(DATA / "hubble")
+    return [names[row] for row in held_out(len(names), HELD_OUT)]
+
+
 def held_middles(side=128, every=1):
     """Return the middles (n, 3, side, side) of every n-th of the Hubble pictures that no training sees."""
-    names, first = list_folder(DATA / "hubble"), 128 - side // 2
-    chosen = [names[row] for row in held_out(len(names), HELD_OUT)[::every]]
-    return read_folder(DATA / "hubble", chosen)[..., first : first + side, first : first + side]
+    first = 128 - side // 2
+    pictures = read_folder(DATA / "hubble", held_names()[::every])
+    return pictures[..., first : first + side, first : first + side]
 
 
 def galaxies(count=58):

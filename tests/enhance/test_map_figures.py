@@ -43,6 +43,14 @@ def aperture(image, places):
     ]
 
 
+def noise_in_circle(image, noise):
+    """Return the standard deviation of the flux of empty circles, by those of the image without sources."""
+    rng = np.random.default_rng(1)
+    side = [rng.uniform(10, length - 10, 400) for length in image.shape]
+    empty = aperture(np.clip(image, -3 * noise, 3 * noise), np.stack(side, 1))
+    return 1.4826 * np.median(np.abs(empty - np.median(empty)))
+
+
 def read(path, cut):
     sky = SkyImage.open(Path(path))
     image = sky.read(Window.of_shape(sky.shape))[0][cut].astype(np.float64)
@@ -53,7 +61,7 @@ def read(path, cut):
 @pytest.mark.parametrize(("survey", "most"), [("first", 49), ("sumss", 6)])
 def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, most):
     lost = dict.fromkeys(("nearest", "bicubic", "projected"), 0)
-    fluxes, circles, positions, sources = [], [], [], 0
+    fluxes, circles, positions, heights, noises, sources = [], [], [], [], [], 0
     paths = sorted((DATA / survey).glob("*.fz"))[:most]
     assert paths, "the maps are not in ../shared/data"
     for path in paths:
@@ -62,6 +70,7 @@ def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, mo
             continue
         small = halve_mean(image[None])
         (background, rms), (sky, noise) = level(small), level(image)
+        blank = noise_in_circle(image - sky, noise)
         planes = (np.full(small.shape, value, np.float32) for value in (background, rms))
         source = Source(small, *planes, Window.of_shape(small.shape[1:]))
         projected = TileMaker(JUDGE).make(source, source.window).image_PHW.astype(np.float32)
@@ -85,11 +94,18 @@ def test_real_maps_keep_fluxes_and_lose_fewer_sources_than_by_bicubic(survey, mo
                         for one, rows in ((image, truth[i]), (projected[0], found[apart[:, i].argmin()]))
                     )
                     circles.append(abs(other / own - 1))
+                    heights.append((image[y, x] - sky) / noise)
+                    noises.append(blank / own)
                     fluxes.append(abs(found[apart[:, i].argmin(), 2] / truth[i, 2] - 1))
                     positions.append(nearest[i])
-    within = np.mean(np.array(circles) < 0.01)
+    circles, heights = np.array(circles), np.array(heights)
+    within = np.mean(circles < 0.01)
     print(survey, sources, lost, len(fluxes), np.median(fluxes), np.median(positions))
     print("in circles", np.median(circles), np.quantile(circles, 0.95), within)
+    for low, high in ((20, 50), (50, 100), (100, np.inf)):
+        chosen = (heights > low) & (heights <= high)
+        print(f"{low} to {high} sigma: {chosen.sum()}, within 1 %: {np.mean(circles[chosen] < 0.01):.3f}")
+    print("error over that of the noise in the circle", np.quantile(circles / np.abs(noises), (0.5, 0.95, 1)))
     assert lost["projected"] <= lost["bicubic"]
     assert np.median(fluxes) < 0.02
     assert np.median(circles) < 0.01

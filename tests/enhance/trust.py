@@ -28,7 +28,7 @@ def open_maker(root, samples=8, calls=15):
     return TileMaker(Judge(5, 4, None), network, network.network.config.stretch, samples, samples, 0)
 
 
-def cover(root, most=150, scaled_on=MOST_PAIRS, maker=None):
+def cover(root, most=150, most_bright=500, scaled_on=MOST_PAIRS, maker=None):
     """Return how many test pixels lie in intervals scaled on validation cutouts.
 
     Returns
@@ -47,7 +47,7 @@ def cover(root, most=150, scaled_on=MOST_PAIRS, maker=None):
     pairs = [(pair, True) for pair in read_pairs(reader, plain)]
     # Those with sources besides, for the pixels above 5 sigma alone.
     rest = filter(is_bright, read_pairs(reader, np.setdiff1d(tests, plain)))
-    pairs += [(pair, False) for pair in islice(rest, most)]
+    pairs += [(pair, False) for pair in islice(rest, most_bright)]
     for pair, counts in pairs:
         tile = maker.make(pair.source, pair.source.window)
         error = np.abs(pair.large_PHW - tile.image_PHW)
@@ -63,7 +63,7 @@ def cover(root, most=150, scaled_on=MOST_PAIRS, maker=None):
     return {"cutouts": len(pairs), "pixels": scaled.pixels, "factors": scaled.factors, **shares}
 
 
-def refuse(root, most=500):
+def refuse(root, most=1000):
     """Return the share of held-out tiles, and of tiles of others, that count as unlike the training."""
     reader = StoreReader(root / "cutouts.zarr")
     like, side = fit_likeness(reader, reader.select("train")), int(reader.attrs["size_pix"]) // 2
