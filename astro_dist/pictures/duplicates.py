@@ -3,7 +3,7 @@
 Not all pairs are compared. The descriptions of all spots (see `astro_dist.pictures.looks`), 16 numbers each,
 stand in one tree; every spot is looked up at the scales that a crop to 80 % may have, and the pictures of its
 nearest neighbours are compared directly, some per picture. 100,000 pictures need less than 1 GB: 0.46 for the
-looks, 0.3 for the tree.
+looks, 0.2 for the tree. The more spots there are, the less thoroughly the tree is searched (`EXACT_SPOTS`).
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from scipy.spatial import cKDTree
 from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.arrays import Image as Pixels
 from astro_dist.pictures.looks import (
+    SIGMAS,
+    SPOTS,
     Spots,
     blur,
     colours_of,
@@ -37,12 +39,14 @@ SCALES = (1.0, 1.06, 1.12, 1.18, 1.25)
 """Ratios of the sizes of two discs: the whole picture, up to its crop to 80 %."""
 NUMBERS, BASIS_LOOKS = 16, 2000
 NEIGHBOURS, FARTHEST = 6, 0.12
+EXACT_SPOTS, LEAST_SLACK = 50_000, 0.1
+"""With more spots than these (about 4,000 pictures have as many) the tree is searched less thoroughly."""
 PER_PICTURE = 16
 """Pictures that one is compared with directly, those with the nearest spots."""
 SPOT_PAIRS, GUESSES = 6, 2
 LEAST_DISC, LEAST_COARSE, LEAST_REFINED = 0.95, 0.6, 0.9
 """Least correlations of two discs, of blurred looks laid over each other, and of those after refinement."""
-AT_ONCE, PAIRS_AT_ONCE = 1000, 500
+AT_ONCE, DRAWN_AT_ONCE, PAIRS_AT_ONCE = 1000, 250, 500
 
 
 def find_groups(looks: NDArray[np.uint8]) -> Integers:
@@ -81,10 +85,12 @@ def find_copies(looks: NDArray[np.uint8]) -> Integers:
     found, done = [np.empty((2, 0), np.int64)], np.empty(0, np.int64)
     # Picture by picture, so that what is held beside looks and tree does not grow with their number.
     for start in range(0, len(looks) if len(spots.of) > 1 else 0, AT_ONCE):
-        pairs, keys = _choose(spots, _search(looks, spots, points, start), len(looks), done)
+        parts = range(start, min(start + AT_ONCE, len(looks)), DRAWN_AT_ONCE)
+        near = np.concatenate([_search(looks, spots, points, part) for part in parts])
+        pairs, keys = _choose(spots, near, len(looks), done)
         done = np.concatenate([done, keys])
-        parts = range(0, len(pairs), PAIRS_AT_ONCE)
-        found += [_check(looks, spots, pairs[part : part + PAIRS_AT_ONCE]) for part in parts]
+        checked = range(0, len(pairs), PAIRS_AT_ONCE)
+        found += [_check(looks, spots, pairs[part : part + PAIRS_AT_ONCE]) for part in checked]
     return np.concatenate(found, axis=1)
 
 
@@ -100,18 +106,38 @@ class _Points:
         """Return the points of discs, shape (m, `NUMBERS`)."""
         return ((describe_discs(discs) - self.mean) @ self.basis).astype(np.float64)
 
+    def near(self, wanted: Floats) -> tuple[Floats, Integers]:
+        """Return distances and numbers of the spots nearest to some points, (m, `NEIGHBOURS` + 1) each.
+
+        Parts of the tree that begin farther than `FARTHEST` / (1 + slack) from a point are left out. The
+        slack grows with the number of spots: in 16 dimensions a tree leaves little out otherwise, and a
+        search takes as long as there are many. With 1.2 million spots it is 3: all within a quarter of
+        `FARTHEST` are found, where most copies have one, and about seven of ten of the farther ones.
+        """
+        slack = max(LEAST_SLACK, float(np.log(self.tree.n / EXACT_SPOTS)))
+        # Close ones one after the other, as they need the same parts of the tree.
+        order = cKDTree(wanted).indices
+        distance, near = self.tree.query(
+            wanted[order], k=NEIGHBOURS + 1, eps=slack, distance_upper_bound=FARTHEST
+        )
+        back = np.argsort(order)
+        return distance[back], near[back]
+
 
 def _describe(looks: NDArray[np.uint8]) -> tuple[Spots, _Points]:
     """Return the spots of all looks whose discs are whole, and their points."""
     mean, basis = _find_basis(looks)
     empty = _Points(mean, basis, cKDTree(np.empty((0, NUMBERS))))
-    spots, points = [], []
-    for start in range(0, len(looks), AT_ONCE):
-        some, discs = _find_discs(looks[start : start + AT_ONCE])
+    spots: list[Spots] = []
+    # One table that the tree takes as it is: what no spot fills is never touched, and needs no memory.
+    points, n = np.empty((len(looks) * len(SIGMAS) * SPOTS, NUMBERS)), 0
+    for start in range(0, len(looks), DRAWN_AT_ONCE):
+        some, discs = _find_discs(looks[start : start + DRAWN_AT_ONCE])
         spots.append(Spots(some.of + start, some.y, some.x))
-        points.append(empty.of(discs))
+        points[n : n + len(discs)] = empty.of(discs)
+        n += len(discs)
     whole = Spots(*(np.concatenate([getattr(one, key) for one in spots]) for key in ("of", "y", "x")))
-    return whole, _Points(mean, basis, cKDTree(np.concatenate(points)))
+    return whole, _Points(mean, basis, cKDTree(points[:n]))
 
 
 def _find_discs(looks: NDArray[np.uint8]) -> tuple[Spots, Pixels]:
@@ -124,7 +150,8 @@ def _find_discs(looks: NDArray[np.uint8]) -> tuple[Spots, Pixels]:
 def _find_basis(looks: NDArray[np.uint8]) -> tuple[Pixels, Pixels]:
     """Return mean and first principal components of the descriptions of pictures spread over all."""
     some = looks[:: max(1, len(looks) // BASIS_LOOKS)][:BASIS_LOOKS]
-    described = describe_discs(_find_discs(some)[1]).astype(np.float64)
+    parts = [some[start : start + DRAWN_AT_ONCE] for start in range(0, len(some), DRAWN_AT_ONCE)]
+    described = np.concatenate([describe_discs(_find_discs(part)[1]) for part in parts]).astype(np.float64)
     if len(described) < 2:
         described = np.zeros((2, described.shape[1]))
     mean = described.mean(axis=0)
@@ -135,15 +162,13 @@ def _find_basis(looks: NDArray[np.uint8]) -> tuple[Pixels, Pixels]:
 def _search(looks: NDArray[np.uint8], spots: Spots, points: _Points, start: int) -> Table:
     """Return, for the spots of some pictures at every scale, the nearest spots of others; rows of `PAIR`."""
     found = []
-    here = np.arange(*np.searchsorted(spots.of, (start, start + AT_ONCE)))
+    here = np.arange(*np.searchsorted(spots.of, (start, start + DRAWN_AT_ONCE)))
     some = Spots(spots.of[here] - start, spots.y[here], spots.x[here])
-    smooth = blur(grey_of(looks[start : start + AT_ONCE]), 1)
+    smooth = blur(grey_of(looks[start : start + DRAWN_AT_ONCE]), 1)
     for scale in SCALES:
         discs, whole = draw_discs(smooth, some, np.full(len(here), scale, np.float32))
         mine = here[whole]
-        distance, near = points.tree.query(
-            points.of(discs[whole]), k=NEIGHBOURS + 1, eps=0.1, distance_upper_bound=FARTHEST
-        )
+        distance, near = points.near(points.of(discs[whole]))
         row, column = np.nonzero(np.isfinite(distance))
         rows = np.empty(len(row), PAIR)
         rows["first"], rows["second"] = near[row, column], mine[row]
