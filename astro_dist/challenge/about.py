@@ -1,5 +1,6 @@
 """What a package says of itself to programs: ``challenge.json``, and the manifests of its two parts."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from astro_dist.challenge.names import (
     find_part,
 )
 from astro_dist.engine.errors import ConfigError, IntegrityError
-from astro_dist.engine.files import publish_json, tree_digests
+from astro_dist.engine.files import publish_json, sha256_file, tree_digests
 from astro_dist.engine.foreign import read_mapping
 from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.classes import CLASS_NAMES
@@ -133,11 +134,25 @@ def verify_package(path: Path) -> list[str]:
     return [fault for part in parts for fault in _verify_part(part)]
 
 
-def _verify_part(folder: Path) -> list[str]:
+def check_files(folder: Path, names: Iterable[str]) -> None:
+    """Raise `IntegrityError` where a file of a part of a package is not the one of its manifest."""
+    stated = _read_manifest(folder)
+    for name in names:
+        path = folder / name
+        found = sha256_file(path) if path.is_file() else None
+        if found != stated.get(name):
+            raise IntegrityError(f"{path}: {_fault(stated.get(name), found)}; fetch the package again")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
-        stated = read_mapping(folder / MANIFEST, MANIFEST_BYTES)
+        return read_mapping(folder / MANIFEST, MANIFEST_BYTES)
     except ConfigError as error:
         raise IntegrityError(f"{folder / MANIFEST}: {error}") from None
+
+
+def _verify_part(folder: Path) -> list[str]:
+    stated = _read_manifest(folder)
     found = {name: digest for name, digest in tree_digests(folder).items() if name != MANIFEST}
     return [
         f"{folder / name}: {_fault(stated.get(name), found.get(name))}"

@@ -91,12 +91,10 @@ def _curve(values: Floats, good: Flags, edges: Sequence[float]) -> list[dict[str
 def _completeness(truth: Columns, seen: Flags, counts: Flags, detectable: Flags) -> dict[str, Any]:
     rows = np.flatnonzero(counts)
     best = np.maximum(truth["snr"], truth["integrated_snr"])
-    by_class = {
-        CLASS_NAMES[kind]: share(int((seen & detectable & here).sum()), int((detectable & here).sum()))
-        for kind in (SourceClass.COMPACT, SourceClass.EXTENDED)
-        if (here := truth["class"] == kind) is not None
-    }
-    blends = {}
+    by_class, blends = {}, {}
+    for kind in (SourceClass.COMPACT, SourceClass.EXTENDED):
+        here = detectable & (truth["class"] == kind)
+        by_class[CLASS_NAMES[kind]] = share(int((seen & here).sum()), int(here.sum()))
     for low, high, name in BLENDS:
         here = detectable & (truth["blend_size"] >= low)
         here &= truth["blend_size"] <= (high or np.iinfo(np.int32).max)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.foreign import remedy_for
 from astro_dist.sky.fits_headers import check_gzip_name, is_gzip, open_raw
 from astro_dist.workers.scratch import private_folder
 
@@ -37,9 +38,13 @@ def unpacked(path: Given) -> Iterator[Given]:
     Raises
     ------
     ConfigError
-        The packed bytes break off, or more than `MOST_BYTES` come out of them.
+        It is packed otherwise, its bytes break off, or more than `MOST_BYTES` come out of them.
     """
-    if path is None or not (path.is_file() and is_gzip(path)):
+    if path is None or not path.is_file():
+        yield path
+        return
+    if not is_gzip(path):
+        _refuse_packed_otherwise(path)
         yield path
         return
     with private_folder("handed") as folder:
@@ -54,6 +59,14 @@ def unpacked(path: Given) -> Iterator[Given]:
             raise ConfigError(str(error).replace(str(copy), str(path))) from None
 
 
+def _refuse_packed_otherwise(path: Path) -> None:
+    if path.suffix.lower() == ".gz":
+        raise ConfigError(f"{path}: it is not packed with gzip; take .gz out of its name")
+    with path.open("rb") as handle:
+        if remedy := remedy_for(handle.read(8)):
+            raise ConfigError(f"{path}: {remedy}")
+
+
 def _unpack(path: Path, copy: Path) -> None:
     check_gzip_name(path)
     done = 0
@@ -66,3 +79,8 @@ def _unpack(path: Path, copy: Path) -> None:
                 handle.write(piece)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise ConfigError("its packed bytes break off or are damaged; pack it again") from None
+    except OSError as error:
+        raise ConfigError(
+            f"it cannot be unpacked into {copy.parent.parent} ({error.strerror}); set TMPDIR to a folder "
+            "with room, or unpack it yourself"
+        ) from None

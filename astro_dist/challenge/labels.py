@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from astro_dist.challenge.about import About
 from astro_dist.engine.arrays import Floats, Integers
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.foreign import read_mapping
+from astro_dist.engine.foreign import check_regular, read_mapping
 from astro_dist.sky.class_words import ClassWords
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.coco import COCO_BYTES, fill_segmentation
@@ -163,10 +163,14 @@ def is_labels(path: Path) -> bool:
     Raises
     ------
     ConfigError
-        There is no such file.
+        There is no such file, or it is a folder, a pipe or a device.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"there is no file {path}")
+    try:
+        check_regular(path)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if path.suffix.lower() == ".json":
         return True
     with path.open("rb") as handle:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.columns import COLUMNS as FIELD_COLUMNS
 from astro_dist.sky.fits_tables import Column
 
@@ -50,3 +51,10 @@ HIDDEN_COLUMNS = {
 def find_part(folder: Path, name: str) -> Path:
     """Return the part of a package in ``folder``, which may be that part itself."""
     return folder / name if (folder / name).is_dir() else folder
+
+
+def refuse_inside_file(out: Path) -> None:
+    """Raise `ConfigError` where a folder that is to be made would lie in a file."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"{there} is no folder; name one with --out")

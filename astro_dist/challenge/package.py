@@ -37,6 +37,7 @@ from astro_dist.challenge.names import (
     TILES,
     TRAINING,
     VIEWER,
+    refuse_inside_file,
 )
 from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.packing import Packing, Rows, field_seed
@@ -104,6 +105,7 @@ def refuse_taken(out: Path) -> None:
     """Raise `ConfigError` where something has the name of the package already."""
     if out.exists() or out.is_symlink():
         raise ConfigError(f"{out} exists already; name another folder with --out, or move it away")
+    refuse_inside_file(out)
 
 
 def _existing(path: Path) -> Path:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astro_dist import __version__
-from astro_dist.challenge.about import About
+from astro_dist.challenge.about import About, check_files
 from astro_dist.challenge.detection import measure_detection
 from astro_dist.challenge.handed_in import score_name, unpacked
 from astro_dist.challenge.labels import LabelledPixels, is_labels
 from astro_dist.challenge.matching import match
 from astro_dist.challenge.names import (
+    ABOUT,
     HIDDEN,
     INSTANCES,
     MANIFEST,
@@ -81,18 +82,22 @@ class Judge:
 
     @classmethod
     def open(cls, folder: Path) -> "Judge":
-        """Open a package.
+        """Open a package, after a look at the bytes of all that scores are made from.
 
         Raises
         ------
         ConfigError
             It is none, or its hidden part is not there.
+        IntegrityError
+            A file is not the one of its manifest.
         """
         about = About.read(folder)
         if not (folder / HIDDEN / "truth.parquet").is_file():
             raise ConfigError(
                 f"{folder} has no hidden part, which scores need; name the folder of the whole package"
             )
+        check_files(folder / HIDDEN, ("truth.parquet", MASK, INSTANCES))
+        check_files(find_part(folder, PUBLIC), (ABOUT, MAP, RMS, SCORE_MASK))
         return cls(folder, about)
 
     @property

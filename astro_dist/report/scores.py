@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_dist.challenge.handed_in import refuse_same_names, score_name
+from astro_dist.challenge.names import refuse_inside_file
 from astro_dist.challenge.score import CATALOGUE, FORMAT, Judge, Options
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes, publish_json
@@ -69,8 +70,7 @@ def score_files(
 def _read_scores(out: Path, made: set[str], identity: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the scores of a package that a folder holds, without those that are made again."""
     found = []
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is no folder; name one with --out")
+    refuse_inside_file(out)
     for path in sorted(out.glob("*.json")) if out.is_dir() else []:
         try:
             score = read_mapping(path, SCORE_BYTES)

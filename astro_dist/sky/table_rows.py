@@ -236,7 +236,8 @@ def _read_divided(
         strings_can_be_null=False,
     )
     try:
-        with pa.csv.open_csv(path, options, parse, convert) as stream:
+        # Opened here: pyarrow would unpack a file by what its name ends with.
+        with path.open("rb") as handle, pa.csv.open_csv(handle, options, parse, convert) as stream:
             done = 0
             for batch in stream:
                 rows = _good_rows(done, batch.num_rows, bad)

@@ -1,6 +1,7 @@
 """``astro-dist challenge`` from run to leaderboard, and every wrong input as one line with exit code 2."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -121,6 +122,12 @@ def test_the_beam_of_the_rules_can_be_another(judge, finder):
         (("score", "{finder}", "--package", "{folder}", "--instances", "{finder}"), "belongs to an image of"),
         (("score", "{folder}/public/README.md", "--package", "{folder}"), "README.md"),
         (("score", "{finder}", "--package", "{folder}", "--out", "{finder}"), "is no folder"),
+        (
+            ("score", "{finder}", "--package", "{folder}", "--out", "{finder}/x"),
+            "is no folder; name one with",
+        ),
+        (("package", "{run}", "--out", "{finder}/x/y"), "is no folder; name one with --out"),
+        (("score", "{folder}", "--package", "{folder}"), "it is a folder, not a file"),
         (("validate", "{finder}", "--package", "{tmp}"), "holds no challenge"),
         (("validate", "{tmp}/none.csv", "--package", "{folder}"), "there is no file"),
         (("score", "{finder}", "--package", "{folder}", "--columns", "flux=S"), "unknown column 'flux'"),
@@ -157,6 +164,19 @@ def test_a_damaged_field_and_a_strange_package_are_refused(run, folder, tmp_path
         done = command("challenge", "validate", path, "--package", tmp_path)
         assert (done.returncode, len(lines(done))) == (2, 1)
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["public/rms.fits", "public/map.fits", "hidden/truth.parquet", "hidden/mask.fits"]
+)
+def test_nothing_is_scored_against_a_damaged_package(folder, finder, tmp_path, command, name):
+    shutil.copytree(folder, tmp_path / "copy")
+    path, out = tmp_path / "copy" / name, tmp_path / "scores"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = command("challenge", "score", finder, "--package", tmp_path / "copy", "--out", out)
+    assert (done.returncode, len(lines(done)), out.exists()) == (3, 1, False)
+    assert f"{path}: has other bytes than were published; fetch the package again" in done.stderr
 
 
 def test_a_file_of_others_is_not_replaced(folder, finder, tmp_path, command):

@@ -1,7 +1,9 @@
 """Files packed with gzip are checked and scored as what is in them, within a bound."""
 
+import bz2
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +74,18 @@ def test_what_is_cut_damaged_or_too_large_is_one_line(judge, tmp_path, scratch, 
         assert line.startswith("the file: its packed bytes break off")
         with pytest.raises(ConfigError, match=r"found\.csv\.gz: its packed bytes break off"):
             judge.score(packed)
+    # A name alone unpacks nothing, and what is packed otherwise has a remedy.
+    plain = write(tmp_path / "plain.csv", good())
+    for name, content, said in (
+        ("plain.csv.gz", plain.read_bytes(), "it is not packed with gzip; take .gz out of its name"),
+        ("b.csv", bz2.compress(plain.read_bytes()), "packed with bzip2; unpack it (bunzip2)"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert said in read(tmp_path / name, judge)[0][0]
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            judge.score(tmp_path / name)
+    shutil.copy(plain, tmp_path / "plain.bz2")
+    assert read(tmp_path / "plain.bz2", judge) == ([], [])
     # A file that would fill the disk is refused while it is unpacked.
     monkeypatch.setattr(handed_in, "MOST_BYTES", 1 << 23)
     packed.write_bytes(gzip.compress(bytes(100 << 20)))

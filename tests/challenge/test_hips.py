@@ -140,6 +140,8 @@ def test_without_the_packages_it_is_refused_before_anything_runs(run, monkeypatc
         run.settings, sections={**run.settings.sections, "challenge": ChallengeConfig(hips=True)}
     )
     asked = replace(run, settings=settings)
+    # As where they are installed, and as where they are not, whichever is the case here.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     PACKAGE.refuse(asked)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"challenge\.hips needs reproject and mocpy; pip install"):

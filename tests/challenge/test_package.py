@@ -16,14 +16,17 @@ from astro_dist.challenge.about import About, verify_package
 from astro_dist.challenge.area import Areas, choose_areas
 from astro_dist.challenge.config import EASY_SEED, ChallengeConfig, seed_notes
 from astro_dist.challenge.names import BETWEEN, BITS, HIDDEN_COLUMNS, OPEN, SCORED, TRUTH_COLUMNS
+from astro_dist.challenge.origins import find_origins
 from astro_dist.challenge.package import find_notes, find_parts, pack
 from astro_dist.challenge.packing import Packing
+from astro_dist.challenge.papers import write_papers
 from astro_dist.challenge.stage import PACKAGE
 from astro_dist.challenge.truth import draw_ids, find_populations
 from astro_dist.engine.config import fingerprint
 from astro_dist.engine.custody import remove
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
+from astro_dist.engine.ledger import Ledger, Published
 from astro_dist.engine.outputs import Reading
 from astro_dist.engine.work import for_stage
 from astro_dist.field.columns import read_columns_file
@@ -188,6 +191,41 @@ def test_rms_is_the_local_noise(folder, judge):
     rms = fits.getdata(folder / "public/rms.fits")
     assert rms.shape == judge.about.shape
     assert np.allclose(rms, small_sky.RMS, rtol=1e-6)
+
+
+def test_detectable_is_peak_or_flux_over_the_local_noise(judge):
+    truth, least = judge.truth, judge.about.detect_snr
+    assert np.allclose(truth["snr"], truth["peak_jy_beam"] / truth["sigma_jy_beam"], rtol=1e-6)
+    best = np.maximum(truth["snr"], truth["integrated_snr"])
+    assert np.array_equal(truth["detectable"] == 1, best >= least)
+    assert 0 < np.count_nonzero(best < least) < len(best)
+
+
+def test_images_are_packed_but_for_the_map_that_programs_map_into_memory(folder):
+    for part, packed in (("public", {"rms.fits", "psf.fits", "score_mask.fits"}), ("hidden", {"mask.fits"})):
+        for path in (folder / part).glob("*.fits"):
+            with fits.open(path, disable_image_compression=True) as hdus:
+                found = any("ZIMAGE" in hdu.header for hdu in hdus)
+            assert found == (path.name in packed | {"instances.fits"}), path
+
+
+def test_terms_and_papers_are_those_of_the_weights_that_were_used(judge, tmp_path):
+    ledger = Ledger(tmp_path)
+    settings = {"diffusion": {"diffusion": {"start_from": "told"}}}
+    basis = {"settings": settings["diffusion"], "inputs": {}}
+    ledger.publish("diffusion", Published(64 * "a", basis, "models/diffusion", {}))
+    origins = find_origins(tmp_path)
+    write_papers(tmp_path, judge.about, origins, {})
+    terms, cited = ((tmp_path / name).read_text() for name in ("LICENSE.md", "CITATION.cff"))
+    for survey, paper in (
+        ("FIRST", "Becker et al. 1995"),
+        ("SUMSS", "Bock et al. 1999"),
+        ("SCORPIO", "Umana"),
+    ):
+        assert survey in terms
+        assert paper in cited
+    assert "non-commercial use" in terms
+    assert "Use the map as the strictest of these allows" in terms
 
 
 def test_nothing_public_holds_what_would_make_the_field_again(run, folder):

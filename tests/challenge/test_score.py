@@ -7,6 +7,7 @@ import pytest
 
 from astro_dist.challenge.detection import SNR_EDGES, measure_residuals
 from astro_dist.challenge.matching import Matches
+from astro_dist.challenge.score import Judge
 from astro_dist.challenge.sdc1 import PARTS
 from astro_dist.challenge.submission import Submission, read_submission
 from astro_dist.engine.errors import ConfigError
@@ -113,6 +114,47 @@ def test_doubled_rows_are_false_detections(judge, perfect, scored):
     assert counts["submitted_scored"] == counts["matched"] + len(again)
     assert reliability["value"] == pytest.approx(1 - len(again) / counts["submitted_scored"], abs=1e-6)
     assert reliability["low"] < reliability["value"] < reliability["high"]
+
+
+def test_shares_by_flux_class_and_blend_are_those_that_were_left(judge, perfect):
+    """Some sources are taken out by chance, and rows on the empty sky are added with the others' fluxes."""
+    rng, mine = np.random.default_rng(5), Judge(judge.folder, judge.about)
+    # This small field has no blends: here some sources are said to be of one.
+    truth = {**judge.truth, "blend_size": 1 + np.arange(len(judge.truth["id"])) % 4}
+    vars(mine)["truth"] = truth
+    counts = judge.counts(truth["ra_deg"], truth["dec_deg"])
+    kept = rng.random(len(counts)) < 0.6
+    found = {name: np.concatenate([values[kept], values[:9]]) for name, values in perfect.items()}
+    y, x = np.mgrid[130:390:9, 15:445:9].reshape(2, -1)
+    away = np.hypot(y[:, None] - truth["y_pix"], x[:, None] - truth["x_pix"]).min(axis=1)
+    empty = np.argsort(-away)[:9]
+    places = judge.field.sky_of(y[empty], x[empty])
+    for axis, values in zip(("ra", "dec"), places, strict=True):
+        found[f"{axis}_deg"][-9:] = found[f"{axis}_peak_deg"][-9:] = values
+    false = int(judge.counts(*places).sum())
+    assert false > 5
+    figures = score(mine, found)["detection"]
+    complete, reliable = figures["completeness"], figures["reliability"]
+    detectable = counts & (truth["detectable"] == 1)
+    for kind, name in ((2, "compact"), (3, "extended")):
+        here = truth["class"] == kind
+        one = complete["by_class"][name]
+        assert (one["k"], one["n"]) == ((detectable & here & kept).sum(), (detectable & here).sum())
+    assert sum(reliable["by_class"][name]["k"] for name in ("compact", "extended")) == (counts & kept).sum()
+    for name, here in (
+        ("alone", truth["blend_size"] == 1),
+        ("two that touch", truth["blend_size"] == 2),
+        ("three or more", truth["blend_size"] > 2),
+    ):
+        one = complete["by_blend"][name]
+        assert (one["k"], one["n"]) == ((detectable & here & kept).sum(), (detectable & here).sum())
+    assert min(one["n"] for one in complete["by_blend"].values()) > 5
+    for curve, k, n in (
+        (complete["by_flux_jy"], (counts & kept).sum(), counts.sum()),
+        (reliable["by_flux_jy"], (counts & kept).sum(), (counts & kept).sum() + false),
+    ):
+        assert (sum(one["k"] for one in curve), sum(one["n"] for one in curve)) == (k, n)
+        assert all(one["low"] <= one["value"] <= one["high"] for one in curve)
 
 
 def test_nothing_outside_of_the_scored_part_counts(judge, perfect, scored):
