@@ -300,10 +300,13 @@ def _refuse(fault: str, word: str, valid: Iterable[str]) -> NoReturn:
 
 
 def command_words() -> dict[str, list[str]]:
-    """Return the options of every command by name, for the completion of a shell."""
+    """Return the options and choices of every command by name, for the completion of a shell."""
     described = describe_commands(pipelines.commands())
     found = {
-        name: [option for option, _ in (*arguments, *COMMON) if option.startswith("--")]
+        name: [
+            *(option for option, _ in (*arguments, *COMMON) if option.startswith("--")),
+            *(choice for word, about in arguments if word[0] != "-" for choice in about.get("choices", ())),
+        ]
         for name, (text, _, arguments) in described.items()
         # A command without a sentence is not for people.
         if text

@@ -89,6 +89,11 @@ class Cutouts(Dataset[dict[str, Tensor]]):
         # Only processes that were spawned unpickle a data set.
         self.__dict__.update(state, process=os.getpid())
 
+    def __repr__(self) -> str:
+        return (
+            f"Cutouts({str(self.reader.path)!r}): {len(self)} of {', '.join((*self.arrays, *self.columns))}"
+        )
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.indices)

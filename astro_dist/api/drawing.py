@@ -38,7 +38,7 @@ class Stamps:
     ----------
     folder
         A run directory, a folder with the models ``autoencoder`` and ``diffusion`` in it, or the name of
-        weights of the package, such as ``small``.
+        weights of the package: ``small``, or ``told``, which regards beam and noise most.
     beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz
         The instrument whose sky is drawn: full width of its round beam, side of its pixels, its noise, its
         frequency; by default those of FIRST.
@@ -90,6 +90,9 @@ class Stamps:
         self._sampler = Sampler(models / "autoencoder", models / "diffusion", settings, device, "no")
         self.terms = {origin.name: origin.terms for origin in origins_of(models)}
         self._point_at(beam_arcsec, pixel_arcsec, rms_jy_beam, frequency_hz)
+
+    def __repr__(self) -> str:
+        return f"Stamps({', '.join(self.terms) or 'no data named'}; rms {self.rms_jy_beam:g} Jy/beam)"
 
     @classmethod
     def of(cls, sampler: Sampler, terms: Mapping[str, str], **instrument: float) -> Stamps:

@@ -360,7 +360,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         "detectable": int(truth["detectable"].sum()),
         "blended": int((truth["blend_size"] > 1).sum()),
         "of_several_components": int((truth["n_components"] > 1).sum()),
-        "distinct_objects": len(np.unique(truth["object"])),
+        "distinct_objects": len(np.unique(truth["object"][truth["object"] >= 0])),
         "spurious": len(placements["id"]) - len(truth["id"]),
         "artefacts": len(artefacts["id"]),
         "accepted": results["layout"]["accepted"],

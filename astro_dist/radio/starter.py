@@ -68,8 +68,8 @@ def _map_lines(path: Path, name: str, proposal: Proposal) -> list[str]:
 def _model_lines() -> list[str]:
     return [
         "# The networks of the package as they are; more steps of diffusion adapt them to the map.",
-        "autoencoder: {preset: small, start_from: small, steps: 0}",
-        "diffusion: {preset: small, start_from: small, steps: 0}",
+        "autoencoder: {preset: small, start_from: told, steps: 0}",
+        "diffusion: {preset: told, start_from: told, steps: 0}",
     ]
 
 

@@ -245,7 +245,7 @@ def _next_blocks(run: Run) -> list[Block]:
     # A run outside this directory is named by its absolute path, which is valid anywhere.
     root = str(run.root) if here.startswith(os.pardir) else here
     folder = f"{root}/field"
-    scale = 2 * run.section(AssembleConfig).flux.scale
+    second = f"{root}-second"
     steps = {
         "Check that every file still has the bytes it was published with.": f"astro-dist verify {root}",
         "Look at the map in CARTA, or in DS9 with an ellipse per source, and at the truth in TOPCAT.": (
@@ -253,12 +253,12 @@ def _next_blocks(run: Run) -> list[Block]:
             f"ds9 -asinh -zscale {folder}/map.fits -region load {folder}/truth.reg\n"
             f"topcat {folder}/truth.vot"
         ),
-        "Make the sources brighter and assemble the field again, without new training or drawing.": (
-            f"astro-dist run {root}/config.yaml --out {root} "
-            f"--set assemble.flux.scale={scale:g} --redo assemble"
+        "Make a second field, with other places and fluxes, without new training or drawing.": (
+            f"astro-dist fork {root} {second} --set assemble.seed={run.seed + 1}\n"
+            f"astro-dist run {second}/config.yaml --out {second}"
         ),
-        "Train on a survey of your own: name its maps in a configuration, and estimate the cost.": (
-            "astro-dist init my_survey.yaml\nastro-dist plan my_survey.yaml"
+        "Make a field like a map of your own: its header and pixels are read, and settings proposed.": (
+            "astro-dist init --from MAP.fits\nastro-dist plan MAP.yaml"
         ),
         "The data challenge: 30,000 objects on 12,000 x 15,000 pixels, for a machine with a GPU.": (
             "astro-dist plan configs/data_challenge_12k.yaml\nastro-dist run configs/data_challenge_12k.yaml"

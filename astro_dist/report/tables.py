@@ -170,15 +170,17 @@ def tabulate_truth(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> Ta
 
 def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> dict[str, str]:
     visible, n = count_visible(truth), len(truth["id"])
+    # Points and Gaussians of their own are no objects of a stamp.
+    drawn = truth["object"] >= 0
     figures = {
         "sources": show(n),
         f"peak above {VISIBLE_SNR:g} rms": f"{show(visible)} ({100 * visible / n:.0f} %)",
-        "distinct objects": show(len(np.unique(truth["object"]))),
+        "distinct objects": show(len(np.unique(truth["object"][drawn]))),
     }
     if donor is not None:
-        cutouts = donor[truth["stamp"]]
+        cutouts = donor[truth["stamp"][drawn]]
         # A mask is one instance of one cutout.
-        masks = np.unique(np.stack([cutouts, truth["instance"]]), axis=1)
+        masks = np.unique(np.stack([cutouts, truth["instance"][drawn]]), axis=1)
         figures["distinct masks they were drawn for"] = show(masks.shape[1])
         figures["cutouts these are from"] = show(len(np.unique(cutouts)))
     extent = np.quantile(truth["flux_jy"] / truth["peak_jy_beam"], QUANTILES)

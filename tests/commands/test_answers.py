@@ -106,6 +106,7 @@ def test_bash_completes_commands_options_stages_and_configurations(tmp_path, com
     assert "quickstart" in complete("run", "qui")
     assert complete("status", "--j") == ["--json"]
     assert complete("run", "comp") == ["completion"]
+    assert complete("export", "RUN", "cu") == ["cutouts"]
     assert "job" not in complete("")
     assert command("completion", "zsh").stdout == (
         f"autoload -Uz compinit bashcompinit && compinit && bashcompinit\n{text}"

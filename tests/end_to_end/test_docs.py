@@ -1,4 +1,12 @@
-"""The documentation agrees with the package: links, code blocks, commands, settings and messages."""
+"""The documentation agrees with the package: links, code blocks, commands, settings and messages.
+
+What is in a fence is tried: bash and Python are run, with `run` planned in place of done, and settings are
+validated. Two kinds of Python are not run: a training of a stage's author (`howto/stage.md`, whose files are
+those of `tests/outside`), and `Colouriser`, of which no weights come with the package. Of indented lines
+`astro-dist ...` is parsed, and of `python -m tests...` and `python jobs/...` the program and its options are
+looked up, since they measure for minutes or need a run. Left alone are lines of other programs: pip, apt-get,
+ray, apptainer, sbatch.
+"""
 
 import ast
 import contextlib
@@ -9,7 +17,9 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from astro_dist import pipelines
 from astro_dist.cli import build_parser
@@ -124,6 +134,44 @@ def test_every_program_of_the_guides_runs(page, user):
         for text in blocks(page, "python"):
             exec(compile(text, str(page), "exec"), names)
     assert said.getvalue()
+
+
+WEIGHTS = ROOT / "astro_dist" / "weights"
+SMALL = {
+    'Model.from_pretrained("RUN/models/unidiffuser")': 'Model.from_pretrained("flare", steps=2)',
+    "RUN/models/unidiffuser": str(WEIGHTS / "flare" / "unidiffuser"),
+    "num_samples=4": "num_samples=1",
+    "num_samples=2": "num_samples=1",
+    "samples=8": "samples=1",
+}
+"""Weights of the package in the place of those of a run, and less of everything."""
+
+
+@pytest.mark.parametrize("page", [DOCS / "flare.md", DOCS / "enhance.md"], ids=lambda page: page.stem)
+def test_every_program_with_weights_of_the_package_runs(page):
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (16, 16, 3), np.uint8))
+    for text in blocks(page, "python"):
+        if "Colouriser" in text:
+            continue
+        for name, path in SMALL.items():
+            text = text.replace(name, path)
+        names = {"picture": picture, "image": picture}
+        exec(compile(text, str(page), "exec"), names)
+        made = names.keys() & {"large", "cleaned", "pipe", "pictures", "variants"}
+        assert made
+        assert all(names[name] is not None for name in made)
+
+
+@pytest.mark.parametrize("page", [*TOP, *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_program_of_the_clone_is_there_with_its_options(page):
+    for line in re.findall(r"python (-m tests\.[^`\n]*|jobs/[^`\n]*|slurm/[^`\n]*)", page.read_text()):
+        words = line.split("  ")[0].split()
+        if "X" in words[1]:
+            continue
+        path = words[1].rstrip(".,;:)").replace(".", "/") + ".py" if words[0] == "-m" else words[0]
+        assert (ROOT / path).is_file(), line
+        for option in (word for word in words if re.fullmatch(r"--[a-z][a-z-]*", word)):
+            assert f'"{option}"' in (ROOT / path).read_text(), line
 
 
 @pytest.mark.parametrize("page", with_blocks("yaml"))

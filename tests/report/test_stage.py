@@ -129,7 +129,7 @@ def test_the_numbers_are_those_of_the_run(run, html):
 def test_the_commands_work_on_this_run(run, html):
     text = Outline(html).text
     assert f"astro-dist verify {run.root}" in text
-    assert "--set assemble.flux.scale=6 --redo assemble" in text
+    assert f"astro-dist fork {run.root} {run.root}-second --set assemble.seed=8" in text
     assert f"ds9 -asinh -zscale {run.root}/field/map.fits -region load {run.root}/field/truth.reg" in text
 
 

@@ -84,9 +84,9 @@ def test_the_truth_by_class():
         "id": np.arange(1, 5),
         "class_name": np.array(["compact", "compact", "compact", "extended"]),
         "snr": np.array([4.0, 6.0, 5.0, 9.0]),
-        "object": np.array([0, 1, 0, 2]),
-        "stamp": np.array([0, 1, 0, 1]),
-        "instance": np.array([1, 1, 1, 2]),
+        "object": np.array([0, -1, 0, 2]),
+        "stamp": np.array([0, -1, 0, 1]),
+        "instance": np.array([1, 0, 1, 2]),
         "flux_jy": np.array([1.0, 1.1, 1.0, 8.0]),
         "peak_jy_beam": np.array([1.0, 1.0, 1.0, 2.0]),
     }
@@ -95,7 +95,7 @@ def test_the_truth_by_class():
     shown = {row[0]: tuple(row[1:]) for row in table.rows}
     assert shown["sources"] == ("3", "1", "4")
     assert shown["peak above 5 rms"] == ("1 (33 %)", "1 (100 %)", "2 (50 %)")
-    assert shown["distinct objects"] == ("2", "1", "3")
+    assert shown["distinct objects"] == ("1", "1", "2")
     assert shown["distinct masks they were drawn for"] == ("1", "1", "2")
     assert shown["cutouts these are from"] == ("1", "1", "1")
     assert shown["flux over peak, 50 % quantile"] == ("1", "4", "1.05")
