@@ -9,6 +9,7 @@ from pathlib import Path
 from astro_dist import pipelines
 from astro_dist.cluster.sites import Site
 from astro_dist.engine.config import Section, describe_fields, load_yaml
+from astro_dist.engine.faults import keys_of
 from astro_dist.engine.schema import describe_schema
 
 HERE = Path(__file__).parent
@@ -115,7 +116,7 @@ def _configuration(pipeline) -> str:
 def _rows(model, prefix: str, *, top: bool = False) -> list[str]:
     """Return a definition list: each setting with its default, its limits and its sentence."""
     lines, sentences = [], describe_fields(model)
-    for name, field in model.model_fields.items():
+    for name, field in keys_of(model).items():
         inner = _inner(field)
         if inner and top:
             continue

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from astro_dist import pipelines
 from astro_dist.cli import main as command
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.faults import keys_of
 from tests.fuzz import Case, report
 
 LONG_LINE = 2500
@@ -213,7 +214,7 @@ VALUES = (
 
 def fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the path of every field of a configuration, those of sections in lists and unions included."""
-    for name, field in model.model_fields.items():
+    for name, field in keys_of(model).items():
         yield ".".join((*path, name))
         for kind in sections(field.annotation):
             yield from fields(kind, (*path, name))

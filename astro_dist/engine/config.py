@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from astro_dist.engine.errors import ConfigError
-from astro_dist.engine.faults import describe_fault
+from astro_dist.engine.faults import describe_fault, keys_of
 from astro_dist.engine.files import digest_text
 from astro_dist.engine.foreign import check_regular
 from astro_dist.engine.hints import nearest as nearest
@@ -28,7 +28,8 @@ from astro_dist.engine.hints import nearest as nearest
 class Section(BaseModel):
     """A frozen group of settings; unknown keys, infinities and NaN are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # A field `with_` has the alias `with`, which is a word of Python: files and fingerprints hold the key.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True)
     unmarked: ClassVar[frozenset[str]] = frozenset()
     """Names of fields that change no byte of a product and are therefore left out of fingerprints."""
     later: ClassVar[frozenset[str]] = frozenset()
@@ -41,7 +42,7 @@ class Section(BaseModel):
         """Take one text for a list of one, ``H,W`` or ``HxW`` for several numbers, and no bool for one."""
         if not isinstance(values, Mapping):
             return values
-        kinds = {name: f.annotation for name, f in cls.model_fields.items()}
+        kinds = {name: f.annotation for name, f in keys_of(cls).items()}
         # Not by a validator of all fields, which pydantic would inspect at every start, once for each field.
         return {name: _as_list(_no_number(v, kinds.get(name)), kinds.get(name)) for name, v in values.items()}
 
@@ -53,13 +54,15 @@ class Section(BaseModel):
         fields = type(self).model_fields
         same = {name for name in self.later if getattr(self, name) == fields[name].default}
         values = self.model_dump(mode="json", exclude={*left_out, *same})
-        for name in values:
-            value = getattr(self, name)
+        for name, field in fields.items():
+            value, key = getattr(self, name), field.alias or name
+            if key not in values:
+                continue
             # Sections may stand in a section, and in a list of a section.
             if isinstance(value, Section):
-                values[name] = value._marked()
+                values[key] = value._marked()
             elif isinstance(value, tuple) and any(isinstance(one, Section) for one in value):
-                values[name] = [one._marked() for one in value]
+                values[key] = [one._marked() for one in value]
         return values
 
 
@@ -279,8 +282,9 @@ def _plain(value: Any) -> str:
 
 
 def describe_fields(model: type[BaseModel]) -> dict[str, str]:
-    """Return the sentences under the fields of a section by field, from the source of its class."""
+    """Return the sentences under the fields of a section by key, from the source of its class."""
     found: dict[str, str] = {}
+    keys = {name: field.alias or name for name, field in model.model_fields.items()}
     # pydantic would do this for every class at its import, in half of the time that a short command takes.
     for kind in reversed(model.__mro__):
         if not issubclass(kind, BaseModel) or kind is BaseModel:
@@ -289,25 +293,26 @@ def describe_fields(model: type[BaseModel]) -> dict[str, str]:
         assert isinstance(tree, ast.ClassDef)
         for field, text in itertools.pairwise(tree.body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                found[ast.unparse(field.target)] = inspect.cleandoc(ast.literal_eval(text.value))
+                name = ast.unparse(field.target)
+                found[keys.get(name, name)] = inspect.cleandoc(ast.literal_eval(text.value))
     return found
 
 
 def describe(section: Section, indent: str = "") -> str:
     """Return a section as commented YAML: every field with its value, below the field's description."""
     lines, sentences = [], describe_fields(type(section))
-    for name in type(section).model_fields:
-        value = getattr(section, name)
+    for attribute, field in type(section).model_fields.items():
+        value, name = getattr(section, attribute), field.alias or attribute
         lines += [f"{indent}# {line}" for line in sentences.get(name, "").split("\n") if line]
         if isinstance(value, Section):
             lines += [f"{indent}{name}:", describe(value, indent + "  ").rstrip("\n")]
         else:
             # Through JSON, because YAML has no paths, tuples or enums and would write Python tags for them.
-            plain = json.loads(section.model_dump_json(include={name}))[name]
+            plain = json.loads(section.model_dump_json(include={attribute}))[name]
             # The width keeps a list on one line. PyYAML ends a bare scalar with the document mark "...".
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
             lines.append(f"{indent}{name}: {text}")
-            if value is None and (kind := _section_of(type(section).model_fields[name].annotation)):
+            if value is None and (kind := _section_of(field.annotation)):
                 lines.append(f"{indent}# To have this section, put these lines in the place of the null:")
                 inside = (f"{name}:", *describe(kind(), "  ").splitlines())
                 lines += [f"{indent}# {line}".rstrip() for line in inside] + [""]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from astro_dist.engine.hints import nearest
 
@@ -27,6 +28,11 @@ _PLAIN: dict[Any, str] = {
 }
 
 
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a section by their keys in YAML, which are their names or aliases."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def describe_fault(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line about the first fault that pydantic found, and the number of further ones."""
     first = error.errors(include_url=False)[0]
@@ -36,7 +42,7 @@ def describe_fault(model: type[BaseModel], error: ValidationError) -> str:
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
     if first["type"] == "extra_forbidden":
         last = str(first["loc"][-1])
-        valid = owner.model_fields if owner is not None else {}
+        valid = keys_of(owner) if owner is not None else {}
         name = f"{path}.{last}" if path else last
         return f"unknown key {name!r}: {nearest(last, valid)}{more}"
     return f"{path or 'configuration'}: {_say(first, annotation)}{more}"
@@ -119,7 +125,7 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, typ
     section: type[BaseModel] | None = model
     annotation: Any = None
     for part in loc:
-        field = section.model_fields.get(str(part)) if section is not None else None
+        field = keys_of(section).get(str(part)) if section is not None else None
         if field is not None:
             names.append(str(part))
             annotation = field.annotation

@@ -78,12 +78,25 @@ def check(path: Path) -> list[str]:
 
 
 def refuse(run: Run) -> None:
-    """Refuse images that cannot be enhanced; a `Stage.refuse`."""
+    """Refuse images that cannot be enhanced, and weights of another network; a `Stage.refuse`."""
+    _refuse_network(run)
     if not of_files(run):
         return refuse_samples(run)
     if run.section(ChainConfig).files or run.product("maps").exists():
         open_inputs(run)
     return None
+
+
+def _refuse_network(run: Run) -> None:
+    word = run.section(ChainConfig).with_
+    start_from = run.section(SuperresConfig).start_from if word is not None else None
+    if word is not None and start_from is not None:
+        # Torch, which few settings need.
+        from astro_dist.enhance.superres_stage import RECIPE
+        from astro_dist.models.enlargers import check_word
+        from astro_dist.train.start import find_start
+
+        check_word(find_start(RECIPE, start_from), "superres", word, "enhance.with")
 
 
 def refuse_samples(run: Run) -> None:

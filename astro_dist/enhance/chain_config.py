@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from astro_dist.engine.config import Section
 from astro_dist.enhance.superres_config import FilterConfig
 from astro_dist.models.device import Precision
+from astro_dist.models.upscalers import EnlargerName
 from astro_dist.train.config import Positive
 
 LinkName = Literal["cleaning", "colourise", "superres", "bicubic", "bilateral"]
@@ -20,6 +21,12 @@ SolverName = Literal["dpm++", "ddim", "ancestral"]
 class ChainConfig(Section):
     """The chain of networks and filters, and the images that it enhances."""
 
+    # What it decides is in the settings of the training.
+    unmarked = frozenset({"with_"})
+
+    with_: EnlargerName | None = Field(None, alias="with")
+    """The network of the step superres: superres, which draws samples, or swinir, for pictures alone, both by
+    default with the weights of the package; null takes whichever superres.start_from holds."""
     chain: tuple[LinkName, ...] = ()
     """Steps in order: cleaning, colourise, superres or bicubic, bilateral; by default those that are trained
     in this run, with bicubic for pictures and maps where no network doubles them. Maps are doubled alone."""

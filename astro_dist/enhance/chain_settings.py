@@ -5,6 +5,7 @@ from typing import Any
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.enhance.chain_config import DOUBLING, OF_PICTURES, ChainConfig, LinkName
+from astro_dist.enhance.superres_config import SuperresConfig
 
 TRAINED = ("colourise", "superres")
 """Steps of the chain that are trained by a stage of the same name."""
@@ -34,6 +35,52 @@ def _refuse_unused(config: Any) -> None:
                 f"enhance.files: FITS files are doubled and nothing else, and {name} is for pictures; take "
                 f"the section {name} out, or set enhance.chain to [bicubic]"
             )
+
+
+def settle_with(config: Any) -> Any:
+    """Return the configuration of a run with the network that ``enhance.with`` names.
+
+    Whether weights of the user are those of such a network is seen where they are read.
+
+    Raises
+    ------
+    ConfigError
+        Another section contradicts it; the message names both settings.
+    """
+    chain, superres = config.enhance, config.superres
+    if chain is None or chain.with_ is None:
+        return config
+    if chain.chain and "superres" not in chain.chain:
+        raise ConfigError("enhance.with: it names the network of superres; add superres to enhance.chain")
+    if superres is None:
+        weights = "enhance" if config.maps is None else "radio"
+        start = {"preset": "local", "start_from": weights, "steps": 0}
+        superres = SuperresConfig.model_validate(start)
+    if chain.with_ == "swinir":
+        superres, chain = _settle_swinir(superres, config.superres, chain)
+        if config.maps is not None:
+            raise ConfigError(
+                "enhance.with: swinir enlarges pictures, whose brightness is no flux; take superres for maps"
+            )
+    return config.model_copy(update={"superres": superres, "enhance": chain})
+
+
+def _settle_swinir(
+    superres: SuperresConfig, given: SuperresConfig | None, chain: ChainConfig
+) -> tuple[SuperresConfig, ChainConfig]:
+    if given is not None and given.steps and "steps" in given.model_fields_set:
+        raise ConfigError(
+            "enhance.with: train superres trains no swinir, which comes as it is, from the package or from "
+            "superres.start_from; set superres.steps to 0"
+        )
+    if chain.samples > 1 and "samples" in chain.model_fields_set:
+        raise ConfigError("enhance.samples: swinir makes one picture, not samples; set it to 1")
+    start_from = "flare" if given is None or given.start_from is None else given.start_from
+    samples = {"samples": 1, "keep_samples": min(1, chain.keep_samples)}
+    return (
+        superres.model_copy(update={"steps": 0, "start_from": start_from}),
+        chain.model_copy(update=samples),
+    )
 
 
 def settle_chain(config: Any, chain: ChainConfig) -> ChainConfig:

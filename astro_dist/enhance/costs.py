@@ -21,12 +21,15 @@ from astro_dist.store.picture_stage import count_pictures
 
 CPU_S_PER_PIXEL = 1e-6
 """Core-seconds per pixel of the input that is doubled without a network; measured, rounded up."""
-CPU_S_PER_DRAWN = 2e-6
+CPU_S_PER_DRAWN = 3e-7
 """Core-seconds per pixel of the input and sample beside the calls: noise, stretch, projection, spread."""
 WIDE_TILES = 1.4
 """Factor on the cost of a pixel, since the arrays of a tile do not fit into a core's cache as crops do."""
-CALIBRATED = 64
-"""Validation cutouts, or pictures, on which the uncertainty is scaled."""
+CPU_S_PER_JUDGED, CPU_S_PER_PIECE = 7e-7, 1e-3
+"""Core-seconds per pixel that is compared with the training, and per piece that it is compared with."""
+CALIBRATED_PICTURES, CALIBRATED, MOST_PIECES = 64, 320, 2000
+"""Most validation pictures, or cutouts (64 as they come and 256 bright ones), on which the uncertainty is
+scaled, and most training cutouts that a map is compared with."""
 LIVE_CHANNELS = 8
 """Arrays of the network's width that a call has in memory at once."""
 
@@ -90,12 +93,21 @@ def _count_tasks(size: MapSize, config: ChainConfig) -> int:
 
 def _of_network(run: Run, config: ChainConfig, sizes: list[MapSize]) -> float:
     """Return core-seconds of all samples of some maps, with the halo of the tiles, and of the calibration."""
-    drawn = sum(
+    drawn: float = sum(
         size.planes * window.height * window.width for size in sizes for window in tiles_of(run, config, size)
     )
-    side = run.section(CutoutsConfig).size_pix // 2
-    drawn += CALIBRATED * side**2
-    return config.samples * drawn * (config.calls * _call_s(run) + CPU_S_PER_DRAWN)
+    cutouts, learnt = run.section(CutoutsConfig), _count_cutouts(run, sizes)
+    drawn += min(CALIBRATED, cutouts.validation_fraction * learnt) * (cutouts.size_pix // 2) ** 2
+    judged = CPU_S_PER_JUDGED * sum(size.pixels for size in sizes)
+    judged += CPU_S_PER_PIECE * min(MOST_PIECES, learnt)
+    return judged + config.samples * drawn * (config.calls * _call_s(run) + CPU_S_PER_DRAWN)
+
+
+def _count_cutouts(run: Run, sizes: list[MapSize]) -> int:
+    """Return how many cutouts there are, or how many fit into the maps."""
+    found: int | None = run.facts("cutouts").get("cutouts")
+    size_pix = run.section(CutoutsConfig).size_pix
+    return sum(size.pixels for size in sizes) // size_pix**2 if found is None else found
 
 
 def tiles_of(run: Run, config: ChainConfig, size: MapSize) -> Iterator[Window]:
@@ -121,7 +133,9 @@ def _call_s(run: Run) -> float:
     """Return core-seconds of a call per pixel of the input."""
     superres: Any = run.section(SuperresConfig)
     preset = SUPER[superres.preset]
-    factor = ((superres.width or preset.width) / preset.width) ** 2
+    ratio = (superres.width or preset.width) / preset.width
+    # Convolutions grow with the square of the channels; norms and activations, nearly half of a call, do not.
+    factor = 0.55 * ratio**2 + 0.45 * ratio
     # A forward pass costs a third of a training step, of crops of 32 x 32 pixels of the input.
     return float(WIDE_TILES * factor * preset.cost[1] / 3 / 32**2)
 
@@ -143,7 +157,7 @@ def _of_pictures(run: Run, config: ChainConfig) -> Estimate:
     kept = 1 + (config.keep_samples if network else 0)
     size = area * (planes * (kept + 4 * spread) + 1)
     stores = kept + 1 + spread
-    drawn = (n + CALIBRATED * spread / 4) * pictures.size_pix**2
+    drawn = (n + CALIBRATED_PICTURES * spread / 4) * pictures.size_pix**2
     call_s = _call_s(run) if network else 0.0
     return Estimate(
         tasks=tasks + spread,

@@ -21,6 +21,7 @@ from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.map_checks import (
     CALIBRATE,
     CALIBRATION,
+    MOST_LOOKED,
     calibrate_network,
     mark_unlike,
     measure_windows,
@@ -170,7 +171,7 @@ def look(state: MapState, image: SkyImage, window: Window, name: str) -> Result:
     publish_bytes(path, _npy(stack))
     facts = {**range_of(pixels), "fault": fault, "sha256": {name: sha256_file(path)}}
     if state.network is not None and (like := state.check()[1]) is not None:
-        facts["distances"] = [d for d, _ in measure_windows(like, pixels) if np.isfinite(d)]
+        facts["distances"] = [d for d, _ in measure_windows(like, pixels, MOST_LOOKED) if np.isfinite(d)]
         facts["limit"] = like.limit
     return facts
 

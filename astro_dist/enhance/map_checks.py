@@ -29,10 +29,15 @@ BEAM_FACTOR = 1.15
 """Factor by which a beam may lie beyond those of the training."""
 MOST_UNLIKE = 0.5
 """Share of the windows of an image that may be unlike the training before it is refused."""
+MOST_LOOKED = 200
+"""Windows that a task that looks at an image measures for that."""
 
 
-def measure_windows(like: Likeness, pixels: AnyImage) -> list[tuple[float, Window]]:
-    """Return the distance of each square window of an image from the training, and where it lies."""
+def measure_windows(like: Likeness, pixels: AnyImage, most: int | None = None) -> list[tuple[float, Window]]:
+    """Return the distance of each square window of an image from the training, and where it lies.
+
+    Where there are more than ``most``, as many are measured, spread over all.
+    """
     side, (planes, height, width) = like.size_pix, pixels.shape
     windows = [
         Window(y, min(y + side, height), x, min(x + side, width))
@@ -40,6 +45,7 @@ def measure_windows(like: Likeness, pixels: AnyImage) -> list[tuple[float, Windo
         for x in range(0, width, side)
     ]
     whole = [w for w in windows if min(w.shape) >= side // 2]
+    whole = whole[:: max(1, -(-len(whole) // (most or len(whole) or 1)))]
     return [(max(like.distance(pixels[p][w.slices]) for p in range(planes)), w) for w in whole]
 
 

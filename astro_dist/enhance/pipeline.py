@@ -11,7 +11,7 @@ from astro_dist.engine.later import Later
 from astro_dist.engine.pipeline import Pipeline, Tree
 from astro_dist.enhance.byol_config import settle_byol
 from astro_dist.enhance.byol_stage import BYOL
-from astro_dist.enhance.chain_settings import learns, settle_chain
+from astro_dist.enhance.chain_settings import learns, settle_chain, settle_with
 from astro_dist.enhance.chain_stage import ENHANCE as CHAIN
 from astro_dist.enhance.cleaner_stage import CLEANER
 from astro_dist.enhance.cleaning_config import settle_cleaner, settle_cleaning
@@ -100,6 +100,7 @@ def _is_bicubic_of_files(config: EnhanceConfig) -> bool:
 
 def settle(config: EnhanceConfig) -> EnhanceConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
+    config = settle_with(config)
     changes: dict[str, Section] = {}
     maps = config.maps is not None
     if config.colourise is not None:

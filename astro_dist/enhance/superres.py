@@ -19,6 +19,7 @@ from astro_dist.enhance.superres_card import write_superres_card
 from astro_dist.enhance.superres_config import FilterConfig, SuperresConfig
 from astro_dist.enhance.superres_samples import MapPairs, PairSamples, SuperBatch, SuperSamples
 from astro_dist.models.enlargers import KINDS, check_adopted, kind_of, write_adopted_card
+from astro_dist.models.foreign import CONFIG, read_settings
 from astro_dist.models.super_files import check_fit, load_checked
 from astro_dist.models.super_net import SuperNet, enlarge_bicubic
 from astro_dist.models.super_presets import SCALE, settings_of
@@ -112,6 +113,8 @@ def refuse(run: Run, path: Path) -> None:
     planes = 1 if _of_maps(run) else run.section(PicturesConfig).planes
     if not _adopts(path):
         check_fit(path, _settings(config, planes), "superres")
+        if config.steps == 0:
+            _refuse_other_brightness(path, _of_maps(run))
     elif _of_maps(run):
         raise ConfigError(
             f"superres.start_from: {path} enlarges pictures, whose brightness is no flux; give a "
@@ -119,6 +122,16 @@ def refuse(run: Run, path: Path) -> None:
         )
     else:
         check_adopted(path, "superres", config.steps, SCALE, planes)
+
+
+def _refuse_other_brightness(path: Path, of_maps: bool) -> None:
+    """Refuse weights as they are whose images are not those of the run: maps have no black and no white."""
+    if path.is_dir() and (read_settings(path / CONFIG, "superres").get("stretch") is not None) != of_maps:
+        theirs, ours = ("pictures", "maps") if of_maps else ("maps", "pictures")
+        raise ConfigError(
+            f"superres.start_from: {path} learnt from {theirs}, and here are {ours}; give weights of {ours}, "
+            "or set superres.steps to go on from these"
+        )
 
 
 def _adopts(path: Path) -> bool:

@@ -8,9 +8,11 @@ together would.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats
 
@@ -39,14 +41,25 @@ def describe_texture(piece_hw: AnyImage, grid_pix: int) -> Floats:
     spread = 1.4826 * np.median(np.abs(known - middle)) or known.std() or 1.0
     u = np.nan_to_num((piece_hw.astype(np.float64) - middle) / spread).clip(-CLIP_SIGMA, CLIP_SIGMA)
     # A window without jumps at the borders: their power would be spread over all rings.
-    taper = np.outer(*(np.hanning(side + 2)[1:-1] for side in u.shape))
+    taper = _taper(*u.shape)
     power = np.abs(np.fft.fft2((u - u.mean()) * taper, (grid_pix, grid_pix))) ** 2
-    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(grid_pix)] * 2))
-    place = np.digitize(frequency, RINGS).ravel()
-    number = np.bincount(place, minlength=len(RINGS) + 1)[1 : len(RINGS)]
+    place, number = _rings(grid_pix)
     sums = np.bincount(place, power.ravel(), len(RINGS) + 1)[1 : len(RINGS)]
     means = sums / np.maximum(number, 1)
     return np.asarray(np.log(means / max(means.sum(), 1e-300) + LEAST_POWER))
+
+
+@lru_cache(maxsize=4)
+def _rings(grid_pix: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the ring of each frequency, and how many frequencies each ring has."""
+    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(grid_pix)] * 2))
+    place = np.digitize(frequency, RINGS).ravel()
+    return place, np.bincount(place, minlength=len(RINGS) + 1)[1 : len(RINGS)]
+
+
+@lru_cache(maxsize=16)
+def _taper(height: int, width: int) -> Floats:
+    return np.outer(*(np.hanning(side + 2)[1:-1] for side in (height, width)))
 
 
 @dataclass(frozen=True)

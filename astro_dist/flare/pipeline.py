@@ -16,7 +16,7 @@ from astro_dist.flare.config import FlareConfig
 from astro_dist.flare.painter_trainings import CAPTIONER, CLIP, DIFFUSION, UNIDIFFUSER, VAE
 from astro_dist.flare.synthesise_config import without_captions
 from astro_dist.flare.synthesise_stage import SYNTHESISE
-from astro_dist.flare.upscale_config import settle_crop
+from astro_dist.flare.upscale_config import settle_crop, settle_with
 from astro_dist.flare.upscale_stage import UPSCALE, UPSCALER
 from astro_dist.report.stage import report_on
 from astro_dist.store.picture_stage import PICTURES
@@ -76,8 +76,9 @@ def leave_out(config: FlareConfig) -> Mapping[str, str]:
 
 def settle(config: FlareConfig) -> FlareConfig:
     """Fill in defaults that depend on other sections, and refuse settings that contradict each other."""
-    if config.upscaler is not None:
-        upscaler = settle_crop(config.pictures, config.upscaler)
+    upscaler = settle_with(config.upscale, config.upscaler)
+    if upscaler is not None:
+        upscaler = settle_crop(config.pictures, upscaler)
         config = config.model_copy(update={"upscaler": upscaler})
     if config.diffusion is not None:
         config = _settle_diffusion(config)

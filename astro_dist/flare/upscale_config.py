@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from astro_dist.engine.config import Section
 from astro_dist.engine.errors import ConfigError
 from astro_dist.models.device import Precision
-from astro_dist.models.upscalers import UPSCALERS, WINDOW_PIX, Scale, UpscalerName
+from astro_dist.models.upscalers import UPSCALERS, WINDOW_PIX, EnlargerName, Scale, UpscalerName
 from astro_dist.pictures.config import PicturesConfig
 from astro_dist.train.config import Positive, Steps, TrainingConfig
 
@@ -70,7 +70,12 @@ class UpscaleConfig(Section):
     """Upscaling of all pictures, and the figures that judge it."""
 
     later: ClassVar[frozenset[str]] = frozenset({"samples", "calls"})
+    # What it decides is in the settings of the training.
+    unmarked = frozenset({"with_"})
 
+    with_: EnlargerName | None = Field(None, alias="with")
+    """The network: swinir, which train upscaler trains, or superres, which draws samples, by default with the
+    weights of the package; null takes whichever upscaler.start_from holds."""
     micro_batch: Positive = 4
     """Pictures that the network enlarges at once; the last bits depend on it."""
     tile_pix: Annotated[int, Field(ge=WINDOW_PIX)] = 512
@@ -85,6 +90,29 @@ class UpscaleConfig(Section):
     """no (float32), bf16, or auto: bf16 where the hardware computes in it."""
     threads: Positive = 1
     """CPU threads per worker; a setting, because the number of threads changes the last bits of sums."""
+
+
+def settle_with(upscale: UpscaleConfig, upscaler: UpscalerConfig | None) -> UpscalerConfig | None:
+    """Return the settings of a training whose network is the one that ``upscale.with`` names.
+
+    Whether weights of the user are those of such a network is seen where they are read.
+
+    Raises
+    ------
+    ConfigError
+        The training would make another network; the message names both settings.
+    """
+    if upscale.with_ is None:
+        return upscaler
+    upscaler = upscaler or UpscalerConfig()
+    if upscale.with_ == "swinir":
+        return upscaler
+    if upscaler.steps and "steps" in upscaler.model_fields_set:
+        raise ConfigError(
+            "upscale.with: train upscaler trains swinir, and superres comes as it is, from the package or "
+            "from upscaler.start_from; set upscaler.steps to 0"
+        )
+    return upscaler.model_copy(update={"steps": 0, "start_from": upscaler.start_from or "enhance"})
 
 
 def settle_crop(pictures: PicturesConfig, upscaler: UpscalerConfig) -> UpscalerConfig:

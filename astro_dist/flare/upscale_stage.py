@@ -32,6 +32,17 @@ RECIPE = Recipe(
 UPSCALER = training_stage(RECIPE)
 
 
+def refuse(run: Run) -> None:
+    """Refuse weights of another network than ``upscale.with`` names; a `Stage.refuse`."""
+    word, start_from = run.section(UpscaleConfig).with_, run.section(UpscalerConfig).start_from
+    if word is not None and start_from is not None:
+        # Torch, which few settings need.
+        from astro_dist.models.enlargers import check_word
+        from astro_dist.train.start import find_start
+
+        check_word(find_start(RECIPE, start_from), "upscaler", word, "upscale.with")
+
+
 def plan(run: Run, results: Results) -> list[Task]:
     """Return a task for every shard of the upscaled pictures."""
     pictures, shard = run.facts("pictures").get("pictures", 0), run.section(UpscaleConfig).shard
@@ -67,6 +78,7 @@ UPSCALE = Stage(
     prepare=make_folder,
     open=Later("astro_dist.flare.upscale:open_state"),
     finish=Later("astro_dist.flare.upscale:finish"),
+    refuse=refuse,
     check=Later("astro_dist.store.verify:verify_store"),
     estimate=estimate,
     sections=("upscale", "upscaler"),

@@ -26,6 +26,7 @@ from astro_dist.models.foreign import CONFIG, read_settings
 from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.models.swinir import SwinIR, enlarge
+from astro_dist.models.upscalers import EnlargerName
 
 
 class Enlarger(Protocol):
@@ -187,12 +188,15 @@ class Kind:
 
     Attributes
     ----------
+    word
+        What settings call it.
     training, sampled
         The training that makes it, and whether it draws samples.
     open, load
         What opens a folder as an `Enlarger`, and what reads the network alone.
     """
 
+    word: EnlargerName
     training: str
     sampled: bool
     open: Callable[[Path, str, Options], Enlarger]
@@ -204,8 +208,8 @@ def _load_super(path: Path, setting: str) -> Any:
 
 
 KINDS = {
-    "SwinIR": Kind("upscaler", False, _open_swin, swinir_files.load_checked),
-    "SuperNet": Kind("superres", True, _open_super, _load_super),
+    "SwinIR": Kind("swinir", "upscaler", False, _open_swin, swinir_files.load_checked),
+    "SuperNet": Kind("superres", "superres", True, _open_super, _load_super),
 }
 """By the class that ``config.json`` names."""
 
@@ -232,6 +236,21 @@ def kind_of(folder: Path, setting: str) -> str:
 def open_enlarger(folder: Path, setting: str, options: Options) -> Enlarger:
     """Return a published network, ready to enlarge; `ConfigError` says what is wrong with its folder."""
     return KINDS[kind_of(folder, setting)].open(folder, setting, options)
+
+
+def check_word(folder: Path, setting: str, word: str, key: str) -> None:
+    """Refuse weights of another network than the one that the setting ``key`` names.
+
+    Raises
+    ------
+    ConfigError
+        Naming both.
+    """
+    if (theirs := KINDS[kind_of(folder, setting)].word) != word:
+        raise ConfigError(
+            f"{key}: it says {word}, and {folder} of {setting}.start_from holds {theirs}; set it to "
+            f"{theirs}, or start_from to a {word}"
+        )
 
 
 def check_adopted(folder: Path, setting: str, steps: int, scale: int, planes: int) -> None:

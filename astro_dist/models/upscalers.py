@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 UpscalerName = Literal["tiny", "light", "M", "L"]
 Scale = Literal[2, 4]
+EnlargerName = Literal["swinir", "superres"]
+"""Networks that enlarge, see `astro_dist.models.enlargers`."""
 WINDOW_PIX = 8
 """Side of the windows of all presets, as of the authors' networks for enlargement."""
 

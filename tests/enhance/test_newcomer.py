@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from astro_dist.cli import main
@@ -12,6 +13,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.enhance.config import EnhanceConfig
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.models.super_files import SHIPPED, check_fit
+from astro_dist.models.super_net import SuperNet
 from astro_dist.models.super_presets import settings_of
 from astro_dist.models.super_res import SuperRes
 
@@ -99,6 +101,31 @@ def test_weights_of_the_package_are_opened_by_name_and_say_what_they_are(tmp_pat
         check_fit(folder, settings_of("tiny"), "superres")
     with pytest.raises(ConfigError, match=r"has the planes 3, the settings say 1: .* `radio` for maps"):
         check_fit(folder, settings_of("local", planes=1), "superres")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"superres": {"start_from": "radio"}}, "has the planes 1, the settings say 3"),
+        ({"superres": {"start_from": "enhance"}, "maps": {}}, "has the planes 3, the settings say 1"),
+        (
+            {"superres": {"start_from": "radio"}, "pictures": {"planes": 1}},
+            "learnt from maps, and here are pictures; give weights of pictures, or set superres.steps",
+        ),
+        ({"superres": {"start_from": "GREY"}, "maps": {}}, "learnt from pictures, and here are maps"),
+    ],
+)
+def test_weights_of_other_planes_or_another_brightness_are_refused(tmp_path, capsys, sections, said):
+    SuperNet(**settings_of("local", planes=1)).save_pretrained(tmp_path / "grey", safe_serialization=True)
+    start_from = sections["superres"]["start_from"].replace("GREY", str(tmp_path / "grey"))
+    superres = {"preset": "local", "steps": 0, "start_from": start_from}
+    config = tmp_path / "mine.yaml"
+    tree = {"pipeline": "enhance", **sections, "superres": superres, "enhance": {}}
+    config.write_text(yaml.safe_dump(tree))
+    assert main(["plan", str(config)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_the_written_file_has_all_keys_of_optional_sections():

@@ -12,7 +12,10 @@ from astro_dist.enhance.colourise import to_grey, to_unit
 from astro_dist.enhance.colours import Colouriser
 from astro_dist.enhance.filters import filter_bilateral
 from astro_dist.enhance.picture_chain import CUT, PAINTED
+from astro_dist.enhance.picture_spread import sample_number
 from astro_dist.enhance.pipeline import ENHANCE
+from astro_dist.flare.enhance import SwinIR
+from astro_dist.flare.pipeline import FLARE
 from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.models.swinir import build_swinir
@@ -118,8 +121,6 @@ def swinir(tmp_path_factory):
 
 
 def test_a_swinir_takes_the_place_of_superres(swinir, tmp_path):
-    from astro_dist.flare.enhance import SwinIR
-
     tree = {
         "pipeline": "enhance",
         "pictures": PICTURES,
@@ -172,6 +173,94 @@ def test_an_upscaler_that_does_not_fit_is_refused(swinir, tmp_path, capsys, sect
     line = capsys.readouterr().err.strip()
     assert re.search(said, line)
     assert "\n" not in line
+
+
+def first_step(sections):
+    """The settings that `with` leaves to the training, of a run of either pipeline."""
+    config = (FLARE if "upscale" in sections else ENHANCE).resolve({"pictures": PICTURES, **sections})
+    training = config.upscaler if "upscale" in sections else config.superres
+    return training.start_from, training.steps
+
+
+def test_a_setting_names_the_network_and_the_package_has_both():
+    assert first_step({"upscale": {"with": "superres"}}) == ("enhance", 0)
+    assert first_step({"upscale": {"with": "swinir"}}) == (None, 2000)
+    assert first_step({"enhance": {"with": "superres"}}) == ("enhance", 0)
+    assert first_step({"enhance": {"with": "superres"}, "maps": {}}) == ("radio", 0)
+    assert first_step({"enhance": {"with": "swinir"}}) == ("flare", 0)
+    assert first_step({"enhance": {"with": "swinir"}, "superres": {"start_from": "x"}}) == ("x", 0)
+    assert first_step({"enhance": {"with": "superres"}, "superres": {"steps": 5}}) == (None, 5)
+    config = ENHANCE.resolve({"enhance": {"with": "swinir"}})
+    assert (config.enhance.chain, config.enhance.samples) == (("superres",), 1)
+    # The file of a run, and its reader, have the key; a fingerprint follows from the training alone.
+    assert ENHANCE.resolve(config.model_dump(mode="json")) == config
+    assert config.model_dump(mode="json")["enhance"]["with"] == "swinir"
+    assert not {"with", "with_"} & config.enhance.marks().keys()
+
+
+@pytest.mark.parametrize("pipeline", ["flare", "enhance"])
+@pytest.mark.parametrize("network", ["swinir", "superres"])
+def test_both_pipelines_take_both_networks_by_name(tmp_path, pipeline, network):
+    """With the weights of the package."""
+    own = {"with": network, "calls": 2}
+    if pipeline == "flare":
+        tree = {"upscale": own | {"samples": 2}, "upscaler": {"start_from": "flare", "steps": 0}}
+        if network == "superres":
+            del tree["upscaler"]
+        product, stage = "upscaled.zarr", "upscale"
+    else:
+        tree = {"enhance": own | ({"samples": 2} if network == "superres" else {})}
+        product, stage = "enhanced/pictures.zarr", "enhance"
+    root = run(tmp_path, {"pipeline": pipeline, "pictures": PICTURES, **tree}, "--to", stage)
+    picture = read(root / "pictures.zarr", [2])[0].transpose(1, 2, 0)
+    if network == "swinir":
+        wanted = SwinIR.from_pretrained("flare").enhance(picture)
+    elif pipeline == "flare":
+        wanted = SuperRes.from_pretrained("enhance").enhance(picture, samples=2, steps=2)
+    else:
+        drawn = SuperRes.from_pretrained("enhance", sampler=Sampler(calls=2))
+        small = to_unit(picture.transpose(2, 0, 1))
+        mean = np.mean([drawn.draw(small, sample_number(2, k, 2)) for k in range(2)], 0)
+        wanted = np.rint(255 * mean.clip(0, 1)).transpose(1, 2, 0)
+    found = read(root / product, [2])[0].transpose(1, 2, 0)
+    assert np.abs(wanted.astype(int) - found).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"upscale": {"with": "superres"}, "upscaler": {"steps": 9}}, "set upscaler.steps to 0"),
+        ({"upscale": {"with": "resnet"}}, "upscale.with: 'resnet' is none of its words"),
+        ({"upscale": {"with_": "swinir"}}, "unknown key 'upscale.with_'"),
+        ({"enhance": {"with": "swinir"}, "superres": {"steps": 9}}, "set superres.steps to 0"),
+        ({"enhance": {"with": "swinir", "samples": 4}}, "enhance.samples: swinir makes one picture"),
+        ({"enhance": {"with": "swinir"}, "maps": {}}, "enhance.with: swinir enlarges pictures, whose"),
+        ({"enhance": {"with": "superres", "chain": ["bicubic"]}}, "add superres to enhance.chain"),
+    ],
+)
+def test_settings_that_contradict_the_named_network_are_refused(sections, said):
+    with pytest.raises(ConfigError, match=said):
+        first_step(sections)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "sections", "said"),
+    [
+        ("flare", {"upscale": {"with": "swinir"}, "upscaler": {"start_from": "enhance"}}, "upscale.with"),
+        ("enhance", {"enhance": {"with": "superres"}, "superres": {"start_from": "flare"}}, "enhance.with"),
+    ],
+)
+def test_weights_of_another_network_than_the_named_one_are_refused(
+    tmp_path, capsys, pipeline, sections, said
+):
+    training = "upscaler" if pipeline == "flare" else "superres"
+    tree = {"pipeline": pipeline, "pictures": PICTURES, **sections}
+    tree[training] = {**tree[training], "steps": 0}
+    run(tmp_path, tree, code=2)
+    line = capsys.readouterr().err
+    assert f"{said}: it says" in line
+    assert line.count("\n") == 1
+    assert not (tmp_path / "run" / "models").exists()
 
 
 def test_cleaning_comes_first():
