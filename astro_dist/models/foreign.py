@@ -97,7 +97,8 @@ def check_settings(folder: Path, kind: str, ours: dict[str, Any], setting: str) 
         # not have is ignored by diffusers too.
         elif name in ours and not name.startswith("_") and ours[name] != value:
             what = f"{name} is {_short(value)}, that of the preset {_short(ours[name])}"
-            raise _refusal(folder / CONFIG, setting, f"{what}; set {setting}.preset to theirs")
+            key = "pictures.planes" if name == "planes" else f"{setting}.preset"
+            raise _refusal(folder / CONFIG, setting, f"{what}; set {key} to theirs")
 
 
 def check_scheduler(folder: Path, setting: str) -> None:

@@ -113,15 +113,19 @@ def test_weights_of_the_package_are_opened_by_name_and_say_what_they_are(tmp_pat
             "learnt from maps, and here are pictures; give weights of pictures, or set superres.steps",
         ),
         ({"superres": {"start_from": "GREY"}, "maps": {}}, "learnt from pictures, and here are maps"),
+        (
+            {"cleaner": {"start_from": "enhance"}, "pictures": {"planes": 1}},
+            "planes is 3, that of the preset 1; set pictures.planes to theirs",
+        ),
     ],
 )
 def test_weights_of_other_planes_or_another_brightness_are_refused(tmp_path, capsys, sections, said):
     SuperNet(**settings_of("local", planes=1)).save_pretrained(tmp_path / "grey", safe_serialization=True)
-    start_from = sections["superres"]["start_from"].replace("GREY", str(tmp_path / "grey"))
-    superres = {"preset": "local", "steps": 0, "start_from": start_from}
+    name = "superres" if "superres" in sections else "cleaner"
+    start_from = sections[name]["start_from"].replace("GREY", str(tmp_path / "grey"))
+    training = {"steps": 0, "start_from": start_from} | ({"preset": "local"} if name == "superres" else {})
     config = tmp_path / "mine.yaml"
-    tree = {"pipeline": "enhance", **sections, "superres": superres, "enhance": {}}
-    config.write_text(yaml.safe_dump(tree))
+    config.write_text(yaml.safe_dump({"pipeline": "enhance", **sections, name: training}))
     assert main(["plan", str(config)]) == 2
     error = capsys.readouterr().err
     assert said in error
