@@ -158,7 +158,11 @@ class _Npz:
             raise ConfigError(f"no readable npz file ({' '.join(str(error).split())[:100]})") from None
 
     def _open(self, name: str) -> IO[bytes]:
-        return zipfile.ZipFile(self.path).open(f"{name}.npy")
+        archive = zipfile.ZipFile(self.path)
+        if f"{name}.npy" not in archive.namelist():
+            there = ", ".join(part.removesuffix(".npy") for part in archive.namelist()[:8])
+            raise ConfigError(f"it has no array {name!r}; it has {there}")
+        return archive.open(f"{name}.npy")
 
     @cached_property
     def handle(self) -> IO[bytes]:
