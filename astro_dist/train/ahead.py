@@ -115,7 +115,8 @@ class ReadAhead:
             return
         if not self.readers:
             # All steps have arrays of the same shapes, so that this step's size is that of a slot.
-            size = sum(_padded(buffer.nbytes) for buffer in _take_apart(parts)[1])
+            # Tensors and numbers are no buffers and come through the pipe; memory of no bytes is refused.
+            size = max(ALIGNMENT, sum(_padded(buffer.nbytes) for buffer in _take_apart(parts)[1]))
             self.readers = [_Reader(self.share, size) for _ in range(self.count)]
         # A reader needs seconds to import; until all are ready, the training makes its own samples.
         if not all(reader.ready() for reader in self.readers):

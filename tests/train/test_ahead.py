@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from astro_dist.train import ahead
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
@@ -55,6 +56,23 @@ def read_until_ahead(read, steps):
     wait_until(lambda: read.readers and all(reader.ready() for reader in read.readers))
     check(read(steps[1]), steps[1])
     return steps[2]
+
+
+class Tensors:
+    """Data whose samples are tensors, which are no arrays."""
+
+    def batch(self, first, count):
+        return torch.arange(first, first + count)
+
+
+def test_samples_without_arrays_are_read_ahead_too(monkeypatch):
+    monkeypatch.setattr(ahead, "BEGIN_S", 0.0)
+    share = Share(Tensors(), batch_size=4, first=0, count=4, part=4)
+    with ReadAhead(share, range(2000), 1) as read:
+        read(0)
+        wait_until(lambda: read.readers[0].ready())
+        # The second is made here, and asks the reader for the third.
+        assert [read(step)[0].tolist() for step in (1, 2)] == [[4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 @pytest.mark.parametrize("readers", [1, 2])
