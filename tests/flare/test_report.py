@@ -89,6 +89,20 @@ def invent(metrics):
     return made
 
 
+def test_gains_on_other_pictures_say_on_which(metrics):
+    tests = ("test", "zoo", "mean outside", "mean everywhere")
+    own = {key: [row for row in metrics[key] if row["test"] == "test"] for key in ("scores", "gains")}
+    made = {key: [{**row, "test": test} for row in rows for test in tests] for key, rows in own.items()}
+    made["scores"] = [row for row in made["scores"] if not row["test"].startswith("mean")]
+    tables = gain_tables.tabulate_outside({**metrics, **made}, "fine")[1:4]
+    assert [table.caption.split(".")[0] for table in tables] == [
+        "Gain in accuracy, mean over other pictures",
+        "Gain in accuracy, mean with our own",
+        "Gain in accuracy on zoo",
+    ]
+    assert all(len(table.rows) == len(gain_tables.tabulate_gains(metrics).rows) for table in tables)
+
+
 def test_figures_of_the_paper_stand_beside_ours_for_the_same_mixture_and_network(metrics):
     made = invent(metrics)
     table = gain_tables.tabulate_mixtures(made, "fine")
