@@ -189,7 +189,7 @@ def test_a_field_has_the_instrument_of_the_maps_with_sources(run, reader):
 
 
 def test_the_noise_of_a_field_is_that_of_the_maps_with_sources(run):
-    assert Assembly(for_stage(run, ASSEMBLE, "f" * 64)).rms_jy_beam == pytest.approx(RMS, rel=0.1)
+    assert Assembly(for_stage(run, ASSEMBLE, "f" * 64)).survey_rms_jy_beam == pytest.approx(RMS, rel=0.1)
 
 
 def test_a_catalogue_takes_no_row_from_them(maps, tmp_path):
