@@ -1,6 +1,6 @@
 """The command ``astro-dist enhance`` for pictures and FITS files of a user, without a configuration."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,19 @@ def is_image(path: Path) -> bool:
 
 
 def enhance_files(
-    paths: Sequence[Path], out: Path, model: str | None = None, samples: int = 4, calls: int = 15
+    paths: Sequence[Path],
+    out: Path,
+    model: str | None = None,
+    samples: int = 4,
+    calls: int = 15,
+    say: Callable[[str], None] = show,
 ) -> None:
     """Write doubled pictures as PNG, and doubled FITS images as FITS, into a folder.
+
+    Parameters
+    ----------
+    say
+        Takes a line on how long a picture will take, where that is more than some seconds.
 
     Raises
     ------
@@ -43,7 +53,7 @@ def enhance_files(
                 said = _double_map(path, target)
             else:
                 doubler = doubler or _open(model, samples, calls)
-                said = _double_picture(path, target, doubler)
+                said = _double_picture(path, target, doubler, say)
         except (ConfigError, DataError) as error:
             faults.append(error)
             continue
@@ -98,13 +108,13 @@ def _open(model: str | None, samples: int, calls: int) -> Any:
     return Doubler.open(model or "enhance", samples, calls)
 
 
-def _double_picture(path: Path, target: Path, doubler: Any) -> str:
+def _double_picture(path: Path, target: Path, doubler: Any, say: Callable[[str], None]) -> str:
     from astro_dist.pictures.decode import count_bits, read_image
     from astro_dist.pictures.images import png_bytes
 
     image = read_image(expand_home(str(path)), str(path))
     if count_bits(path) > 8:
         show(f"{path}: of its 16 bits 8 are written; a run with pictures.dtype float32 keeps them")
-    large = doubler.double(image, str(path))
+    large = doubler.double(image, str(path), say)
     publish_bytes(target, png_bytes(large))
     return f"{large.width} x {large.height}"

@@ -7,6 +7,8 @@ Shape letters: P planes, h w pixels of the picture, H W of the enlarged one.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ TILE_PIX = 1024
 """Longest side that is enlarged in one piece; with its halo such a tile takes about 2.4 GB."""
 MOST_PIX = 1 << 24
 """Most pixels of a picture for a network that sees all of it at once."""
+
+
+SAID_S = 5
+"""Seconds that are left without a word."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,15 @@ class Doubler:
             )
         return cls(enlarger, samples if kind.sampled else 1, str(model))
 
-    def double(self, image: Image.Image, name: str = "the picture") -> Image.Image:
+    def double(
+        self, image: Image.Image, name: str = "the picture", say: Callable[[str], None] | None = None
+    ) -> Image.Image:
         """Return a picture, grey or in colours, enlarged by the scale of the network.
+
+        Parameters
+        ----------
+        say
+            Takes a line on the time that is left, where that is more than some seconds.
 
         Raises
         ------
@@ -82,7 +95,7 @@ class Doubler:
         picture = from_image(image.convert("RGB" if planes == 3 else "L"))
         if (picture == picture[:, :1, :1]).all():
             raise DataError(f"{name}: one colour everywhere; give a picture that shows something")
-        mean = self._draw_mean(picture.astype(np.float32) / np.float32(255))
+        mean = self._draw_mean(picture.astype(np.float32) / np.float32(255), name, say)
         large = to_image(np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8))
         # What is grey stays grey.
         return large.convert("L") if grey else large
@@ -96,13 +109,14 @@ class Doubler:
                 f"a side to {most >> 20} million in all"
             )
 
-    def _draw_mean(self, picture_Phw: Planes) -> Planes:
+    def _draw_mean(self, picture_Phw: Planes, name: str, say: Callable[[str], None] | None) -> Planes:
         """Return the mean of the samples, by tiles that equal the whole where the network is local."""
         planes, *sides = picture_Phw.shape
         whole = Window.of_shape(sides)
         scale, halo = self.enlarger.scale, self.enlarger.halo_pix
         mean = np.empty((planes, *(scale * side for side in sides)), np.float32)
-        for core in [whole] if halo is None else tiles(whole):
+        cores, began = [whole] if halo is None else tiles(whole), time.monotonic()
+        for core in cores:
             around = core.grown(halo or 0) & whole
             assert around is not None
             inner, outer = (
@@ -114,6 +128,12 @@ class Doubler:
                 check_stop()
                 tile = picture_Phw[(slice(None), *around.slices)]
                 total += self.enlarger.draw(tile, sample, (around.y0, around.x0))[inner]
+                if sample == 0 and core is cores[0] and say is not None:
+                    left_s = (time.monotonic() - began) * (
+                        self.samples * np.prod(whole.shape) / np.prod(core.shape) - 1
+                    )
+                    if left_s > SAID_S:
+                        say(f"{name}: {self.samples} samples, about {left_s:.0f} s left")
             mean[outer] = total / self.samples
         return mean
 

@@ -195,7 +195,10 @@ def _read_rows(path: Path, names: Mapping[str, str]) -> Iterator[tuple[int, dict
             there = reader.fieldnames or []
             for key in ("file_name", "label"):
                 if names[key] not in there:
-                    raise ConfigError(f"it has no column {names[key]!r}; {nearest(names[key], there)}")
+                    raise ConfigError(
+                        f"it has no column {names[key]!r}; {nearest(names[key], there)}; "
+                        f"pictures.columns: {{{key}: NAME}} names the column"
+                    )
             keys = {**names, "split": "split"}
             for row in reader:
                 yield reader.line_num, {key: row.get(column) or "" for key, column in keys.items()}

@@ -67,6 +67,15 @@ def test_tiles_are_the_whole_picture_and_grey_stays_grey(tmp_path, network, monk
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
 
+def test_the_time_of_a_picture_is_said_after_its_first_sample(tmp_path, capsys, network, monkeypatch):
+    photo, words = save(tmp_path / "photo.png", "L"), ("--samples", 2, "--calls", 1, "--model", network)
+    assert enhance(photo, "--out", tmp_path / "quiet", *words) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(one_picture, "SAID_S", 0)
+    assert enhance(photo, "--out", tmp_path / "out", *words) == 0
+    assert capsys.readouterr().err == f"{photo}: 2 samples, about 0 s left\n"
+
+
 def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
     good, bad = save(tmp_path / "good.png", "L"), tmp_path / "bad.png"
     bad.write_text("no picture")
