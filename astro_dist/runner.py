@@ -243,6 +243,7 @@ class Runner:
                 compared=True,
             ),
         )
+        Journal(self.root, "driver").note("published", stage=stage.name, fingerprint=state.fingerprint)
         # Until here the old product was published, so that a kill costs neither of the two.
         for name in self.ledger.unprotected():
             if (before := self.ledger.published(name)) is not None:

@@ -143,7 +143,7 @@ def test_a_pipeline_from_outside_shows_its_results_and_is_sound(serial, command,
     losses = json.loads((root / "verdict.json").read_text())["losses"]
     assert losses["slow"] > losses["all"]
     status = command("status", root)
-    assert status.stdout.count("  done\n") == 3
+    assert status.stdout.count("  done, ") == 3
     assert command("verify", root).returncode == 0
     assert "learn" in command("plan", SUMS, "--out", root).stdout
     cells = json.loads((root / "ledger/learn.json").read_text())["facts"]["cells"]

@@ -55,6 +55,26 @@ def measure_workers(events: list[dict[str, Any]], stage: str, fingerprint: str) 
     return [workers[key] for key in sorted(workers)]
 
 
+def work_seconds(events: list[dict[str, Any]], stage: str, fingerprint: str) -> float:
+    """Return the seconds from every begin of a stage to what was last heard of it, 0 for one not begun.
+
+    Hours between a stop and the command that went on are not counted.
+    """
+    mine = [e for e in events if e.get("stage") == stage and e.get("fingerprint") == fingerprint]
+    seconds, began = 0.0, None
+    for i, event in enumerate(mine):
+        began = event["time"] if event["event"] == "begin" or began is None else began
+        if i + 1 == len(mine) or mine[i + 1]["event"] == "begin":
+            seconds, began = seconds + event["time"] - began, None
+    return round(seconds, 3)
+
+
+def _now_made(events: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the stage that was begun last and is not published, with its fingerprint."""
+    last = [event for event in events if event["event"] in ("begin", "published")][-1:]
+    return {event["stage"]: event["fingerprint"] for event in last if event["event"] == "begin"}
+
+
 def status_lines(runner: Runner) -> list[str]:
     """Return the lines of `astro-dist status`."""
     owner, events = find_owner(runner.root), read_journal(runner.root)
@@ -75,7 +95,9 @@ def status_lines(runner: Runner) -> list[str]:
         if state.status == "todo" or (running and _is_replaced(runner, state, events)):
             lines += _stage_lines(runner, state, events, running)
         else:
-            lines.append(f"{state.stage.name:<12} {_say_status(runner, state)}")
+            seconds = work_seconds(events, state.stage.name, state.fingerprint)
+            took = f", {_duration(seconds)}" if state.status == "done" and seconds else ""
+            lines.append(f"{state.stage.name:<12} {_say_status(runner, state)}{took}")
         names = [script_name(state.stage.name, shared) for shared in (True, False)]
         lines += [f"{INDENT}{line}" for name in names for line in _job_lines(jobs.get(name, []))]
     return lines + [f"{name}: {path}" for name, path in runner.results().items()]
@@ -97,7 +119,8 @@ def status_facts(runner: Runner) -> dict[str, Any]:
         jobs: Queue | None = queue_of(runner.root)
     except ConfigError:
         jobs = None
-    stages = []
+    stages: list[dict[str, Any]] = []
+    now = _now_made(events) if owner or jobs else {}
     for state in runner.states():
         done, total = _count_tasks(runner, state, events) if state.fingerprint else (0, 0)
         workers = measure_workers(events, state.stage.name, state.fingerprint) if owner or jobs else []
@@ -106,14 +129,17 @@ def status_facts(runner: Runner) -> dict[str, Any]:
         rows = [asdict(row) for name in names for row in (jobs or {}).get(name, [])]
         stages.append(
             {
-                **{"stage": state.stage.name, "status": state.status, "changes": state.changes},
+                **{"stage": state.stage.name, "changes": state.changes},
+                "status": "running" if now.get(state.stage.name) == state.fingerprint else state.status,
                 **{"tasks_done": done, "tasks": total or None, "jobs": rows},
+                "seconds": work_seconds(events, state.stage.name, state.fingerprint),
                 "workers": [{**asdict(worker), "tasks_per_s": worker.tasks_per_s} for worker in workers],
             }
         )
     results = {name: str(path) for name, path in runner.results().items()}
     known = {"run": runner.root, "owner": owner, "queue_read": jobs is not None}
-    return {**known, "stages": stages, "results": results}
+    seconds = round(sum(stage["seconds"] for stage in stages), 3)
+    return {**known, "stages": stages, "seconds": seconds, "results": results}
 
 
 def _say_status(runner: Runner, state: StageState) -> str:

@@ -219,6 +219,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"there is no configuration file {path}; `astro-dist init` writes one") from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{path} is no text, and a configuration is a file of `key: value` lines; "
+            f"`astro-dist init --from {path.name}` writes one for a map, and pictures are named in one, as "
+            "pictures.path"
+        ) from None
     # ValueError comes from a path with a null character.
     except (ConfigError, OSError, ValueError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from None

@@ -6,6 +6,7 @@ Shape letters: P planes, h w pixels of the picture, H W of the enlarged one.
 # Annotations stay text: those of arrays are ten lines long where `help` shows them.
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -38,8 +39,8 @@ MOST_PIX = 1 << 24
 """Most pixels of a picture for a network that sees all of it at once."""
 
 
-SAID_S = 5
-"""Seconds that are left without a word."""
+SAID_S, SAY_EVERY_S = 5, 20
+"""Seconds that may be left without a word, and seconds from one word to the next."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Doubler:
         Parameters
         ----------
         say
-            Takes a line on the time that is left, where that is more than some seconds.
+            Takes a line on the time that is left, after the first sample and then now and then, where that is
+            more than some seconds.
 
         Raises
         ------
@@ -115,7 +117,8 @@ class Doubler:
         whole = Window.of_shape(sides)
         scale, halo = self.enlarger.scale, self.enlarger.halo_pix
         mean = np.empty((planes, *(scale * side for side in sides)), np.float32)
-        cores, began = [whole] if halo is None else tiles(whole), time.monotonic()
+        cores = [whole] if halo is None else tiles(whole)
+        left = Left(self.samples * int(np.prod(whole.shape)))
         for core in cores:
             around = core.grown(halo or 0) & whole
             assert around is not None
@@ -128,14 +131,28 @@ class Doubler:
                 check_stop()
                 tile = picture_Phw[(slice(None), *around.slices)]
                 total += self.enlarger.draw(tile, sample, (around.y0, around.x0))[inner]
-                if sample == 0 and core is cores[0] and say is not None:
-                    left_s = (time.monotonic() - began) * (
-                        self.samples * np.prod(whole.shape) / np.prod(core.shape) - 1
-                    )
-                    if left_s > SAID_S:
-                        say(f"{name}: {self.samples} samples, about {left_s:.0f} s left")
+                left_s = left.count(int(np.prod(core.shape)))
+                if left_s is not None and say is not None:
+                    say(f"{name}: {self.samples} samples, about {left_s:.0f} s left")
             mean[outer] = total / self.samples
         return mean
+
+
+class Left:
+    """The seconds that are left of some pixels to draw, told as often as a person wants to know."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.began, self.said = total, 0, time.monotonic(), -math.inf
+
+    def count(self, pixels: int) -> float | None:
+        """Count pixels that are drawn; return the seconds that are left when it is time to say so."""
+        self.done += pixels
+        now = time.monotonic()
+        left_s = (now - self.began) * (self.total / self.done - 1)
+        if left_s <= SAID_S or now - self.said < SAY_EVERY_S:
+            return None
+        self.said = now
+        return left_s
 
 
 def tiles(whole: Window) -> list[Window]:

@@ -124,6 +124,14 @@ class FolderSource:
             )
         if loose:
             self.notes.append(f"{loose} pictures lie in no folder of a class and are left out")
+        if empty := sorted(self._empty_classes(split_at)):
+            self.notes.append(f"no picture is in the folder {', '.join(empty[:3])}: no class is made of it")
+
+    def _empty_classes(self, split_at: int) -> set[str]:
+        """Return the names of folders that would be classes if they had pictures."""
+        full = {PurePosixPath(name).parts[split_at] for name in self.files if name.count("/") > split_at}
+        there = self.folder.glob("*/" * (split_at + 1))
+        return {path.name for path in there if path.is_dir() and not path.name.startswith(".")} - full
 
     def _of_tables(self) -> list[tuple[str, str, str]]:
         found: dict[str, tuple[str, str]] = {}

@@ -98,8 +98,8 @@ def _line(score: Mapping[str, Any], out: Path) -> str:
         return f"{score['name']}: panoptic quality {_number(mean['pq'])}, AP {_number(mean['ap'])}; {place}"
     core, shares = score["sdc1"]["core"], score["detection"]
     return (
-        f"{score['name']}: sdc1 score {core['score']:.2f} ({core['n_match']} matches, "
-        f"{core['n_false']} false), "
+        f"{score['name']}: sdc1 score {core['score']:.2f} of at most {shares['counts']['true_scored']} "
+        f"({core['n_match']} matches, {core['n_false']} false), "
         f"completeness of detectable sources {_share(shares['completeness']['detectable'])}, "
         f"reliability {_share(shares['reliability']['all'])}; {place}"
     )
@@ -112,7 +112,7 @@ def build_page(score: Mapping[str, Any], judge: Judge) -> Page:
         return Page(title, of, _label_headline(score), [_segmentation(score["segmentation"])])
     core, figures = score["sdc1"]["core"], score["detection"]
     headline = [
-        ("SDC1 score", f"{core['score']:.2f}"),
+        ("SDC1 score", f"{core['score']:.2f} of {figures['counts']['true_scored']}"),
         ("matches / false", f"{core['n_match']} / {core['n_false']}"),
         ("completeness, detectable", _share(figures["completeness"]["detectable"])),
         ("reliability", _share(figures["reliability"]["all"])),
@@ -149,7 +149,8 @@ def _sdc1(sdc1: Mapping[str, Any]) -> Chapter:
     ]
     lead = (
         f"The rules of SKA Science Data Challenge 1 with a beam of {sdc1['beam_arcsec']:g} arcsec: up to 1 "
-        "for each match in seven equal parts, -1 for each false detection."
+        "for each match in seven equal parts, -1 for each false detection; at most the number of sources in "
+        "the scored area, faint ones that no finder can see among them."
     )
     return Chapter("sdc1", "Score", lead, [Table(["", "by cores", "by centroids"], rows, numbers=(1, 2))])
 

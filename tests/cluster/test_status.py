@@ -12,7 +12,7 @@ import pytest
 
 from astro_dist.cluster.commands import cancel, find_logs
 from astro_dist.cluster.queue import log_folder, refuse_while_queued
-from astro_dist.cluster.status import measure_workers, status_lines
+from astro_dist.cluster.status import measure_workers, status_facts, status_lines, work_seconds
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import find_owner, lock_folder
 from astro_dist.engine.journal import Journal, read_journal
@@ -33,6 +33,18 @@ def test_figures_count_from_the_last_begin_and_name_what_runs():
     other = {**start, "stage": "t", "who": "9"}
     (worker,) = measure_workers([old, begin, *done, start, other], "s", "f")
     assert (worker.tasks, worker.tasks_per_s, worker.now, worker.since) == (2, 0.5, "d", 5.0)
+
+
+def test_seconds_of_a_stage_leave_out_the_time_between_two_commands():
+    times = {"begin": (0, 100, 200), "done": (5, 103), "published": (207,)}
+    events = [
+        {"event": name, "stage": "s", "fingerprint": "f", "time": time}
+        for name, some in times.items()
+        for time in some
+    ]
+    events = sorted([*events, {**events[0], "fingerprint": "g", "time": 50}], key=lambda event: event["time"])
+    assert work_seconds(events, "s", "f") == 5 + 3 + 7
+    assert work_seconds(events, "t", "f") == 0
 
 
 REDO = """
@@ -77,6 +89,7 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
     wait_until(lambda: len(done()) >= 3 and len({event["who"] for event in done()}) == 2, driver)
     with held_still(driver):
         first, shards, *workers, total = status_lines(toy_runner(tmp_path, SLOW))
+        facts = [(one["stage"], one["status"]) for one in status_facts(toy_runner(tmp_path, SLOW))["stages"]]
         times = {who: [e["seconds"] for e in done() if e["who"] == who] for who in ("0", "1")}
     driver.terminate()
     assert driver.wait() == 75
@@ -91,6 +104,8 @@ def test_status_from_another_shell_shows_rate_workers_and_remaining_time(tmp_pat
     assert [line.split()[:2] for line in workers] == [["worker", "0"], ["worker", "1"]]
     assert any("shard-0" in line for line in workers)
     assert total.split() == ["total", "waits"]
+    assert facts == [("shards", "running"), ("total", "after")]
+    assert status_facts(toy_runner(tmp_path, SLOW))["stages"][0]["status"] == "todo"
     idle = status_lines(toy_runner(tmp_path, SLOW))
     assert re.fullmatch(r"nothing is running here since [-0-9]+ [:0-9]+; the same command goes on", idle[0])
     assert not [line for line in idle if "worker" in line]
@@ -122,7 +137,12 @@ def test_a_long_task_and_a_stage_that_is_replaced_show_how_far_they_are(tmp_path
 def test_a_finished_run_says_so(tmp_path):
     execute(tmp_path, {"machine": {"executor": "serial"}})
     lines = status_lines(toy_runner(tmp_path))
-    assert [line.split() for line in lines[1:3]] == [["shards", "done"], ["total", "done"]]
+    assert [line.split()[:2] for line in lines[1:3]] == [["shards", "done,"], ["total", "done,"]]
+    assert all(re.search(r"done, \d+ s$", line) for line in lines[1:3])
+    facts = status_facts(toy_runner(tmp_path))
+    assert facts["seconds"] == pytest.approx(sum(stage["seconds"] for stage in facts["stages"]), abs=0.001)
+    assert all(stage["seconds"] > 0 for stage in facts["stages"])
+    assert [stage["status"] for stage in facts["stages"]] == ["done", "done"]
 
 
 def test_a_queue_that_does_not_answer_is_not_an_empty_one(tmp_path, monkeypatch):

@@ -219,6 +219,13 @@ def test_a_configuration_is_a_regular_file(tmp_path, kind):
         load_yaml(path)
 
 
+def test_a_picture_is_no_configuration(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ConfigError, match=r"photo.jpg is no text, .* `astro-dist init --from photo.jpg`"):
+        load_yaml(path)
+
+
 def test_the_value_in_a_message_is_short():
     with pytest.raises(ConfigError, match="seed") as caught:
         validate(Outer, {"seed": ["x"] * 10_000})

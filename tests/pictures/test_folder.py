@@ -28,6 +28,7 @@ def three(*folders):
 def test_a_folder_per_class(tmp_path):
     fill(tmp_path, [*three("stars", "deep/comets", ".hidden"), "loose.png"])
     (tmp_path / "stars" / "notes.txt").write_text("mine")
+    (tmp_path / "dust").mkdir()
     found = listed(tmp_path)
     assert found.classes == ("deep", "stars")
     assert found.names[0] == "deep/comets/0.png"
@@ -37,12 +38,15 @@ def test_a_folder_per_class(tmp_path):
     assert found.source.notes == [
         "1 files are no pictures by their names, such as stars/notes.txt",
         "1 pictures lie in no folder of a class and are left out",
+        "no picture is in the folder dust: no class is made of it",
     ]
 
 
 def test_folders_that_are_splits(tmp_path):
     fill(tmp_path, three("Train/a", "Train/b", "val/a", "val/b", "test/a", "test/b"))
+    (tmp_path / "Train" / "c").mkdir()
     found = listed(tmp_path)
+    assert found.source.notes == ["no picture is in the folder c: no class is made of it"]
     assert found.classes == ("a", "b")
     assert np.bincount(found.given).tolist() == [6, 6, 6]
 
