@@ -16,7 +16,7 @@ from pathlib import Path
 
 from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
 
-CPU_S = 2.0
+CPU_S = 4.0
 """Most CPU time of one case."""
 MEMORY_BYTES = 1 << 30
 """Most address space beyond what the libraries take when they are imported."""

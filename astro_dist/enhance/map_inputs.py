@@ -140,7 +140,8 @@ def load_meshes(run: Run, number: int, image: SkyImage) -> list[Mesh]:
 
 def build_meshes(nodes: Image, shape: tuple[int, int], cell: int, name: str) -> list[Mesh]:
     """Return background and noise of each plane, from what `measure_nodes` found in all its rows."""
-    return [build_mesh(shape, cell, plane[0], plane[1], name) for plane in nodes]
+    names = [name if len(nodes) == 1 else f"{name}, plane {i + 1}" for i in range(len(nodes))]
+    return [build_mesh(shape, cell, plane[0], plane[1], one) for plane, one in zip(nodes, names, strict=True)]
 
 
 def read_source(read: Callable[[Window], AnyImage], meshes: list[Mesh], around: Window) -> Source:

@@ -73,8 +73,9 @@ class SkyImage:
         Raises
         ------
         ConfigError
-            The file is missing, cut short, holds no image (but tables) or several, a cube of neither one nor
-            three planes, less than 4 x 4 pixels, or no coordinates of the sky. The message names the file.
+            The file is missing, cut short, holds no image (but tables) or several, complex values, a cube of
+            neither one nor three planes, less than 4 x 4 pixels, or no coordinates of the sky. The message
+            names the file.
         """
         with explained(path, ConfigError):
             hdus, chosen, _, layout = open_chosen(path, hdu)
@@ -82,7 +83,7 @@ class SkyImage:
             header = parse_header(chosen, whole=True)
             if chosen.index and not hdus[0].image_axes and header.get("INHERIT", True):
                 _inherit(header, parse_header(hdus[0], whole=True))
-            _check_axes(layout.axes)
+            _check_axes(layout.axes, header)
             refuse_tables(header)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial:
@@ -168,8 +169,13 @@ class SkyImage:
         return image
 
 
-def _check_axes(axes: tuple[int, ...]) -> None:
+def _check_axes(axes: tuple[int, ...], header: fits.Header) -> None:
     ny, nx = axes[-2:]
+    if any(str(header.get(f"CTYPE{i + 1}", "")).strip().upper() == "COMPLEX" for i in range(len(axes))):
+        raise ConfigError(
+            "its values are complex (an axis COMPLEX holds real and imaginary parts); write one plane, such "
+            "as the amplitude, to a file of its own"
+        )
     if math.prod(axes[:-2]) not in (1, 3):
         raise ConfigError(
             f"it is a cube of {math.prod(axes[:-2])} planes; write one plane, or three colours, to a file of "
