@@ -80,7 +80,7 @@ ENHANCE = (
     *RUNNER[2:],
     _argument("--model", metavar="PATH", help=MODEL),
     _argument("--samples", type=_count, metavar="N", help="samples whose mean a picture is (4)"),
-    _argument("--calls", type=_count, metavar="N", help="calls of the network per sample (15)"),
+    _argument("--calls", type=_count, metavar="N", help="calls per sample (1: what the network expects)"),
 )
 ENHANCED = """ With a configuration runs this stage alone: the products of earlier stages must be in the run
 directory. Pictures and FITS images are doubled into --out, as PNG and FITS."""

@@ -241,9 +241,16 @@ def plan_lines(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:
     lines.append(
         f"  still to do: up to {sum(c.bytes for c in todo) / 1e9:.2f} GB of disk, "
         f"{max((c.memory_bytes for c in todo), default=0) / 1e9:.2f} GB of memory per process, "
-        f"about {sum(c.cpu_s for c in todo) / 60:.0f} core minutes"
+        f"about {_say_work(sum(c.cpu_s for c in todo))}"
     )
     return [*lines, *(f"  note: {text}" for text in _notes(rows))]
+
+
+def _say_work(cpu_s: float) -> str:
+    """Say core-seconds as people do; less than a minute goes into the start of programs."""
+    if cpu_s < 30:
+        return "less than a core minute, and the start of programs"
+    return f"{cpu_s / 60:.0f} core minutes" if cpu_s < 36_000 else f"{cpu_s / 3600:.0f} core hours"
 
 
 def _notes(rows: list[tuple[Stage, str, Estimate]]) -> list[str]:

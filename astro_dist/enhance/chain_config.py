@@ -23,6 +23,7 @@ class ChainConfig(Section):
 
     # What it decides is in the settings of the training.
     unmarked = frozenset({"with_"})
+    later = frozenset({"estimate"})
 
     with_: EnlargerName | None = Field(None, alias="with")
     """The network of the step superres: superres, which draws samples, or swinir, for pictures alone, both by
@@ -36,6 +37,9 @@ class ChainConfig(Section):
     """Number from 0 or EXTNAME of the image in these files; by default the one image with a sky."""
     samples: Annotated[int, Field(ge=1, le=1024)] = 8
     """Samples of the network whose mean is published."""
+    estimate: Literal["mean", "expected"] = "mean"
+    """The published image: the mean of the samples, or what the network expects of each at its first call,
+    from noise alone, which is nearer to the truth than the mean of many; samples and uncertainty stay."""
     keep_samples: Annotated[int, Field(ge=0, le=64)] = 0
     """Samples that are published as well."""
     most_samples: Annotated[int, Field(ge=1, le=4096)] = 32

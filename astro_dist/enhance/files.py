@@ -20,7 +20,7 @@ def enhance_files(
     out: Path,
     model: str | None = None,
     samples: int = 4,
-    calls: int = 15,
+    calls: int = 1,
     say: Callable[[str], None] = show,
 ) -> None:
     """Write doubled pictures as PNG, and doubled FITS images as FITS, into a folder.

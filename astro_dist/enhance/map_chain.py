@@ -92,7 +92,8 @@ class MapState:
         if self.network is None:
             return TileMaker(judge)
         numbers = config.samples, config.most_samples, config.keep_samples
-        return TileMaker(judge, self.network, self.network.network.config.stretch, *numbers)
+        stretch = self.network.network.config.stretch
+        return TileMaker(judge, self.network, stretch, *numbers, config.estimate)
 
     def check(self) -> "tuple[Calibration, Likeness | None]":
         """Return how uncertainties are scaled and what is unlike the training, as task `CALIBRATE` found."""

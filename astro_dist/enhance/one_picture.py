@@ -52,8 +52,11 @@ class Doubler:
     name: str
 
     @classmethod
-    def open(cls, model: str | Path = "enhance", samples: int = 4, calls: int = 15, seed: int = 1) -> Doubler:
+    def open(cls, model: str | Path = "enhance", samples: int = 4, calls: int = 1, seed: int = 1) -> Doubler:
         """Return the network of a run or of a folder, by default that of the package.
+
+        With one call per sample a picture is what the network expects, see `SuperRes.expect`; the mean of few
+        samples of more calls is noisier and takes as many times longer.
 
         Raises
         ------

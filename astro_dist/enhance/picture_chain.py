@@ -8,7 +8,7 @@ Shape letters: P planes, H W pixels, N samples.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,16 +19,16 @@ from astro_dist.engine.ledger import Result
 from astro_dist.engine.origins import FACT, as_facts, merge, of_facts
 from astro_dist.engine.outputs import check_product
 from astro_dist.engine.pixels import from_network
-from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.chain_config import DOUBLING, ChainConfig
 from astro_dist.enhance.cleaning_config import MASK_STORE
 from astro_dist.enhance.picture_spread import (
     CALIBRATE,
+    Enhanced,
     Spread,
     calibrate_pictures,
+    draw_picture,
     draws_spread,
-    sample_number,
 )
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.models.device import choose_device, pin
@@ -54,14 +54,6 @@ class PictureState:
     network: Any = None
     behind: tuple[Step, ...] = ()
     masks: StoreReader | None = None
-
-
-@dataclass
-class Enhanced:
-    """A picture after the chain, from 0 to 1, and the samples that its mean is of."""
-
-    image_PHW: Image
-    samples: list[Image] = field(default_factory=list)
 
 
 def source_store(run: Run) -> str:
@@ -121,23 +113,7 @@ def open_step(run: Run, name: str, device: str) -> Step:
             picture, numbers.diameter_pix, numbers.brightness, numbers.radius_pix
         )
     network = _open_network(run, device)
-    return lambda picture, number: mean_of(draw_samples(network, picture, number, config.samples))
-
-
-def draw_samples(network: Any, picture: Image, number: int, samples: int) -> Iterator[Image]:
-    """Yield the samples of a picture; pictures are no parts of one map, so each has noise of its own."""
-    for sample in range(samples):
-        check_stop()
-        yield network.draw(picture, sample_number(number, sample, samples))
-
-
-def mean_of(samples: Iterator[Image]) -> Image:
-    """Return the mean of samples, float32."""
-    found = list(samples)
-    total = np.zeros(found[0].shape)
-    for one in found:
-        total += one
-    return (total / len(found)).astype(np.float32)
+    return lambda picture, number: draw_picture(network, picture, number, config).image_PHW
 
 
 def _open_colours(run: Run, device: str) -> Step:
@@ -186,10 +162,10 @@ def send_through(state: PictureState, picture: NDArray[Any], number: int) -> Enh
     config, image = state.run.section(ChainConfig), to_unit(picture)
     for step in state.before:
         image = step(image, number)
-    samples = []
+    samples: list[Image] = []
     if state.network is not None:
-        samples = list(draw_samples(state.network, image, number, config.samples))
-        image = mean_of(iter(samples))
+        drawn = draw_picture(state.network, image, number, config)
+        image, samples = drawn.image_PHW, drawn.samples
     for step in state.behind:
         image, samples = step(image, number), [step(one, number) for one in samples]
     return Enhanced(image, samples)

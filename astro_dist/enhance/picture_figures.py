@@ -21,7 +21,7 @@ from astro_dist.enhance.figures_config import FiguresConfig
 from astro_dist.enhance.figures_table import CHAIN, say_difference
 from astro_dist.enhance.held_out import held_out
 from astro_dist.enhance.picture_chain import open_step
-from astro_dist.enhance.picture_spread import CALIBRATION, Spread, sample_number
+from astro_dist.enhance.picture_spread import CALIBRATION, Spread, draw_picture
 from astro_dist.enhance.probe import Probe
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.metrics.colours import BLOCK_PIX, block_chroma, colour_distances
@@ -141,10 +141,8 @@ class PictureMeasurer:
         image = trace.given_Phw
         for name in self.chain.chain:
             if name == "superres":
-                count = self.chain.samples
-                numbers = [sample_number(row, i, count) for i in range(count)]
-                trace.samples = [self.network.draw(image, number) for number in numbers]
-                image = np.asarray(np.mean(trace.samples, 0, np.float64), np.float32)
+                drawn = draw_picture(self.network, image, row, self.chain)
+                image, trace.samples = drawn.image_PHW, drawn.samples
             else:
                 image = self.steps[name](image, row)
                 trace.samples = [self.steps[name](sample, row) for sample in trace.samples]

@@ -5,7 +5,8 @@ and faint pixels could be told by. What other steps of the chain change is not p
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,28 @@ def sample_number(number: int, sample: int, samples: int) -> int:
     return number * samples + sample
 
 
+@dataclass
+class Enhanced:
+    """A picture, from 0 to 1, and the samples of it."""
+
+    image_PHW: Image
+    samples: list[Image] = field(default_factory=list)
+
+
+def draw_picture(network: Any, picture: Image, number: int, config: ChainConfig) -> Enhanced:
+    """Return a doubled picture; pictures are no parts of one map, so each has noise of its own."""
+    numbers = [sample_number(number, sample, config.samples) for sample in range(config.samples)]
+    samples = [_draw(network.draw, picture, sample) for sample in numbers]
+    expected = config.estimate == "expected"
+    parts = [_draw(network.expect, picture, sample) for sample in numbers] if expected else samples
+    return Enhanced(np.asarray(np.mean(parts, 0, np.float64), np.float32), samples)
+
+
+def _draw(draw: Callable[[Image, int], Image], picture: Image, sample: int) -> Image:
+    check_stop()
+    return draw(picture, sample)
+
+
 @dataclass(frozen=True)
 class Spread:
     """How spreads become standard deviations."""
@@ -64,18 +87,15 @@ def calibrate_pictures(run: Run, reader: StoreReader, network: Any) -> Result:
     """Scale the spread on validation pictures that are halved and doubled again."""
     from astro_dist.enhance.colourise import to_unit
 
-    samples, held_out = run.section(ChainConfig).samples, reader.select("validation")
+    held_out = reader.select("validation")
     errors, spreads = [np.zeros(0)], [np.zeros(0)]
     for row in held_out[:: max(1, -(-len(held_out) // MOST_PICTURES))]:
         picture = reader.read("picture", [int(row)])[0]
         small = to_unit(halve(picture, network.half))
-        drawn = []
-        for k in range(samples):
-            check_stop()
-            drawn.append(network.draw(small, sample_number(int(row), k, samples)))
-        stack = np.stack(drawn).astype(np.float64)
-        errors.append((to_unit(picture) - stack.mean(0)).ravel() / UNIT)
-        spreads.append(stack.std(0, ddof=1).ravel() / UNIT)
+        drawn = draw_picture(network, small, int(row), run.section(ChainConfig))
+        error: Floats = np.subtract(to_unit(picture), drawn.image_PHW, dtype=np.float64)
+        errors.append(error.ravel() / UNIT)
+        spreads.append(np.std(drawn.samples, 0, np.float64, ddof=1).ravel() / UNIT)
     joined = np.concatenate(errors)
     found = Calibration.fit(joined, np.concatenate(spreads), np.zeros(len(joined)))
     path = run.output / CALIBRATION

@@ -7,7 +7,7 @@ the input itself with each pixel as 2 x 2 equal ones, which shows no source that
 Shape letters: P planes, h w pixels of the input, H W = 2h 2w new pixels, N samples.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -44,6 +44,10 @@ class Doubler(Protocol):
 
     def draw(self, tile_Phw: Image, sample: int, origin: tuple[int, int]) -> Image:
         """Return one sample of a tile whose first pixel lies at ``origin`` of the map."""
+        ...
+
+    def expect(self, tile_Phw: Image, sample: int, origin: tuple[int, int]) -> Image:
+        """Return what the network expects of such a sample before the first step."""
         ...
 
 
@@ -94,7 +98,7 @@ class TileMaker:
     ----------
     doubler, stretch
         The network and the stretch it was trained in; without one the bicubic enlargement is published.
-    samples, most_samples, keep_samples
+    samples, most_samples, keep_samples, estimate
         As in `ChainConfig`.
     judge
         What finds invented sources.
@@ -106,6 +110,7 @@ class TileMaker:
     samples: int = 8
     most_samples: int = 32
     keep_samples: int = 0
+    estimate: str = "mean"
 
     @property
     def halo_pix(self) -> int:
@@ -128,7 +133,7 @@ class TileMaker:
         if self.doubler is not None:
             draws = _Draws(self, source, instead, cut, image_Phw)
             draws.take(self.samples)
-            tile.image_PHW, tile.spread_PHW = draws.mean, draws.spread
+            tile.image_PHW, tile.spread_PHW = draws.estimate, draws.spread
             tile.samples_NPHW = draws.kept
             ways = self._ways(draws, bicubic, image_Phw)
         return state.settle(tile, ways)
@@ -136,13 +141,13 @@ class TileMaker:
     def _ways(self, draws: "_Draws", bicubic: Floats, image_Phw: AnyImage) -> Iterator[tuple[int, Floats]]:
         """Yield what takes the place of an invented source, one after the other, computed when asked for."""
         draws.take(self.most_samples)
-        yield MORE_SAMPLES, draws.mean
+        yield MORE_SAMPLES, draws.estimate
         yield BICUBIC, bicubic
         yield REPEATED, repeat_twice(image_Phw).astype(np.float64)
 
 
 class _Draws:
-    """Samples of a tile, projected; their mean and spread after any number of them."""
+    """Samples of a tile, projected: their mean and spread, and what was expected of them."""
 
     def __init__(
         self, maker: TileMaker, source: Source, filled: Floats, cut: Sequence[slice], image_Phw: AnyImage
@@ -157,20 +162,32 @@ class _Draws:
     def take(self, count: int) -> None:
         """Draw samples until there are ``count`` (Welford 1962 for mean and sum of squares)."""
         assert self.maker.doubler is not None
-        origin = (self.source.window.y0, self.source.window.x0)
         for sample in range(self.count, count):
             check_stop()
-            drawn = np.concatenate([self.maker.doubler.draw(p[None], sample, origin) for p in self.small])
-            bright = unstretch(drawn[self.cut], self.level, self.rms, self.maker.stretch)
-            one = project(bright, self.image_Phw)
+            one = self._project(self.maker.doubler.draw, sample)
             if sample == 0:
-                self.mean, self.squares = np.zeros_like(one), np.zeros_like(one)
+                self.mean, self.expected, self.squares = (np.zeros_like(one) for _ in range(3))
+            if self.maker.estimate == "expected":
+                guess = self._project(self.maker.doubler.expect, sample)
+                self.expected += (guess - self.expected) / (sample + 1)
             before = one - self.mean
             self.mean = self.mean + before / (sample + 1)
             self.squares += before * (one - self.mean)
             self.count = sample + 1
             if sample < self.maker.keep_samples:
                 self.kept.append(one)
+
+    def _project(self, draw: Callable[[Image, int, tuple[int, int]], Image], sample: int) -> Floats:
+        """Return the brightness of a drawn tile, its fluxes kept."""
+        origin = (self.source.window.y0, self.source.window.x0)
+        drawn = np.concatenate([draw(plane[None], sample, origin) for plane in self.small])
+        bright = unstretch(drawn[self.cut], self.level, self.rms, self.maker.stretch)
+        return project(bright, self.image_Phw)
+
+    @property
+    def estimate(self) -> Floats:
+        """What is published."""
+        return self.expected if self.maker.estimate == "expected" else self.mean
 
     @property
     def spread(self) -> Floats:

@@ -101,6 +101,8 @@ class SwinEnlarger:
         large: Image = self(2 * tile_Phw[None].astype(np.float32) - 1)[0] / 2 + np.float32(0.5)
         return large
 
+    expect = draw
+
     @torch.inference_mode()
     def __call__(self, pictures_NPSS: NDArray[Any]) -> NDArray[Any]:
         """Return enlarged pictures of the same type: uint8, or float32 in network range."""

@@ -146,6 +146,14 @@ class SuperRes:
         image: Image = (found / 2 + 0.5 if picture else found).cpu().numpy()
         return image
 
+    def expect(self, tile_Phw: Image, sample: int = 0, origin: tuple[int, int] = (0, 0)) -> Image:
+        """Return what the network expects of a sample from its noise alone, as `draw` does; one call.
+
+        Noise without a trace of the image says nothing, so that this is the mean of all samples, as far as
+        the network knows it: nearer to the truth than a mean of some, and without the detail of a sample.
+        """
+        return replace(self, sampler=Sampler(calls=1)).draw(tile_Phw, sample, origin)
+
     def enhance(
         self,
         image: Any,

@@ -95,6 +95,18 @@ def test_the_plan_marks_upper_bounds_and_sums_what_is_left():
     assert "up to 2.00 GB of disk, 0.10 GB of memory per process, about 2 core minutes" in lines[3]
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "said"),
+    [
+        (0, "less than a core minute, and the start of programs"),
+        (90_000, "25 core hours"),
+        (30_000, "500 core minutes"),
+    ],
+)
+def test_the_work_of_a_plan_is_said_in_units_of_its_size(cpu_s, said):
+    assert plan_lines([(SHARDS, "todo", Estimate(tasks=1, cpu_s=cpu_s))])[-1].endswith(f"about {said}")
+
+
 def test_a_half_written_note_is_passed_over(run):
     run.progress("whole", 1, 4)
     folder = run.root / "logs" / "progress"

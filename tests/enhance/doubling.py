@@ -87,19 +87,23 @@ def measure(model, pictures, samples=1):
     Returns
     -------
     dict
-        ``bicubic``, ``single`` and ``mean``: PSNR (N,) in dB of the bicubic enlargement, of one sample and of
-        the mean of all; ``power`` (3,): power of the single sample over that of the truth in each octave.
+        ``bicubic``, ``single``, ``mean`` and ``expected``: PSNR (N,) in dB of the bicubic enlargement, of one
+        sample, of the mean of all, and of what the network expects of these; ``power`` (3,): power of the
+        single sample over that of the truth in each octave.
     """
     small = np.stack([halve(picture, "bicubic") for picture in pictures])
     large = torch.from_numpy(small.astype(np.float32) / 255)
     drawn = np.zeros((samples, *pictures.shape), np.float32)
+    expected = np.zeros(pictures.shape)
     for i, image in enumerate(large.numpy()):
         for k in range(samples):
             drawn[k, i] = model.draw(image, k, (1000 * i, 0))
+            expected[i] += model.expect(image, k, (1000 * i, 0)) / samples
     ratio = power(np.clip(drawn[0], 0, 1)).sum(0) / power(pictures / 255).sum(0)
     return {
         "bicubic": decibels(enlarge_bicubic(large).numpy(), pictures),
         "single": decibels(drawn[0], pictures),
         "mean": decibels(drawn.mean(0), pictures),
+        "expected": decibels(expected, pictures),
         "power": ratio,
     }

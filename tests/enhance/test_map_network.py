@@ -58,6 +58,9 @@ class Inventor:
     def __init__(self, most, height=1.5):
         self.most, self.height = most, height
 
+    def expect(self, tile, sample, origin):
+        return self.draw(tile, sample, origin)
+
     def draw(self, tile, sample, origin):
         large = tile.repeat(2, 1).repeat(2, 2)
         if sample < self.most:
@@ -83,6 +86,36 @@ def test_no_invented_source_stays(most, flag):
     ways = [one["replaced_by"] for one in tile.invented]
     assert ways == ["more samples", "projected bicubic"][: flag.bit_count()]
     assert np.abs(halve_mean(tile.image_PHW) - image).max() < 1e-9
+
+
+CHESS = np.indices((64, 64)).sum(0) % 2 * np.float32(2) - np.float32(1)
+"""Ones and minus ones, whose 2 x 2 means are 0."""
+
+
+class Doubtful:
+    """A network whose samples lie above and below what it expects."""
+
+    halo_pix = 2
+
+    def draw(self, tile, sample, origin):
+        return self.expect(tile, sample, origin) + np.float32(0.05 if sample % 2 else -0.05) * CHESS
+
+    def expect(self, tile, sample, origin):
+        return tile.repeat(2, 1).repeat(2, 2) + np.float32(0.02) * CHESS
+
+
+@pytest.mark.parametrize("estimate", ["mean", "expected"])
+def test_what_is_expected_is_published_beside_the_spread_of_samples(estimate):
+    zeros = np.zeros((1, 32, 32), np.float32)
+    source = Source(zeros, zeros, zeros + 1, Window(0, 32, 0, 32))
+    maker = TileMaker(Judge(5, 4, 3.0), Doubtful(), "asinh", 3, 8, 1, estimate)
+    tile = maker.make(source, source.window)
+    # The stretch backwards, in units of the noise.
+    samples = 2 * np.sinh(2 * np.array([-0.03, 0.07, -0.03]))
+    wanted = {"mean": samples.mean(), "expected": 2 * np.sinh(2 * 0.02)}[estimate]
+    np.testing.assert_allclose(tile.image_PHW[0], wanted * CHESS, atol=1e-6)
+    np.testing.assert_allclose(tile.spread_PHW, samples.std(ddof=1), atol=1e-6)
+    np.testing.assert_allclose(tile.samples_NPHW[0][0], samples[0] * CHESS, atol=1e-6)
 
 
 def test_intervals_hold_what_they_say():

@@ -1,6 +1,8 @@
 """The chain over pictures: all steps, what is published, and networks of either pipeline in the other."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,16 +59,29 @@ def chained(tmp_path_factory):
     return run(tmp_path_factory.mktemp("chained"), CHAIN)
 
 
-def test_every_picture_goes_through_all_steps(chained):
+@pytest.fixture(scope="module")
+def expected(chained, tmp_path_factory):
+    """The run, where what the network expects is published."""
+    folder = tmp_path_factory.mktemp("expected")
+    shutil.copytree(chained, folder / "run")
+    tree = {**CHAIN, "enhance": {**CHAIN["enhance"], "estimate": "expected"}}
+    return run(folder, tree, "--redo", "enhance")
+
+
+@pytest.mark.parametrize("estimate", ["mean", "expected"])
+def test_every_picture_goes_through_all_steps(chained, expected, estimate):
     """As the parts do it by hand."""
+    chained = {"mean": chained, "expected": expected}[estimate]
     product, row = chained / "enhanced", 3
     colours = Colouriser.from_pretrained(chained, "cpu")
     network = SuperRes.from_pretrained(chained, sampler=Sampler(calls=2))
     coloured = colours.apply(to_grey(to_unit(read(chained / "cleaned/pictures.zarr", [row])))[0])
     samples = [network.draw(coloured, 3 * row + k) for k in range(3)]
+    firsts = [replace(network, sampler=Sampler(calls=1)).draw(coloured, 3 * row + k) for k in range(3)]
+    parts = {"mean": samples, "expected": firsts}[estimate]
     wanted = [
         np.rint(255 * np.clip(filter_bilateral(image.astype(np.float32), 5, 0.05, 1.5), 0, 1))
-        for image in (np.mean(samples, 0, np.float64), *samples[:2])
+        for image in (np.mean(parts, 0, np.float64), *samples[:2])
     ]
     found = [read(product / f"{name}.zarr", [row])[0] for name in ("pictures", "sample-00", "sample-01")]
     assert [one.shape for one in found] == [(3, 96, 96)] * 3
@@ -95,6 +110,18 @@ def test_uncertainty_holds_what_it_says_and_flags_say_what_was_painted_over(chai
         width = factor * np.hypot(samples.std(0, ddof=1), 1 / 255)
         inside.append(np.abs(samples.mean(0) - to_unit(picture)) <= width)
     assert np.mean(inside) == pytest.approx(0.68, abs=0.002)
+
+
+def test_what_is_expected_has_the_samples_of_the_mean_and_an_uncertainty_of_its_own(chained, expected):
+    same = [read(root / "enhanced" / "sample-00.zarr") for root in (chained, expected)]
+    np.testing.assert_array_equal(*same)
+    factors = [
+        json.loads((root / "enhanced/calibration.json").read_text())["calibration"]["factors"][0][0]
+        for root in (chained, expected)
+    ]
+    assert factors[0] != factors[1]
+    pictures = [read(root / "enhanced" / "pictures.zarr") for root in (chained, expected)]
+    assert (pictures[0] != pictures[1]).any()
 
 
 def test_shards_change_no_picture_and_one_sample_has_no_spread(chained, tmp_path):

@@ -54,6 +54,21 @@ def test_fifteen_calls_are_as_good_as_many(model):
     print("farther from the true power by", abs(few["power"][-1] - 1) - abs(old["power"][-1] - 1))
 
 
+def test_what_is_expected_is_above_bicubic_and_the_mean_of_samples(model):
+    """At 128 x 128 pixels, with the paired 95 % interval; four samples."""
+    for name, pictures in (("Hubble", doubling.held_middles()), ("galaxies", doubling.galaxies())):
+        figures = doubling.measure(model, pictures, 4)
+        for below, least in (("bicubic", LEAST_GAIN[name]), ("mean", 0.0)):
+            gain = figures["expected"] - figures[below]
+            half = 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
+            print(
+                name,
+                len(gain),
+                f"{figures['expected'].mean():.2f} dB, over {below} {gain.mean():.3f} +- {half:.3f}",
+            )
+            assert gain.mean() - half > least
+
+
 def test_means_of_samples_are_above_bicubic(model):
     """The mean of 32 samples, with the paired 95 % interval."""
     for name, pictures in (
