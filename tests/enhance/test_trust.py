@@ -54,10 +54,11 @@ def test_other_images_are_refused_and_held_out_tiles_are_not(survey):
         assert one["unlike"] >= 0.95, kind
 
 
-def test_intervals_hold_what_they_say(survey):
+@pytest.mark.parametrize("estimate", ["mean", "expected"])
+def test_intervals_hold_what_they_say(survey, estimate):
     name, root = survey
-    found = trust.cover(root)
-    print(name, found)
+    found = trust.cover(root, maker=trust.open_maker(root, estimate=estimate))
+    print(name, estimate, found)
     for kind in ("all", "bright"):
         for share, (low, high) in zip(found[kind]["inside"], ((0.65, 0.71), (0.93, 0.97)), strict=True):
             assert low <= share <= high, kind

@@ -22,10 +22,11 @@ from tests.flare.upscaling import DATA
 BRIGHT_SIGMA = 5.0
 
 
-def open_maker(root, samples=8, calls=15):
+def open_maker(root, samples=8, calls=15, estimate="mean"):
     """Return what doubles cutouts with the network of a run."""
     network = SuperRes.from_pretrained(root, sampler=Sampler("dpm++", calls))
-    return TileMaker(Judge(5, 4, None), network, network.network.config.stretch, samples, samples, 0)
+    numbers = samples, samples, 0
+    return TileMaker(Judge(5, 4, None), network, network.network.config.stretch, *numbers, estimate)
 
 
 def cover(root, most=150, most_bright=500, scaled_on=MOST_PAIRS, maker=None):
