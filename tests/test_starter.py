@@ -6,6 +6,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy.ndimage import gaussian_filter
 
+from astro_dist.commands import starting
 from astro_dist.engine.config import load_yaml
 from astro_dist.engine.errors import ConfigError
 from astro_dist.radio.pipeline import RADIO
@@ -60,6 +61,13 @@ def test_a_survey_that_the_header_names_gives_its_name_and_frequency(command, tm
     assert command("init", "--from", "J0336M32.fits", cwd=tmp_path).returncode == 0
     maps = load_yaml(tmp_path / "J0336M32.yaml")["maps"]
     assert (maps["survey"], maps["frequency_hz"]) == ("SUMSS", 843e6)
+
+
+def test_the_reading_of_a_large_map_is_said(command, tmp_path, monkeypatch):
+    write_map(tmp_path / "large.fits")
+    monkeypatch.setattr(starting, "LARGE_BYTES", 1000)
+    done = command("init", "--from", "large.fits", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "reading large.fits (0.0 GB)\n")
 
 
 def test_a_misspelt_pipeline_is_no_name_of_a_file(command, tmp_path):

@@ -7,6 +7,9 @@ from pathlib import Path
 from astro_dist import pipelines
 from astro_dist.commands.printing import answer
 
+LARGE_BYTES = 100_000_000
+"""Size of a map whose reading takes more than a moment."""
+
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Show what this machine can and cannot do."""
@@ -26,7 +29,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 def init(arguments: argparse.Namespace) -> int:
     """Write a starter configuration: every setting, or a short one for a map of the user."""
     from astro_dist.engine.config import describe
-    from astro_dist.engine.errors import ConfigError
+    from astro_dist.engine.errors import ConfigError, show
     from astro_dist.engine.files import publish_bytes
     from astro_dist.engine.foreign import require_file
     from astro_dist.engine.hints import nearest
@@ -48,6 +51,8 @@ def init(arguments: argparse.Namespace) -> int:
         if pipeline.starter is None:
             raise ConfigError(f"--from: the pipeline {pipeline.name} proposes no settings; leave it out")
         require_file(arguments.start, "--from")
+        if (size := arguments.start.stat().st_size) > LARGE_BYTES:
+            show(f"reading {arguments.start} ({size / 1e9:.1f} GB)")
         try:
             name, text = pipeline.starter(arguments.start)
         except ConfigError as error:
