@@ -238,7 +238,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
     if (colour := getattr(arguments, "color", "auto")) != "auto":
-        # The variables that rich, and most other programs, go by.
+        # The variables that rich, and most other programs, go by; of both set at once NO_COLOR would win.
+        os.environ.pop("NO_COLOR", None)
         os.environ["NO_COLOR" if colour == "never" else "FORCE_COLOR"] = "1"
     from astro_dist.engine.errors import AstroDistError, ConfigError, explain_missing, print_error
 
