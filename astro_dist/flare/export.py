@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from astro_dist.engine.custody import remove
+from astro_dist.engine.custody import remove, sweep
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, publish_bytes, publish_folder
 from astro_dist.engine.ledger import Ledger
@@ -53,6 +53,8 @@ def export_run(run: Path, folder: Path) -> None:
         raise ConfigError(f"{folder} exists already; name another folder")
     if not folder.parent.is_dir():
         raise ConfigError(f"there is no folder {folder.parent}; make it first, or name another")
+    # What a killed export left; its folder has no other name than the hidden one.
+    sweep(folder.parent, (folder.name,))
     hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
         for name in stores:
