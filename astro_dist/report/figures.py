@@ -63,13 +63,18 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
     classes
         Class name of every object.
     flux
-        The settings of the exponential; None when the fluxes come from a catalogue.
+        The settings of the exponential; None when the fluxes follow another law or come from a catalogue.
     """
     figure, axes = new_graph()
-    top = max(flux.cap if flux else 0.0, float(np.max(k))) * (1 + 1e-9)
-    edges = np.linspace(min(0.0, float(np.min(k))), top, 41)
+    if flux:
+        top = max(flux.cap, float(np.max(k))) * (1 + 1e-9)
+        edges = np.linspace(min(0.0, float(np.min(k))), top, 41)
+    else:
+        # From every flux that the sky has: on a linear axis nearly all would be in one bin.
+        edges = _log_edges(k)
+        log_axis(axes, "x")
     _histograms(axes, k, classes, edges)
-    counts, _ = np.histogram(k, edges)
+    counts, _ = np.histogram(np.maximum(k, edges[0]), edges)
     axes.stairs(counts, edges, color=INK, linewidth=1.2, label=f"all ({len(k):,})")
     if flux:
         centres = np.linspace(flux.minimum, flux.cap, 400)
