@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     if only is None and not arguments.quiet:
         for line in _closing_lines(runner, time.monotonic() - started):
             display.note(line)
-    shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
+    # A run that ends before a result, as by `--to`, shows what it ended with.
+    last = runner.stages[-1]
+    shown = (runner.results() if only is None else {}) or {only or last.name: runner.root / last.product}
     for name, path in shown.items():
         print(f"{name}: {path}")
     refuse_quarantined(runner.ledger)
