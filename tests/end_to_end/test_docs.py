@@ -1,11 +1,11 @@
 """The documentation agrees with the package: links, code blocks, commands, settings and messages.
 
 What is in a fence is tried: bash and Python are run, with a `run` from nothing planned in place of done, and
-settings are validated. Two kinds of Python are not run: a training of a stage's author (`howto/stage.md`, whose files are
-those of `tests/outside`), and `Colouriser`, of which no weights come with the package. Of indented lines
-`astro-dist ...` is parsed, and of `python -m tests...` and `python jobs/...` the program and its options are
-looked up, since they measure for minutes or need a run. Left alone are lines of other programs: pip, apt-get,
-ray, apptainer, sbatch.
+settings are validated. Two kinds of Python are not run: a training of a stage's author (`howto/stage.md`,
+whose files are those of `tests/outside`), and `Colouriser`, of which no weights come with the package. Of
+indented lines `astro-dist ...` is parsed, and of `python -m tests...` and `python jobs/...` the program and
+its options are looked up, since they measure for minutes or need a run. Left alone are lines of other
+programs: pip, apt-get, ray, apptainer, sbatch.
 """
 
 import ast
