@@ -126,6 +126,9 @@ def logs(arguments: argparse.Namespace) -> int:
     """Show what workers and jobs of a run printed."""
     from astro_dist.cluster.commands import find_logs, say_event
 
+    if arguments.stage is not None:
+        # A stage that there is none of would have no line.
+        pipelines.reopen(arguments.run, arguments.stage)
     found = find_logs(arguments.run, arguments.stage, arguments.lines)
     value = [{"path": path, "lines": lines} for path, lines in found]
     lines = []

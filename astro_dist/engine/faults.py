@@ -129,12 +129,13 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, typ
         if field is not None:
             names.append(str(part))
             annotation = field.annotation
-        elif isinstance(part, int) and names:
-            names.append(str(part))
-            annotation = _entry(annotation, part)
+        # Before the places of a list: keys of a mapping may be numbers.
         elif (values := _values_of(annotation)) is not None:
             names.append(str(part))
             annotation = values
+        elif isinstance(part, int) and names:
+            names.append(str(part))
+            annotation = _entry(annotation, part)
         else:
             # The name of one of several types, or a key that no section has.
             continue

@@ -16,6 +16,7 @@ CASES = {
     "maps: {more: [{fils: a}]}": "unknown key 'maps.more.0.fils': did you mean 'files'? valid here: ",
     "maps: {hdu: [1]}": "maps.hdu: write a whole number or text, not [1]",
     "autoencoder: {preset: smal}": "autoencoder.preset: 'smal' is none of its words; did you mean 'small'?",
+    "generate: {masks: {classes: {1: compakt}}}": "classes.1: 'compakt' is none of its words; did you mean",
     "assemble: 3": "assemble: write `key: value` lines, not 3",
     "assemble: {pixel_arcsec: x}": "assemble.pixel_arcsec: write a number or 2 numbers, as [1.5, 1.5]",
     "assemble: {flux: {scale: .inf}}": "assemble.flux.scale: must be a finite number, not inf",
