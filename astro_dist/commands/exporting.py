@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FORMS = {
     "cutouts": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "stamps": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
-    "field": ("fits",),
+    "field": ("fits", "png"),
     "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
     "pictures": ("png",),
@@ -72,7 +72,7 @@ def _write(arguments: argparse.Namespace, target: "Target", forms: list[str]) ->
     elif what == "field":
         from astro_dist.exports.fields import export_window
 
-        export_window(arguments.run, target.folder, arguments.window)
+        export_window(arguments.run, target, arguments.window, forms)
     elif what in ("enhanced", "cleaned"):
         from astro_dist.exports.pictures import export_pictures
 

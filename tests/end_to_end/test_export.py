@@ -18,6 +18,7 @@ from PIL import Image
 from astro_dist import pipelines
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests, tree_files
+from astro_dist.exports import fields
 from astro_dist.exports.pieces import parse_indices
 from astro_dist.exports.target import Target
 from astro_dist.sky.annotations import Annotations
@@ -235,9 +236,12 @@ def test_regions_outline_the_pixels_of_the_sources(toy_run, tmp_path, command, f
 
 
 def test_a_window_of_the_field_keeps_pixels_place_and_header(toy_run, tmp_path, command):
-    call = ("--window", "100:160,200:290", "--out", tmp_path / "f")
+    call = ("--window", "100:160,200:290", "--fits", "--png", "--out", tmp_path / "f")
     done = command("export", toy_run[0], "field", *call)
     assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "f" / "field-100-160_200-290.png") as picture:
+        assert picture.size[0] > 90 * 5
+        assert "noise" in picture.text["Description"]
     for name in ("map", "mask", "instances"):
         path = tmp_path / "f" / f"field-100-160_200-290-{name}.fits"
         whole, about = fits.getdata(toy_run[0] / "field" / f"{name}.fits", header=True)
@@ -249,6 +253,13 @@ def test_a_window_of_the_field_keeps_pixels_place_and_header(toy_run, tmp_path, 
         lost = {"CHECKSUM", "DATASUM", "NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", "HISTORY", "COMMENT", ""}
         assert all(header[key] == value for key, value in about.items() if key not in lost)
         assert verify_fits(path) == ([], [])
+
+
+def test_a_picture_of_too_large_a_window_is_refused(toy_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(fields, "MOST_PIX", 50)
+    with pytest.raises(ConfigError, match="at most 50 pixels a side"), Target(tmp_path / "f", {}) as target:
+        fields.export_window(toy_run[0], target, "0:20,0:51", ["png"])
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_truth_comes_out_with_units(toy_run, tmp_path, command):
