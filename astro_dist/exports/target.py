@@ -77,9 +77,9 @@ class Target:
         for item in items:
             yield item
             self.made += 1
-            now = time.monotonic()
-            if not self.quiet and now - self.said > (EVERY_S if self.said > self.began else FIRST_S):
-                self.said = now
-                left_s = (self.total - self.there - self.made) * (now - self.began) / self.made
-                share = (self.there + self.made) / max(1, self.total)
-                show(f"{self.folder}: {share:.0%} is written, about {max(0, round(left_s))} s are left")
+            now, left = time.monotonic(), self.total - self.there - self.made
+            if self.quiet or left <= 0 or now - self.said <= (EVERY_S if self.said > self.began else FIRST_S):
+                continue
+            self.said = now
+            left_s = round(left * (now - self.began) / self.made)
+            show(f"{self.folder}: {1 - left / self.total:.0%} is written, about {left_s} s are left")
