@@ -156,6 +156,7 @@ JOB = (
 
 
 _CHOICE = re.compile(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)")
+_WHOLE = re.compile(r"(argument \S+): invalid int value: ('.*')")
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,6 +167,7 @@ class Parser(argparse.ArgumentParser):
         if choice := _CHOICE.fullmatch(message):
             argument, word, words = choice.groups()
             _refuse(f"argument {argument}: invalid choice: {word!r}", word, re.findall("'([^']*)'", words))
+        message = _WHOLE.sub(r"\1: write a whole number, not \2", message)
         print(f"astro-dist: {message}; `{self.prog} --help` shows how it is called", file=sys.stderr)
         raise SystemExit(2)
 
@@ -238,7 +240,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in QUIET_OFFLINE.items():
         os.environ.setdefault(name, value)
     if (colour := getattr(arguments, "color", "auto")) != "auto":
-        # The variables that rich, and most other programs, go by.
+        # The variables that rich, and most other programs, go by; of both set at once NO_COLOR would win.
+        os.environ.pop("NO_COLOR", None)
         os.environ["NO_COLOR" if colour == "never" else "FORCE_COLOR"] = "1"
     from astro_dist.engine.errors import AstroDistError, ConfigError, explain_missing, print_error
 
@@ -278,6 +281,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         known |= describe_commands(stages).keys()
     if word is not None and word not in known:
         _refuse(f"there is no command {word!r}", word, known - {"job"})
+    if word is None and argv and argv[0] not in (plain := ("--help", "-h", "--version")):
+        _refuse(f"there is no option {argv[0]!r} before a command", argv[0], plain)
     arguments, unknown = build_parser(stages, word).parse_known_args(argv)
     if unknown:
         described, option = describe_commands(stages), unknown[0].partition("=")[0]

@@ -27,9 +27,10 @@ EXTRAS = {
     "flare": ("h5py", "scikit-learn", "transformers"),
     "hips": ("mocpy", "reproject"),
     "interop": ("AegeanTools", "bdsf", "pycocotools", "python-casacore", "regions", "sep"),
-    "regrid": ("reproject",),
+    "reproject": ("reproject",),
 }
 """Packages of the extras of ``pyproject.toml`` that users may want; a test compares both."""
+MISSING = "missing: install astro_dist again with pip"
 
 
 def describe_packages() -> list[tuple[str, str, bool]]:
@@ -38,10 +39,12 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     for name in PACKAGES:
         if _is_installed(name):
             rows.append((name, importlib.metadata.version(name), True))
+            rows += [_describe_build()] if name == "torch" else []
         else:
-            rows.append((name, "missing: install astro_dist again with pip", False))
-    # Below the row of torch, the first of `PACKAGES`.
-    rows.insert(1, _describe_build())
+            rows.append((name, MISSING, False))
+    # The others have a row where they are missing only.
+    others = (name for name in _required() if name not in PACKAGES)
+    rows += [(name, MISSING, False) for name in others if not _is_installed(name)]
     rows += [_describe_extra(extra, names) for extra, names in EXTRAS.items()]
     # `find_spec` looks for the package without importing it.
     if importlib.util.find_spec("torchvision") is not None:
@@ -60,6 +63,12 @@ def describe_packages() -> list[tuple[str, str, bool]]:
     )
     rows.append(("ranks", text, True))
     return rows
+
+
+def _required() -> list[str]:
+    """Return the names of the packages that every installation of this one has."""
+    lines = importlib.metadata.requires("astro_dist") or []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines if "extra ==" not in line]
 
 
 def _describe_extra(extra: str, names: tuple[str, ...]) -> tuple[str, str, bool]:

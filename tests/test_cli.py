@@ -183,6 +183,16 @@ def test_a_full_device_for_messages_changes_no_exit_code(tmp_path):
         assert subprocess.run(call, stderr=full, check=False).returncode == 2
 
 
+@pytest.mark.parametrize(("wish", "against"), [("always", "NO_COLOR"), ("never", "FORCE_COLOR")])
+def test_the_option_of_colours_counts_more_than_the_variables_of_the_shell(tmp_path, wish, against):
+    code = f"from astro_dist.cli import main; main(['status', 'absent', '--color', '{wish}'])"
+    code += "; from rich.console import Console; print(Console().color_system and not Console().no_color)"
+    shell = {"PATH": os.environ["PATH"], "TERM": "xterm", against: "1"}
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, capture_output=True, text=True, env=shell, cwd=tmp_path, check=True)
+    assert done.stdout.strip() == str(wish == "always")
+
+
 @pytest.mark.parametrize(
     ("name", "advice"),
     [

@@ -37,7 +37,14 @@ def test_extras_are_those_of_the_project_and_what_is_missing_is_named(monkeypatc
         if extra not in ("all", "test")
     }
     assert {e: tuple(sorted(map(str.lower, names))) for e, names in doctor.EXTRAS.items()} == declared
-    monkeypatch.setattr(doctor, "_is_installed", lambda name: name != "furo")
+    needed = {Requirement(line).name for line in project["dependencies"]}
+    assert set(doctor._required()) == needed >= set(doctor.PACKAGES)
+    gone = {"furo", "torch", "jinja2", "zarr"}
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: name not in gone)
     rows = {what: (finding, good) for what, finding, good in doctor.describe_packages()}
+    assert {what for what, (finding, good) in rows.items() if finding == doctor.MISSING and not good} == {
+        *("torch", "jinja2", "zarr")
+    }
+    assert "torch build" not in rows
     assert rows["[docs]"] == ("without furo: pip install 'astro_dist[docs]'", False)
     assert rows["[flare]"] == ("installed", True)

@@ -118,5 +118,10 @@ def test_the_wheel_holds_what_the_package_reads_at_run_time(tmp_path):
     for name in ("quickstart", "radiff/paper", "clusters/generic"):
         assert f"astro_dist/configs/{name}.yaml" in held
     weights = "astro_dist/weights/small"
-    assert {"astro_dist/py.typed", f"{weights}/origins.json", "astro_dist/report/page.html.j2"} <= held
+    assert {
+        "astro_dist/py.typed",
+        "astro_dist/__init__.pyi",
+        f"{weights}/origins.json",
+        "astro_dist/report/page.html.j2",
+    } <= held
     assert not [name for name in held if name.startswith(("tests/", "configs/"))]

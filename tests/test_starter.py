@@ -94,14 +94,29 @@ def test_what_the_header_leaves_out_is_proposed_and_said(command, tmp_path):
     assert planned.returncode == 0, planned.stderr
 
 
-def test_white_noise_tells_no_beam(tmp_path):
+@pytest.mark.parametrize("beam_pix", [0.0, 1.3])
+def test_noise_that_tells_no_beam_that_a_field_can_have_gives_a_guess(command, tmp_path, beam_pix):
     path = write_map(tmp_path / "m.fits", BMAJ=None, BMIN=None)
+    noise = np.random.default_rng(1).standard_normal((200, 200))
+    noise = gaussian_filter(noise, beam_pix / np.sqrt(8 * np.log(2))) if beam_pix else noise
     with fits.open(path, mode="update") as file:
-        file[0].data = np.random.default_rng(1).standard_normal((200, 200)).astype(np.float32)
+        file[0].data = (noise / noise.std()).astype(np.float32)
     proposal = propose_settings(path)
     assert proposal.given["beam_major_arcsec"] == 4.5
     assert "a guess" in proposal.why["beam_major_arcsec"]
     assert proposal.rms_jy_beam == pytest.approx(1, rel=0.05)
+    assert command("init", "--from", path, cwd=tmp_path).returncode == 0
+    planned = command("plan", "m.yaml", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
+
+
+def test_a_field_like_a_map_of_coarse_pixels_has_finer_ones(command, tmp_path):
+    narrow = 2 * PIXEL_ARCSEC / 3600
+    write_map(tmp_path / "coarse.fits", BMAJ=narrow, BMIN=narrow)
+    assert command("init", "--from", "coarse.fits", cwd=tmp_path).returncode == 0
+    assert load_yaml(tmp_path / "coarse.yaml")["assemble"]["pixel_arcsec"] == 1
+    planned = command("plan", "coarse.yaml", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stderr
 
 
 def test_what_is_no_map_is_refused_in_one_line(command, tmp_path):

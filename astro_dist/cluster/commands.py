@@ -83,15 +83,18 @@ def find_logs(root: Path, stage: str | None, count: int) -> list[tuple[Path, lis
     printed += [] if stage else (root / "logs").glob("*.log")
     paths = [path for path in printed if path.is_file() and path.stat().st_size]
     paths = paths or [*(root / "logs" / "journal").glob("*.jsonl")]
-    if not paths:
+    found = []
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        # A killed job may have cut a character in two.
+        lines = path.read_text(errors="replace").splitlines()
+        if stage is not None and path.suffix == ".jsonl":
+            lines = [line for line in lines if f'"stage": {json.dumps(stage)}' in line]
+        found += [(path, lines[-count:])] if lines else []
+    if not found:
         raise ConfigError(
             f"no job or worker of {root} has printed anything yet; `astro-dist status {root}` shows the queue"
         )
-    # A killed job may have cut a character in two.
-    return [
-        (path, path.read_text(errors="replace").splitlines()[-count:])
-        for path in sorted(paths, key=lambda path: path.stat().st_mtime)
-    ]
+    return found
 
 
 def say_event(line: str) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from astro_dist import pipelines
 
 if TYPE_CHECKING:
-    from astro_dist.exports.pieces import Piece, Pieces
+    from astro_dist.exports.target import Target
 
 FORMS = {
     "cutouts": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
     "stamps": ("fits", "png", "grid", "coco", "radiff", "webdataset", "parquet"),
-    "field": ("fits",),
+    "field": ("fits", "png"),
     "annotations": ("fits", "coco", "ds9", "crtf", "radiff"),
     "truth": ("csv", "ecsv"),
     "pictures": ("png",),
@@ -41,49 +41,77 @@ def export(arguments: argparse.Namespace) -> int:
     folder = arguments.out or Path(f"{arguments.run.resolve().name}-{what}")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name another one with --out")
-    if what == "annotations":
-        _export_annotations(arguments.run, folder, forms)
-    elif what == "field":
-        from astro_dist.exports.fields import export_window
-
-        export_window(arguments.run, folder, arguments.window)
-    elif what in ("enhanced", "cleaned"):
-        from astro_dist.exports.pictures import export_pictures
-
-        export_pictures(arguments.run, what, folder)
-    elif what == "truth":
-        _export_truth(arguments.run, folder, forms)
-    elif what == "pictures":
+    if what == "pictures":
         from astro_dist.flare.export import export_run
 
         export_run(arguments.run, folder)
         return 0
-    elif what == "sets":
-        from astro_dist.flare.export import export_sets
-
-        export_sets(arguments.run, folder)
-    else:
-        _export_pieces(arguments, folder, forms)
+    with _open_target(arguments, folder, forms) as target:
+        _write(arguments, target, forms)
     files = sum(path.is_file() for path in folder.rglob("*"))
     print(f"{folder}: {what} of {arguments.run} as {', '.join(forms)}; {files} files are there now")
     return 0
 
 
-def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]) -> None:
-    from astro_dist.exports.images import write_fits, write_radiff
+def _open_target(arguments: argparse.Namespace, folder: Path, forms: list[str]) -> "Target":
+    from astro_dist import __version__
+    from astro_dist.engine.ledger import Ledger
+    from astro_dist.exports.target import Target
+
+    made = {
+        stage: published.fingerprint for stage, published in Ledger(arguments.run).all_published().items()
+    }
+    asked = {name: getattr(arguments, name) for name in ("what", "index", "window")}
+    return Target(folder, {"of": made, "forms": forms, "by": __version__, **asked}, quiet=arguments.quiet)
+
+
+def _write(arguments: argparse.Namespace, target: "Target", forms: list[str]) -> None:
+    what = arguments.what
+    if what == "annotations":
+        _export_annotations(arguments.run, target, forms)
+    elif what == "field":
+        from astro_dist.exports.fields import export_window
+
+        export_window(arguments.run, target, arguments.window, forms)
+    elif what in ("enhanced", "cleaned"):
+        from astro_dist.exports.pictures import export_pictures
+
+        export_pictures(arguments.run, what, target)
+    elif what == "truth":
+        _export_truth(arguments.run, target.folder, forms)
+    elif what == "sets":
+        from astro_dist.flare.export import export_sets
+
+        export_sets(arguments.run, target.folder)
+    else:
+        _export_pieces(arguments, target, forms)
+
+
+def _export_pieces(arguments: argparse.Namespace, target: "Target", forms: list[str]) -> None:
+    from astro_dist.exports.images import fits_paths, write_fits, write_radiff
     from astro_dist.exports.labels import write_coco
     from astro_dist.exports.observed import read_observed
     from astro_dist.exports.pieces import Pieces, parse_indices
-    from astro_dist.exports.samples import write_card, write_parquet, write_tars
+    from astro_dist.exports.samples import batched, write_card, write_parquet, write_tars
     from astro_dist.exports.sheets import PER_SHEET, write_picture, write_sheet
 
-    pieces = Pieces(arguments.run, arguments.what)
+    folder, pieces = target.folder, Pieces(arguments.run, arguments.what)
     indices = parse_indices(arguments.index, len(pieces))
     if not pieces.simulated and {"fits", "radiff"} & set(forms):
         pieces.observed = read_observed(pipelines.reopen(arguments.run).run, pieces.maps_of(indices))
-    # Only where a form has a file for each: reading all twice takes time.
+    # Each of the others reads the pieces once more, and these three together once.
     single = {"fits", "png", "radiff"} & set(forms)
-    for piece in _shown(pieces, indices if single else [], arguments.quiet):
+    target.total = len(indices) * (len(set(forms) - single) + bool(single))
+
+    def paths(index: int) -> Iterator[Path]:
+        name = pieces.name(index)
+        yield from fits_paths(folder, name) if "fits" in forms else ()
+        yield from (folder / f"{name}.png",) if "png" in forms else ()
+        # The last file of a piece.
+        yield from (folder / "radiff" / f"{name}.json",) if "radiff" in forms else ()
+
+    left = [index for index in indices if single and not target.skips(paths(index))]
+    for piece in target.watch(pieces.read(left)):
         if "fits" in forms:
             write_fits(folder, pieces, piece)
         if "png" in forms:
@@ -91,45 +119,28 @@ def _export_pieces(arguments: argparse.Namespace, folder: Path, forms: list[str]
         if "radiff" in forms:
             write_radiff(folder / "radiff", pieces, piece)
     if "webdataset" in forms:
-        write_tars(folder, pieces, indices)
+        write_tars(target, pieces, indices)
         write_card(folder, pieces)
     if "parquet" in forms:
-        write_parquet(folder, pieces, indices)
+        write_parquet(target, pieces, indices)
     if "coco" in forms:
-        write_coco(
-            folder / f"{arguments.what}.json",
-            pieces.read(indices),
-            f"{arguments.what} of {arguments.run.name}",
-            pieces.origins,
-        )
+        about = f"{arguments.what} of {arguments.run.name}"
+        some = target.watch(pieces.read(indices))
+        write_coco(folder / f"{arguments.what}.json", some, about, pieces.origins)
     if "grid" in forms:
-        for number, start in enumerate(range(0, len(indices), PER_SHEET)):
-            some = list(pieces.read(indices[start : start + PER_SHEET]))
-            write_sheet(folder / f"grid-{number:03d}.png", some)
+        for number, those in enumerate(batched(indices, PER_SHEET)):
+            if not target.skips([path := folder / f"grid-{number:03d}.png"], len(those)):
+                write_sheet(path, list(target.watch(pieces.read(those))))
 
 
-def _shown(pieces: "Pieces", indices: list[int], quiet: bool) -> Iterator["Piece"]:
-    """Yield pieces, and say from time to time how many are done."""
-    import time
-
-    from astro_dist.engine.errors import show
-
-    last = time.monotonic()
-    for number, piece in enumerate(pieces.read(indices)):
-        yield piece
-        if not quiet and time.monotonic() - last > 10:
-            last = time.monotonic()
-            show(f"{number + 1} of {len(indices)} {pieces.what}")
-
-
-def _export_annotations(root: Path, folder: Path, forms: list[str]) -> None:
+def _export_annotations(root: Path, target: "Target", forms: list[str]) -> None:
     from astro_dist.engine.errors import ConfigError
     from astro_dist.exports.labels import export_annotations
 
     run = pipelines.reopen(root).run
     if run.ledger.published("annotate") is None:
         raise ConfigError(f"{root} has no annotations yet; run `astro-dist run` to the stage annotate first")
-    export_annotations(folder, run, forms)
+    export_annotations(target, run, forms)
 
 
 def _export_truth(root: Path, folder: Path, forms: list[str]) -> None:

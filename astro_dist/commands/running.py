@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     if only is None and not arguments.quiet:
         for line in _closing_lines(runner, time.monotonic() - started):
             display.note(line)
-    shown = runner.results() if only is None else {only: runner.root / runner.stages[0].product}
+    # A run that ends before a result, as by `--to`, shows what it ended with.
+    last = runner.stages[-1]
+    shown = (runner.results() if only is None else {}) or {only or last.name: runner.root / last.product}
     for name, path in shown.items():
         print(f"{name}: {path}")
     refuse_quarantined(runner.ledger)
@@ -124,6 +126,9 @@ def logs(arguments: argparse.Namespace) -> int:
     """Show what workers and jobs of a run printed."""
     from astro_dist.cluster.commands import find_logs, say_event
 
+    if arguments.stage is not None:
+        # A stage that there is none of would have no line.
+        pipelines.reopen(arguments.run, arguments.stage)
     found = find_logs(arguments.run, arguments.stage, arguments.lines)
     value = [{"path": path, "lines": lines} for path, lines in found]
     lines = []

@@ -35,17 +35,26 @@ def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 def describe_fault(model: type[BaseModel], error: ValidationError) -> str:
     """Return one line about the first fault that pydantic found, and the number of further ones."""
-    first = error.errors(include_url=False)[0]
-    path, owner, annotation = _place(model, first["loc"])
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    path, owner, annotation = _place(model, _inside(first))
     # One value that fits none of several types has a fault for each of them.
-    places = {_place(model, one["loc"])[0] for one in error.errors(include_url=False)}
+    places = {_place(model, _inside(one))[0] for one in faults}
     more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         last = str(first["loc"][-1])
         valid = keys_of(owner) if owner is not None else {}
         name = f"{path}.{last}" if path else last
         return f"unknown key {name!r}: {nearest(last, valid)}{more}"
     return f"{path or 'configuration'}: {_say(first, annotation)}{more}"
+
+
+def _inside(fault: Any) -> tuple[int | str, ...]:
+    """Return the keys that lead to what a fault is about."""
+    *outer, last = fault["loc"] or ("",)
+    # Keys that no section has, and entries that a list is too short for: what they are looked for in.
+    absent = fault["type"] == "missing" and isinstance(last, int)
+    return tuple(outer) if absent or fault["type"] == "invalid_key" else tuple(fault["loc"])
 
 
 def _say(fault: Mapping[str, Any], annotation: Any) -> str:
@@ -63,14 +72,18 @@ def _say(fault: Mapping[str, Any], annotation: Any) -> str:
         return f"{show_kind(value)} is none of its words; {nearest(value, words)}"
     if kind == "string_pattern_mismatch":
         return f"{show_kind(value)} is no such name; it must match {about['pattern']}"
-    if kind in ("too_short", "too_long", "missing") and _pair(annotation):
+    if kind == "missing" and isinstance(fault["loc"][-1], str):
+        return f"write {_name(annotation)}: it has no default"
+    if kind == "missing" or (kind in ("too_short", "too_long") and _pair(annotation)):
         return f"write {_name(annotation)}, not {show_kind(value)}"
     if kind == "too_short":
         return f"name at least {about['min_length']}, not {about['actual_length']}"
     if kind == "multiple_of":
         return f"must be a multiple of {about['multiple_of']:g}, not {show_kind(value)}"
     # Other kinds are about a value of the right type, which the type's name would not explain.
-    if annotation is not None and kind.endswith(("_type", "_parsing", "_from_float", "literal_error")):
+    if annotation is not None and kind.endswith(
+        ("_type", "_parsing", "_size", "_from_float", "literal_error")
+    ):
         return f"write {_name(annotation)}, not {show_kind(value)}"
     return f"{fault['msg']} (got {show_kind(value)})"
 
@@ -129,12 +142,13 @@ def _place(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, typ
         if field is not None:
             names.append(str(part))
             annotation = field.annotation
-        elif isinstance(part, int) and names:
-            names.append(str(part))
-            annotation = _entry(annotation, part)
+        # Before the places of a list: keys of a mapping may be numbers.
         elif (values := _values_of(annotation)) is not None:
             names.append(str(part))
             annotation = values
+        elif isinstance(part, int) and names:
+            names.append(str(part))
+            annotation = _entry(annotation, part)
         else:
             # The name of one of several types, or a key that no section has.
             continue

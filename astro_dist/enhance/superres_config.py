@@ -65,9 +65,11 @@ class SuperresConfig(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _settle_rate(cls, tree: Any) -> Any:
-        if not isinstance(tree, dict) or tree.get("preset") not in SUPER:
+        preset = tree.get("preset") if isinstance(tree, dict) else None
+        # A list or a mapping, which is no preset, cannot be looked up.
+        if not isinstance(preset, str) or preset not in SUPER:
             return tree
-        return {"lr": SUPER[tree["preset"]].lr, **tree}
+        return {"lr": SUPER[preset].lr, **tree}
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:

@@ -22,10 +22,15 @@ NO_PLACE = "A stamp has no place on the sky; its reference position is made up."
 def write_fits(folder: Path, pieces: Pieces, piece: Piece) -> None:
     """Write the image of a piece, its classes and its object numbers: ``NAME.fits`` and two more."""
     arrays: list[NDArray[Any]] = [piece.image_jy_beam, piece.mask, piece.instances.astype(np.int32)]
-    for (suffix, (dtype, unit, meaning)), pixels in zip(LAYERS.items(), arrays, strict=True):
+    paths = fits_paths(folder, piece.name)
+    for path, (dtype, unit, meaning), pixels in zip(paths, LAYERS.values(), arrays, strict=True):
         header = _header(pieces, piece, unit, dtype, meaning)
-        image = BandedImage(header, pixels.shape, dtype)
-        publish_image(folder / f"{piece.name}{suffix}.fits", image, pixels)
+        publish_image(path, BandedImage(header, pixels.shape, dtype), pixels)
+
+
+def fits_paths(folder: Path, name: str) -> list[Path]:
+    """Return the FITS files of a piece of a name."""
+    return [folder / f"{name}{suffix}.fits" for suffix in LAYERS]
 
 
 def write_radiff(folder: Path, pieces: Pieces, piece: Piece) -> None:

@@ -14,6 +14,7 @@ from astro_dist.engine.work import Run
 from astro_dist.exports.observed import observation_of
 from astro_dist.exports.pieces import Piece
 from astro_dist.exports.radiff import publish_radiff
+from astro_dist.exports.target import Target
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
 from astro_dist.sky.coco import CATEGORIES, describe_object
@@ -71,8 +72,8 @@ def _entries(piece: Piece) -> Iterator[dict[str, Any]]:
         yield entry | describe_object(y, x, mask.shape)
 
 
-def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Path]:
-    """Write the islands of every map of a run, joined to sources; return the files.
+def export_annotations(target: Target, run: Run, forms: Iterable[str]) -> None:
+    """Write the islands of every map of a run, joined to sources.
 
     `expert.open_edits` reads each form back and finds the same objects in it, pixel for pixel.
 
@@ -90,39 +91,60 @@ def export_annotations(folder: Path, run: Run, forms: Iterable[str]) -> list[Pat
     """
     annotations = Annotations.load(run.product("annotations"))
     maps = {sky_map.name: sky_map for sky_map in open_maps(run)}
-    images, entries, written = list[dict[str, Any]](), list[dict[str, Any]](), list[Path]()
-    for index, name in enumerate(annotations.map_names):
+    images, entries = list[dict[str, Any]](), list[dict[str, Any]]()
+    # A step for each map, and where every source has files of its own for each of these.
+    target.total = len(annotations.map_names)
+    if "radiff" in forms:
+        target.total += sum(1 for i in range(target.total) for _ in annotations.objects(i))
+    for index, name in target.watch(enumerate(annotations.map_names)):
         sky_map = maps[name]
         if "fits" in forms:
-            written += _write_labels(folder, sky_map, annotations, index)
-        for form, lines in OUTLINES.items():
-            if form in forms:
-                written.append(folder / f"{name}{SUFFIXES[form]}")
-                publish_bytes(written[-1], "".join(lines(annotations.objects(index))).encode())
+            _write_labels(target, sky_map, annotations, index)
+        for form in OUTLINES.keys() & set(forms):
+            path = target.folder / f"{name}{SUFFIXES[form]}"
+            if not target.skips([path], 0):
+                publish_bytes(path, "".join(OUTLINES[form](annotations.objects(index))).encode())
         if "radiff" in forms:
-            written += _write_radiff(folder / RADIFF_FOLDER, sky_map, annotations, index)
+            for source in target.watch(annotations.objects(index)):
+                _write_radiff(target, sky_map, source)
         if "coco" in forms:
             images.append(_image(index, sky_map.path.name, sky_map.shape))
             for number, kind, y, x in annotations.objects(index):
                 entry = {"image_id": index, "category_id": int(kind), "object": number}
                 entries.append(entry | describe_object(y, x, sky_map.shape))
     if "coco" in forms:
-        written.append(folder / COCO_FILE)
-        _publish_coco(written[-1], f"{run.name}: sources of its maps", find_origins(run), images, entries)
-    return written
+        about = f"{run.name}: sources of its maps"
+        _publish_coco(target.folder / COCO_FILE, about, find_origins(run), images, entries)
 
 
-def _write_labels(folder: Path, sky_map: SkyMap, annotations: Annotations, index: int) -> list[Path]:
-    paths = []
-    mask, numbers = annotations.paint(index, Window.of_shape(sky_map.shape))
-    for suffix, pixels, dtype, content in (
-        (CLASSES, mask, np.uint8, "class of each pixel"),
-        (SOURCES, numbers, np.int32, "number of the source of each pixel, 0 where none"),
+def _write_labels(target: Target, sky_map: SkyMap, annotations: Annotations, index: int) -> None:
+    paths = [target.folder / f"{sky_map.name}{suffix}" for suffix in (CLASSES, SOURCES)]
+    if target.skips(paths, 0):
+        return
+    window = Window.of_shape(sky_map.shape)
+    mask, numbers = annotations.paint(index, window)
+    for path, pixels, dtype, content in (
+        (paths[0], mask, np.uint8, "class of each pixel"),
+        (paths[1], numbers, np.int32, "number of the source of each pixel, 0 where none"),
     ):
-        header = _header(sky_map, Window.of_shape(sky_map.shape), dtype, "", content)
-        paths.append(folder / f"{sky_map.name}{suffix}")
-        publish_image(paths[-1], BandedImage(header, sky_map.shape, dtype), pixels)
-    return paths
+        header = _header(sky_map, window, dtype, "", content)
+        publish_image(path, BandedImage(header, sky_map.shape, dtype), pixels)
+
+
+def _write_radiff(target: Target, sky_map: SkyMap, source: tuple[int, SourceClass, Any, Any]) -> None:
+    number, kind, y, x = source
+    folder, name = target.folder / RADIFF_FOLDER, f"{sky_map.name}-source-{number:06d}"
+    # The last of its files.
+    if target.skips([folder / f"{name}.json"], 0):
+        return
+    box = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
+    window = box.grown(RIM_PIX) & Window.of_shape(sky_map.shape)
+    assert window is not None
+    mask = np.zeros(window.shape, np.uint8)
+    mask[y - window.y0, x - window.x0] = 1
+    about = {"map": sky_map.name, "y0": window.y0, "x0": window.x0}
+    objects, header = [(number, CLASS_NAMES[kind], mask)], partial(_header, sky_map, window)
+    publish_radiff(folder, name, sky_map.read(window), objects, header, about)
 
 
 def _header(sky_map: SkyMap, window: Window, dtype: Any, unit: str, content: str) -> Any:
@@ -143,16 +165,3 @@ def _header(sky_map: SkyMap, window: Window, dtype: Any, unit: str, content: str
     if "TELESCOP" not in observed:
         del header["TELESCOP"]
     return header
-
-
-def _write_radiff(folder: Path, sky_map: SkyMap, annotations: Annotations, index: int) -> Iterator[Path]:
-    for number, kind, y, x in annotations.objects(index):
-        box = Window(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
-        window = box.grown(RIM_PIX) & Window.of_shape(sky_map.shape)
-        assert window is not None
-        mask = np.zeros(window.shape, np.uint8)
-        mask[y - window.y0, x - window.x0] = 1
-        about = {"map": sky_map.name, "y0": window.y0, "x0": window.x0}
-        name, objects = f"{sky_map.name}-source-{number:06d}", [(number, CLASS_NAMES[kind], mask)]
-        header = partial(_header, sky_map, window)
-        yield publish_radiff(folder, name, sky_map.read(window), objects, header, about)

@@ -1,13 +1,17 @@
 """The pictures of a run of the pipeline `enhance` as PNG files, named as the pictures they come from."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.pixels import from_network, to_network
+from astro_dist.exports.target import Target
 from astro_dist.pictures.images import png_bytes, to_image
 from astro_dist.store.reader import StoreReader
 
@@ -16,7 +20,7 @@ AT_ONCE = 64
 """Pictures that are in memory at once."""
 
 
-def export_pictures(run: Path, what: str, folder: Path) -> None:
+def export_pictures(run: Path, what: str, target: Target) -> None:
     """Write the pictures of ``RUN/WHAT/pictures.zarr`` into a folder, a PNG file of 8 bits for each.
 
     Parameters
@@ -38,12 +42,19 @@ def export_pictures(run: Path, what: str, folder: Path) -> None:
             f"{run} has no {what} pictures yet; `astro-dist run` to the stage {stage} makes them"
         )
     store = StoreReader(path)
-    targets = [folder / name for name in _name_files(store)]
-    for first in range(0, len(store), AT_ONCE):
-        rows = range(first, min(first + AT_ONCE, len(store)))
-        for row, picture in zip(rows, store.read("picture", list(rows)), strict=True):
-            pixels = from_network(to_network(picture), "uint8")
-            publish_bytes(targets[row], png_bytes(to_image(np.asarray(pixels))))
+    paths = [target.folder / name for name in _name_files(store)]
+    target.total = len(paths)
+    left = [row for row, path in enumerate(paths) if not target.skips([path])]
+    for row, picture in target.watch(_read(store, left)):
+        pixels = from_network(to_network(picture), "uint8")
+        publish_bytes(paths[row], png_bytes(to_image(np.asarray(pixels))))
+
+
+def _read(store: StoreReader, rows: list[int]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield pictures with their numbers."""
+    for first in range(0, len(rows), AT_ONCE):
+        some = rows[first : first + AT_ONCE]
+        yield from zip(some, store.read("picture", some), strict=True)
 
 
 def _name_files(store: StoreReader) -> list[str]:

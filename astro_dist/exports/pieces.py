@@ -16,6 +16,7 @@ from astro_dist.store.reader import StoreReader
 
 STAGES = {"cutouts": "cutouts", "stamps": "generate"}
 AT_ONCE = 64
+UNSPLIT = "all"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,16 @@ class Pieces:
         """Return how many there are."""
         return len(self.reader)
 
+    def name(self, index: int) -> str:
+        """Return the name of the files of a piece."""
+        return f"{self.what.removesuffix('s')}-{index:06d}"
+
+    def split(self, index: int) -> str:
+        """Return the name of the split of a cutout, ``all`` for a stamp, which is in none."""
+        if "split" not in self.reader.columns:
+            return UNSPLIT
+        return str(self.reader.attrs["splits"][int(self.reader.columns["split"][index])])
+
     def read(self, indices: Sequence[int]) -> Iterator[Piece]:
         """Yield the pieces of some indices, in their order; `ConfigError` for one that there is none of."""
         if beyond := [index for index in indices if not 0 <= index < len(self)]:
@@ -127,7 +138,7 @@ class Pieces:
         is_cutout = self.what == "cutouts"
         corner = {name: int(columns[name][index]) for name in ("y0", "x0")} if is_cutout else {}
         return Piece(
-            name=f"{self.what.removesuffix('s')}-{index:06d}",
+            name=self.name(index),
             index=index,
             image_jy_beam=image,
             mask=mask,

@@ -13,28 +13,33 @@ import pyarrow as pa
 from astro_dist.engine.files import publish_bytes, publish_file
 from astro_dist.engine.origins import terms_table
 from astro_dist.exports.pieces import Piece, Pieces
+from astro_dist.exports.target import Target
 from astro_dist.sky.tables import write_table_file
 
 PER_FILE = 1000
-UNSPLIT = "all"
 
 
-def write_tars(folder: Path, pieces: Pieces, indices: Sequence[int]) -> None:
+def write_tars(target: Target, pieces: Pieces, indices: Sequence[int]) -> None:
     """Write samples in tar files of 1,000: an ``.npy`` for each array and a ``.json`` with the rest.
 
     Members of one sample have one name and follow each other, as the library webdataset reads them.
     """
-    for number, start in enumerate(range(0, len(indices), PER_FILE)):
-        with (
-            publish_file(folder / f"{pieces.what}-{number:06d}.tar") as hidden,
-            tarfile.open(hidden, "w", format=tarfile.USTAR_FORMAT) as tar,
-        ):
-            for piece in pieces.read(indices[start : start + PER_FILE]):
+    for number, some in enumerate(batched(indices)):
+        path = target.folder / f"{pieces.what}-{number:06d}.tar"
+        if target.skips([path], len(some)):
+            continue
+        with publish_file(path) as hidden, tarfile.open(hidden, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for piece in target.watch(pieces.read(some)):
                 for suffix, data in _members(piece, pieces):
                     # A fixed time and owner: the same samples are the same bytes.
                     member = tarfile.TarInfo(f"{piece.name}.{suffix}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
+
+
+def batched(indices: Sequence[int], size: int = PER_FILE) -> Iterator[Sequence[int]]:
+    """Yield indices in portions of one file each."""
+    yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
 def _members(piece: Piece, pieces: Pieces) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +57,7 @@ def _arrays(piece: Piece) -> dict[str, Any]:
 def _facts(piece: Piece, pieces: Pieces) -> dict[str, Any]:
     return {
         "index": piece.index,
-        "split": split_of(piece, pieces),
+        "split": pieces.split(piece.index),
         "rms_jy_beam": piece.rms_jy_beam,
         "background_jy_beam": piece.background_jy_beam,
         "beam_major_arcsec": piece.beam.major_arcsec,
@@ -64,36 +69,21 @@ def _facts(piece: Piece, pieces: Pieces) -> dict[str, Any]:
     }
 
 
-def split_of(piece: Piece, pieces: Pieces) -> str:
-    """Return the name of the split of a cutout, ``all`` for a stamp, which is in none."""
-    if "split" not in pieces.reader.columns:
-        return UNSPLIT
-    return str(pieces.reader.attrs["splits"][int(pieces.reader.columns["split"][piece.index])])
-
-
-def write_parquet(folder: Path, pieces: Pieces, indices: Sequence[int]) -> None:
+def write_parquet(target: Target, pieces: Pieces, indices: Sequence[int]) -> None:
     """Write samples as rows of ``data/SPLIT-NNNNN.parquet``, and a card with splits, units and terms.
 
     Hugging Face's `load_dataset` finds the splits of such a folder by the card. Images are lists of rows.
     """
-    waiting: dict[str, list[dict[str, Any]]] = {}
-    written: dict[str, int] = {}
-
-    def flush(split: str) -> None:
-        number = written.get(split, 0)
-        rows = waiting.pop(split)
-        write_table_file(folder / "data" / f"{split}-{number:05d}.parquet", _table(rows), compression="zstd")
-        written[split] = number + 1
-
-    for piece in pieces.read(indices):
-        split = split_of(piece, pieces)
-        row = _facts(piece, pieces) | _arrays(piece)
-        waiting.setdefault(split, []).append(row)
-        if len(waiting[split]) == PER_FILE:
-            flush(split)
-    for split in sorted(waiting):
-        flush(split)
-    write_card(folder, pieces, sorted(written))
+    splits: dict[str, list[int]] = {}
+    for index in indices:
+        splits.setdefault(pieces.split(index), []).append(index)
+    for split, members in sorted(splits.items()):
+        for number, some in enumerate(batched(members)):
+            path = target.folder / "data" / f"{split}-{number:05d}.parquet"
+            if not target.skips([path], len(some)):
+                rows = [_facts(one, pieces) | _arrays(one) for one in target.watch(pieces.read(some))]
+                write_table_file(path, _table(rows), compression="zstd")
+    write_card(target.folder, pieces, sorted(splits))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:

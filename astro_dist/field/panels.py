@@ -3,7 +3,6 @@
 The font is the one inside Pillow, so that no picture depends on the fonts of a machine.
 """
 
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from astro_dist.engine.files import publish_bytes
 from astro_dist.field.ticks import Ticks, round_levels
+from astro_dist.pictures.images import png_bytes
 from astro_dist.sky.beams import Beam, Pixel
 
 PAPER, INK, BLANK = (255, 255, 255), (25, 30, 36), (58, 66, 92)
@@ -159,11 +158,7 @@ class Sheet:
 
     def publish(self, path: Path, about: str) -> None:
         """Publish the sheet as PNG with a description."""
-        buffer, text = io.BytesIO(), PngInfo()
-        text.add_text("Description", about)
-        # The level is stated, because the default of another Pillow would give other bytes.
-        self.image.save(buffer, format="PNG", compress_level=6, pnginfo=text)
-        publish_bytes(path, buffer.getvalue())
+        publish_bytes(path, png_bytes(self.image, about))
 
 
 def brightness_unit(top_jy_beam: float) -> tuple[float, str]:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from astro_dist.engine.custody import remove
+from astro_dist.engine.custody import remove, sweep
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import PART, publish_bytes, publish_folder
 from astro_dist.engine.ledger import Ledger
 from astro_dist.engine.origins import merge, of_facts, terms_table
 from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.flare.sets import SOURCES, read_pictures_set
+from astro_dist.pictures.images import png_bytes, to_image
 from astro_dist.store.pictures import UNREADABLE
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.schema import SPLIT_NAMES
@@ -53,6 +53,8 @@ def export_run(run: Path, folder: Path) -> None:
         raise ConfigError(f"{folder} exists already; name another folder")
     if not folder.parent.is_dir():
         raise ConfigError(f"there is no folder {folder.parent}; make it first, or name another")
+    # What a killed export left; its folder has no other name than the hidden one.
+    sweep(folder.parent, (folder.name,))
     hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}{PART}")
     try:
         for name in stores:
@@ -124,8 +126,8 @@ def _write_part(store: StoreReader, rows: Sequence[int] | Any, folder: Path) -> 
         for row, picture in zip(some, store.read("picture", some), strict=True):
             label, file = int(store.columns["label"][row]), int(store.columns["file"][row])
             place = f"{folders[label]}/{row:06d}.png"
-            pixels = from_network(to_network(picture), "uint8")
-            Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(folder / place)
+            pixels = np.asarray(from_network(to_network(picture), "uint8"))
+            (folder / place).write_bytes(png_bytes(to_image(pixels)))
             name = store.attrs["names"][file] if file >= 0 else ""
             facts = (store.columns[key][row].item() for key in keys)
             table.writerow([place, store.attrs["labels"][label], name, *facts])

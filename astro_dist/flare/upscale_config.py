@@ -52,9 +52,11 @@ class UpscalerConfig(TrainingConfig):
     @model_validator(mode="before")
     @classmethod
     def _settle_rate(cls, tree: Any) -> Any:
-        if not isinstance(tree, dict) or tree.get("preset") not in UPSCALERS:
+        preset = tree.get("preset") if isinstance(tree, dict) else None
+        # A list or a mapping, which is no preset, cannot be looked up.
+        if not isinstance(preset, str) or preset not in UPSCALERS:
             return tree
-        return {"lr": UPSCALERS[tree["preset"]].lr, **tree}
+        return {"lr": UPSCALERS[preset].lr, **tree}
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:

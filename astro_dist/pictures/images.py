@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 BICUBIC, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
 Kernel = Image.Resampling
@@ -39,8 +40,11 @@ def resize(picture_PSS: NDArray[Any], side_pix: int, kernel: Kernel = BICUBIC) -
     return through_images(picture_PSS, lambda image: image.resize((side_pix, side_pix), kernel))
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Return the bytes of an image as a PNG file, which hold no date."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
+def png_bytes(image: Image.Image, about: str = "") -> bytes:
+    """Return the bytes of an image as a PNG file, which hold no date; ``about`` is its description."""
+    file, text = io.BytesIO(), PngInfo()
+    if about:
+        text.add_text("Description", about)
+    # The level is stated, because the default of another Pillow would give other bytes.
+    image.save(file, "PNG", compress_level=6, pnginfo=text)
     return file.getvalue()

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 from astro_dist.engine.config import parse_yaml, validate
+from astro_dist.engine.errors import ConfigError
 from astro_dist.field.checks import expect_counts
 from astro_dist.field.config import AssembleConfig
-from astro_dist.field.instrument import Survey, design_instrument
-from astro_dist.sky.proposal import Proposal, propose_settings
+from astro_dist.field.instrument import Survey, check_sampling, design_instrument
+from astro_dist.sky.maps import SkyMap
+from astro_dist.sky.proposal import GUESSED_PIX, Proposal, propose_settings
 
 REUSE, LARGEST_PIX, LEAST_SNR = 5, 4000, 4.0
 """Places of one object, the largest side of the field, the flux in noises from which sources are drawn."""
@@ -30,6 +32,7 @@ def write_starter(path: Path) -> tuple[str, str]:
     lines = [*_map_lines(path, name, proposal), *_model_lines()]
     shape = [min(side, LARGEST_PIX) for side in proposal.sky_map.shape]
     lines += ["assemble:", f"  shape: [{shape[0]}, {shape[1]}]  # rows, columns"]
+    lines += _pixel_lines(proposal.sky_map)
     lines += [f"  reuse: {REUSE}  # sources that one drawn object may stand for"]
     lines += ["  background:", f"    rms_jy_beam: {proposal.rms_jy_beam:.2e}  # measured in the map"]
     lines += _flux_lines(proposal)
@@ -71,6 +74,16 @@ def _model_lines() -> list[str]:
         "autoencoder: {preset: small, start_from: told, steps: 0}",
         "diffusion: {preset: told, start_from: told, steps: 0}",
     ]
+
+
+def _pixel_lines(sky_map: SkyMap) -> list[str]:
+    """Return the pixels of the field where those of the map are too coarse for a field, else nothing."""
+    try:
+        check_sampling(sky_map.beam, sky_map.pixel)
+    except ConfigError:
+        finer = sky_map.beam.minor_arcsec / GUESSED_PIX
+        return [f"  pixel_arcsec: {finer:.3g}  # a third of the beam: those of the map do not sample it"]
+    return []
 
 
 def _flux_lines(proposal: Proposal) -> list[str]:

@@ -63,13 +63,14 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
     classes
         Class name of every object.
     flux
-        The settings of the exponential; None when the fluxes come from a catalogue.
+        The settings of the exponential; None when the fluxes follow another law or come from a catalogue.
     """
     figure, axes = new_graph()
+    # Of every flux that the sky has nearly all would be in one bin of a linear axis.
     top = max(flux.cap if flux else 0.0, float(np.max(k))) * (1 + 1e-9)
-    edges = np.linspace(min(0.0, float(np.min(k))), top, 41)
+    edges = np.linspace(min(0.0, float(np.min(k))), top, 41) if flux else _log_edges(k)
     _histograms(axes, k, classes, edges)
-    counts, _ = np.histogram(k, edges)
+    counts, _ = np.histogram(np.maximum(k, edges[0]), edges)
     axes.stairs(counts, edges, color=INK, linewidth=1.2, label=f"all ({len(k):,})")
     if flux:
         centres = np.linspace(flux.minimum, flux.cap, 400)
@@ -77,6 +78,8 @@ def plot_peaks(k: Values, classes: Values, flux: FluxConfig | None) -> Figure:
         wanted = len(k) * (edges[1] - edges[0]) * exponential_density(centres, flux)
         label = f"asked for: scale {flux.scale:g}, cap {flux.cap:g}"
         axes.plot(centres, wanted, color=INK, linestyle=(0, (4, 2)), linewidth=1.3, label=label)
+    else:
+        log_axis(axes, "x")
     axes.set(xlabel="peak signal-to-noise ratio k", ylabel="objects per bin")
     log_axis(axes, "y")
     # Below 1, so that a bar of one object has a height on a logarithmic axis.

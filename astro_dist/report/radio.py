@@ -74,7 +74,7 @@ def _headline(run: Run) -> list[tuple[str, str]]:
             (f"{name.capitalize()} sources", f"{n:,}") for name, n in gather.count_classes(truth).items()
         ]
         entries.append((f"Above {tables.VISIBLE_SNR:g} rms", f"{tables.count_visible(truth):,}"))
-        entries.append(("Distinct objects", f"{len(np.unique(truth['object'])):,}"))
+        entries.append(("Distinct objects", f"{tables.count_objects(truth):,}"))
     return entries
 
 

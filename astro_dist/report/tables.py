@@ -170,12 +170,11 @@ def tabulate_truth(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> Ta
 
 def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) -> dict[str, str]:
     visible, n = count_visible(truth), len(truth["id"])
-    # Points and Gaussians of their own are no objects of a stamp.
     drawn = truth["object"] >= 0
     figures = {
         "sources": show(n),
         f"peak above {VISIBLE_SNR:g} rms": f"{show(visible)} ({100 * visible / n:.0f} %)",
-        "distinct objects": show(len(np.unique(truth["object"][drawn]))),
+        "distinct objects": show(count_objects(truth)),
     }
     if donor is not None:
         cutouts = donor[truth["stamp"][drawn]]
@@ -187,6 +186,11 @@ def _describe_sources(truth: Columns, donor: NDArray[np.integer[Any]] | None) ->
     for share, value in zip(QUANTILES, extent.tolist(), strict=True):
         figures[f"flux over peak, {100 * share:g} % quantile"] = f"{value:.3g}"
     return figures
+
+
+def count_objects(truth: Columns) -> int:
+    """Return how many objects of stamps were placed; points and Gaussians of their own are none."""
+    return len(np.unique(truth["object"][truth["object"] >= 0]))
 
 
 def count_visible(truth: Columns) -> int:

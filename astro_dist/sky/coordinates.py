@@ -21,7 +21,7 @@ from astro_dist.sky.beams import Beam, Pixel
 from astro_dist.sky.tangent import frame_step, local_axes, turn_beam
 
 FRAMES = ("icrs", "fk5", "fk4", "galactic")
-REGRID = "regrid it first, for example with reproject (pip install 'astro_dist[regrid]')"
+REGRID = "regrid it first, for example with reproject (pip install 'astro_dist[reproject]')"
 # Spellings of RADESYS without blanks, dots and hyphens: the valid value, and the equinox that it implies.
 SYSTEMS = {
     **dict.fromkeys(("ICRS", "ICRF", "ICRF2", "ICRF3", "ICRSJ2000", "ICRS2000"), ("ICRS", None)),

@@ -12,6 +12,8 @@ from astro_dist.sky.label_files import label_files, radiff_files
 
 SETTING = "annotate.expert"
 CLASSES, SOURCES = "-classes.fits", "-sources.fits"
+BEGUN = ".export.json"
+"""Note in a folder while an export writes it."""
 COCO_FILE, RADIFF_FOLDER = "annotations.json", "radiff"
 SUFFIXES = {"fits": CLASSES, "ds9": ".reg", "crtf": ".crtf"}
 """Ends of the names of files that belong to one map each; what stands before is the name of the map."""
@@ -23,10 +25,13 @@ def find_edits(path: Path) -> tuple[str, list[Path]]:
     Raises
     ------
     ConfigError
-        There are none, or they are there in several forms.
+        There are none, they are there in several forms, or not all are written yet.
     """
     if path.is_file():
         return _form_of(path), [path]
+    if (path / BEGUN).exists():
+        # Sources without a file would be taken for sources that the expert has removed.
+        raise ConfigError(f"{SETTING}: the export to {path} did not end; run the same command again first")
     found = {form: sorted(path.glob(f"*{suffix}")) for form, suffix in SUFFIXES.items()}
     found["coco"] = [one for one in (path / COCO_FILE,) if one.is_file()]
     found["radiff"] = radiff_files(path / RADIFF_FOLDER) if (path / RADIFF_FOLDER).is_dir() else []

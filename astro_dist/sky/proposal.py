@@ -23,8 +23,9 @@ PATCHES, PATCH_PIX = 4, 256
 CLIP_SIGMA, CLIPS = 3.0, 5
 NORMAL = 1.4826
 """Standard deviation of normal numbers over their median absolute deviation."""
-GUESSED_PIX = 3.0
-"""Width of a beam, in pixels, for a map whose noise does not tell it; those of surveys have 2.5 to 5."""
+GUESSED_PIX, LEAST_PIX = 3.0, 2.5
+"""Width of a beam, in pixels, for a map whose noise does not tell it or tells a narrower one than the second:
+those of surveys have 2.5 to 5, and a field with fewer is refused."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,10 @@ def propose_settings(path: Path) -> Proposal:
         plain, _ = describe_map(path, found, FilesConfig(files=(str(path),)), needs_beam=False)
         coarse = max(plain.pixel.dy_arcsec, plain.pixel.dx_arcsec)
         trial = _open(path, given | {"beam_major_arcsec": GUESSED_PIX * coarse})
-        width_pix = beam_width_pix(_read_patches(trial))
-        given["beam_major_arcsec"] = float(f"{(width_pix or GUESSED_PIX) * coarse:.3g}")
-        source = "from the noise of the pixels" if width_pix else "a guess, three pixels"
+        width_pix = beam_width_pix(_read_patches(trial)) or 0.0
+        measured_pix = width_pix if width_pix >= LEAST_PIX else None
+        given["beam_major_arcsec"] = float(f"{(measured_pix or GUESSED_PIX) * coarse:.3g}")
+        source = "from the noise of the pixels" if measured_pix else "a guess, three pixels"
         why["beam_major_arcsec"] = f"{source}: the header has no beam; put in that of the survey"
     sky_map = _open(path, given)
     rms = [measure_rms(patch) for patch in _read_patches(sky_map)]

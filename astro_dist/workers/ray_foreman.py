@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from astro_dist.engine.errors import AstroDistError, ConfigError
+from astro_dist.engine.errors import AstroDistError, ConfigError, explain_missing
 from astro_dist.engine.stopping import check_stop, end_time
 from astro_dist.engine.work import Task
 from astro_dist.workers.allocation import Allocation
@@ -65,7 +65,9 @@ def serve(pipe: Connection, cluster: Cluster) -> None:
     except AstroDistError as error:
         with contextlib.suppress(OSError):
             pipe.send(("failed", error))
-    except Exception:
+    except Exception as error:
+        if (missing := explain_missing(error)) is not None:
+            pipe.send(("failed", missing))
         traceback.print_exc()
     finally:
         # Not a plain return: Ray's exit handler would call ray.shutdown(), which waits for processes that are

@@ -33,6 +33,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
         (["run", "quickstart", "--to", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["run", "quickstart", "--redo", "asemble"], "no stage 'asemble': did you mean 'assemble'?"),
         (["plan"], "the following arguments are required: CONFIG"),
+        (["run", "c.yaml", "--workers", "two"], "argument --workers: write a whole number, not 'two'; "),
+        (["--verison"], "no option '--verison' before a command: did you mean '--version'? valid here: "),
     ],
 )
 def test_a_near_miss_is_one_line_that_names_what_was_meant(command, tmp_path, words, line):
@@ -88,6 +90,14 @@ def test_what_programs_ask_is_answered_in_json(command, tmp_path):
     assert {"torch", "cores"} <= {row["what"] for row in rows}
     (log, *_) = json.loads(command("logs", root, "--json", "--lines", 2).stdout)
     assert json.loads(log["lines"][-1])["who"]
+    told = command("logs", root, "--stage", "simulate", "--json")
+    assert {json.loads(line)["stage"] for log in json.loads(told.stdout) for line in log["lines"]} == {
+        "simulate"
+    }
+    for stage, said in (("simulat", "did you mean 'simulate'?"), ("assemble", "has printed anything yet")):
+        wrong = command("logs", root, "--stage", stage)
+        assert (wrong.returncode, wrong.stdout) == (2, "")
+        assert said in wrong.stderr
 
 
 def test_bash_completes_commands_options_stages_and_configurations(tmp_path, command):
@@ -112,14 +122,6 @@ def test_bash_completes_commands_options_stages_and_configurations(tmp_path, com
         f"autoload -Uz compinit bashcompinit && compinit && bashcompinit\n{text}"
     )
     assert set(command_words()["run"]) >= {"--set", "--quiet", "--color", "--cluster"}
-
-
-def test_colours_are_those_of_the_option():
-    code = (
-        "import os, sys\nfrom astro_dist.cli import main\nmain(sys.argv[1:])\nprint(os.environ['NO_COLOR'])"
-    )
-    call = [sys.executable, "-c", code, "completion", "bash", "--color", "never"]
-    assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.endswith("\n1\n")
 
 
 def test_a_reader_that_ends_early_sees_no_traceback(tmp_path):

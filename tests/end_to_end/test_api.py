@@ -1,10 +1,12 @@
 """The public interface: its names, what importing it costs, its examples, and what it reads."""
 
+import ast
 import doctest
 import inspect
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import dask.array
 import numpy as np
@@ -15,6 +17,7 @@ from diffusers import DiffusionPipeline
 from torch.utils.data import DataLoader
 
 import astro_dist
+from astro_dist import flare
 from astro_dist.api import datasets, drawing, opened, pipeline, running
 from astro_dist.enhance import one_map
 from astro_dist.field.columns import read_columns_file
@@ -66,6 +69,26 @@ def test_the_public_names_and_their_arguments_are_these():
     assert set(astro_dist.__all__) <= set(dir(astro_dist))
     with pytest.raises(AttributeError, match="no attribute 'cutout'"):
         _ = astro_dist.cutout
+
+
+@pytest.mark.parametrize(("room", "places"), [(astro_dist, astro_dist._PLACES), (flare, flare.PLACES)])
+def test_type_checkers_see_the_names_where_they_are(room, places):
+    tree = ast.parse(Path(room.__file__).with_suffix(".pyi").read_text())
+    seen = {
+        one.asname: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "typing"
+        for one in node.names
+    }
+    # A room that is a function too, which a checker cannot follow.
+    defined = {
+        node.name: f"{room.__name__}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef)
+    }
+    assert seen | defined == places
+    values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assert {name: ast.literal_eval(value) for name, value in values.items()} == (
+        {"__all__": room.__all__} if values else {}
+    )
 
 
 def test_importing_it_imports_nothing_heavy():

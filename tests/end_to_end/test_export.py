@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -15,13 +17,18 @@ from PIL import Image
 
 from astro_dist import pipelines
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.files import tree_digests, tree_files
+from astro_dist.exports import fields
 from astro_dist.exports.pieces import parse_indices
+from astro_dist.exports.target import Target
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.class_words import ClassWords
+from astro_dist.sky.expert_files import find_edits
 from astro_dist.sky.fits_file import verify_fits
 from astro_dist.sky.label_files import read_labels
 from astro_dist.sky.windows import Window
 from astro_dist.store.reader import StoreReader
+from tests.waiting import wait_until
 
 FORMS = ("--fits", "--png", "--grid", "--coco", "--radiff", "--webdataset", "--parquet")
 
@@ -77,6 +84,55 @@ def test_the_same_export_writes_the_same_bytes(toy_run, out, command):
     call = ("--index", "3,0-1", *FORMS)
     assert command("export", toy_run[0], "cutouts", "--out", out / "cutouts", *call).returncode == 0
     assert {path: path.read_bytes() for path in (out / "cutouts").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("what", "forms"),
+    [("cutouts", ("--index", "0-19", "--fits", "--hf", "--grid")), ("annotations", ("--fits", "--radiff"))],
+)
+def test_a_killed_export_goes_on_where_it_was(toy_run, tmp_path, command, what, forms):
+    call = ["export", str(toy_run[0]), what, *forms, "--out"]
+    assert command(*call, tmp_path / "whole").returncode == 0
+    killed = subprocess.Popen([sys.executable, "-m", "astro_dist", *call, tmp_path / "part"])
+    wait_until(lambda: list((tmp_path / "part").rglob("*.fits")))
+    killed.kill()
+    killed.wait()
+    # As a kill in the middle of a file leaves it.
+    (tmp_path / "part" / f".half.fits.{'0' * 12}.part").write_bytes(b"half")
+    there = {path: path.stat().st_ino for path in (tmp_path / "part").rglob("*.[fp]*s")}
+    assert there
+    assert len(there) < len(tree_files(tmp_path / "whole"))
+    if what == "annotations":
+        with pytest.raises(ConfigError, match=r"the export to .* did not end"):
+            find_edits(tmp_path / "part")
+    done = command(*call, tmp_path / "part")
+    assert done.returncode == 0, done.stderr
+    assert tree_digests(tmp_path / "part") == tree_digests(tmp_path / "whole")
+    kept = [path for path, number in there.items() if path.stat().st_ino == number]
+    # Of a piece of which not all files were there all are written again.
+    assert len(kept) > len(there) - 3
+    assert not list((tmp_path / "part").rglob(".*"))
+
+
+def test_another_export_into_the_folder_of_a_killed_one_takes_no_file_for_its_own(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(OSError, match="full"), Target(tmp_path, {"index": 1}):
+        raise OSError("full")
+    for index, skipped in ((2, False), (2, True), (1, False)):
+        target = Target(tmp_path, {"index": index})
+        target.__enter__()
+        assert target.skips([tmp_path / "a.png"]) == skipped
+    with Target(tmp_path, {"index": 1}):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_progress_says_what_is_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("astro_dist.exports.target.FIRST_S", -1.0)
+    with Target(tmp_path / "out", {}, quiet=False) as target:
+        target.total = 4
+        assert list(target.watch("ab")) == ["a", "b"]
+    assert capsys.readouterr().err == f"{tmp_path / 'out'}: 25% is written, about 0 s are left\n"
 
 
 def test_pictures_can_be_looked_at(out):
@@ -180,9 +236,12 @@ def test_regions_outline_the_pixels_of_the_sources(toy_run, tmp_path, command, f
 
 
 def test_a_window_of_the_field_keeps_pixels_place_and_header(toy_run, tmp_path, command):
-    call = ("--window", "100:160,200:290", "--out", tmp_path / "f")
+    call = ("--window", "100:160,200:290", "--fits", "--png", "--out", tmp_path / "f")
     done = command("export", toy_run[0], "field", *call)
     assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "f" / "field-100-160_200-290.png") as picture:
+        assert picture.size[0] > 90 * 5
+        assert "noise" in picture.text["Description"]
     for name in ("map", "mask", "instances"):
         path = tmp_path / "f" / f"field-100-160_200-290-{name}.fits"
         whole, about = fits.getdata(toy_run[0] / "field" / f"{name}.fits", header=True)
@@ -194,6 +253,13 @@ def test_a_window_of_the_field_keeps_pixels_place_and_header(toy_run, tmp_path, 
         lost = {"CHECKSUM", "DATASUM", "NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", "HISTORY", "COMMENT", ""}
         assert all(header[key] == value for key, value in about.items() if key not in lost)
         assert verify_fits(path) == ([], [])
+
+
+def test_a_picture_of_too_large_a_window_is_refused(toy_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(fields, "MOST_PIX", 50)
+    with pytest.raises(ConfigError, match="at most 50 pixels a side"), Target(tmp_path / "f", {}) as target:
+        fields.export_window(toy_run[0], target, "0:20,0:51", ["png"])
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_truth_comes_out_with_units(toy_run, tmp_path, command):

@@ -16,7 +16,11 @@ from tests.test_starter import write_map
 QUICK = ("plan", "quickstart")
 # `generate.objects` is needed with maps of one's own: `plan` refuses without, and names the number.
 WISHES = {
-    "my own map": [("init", "--from", "mine.fits"), ("plan", "mine.yaml")],
+    "my own map": [
+        ("init", "--from", "mine.fits"),
+        ("plan", "mine.yaml"),
+        ("run", "mine.yaml", "--to", "cutouts", "--on", "serial"),
+    ],
     "my map into a configuration of the package": [
         (*QUICK, "--set", "maps.files=mine.fits", "--set", "generate.objects=490")
     ],
@@ -38,6 +42,13 @@ WISHES = {
             *("--set", "assemble.flux={mode: catalogue, catalogue: sources.csv}"),
             *("--set", "assemble.background={kind: map, path: mine.fits}", "--set", "generate.objects=2"),
         )
+    ],
+    "my catalogue with the drawings of a run": [
+        (
+            *("fork", "RUN", "mine", "--set", "assemble.flux={mode: catalogue, catalogue: sources.csv}"),
+            *("--set", "assemble.background={kind: map, path: mine.fits}", "--set", "assemble.objects=2"),
+        ),
+        ("run", "mine/config.yaml", "--out", "mine", "--to", "assemble", "--on", "serial"),
     ],
     "training from the weights of the package": [(*QUICK, "--set", "diffusion.steps=500")],
     "the fluxes of one sky at three frequencies": [

@@ -71,8 +71,9 @@ def test_a_folder_that_exists_or_a_run_without_pictures_is_one_line(tmp_path, co
     assert not (tmp_path / "new").exists()
 
 
-def test_a_damaged_store_leaves_nothing_behind(tmp_path, command):
+def test_a_damaged_store_leaves_nothing_behind_and_what_a_kill_left_is_removed(tmp_path, command):
     make_run(tmp_path / "run")
+    (tmp_path / f".out.{'0' * 12}.part").mkdir()
     shard = tmp_path / "run" / "pictures.zarr" / "picture" / "c.0.0.0.0"
     data = bytearray(shard.read_bytes())
     data[40] ^= 1

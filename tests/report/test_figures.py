@@ -92,8 +92,12 @@ def test_the_histogram_of_k_counts_every_object():
     assert outline.get_data().values.sum() == N
 
 
-def test_without_an_exponential_none_is_drawn():
-    assert not figures.plot_peaks(K, CLASSES, None).axes[0].lines
+def test_without_an_exponential_none_is_drawn_and_the_axis_is_logarithmic():
+    (axes,) = figures.plot_peaks(K, CLASSES, None).axes
+    assert not axes.lines
+    assert axes.get_xscale() == "log"
+    outline = next(p for p in axes.patches if p.get_label() == f"all ({N})")
+    assert outline.get_data().values.sum() == N
 
 
 def test_fluxes_below_the_first_bin_are_counted_in_it():

@@ -96,6 +96,7 @@ def test_the_truth_by_class():
     assert shown["sources"] == ("3", "1", "4")
     assert shown["peak above 5 rms"] == ("1 (33 %)", "1 (100 %)", "2 (50 %)")
     assert shown["distinct objects"] == ("1", "1", "2")
+    assert tables.count_objects(truth) == 2
     assert shown["distinct masks they were drawn for"] == ("1", "1", "2")
     assert shown["cutouts these are from"] == ("1", "1", "1")
     assert shown["flux over peak, 50 % quantile"] == ("1", "4", "1.05")

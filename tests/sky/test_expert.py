@@ -9,6 +9,7 @@ from astropy.io import fits
 from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.files import tree_digests
 from astro_dist.exports.labels import export_annotations
+from astro_dist.exports.target import Target
 from astro_dist.sky.annotate import AnnotateConfig
 from astro_dist.sky.annotations import Annotations
 from astro_dist.sky.classes import CLASS_NAMES, SourceClass
@@ -50,7 +51,7 @@ def read_back(found, root, expert):
 
 @pytest.fixture(params=FORMS)
 def exported(request, found, tmp_path):
-    export_annotations(tmp_path / "out", found[0], [request.param])
+    export_annotations(Target(tmp_path / "out", {}), found[0], [request.param])
     return tmp_path / "out"
 
 
@@ -194,7 +195,7 @@ def test_only_what_an_expert_changed_changes(found, exported, tmp_path):
     _check_pixels(desk, before, after, max(expert))
     # It goes out and comes in once more without any change.
     run = make_run(tmp_path / "again", **settings(found[1]))
-    export_annotations(tmp_path / "more", run, [desk.form])
+    export_annotations(Target(tmp_path / "more", {}), run, [desk.form])
     again, _ = read_back(found, tmp_path / "twice", tmp_path / "more")
     assert tree_digests(again) == tree_digests(product)
 
@@ -257,7 +258,7 @@ def empty(folder):
 )
 def test_what_cannot_be_read_back_is_refused_before_anything_runs(found, tmp_path, forms, spoil, said):
     if forms:
-        export_annotations(tmp_path / "out", found[0], forms)
+        export_annotations(Target(tmp_path / "out", {}), found[0], forms)
     spoil(tmp_path / "out")
     run = make_run(tmp_path / "run", **settings(found[1], expert=str(tmp_path / "out")))
     with pytest.raises(ConfigError) as error:

@@ -160,6 +160,13 @@ def test_a_wrong_address_is_one_clear_line(tmp_path, monkeypatch):
         execute(tmp_path, {"machine": machine})
 
 
+def test_without_ray_the_package_is_named_at_once(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ray'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="this needs ray, which is not installed"):
+        execute(tmp_path / "run", {"machine": {"executor": "ray"}})
+
+
 def test_workers_follow_gpus_then_cores():
     run = toy_runner("/nonexistent").run
     assert Machine(cores=8, gpus=2, workers=None).workers_for(SHARDS, run) == 2
