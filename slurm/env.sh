@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The environment of jobs; change this file for your site. The scripts in this folder source it.
 # module load cuda/12
 # source "$HOME/venvs/astro_dist/bin/activate"

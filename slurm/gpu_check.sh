@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 env=${ASTRO_DIST_ENV:-slurm/env.sh}
 [ -r "$env" ] || { echo "no $env here: set ASTRO_DIST_ENV" >&2; exit 2; }
+# shellcheck source=slurm/env.sh
 source "$env"
 [ $# -ge 1 ] || { echo "usage: slurm/gpu_check.sh [--rehearse] OUT.md" >&2; exit 2; }
 limit=480

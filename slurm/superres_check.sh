@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 env=${ASTRO_DIST_ENV:-slurm/env.sh}
 [ -r "$env" ] || { echo "no $env here: set ASTRO_DIST_ENV" >&2; exit 2; }
+# shellcheck source=slurm/env.sh
 source "$env"
 options=(--batch 16 --minutes 8)
 [ "${1:-}" = --rehearse ] && { shift; options=(--width 8 --batch 1 --side 32 --minutes 0.01); }
