@@ -115,10 +115,7 @@ def plan(run: Run, results: Results) -> list[Task]:
     ]
     if any(task.name not in results for task in looks):
         return looks
-    reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
-    if config.unlike == "refuse" and first:
-        reasons = [reasons[n] or why_other_beam(run, image, config) for n, image in enumerate(images)]
-        reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
+    reasons = _why_refused(run, images, results)
     if images and all(reasons):
         raise ConfigError(str(reasons[0]))
     return looks + [
@@ -127,6 +124,16 @@ def plan(run: Run, results: Results) -> list[Task]:
         if not reasons[n]
         for i, w in enumerate(bands(image.shape, config.band_rows))
     ]
+
+
+def _why_refused(run: Run, images: tuple[SkyImage, ...], results: Results) -> list[str | None]:
+    """Return for each image why it is not enhanced, by what was measured of it; None where it is."""
+    config = run.section(ChainConfig)
+    reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
+    if config.unlike == "refuse" and with_network(run):
+        reasons = [reasons[n] or why_other_beam(run, image, config) for n, image in enumerate(images)]
+        reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
+    return reasons
 
 
 def with_network(run: Run) -> bool:
@@ -290,11 +297,12 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     """
     config, inputs = run.section(ChainConfig), open_inputs(run)
     refused, facts = dict(inputs.refused), dict[str, Any]()
-    for n, image in enumerate(inputs.images):
-        own = [results[name] for name in sorted(results) if results[name].get("image") == n]
-        if not own:
-            refused[image.name] = str(why_useless(image, config, n, results))
+    reasons = _why_refused(run, inputs.images, results)
+    for n, (image, reason) in enumerate(zip(inputs.images, reasons, strict=True)):
+        if reason is not None:
+            refused[image.name] = reason
             continue
+        own = [results[name] for name in sorted(results) if results[name].get("image") == n]
         facts[image.name] = describe(image, config) | _sum_up(image, own)
     invented = [one for name in sorted(results) for one in results[name].get("invented", [])]
     publish_bytes(run.output / "invented.csv", _table(invented).encode())
