@@ -200,8 +200,8 @@ def test_one_map_of_two_that_is_unlike_the_training_is_left_out_with_its_reason(
     given = fits.getdata(doubled / "run" / "maps" / "simulated-00.fits")
     like = fits_images.write(tmp_path / "like.fits", halve_mean(given[None])[0], beam=False)
     done = refusing(like, stripes(tmp_path / "stripes.fits"))
-    assert done.returncode == 0, done.stderr
-    assert "left out, " in done.stderr
+    assert done.returncode == 4, done.stderr
+    assert "enhance: 1 quarantined" in done.stderr
     assert "stripes.fits: 100 % of its windows are unlike those of the training" in done.stderr
     assert not list((tmp_path / "run" / "enhanced").glob("stripes*"))
     assert (tmp_path / "run" / "enhanced" / "like.fits").exists()
