@@ -4,7 +4,7 @@
     python jobs/enhance_maps.py maps/ runs/doubled --cluster configs/clusters/slurm.yaml
 
 Each folder below ``maps`` that holds FITS files is a run of its own; the same command goes on after any stop.
-Files that cannot be read are left out of their run, which names them.
+Files that cannot be read are left out of their run, which names them and ends with 4.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astro_dist.engine.errors import ConfigError, DataError, IntegrityError
+from astro_dist.engine.errors import QUARANTINED, ConfigError, DataError, IntegrityError
 from astro_dist.engine.files import publish_bytes, sha256_file
 from astro_dist.engine.ledger import Result
 from astro_dist.engine.stopping import check_stop
@@ -115,10 +115,7 @@ def plan(run: Run, results: Results) -> list[Task]:
     ]
     if any(task.name not in results for task in looks):
         return looks
-    reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
-    if config.unlike == "refuse" and first:
-        reasons = [reasons[n] or why_other_beam(run, image, config) for n, image in enumerate(images)]
-        reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
+    reasons = _why_refused(run, images, results)
     if images and all(reasons):
         raise ConfigError(str(reasons[0]))
     return looks + [
@@ -127,6 +124,16 @@ def plan(run: Run, results: Results) -> list[Task]:
         if not reasons[n]
         for i, w in enumerate(bands(image.shape, config.band_rows))
     ]
+
+
+def _why_refused(run: Run, images: tuple[SkyImage, ...], results: Results) -> list[str | None]:
+    """Return for each image why it is not enhanced, by what was measured of it; None where it is."""
+    config = run.section(ChainConfig)
+    reasons = [why_useless(image, config, n, results) for n, image in enumerate(images)]
+    if config.unlike == "refuse" and with_network(run):
+        reasons = [reasons[n] or why_other_beam(run, image, config) for n, image in enumerate(images)]
+        reasons = [reasons[n] or why_unlike(image, n, results) for n, image in enumerate(images)]
+    return reasons
 
 
 def with_network(run: Run) -> bool:
@@ -289,22 +296,24 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
         A 2 x 2 mean differs from the input by more than `MEAN_ERROR` of the peak.
     """
     config, inputs = run.section(ChainConfig), open_inputs(run)
-    refused, facts = dict(inputs.refused), dict[str, Any]()
-    for n, image in enumerate(inputs.images):
-        own = [results[name] for name in sorted(results) if results[name].get("image") == n]
-        if not own:
-            refused[image.name] = str(why_useless(image, config, n, results))
+    refused, facts = list(inputs.refused.values()), dict[str, Any]()
+    reasons = _why_refused(run, inputs.images, results)
+    for n, (image, reason) in enumerate(zip(inputs.images, reasons, strict=True)):
+        if reason is not None:
+            refused.append(reason)
             continue
+        own = [results[name] for name in sorted(results) if results[name].get("image") == n]
         facts[image.name] = describe(image, config) | _sum_up(image, own)
     invented = [one for name in sorted(results) for one in results[name].get("invented", [])]
     publish_bytes(run.output / "invented.csv", _table(invented).encode())
-    notes = [f"left out, {why}" for why in refused.values()]
+    notes = []
     if invented:
         notes.append(
             f"{len(invented)} sources that the input does not show were taken back, see invented.csv; flags "
             "mark where"
         )
-    return {"maps": facts, "left_out": refused, "invented": len(invented), "notes": notes}
+    left_out = {QUARANTINED: refused} if refused else {}
+    return {"maps": facts, "invented": len(invented), "notes": notes, **left_out}
 
 
 def _sum_up(image: SkyImage, own: list[Result]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ ROWS = {
     "projected": "bicubic enlargement, fluxes kept",
     "linear": "the linear map of 5 x 5 pixels, fluxes kept",
     "one sample": "one sample of the network, fluxes kept",
-    CHAIN: "what is published: the mean of samples, fluxes kept, nothing invented",
+    CHAIN: "what is published (enhance.estimate), fluxes kept, nothing invented",
 }
 BASELINES = ("bicubic", "projected", "linear")
 

@@ -33,6 +33,11 @@ LARGEST = 1e17
 """Largest brightness: float32 still holds sums of squares of it."""
 LOOKS = "looks"
 """Folder of scratch files."""
+WAYS = {
+    "mean": "mean of {} samples of a network",
+    "expected": "what a network expects, the mean of {} first calls",
+}
+"""What HISTORY says of each ``enhance.estimate``."""
 FLAG_TEXT = (
     f"bits: {NO_DATA} no data, {MORE_SAMPLES} mean of more samples, {BICUBIC} projected bicubic, "
     f"{REPEATED} pixels of the input repeated, {UNLIKE} unlike the training, {OTHER_BEAM} beam unlike it"
@@ -197,7 +202,7 @@ def layers_of(config: ChainConfig, image: SkyImage, with_network: bool) -> Itera
         "mean": f"each 2 x 2 block of pixels has the pixel of the input as its mean (unit {unit})",
         "sum": f"each 2 x 2 block of pixels has the pixel of the input as its sum (unit {unit})",
     }[kept_of(image, config)]
-    way = f"mean of {config.samples} samples of a network" if with_network else "bicubic enlargement"
+    way = WAYS[config.estimate].format(config.samples) if with_network else "bicubic enlargement"
     history = [
         f"astro_dist {__version__}: pixels halved, {way}; {kept}",
         "The coordinates follow; beam or PSF and unit are those of the input: nothing is sharper than it was",
@@ -214,7 +219,9 @@ def layers_of(config: ChainConfig, image: SkyImage, with_network: bool) -> Itera
         error.add_history("One standard deviation, so scaled that it holds 68 % of held-out pixels")
         yield f"{image.name}-uncertainty.fits", BandedImage(error, axes, "f4")
         for i in range(config.keep_samples):
-            yield f"{image.name}-sample-{i:02}.fits", BandedImage(header, axes, "f4")
+            sample = header.copy()
+            sample.add_history(f"Here sample {i} of the network alone")
+            yield f"{image.name}-sample-{i:02}.fits", BandedImage(sample, axes, "f4")
 
 
 def describe(image: SkyImage, config: ChainConfig) -> dict[str, Any]:

@@ -97,7 +97,12 @@ def double_file(path: str | Path, out: str | Path | None = None) -> Doubled:
     target = None if out is None else expand_home(str(out))
     if target is not None and target.exists():
         raise ConfigError(f"{target} is there already; name another file")
-    source = SkyImage.open(expand_home(str(path)))
+    try:
+        source = SkyImage.open(expand_home(str(path)))
+    except ConfigError as error:
+        # Here no configuration chooses an image.
+        reason = str(error).replace("maps.hdu", "enhance.hdu of a configuration")
+        raise ConfigError(reason) from None
     if (pixels := source.planes * source.shape[0] * source.shape[1]) > MOST_PIX:
         raise ConfigError(
             f"{path}: {pixels >> 20} million pixels, and {MOST_PIX >> 20} are doubled in memory; name it in "

@@ -1,7 +1,7 @@
 """The stage `enhance` for the pictures of a store: every picture goes through all steps of the chain.
 
-A network that draws samples is followed by the steps behind it twice: the mean of the samples goes through
-them, which is what is published, and so does each sample, whose spread is the uncertainty.
+A network that draws samples is followed by the steps behind it twice: their mean, or what is expected of
+them, goes through them and is published, and so does each sample, whose spread is the uncertainty.
 
 Shape letters: P planes, H W pixels, N samples.
 """

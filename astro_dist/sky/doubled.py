@@ -21,6 +21,7 @@ _LOOKUP = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IM|AXISCORR|DP|DQ|D2IMERR)\d*")
 _REFERENCE = re.compile(r"CRPIX[12][A-Z]?")
 _STEP = re.compile(r"CDELT[12][A-Z]?|CD\d_[12][A-Z]?|CD00\d00[12]")
 _CROSSED = re.compile(r"PC(?:00)?(\d)_?(?:00)?(\d)[A-Z]?")
+_BENT = re.compile(r"PV1_(?:[5-9]|\d\d)|PV2_\d+")
 _POLYNOMIAL = re.compile(r"([AB]P?)_(\d)_(\d)")
 _PHYSICAL = re.compile(r"LTM[12]_[12]|LTM[12]")
 
@@ -43,8 +44,12 @@ def double_header(header: fits.Header, history: Iterable[str] = ()) -> fits.Head
     """
     found = fits.Header([card for card in header.copy().cards if not STRUCTURE.fullmatch(card.keyword)])
     refuse_tables(found)
+    bent = _bends_before_steps(found)
+    if bent:
+        for card, default in (("CDELT1", 1.0), ("CDELT2", 1.0), ("PC1_1", 1.0), ("PC2_2", 1.0)):
+            found.setdefault(card, default)
     for key in list(dict.fromkeys(found)):
-        factor = _factor(key)
+        factor = _factor(key, bent)
         if factor is not None and isinstance(found[key], int | float):
             found[key] = found[key] * factor
         elif _REFERENCE.fullmatch(key):
@@ -56,8 +61,20 @@ def double_header(header: fits.Header, history: Iterable[str] = ()) -> fits.Head
     return found
 
 
-def _factor(key: str) -> float | None:
+def _bends_before_steps(header: fits.Header) -> bool:
+    """Return whether the polynomial of TPV is one of the pixels turned by PC, before CDELT scales them.
+
+    So wcslib has it, also for TAN with such terms; a matrix CD has the scale in it. What PC gives then stays.
+    """
+    kind, words = str(header.get("CTYPE1", "")).upper(), list(header)
+    bent = kind.endswith("-TPV") or (kind.endswith("-TAN") and any(_BENT.fullmatch(key) for key in words))
+    return bent and not any(re.fullmatch(r"CD\d_\d", key) for key in words)
+
+
+def _factor(key: str, bent: bool = False) -> float | None:
     """Return what the value of a card is multiplied by; None for one that stays."""
+    if bent and re.fullmatch(r"(CDELT|PC[12]_)[12]", key):
+        return 0.5 if key.startswith("PC") else None
     if _STEP.fullmatch(key):
         return 0.5
     if _PHYSICAL.fullmatch(key):
@@ -92,6 +109,8 @@ def refuse_tables(header: fits.Header) -> None:
         scaled = _REFERENCE.fullmatch(key) or _factor(key) is not None
         if scaled and not isinstance(header[key], int | float):
             raise ConfigError(f"its {key} is {str(header[key])[:40]!r}, which is no number; mend this card")
+        if key == "CROTA2" and header[key] and _bends_before_steps(header):
+            raise ConfigError("its distortion (TPV) and CROTA2 cannot be scaled together; write a matrix CD")
         match = _CROSSED.fullmatch(key)
         if match and (int(match[1]) > 2) != (int(match[2]) > 2) and header[key]:
             raise ConfigError(

@@ -11,7 +11,7 @@ from astro_dist.enhance import one_picture
 from astro_dist.models.super_net import SuperNet
 from astro_dist.models.super_presets import settings_of
 from astro_dist.models.super_res import SuperRes
-from tests.enhance.fits_images import sky, write
+from tests.enhance.fits_images import header, sky, write
 
 
 def save(path, mode="RGB", size=(21, 18)):
@@ -112,6 +112,7 @@ def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
         ("nan.fits", (), "no pixel holds data, all are NaN"),
         ("level.fits", (), "all its pixels are 2"),
         ("short.fits", (), "cut short"),
+        ("two.fits", (), "choose one with enhance.hdu of a configuration"),
         ("c.yaml", ("--samples", "2"), "--samples is a setting of the configuration"),
         ("", (), "is a folder; name its files"),
         ("a.heic", (), "is no configuration, and by its name neither a picture nor a FITS file"),
@@ -126,6 +127,8 @@ def test_what_cannot_be_doubled_is_refused_in_a_line(tmp_path, capsys, network, 
     write(tmp_path / "nan.fits", np.full((32, 32), np.nan, np.float32))
     write(tmp_path / "level.fits", np.full((32, 32), 2, np.float32))
     (tmp_path / "short.fits").write_bytes((tmp_path / "m.fits").read_bytes()[:6000])
+    images = [fits.ImageHDU(sky(), header()) for _ in range(2)]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(tmp_path / "two.fits")
     (tmp_path / "c.yaml").write_text("pipeline: enhance\nenhance: {}\n")
     out = () if "--out DIR" in said else ("--out", tmp_path / "out")
     words = [str(network) if word == "ONE" else word for word in words]

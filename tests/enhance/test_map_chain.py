@@ -25,11 +25,12 @@ def enhance(tmp_path, command):
         config.write_text("\n".join(text) + "\n")
         done = command("enhance", config, "--out", tmp_path / "run", "--on", "serial")
         assert done.returncode == code, done.stderr
-        return tmp_path / "run" / "enhanced" if code == 0 else done.stderr.strip().splitlines()[-1]
+        return tmp_path / "run" / "enhanced" if code != 2 else done.stderr.strip().splitlines()[-1]
 
     return call
 
 
+@pytest.mark.filterwarnings("ignore:Removed redundant SIP:astropy.wcs.FITSFixedWarning")
 def test_positions_follow_whatever_the_header_says_of_pixels():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-10, 90, (2, 1000))
@@ -43,7 +44,16 @@ def test_positions_follow_whatever_the_header_says_of_pixels():
     for key, value in {"A_ORDER": 3, "B_ORDER": 3, "A_2_0": 1e-4, "A_0_3": 2e-6, "B_1_1": -3e-4}.items():
         sip[key] = value
     turned = header(CROTA2=30.0)
-    for one in (plain, cd, sip, turned):
+    # A polynomial of degrees with CD, and of the pixels that PC turns with CDELT.
+    terms = {"PV1_1": 1.0, "PV2_1": 1.0, "PV1_5": 0.1, "PV2_4": 0.3}
+    names = {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV"}
+    bent_cd = cd.copy()
+    bent_cd.update(names | terms)
+    small = {key: value if key.endswith("_1") else value * 5e-4 for key, value in terms.items()}
+    bent = [header(**names, **small), header(**small), header(**names, **small, PC1_2=0.1, PC2_1=-0.1)]
+    degrees = header(**names, **terms, PC1_1=-5e-4, PC2_2=5e-4)
+    degrees["CDELT1"] = degrees["CDELT2"] = 1.0
+    for one in (plain, cd, sip, turned, bent_cd, *bent, degrees):
         before, after = WCS(one), WCS(double_header(one))
         # Pixels counted from 0: x becomes 2x + 1/2.
         ra, dec = before.all_pix2world(x, y, 0)
@@ -52,6 +62,8 @@ def test_positions_follow_whatever_the_header_says_of_pixels():
         assert np.abs(np.array(again) - [ra, dec]).max() / 5e-4 < 1e-6
     with pytest.raises(Exception, match=r"distortion by tables \(CPDIS1\), which cannot be scaled"):
         double_header(header(CPDIS1="LOOKUP"))
+    with pytest.raises(Exception, match=r"\(TPV\) and CROTA2 cannot be scaled together"):
+        double_header(header(**names, **terms, CROTA2=30.0))
 
 
 def test_fluxes_stay_and_every_reader_takes_the_file(tmp_path, enhance):
@@ -148,5 +160,5 @@ def test_one_bad_file_of_many_is_left_out(tmp_path, enhance):
     write(tmp_path / "a.fits")
     write(tmp_path / "b.fits", np.full((32, 32), np.nan, np.float32))
     (tmp_path / "c.fits").write_text("no FITS")
-    folder = enhance(tmp_path / "a.fits", tmp_path / "b.fits", tmp_path / "c.fits")
+    folder = enhance(tmp_path / "a.fits", tmp_path / "b.fits", tmp_path / "c.fits", code=4)
     assert {path.name for path in folder.iterdir()} == {"a.fits", "a-flags.fits", "invented.csv"}

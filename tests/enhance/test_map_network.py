@@ -14,7 +14,7 @@ from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, OTHER_BEAM, Source, TileMaker
 from astro_dist.sky.windows import Window
-from tests.enhance import scaling
+from tests.enhance import fits_images, scaling
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,12 @@ def test_products_of_a_network(doubled):
     for image in (mean, one):
         assert np.nanmax(np.abs(halve_mean(image[None])[0] - given)) <= 1e-6 * np.nanmax(given)
     assert (width[np.isfinite(mean)] > 0).all()
+    said = {
+        end: "".join(fits.getheader(product / f"simulated-00{end}.fits")["HISTORY"])
+        for end in ("", "-sample-00")
+    }
+    assert all("what a network expects, the mean of 2 first calls" in one for one in said.values())
+    assert [end for end, one in said.items() if "sample 0 of the network alone" in one] == ["-sample-00"]
     assert np.abs(mean - one).max() > 0
     found = json.loads((product / "calibration.json").read_text())
     assert found["calibration"]["pixels"][0] > 0
@@ -164,31 +170,41 @@ def test_other_images_are_told_apart():
     assert Likeness.from_json({**like.to_json(), "texture": None}).distance(half) > 0
 
 
-def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(doubled, command, tmp_path):
+@pytest.fixture
+def refusing(doubled, command, tmp_path):
+    """Enhance files by the network of a copied run, which refuses what is unlike its training."""
     shutil.copytree(doubled / "run", tmp_path / "run")
-    rng = np.random.default_rng(5)
-    stripes = np.sin(np.arange(256) / 2)[:, None] * np.ones(256) + rng.normal(0, 0.01, (256, 256))
-    from tests.enhance.fits_images import write
 
-    # Without a beam, which would be refused before.
-    write(tmp_path / "stripes.fits", stripes.astype(np.float32), beam=False)
-    files = f"enhance.files=[{tmp_path / 'stripes.fits'}]"
-    done = command(
-        "enhance",
-        doubled / "maps.yaml",
-        "--out",
-        tmp_path / "run",
-        "--redo",
-        "enhance",
-        "--on",
-        "serial",
-        "--set",
-        files,
-        "--set",
-        "enhance.unlike=refuse",
-    )
+    def call(*files):
+        words = ("--out", tmp_path / "run", "--redo", "enhance", "--on", "serial", "--set")
+        own = f"enhance.files=[{', '.join(map(str, files))}]"
+        return command("enhance", doubled / "maps.yaml", *words, own, "--set", "enhance.unlike=refuse")
+
+    return call
+
+
+def stripes(path):
+    """Write what no sky looks like, without a beam, which would be refused before."""
+    rng = np.random.default_rng(5)
+    image = np.sin(np.arange(256) / 2)[:, None] * np.ones(256) + rng.normal(0, 0.01, (256, 256))
+    return fits_images.write(path, image.astype(np.float32), beam=False)
+
+
+def test_a_map_unlike_the_training_is_refused_with_distance_and_limit(refusing, tmp_path):
+    done = refusing(stripes(tmp_path / "stripes.fits"))
     assert done.returncode == 2
     assert "unlike those of the training (median distance" in done.stderr
+
+
+def test_one_map_of_two_that_is_unlike_the_training_is_left_out_with_its_reason(doubled, refusing, tmp_path):
+    given = fits.getdata(doubled / "run" / "maps" / "simulated-00.fits")
+    like = fits_images.write(tmp_path / "like.fits", halve_mean(given[None])[0], beam=False)
+    done = refusing(like, stripes(tmp_path / "stripes.fits"))
+    assert done.returncode == 4, done.stderr
+    assert "enhance: 1 quarantined" in done.stderr
+    assert "stripes.fits: 100 % of its windows are unlike those of the training" in done.stderr
+    assert not list((tmp_path / "run" / "enhanced").glob("stripes*"))
+    assert (tmp_path / "run" / "enhanced" / "like.fits").exists()
 
 
 def test_a_beam_that_is_none_of_the_training_is_refused_with_value_and_range(doubled, command, tmp_path):
