@@ -53,7 +53,7 @@ def test_status_verify_and_second_run(toy_run, tmp_path, capsys):
     assert cli.main(["verify", str(out)]) == 0
     assert cli.main(["status", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("  done\n") == len(DEFAULT_STAGES)
+    assert shown.count("  done, ") == len(DEFAULT_STAGES)
     again = run(out, "--workers", 2)
     assert again.returncode == 0
     assert sum(json.loads(line)["event"] == "skipped" for line in again.stderr.splitlines()) == 8
