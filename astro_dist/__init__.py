@@ -32,24 +32,7 @@ _PLACES = {
     "plan": "astro_dist.api.running",
     "run": "astro_dist.api.running",
 }
-__all__ = [
-    "AstroDistError",
-    "ConfigError",
-    "Cutouts",
-    "IntegrityError",
-    "OpenRun",
-    "SourceClass",
-    "StampPipeline",
-    "Stamps",
-    "__version__",
-    "configurations",
-    "enhance",
-    "enhance_map",
-    "enhance_picture",
-    "open_run",
-    "plan",
-    "run",
-]
+__all__ = sorted([*_PLACES, "__version__"])
 
 
 def __getattr__(name: str) -> _Any:

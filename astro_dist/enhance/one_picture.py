@@ -142,7 +142,7 @@ class Doubler:
 
 
 class Left:
-    """The seconds that are left of some pixels to draw, told as often as a person wants to know."""
+    """Counts drawn pixels and estimates the seconds left from their rate, at most every `SAY_EVERY_S`."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.began, self.said = total, 0, time.monotonic(), -math.inf

@@ -24,8 +24,8 @@ CLIP_SIGMA, CLIPS = 3.0, 5
 NORMAL = 1.4826
 """Standard deviation of normal numbers over their median absolute deviation."""
 GUESSED_PIX, LEAST_PIX = 3.0, 2.5
-"""Width of a beam, in pixels, for a map whose noise does not tell it or tells a narrower one than the second:
-those of surveys have 2.5 to 5, and a field with fewer is refused."""
+"""Width in pixels of the beam that is proposed for a map where its noise shows none, or one below the second
+number; a field with a narrower beam than that is refused. Surveys have 2.5 to 5 pixels."""
 
 
 @dataclass(frozen=True)
