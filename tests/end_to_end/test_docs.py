@@ -1,16 +1,13 @@
 """The documentation agrees with the package: links, code blocks, commands, settings and messages.
 
-What is in a fence is tried: bash and Python are run, with a `run` from nothing planned in place of done, and
-settings are validated. Two kinds of Python are not run: a training of a stage's author (`howto/stage.md`,
-whose files are those of `tests/outside`), and `Colouriser`, of which no weights come with the package. Of
-indented lines `astro-dist ...` is parsed, and of `python -m tests...` and `python jobs/...` the program and
-its options are looked up, since they measure for minutes or need a run. Left alone are lines of other
-programs: pip, apt-get, ray, apptainer, sbatch.
+What is in a fence is tried: bash and Python are run (those of the guides by `test_guides.py`), settings are
+validated. Of Python one kind is not run: `Colouriser`, of which no weights come with the package. Of indented
+lines `astro-dist ...` is parsed, and of `python -m tests...` and `python jobs/...` the program and its
+options are looked up, since they measure for minutes or need a run. Left alone are lines of other programs:
+pip, apt-get, ray, apptainer, sbatch.
 """
 
 import ast
-import contextlib
-import io
 import re
 import shlex
 import sys
@@ -24,7 +21,6 @@ from PIL import Image
 from astro_dist import pipelines
 from astro_dist.cli import build_parser
 from astro_dist.engine.config import load_yaml
-from tests.end_to_end.test_wishes import folder  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -33,8 +29,6 @@ TOP = [
     ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "slurm/README.md")
 ]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-NOT_PLANNED = {"--on", "--workers", "--redo"}
-"""Options of `run` that `plan` lacks: a run from nothing is planned here, and done by other tests."""
 
 
 def blocks(page, language):
@@ -58,18 +52,6 @@ def site(tmp_path_factory):
     made = tmp_path_factory.mktemp("generated")
     write_pages(made)
     return made
-
-
-@pytest.fixture
-def user(folder, toy_run, tmp_path, monkeypatch):  # noqa: F811
-    """A folder with the files that the guides name."""
-    for path in folder.iterdir():
-        if path.suffix != ".yaml":
-            (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "quickstart").symlink_to(toy_run[0])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def anchors(page):
@@ -109,32 +91,6 @@ def test_every_link_of_the_generated_pages_leads_somewhere(site):
                 target = (DOCS / "generated" / page.relative_to(site).parent / path).resolve()
             assert target.exists(), (page.name, link)
             assert not anchor or anchor in anchors(target), (page.name, link)
-
-
-@pytest.mark.parametrize("page", with_blocks("bash"))
-def test_every_command_of_the_guides_runs(page, user, command):
-    for line in "".join(blocks(page, "bash")).splitlines():
-        program, *words = shlex.split(line)
-        assert program == "astro-dist"
-        # A fork has its products up to the stamps, and is run.
-        if words[0] == "run" and "--dry-run" not in words and not words[1].startswith("runs/"):
-            words[0] = "plan"
-            for option in NOT_PLANNED & set(words):
-                place = words.index(option)
-                del words[place : place + 2]
-        done = command(*words, cwd=user)
-        assert done.returncode == 0, (line, done.stderr)
-
-
-@pytest.mark.parametrize(
-    "page", with_blocks("python", [*(DOCS / "howto").glob("*.md"), *(DOCS / "start").glob("*.md")])
-)
-def test_every_program_of_the_guides_runs(page, user):
-    names = {"__name__": "guide"}
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        for text in blocks(page, "python"):
-            exec(compile(text, str(page), "exec"), names)
-    assert said.getvalue()
 
 
 WEIGHTS = ROOT / "astro_dist" / "weights"

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from PIL import Image
 
-from tests.test_starter import write_map
+from tests.test_starter import RMS, write_map
 
 QUICK = ("plan", "quickstart")
 # `generate.objects` is needed with maps of one's own: `plan` refuses without, and names the number.
@@ -76,15 +76,20 @@ WISHES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A user's folder: a map, a mask of ones, a catalogue of a finder."""
+    """A user's folder: a map, a mask of ones, a catalogue of a finder, pictures."""
     folder = tmp_path_factory.mktemp("user")
-    header = fits.getheader(write_map(folder / "mine.fits"))
+    with fits.open(write_map(folder / "mine.fits"), mode="update") as file:
+        header = file[0].header
+        # Two sources of 8 x 20 pixels, which a training can learn from and whose masks are drawn for.
+        for row, column in ((150, 200), (350, 400)):
+            file[0].data[row : row + 8, column : column + 20] += 40 * RMS
     ones = np.zeros((512, 640), np.int16)
     ones[200:212, 300:340] = 1
     fits.writeto(folder / "ones.fits", ones, header)
     places = {"RA": [150.0, 150.02], "DEC": [-30.0, -30.01], "Total_flux": [0.01, 0.02]}
     Table(places).write(folder / "sources.csv", format="ascii.csv")
     rng = np.random.default_rng(1)
+    Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)).save(folder / "photo.jpg")
     for label in ("spirals", "ellipticals"):
         (folder / "photos" / label).mkdir(parents=True)
         for number in range(12):
