@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from astro_dist.api.drawing import Stamps, find_models, origins_of
 from astro_dist.engine.config import validate
+from astro_dist.engine.files import forget_folders
 from astro_dist.engine.origins import Origin, read_origins, write_origins
 from astro_dist.generate.config import GenerateConfig
 from astro_dist.generate.sampler import Sampler
@@ -85,6 +86,7 @@ class StampPipeline(DiffusionPipeline):
     def save_pretrained(self, folder: str | Path, **options: Any) -> None:
         """Write the parts, `model_index.json`, and what `custom_pipeline` needs, and the terms of use."""
         super().save_pretrained(folder, **options)
+        forget_folders(Path(folder))
         Path(folder, "pipeline.py").write_text(LOADER)
         write_origins(Path(folder), self.origins)
 

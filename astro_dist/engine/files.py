@@ -100,6 +100,19 @@ def follow_umask(folder: Path) -> None:
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
+def forget_folders(folder: Path) -> None:
+    """Remove from the settings of published networks the folder that each was read from.
+
+    diffusers and transformers note it in ``config.json``. It differs between machines, and the same training
+    must end in the same bytes.
+    """
+    for path in sorted(folder.rglob("config.json")):
+        settings = json.loads(path.read_text())
+        if settings.pop("_name_or_path", None) is not None:
+            # As both libraries write it.
+            path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+
 def publish_bytes(path: Path, data: bytes | bytearray | memoryview) -> str:
     """Write ``data`` to ``path`` whole or not at all, and return its sha256."""
     with publish_file(path) as hidden:

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 
 from astro_dist.engine.config import differences
 from astro_dist.engine.errors import ConfigError, StoppedError
-from astro_dist.engine.files import follow_umask, tree_digests
+from astro_dist.engine.files import follow_umask, forget_folders, tree_digests
 from astro_dist.engine.stopping import check_stop
 from astro_dist.models.device import autocast, choose_device, flushed_denormals, pin, resolve_precision
 from astro_dist.train.ahead import ReadAhead, Share, count_readers
@@ -294,6 +294,7 @@ def train(cell: Cell) -> dict[str, Any]:
     if training.rank != 0:
         return {}
     facts |= state_origins(cell)
+    forget_folders(cell.output)
     follow_umask(cell.output)
     size = sum(p.numel() for p in training.published.parameters())
     figures = {name: round(value, 6) for name, value in figures.items()}

@@ -1,6 +1,7 @@
 """Train super-resolution on the Hubble pictures and measure it on held-out ones and on galaxies.
 
-    python -m tests.benchmarks.doubling [--steps 4700] [--save FOLDER] [--weights FOLDER] [--samples 8]
+    python -m tests.benchmarks.doubling [--steps 4700] [--start FOLDER] [--lr 0.002] [--save FOLDER]
+    python -m tests.benchmarks.doubling --weights FOLDER [--samples 8] [--compare N]
 
 With ``--weights`` nothing is trained. Prints PSNR with 95 % intervals of the paired gains, the power of the
 detail in octaves, and both for ``dpm++`` with few calls against ``ancestral`` with many.
@@ -45,6 +46,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=4700)
+    parser.add_argument("--start", help="weights that the training begins with; `enhance`, or a folder")
+    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--save", type=Path)
     parser.add_argument("--weights", help="a folder, or `enhance` for the weights of the package")
     parser.add_argument("--samples", type=int, default=8)
@@ -55,7 +58,8 @@ def main():
         pictures, held = doubling.hubble()
         begun = time.process_time()
         with tempfile.TemporaryDirectory() as root:
-            folder = doubling.train(Path(root), pictures, held, preset="local", steps=options.steps)
+            settings = {"preset": "local", "steps": options.steps, "lr": options.lr}
+            folder = doubling.train(Path(root), pictures, held, start_from=options.start, **settings)
             print(f"trained in {time.process_time() - begun:.0f} core-seconds")
             model = SuperRes.from_pretrained(folder)
             if options.save is not None:

@@ -229,6 +229,7 @@ def test_a_pipeline_of_diffusers_draws_the_same_after_it_was_saved(opened_run, t
         for pipe in (made, ours, theirs):
             np.testing.assert_array_equal(pipe(mask, 30, seed=5, num_inference_steps=2), drawn)
         assert ours.origins == made.origins
+        assert not [path for path in folder.rglob("*.json") if "_name_or_path" in path.read_text()]
         assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {
             *(".safetensors", ".json", ".py")
         }

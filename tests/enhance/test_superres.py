@@ -169,10 +169,11 @@ def test_what_is_published_says_what_it_is_for(trained):
 
 
 def test_a_training_begins_with_a_published_folder(trained, pictures, tmp_path):
-    """Without steps the weights are published as they are."""
+    """Without steps the weights are published as they are, and nothing says from which folder."""
     again = doubling.train(tmp_path, pictures, [5], steps=0, start_from=str(trained), **SMALL)
     first, second = load_file(trained / WEIGHTS), load_file(again / WEIGHTS)
     assert all(torch.equal(first[name], second[name]) for name in first | second)
+    assert (again / "config.json").read_bytes() == (trained / "config.json").read_bytes()
     with pytest.raises(
         ConfigError, match=r"superres.start_from: .* preset local \(width 8\), the settings say local \(16\)"
     ):

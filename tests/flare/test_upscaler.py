@@ -102,6 +102,7 @@ def test_weights_of_the_authors_are_published_and_begun_with_again(tmp_path):
         same = torch.equal(load_file(weights / WEIGHTS)["conv_last.weight"], made.conv_last.weight)
         assert same == (steps == 0)
         assert load_checked(weights, "upscaler").config.base == "none"
+    assert "_name_or_path" not in (weights / "config.json").read_text()
     assert read_origins(weights)[0].name == "the weights authors.pth"
     assert "from weights of others" in (weights / "README.md").read_text()
 
