@@ -20,10 +20,10 @@ def nodes(nodes_on, monkeypatch):
     return nodes_on
 
 
-def submit_over_nodes(root, tmp_path, gpus, pause_s):
+def submit_over_nodes(root, tmp_path, gpus, **shards):
     """Queue the toy run with its shards on two nodes, a worker per GPU."""
     site = small_site(tmp_path, {"shards": {"workers": 1, "nodes": 2, "gpus": gpus}})
-    submit(root, site, {**FAKE, "shards": {"pause_s": pause_s}})
+    submit(root, site, {**FAKE, "shards": shards})
 
 
 def seats_of(root):
@@ -42,7 +42,8 @@ def test_two_jobs_on_the_same_nodes_do_not_mix_and_leave_nothing(nodes, tmp_path
     for i in range(times):
         roots = [tmp_path / f"{side}{i}" for side in "ab"]
         for root in roots:
-            submit_over_nodes(root, tmp_path, gpus=1, pause_s=0.3)
+            # The worker that comes first waits for the other, however long that takes.
+            submit_over_nodes(root, tmp_path, gpus=1, slow_until=[6])
         for root in roots:
             wait_for_end(root)
             assert last_job(nodes, root, "total")["JobState"] == "COMPLETED", logs_of(root)
