@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from astro_dist.enhance.superres_stage import RECIPE
+from astro_dist.models.device import pin
 from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.train.start import find_start
@@ -33,6 +34,8 @@ SAMPLERS = (
 
 @pytest.fixture(scope="module")
 def model():
+    # Two threads wait for each other whenever something else has a core.
+    pin(1)
     return SuperRes.from_pretrained(find_start(RECIPE, "enhance"))
 
 
