@@ -13,7 +13,7 @@ from astro_dist.cli import main
 from tests.end_to_end.conftest import SHRINK
 from tests.end_to_end.test_docs import DOCS, blocks, with_blocks
 from tests.end_to_end.test_wishes import folder  # noqa: F401
-from tests.flare.test_quickstart import SHRUNK
+from tests.flare.test_quickstart import SHRUNK, check_finished
 
 DRAWN = {key: value for key, value in SHRINK.items() if key.startswith("generate")}
 QUICK = DRAWN | {
@@ -32,7 +32,7 @@ SMALL = {
     "flare/quickstart": PAIRS,
     "flare/deepsky": PAIRS | {"pictures.size_pix": 16, "judge.steps": 2, "diffusion.steps": 2},
     "enhance/map": {"simulate.shape": [256, 256], "enhance.samples": 2, "enhance.calls": 2},
-    "enhance/quick": {"pictures.size_pix": 16, "enhance.samples": 2, "enhance.calls": 2},
+    "enhance/quick": {"pictures.size_pix": 16, "enhance.samples": 2, "enhance.calls": 2, "evaluate.most": 4},
 }
 """Settings of a run at small size; they follow what the guide sets, and take its place."""
 FEWER = {"diffusion.steps=500": "diffusion.steps=2"}
@@ -89,6 +89,8 @@ def test_every_command_runs(page, user, toy_run, command):
         assert done.returncode == 0, (words, done.stderr)
         if made and "--to" not in words:
             assert "report.html" in done.stdout, words
+    if "astro-dist run flare/quickstart\n" in page.read_text():
+        check_finished(user / "runs" / "flare-quickstart")
 
 
 @pytest.mark.parametrize("page", with_blocks("python", TEXT_PAGES))

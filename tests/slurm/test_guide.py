@@ -1,4 +1,4 @@
-"""The commands of the guide to Slurm, on a real queue: to the annotations here, whole with ``-m soak``."""
+"""The commands of the guide to Slurm, on a real queue: its first stage here, whole with ``-m soak``."""
 
 import re
 import shlex
@@ -16,12 +16,12 @@ SITE = {"cpus": 2, "memory_gb": 3, "minutes": 20}
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("stage", ["annotate", pytest.param("report", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("stage", ["simulate", pytest.param("report", marks=pytest.mark.soak)])
 def test_the_commands_of_the_guide_make_a_run(nodes_on, monkeypatch, tmp_path, command, stage):
     monkeypatch.setenv("SLURM_CONF", nodes_on.environment["SLURM_CONF"])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     site, run = tmp_path / "site.yaml", tmp_path / "runs" / "quickstart"
-    site.write_text(yaml.safe_dump({"resources": SITE, "stages": {"annotate": {"workers": 2}}}))
+    site.write_text(yaml.safe_dump({"resources": SITE, "stages": {"generate": {"workers": 2}}}))
     small = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]
     page = (ROOT / "docs" / "howto" / "slurm.md").read_text()
     lines = re.findall(r"^    astro-dist (.+?)(?:  .*)?$", page, re.M)

@@ -23,16 +23,17 @@ def curve(out):
     return {row["step"]: row["loss"] for row in rows}
 
 
-def test_four_ranks_on_two_nodes_give_the_losses_of_four_ranks_on_one(slurm_cluster, tmp_path):
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.soak)])
+def test_ranks_on_two_nodes_give_the_losses_of_ranks_on_one(slurm_cluster, tmp_path, ranks):
     toy = [sys.executable, "-m", "tests.slurm.toy_training"]
-    script = batch(tmp_path / "job.sh", " ".join([*toy, f"{tmp_path}/nodes", "4"]))
+    script = batch(tmp_path / "job.sh", " ".join([*toy, f"{tmp_path}/nodes", str(ranks)]))
     job = submit(slurm_cluster, *OPTIONS, f"--output={tmp_path}/log", script=script)
-    subprocess.run([*toy, tmp_path / "alone", "4"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run([*toy, tmp_path / "alone", str(ranks)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     facts = wait_for_state(slurm_cluster, job, "COMPLETED", "FAILED")
     log = (tmp_path / "log").read_text()
     assert facts["JobState"] == "COMPLETED", log
-    seats = re.findall(r"rank (\d) of 4 is on (n\d), interface eth0", log)
-    assert sorted(seats) == [("0", "n1"), ("1", "n1"), ("2", "n2"), ("3", "n2")]
+    seats = re.findall(rf"rank (\d) of {ranks} is on (n\d), interface eth0", log)
+    assert sorted(seats) == [(str(rank), f"n{1 + 2 * rank // ranks}") for rank in range(ranks)]
     assert curve(tmp_path / "nodes") == pytest.approx(curve(tmp_path / "alone"), rel=1e-6)
     weights = [tree_digests(tmp_path / side / "models") for side in ("nodes", "alone")]
     assert weights[0] == weights[1]
