@@ -25,6 +25,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.models.diffusers_types import (
     AutoencoderKL,
     DPMSolverMultistepScheduler,
@@ -300,13 +301,25 @@ class Painter:
 
 
 def assemble(folders: Mapping[str, Path], unet: Any = None, scheduler: Any = None) -> Painter:
-    """Load a painter from the folders of its parts, without any download; what is given is not loaded."""
+    """Load a painter from the folders of its parts, without any download; what is given is not loaded.
+
+    Raises
+    ------
+    ConfigError
+        A network lacks a tensor, which the libraries would leave at random numbers; the message names it.
+    """
     local: dict[str, Any] = {"local_files_only": True}
     # Safetensors only: the older `.bin` files are pickles, which run code when they are loaded.
     weights = {**local, "use_safetensors": True}
 
     def network(kind: Any, name: str) -> Any:
-        return kind.from_pretrained(folders[name], **weights).eval()
+        made, found = kind.from_pretrained(folders[name], output_loading_info=True, **weights)
+        if found["missing_keys"]:
+            raise ConfigError(
+                f"{folders[name]}: {min(found['missing_keys'])} is missing and would be random numbers; "
+                "give whole weights, or another version of transformers, which may call it otherwise"
+            )
+        return made.eval()
 
     return Painter(
         vae=network(AutoencoderKL, "vae"),

@@ -1,9 +1,14 @@
 """The painter of the package: small, offline, and its pictures are recognised."""
 
+import re
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
+from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.flare.painter_config import PromptsConfig, UnidiffuserConfig
@@ -69,3 +74,15 @@ def test_a_judge_of_real_pictures_recognises_its_pictures(painter):
         recognised = float((judge(painted).argmax(1) == wanted).float().mean())
     print(f"recognised: {recognised:.3f}")
     assert recognised >= LEAST_RECOGNISED
+
+
+def test_a_tensor_under_another_name_is_refused_and_not_drawn_at_random(tmp_path):
+    """As when a version of transformers calls the tensors of CLIP otherwise."""
+    shutil.copytree(SHIPPED / "flare" / "unidiffuser", tmp_path / "painter")
+    file = tmp_path / "painter" / "text_encoder" / "model.safetensors"
+    tensors = load_file(file)
+    (name,) = (name for name in tensors if "token_embedding" in name)
+    tensors["elsewhere"] = tensors.pop(name)
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=rf"text_encoder: {re.escape(name)} is missing and would be random"):
+        load_painter(tmp_path / "painter")
