@@ -91,6 +91,9 @@ def test_every_command_runs(page, user, toy_run, command):
             assert "report.html" in done.stdout, words
     if "astro-dist run flare/quickstart\n" in page.read_text():
         check_finished(user / "runs" / "flare-quickstart")
+    for run in (user / "runs").iterdir():
+        if not run.is_symlink():
+            assert command("verify", run).returncode == 0, run
 
 
 @pytest.mark.parametrize("page", with_blocks("python", TEXT_PAGES))

@@ -1,5 +1,6 @@
 """Hugging Face's `datasets` and webdataset read what is exported, in an environment of their own."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import astro_dist
 from tests.flare.test_export import make_run
 
 INSTALL = (
@@ -39,10 +41,6 @@ def test_the_libraries_read_every_sample(toy_run, tmp_path, command):
     python = os.environ.get("LOADERS_PYTHON")
     if python is None:
         pytest.skip(INSTALL)
-    import hashlib
-
-    import astro_dist
-
     make_run(tmp_path / "flare")
     for words in (
         ("export", toy_run[0], "cutouts", "--hf", "--out", tmp_path / "hf"),
@@ -64,6 +62,7 @@ def test_the_libraries_read_every_sample(toy_run, tmp_path, command):
         assert said[name] == wanted
     assert said["rms"] == {str(i): float(rms) for i, rms in enumerate(run.cutouts["rms_jy_beam"].values)}
     assert sum(said["splits"].values()) == len(said["cutouts"])
-    # Six pictures learn, of two classes: the folders are their labels, and no split is inferred from a name.
+    # Two pictures of each class learn, and no split is inferred from a name.
     assert list(said["pictures"]) == ["train"]
+    assert sorted(said["pictures"]["train"]) == ["a/b"] * 2 + ["test stars"] * 2
     assert {"image", "label"} <= set(said["columns"])
