@@ -39,6 +39,8 @@ from astro_dist.models.tokens import build_caption_tokenizer, build_prompt_token
 TIMES = 1000
 """Times of a noise schedule, T of Ho et al. 2020."""
 LEFT = 0.004
+HEAD = "transformer.lm_head.weight"
+"""The tensor of the caption decoder that a file may leave out, as a copy of the table of its tokens."""
 hub: Any = transformers
 """transformers without its types, which are incomplete."""
 # Progress bars, and advice on ids that the decoder of captions passes to nobody.
@@ -309,24 +311,12 @@ def assemble(folders: Mapping[str, Path], unet: Any = None, scheduler: Any = Non
         A network lacks a tensor, which the libraries would leave at random numbers; the message names it.
     """
     local: dict[str, Any] = {"local_files_only": True}
-    # Safetensors only: the older `.bin` files are pickles, which run code when they are loaded.
-    weights = {**local, "use_safetensors": True}
-
-    def network(kind: Any, name: str) -> Any:
-        made, found = kind.from_pretrained(folders[name], output_loading_info=True, **weights)
-        if found["missing_keys"]:
-            raise ConfigError(
-                f"{folders[name]}: {min(found['missing_keys'])} is missing and would be random numbers; "
-                "give whole weights, or another version of transformers, which may call it otherwise"
-            )
-        return made.eval()
-
     return Painter(
-        vae=network(AutoencoderKL, "vae"),
-        text_encoder=network(hub.CLIPTextModel, "text_encoder"),
-        image_encoder=network(hub.CLIPVisionModelWithProjection, "image_encoder"),
-        text_decoder=load_decoder(folders["text_decoder"]).eval(),
-        unet=network(UniDiffuserModel, "unet") if unet is None else unet,
+        vae=load_network(AutoencoderKL, folders["vae"]),
+        text_encoder=load_network(hub.CLIPTextModel, folders["text_encoder"]),
+        image_encoder=load_network(hub.CLIPVisionModelWithProjection, folders["image_encoder"]),
+        text_decoder=load_decoder(folders["text_decoder"]),
+        unet=load_network(UniDiffuserModel, folders["unet"]) if unet is None else unet,
         clip_tokenizer=hub.CLIPTokenizer.from_pretrained(folders["clip_tokenizer"], **local),
         text_tokenizer=hub.GPT2Tokenizer.from_pretrained(folders["text_tokenizer"], **local),
         processor=hub.CLIPImageProcessorPil.from_pretrained(folders["clip_image_processor"], **local),
@@ -334,10 +324,23 @@ def assemble(folders: Mapping[str, Path], unet: Any = None, scheduler: Any = Non
     )
 
 
+def load_network(kind: Any, folder: Path, may_lack: str | None = None) -> Any:
+    """Load a part of a painter whose file has every tensor, but for one that the caller fills."""
+    # Safetensors only: the older `.bin` files are pickles, which run code when they are loaded.
+    made, found = kind.from_pretrained(
+        folder, output_loading_info=True, use_safetensors=True, local_files_only=True
+    )
+    if lost := set(found["missing_keys"]) - {may_lack}:
+        raise ConfigError(
+            f"{folder}: {min(lost)} is missing and would be random numbers; "
+            "give whole weights, or another version of transformers, which may call it otherwise"
+        )
+    return made.eval()
+
+
 def load_decoder(folder: Path) -> Any:
     """Load the decoder of captions, also one whose head and table of tokens are stored once."""
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    decoder = untie(UniDiffuserTextDecoder.from_pretrained(folder, **options))
+    decoder = untie(load_network(UniDiffuserTextDecoder, folder, may_lack=HEAD))
     if not has_head(folder):
         # diffusers leaves such a head at random numbers.
         table = decoder.transformer.transformer.wte.weight
@@ -351,7 +354,7 @@ def has_head(folder: Path) -> bool:
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             names |= set(file.keys())
-    return "transformer.lm_head.weight" in names
+    return HEAD in names
 
 
 def load_painter(folder: Path) -> Painter:

@@ -23,6 +23,7 @@ QUICK = DRAWN | {
     "assemble.band_rows": 128,
     "assemble.flux.counts.limit_jy": 5e-4,
     "assemble.reuse": 40,
+    "diffusion.batch_size": 4,
 }
 PAIRS = dict(setting.split("=") for setting in SHRUNK)
 SMALL = {
@@ -31,7 +32,7 @@ SMALL = {
     "train_tiny": SHRINK,
     "flare/quickstart": PAIRS,
     "flare/deepsky": PAIRS | {"pictures.size_pix": 16, "judge.steps": 2, "diffusion.steps": 2},
-    "enhance/map": {"simulate.shape": [256, 256], "enhance.samples": 2, "enhance.calls": 2},
+    "enhance/map": {"simulate.shape": [256, 256], "enhance.samples": 2, "enhance.calls": 1},
     "enhance/quick": {"pictures.size_pix": 16, "enhance.samples": 2, "enhance.calls": 2, "evaluate.most": 4},
 }
 """Settings of a run at small size; they follow what the guide sets, and take its place."""

@@ -88,8 +88,8 @@ def measure(model, pictures, samples=1):
     -------
     dict
         ``bicubic``, ``single``, ``mean`` and ``expected``: PSNR (N,) in dB of the bicubic enlargement, of one
-        sample, of the mean of all, and of what the network expects of these; ``power`` (3,): power of the
-        single sample over that of the truth in each octave.
+        sample, of the mean of all, and of what the network expects of these; ``powers`` (2, N, 3): power of
+        the single sample and of the truth in each octave; ``power`` (3,): the ratio of their sums.
     """
     small = np.stack([halve(picture, "bicubic") for picture in pictures])
     large = torch.from_numpy(small.astype(np.float32) / 255)
@@ -99,11 +99,35 @@ def measure(model, pictures, samples=1):
         for k in range(samples):
             drawn[k, i] = model.draw(image, k, (1000 * i, 0))
             expected[i] += model.expect(image, k, (1000 * i, 0)) / samples
-    ratio = power(np.clip(drawn[0], 0, 1)).sum(0) / power(pictures / 255).sum(0)
+    powers = np.stack([power(np.clip(drawn[0], 0, 1)), power(pictures / 255)])
     return {
         "bicubic": decibels(enlarge_bicubic(large).numpy(), pictures),
         "single": decibels(drawn[0], pictures),
         "mean": decibels(drawn.mean(0), pictures),
         "expected": decibels(expected, pictures),
-        "power": ratio,
+        "powers": powers,
+        "power": find_ratio(powers),
     }
+
+
+def find_ratio(powers_2NO):
+    """Return the power of samples over that of the truth (3,), summed over pictures."""
+    return powers_2NO[0].sum(0) / powers_2NO[1].sum(0)
+
+
+def find_farther(figures, others, rounds=2000):
+    """Return by how much farther from the true power samples are than others of the same pictures.
+
+    Returns
+    -------
+    NDArray
+        (3, 3): the difference of the distances of the ratios from 1, and the ends of its 95 % interval by a
+        bootstrap over pictures, in each octave.
+    """
+    chance = np.random.default_rng(1)
+    pair = [figures["powers"], others["powers"]]
+    count = pair[0].shape[1]
+    chosen = [np.arange(count), *(chance.integers(0, count, count) for _ in range(rounds))]
+    away = [[np.abs(find_ratio(one[:, rows]) - 1) for one in pair] for rows in chosen]
+    found = np.array([few - many for few, many in away])
+    return np.stack([found[0], *np.percentile(found[1:], (2.5, 97.5), axis=0)])

@@ -76,13 +76,16 @@ def test_a_judge_of_real_pictures_recognises_its_pictures(painter):
     assert recognised >= LEAST_RECOGNISED
 
 
-def test_a_tensor_under_another_name_is_refused_and_not_drawn_at_random(tmp_path):
+@pytest.mark.parametrize(
+    ("part", "tensor"), [("text_encoder", "token_embedding"), ("text_decoder", "encode_prefix.weight")]
+)
+def test_a_tensor_under_another_name_is_refused_and_not_drawn_at_random(tmp_path, part, tensor):
     """As when a version of transformers calls the tensors of CLIP otherwise."""
     shutil.copytree(SHIPPED / "flare" / "unidiffuser", tmp_path / "painter")
-    file = tmp_path / "painter" / "text_encoder" / "model.safetensors"
+    (file,) = (tmp_path / "painter" / part).glob("*.safetensors")
     tensors = load_file(file)
-    (name,) = (name for name in tensors if "token_embedding" in name)
+    (name,) = (name for name in tensors if tensor in name)
     tensors["elsewhere"] = tensors.pop(name)
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=rf"text_encoder: {re.escape(name)} is missing and would be random"):
+    with pytest.raises(ConfigError, match=rf"{part}: {re.escape(name)} is missing and would be random"):
         load_painter(tmp_path / "painter")
