@@ -1,5 +1,6 @@
 """Label images: the pixels, the objects and the windows round them."""
 
+import astropy
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -68,6 +69,8 @@ LARGE = (20_000_000, 20_000_001)
 @pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64", "float64"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_large_numbers_of_objects_are_read_with_all_their_digits(tmp_path, dtype, packed):
+    if packed and dtype == "uint64" and int(astropy.__version__.partition(".")[0]) < 8:
+        pytest.skip("astropy before 8 writes such files with 2^63 too much")
     mask, numbers = np.zeros((2, 40, 30), np.int64)
     mask[4:12, 5:8] = 2
     numbers[4:8, 5:8], numbers[8:12, 5:8] = LARGE
