@@ -95,16 +95,19 @@ def test_a_file_that_is_none_is_one_line(tmp_path, name):
         listed(tmp_path / name)
 
 
-def test_a_damaged_picture_is_named(tmp_path):
-    path = write(tmp_path / "a.npz")
+@pytest.mark.parametrize("name", ["a.npz", "packed.npz"])
+def test_a_damaged_picture_is_named(tmp_path, name):
+    """Whichever is read first: a file has one checksum for all of its pictures."""
+    path = write(tmp_path / name)
     found = listed(path)
     with zipfile.ZipFile(path) as file:
         start = file.getinfo("images.npy").header_offset
     data = bytearray(path.read_bytes())
     data[start + 5000] ^= 255
     path.write_bytes(data)
-    with pytest.raises(DataError, match="is damaged"):
-        [found.read(row) for row in range(N)]
+    for row in (N - 1, 0):
+        with pytest.raises(DataError, match=f"picture {row}: .* is damaged"):
+            found.read(row)
 
 
 def test_answers_without_a_name_are_refused(tmp_path):
