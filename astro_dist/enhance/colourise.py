@@ -19,6 +19,7 @@ from astro_dist.engine.errors import ConfigError
 from astro_dist.engine.pixels import to_network
 from astro_dist.engine.seeds import stream
 from astro_dist.engine.work import Run
+from astro_dist.enhance.chroma import strengthen
 from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.models.colour_presets import COLOURISERS
 from astro_dist.models.colouriser import ColourGame, ColourUNet, PatchGan, load_colouriser
@@ -124,9 +125,16 @@ class ColourObjective:
         return self.config.weight * error.mean() + fooled + judged, figures
 
     def publish(self, folder: Path, batches: list[Coloured], device: str) -> dict[str, Any]:
+        facts: dict[str, Any] = {}
+        if self.config.chroma is not None:
+            grey, rgb = (
+                np.concatenate([getattr(batch, name) for batch in batches])
+                for name in ("grey_B1HW", "rgb_B3HW")
+            )
+            facts = strengthen(self.network.generator, grey, rgb, self.config.chroma)
         self.network.generator.save_pretrained(folder, safe_serialization=True)
-        write_card(folder, self.config)
-        return {}
+        write_card(folder, self.config, facts)
+        return facts
 
 
 def groups(network: ColourGame, config: ColouriseConfig) -> list[dict[str, Any]]:
@@ -189,18 +197,25 @@ tags: [astro_dist, colourisation]
 
 * preset {preset}, {training}
 * error {loss} times {weight:g}, {game}
+* {strength}
 * brightness stays: 0.299 red + 0.587 green + 0.114 blue of the result is the grey picture
 
 Load: `astro_dist.enhance.colours.Colouriser.from_pretrained(folder).enhance(picture)`.
 """
 
 
-def write_card(folder: Path, config: ColouriseConfig) -> None:
+def write_card(folder: Path, config: ColouriseConfig, facts: dict[str, Any]) -> None:
     """Write ``README.md`` beside the weights, without date, host or path."""
     steps = "{steps} steps of {batch_size} crops of {crop_pix} x {crop_pix} pixels, learning rate {lr:g}"
     training = steps.format(**config.model_dump()) if config.steps else "weights of others as they are"
     if config.steps and config.start_from is not None:
         training += ", from weights of others"
     game = f"with a discriminator, players {config.players}" if config.gan else "without a discriminator"
-    text = _CARD.format(training=training, game=game, **config.model_dump())
+    strength = "colours as they were learnt"
+    if facts:
+        strength = (
+            f"colours times {facts['chroma_factor']:g}, which gives training crops {facts['chroma']:g} of "
+            "their true chroma (means over 8 x 8 pixels)"
+        )
+    text = _CARD.format(training=training, game=game, strength=strength, **config.model_dump())
     (folder / "README.md").write_text(text)

@@ -36,6 +36,9 @@ class ColouriseConfig(TrainingConfig):
     """Factor on the error, beside the binary cross-entropy of the game."""
     gan: bool = True
     """Whether a discriminator judges the colours; without it the error alone is minimised."""
+    chroma: Annotated[float, Field(gt=0, le=2)] | None = None
+    """Share of the true chroma, of means over 8 x 8 pixels, that the published network gives training crops:
+    its colours are multiplied by one factor. null leaves those of least error, which are nearer to grey."""
     players: Literal["together", "in_turn"] = "together"
     """Whether both players move in each step, or the discriminator in even and the generator in odd ones."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None

@@ -100,6 +100,10 @@ class ColourUNet(ModelMixin, ConfigMixin):
 
     def forward(self, grey_B1HW: Tensor) -> Tensor:
         """Return the colours (B, 3, H, W) from 0 to 1; the brightness of each pixel stays."""
+        return keep_grey(grey_B1HW + self.find_chroma(grey_B1HW), grey_B1HW)
+
+    def find_chroma(self, grey_B1HW: Tensor) -> Tensor:
+        """Return what is added to grey (B, 3, H, W), float32: linear in the last layer, of any size."""
         height, width = grey_B1HW.shape[-2:]
         padding = (0, -width % self.step_pix, 0, -height % self.step_pix)
         h_BCHW, skips = functional.pad(grey_B1HW, padding, mode="replicate"), []
@@ -109,8 +113,8 @@ class ColourUNet(ModelMixin, ConfigMixin):
         for raise_, block, skip in zip(self.raise_, self.up, skips[-2::-1], strict=True):
             h_BCHW = block(torch.cat([raise_(h_BCHW), skip], 1))
         # In float32 from here on: the brightness must stay to the last bits.
-        chroma_B3HW = self.last(h_BCHW)[..., :height, :width].float()
-        return keep_grey(grey_B1HW + chroma_B3HW, grey_B1HW)
+        chroma_B3HW: Tensor = self.last(h_BCHW)[..., :height, :width].float()
+        return chroma_B3HW
 
 
 class PatchGan(nn.Module):

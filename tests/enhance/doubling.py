@@ -37,6 +37,17 @@ def held_middles(side=128, every=1):
 
 
 def galaxies(count=58):
+    """Return some of `all_galaxies`."""
+    found = all_galaxies()
+    return found[held_galaxies(len(found), count)]
+
+
+def held_galaxies(number, count=58):
+    """Return the rows of those that `galaxies` gives, of so many."""
+    return np.arange(number)[:: max(1, number // count)][:count]
+
+
+def all_galaxies():
     """Return the middles (N, 3, 128, 128) of halved galaxies, one of those that are nearly equal."""
     found, seen = [], []
     for name in list_folder(DATA / "galaxies"):
@@ -47,7 +58,7 @@ def galaxies(count=58):
         small = (small - small.mean()) / small.std() / 16
         if all(small @ other < 0.998 for other in seen):
             found, seen = [*found, np.rint(half).astype(np.uint8)], [*seen, small]
-    return np.stack(found[:: max(1, len(found) // count)][:count])
+    return np.stack(found)
 
 
 def train(root, pictures, held, **settings):

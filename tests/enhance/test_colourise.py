@@ -8,11 +8,13 @@ from safetensors.torch import load_file
 
 from astro_dist.engine.errors import ConfigError, DataError, StoppedError
 from astro_dist.engine.work import Run, for_stage
+from astro_dist.enhance.chroma import strengthen
 from astro_dist.enhance.colourise import ColourData, ColourObjective, groups, to_grey, to_unit
 from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.enhance.colourise_stage import RECIPE
 from astro_dist.enhance.colours import Colouriser
 from astro_dist.enhance.pipeline import ENHANCE
+from astro_dist.metrics.colours import block_chroma
 from astro_dist.models.colouriser import ColourUNet, PatchGan, find_grey, keep_grey
 from astro_dist.models.device import pin
 from astro_dist.pictures.toy import draw_toy
@@ -261,3 +263,30 @@ def test_the_published_network_colours_pictures_of_a_user(cell, tmp_path):
 def test_settings_that_cannot_work_are_refused(sections, text):
     with pytest.raises(ConfigError, match=text):
         ENHANCE.resolve(sections)
+
+
+def test_colours_get_the_wanted_share_of_the_true_chroma(cell):
+    """One factor on the last layer, on the crops that it was chosen on; beyond what fits it stops."""
+    plain, strong = cell("plain", gan=False, steps=20), cell("strong", gan=False, steps=20, chroma=0.9)
+    do_cell(plain)
+    result = do_cell(strong)
+    assert result["chroma"] == pytest.approx(0.9, abs=0.01)
+    weights, stronger = (load_file(one.output / WEIGHTS) for one in (plain, strong))
+    factor = result["chroma_factor"]
+    assert factor > 1.2
+    for name, value in weights.items():
+        expected = value * factor if name.startswith("last.") else value
+        torch.testing.assert_close(stronger[name], expected, rtol=1e-6, atol=0)
+    data = RECIPE.build(strong, "cpu")[1]
+    crops = [data.batch(n, 8) for n in range(0, 256, 8)]
+    true = np.concatenate([one.rgb_B3HW for one in crops])
+    made = np.concatenate(
+        [Colouriser.from_pretrained(strong.output, "cpu").apply(grey)[None] for grey in to_grey(true)]
+    )
+    assert block_chroma(made).sum() / block_chroma(true).sum() == pytest.approx(result["chroma"], abs=2e-3)
+    assert f"colours times {factor:g}" in (strong.output / "README.md").read_text()
+    # A network without colours stays without, and says what it reached.
+    grey = wild(16, 3)
+    torch.nn.init.zeros_(grey.last.weight)
+    torch.nn.init.zeros_(grey.last.bias)
+    assert strengthen(grey.eval(), to_grey(true[:4]), true[:4], 0.8)["chroma"] < 1e-6
