@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats
 from astro_dist.enhance.projection import halve_mean, repeat_twice
-from astro_dist.enhance.textures import Texture
+from astro_dist.enhance.textures import NORMAL, Texture, find_level, find_medians
 
 SHARE = 0.994
 NEIGHBOURS = 10
@@ -29,53 +29,60 @@ SCALES, QUANTILES = 3, (0.005, 0.05, 0.16, 0.84, 0.995)
 NUMBERS = 2 + len(QUANTILES) + 6 * SCALES + 1
 
 
-def describe_piece(piece_ss: AnyImage) -> Floats:
-    """Return the numbers of a square piece, whatever its level and unit of brightness; NaN = no data."""
-    known = piece_ss[np.isfinite(piece_ss)].astype(np.float64)
-    if known.size < piece_ss.size // 2:
-        return np.full(NUMBERS, np.nan)
-    middle = _median(known)
-    spread = _spread(known) or float(known.std()) or 1.0
-    u = np.arcsinh(np.nan_to_num((piece_ss.astype(np.float64) - middle) / spread) / 2) / 2
-    numbers = [_log_power(u), float(np.arcsinh(_skewness(u)))]
-    numbers += [float(q) for q in np.quantile(u, QUANTILES)]
+def describe_pieces(pieces_Nhw: AnyImage) -> Floats:
+    """Return the numbers (N, `NUMBERS`) of pieces, whatever their level and unit of brightness.
+
+    Those of a piece with NaN (no data) in more than half of its pixels are NaN.
+    """
+    count, height, width = pieces_Nhw.shape
+    flat = pieces_Nhw.reshape(count, -1).astype(np.float64)
+    flat[~np.isfinite(flat)] = np.nan
+    few = np.isfinite(flat).sum(1) < height * width // 2
+    flat[few] = 0
+    middle, spread = find_level(flat)
+    compressed = np.arcsinh(np.nan_to_num((flat - middle) / spread) / 2) / 2
+    tails = np.quantile(compressed, QUANTILES, axis=1)
+    columns = [_log_power(compressed), np.arcsinh(_skewness(compressed)), *tails]
+    u: Floats = compressed.reshape(pieces_Nhw.shape)
     for _ in range(SCALES):
-        small = halve_mean(u[None, : len(u) // 2 * 2, : u.shape[1] // 2 * 2])[0]
-        numbers += _describe_octave(u, u[: 2 * len(small), : 2 * small.shape[1]] - repeat_twice(small))
+        small = halve_mean(u[:, : u.shape[1] // 2 * 2, : u.shape[2] // 2 * 2])
+        height, width = (2 * side for side in small.shape[1:])
+        columns += _describe_octave(u, u[:, :height, :width] - repeat_twice(small))
         u = small
-    return np.array([*numbers, _log_power(u)])
+    numbers: Floats = np.stack([*columns, _log_power(_flat(u))], 1)
+    numbers[few] = np.nan
+    return numbers
 
 
-def _describe_octave(u: Floats, detail: Floats) -> list[float]:
+def _describe_octave(u_Nhw: Floats, detail_Nhw: Floats) -> list[Floats]:
     """Return the detail of an octave, with sources and without, and how alike neighbours are each way."""
-    centred, power = u - u.mean(), u.var() + 1e-9
-    pairs = ((centred[1:], centred[:-1]), (centred[:, 1:], centred[:, :-1]))
-    together = [float((a * b).mean() / power) for a, b in pairs]
-    steps = [math.log(_spread(a - b) + 1e-3) for a, b in pairs]
-    return [_log_power(detail), math.log(_spread(detail) + 1e-3), *together, *steps]
+    u, detail = _flat(u_Nhw), _flat(detail_Nhw)
+    centred = u_Nhw - u.mean(1)[:, None, None]
+    power = u.var(1) + 1e-9
+    pairs = ((centred[:, 1:], centred[:, :-1]), (centred[:, :, 1:], centred[:, :, :-1]))
+    together = [_flat(a * b).mean(1) / power for a, b in pairs]
+    steps = [np.log(_spread(_flat(a - b)) + 1e-3) for a, b in pairs]
+    return [_log_power(detail), np.log(_spread(detail) + 1e-3), *together, *steps]
 
 
-def _spread(values: Floats) -> float:
-    """Return the standard deviation that a normal distribution of the same median distance has."""
-    return 1.4826 * _median(np.abs(values - _median(values)))
+def _flat(values_Nhw: Floats) -> Floats:
+    return values_Nhw.reshape(len(values_Nhw), -1)
 
 
-def _median(values: Floats) -> float:
-    """Return `numpy.median` of finite numbers, which spends most of its time on NaN and axes."""
-    half, flat = values.size // 2, values.ravel()
-    low = half - 1 if values.size % 2 == 0 else half
-    found = np.partition(flat, (low, half))
-    return float((found[low] + found[half]) / 2)
+def _spread(values_NM: Floats) -> Floats:
+    """Return the standard deviations (N,) that normal distributions of the same median distance have."""
+    middle = find_medians(values_NM)[:, None]
+    return NORMAL * find_medians(np.abs(values_NM - middle))
 
 
-def _log_power(values: Floats) -> float:
-    return math.log(float(np.var(values)) + 1e-6)
+def _log_power(values_NM: Floats) -> Floats:
+    return np.asarray(np.log(values_NM.var(1) + 1e-6))
 
 
-def _skewness(u: Floats) -> float:
-    centred = u - u.mean()
+def _skewness(u_NM: Floats) -> Floats:
+    centred = u_NM - u_NM.mean(1, keepdims=True)
     # Not a power of 3, which numpy takes by logarithms.
-    return float((centred * centred * centred).mean() / (u.std() ** 3 + 1e-9))
+    return np.asarray((centred * centred * centred).mean(1) / (u_NM.std(1) ** 3 + 1e-9))
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ class Likeness:
         wider
             Pieces of the same sky and side whose beam is twice as wide in pixels.
         """
-        numbers = np.array([describe_piece(piece) for piece in pieces]).reshape(-1, NUMBERS)
+        numbers = describe_pieces(np.stack(pieces)) if len(pieces) else np.empty((0, NUMBERS))
         known = np.isfinite(numbers).all(1)
         if known.sum() < LEAST_PIECES:
             return None
@@ -132,16 +139,18 @@ class Likeness:
         slack = 1 + 10 / len(distances)
         return cls(mean, matrix, pieces, gaps, float(distances[place] * slack), size_pix, texture)
 
-    def distance(self, piece_ss: AnyImage) -> float:
-        """Return the distance of a piece, about 1 for those like the training, NaN for one with few data."""
-        piece = (describe_piece(piece_ss) - self.mean) @ self.matrix
-        if not np.isfinite(piece).all():
-            return math.nan
-        rows, far = _nearest(self.pieces, piece, NEIGHBOURS)
-        apart = far / _gap(self.gaps, rows, far)
-        if self.texture is None:
-            return apart
-        return max(apart, self.limit * self.texture.excess(piece_ss, self.size_pix))
+    def distances(self, pieces_Nhw: AnyImage) -> Floats:
+        """Return the distances (N,) of pieces, about 1 for those like the training, NaN with few data."""
+        places = np.stack([one @ self.matrix for one in describe_pieces(pieces_Nhw) - self.mean])
+        known = np.flatnonzero(np.isfinite(places).all(1))
+        apart = np.full(len(places), np.nan)
+        for row in known:
+            rows, far = _nearest(self.pieces, places[row], NEIGHBOURS)
+            apart[row] = far / _gap(self.gaps, rows, far)
+        if self.texture is not None and len(known):
+            excess = self.texture.excess(pieces_Nhw[known], self.size_pix)
+            apart[known] = np.maximum(apart[known], self.limit * excess)
+        return apart
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers; the last digits, on which nothing rests, are left out."""

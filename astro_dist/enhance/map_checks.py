@@ -46,7 +46,13 @@ def measure_windows(like: Likeness, pixels: AnyImage, most: int | None = None) -
     ]
     whole = [w for w in windows if min(w.shape) >= side // 2]
     whole = whole[:: max(1, -(-len(whole) // (most or len(whole) or 1)))]
-    return [(max(like.distance(pixels[p][w.slices]) for p in range(planes)), w) for w in whole]
+    found = np.empty((planes, len(whole)))
+    # Windows at borders are smaller: those of one shape are described together.
+    for shape in {w.shape for w in whole}:
+        rows = [row for row, w in enumerate(whole) if w.shape == shape]
+        for p in range(planes):
+            found[p, rows] = like.distances(np.stack([pixels[p][whole[row].slices] for row in rows]))
+    return list(zip(np.fmax.reduce(found).tolist(), whole, strict=True))
 
 
 def why_unlike(image: SkyImage, number: int, results: Results) -> str | None:

@@ -118,7 +118,7 @@ class MapMeasurer:
         assert tile.spread_PHW is not None
         rows[CHAIN] |= self._cover(tile.image_PHW, tile.spread_PHW, true)
         if self.like is not None:
-            distance = self.like.distance(small[0])
+            distance = self.like.distances(small)[0]
             rows[CHAIN]["unlike"] = [int(distance > self.like.limit), 1]
         width = self.scaled.widths(tile.spread_PHW, tile.image_PHW)[0]
         shown = {

@@ -22,31 +22,55 @@ RINGS = (1 / 8, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 7 / 16, 1 / 2, 0.6, 0.72)
 """Edges of the rings in cycles per pixel; 0.71 is that of a chessboard."""
 CLIP_SIGMA = 3.0
 LEAST_POWER = 1e-5
+NORMAL = 1.4826
+"""Standard deviation of a normal distribution over its median distance from the median."""
 
 
-def describe_texture(piece_hw: AnyImage, grid_pix: int) -> Floats:
-    """Return the logarithm of the share of the power in each of `RINGS`; NaN = no data.
+def find_medians(values_NM: Floats) -> Floats:
+    """Return the median (N,) of the numbers of each row that are no NaN; every row needs one."""
+    # NaN is sorted behind all numbers.
+    ordered = np.sort(values_NM, axis=1)
+    number = np.isfinite(values_NM).sum(1)
+    rows = np.arange(len(ordered))
+    return np.asarray((ordered[rows, (number - 1) // 2] + ordered[rows, number // 2]) / 2)
 
-    Level and unit of the piece do not matter.
+
+def find_level(values_NM: Floats) -> tuple[Floats, Floats]:
+    """Return median and spread of each row, both (N, 1), in units of a normal distribution's deviation.
+
+    The spread is that of the median distance, the standard deviation where that is 0, or 1.
+    """
+    middle = find_medians(values_NM)[:, None]
+    spread = NORMAL * find_medians(np.abs(values_NM - middle))
+    for row in np.flatnonzero(spread == 0):
+        spread[row] = np.nanstd(values_NM[row]) or 1.0
+    return middle, spread[:, None]
+
+
+def describe_textures(pieces_Nhw: AnyImage, grid_pix: int) -> Floats:
+    """Return the logarithms of the shares of the power in each of `RINGS`, (N, rings); NaN = no data.
+
+    Level and unit of the pieces do not matter.
 
     Parameters
     ----------
-    piece_hw
+    pieces_Nhw
         At most ``grid_pix`` a side.
     grid_pix
-        Side to which the piece is filled up, so that pieces at borders have the rings of whole ones.
+        Side to which pieces are filled up, so that those at borders have the rings of whole ones.
     """
-    known = piece_hw[np.isfinite(piece_hw)]
-    middle = np.median(known)
-    spread = 1.4826 * np.median(np.abs(known - middle)) or known.std() or 1.0
-    u = np.nan_to_num((piece_hw.astype(np.float64) - middle) / spread).clip(-CLIP_SIGMA, CLIP_SIGMA)
+    flat = pieces_Nhw.reshape(len(pieces_Nhw), -1).astype(np.float64)
+    flat[~np.isfinite(flat)] = np.nan
+    middle, spread = find_level(flat)
+    u = np.nan_to_num((flat - middle) / spread).clip(-CLIP_SIGMA, CLIP_SIGMA)
+    u = (u - u.mean(1, keepdims=True)).reshape(pieces_Nhw.shape)
     # A window without jumps at the borders: their power would be spread over all rings.
-    taper = _taper(*u.shape)
-    power = np.abs(np.fft.fft2((u - u.mean()) * taper, (grid_pix, grid_pix))) ** 2
+    power = np.abs(np.fft.fft2(u * _taper(*u.shape[1:]), (grid_pix, grid_pix))) ** 2
     place, number = _rings(grid_pix)
-    sums = np.bincount(place, power.ravel(), len(RINGS) + 1)[1 : len(RINGS)]
+    rings = len(RINGS) + 1
+    sums = np.stack([np.bincount(place, one.ravel(), rings)[1 : len(RINGS)] for one in power])
     means = sums / np.maximum(number, 1)
-    return np.asarray(np.log(means / max(means.sum(), 1e-300) + LEAST_POWER))
+    return np.asarray(np.log(means / np.maximum(means.sum(1, keepdims=True), 1e-300) + LEAST_POWER))
 
 
 @lru_cache(maxsize=4)
@@ -74,7 +98,7 @@ class Texture:
     @classmethod
     def fit(cls, pieces: Sequence[AnyImage], wider: Sequence[AnyImage], grid_pix: int) -> "Texture":
         """Return what the training pieces allow, and pieces of the same sky with a beam twice as wide."""
-        own, other = (np.array([describe_texture(one, grid_pix) for one in some]) for some in (pieces, wider))
+        own, other = (describe_textures(np.stack(some), grid_pix) for some in (pieces, wider))
         # Each half is judged by a direction that follows from the other one (cross-conformal).
         halves = [slice(0, None, 2), slice(1, None, 2)]
         scores = [own[a] @ _discriminate(own[b], other[b]) for a, b in (halves, halves[::-1])]
@@ -83,11 +107,11 @@ class Texture:
         low, middle, high = (float(found[min(max(rank, 0), len(found) - 1)]) for rank in ranks)
         return cls(_discriminate(own, other), low, middle, high)
 
-    def excess(self, piece_hw: AnyImage, grid_pix: int) -> float:
-        """Return how far a piece is from the middle of the training, 1 at the edge of what is like it."""
-        score = float(describe_texture(piece_hw, grid_pix) @ self.direction) - self.middle
-        edge = self.high if score > 0 else self.low
-        return score / ((edge - self.middle) or 1e-9)
+    def excess(self, pieces_Nhw: AnyImage, grid_pix: int) -> Floats:
+        """Return how far pieces (N,) are from the middle of the training; 1 is the edge of the like."""
+        score = describe_textures(pieces_Nhw, grid_pix) @ self.direction - self.middle
+        edge = np.where(score > 0, self.high, self.low) - self.middle
+        return np.asarray(score / np.where(edge == 0, 1e-9, edge))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain numbers."""

@@ -149,25 +149,25 @@ def test_other_images_are_told_apart():
         return noise + gaussian_filter(np.where(rng.random((32, 32)) > 0.995, 30.0, 0), 1)
 
     def pieces(sigma, count):
-        return [piece(sigma) for _ in range(count)]
+        return np.stack([piece(sigma) for _ in range(count)])
 
     like = Likeness.fit(pieces(0.7, 200), pieces(1.4, 200))
     like = Likeness.from_json(json.loads(json.dumps(like.to_json())))
-    same = np.mean([like.distance(piece(0.7)) > like.limit for _ in range(200)])
+    same = np.mean(like.distances(pieces(0.7, 200)) > like.limit)
     text = np.kron(rng.integers(0, 2, (8, 8)), np.ones((4, 4)))
-    other = [like.distance(piece(1.6)) > like.limit for _ in range(50)]
+    other = like.distances(pieces(1.6, 50)) > like.limit
     assert same <= 0.02
     assert np.mean(other) >= 0.95
-    assert like.distance(text) > like.limit
+    assert like.distances(text[None])[0] > like.limit
     # Noise alone, level and unit aside, tells beams of other widths in pixels.
     for sigma, least in ((0.7, 0.0), (1.05, 0.5), (1.4, 0.95)):
-        apart = [like.texture.excess(7 + 3 * piece(sigma), 32) > 1 for _ in range(50)]
+        apart = like.texture.excess(7 + 3 * pieces(sigma, 50), 32) > 1
         assert least <= np.mean(apart) <= (1 if least else 0.06)
     half = piece(0.7)
     half[:, :12] = np.nan
-    assert like.texture.excess(half, 32) < 1
+    assert like.texture.excess(half[None], 32)[0] < 1
     # A run of an earlier version measured no smoothness.
-    assert Likeness.from_json({**like.to_json(), "texture": None}).distance(half) > 0
+    assert Likeness.from_json({**like.to_json(), "texture": None}).distances(half[None])[0] > 0
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def refuse(root, most=1000):
     }
     found = {}
     for name, pieces in kinds.items():
-        distances = np.array([like.distance(piece) for piece in pieces])
+        distances = like.distances(np.stack(pieces))
         # A piece that nothing can be said of, such as one value, is none that is like the training.
         found[name] = {"n": len(pieces), "unlike": float(np.mean(~(distances <= like.limit)))}
     return found
