@@ -7,21 +7,27 @@ chroma. The factor goes into the weights of the last layer, which is linear.
 Shape letters: N crops, H W pixels, 1 and 3 planes of grey and colour.
 """
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from astro_dist.engine.arrays import Image
-from astro_dist.metrics.colours import BLOCK_PIX, block_chroma
+from astro_dist.engine.errors import ConfigError
+from astro_dist.metrics.colours import block_chroma
 from astro_dist.models.colouriser import ColourUNet, keep_grey
 from astro_dist.models.device import flushed_denormals
 
 MOST_FACTOR = 16.0
-"""Largest factor: a network without colours has none to make stronger."""
-HALVINGS = 14
-"""Steps of the bisection, which end within a thousandth."""
+"""Largest factor, and one over the least: a network without colours has none to make stronger."""
+HALVINGS = 12
+"""Steps of the bisection, in the logarithm, which end within two thousandths of the factor."""
+MOST_PIX = 1 << 21
+"""Pixels of the crops that the factor is chosen on."""
+LEAST_CHROMA = 0.01
+"""Mean true chroma, in units of Lab, below which crops are grey but for rounding."""
+AT_ONCE = 8
 
 
 def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: float) -> dict[str, float]:
@@ -32,39 +38,56 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
     network
         The network, in evaluation mode.
     grey_N1HW, rgb_N3HW
-        Crops of at least 8 x 8 pixels, float32 from 0 to 1.
+        Crops whose sides are multiples of 8 pixels, float32 from 0 to 1; the first `MOST_PIX` pixels count.
     share
         Wanted chroma of means over 8 x 8 pixels, over the true one.
 
     Returns
     -------
     dict
-        ``chroma_factor``, rounded to three digits, and ``chroma`` that the crops have with it. It is below
-        ``share`` where even `MOST_FACTOR` does not reach that.
+        ``chroma_factor``, rounded to three digits, and ``chroma`` that the crops have with it. It is another
+        one than ``share`` where that takes more than `MOST_FACTOR`, or less than one over it.
+
+    Raises
+    ------
+    ConfigError
+        The crops are grey, or the colours are no numbers.
     """
-    height, width = (side // BLOCK_PIX * BLOCK_PIX for side in grey_N1HW.shape[-2:])
-    last: Any = network.last
+    count = max(AT_ONCE, MOST_PIX // (grey_N1HW.shape[-2] * grey_N1HW.shape[-1]))
+    crops = [torch.from_numpy(np.asarray(one, np.float32)) for one in grey_N1HW[:count]]
+    true = sum(float(block_chroma(part).sum()) for part in _parts(rgb_N3HW[:count]))
+    if not true > LEAST_CHROMA * len(crops):
+        raise ConfigError("colourise.chroma: the training crops are grey; leave it out")
+    weight, bias = network.last.weight, network.last.bias
+    assert bias is not None
     with torch.inference_mode(), flushed_denormals():
-        device = last.weight.device
-        parts = [torch.from_numpy(one[None]).to(device) for one in grey_N1HW]
-        chroma = torch.cat([network.find_chroma(one).cpu() for one in parts])[..., :height, :width]
-    grey = torch.from_numpy(grey_N1HW[..., :height, :width])
-    true = block_chroma(rgb_N3HW[..., :height, :width]).sum()
+        chroma = [network.find_chroma(one[None].to(weight.device))[0].cpu() for one in crops]
+    if not all(bool(torch.isfinite(one).all()) for one in chroma):
+        raise ConfigError("colourise.chroma: the network's colours are no numbers; lower colourise.lr")
 
     def reached(factor: float) -> float:
-        return float(block_chroma(_coloured(grey, factor * chroma)).sum() / true)
+        found = 0.0
+        for first in range(0, len(crops), AT_ONCE):
+            grey, added = (torch.stack(one[first : first + AT_ONCE]) for one in (crops, chroma))
+            found += float(block_chroma(_colours(grey, factor * added)).sum())
+        return found / true
 
-    low, high = 0.0, MOST_FACTOR
+    low, high = -np.log(MOST_FACTOR), np.log(MOST_FACTOR)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if reached(middle) < share else (low, middle)
+        low, high = (middle, high) if reached(float(np.exp(middle))) < share else (low, middle)
     # Three digits: the last bits of a mean depend on the machine.
-    factor = float(f"{high:.3g}")
+    factor = float(f"{np.exp(high):.3g}")
     with torch.no_grad():
-        last.weight *= factor
-        last.bias *= factor
+        weight *= factor
+        bias *= factor
     return {"chroma_factor": factor, "chroma": round(reached(factor), 3)}
 
 
-def _coloured(grey_N1HW: Tensor, chroma_N3HW: Tensor) -> Image:
+def _parts(crops_N3HW: Image) -> Iterator[Image]:
+    for first in range(0, len(crops_N3HW), AT_ONCE):
+        yield crops_N3HW[first : first + AT_ONCE]
+
+
+def _colours(grey_N1HW: Tensor, chroma_N3HW: Tensor) -> Image:
     return np.asarray(keep_grey(grey_N1HW + chroma_N3HW, grey_N1HW).numpy())

@@ -38,7 +38,8 @@ class ColouriseConfig(TrainingConfig):
     """Whether a discriminator judges the colours; without it the error alone is minimised."""
     chroma: Annotated[float, Field(gt=0, le=2)] | None = None
     """Share of the true chroma, of means over 8 x 8 pixels, that the published network gives training crops:
-    its colours are multiplied by one factor. null leaves those of least error, which are nearer to grey."""
+    after the last step its colours are multiplied by one factor, at most 16. null leaves them as they were
+    learnt, without a discriminator nearer to grey than the truth."""
     players: Literal["together", "in_turn"] = "together"
     """Whether both players move in each step, or the discriminator in even and the generator in odd ones."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -51,6 +52,10 @@ class ColouriseConfig(TrainingConfig):
         if self.strategy != "ddp":
             raise ValueError(
                 f"{self.strategy} splits weights that the other player's loss reads; set strategy to ddp"
+            )
+        if self.chroma is not None and self.steps == 0:
+            raise ValueError(
+                "steps 0 takes weights as they are, and chroma changes them; leave one of both out"
             )
         if self.players == "in_turn" and not self.gan:
             raise ValueError("players in_turn needs a discriminator; set gan to true")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from astro_dist.engine.arrays import AnyImage, Floats
 from astro_dist.enhance.projection import halve_mean, repeat_twice
-from astro_dist.enhance.textures import NORMAL, Texture, find_level, find_medians
+from astro_dist.enhance.textures import NORMAL, Texture, find_level, find_medians, in_blocks
 
 SHARE = 0.994
 NEIGHBOURS = 10
@@ -32,8 +32,13 @@ NUMBERS = 2 + len(QUANTILES) + 6 * SCALES + 1
 def describe_pieces(pieces_Nhw: AnyImage) -> Floats:
     """Return the numbers (N, `NUMBERS`) of pieces, whatever their level and unit of brightness.
 
-    Those of a piece with NaN (no data) in more than half of its pixels are NaN.
+    Those of a piece with NaN or infinity (no data) in more than half of its pixels are NaN. The numbers of a
+    piece do not depend on the others.
     """
+    return in_blocks(_describe, pieces_Nhw, NUMBERS)
+
+
+def _describe(pieces_Nhw: AnyImage) -> Floats:
     count, height, width = pieces_Nhw.shape
     flat = pieces_Nhw.reshape(count, -1).astype(np.float64)
     flat[~np.isfinite(flat)] = np.nan
@@ -112,7 +117,7 @@ class Likeness:
         wider
             Pieces of the same sky and side whose beam is twice as wide in pixels.
         """
-        numbers = describe_pieces(np.stack(pieces)) if len(pieces) else np.empty((0, NUMBERS))
+        numbers = describe_pieces(np.array(pieces))
         known = np.isfinite(numbers).all(1)
         if known.sum() < LEAST_PIECES:
             return None
@@ -141,11 +146,11 @@ class Likeness:
 
     def distances(self, pieces_Nhw: AnyImage) -> Floats:
         """Return the distances (N,) of pieces, about 1 for those like the training, NaN with few data."""
-        places = np.stack([one @ self.matrix for one in describe_pieces(pieces_Nhw) - self.mean])
-        known = np.flatnonzero(np.isfinite(places).all(1))
-        apart = np.full(len(places), np.nan)
+        numbers = describe_pieces(pieces_Nhw) - self.mean
+        known = np.flatnonzero(np.isfinite(numbers).all(1))
+        apart = np.full(len(numbers), np.nan)
         for row in known:
-            rows, far = _nearest(self.pieces, places[row], NEIGHBOURS)
+            rows, far = _nearest(self.pieces, numbers[row] @ self.matrix, NEIGHBOURS)
             apart[row] = far / _gap(self.gaps, rows, far)
         if self.texture is not None and len(known):
             excess = self.texture.excess(pieces_Nhw[known], self.size_pix)

@@ -6,9 +6,9 @@ Beams of other widths lie along it too, and one number tells them apart with far
 together would.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,16 @@ RINGS = (1 / 8, 3 / 16, 1 / 4, 5 / 16, 3 / 8, 7 / 16, 1 / 2, 0.6, 0.72)
 """Edges of the rings in cycles per pixel; 0.71 is that of a chessboard."""
 CLIP_SIGMA = 3.0
 LEAST_POWER = 1e-5
+AT_ONCE = 64
 NORMAL = 1.4826
 """Standard deviation of a normal distribution over its median distance from the median."""
+
+
+def in_blocks(describe: Callable[[AnyImage], Floats], pieces_Nhw: AnyImage, numbers: int) -> Floats:
+    """Return the numbers (N, ``numbers``) of pieces, a few pieces at a time, for the sake of memory."""
+    firsts = range(0, len(pieces_Nhw), AT_ONCE)
+    found = [describe(pieces_Nhw[first : first + AT_ONCE]) for first in firsts]
+    return np.concatenate([np.empty((0, numbers)), *found])
 
 
 def find_medians(values_NM: Floats) -> Floats:
@@ -48,17 +56,21 @@ def find_level(values_NM: Floats) -> tuple[Floats, Floats]:
 
 
 def describe_textures(pieces_Nhw: AnyImage, grid_pix: int) -> Floats:
-    """Return the logarithms of the shares of the power in each of `RINGS`, (N, rings); NaN = no data.
+    """Return the logarithms of the shares of the power in each of `RINGS`, (N, rings).
 
-    Level and unit of the pieces do not matter.
+    Level and unit of the pieces do not matter, and the numbers of a piece do not depend on the others.
 
     Parameters
     ----------
     pieces_Nhw
-        At most ``grid_pix`` a side.
+        At most ``grid_pix`` a side; NaN and infinity are no data, of which each piece has some.
     grid_pix
         Side to which pieces are filled up, so that those at borders have the rings of whole ones.
     """
+    return in_blocks(partial(_describe, grid_pix=grid_pix), pieces_Nhw, len(RINGS) - 1)
+
+
+def _describe(pieces_Nhw: AnyImage, grid_pix: int) -> Floats:
     flat = pieces_Nhw.reshape(len(pieces_Nhw), -1).astype(np.float64)
     flat[~np.isfinite(flat)] = np.nan
     middle, spread = find_level(flat)
@@ -109,7 +121,9 @@ class Texture:
 
     def excess(self, pieces_Nhw: AnyImage, grid_pix: int) -> Floats:
         """Return how far pieces (N,) are from the middle of the training; 1 is the edge of the like."""
-        score = describe_textures(pieces_Nhw, grid_pix) @ self.direction - self.middle
+        # One product for each: those of a matrix have other last bits, depending on how many rows it has.
+        products = [one @ self.direction for one in describe_textures(pieces_Nhw, grid_pix)]
+        score = np.array(products) - self.middle
         edge = np.where(score > 0, self.high, self.low) - self.middle
         return np.asarray(score / np.where(edge == 0, 1e-9, edge))
 

@@ -254,6 +254,10 @@ def test_the_published_network_colours_pictures_of_a_user(cell, tmp_path):
     ("sections", "text"),
     [
         ({"colourise": {"strategy": "zero1"}}, "zero1 splits weights that the other player's loss reads"),
+        (
+            {"colourise": {"steps": 0, "start_from": "here", "chroma": 0.8}},
+            "steps 0 takes weights as they are, and chroma changes them",
+        ),
         ({"colourise": {"players": "in_turn", "gan": False}}, "in_turn needs a discriminator"),
         ({"pictures": {"planes": 1}, "colourise": {}}, "planes is 1, so that they have no colours"),
         ({"maps": {}, "colourise": {}}, "survey maps have no colours"),
@@ -285,8 +289,27 @@ def test_colours_get_the_wanted_share_of_the_true_chroma(cell):
     )
     assert block_chroma(made).sum() / block_chroma(true).sum() == pytest.approx(result["chroma"], abs=2e-3)
     assert f"colours times {factor:g}" in (strong.output / "README.md").read_text()
-    # A network without colours stays without, and says what it reached.
-    grey = wild(16, 3)
-    torch.nn.init.zeros_(grey.last.weight)
-    torch.nn.init.zeros_(grey.last.bias)
-    assert strengthen(grey.eval(), to_grey(true[:4]), true[:4], 0.8)["chroma"] < 1e-6
+
+
+def test_a_factor_on_colours_has_bounds():
+    """A network nearly without colours says what it reached; grey crops and broken weights are refused."""
+    true = to_unit(toys()[:4])
+    grey = to_grey(true)
+    small = wild(16, 3)
+    with torch.no_grad():
+        small.last.weight *= 1e-5
+        small.last.bias.zero_()
+    assert strengthen(small, grey, true, 0.8)["chroma_factor"] == 16
+    strong = wild()
+    with torch.no_grad():
+        strong.last.weight *= 0.1
+        strong.last.bias *= 0.1
+    found = strengthen(strong, grey, true, 0.3)
+    assert found["chroma"] == pytest.approx(0.3, abs=0.01)
+    assert found["chroma_factor"] < 1
+    with pytest.raises(ConfigError, match="the training crops are grey"):
+        strengthen(wild(), grey, np.repeat(grey, 3, 1), 0.8)
+    with torch.no_grad():
+        small.last.bias[0] = np.nan
+    with pytest.raises(ConfigError, match="no numbers"):
+        strengthen(small, grey, true, 0.8)

@@ -11,6 +11,7 @@ from astropy.io import fits
 from astro_dist.enhance.calibration import Calibration
 from astro_dist.enhance.inventions import BLOCK_PIX, Judge
 from astro_dist.enhance.likeness import Likeness
+from astro_dist.enhance.map_checks import measure_windows
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, OTHER_BEAM, Source, TileMaker
 from astro_dist.sky.windows import Window
@@ -165,6 +166,16 @@ def test_other_images_are_told_apart():
         assert least <= np.mean(apart) <= (1 if least else 0.06)
     half = piece(0.7)
     half[:, :12] = np.nan
+    # A window has the same numbers among others as alone, with and without data in places.
+    several = np.stack([half, piece(0.7), np.full((32, 32), np.nan), np.ones((32, 32)), piece(1.6)] * 30)
+    several[1, 5, 5] = np.inf
+    alone = np.concatenate([like.distances(one[None]) for one in several])
+    np.testing.assert_array_equal(like.distances(several), alone)
+    assert np.isnan(alone).tolist() == [False, False, True, False, False] * 30
+    assert like.distances(several[:0]).shape == (0,)
+    # Of several planes those with data count.
+    planes = np.stack([several[2], several[4]])
+    assert measure_windows(like, planes)[0][0] == alone[4]
     assert like.texture.excess(half[None], 32)[0] < 1
     # A run of an earlier version measured no smoothness.
     assert Likeness.from_json({**like.to_json(), "texture": None}).distances(half[None])[0] > 0

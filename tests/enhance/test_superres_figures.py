@@ -100,6 +100,8 @@ def test_weights_that_went_on_with_galaxies_draw_their_power(tmp_path):
     ratios = []
     for sample in range(4):
         drawn = np.stack([model.draw(one, sample, (1000 * i, 0)) for i, one in enumerate(small)])
-        ratios.append(doubling.find_ratio(np.stack([doubling.power(np.clip(drawn, 0, 1)), true])))
-        print(len(held), "galaxies, sample", sample, ratios[-1].round(3), flush=True)
+        power = doubling.power(np.clip(drawn, 0, 1))
+        ratios.append(doubling.find_ratio(np.stack([power, true])))
+        alike = np.exp(np.log(power / true).mean(0))
+        print(len(held), "galaxies, sample", sample, ratios[-1].round(3), "alike", alike.round(3), flush=True)
     np.testing.assert_allclose(np.mean(ratios, 0), 1, atol=0.1)
