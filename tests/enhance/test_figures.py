@@ -6,8 +6,11 @@ import torch
 from astro_dist.enhance.chroma import strengthen
 from astro_dist.enhance.clean import Cleaner
 from astro_dist.enhance.cleaning_config import CleaningConfig, TemplatesConfig
-from astro_dist.enhance.colourise import to_grey, to_unit
+from astro_dist.enhance.colourise import ColourData, to_unit
+from astro_dist.enhance.colourise_config import ColouriseConfig
 from astro_dist.enhance.colours import Colouriser
+from astro_dist.store.reader import StoreReader
+from astro_dist.train.recipe import SCALE_SAMPLES
 from tests.enhance import cleaning_measured, colours_measured
 from tests.enhance.galaxies import DATA, read_set, train
 
@@ -54,11 +57,13 @@ def test_colours_are_nearer_than_those_of_a_quadratic_map(tmp_path, name):
         return folder
 
     folder = learn("error", steps=3000, gan=False)
-    learnt = to_unit(pictures[~held])
+    # The crops on which a training with this setting chooses the factor.
+    reader = StoreReader(tmp_path / "error" / "pictures.zarr")
+    crops = ColourData(reader, ColouriseConfig(), (1, "colourise"), "train").batch(0, SCALE_SAMPLES)
     for share in SHARES:
-        # The training does the same with its crops, which are whole pictures of the same split.
         link = Colouriser.from_pretrained(folder, "cpu")
-        measure(f"strong {share}", link, strengthen(link.network, to_grey(learnt), learnt, share))
+        facts = strengthen(link.network, crops.grey_B1HW, crops.rgb_B3HW, share)
+        measure(f"strong {share}", link, facts)
     learn("game", steps=1200, weight=400.0)
     assert made["error"]["made"] < baseline < made["error"]["grey"]
     if name == "galaxies":
