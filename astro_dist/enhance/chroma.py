@@ -20,7 +20,7 @@ from astro_dist.models.colouriser import ColourUNet, keep_grey
 from astro_dist.models.device import flushed_denormals
 
 MOST_FACTOR = 16.0
-"""Largest factor, and one over the least: a network without colours has none to make stronger."""
+"""Largest factor, and one over the least one: a network without colours has none to make stronger."""
 HALVINGS = 12
 """Steps of the bisection, in the logarithm, which end within two thousandths of the factor."""
 MOST_PIX = 1 << 21
@@ -45,13 +45,13 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
     Returns
     -------
     dict
-        ``chroma_factor``, rounded to three digits, and ``chroma`` that the crops have with it. It is another
-        one than ``share`` where that takes more than `MOST_FACTOR`, or less than one over it.
+        ``chroma_factor``, rounded to three digits, and ``chroma`` that the crops have with it. It is less
+        than ``share`` where that takes more than `MOST_FACTOR`.
 
     Raises
     ------
     ConfigError
-        The crops are grey, or the colours are no numbers.
+        The crops are grey, or the colours are no numbers or far too strong.
     """
     count = max(AT_ONCE, MOST_PIX // (grey_N1HW.shape[-2] * grey_N1HW.shape[-1]))
     crops = [torch.from_numpy(np.asarray(one, np.float32)) for one in grey_N1HW[:count]]
@@ -72,6 +72,11 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
             found += float(block_chroma(_colours(grey, factor * added)).sum())
         return found / true
 
+    if reached(1 / MOST_FACTOR) > share:
+        raise ConfigError(
+            f"colourise.chroma: the network's colours have {reached(1.0):.3g} times the true chroma, so that "
+            "its training went astray; lower colourise.lr, or set colourise.clip_norm to 1"
+        )
     low, high = -np.log(MOST_FACTOR), np.log(MOST_FACTOR)
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -1,6 +1,6 @@
 """Settings of the colouring of grey pictures."""
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -43,9 +43,18 @@ class ColouriseConfig(TrainingConfig):
     players: Literal["together", "in_turn"] = "together"
     """Whether both players move in each step, or the discriminator in even and the generator in odd ones."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest norm of a step's gradient; null sets no limit. One limit would couple the players."""
+    """Largest norm of a step's gradient, by default 1 without a discriminator; null sets no limit. One limit
+    would couple the players."""
     threads: Positive = 1
     """CPU threads per rank; a setting, because the number of threads changes the last bits of sums."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_clip(cls, tree: Any) -> Any:
+        # One batch of strong colours may otherwise throw the network to where colours do not fit, and stay.
+        if isinstance(tree, dict) and tree.get("gan") is False:
+            return {"clip_norm": 1.0, **tree}
+        return tree
 
     @model_validator(mode="after")
     def _check_game(self) -> Self:

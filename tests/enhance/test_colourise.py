@@ -291,6 +291,13 @@ def test_colours_get_the_wanted_share_of_the_true_chroma(cell):
     assert f"colours times {factor:g}" in (strong.output / "README.md").read_text()
 
 
+def test_gradients_have_a_limit_without_a_discriminator():
+    """Without one a batch of strong colours may throw the network to where colours do not fit, for good."""
+    assert ColouriseConfig(gan=False).clip_norm == 1
+    assert ColouriseConfig(gan=False, clip_norm=None).clip_norm is None
+    assert ColouriseConfig().clip_norm is None
+
+
 def test_a_factor_on_colours_has_bounds():
     """A network nearly without colours says what it reached; grey crops and broken weights are refused."""
     true = to_unit(toys()[:4])
@@ -307,6 +314,8 @@ def test_a_factor_on_colours_has_bounds():
     found = strengthen(strong, grey, true, 0.3)
     assert found["chroma"] == pytest.approx(0.3, abs=0.01)
     assert found["chroma_factor"] < 1
+    with pytest.raises(ConfigError, match="times the true chroma, so that its training went astray"):
+        strengthen(wild(), grey, true, 0.3)
     with pytest.raises(ConfigError, match="the training crops are grey"):
         strengthen(wild(), grey, np.repeat(grey, 3, 1), 0.8)
     with torch.no_grad():
