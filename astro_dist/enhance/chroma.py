@@ -7,11 +7,8 @@ chroma. The factor goes into the weights of the last layer, which is linear.
 Shape letters: N crops, H W pixels, 1 and 3 planes of grey and colour.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from astro_dist.engine.arrays import Image
 from astro_dist.engine.errors import ConfigError
@@ -28,6 +25,7 @@ MOST_PIX = 1 << 21
 LEAST_CHROMA = 0.01
 """Mean true chroma, in units of Lab, below which crops are grey but for rounding."""
 AT_ONCE = 8
+"""Crops that are measured at once, and the fewest that count."""
 
 
 def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: float) -> dict[str, float]:
@@ -38,7 +36,8 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
     network
         The network, in evaluation mode.
     grey_N1HW, rgb_N3HW
-        Crops whose sides are multiples of 8 pixels, float32 from 0 to 1; the first `MOST_PIX` pixels count.
+        Crops whose sides are multiples of 8 pixels, float32 from 0 to 1. About the first `MOST_PIX` pixels
+        count, of at least `AT_ONCE` crops.
     share
         Wanted chroma of means over 8 x 8 pixels, over the true one.
 
@@ -54,23 +53,21 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
         The crops are grey, or the colours are no numbers or far too strong.
     """
     count = max(AT_ONCE, MOST_PIX // (grey_N1HW.shape[-2] * grey_N1HW.shape[-1]))
-    crops = [torch.from_numpy(np.asarray(one, np.float32)) for one in grey_N1HW[:count]]
-    true = sum(float(block_chroma(part).sum()) for part in _parts(rgb_N3HW[:count]))
-    if not true > LEAST_CHROMA * len(crops):
+    grey, true = torch.from_numpy(np.asarray(grey_N1HW[:count], np.float32)), rgb_N3HW[:count]
+    parts = [slice(first, first + AT_ONCE) for first in range(0, len(grey), AT_ONCE)]
+    wanted = sum(float(block_chroma(true[part]).sum()) for part in parts)
+    if not wanted > LEAST_CHROMA * len(grey):
         raise ConfigError("colourise.chroma: the training crops are grey; leave it out")
     weight, bias = network.last.weight, network.last.bias
     assert bias is not None
     with torch.inference_mode(), flushed_denormals():
-        chroma = [network.find_chroma(one[None].to(weight.device))[0].cpu() for one in crops]
-    if not all(bool(torch.isfinite(one).all()) for one in chroma):
+        chroma = torch.cat([network.find_chroma(one[None].to(weight.device)).cpu() for one in grey])
+    if not bool(torch.isfinite(chroma).all()):
         raise ConfigError("colourise.chroma: the network's colours are no numbers; lower colourise.lr")
 
     def reached(factor: float) -> float:
-        found = 0.0
-        for first in range(0, len(crops), AT_ONCE):
-            grey, added = (torch.stack(one[first : first + AT_ONCE]) for one in (crops, chroma))
-            found += float(block_chroma(_colours(grey, factor * added)).sum())
-        return found / true
+        made = (keep_grey(grey[part] + factor * chroma[part], grey[part]) for part in parts)
+        return sum(float(block_chroma(one.numpy()).sum()) for one in made) / wanted
 
     if reached(1 / MOST_FACTOR) > share:
         raise ConfigError(
@@ -87,12 +84,3 @@ def strengthen(network: ColourUNet, grey_N1HW: Image, rgb_N3HW: Image, share: fl
         weight *= factor
         bias *= factor
     return {"chroma_factor": factor, "chroma": round(reached(factor), 3)}
-
-
-def _parts(crops_N3HW: Image) -> Iterator[Image]:
-    for first in range(0, len(crops_N3HW), AT_ONCE):
-        yield crops_N3HW[first : first + AT_ONCE]
-
-
-def _colours(grey_N1HW: Tensor, chroma_N3HW: Tensor) -> Image:
-    return np.asarray(keep_grey(grey_N1HW + chroma_N3HW, grey_N1HW).numpy())

@@ -36,7 +36,7 @@ class ColouriseConfig(TrainingConfig):
     """Factor on the error, beside the binary cross-entropy of the game."""
     gan: bool = True
     """Whether a discriminator judges the colours; without it the error alone is minimised."""
-    chroma: Annotated[float, Field(gt=0, le=2)] | None = None
+    chroma: Annotated[float, Field(ge=0.1, le=2)] | None = None
     """Share of the true chroma, of means over 8 x 8 pixels, that the published network gives training crops:
     after the last step its colours are multiplied by one factor, at most 16. null leaves them as they were
     learnt, without a discriminator nearer to grey than the truth."""
