@@ -63,7 +63,8 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
     Parameters
     ----------
     image
-        A FITS file of any unit, or an array (h, w) or (planes, h, w) of brightness, NaN = no data.
+        A FITS file of any unit, or an array (h, w) or (planes, h, w) of brightness; what is NaN or masked is
+        no data.
     out
         A FITS file to write, with the coordinates of the new pixels; for FITS files alone.
 
@@ -71,13 +72,14 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
     -------
     ndarray
         The mean of each 2 x 2 block is the pixel of the input; its sum for files in flux or counts per pixel.
+        Float32, or float64 for such numbers and for integers of more than 16 bits.
 
     Raises
     ------
     ConfigError
         The file cannot be read, or holds nothing; ``out`` is there already, or is given for an array.
     DataError
-        The array has other axes, or more than 67 million pixels.
+        The array has other axes, a unit, or more than 67 million pixels.
 
     Examples
     --------
@@ -89,7 +91,14 @@ def enhance_map(image: str | Path | ArrayLike, out: str | Path | None = None) ->
         return double_file(image, out).image
     if out is not None:
         raise ConfigError("an array has no coordinates to write; leave out away, or give a FITS file")
-    return _double_array(np.asarray(image))
+    if hasattr(image, "unit"):
+        raise DataError(
+            f"an array with a unit ({image.unit}) is not doubled: of a flux in a pixel the sum is kept; give "
+            "its .value, whose mean is kept, or a FITS file with BUNIT"
+        )
+    # Masks of a list of arrays too.
+    given = np.ma.asarray(image)
+    return _double_array(np.asarray(given), np.ma.getmask(given))
 
 
 def double_file(path: str | Path, out: str | Path | None = None) -> Doubled:
@@ -136,14 +145,15 @@ def _measure(source: SkyImage) -> list[Mesh]:
     return build_meshes(np.concatenate(nodes, 2), source.shape, cell_pix(source, CONFIG), source.name)
 
 
-def _double_array(image: NDArray[Any]) -> NDArray[Any]:
+def _double_array(image: NDArray[Any], mask: NDArray[np.bool_] | np.bool_) -> NDArray[Any]:
     if image.ndim not in (2, 3) or min(image.shape) < 1 or not 1 <= image.size <= MOST_PIX:
         raise DataError(f"an array of shape {image.shape} is not doubled; give (h, w) or (planes, h, w)")
     if image.dtype.kind not in "fiub":
         raise DataError(f"an array of the type {image.dtype} is not doubled; give real numbers")
-    kind = image.dtype if image.dtype.kind == "f" else np.float32
+    # Float64 for integers of more than 16 bits; floats stay what they are.
+    kind = np.promote_types(image.dtype, np.float16 if image.dtype.kind == "f" else np.float32)
     planes = np.array(image if image.ndim == 3 else image[None], np.promote_types(kind, np.float32))
-    planes[~np.isfinite(planes)] = np.nan
+    planes[~np.isfinite(planes) | mask] = np.nan
     if np.nanmax(np.abs(planes), initial=0) > LARGEST:
         raise DataError(f"an array with values beyond {LARGEST:g} is not doubled; divide it")
     shape: tuple[int, int] = planes.shape[-2:]
