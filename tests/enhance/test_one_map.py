@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from astropy import units
+from PIL import Image
 
 import astro_dist
-from tests.enhance.fits_images import sky
+from tests.enhance.fits_images import sky, write
 
 
 def means(large):
@@ -38,3 +39,27 @@ def test_large_integers_keep_their_digits(kind):
 def test_an_array_with_a_unit_is_refused():
     with pytest.raises(astro_dist.AstroDistError, match=r"a unit \(Jy\) is not doubled.* give its \.value"):
         astro_dist.enhance(sky() * units.Jy)
+
+
+def test_hdu_is_for_fits_files():
+    for image in (sky(), "a.png"):
+        with pytest.raises(astro_dist.ConfigError, match="hdu chooses an image of a FITS file; leave it out"):
+            astro_dist.enhance(image, hdu=1)
+
+
+def test_a_result_that_cannot_be_written_is_refused(tmp_path):
+    path, picture, link = write(tmp_path / "a.fits"), tmp_path / "p.png", tmp_path / "link.fits"
+    Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20)).save(picture)
+    link.symlink_to(tmp_path / "nowhere")
+    for image, out, said in (
+        (
+            path,
+            path / "x.fits",
+            r"x\.fits cannot be written \(.*a\.fits: Not a directory\); name another file",
+        ),
+        (picture, picture / "x.png", r"x\.png cannot be written \(.*p\.png: Not a directory\); name another"),
+        (path, "/proc/x/y.fits", r"/proc/x/y\.fits cannot be written \(/proc: .*\); name another file"),
+        (path, link, r"link\.fits is there already; name another file"),
+    ):
+        with pytest.raises(astro_dist.ConfigError, match=said):
+            astro_dist.enhance(image, out)
