@@ -11,7 +11,7 @@ def sources(run: Run) -> list[Path]:
     """Return the user's files that are enhanced."""
     from astro_dist.enhance.map_inputs import find_paths
 
-    return find_paths(run)
+    return list(find_paths(run))
 
 
 def estimate(run: Run) -> Estimate:
