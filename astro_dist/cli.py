@@ -81,9 +81,10 @@ ENHANCE = (
     _argument("--model", metavar="PATH", help=MODEL),
     _argument("--samples", type=_count, metavar="N", help="samples whose mean a picture is (4)"),
     _argument("--calls", type=_count, metavar="N", help="calls per sample (1: what the network expects)"),
+    _argument("--hdu", metavar="HDU", help="number from 0 or EXTNAME of the image in FITS files"),
 )
 ENHANCED = """ With a configuration runs this stage alone: the products of earlier stages must be in the run
-directory. Pictures and FITS images are doubled into --out, as PNG and FITS."""
+directory. Pictures and FITS images are doubled into --out, as PNG and FITS; what is there already stays."""
 FURTHER = {"enhance": (ENHANCED, ENHANCE)}
 """Stages whose command takes more than a configuration: what its own help adds, and its arguments."""
 NETWORK = _argument("stage", metavar="NAME", help="which network")

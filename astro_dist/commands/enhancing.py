@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from astro_dist.commands import running
 from astro_dist.engine.errors import ConfigError
@@ -16,7 +15,7 @@ RUNS_ALONE = {
     "--cluster": "cluster",
     "--dry-run": "dry_run",
 }
-FILES_ALONE = {"--model": "model", "--samples": "samples", "--calls": "calls"}
+FILES_ALONE = {"--model": "model", "--samples": "samples", "--calls": "calls", "--hdu": "hdu"}
 """Options that a configuration, or files, take alone, and the attributes of their values."""
 
 
@@ -28,14 +27,14 @@ def enhance(arguments: argparse.Namespace) -> int:
         _refuse(arguments, FILES_ALONE, "is a setting of the configuration: use --set (superres, enhance)")
         arguments.config = paths[0]
         return running.run(arguments)
-    _refuse(arguments, RUNS_ALONE, "is for a configuration; files take --model, --samples and --calls")
+    _refuse(arguments, RUNS_ALONE, "is for a configuration; files take --model, --samples, --calls and --hdu")
     if arguments.out is None:
         raise ConfigError("name the folder that the files are written into: --out DIR")
     from astro_dist.engine.stopping import stop_on_signals
 
-    numbers: dict[str, Any] = {name: getattr(arguments, name) for name in ("samples", "calls")}
+    options = {name: getattr(arguments, name) for name in FILES_ALONE.values()}
     with stop_on_signals():
-        enhance_files(paths, arguments.out, arguments.model, **{k: v for k, v in numbers.items() if v})
+        enhance_files(paths, arguments.out, **options)
     return 0
 
 

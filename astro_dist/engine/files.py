@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -130,6 +131,30 @@ def replace_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         discard(hidden)
         raise
+
+
+def check_new(path: Path, instead: str = "another file") -> None:
+    """Refuse a file to write that is there already, or whose folder cannot be written into.
+
+    Parameters
+    ----------
+    instead
+        What the user is to name.
+    """
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} is there already; name {instead}")
+    check_writable(path, instead)
+
+
+def check_writable(path: Path, instead: str) -> None:
+    """Refuse a file to write where its folder, or that in which the folder would be made, takes none."""
+    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        # A trial, since no permission says what /proc and a disk that is read only refuse.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({there}: {error.strerror}); name {instead}") from None
 
 
 def publish_json(path: Path, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Room(ModuleType):
-    def __call__(self, image: Any, out: Any = None) -> Any:
+    def __call__(self, image: Any, out: Any = None, hdu: Any = None) -> Any:
         from pathlib import Path
 
         from astro_dist.pictures.config import SUFFIXES
@@ -19,12 +19,15 @@ class _Room(ModuleType):
         named = isinstance(image, str | Path) and Path(image).suffix.lower() in SUFFIXES
         # Only images of Pillow's have a mode.
         if named or hasattr(image, "mode"):
+            from astro_dist.engine.errors import ConfigError
             from astro_dist.enhance.one_picture import enhance_picture
 
+            if hdu is not None:
+                raise ConfigError("hdu chooses an image of a FITS file; leave it out for a picture")
             return enhance_picture(image, out)
         from astro_dist.enhance.one_map import enhance_map
 
-        return enhance_map(image, out)
+        return enhance_map(image, out, hdu)
 
 
 enhance = sys.modules[__name__]

@@ -10,7 +10,7 @@ from astro_dist.enhance import map_chain
 from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.costs import note_unused
 from astro_dist.enhance.map_chain import MapState
-from astro_dist.enhance.map_inputs import of_files, open_inputs
+from astro_dist.enhance.map_inputs import of_files, open_inputs, refuse_alike
 from astro_dist.enhance.superres_config import SuperresConfig
 
 
@@ -78,10 +78,11 @@ def check(path: Path) -> list[str]:
 
 
 def refuse(run: Run) -> None:
-    """Refuse images that cannot be enhanced, and weights of another network; a `Stage.refuse`."""
+    """Refuse images that cannot be enhanced or are named alike, and other networks; a `Stage.refuse`."""
     _refuse_network(run)
     if not of_files(run):
         return refuse_samples(run)
+    refuse_alike(run, map_chain.with_network(run))
     if run.section(ChainConfig).files or run.product("maps").exists():
         open_inputs(run)
     return None

@@ -45,6 +45,12 @@ class Judge:
         return np.asarray(above & (repeat_twice(near) < self.input_sigma))
 
 
+def say_invented(count: int) -> str:
+    """Return how many sources were taken back, in words."""
+    sources, were = ("source", "was") if count == 1 else ("sources", "were")
+    return f"{count} {sources} that the input does not show {were} taken back"
+
+
 def peaks(large_PHW: AnyImage, found_PHW: Flags) -> NDArray[np.intp]:
     """Return plane, row and column of each highest pixel among its neighbours of those found, (n, 3)."""
     if not found_PHW.any():

@@ -16,7 +16,7 @@ from astro_dist.engine.stopping import check_stop
 from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.calibration import Calibration
 from astro_dist.enhance.chain_config import ChainConfig
-from astro_dist.enhance.inventions import Judge
+from astro_dist.enhance.inventions import Judge, say_invented
 from astro_dist.enhance.likeness import Likeness
 from astro_dist.enhance.map_checks import (
     CALIBRATE,
@@ -308,10 +308,7 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     publish_bytes(run.output / "invented.csv", _table(invented).encode())
     notes = []
     if invented:
-        notes.append(
-            f"{len(invented)} sources that the input does not show were taken back, see invented.csv; flags "
-            "mark where"
-        )
+        notes.append(f"{say_invented(len(invented))}, see invented.csv; flags mark where")
     left_out = {QUARANTINED: refused} if refused else {}
     return {"maps": facts, "invented": len(invented), "notes": notes, **left_out}
 

@@ -67,6 +67,18 @@ def find_paths(run: Run) -> dict[Path, FilesConfig]:
     return {path: survey.model_copy(update=own) for path, survey in find_maps(maps)}
 
 
+def refuse_alike(run: Run, with_network: bool) -> None:
+    """Refuse images of which one has the name of a file that is made beside another."""
+    named = {name: path for path, name in own_names(find_paths(run)).items()}
+    for name, path in named.items():
+        for ending in endings_of(run.section(ChainConfig), with_network):
+            if (other := named.get(f"{name}{ending}")) is not None and other != path:
+                raise ConfigError(
+                    f"{name}{ending}.fits would be made twice, of {other} and beside what is made of {path}; "
+                    "leave one out (of results of an earlier run name the images alone), or rename it"
+                )
+
+
 def of_files(run: Run) -> bool:
     """Return whether FITS files are enhanced, not the pictures of a store."""
     return bool(run.section(ChainConfig).files) or "maps" in run.settings.sections
@@ -197,6 +209,12 @@ def too_large(image: SkyImage) -> str:
 def kept_of(image: SkyImage, config: ChainConfig) -> Literal["mean", "sum"]:
     """Return what of 2 x 2 new pixels is the old one."""
     return image.kept if config.flux == "auto" else config.flux
+
+
+def endings_of(config: ChainConfig, with_network: bool) -> list[str]:
+    """Return what follows the name of an image, before ``.fits``, in the name of every file made of it."""
+    samples = [f"-sample-{i:02}" for i in range(config.keep_samples)]
+    return ["", "-flags", *(["-uncertainty", *samples] if with_network else [])]
 
 
 def layers_of(config: ChainConfig, image: SkyImage, with_network: bool) -> Iterator[tuple[str, BandedImage]]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from astro_dist.engine.arrays import Image as Planes
 from astro_dist.engine.errors import ConfigError, DataError
-from astro_dist.engine.files import publish_bytes
+from astro_dist.engine.files import check_new, publish_bytes
 from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.stopping import check_stop
 from astro_dist.enhance.superres_stage import RECIPE
@@ -186,13 +186,13 @@ def enhance_picture(
     Raises
     ------
     ConfigError
-        There is no such network, or ``out`` is there already.
+        There is no such network, or ``out`` is there already or cannot be written.
     DataError
         The picture cannot be read or enlarged.
     """
     target = None if out is None else expand_home(str(out))
-    if target is not None and target.exists():
-        raise ConfigError(f"{target} is there already; name another file")
+    if target is not None:
+        check_new(target)
     name = "the picture" if isinstance(image, Image.Image) else str(image)
     given = image if isinstance(image, Image.Image) else read_image(expand_home(name), name)
     if given.mode not in ("L", "1", "RGB"):

@@ -26,8 +26,8 @@ _compared: dict[Path, tuple[int, ...]] = {}
 
 
 def plain_name(path: Path) -> str:
-    """Return a file's name without ``.fits``, ``.fz`` and ``.gz``."""
-    return re.sub(r"(\.(fits?|fz|gz))+$", "", path.name, flags=re.IGNORECASE)
+    """Return a file's name without ``.fits`` (``.fit``, ``.fts``), ``.fz`` and ``.gz``."""
+    return re.sub(r"(\.(fits?|fts|fz|gz))+$", "", path.name, flags=re.IGNORECASE)
 
 
 def own_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -1,5 +1,10 @@
 """Pictures and FITS images named on the command line, without a configuration."""
 
+import shutil
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -11,7 +16,9 @@ from astro_dist.enhance import one_picture
 from astro_dist.models.super_net import SuperNet
 from astro_dist.models.super_presets import settings_of
 from astro_dist.models.super_res import SuperRes
-from tests.enhance.fits_images import header, sky, write
+from astro_dist.sky.fits_file import verify_fits
+from tests import waiting
+from tests.enhance.fits_images import RMS, header, sky, write
 
 
 def save(path, mode="RGB", size=(21, 18)):
@@ -35,14 +42,56 @@ def enhance(*words):
 def test_a_picture_and_a_map_are_doubled_into_a_folder(tmp_path, capsys):
     photo, out = save(tmp_path / "photo.jpg"), tmp_path / "out"
     path = write(tmp_path / "map.fits", sky())
-    assert enhance(photo, path, "--out", out, "--samples", 1, "--calls", 2) == 0
+    assert enhance(photo, path, "--out", out) == 0
     assert capsys.readouterr().out.splitlines() == [f"{out}/photo.png: 42 x 36", f"{out}/map.fits: 160 x 128"]
-    with Image.open(out / "photo.png") as found:
+    assert enhance(photo, "--out", tmp_path / "drawn", "--samples", 1, "--calls", 2) == 0
+    with Image.open(tmp_path / "drawn" / "photo.png") as found:
         wanted = SuperRes.from_pretrained("enhance").enhance(np.asarray(Image.open(photo)), steps=2)
         # A rounding may fall to the other side.
         assert np.abs(np.asarray(found, int) - np.asarray(wanted, int)).max() <= 1
-    assert enhance(photo, "--out", out) == 2
-    assert "is there already" in capsys.readouterr().err
+
+
+def test_what_is_there_already_stays_and_the_others_are_made(tmp_path, capsys):
+    """A rerun after a stop goes on, even where no file is left to make."""
+    paths, out = [write(tmp_path / f"{name}.fits", sky()) for name in "ab"], tmp_path / "out"
+    out.mkdir()
+    (out / "a.fits").write_text("of the user")
+    for again in (False, True):
+        assert enhance(*paths, "--out", out) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == f"{out}/a.fits: there already, left as it is; to make it anew name another --out"
+        assert ("left as it is" in said[1]) == again
+    assert (out / "a.fits").read_text() == "of the user"
+    assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_both_signals_end_the_command_soon_and_files_stay_whole(tmp_path, number):
+    rng, out = np.random.default_rng(3), tmp_path / "out"
+    paths = [tmp_path / f"{i}.fits" for i in range(4)]
+    write(paths[0], rng.normal(size=(1500, 1500)).astype(np.float32))
+    for path in paths[1:]:
+        shutil.copy(paths[0], path)
+    words = [sys.executable, "-m", "astro_dist", "enhance", *map(str, paths), "--out", str(out)]
+    begun = waiting.start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiting.wait_until((out / "0.fits").exists, begun)
+    begun.send_signal(number)
+    said = begun.communicate(timeout=60)[1]
+    assert (begun.returncode, said) == (75, "astro-dist: stopped on request; run the same command to go on\n")
+    made = sorted(out.iterdir())
+    assert 1 <= len(made) < 4
+    for path in made:
+        fits.getdata(path)
+        assert verify_fits(path) == ([], [])
+
+
+def test_sources_that_are_taken_back_are_told_with_their_places(tmp_path, capsys):
+    image = sky(sources=0)
+    # Beside a hole the enlargement rises above 5 sigma, and the input stays below 4.
+    image[20, 30], image[18:23, 31:34] = 3.9 * RMS, -10 * RMS
+    assert enhance(write(tmp_path / "a.fits", image), "--out", tmp_path / "out") == 0
+    said = "160 x 128; 1 source that the input does not show was taken back, at (x, y) from 0: (60, 41)"
+    assert said in capsys.readouterr().out
 
 
 def test_a_map_has_the_bytes_of_the_stage(tmp_path):
@@ -90,7 +139,88 @@ def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
     bad.write_text("no picture")
     assert enhance(bad, good, "--out", tmp_path / "out", "--model", network, "--samples", 1) == 4
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
-    assert "1 of 2 files are left out: " in capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2].partition(":")[0] for line in error[:-1]] == [str(bad)]
+    assert error[-1] == "astro-dist: 1 of 2 files are left out, as said above of each"
+
+
+def test_each_of_several_bad_files_is_named(tmp_path, capsys):
+    bad = [tmp_path / f"{name}.fits" for name in "abc"]
+    for path in bad:
+        path.write_text("no image")
+    for good, code, summary in (
+        ([], 2, "none of the 3 files could be doubled; mend what is said above of each"),
+        ([write(tmp_path / "good.fits")], 4, "3 of 4 files are left out, as said above of each"),
+    ):
+        assert enhance(*bad, *good, "--out", tmp_path / "out") == code
+        said = capsys.readouterr().err.splitlines()
+        assert [line.split(": ")[1] for line in said[:-1]] == [str(path) for path in bad]
+        assert said[-1] == f"astro-dist: {summary}"
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/dev/null", "/proc/x", "link"])
+def test_a_place_that_takes_no_files_is_refused_in_a_line(tmp_path, capsys, place):
+    path = write(tmp_path / "a.fits")
+    (tmp_path / "file").write_text("of the user")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert enhance(path, "--out", tmp_path / place) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / place}/a.fits cannot be written (" in error
+    assert error.endswith("; name another --out\n")
+    assert error.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "of the user"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ("a.jpg", "a.png"),
+            "out/a.png would be written twice, of {0}/a.jpg and of {0}/a.png; rename",
+        ),
+        (
+            ("a.fits", "a.fts"),
+            "out/a.fits would be written twice, of {0}/a.fits and of {0}/a.fts; rename",
+        ),
+        (("a.fits", "out/a.fits"), "out/a.fits is one of the files to double; name another --out"),
+    ],
+)
+def test_files_of_one_name_and_files_in_the_folder_are_refused(tmp_path, capsys, names, said):
+    (tmp_path / "out").mkdir()
+    for name in names:
+        (write if "f" in name[-4:-1] else save)(tmp_path / name)
+    before = (tmp_path / names[-1]).read_bytes()
+    assert enhance(*(tmp_path / name for name in names), "--out", tmp_path / "out") == 2
+    assert said.format(tmp_path) in capsys.readouterr().err
+    assert (tmp_path / names[-1]).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["m.fits", "m.fit", "m.fts", "m.FTS", "m.fits.gz"])
+def test_every_suffix_becomes_fits(tmp_path, name):
+    write(tmp_path / name)
+    assert enhance(tmp_path / name, "--out", tmp_path / "out") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["m.fits"]
+
+
+@pytest.mark.parametrize("hdu", ["SCI", "1"])
+def test_one_of_several_images_is_chosen(tmp_path, capsys, hdu):
+    """The planes of quality inherit the unit, as files of observatories have it."""
+    first = fits.PrimaryHDU(header=fits.Header({"BUNIT": "electron/s"}))
+    cards = header(beam=False)
+    del cards["BUNIT"]
+    science = fits.ImageHDU(sky(), cards, name="SCI")
+    quality = fits.ImageHDU((sky() > 0).astype(np.uint8), cards, name="DQ")
+    path = tmp_path / "m.fits"
+    fits.HDUList([first, science, quality]).writeto(path)
+    assert enhance(path, "--out", tmp_path / "out") == 2
+    assert "HDU 1 SCI 64 x 80; HDU 2 DQ 64 x 80; choose one with --hdu" in capsys.readouterr().err
+    assert enhance(path, "--out", tmp_path / "out", "--hdu", "WHT") == 2
+    assert "--hdu: WHT is none of its images (HDU 1 SCI" in capsys.readouterr().err
+    assert enhance(path, "--out", tmp_path / "out", "--hdu", hdu) == 0
+    large = fits.getdata(tmp_path / "out" / "m.fits")
+    np.testing.assert_array_equal(large, astro_dist.enhance(path, hdu=int(hdu) if hdu == "1" else hdu))
+    with pytest.raises(astro_dist.ConfigError, match=r"choose one with hdu$"):
+        astro_dist.enhance(path)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +242,12 @@ def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
         ("nan.fits", (), "no pixel holds data, all are NaN"),
         ("level.fits", (), "all its pixels are 2"),
         ("short.fits", (), "cut short"),
-        ("two.fits", (), "choose one with enhance.hdu of a configuration"),
+        ("two.fits", (), "choose one with --hdu"),
+        ("m.fits", ("--samples", "2"), "--samples is for pictures"),
+        ("m.fits", ("--calls", "2"), "--calls is for pictures"),
+        ("a.png", ("--hdu", "0"), "--hdu is for FITS files; give pictures a command of their own"),
         ("c.yaml", ("--samples", "2"), "--samples is a setting of the configuration"),
+        ("c.yaml", ("--hdu", "0"), "--hdu is a setting of the configuration"),
         ("", (), "is a folder; name its files"),
         ("a.heic", (), "is no configuration, and by its name neither a picture nor a FITS file"),
     ],

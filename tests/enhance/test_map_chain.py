@@ -8,8 +8,11 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from astro_dist.enhance.chain_config import ChainConfig
+from astro_dist.enhance.map_inputs import endings_of, layers_of
 from astro_dist.enhance.projection import halve_mean
 from astro_dist.sky.doubled import double_header
+from astro_dist.sky.sky_image import SkyImage
 from tests.enhance.fits_images import header, sky, write
 
 
@@ -162,3 +165,24 @@ def test_one_bad_file_of_many_is_left_out(tmp_path, enhance):
     (tmp_path / "c.fits").write_text("no FITS")
     folder = enhance(tmp_path / "a.fits", tmp_path / "b.fits", tmp_path / "c.fits", code=4)
     assert {path.name for path in folder.iterdir()} == {"a.fits", "a-flags.fits", "invented.csv"}
+
+
+@pytest.mark.parametrize("ending", ["flags", "uncertainty", "sample-00"])
+def test_an_image_named_as_a_file_made_of_another_is_refused_at_once(tmp_path, command, ending):
+    for name in ("a.fits", f"a-{ending}.fits"):
+        write(tmp_path / name, sky((128, 128)))
+    sets = [f"maps.files={tmp_path}/*.fits", "enhance.keep_samples=1"]
+    words = [word for one in sets for word in ("--set", one)]
+    done = command("run", "enhance/map", *words, "--out", tmp_path / "run")
+    assert done.returncode == 2, done.stderr
+    said = f"a-{ending}.fits would be made twice, of {tmp_path}/a-{ending}.fits and beside what is made of "
+    assert f"{said}{tmp_path}/a.fits; leave one out" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "annotations").exists()
+
+
+def test_names_of_files_are_those_of_their_layers(tmp_path):
+    config, image = ChainConfig(keep_samples=2), SkyImage.open(write(tmp_path / "a.fits"))
+    for with_network in (False, True):
+        names = [name for name, _ in layers_of(config, image, with_network)]
+        assert names == [f"a{ending}.fits" for ending in endings_of(config, with_network)]
