@@ -180,8 +180,8 @@ def _faults(header: fits.Header) -> Iterator[str]:
         kind = str(value).upper() if key.startswith("CTYPE") else ""
         if _LOOKUP.fullmatch(key) or kind.endswith("-TAB") or (kind.endswith("-LOG") and key[5:6] in "12"):
             yield (
-                f"its coordinates hold a distortion ({key}) that cannot be scaled to other pixels; resample it "
-                "to a plain projection first (reproject, SWarp)"
+                f"its coordinates hold a distortion ({key}) that cannot be scaled to other pixels; resample "
+                "the image to a plain projection first (reproject, SWarp)"
             )
         if _is_scaled(key):
             if not math.isfinite(_number(value)):
