@@ -176,23 +176,23 @@ def refuse_unscalable(header: fits.Header) -> None:
 
 def _faults(header: fits.Header) -> Iterator[str]:
     for key in dict.fromkeys(header):
-        value = header[key]
-        kind = str(value).upper() if key.startswith("CTYPE") else ""
+        kind = str(header[key]).upper() if key.startswith("CTYPE") else ""
         if _LOOKUP.fullmatch(key) or kind.endswith("-TAB") or (kind.endswith("-LOG") and key[5:6] in "12"):
             yield (
                 f"its coordinates hold a distortion ({key}) that cannot be scaled to other pixels; resample "
                 "the image to a plain projection first (reproject, SWarp)"
             )
         if _is_scaled(key):
+            value = header[key]
             if not math.isfinite(_number(value)):
                 yield f"its {key} is {str(value)[:40]!r}, which is no number; mend this card"
             for i in range(1, header.count(key)):
                 if _number(header[key, i]) != _number(value):
                     yield f"its header has {key} twice and not alike; take one out"
-        if key == "CROTA2" and value and _bends_before_steps(header, ""):
+        if key == "CROTA2" and header[key] and _bends_before_steps(header, ""):
             yield "its distortion (TPV) and CROTA2 cannot be scaled together; write a matrix CD"
         match = _CROSSED.fullmatch(key)
-        if match and (int(match[1]) > 2) != (int(match[2]) > 2) and value:
+        if match and (int(match[1]) > 2) != (int(match[2]) > 2) and header[key]:
             yield (
                 f"its {key} turns an axis of the sky into another one; write a plane with coordinates of the "
                 "sky alone"

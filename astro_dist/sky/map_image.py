@@ -100,9 +100,7 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
         history = [*beam_lines(hdus[0]), *history]
-    # Astropy writes a question mark for each byte beyond ASCII, such as those of a micro sign.
-    if "?" in str(header.get("BUNIT", "")):
-        header["BUNIT"] = _unit(chosen, hdus[0]).encode("ascii", "replace").decode()
+    mend_unit(header, chosen, hdus[0])
     index = choose_plane(header, layout.axes, plane)
     _check_stokes(header, index, stokes)
     # Numpy's order is the reverse of the header's.
@@ -179,6 +177,15 @@ def _choose(hdus: Sequence[Hdu], wanted: int | str | None) -> Hdu:
 def _named(hdus: Sequence[Hdu], wanted: int | str) -> list[Hdu]:
     name = str(wanted).strip().upper()
     return [one for one in hdus if holds_image(one) and name in (str(one.index), one.name)]
+
+
+def mend_unit(header: fits.Header, hdu: Hdu, first: Hdu) -> None:
+    """Write u for a micro sign in the BUNIT of an HDU's header.
+
+    Astropy writes a question mark for each byte beyond ASCII.
+    """
+    if "?" in str(header.get("BUNIT", "")):
+        header["BUNIT"] = _unit(hdu, first).encode("ascii", "replace").decode()
 
 
 def _unit(hdu: Hdu, first: Hdu) -> str:

@@ -26,7 +26,7 @@ from astro_dist.sky.fits_reader import Layout, explained, parse_header, read_exa
 from astro_dist.sky.fits_survey import beam_lines
 from astro_dist.sky.header_beams import BeamRow, beam_of_cards, find_beam, states_beam
 from astro_dist.sky.map_files import plain_name, unpacked
-from astro_dist.sky.map_image import FRAMES, celestial_cards, choose_plane, open_chosen, read_beams
+from astro_dist.sky.map_image import FRAMES, celestial_cards, choose_plane, mend_unit, open_chosen, read_beams
 from astro_dist.sky.units import choose_unit, counts_for
 from astro_dist.sky.windows import Window
 
@@ -93,6 +93,7 @@ class SkyImage:
             header = parse_header(chosen, whole=True)
             if chosen.index and not hdus[0].image_axes and header.get("INHERIT", True):
                 header = _inherit(header, parse_header(hdus[0], whole=True))
+            mend_unit(header, chosen, hdus[0])
             _check_sky(layout.axes, header)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial:

@@ -127,3 +127,12 @@ def test_what_a_unit_makes_of_smaller_pixels(tmp_path, kept, units):
         path = tmp_path / "a.fits"
         path.unlink(missing_ok=True)
         assert SkyImage.open(write(path, unit=unit)).kept == kept, unit
+
+
+def test_a_micro_sign_and_cards_that_nobody_reads_are_no_hindrance(tmp_path):
+    path = write(tmp_path / "a.fits", unit="uJy/pix", BAZ=1.0)
+    data = path.read_bytes().replace(b"'uJy/pix", b"'\xb5Jy/pix")
+    at = data.index(b"BAZ     = ")
+    path.write_bytes(data[: at + 10] + b"NAN + x".rjust(20) + data[at + 30 :])
+    image = SkyImage.open(path)
+    assert (image.kept, image.unit) == ("sum", "uJy/pix")
