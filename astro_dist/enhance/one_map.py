@@ -107,7 +107,7 @@ def enhance_map(
             "its .value, whose mean is kept, or a FITS file with BUNIT"
         )
     # Masks of a list of arrays too.
-    given = np.ma.asarray(image)
+    given: Any = np.ma.asarray(image)
     return _double_array(np.asarray(given), np.ma.getmask(given))
 
 

@@ -4,7 +4,7 @@ All windows follow from the configuration and the annotations (see `choice`). Wi
 row. A task writes one shard and reads each row of a map once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,9 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     good = (columns["flags"] == 0) & ~is_background
     if not good.any():
         raise ConfigError(
-            _none_usable(_count_flags(state, columns["flags"]), int((~is_background).sum()), config)
+            _none_usable(
+                _count_flags(state, columns["flags"]), int((~is_background).sum()), config, state.maps
+            )
         )
     rows = _rows_with_data(state, columns["flags"])
     notes = [*(rows.notes() if rows is not None else []), *_missing_planes(state, columns)]
@@ -252,11 +254,13 @@ def _rows_with_data(state: _State, flags: NDArray[Any]) -> RowWindows | None:
     return replace(choice.rows, refused={**choice.rows.refused, ON_BLANKS: np.sort(little)})
 
 
-def _none_usable(counts: Mapping[str, int], total: int, config: CutoutsConfig) -> str:
+def _none_usable(counts: Mapping[str, int], total: int, config: CutoutsConfig, maps: Sequence[SkyMap]) -> str:
     """Return the line for the user when every cutout is flagged; only settings that had a part are named."""
     remedies = ["or give other maps"]
     if counts["cuts_extended"]:
-        remedies.insert(0, "raise cutouts.size_pix")
+        # Windows hold islands where there is room for larger ones, and lie between them where there is none.
+        roomy = max(min(one.shape) for one in maps) >= 2 * config.size_pix
+        remedies.insert(0, f"{'raise' if roomy else 'lower'} cutouts.size_pix, now {config.size_pix}")
     if counts["little_data"]:
         remedies.insert(0, f"lower cutouts.min_valid_fraction, now {config.min_valid_fraction:g}")
     why = [

@@ -161,6 +161,15 @@ def test_nothing_usable_is_refused(tmp_path):
         execute(CUTOUTS, run)
 
 
+@pytest.mark.parametrize(("side", "word"), [(80, "lower"), (96, "raise")])
+def test_windows_that_cut_islands_are_to_be_larger_where_there_is_room(tmp_path, side, word):
+    # Class 3 is extended; its island reaches through every window.
+    one = SmallMap("a", (side, side), [(3, 2, side - 2, 2, side - 2)])
+    run = make_run(tmp_path, [one], CUTOUTS, size_pix=48, mode="tiles")
+    with pytest.raises(ConfigError, match=rf"cut an extended island.*; {word} cutouts\.size_pix, now 48, or"):
+        execute(CUTOUTS, run)
+
+
 def vanish(folder):
     (folder / "mask" / "c.1.0.0").unlink()
 
