@@ -58,7 +58,9 @@ class States:
 
     def basis(self, stage: Stage) -> dict[str, Any]:
         """Return all that a stage's bytes follow from; raise `ConfigError` for an unpublished input."""
-        sections = {name: getattr(self.config, name) for name in stage.sections}
+        # An optional section that is left out is None.
+        stated = {name: getattr(self.config, name) for name in stage.sections}
+        sections = {name: section for name, section in stated.items() if section is not None}
         inputs = {}
         for given in (s for s in self.known if s.name in stage.inputs):
             name, published = given.name, self.run.ledger.published(given.name)

@@ -11,7 +11,7 @@ def sources(run: Run) -> list[Path]:
     """Return the user's files that are enhanced."""
     from astro_dist.enhance.map_inputs import find_paths
 
-    return find_paths(run)
+    return list(find_paths(run))
 
 
 def estimate(run: Run) -> Estimate:
@@ -33,8 +33,8 @@ ENHANCE = Stage(
     sources=sources,
     refuse=Later("astro_dist.enhance.chain:refuse"),
     estimate=estimate,
-    sections=("enhance",),
-    reads=("maps", "simulate", "cutouts", "superres", "pictures", "colourise", "cleaning"),
+    sections=("enhance", "maps"),
+    reads=("simulate", "cutouts", "superres", "pictures", "colourise", "cleaning"),
     own="enhance",
     inputs=("pictures", "simulate", "cutouts", "colourise", "superres", "cleaning"),
     check=Later("astro_dist.enhance.chain:check"),

@@ -29,7 +29,7 @@ from astro_dist.models.norms import settle_norms
 from astro_dist.pictures.config import SUFFIXES, PicturesConfig
 from astro_dist.pictures.decode import read_image
 from astro_dist.pictures.images import from_image
-from astro_dist.pictures.objects import Style, draw_things, inject
+from astro_dist.pictures.objects import Style, add_galaxies, draw_things, inject
 from astro_dist.sky.symmetries import apply_symmetry
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.recipe import Built, Cell, Figures
@@ -51,7 +51,8 @@ class InjectedData(Crops):
         crops, streams = self.crops(first, count)
         style, side = Style(**self.config.objects.model_dump()), self.config.crop_pix
         pairs = (
-            inject(crop, draw_things(style, side, rng)) for crop, rng in zip(crops, streams, strict=True)
+            inject(add_galaxies(crop, style.galaxies, rng), draw_things(style, side, rng))
+            for crop, rng in zip(crops, streams, strict=True)
         )
         return Marked(*(np.stack(part) for part in zip(*pairs, strict=True)))
 

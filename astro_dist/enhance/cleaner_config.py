@@ -11,6 +11,7 @@ from astro_dist.train.config import Positive, Steps, TrainingConfig
 KindName = Literal["spheres", "dots", "stars", "trails"]
 Radius = Annotated[float, Field(gt=0, le=64)]
 Opacity = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=256)]
 
 
 class ObjectsConfig(Section):
@@ -18,8 +19,11 @@ class ObjectsConfig(Section):
 
     kinds: Annotated[tuple[KindName, ...], Field(min_length=1)] = ("spheres", "dots", "stars", "trails")
     """Kinds of objects, each equally often."""
-    number: tuple[Annotated[int, Field(ge=0, le=256)], Annotated[int, Field(ge=0, le=256)]] = (0, 6)
+    number: tuple[Count, Count] = (0, 6)
     """Least and most objects of a crop."""
+    galaxies: tuple[Count, Count] = (0, 3)
+    """Least and most smooth galaxies that a crop gets under its objects, edge-on too: they are no objects,
+    and the network learns to leave them alone."""
     radius_pix: tuple[Radius, Radius] = (1.5, 8.0)
     """Least and greatest radius."""
     opacity: tuple[Opacity, Opacity] = (0.6, 1.0)
@@ -29,7 +33,7 @@ class ObjectsConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in ("number", "radius_pix", "opacity"):
+        for name in ("number", "galaxies", "radius_pix", "opacity"):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: {low:g} is above {high:g}; give the smaller one first")

@@ -190,7 +190,7 @@ class MapMeasurer:
         said = []
         for row, gains in summed["gains"].items():
             gain = gains["rms"]
-            verdict = say_difference(gain, "larger than", "smaller than", "not apart from")
+            verdict = say_difference(gain, "larger than", "smaller than", "not shown to differ from")
             said.append(
                 f"The error is {verdict} that of {row}: {gain['value']:+.3f} sigma ("
                 f"{gain['low']:+.3f} to {gain['high']:+.3f}, {gain['n']} cutouts)."

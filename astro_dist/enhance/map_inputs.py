@@ -16,8 +16,8 @@ from astro_dist.enhance.chain_config import ChainConfig
 from astro_dist.enhance.inventions import NO_BEAM_PIX
 from astro_dist.enhance.tiles import BICUBIC, MORE_SAMPLES, NO_DATA, OTHER_BEAM, REPEATED, UNLIKE, Source
 from astro_dist.sky.background import build_mesh, cell_size, measure_cells
-from astro_dist.sky.config import FilesConfig, MapsConfig
-from astro_dist.sky.doubled import double_header
+from astro_dist.sky.config import FilesConfig, MapsConfig, SurveyConfig
+from astro_dist.sky.doubled import double_header, drop_axes
 from astro_dist.sky.files import find_files, find_maps
 from astro_dist.sky.fits_file import BandedImage
 from astro_dist.sky.map_files import UNPACKED, own_names
@@ -52,15 +52,19 @@ class Inputs:
     refused: dict[str, str]
 
 
-def find_paths(run: Run) -> list[Path]:
-    """Return the FITS files of the user that are to be enhanced; none where the run's own maps are."""
-    own = run.section(ChainConfig).files
-    if own:
-        return find_files(FilesConfig(files=own), "enhance.files")
-    if "maps" not in run.settings.sections:
-        return []
-    maps = run.section(MapsConfig)
-    return [path for path, _ in find_maps(maps)] if maps.files else []
+def find_paths(run: Run) -> dict[Path, FilesConfig]:
+    """Return the FITS files of the user that are to be enhanced, each with what is said of it.
+
+    There are none where the run's own maps are enhanced.
+    """
+    config = run.section(ChainConfig)
+    if config.files:
+        said = FilesConfig(files=config.files, hdu=config.hdu)
+        return dict.fromkeys(find_files(said, "enhance.files"), said)
+    if "maps" not in run.settings.sections or not (maps := run.section(MapsConfig)).files:
+        return {}
+    own = {} if config.hdu is None else {"hdu": config.hdu}
+    return {path: survey.model_copy(update=own) for path, survey in find_maps(maps)}
 
 
 def refuse_alike(run: Run, with_network: bool) -> None:
@@ -91,10 +95,11 @@ def open_inputs(run: Run) -> Inputs:
     paths = find_paths(run)
     if not paths:
         folder = run.product("maps")
-        paths = [folder / name for name in run.facts("simulate").get("maps", [])]
-    hdu = run.section(ChainConfig).hdu
-    ages = tuple((path, path.stat().st_mtime_ns if path.exists() else 0) for path in paths)
-    inputs = _open_once(ages, hdu, run.root / UNPACKED)
+        paths = {folder / name: FilesConfig() for name in run.facts("simulate").get("maps", [])}
+    ages = tuple(
+        (path, said, path.stat().st_mtime_ns if path.exists() else 0) for path, said in paths.items()
+    )
+    inputs = _open_once(ages, run.root / UNPACKED)
     if paths and not inputs.images:
         reasons = list(inputs.refused.values())
         more = f" (and {len(reasons) - 1} more files)" if len(reasons) > 1 else ""
@@ -103,14 +108,15 @@ def open_inputs(run: Run) -> Inputs:
 
 
 @lru_cache(maxsize=16)
-def _open_once(ages: tuple[tuple[Path, int], ...], hdu: int | str | None, unpacked_in: Path) -> Inputs:
-    paths, images, refused = [path for path, _ in ages], [], {}
-    names = own_names(paths)
-    for path in paths:
+def _open_once(ages: tuple[tuple[Path, FilesConfig, int], ...], unpacked_in: Path) -> Inputs:
+    images, refused = [], {}
+    names = own_names([path for path, *_ in ages])
+    for path, said, _ in ages:
         try:
-            images.append(replace(SkyImage.open(path, hdu, unpacked_in), name=names[path]))
+            images.append(replace(SkyImage.open(path, said, unpacked_in), name=names[path]))
         except ConfigError as error:
-            refused[names[path]] = str(error).replace("maps.hdu", "enhance.hdu")
+            own = isinstance(said, SurveyConfig)
+            refused[names[path]] = str(error) if own else str(error).replace("maps.hdu", "enhance.hdu")
     return Inputs(tuple(images), refused)
 
 
@@ -227,7 +233,7 @@ def layers_of(config: ChainConfig, image: SkyImage, with_network: bool) -> Itera
     ]
     header = double_header(image.header, history)
     yield f"{image.name}.fits", BandedImage(header, axes, image.dtype)
-    plain = header.copy()
+    plain = header.copy() if len(axes) == 2 else drop_axes(header)
     for key in ("BUNIT", "BTYPE"):
         plain.remove(key, ignore_missing=True)
     plain.add_history(FLAG_TEXT)

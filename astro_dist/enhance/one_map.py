@@ -38,6 +38,7 @@ from astro_dist.enhance.map_inputs import (
 )
 from astro_dist.enhance.tiles import TileMaker
 from astro_dist.sky.background import cell_size
+from astro_dist.sky.config import FilesConfig
 from astro_dist.sky.fits_file import publish_image
 from astro_dist.sky.mesh import Mesh
 from astro_dist.sky.sky_image import SkyImage
@@ -124,7 +125,7 @@ def double_file(
     if target is not None:
         check_new(target)
     try:
-        source = SkyImage.open(expand_home(str(path)), hdu)
+        source = SkyImage.open(expand_home(str(path)), FilesConfig(hdu=hdu))
     except ConfigError as error:
         # Here no configuration chooses an image.
         raise ConfigError(str(error).replace("maps.hdu", chooser)) from None

@@ -263,7 +263,7 @@ class PictureMeasurer:
         for row, gains in summed["gains"].items():
             gain = gains["psnr"]
             ends = f"{gain['low']:+.2f} to {gain['high']:+.2f} dB, {gain['n']} pictures"
-            verdict = say_difference(gain, "above", "below", "not apart from")
+            verdict = say_difference(gain, "above", "below", "not shown to differ from")
             said.append(f"The chain is {verdict} {row} in PSNR: {gain['value']:+.2f} dB ({ends}).")
         return said
 

@@ -1,6 +1,7 @@
 """Objects that disturb pictures: spheres, dots, stars and trails, drawn as a function of a stream.
 
 A picture with objects, and the mask of the changed pixels, follow from the picture and the stream alone.
+Smooth galaxies may be added before: they belong to the sky. An edge-on one has ends, a trail has none.
 
 Shape letters: P planes, S side in pixels.
 """
@@ -25,6 +26,9 @@ EDGE_PIX = 0.7
 """Width of the edge of a sphere."""
 LEAST_OPACITY = 0.1
 """Opacity from which on a pixel belongs to the mask of an object."""
+HALF_LIGHT_PIX, AXIS_RATIOS, INDICES, STRETCHES = (2.0, 16.0), (0.08, 1.0), (0.5, 2.0), (10.0, 1000.0)
+"""Of galaxies: half-light radii, ratios of axes, indices of Sersic, and brightness of the middle in units of
+where the stretch turns from linear to logarithmic. All are drawn evenly in their logarithm."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Style:
         Kinds that are drawn, each equally often.
     number
         Least and most objects of a picture.
+    galaxies
+        Least and most galaxies that it gets before, which are no objects.
     radius_pix
         Radius: of a sphere; twice the deviation of a dot and of a star's core; five times that of a trail.
     opacity
@@ -47,6 +53,7 @@ class Style:
 
     kinds: Sequence[Kind] = KINDS
     number: tuple[int, int] = (1, 8)
+    galaxies: tuple[int, int] = (0, 0)
     radius_pix: tuple[float, float] = (2.0, 7.0)
     opacity: tuple[float, float] = (0.7, 1.0)
     hue_turn: float = 0.05
@@ -92,6 +99,41 @@ def inject(picture_PSS: Image, things: Sequence[Thing]) -> tuple[Image, NDArray[
         picture = (1 - opacity) * picture + opacity * colour[:, None, None] * light
         mask |= opacity >= LEAST_OPACITY
     return np.clip(picture, 0, 1).astype(np.float32), mask
+
+
+def add_galaxies(picture_PSS: Image, number: tuple[int, int], rng: np.random.Generator) -> Image:
+    """Return a picture from 0 to 1 with smooth galaxies, float32.
+
+    Each has the profile of Sersic (1963), stretched by an inverse hyperbolic sine as pictures are, any
+    inclination and a pale colour; light is screened, so that nothing saturates.
+
+    Parameters
+    ----------
+    picture_PSS
+        The picture.
+    number
+        Least and most galaxies.
+    rng
+        A stream of its own.
+    """
+    picture, side = picture_PSS.astype(np.float64), picture_PSS.shape[-1]
+    for _ in range(int(rng.integers(*number, endpoint=True))):
+        half, flat, index, stretch = (
+            np.exp(rng.uniform(*np.log(ends))) for ends in (HALF_LIGHT_PIX, AXIS_RATIOS, INDICES, STRETCHES)
+        )
+        peak, turn = rng.uniform(0.3, 1), rng.uniform(0, np.pi)
+        y, x = np.indices(picture.shape[1:]) - rng.uniform(0, side, 2)[:, None, None]
+        # The pixel's own extent: a steep middle has no point that outshines all.
+        u, v = np.cos(turn) * x + np.sin(turn) * y, (np.cos(turn) * y - np.sin(turn) * x) / flat
+        r = np.sqrt(u**2 + v**2 + 0.25) / half
+        # b of Ciotti & Bertin (1999), eq. 18, to two terms.
+        light = np.exp(-(2 * index - 1 / 3) * r ** (1 / index))
+        rgb = np.array(colorsys.hsv_to_rgb(rng.uniform(0, 1), rng.uniform(0, 0.3), 1))
+        colour = rgb if len(picture) == 3 else LUMA @ rgb[:, None]
+        light = np.arcsinh(stretch * light / light.max()) / np.arcsinh(stretch)
+        light_PSS = peak * colour[:, None, None] * light
+        picture = 1 - (1 - picture) * (1 - light_PSS)
+    return picture.astype(np.float32)
 
 
 def draw(thing: Thing, shape: tuple[int, ...]) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ further planes follow those of the first.
 
 import math
 import os
+import textwrap
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from astro_dist.sky.coordinates import beam_on_sky, pixel_scale, wcs_cards
 from astro_dist.sky.fits_headers import BLOCK, open_raw, read_hdus
 from astro_dist.sky.fits_reader import DTYPES, explained, open_checked
 
+HISTORY_LETTERS = 72
 # A fixed comment, since astropy's own holds the time of day and no two files would be equal.
 CHECK_COMMENT = "ones-complement sum, FITS standard 4.0"
 BITPIX = {np.dtype(code): bitpix for bitpix, code in DTYPES.items()}
@@ -107,9 +109,13 @@ def radio_header(
 
 
 def add_history(header: fits.Header, lines: Iterable[str]) -> None:
-    """Append HISTORY cards; characters other than printable ASCII, as in names of files, are escaped."""
+    """Append HISTORY cards; characters other than printable ASCII, as in names of files, are escaped.
+
+    Lines longer than a card are broken between words.
+    """
     for line in lines:
-        header.add_history(ascii(line)[1:-1])
+        for part in textwrap.wrap(ascii(line)[1:-1], HISTORY_LETTERS, break_on_hyphens=False) or [""]:
+            header.add_history(part)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ _COUNTED = re.compile(
 _AXES_OF_DISTORTION = re.compile(rb"\s*(?:HIERARCH\s+)?D[PQ]\d.*NAXES\D*(\d+)", re.IGNORECASE)
 _COMMENTARY = (b"HISTORY ", b"COMMENT ", b" " * 8)
 _VALUE = re.compile(rb" *('(?:[^']|'')*'|[^/ ]*) *(?:/.*)?", re.DOTALL)
-_READABLE = re.compile(
-    rb" *(?:'|/|$|[TF] *(?:/|$)|\(|[-+]?(?:\d+\.?\d*|\.\d+)(?:[EDed] ?[-+]?\d+)? *(?:/|$))"
-)
+_NUMBER = rb" *[-+]?(?:\d+\.?\d*|\.\d+)"
+_EXPONENT = re.compile(rb"\A(.{10}%b)[Dd] ?(?=[-+]?\d)" % _NUMBER, re.DOTALL)
+_READABLE = re.compile(rb" *(?:'|/|$|[TF] *(?:/|$)|\()|%b(?:[Ee] ?[-+]?\d+)? *(?:/|$)" % _NUMBER)
 # END alone, and not a longer keyword that begins with it.
 _END = re.compile(rb"END[^A-Z0-9_-]")
 LIMITS = {
@@ -366,8 +366,11 @@ def lone_header(hdu: Hdu, whole: bool = False) -> bytes:
 
 
 def _quoted(card: bytes) -> bytes:
-    """Return a card whose value no FITS reader takes (NaN, INF, a unit without quotes) with it as text."""
-    if card[8:10] != b"= " or card[:8] in _COMMENTARY or _READABLE.match(card, 10):
+    """Return a card as all readers take it: NaN, INF and a unit without quotes as text, exponents with E."""
+    if card[8:10] != b"= " or card[:8] in _COMMENTARY:
+        return card
+    card = _EXPONENT.sub(rb"\1E", card).ljust(CARD)
+    if _READABLE.match(card, 10):
         return card
     text = card[10:].split(b" /")[0].strip().replace(b"'", b"''")[:66]
     return card[:10] + (b"'%s'" % text.ljust(8)).ljust(70)

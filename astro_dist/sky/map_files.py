@@ -41,7 +41,7 @@ def own_names(paths: Sequence[Path]) -> dict[Path, str]:
         Two files of one folder differ in their suffixes alone.
     """
     names = {path: plain_name(path) for path in paths}
-    for depth in range(1, 1 + max((len(path.absolute().parts) for path in paths), default=0)):
+    for depth in range(1, 1 + max((len(path.absolute().parts) for path in paths), default=1)):
         taken = Counter(names.values())
         if max(taken.values(), default=1) == 1:
             return names

@@ -100,14 +100,12 @@ def find_map(path: Path, hdu: int | str | None, plane: int | Sequence[int] | Non
     if chosen.index and _inherits(hdus[0], header):
         _complete(header, parse_header(hdus[0]))
         history = [*beam_lines(hdus[0]), *history]
-    # Astropy writes a question mark for each byte beyond ASCII, such as those of a micro sign.
-    if "?" in str(header.get("BUNIT", "")):
-        header["BUNIT"] = _unit(chosen, hdus[0]).encode("ascii", "replace").decode()
-    index = _find_plane(header, layout.axes, plane)
+    mend_unit(header, chosen, hdus[0])
+    index = choose_plane(header, layout.axes, plane)
     _check_stokes(header, index, stokes)
     # Numpy's order is the reverse of the header's.
     layout = replace(layout, plane=tuple(reversed(index)))
-    beams = [] if beam_of_cards(header) else _read_beams(path, hdus, header, index, layout.axes)
+    beams = [] if beam_of_cards(header) else read_beams(path, hdus, header, index, layout.axes)
     return MapImage(header, layout, index, history, beams)
 
 
@@ -129,7 +127,7 @@ def find_plane(
     ``plane`` is that of a cube, see `find_map`, and counts as none for an image of one plane.
     """
     header, layout = find_canvas(path, hdu)
-    index = _find_plane(header, layout.axes, plane if max(layout.axes[:-2], default=1) > 1 else None)
+    index = choose_plane(header, layout.axes, plane if max(layout.axes[:-2], default=1) > 1 else None)
     return header, replace(layout, plane=tuple(reversed(index)))
 
 
@@ -181,6 +179,15 @@ def _named(hdus: Sequence[Hdu], wanted: int | str) -> list[Hdu]:
     return [one for one in hdus if holds_image(one) and name in (str(one.index), one.name)]
 
 
+def mend_unit(header: fits.Header, hdu: Hdu, first: Hdu) -> None:
+    """Write u for a micro sign in the BUNIT of an HDU's header.
+
+    Astropy writes a question mark for each byte beyond ASCII.
+    """
+    if "?" in str(header.get("BUNIT", "")):
+        header["BUNIT"] = _unit(hdu, first).encode("ascii", "replace").decode()
+
+
 def _unit(hdu: Hdu, first: Hdu) -> str:
     inherits = hdu.card("INHERIT") or ("F" if first.image_axes else "T")
     text = hdu.card("BUNIT") or (first.card("BUNIT") if inherits == "T" else "")
@@ -214,10 +221,10 @@ def _complete(header: fits.Header, first: fits.Header) -> None:
             header[key] = (first[key], first.comments[key])
 
 
-def _find_plane(
+def choose_plane(
     header: fits.Header, axes: Sequence[int], wanted: int | Sequence[int] | None
 ) -> tuple[int, ...]:
-    """Return the index of the plane along the third and further axes of the header."""
+    """Return the index of the plane along the third and further axes of the header, see `find_map`."""
     lengths = tuple(reversed(axes[:-2]))
     long = [i for i, length in enumerate(lengths) if length > 1]
     given = [wanted] if isinstance(wanted, int) else list(wanted or ())
@@ -294,7 +301,7 @@ def _stokes_of_cards(header: fits.Header) -> str | None:
     return None
 
 
-def _read_beams(
+def read_beams(
     path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int], axes: Sequence[int]
 ) -> list[BeamRow]:
     """Return the rows of a table of beams that belong to a plane; all where none is said to."""

@@ -17,25 +17,25 @@ from astropy.wcs import WCS
 from astro_dist.engine.arrays import AnyImage
 from astro_dist.engine.errors import ConfigError
 from astro_dist.sky.beams import Beam
+from astro_dist.sky.config import FilesConfig
 from astro_dist.sky.coordinates import pixel_scale, pixel_size, read_wcs
-from astro_dist.sky.doubled import refuse_tables
-from astro_dist.sky.fits_headers import check_cards
+from astro_dist.sky.doubled import COORDINATES, refuse_unscalable
+from astro_dist.sky.fits_file import add_history
+from astro_dist.sky.fits_headers import Hdu, check_cards
 from astro_dist.sky.fits_reader import Layout, explained, parse_header, read_exact, read_pixels
-from astro_dist.sky.header_beams import beam_of_cards, find_beam, states_beam
+from astro_dist.sky.fits_survey import beam_lines
+from astro_dist.sky.header_beams import BeamRow, beam_of_cards, find_beam, states_beam
 from astro_dist.sky.map_files import plain_name, unpacked
-from astro_dist.sky.map_image import celestial_cards, open_chosen
-from astro_dist.sky.units import parse_unit
+from astro_dist.sky.map_image import FRAMES, celestial_cards, choose_plane, mend_unit, open_chosen, read_beams
+from astro_dist.sky.units import choose_unit, counts_for
 from astro_dist.sky.windows import Window
 
 LEAST_PIX = 4
 """Shortest side of an image."""
 Kept = Literal["mean", "sum"]
 """What of 2 x 2 new pixels is the old one: their mean (brightness) or their sum (flux in a pixel)."""
-_PER_PIXEL = re.compile(
-    r"(.*[^a-z])?(counts?|cts?|adus?|dn|electrons?|e-|photons?|photoelectrons?|nanomagg(y|ies)|njy|[mu]?jy|"
-    r"(erg|w|ph).*)([^a-z].*)?"
-)
-_BRIGHTNESS = re.compile(r".*(/|per )?(beam|sr|arcsec|arcmin|deg|steradian).*|[mun]?k.*|mag.*")
+_CELESTIAL = re.compile(r"(RA|DEC|[A-Z]LON|[A-Z]LAT)(-|$)")
+FILES = FilesConfig()
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class SkyImage:
         Width of the beam, or None where the header gives none.
     unpacked
         Folder for the unpacked bytes of a file packed with gzip, or None.
+    plane
+        The plane that was chosen of a cube, in numpy's order, or None for all.
     """
 
     path: Path
@@ -65,10 +67,18 @@ class SkyImage:
     unit: str
     fwhm_pix: float | None
     unpacked: Path | None = None
+    plane: tuple[int, ...] | None = None
 
     @classmethod
-    def open(cls, path: Path, hdu: int | str | None = None, unpacked_in: Path | None = None) -> "SkyImage":
+    def open(cls, path: Path, config: FilesConfig = FILES, unpacked_in: Path | None = None) -> "SkyImage":
         """Describe the image in a FITS file.
+
+        Parameters
+        ----------
+        config
+            HDU, plane, unit, a value that means no data, and beam, where given.
+        unpacked_in
+            Folder that a file packed with gzip is unpacked into when its pixels are first read.
 
         Raises
         ------
@@ -78,31 +88,40 @@ class SkyImage:
             names the file.
         """
         with explained(path, ConfigError):
-            hdus, chosen, _, layout = open_chosen(path, hdu)
+            hdus, chosen, _, layout = open_chosen(path, config.hdu)
             check_cards([chosen], True)
             header = parse_header(chosen, whole=True)
             if chosen.index and not hdus[0].image_axes and header.get("INHERIT", True):
-                _inherit(header, parse_header(hdus[0], whole=True))
-            _check_axes(layout.axes, header)
-            refuse_tables(header)
+                header = _inherit(header, parse_header(hdus[0], whole=True))
+            mend_unit(header, chosen, hdus[0])
+            _check_sky(layout.axes, header)
             wcs = read_wcs(celestial_cards(header))
             if not wcs.has_celestial:
                 raise ConfigError(
                     "there is no celestial WCS (CTYPE, CRVAL, CRPIX, CDELT) in its header; add one"
                 )
-            scale = pixel_scale(wcs.celestial, layout.axes[-2:])
-            fwhm_pix = None
-            if states_beam(header, [], [], (None, None, None)) and beam_of_cards(header):
-                beam: Beam = find_beam(header, [], [], (None, None, None))[0]
-                fwhm_pix = beam.fwhm_pix(pixel_size(scale))
+            plane = _choose(header, layout, config)
+            if config.blank is not None:
+                layout = replace(layout, marks=(*layout.marks, config.blank))
+            unit = choose_unit(config.unit, str(header.get("BUNIT", "")).strip())
+            if config.unit is not None:
+                header["BUNIT"] = unit
+            beams = [] if beam_of_cards(header) else _rows_of(path, hdus, header, layout, plane)
+            beam = _find_beam(header, beams, beam_lines(chosen), config)
+            pixel = pixel_size(pixel_scale(wcs.celestial, layout.axes[-2:]))
+            fwhm_pix = None if beam is None else beam.fwhm_pix(pixel)
+            if chosen.index:
+                name = " ".join(filter(None, (str(chosen.index), chosen.name)))
+                add_history(header, [f"The image of HDU {name}; other HDUs of its file are not here"])
             text = _clean(header).tostring()
-        unit = str(header.get("BUNIT", "")).strip()
-        return cls(path, plain_name(path), layout, text, unit, fwhm_pix, unpacked_in)
+        return cls(path, plain_name(path), layout, text, unit, fwhm_pix, unpacked_in, plane)
 
     @property
     def axes(self) -> tuple[int, ...]:
         """Lengths of all axes in numpy's order; those before the last two are 1, or one of them 3."""
-        return self.layout.axes
+        if self.plane is None:
+            return self.layout.axes
+        return (*(1 for _ in self.plane), *self.layout.axes[-2:])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -121,14 +140,11 @@ class SkyImage:
 
     @property
     def kept(self) -> Kept:
-        """What the unit makes of smaller pixels: flux in a pixel is divided, brightness stays."""
-        parsed = parse_unit(self.unit)
-        if parsed is not None:
-            return "sum" if "pix" in str(parsed[1]) else "mean"
-        text = self.unit.lower()
-        if not text or (_BRIGHTNESS.fullmatch(text) and "pix" not in text):
-            return "mean"
-        return "sum" if _PER_PIXEL.fullmatch(text) or "pix" in text else "mean"
+        """What the unit makes of smaller pixels: flux in a pixel is divided, brightness stays.
+
+        What is not known to count for a pixel is taken for a brightness.
+        """
+        return "sum" if counts_for(self.unit) == "pixel" else "mean"
 
     @cached_property
     def header(self) -> fits.Header:
@@ -156,40 +172,107 @@ class SkyImage:
             When the file ends too early or cannot be decoded.
         """
         path = self.path if self.unpacked is None else unpacked(self.path, self.unpacked)
-        planes = []
-        for i in range(self.planes):
-            place = tuple(int(n) for n in np.unravel_index(i, self.axes[:-2])) if self.axes[:-2] else ()
-            layout = replace(self.layout, plane=place)
-            if self.layout.bitpix == -64 or (self.dtype == "f8" and self.layout.blank is None):
-                planes.append(np.asarray(read_exact(path, layout, window), np.float64))
-            else:
-                planes.append(read_pixels(path, layout, window).astype(self.dtype, copy=False))
+        places = [self.plane] if self.plane is not None else list(np.ndindex(*self.axes[:-2]))
+        planes = [self._read_plane(path, replace(self.layout, plane=place), window) for place in places]
         image = np.stack(planes)
         image[~np.isfinite(image)] = np.nan
         return image
 
+    def _read_plane(self, path: Path, layout: Layout, window: Window) -> AnyImage:
+        if self.dtype == "f4":
+            return read_pixels(path, layout, window)
+        exact = np.asarray(read_exact(path, layout, window), np.float64)
+        if layout.bitpix > 0 and (layout.blank is not None or layout.marks):
+            # Among whole numbers, which have no NaN, what is no data is 0.
+            exact[np.isnan(read_pixels(path, layout, window))] = np.nan
+        return exact
 
-def _check_axes(axes: tuple[int, ...], header: fits.Header) -> None:
-    ny, nx = axes[-2:]
-    if any(str(header.get(f"CTYPE{i + 1}", "")).strip().upper() == "COMPLEX" for i in range(len(axes))):
+
+def _check_sky(axes: tuple[int, ...], header: fits.Header) -> None:
+    """Refuse an image whose first two axes are not the sky, or cannot be scaled."""
+    kinds = [str(header.get(f"CTYPE{i + 1}", "")).strip().upper() for i in range(len(axes))]
+    if "COMPLEX" in kinds:
         raise ConfigError(
             "its values are complex (an axis COMPLEX holds real and imaginary parts); write one plane, such "
             "as the amplitude, to a file of its own"
         )
-    if math.prod(axes[:-2]) not in (1, 3):
+    if any(map(_CELESTIAL.match, kinds[2:])):
         raise ConfigError(
-            f"it is a cube of {math.prod(axes[:-2])} planes; write one plane, or three colours, to a file of "
-            "its own"
+            f"its first two axes are {kinds[0] or 'unnamed'} and {kinds[1] or 'unnamed'}, not those of the "
+            "sky; write its planes with the sky first"
         )
+    ny, nx = axes[-2:]
     if min(ny, nx) < LEAST_PIX:
         raise ConfigError(f"it has {ny} x {nx} pixels; {LEAST_PIX} x {LEAST_PIX} are the least")
+    refuse_unscalable(header)
 
 
-def _inherit(header: fits.Header, first: fits.Header) -> None:
-    """Add the cards of an empty first HDU that an extension lacks."""
+def _choose(header: fits.Header, layout: Layout, config: FilesConfig) -> tuple[int, ...] | None:
+    """Return the plane that the settings choose, in numpy's order; its axes in the header begin there.
+
+    None takes all planes, of which there may be one or three.
+    """
+    planes = math.prod(layout.axes[:-2])
+    if config.plane is None or planes == 1:
+        if planes not in (1, 3):
+            raise ConfigError(
+                f"it is a cube of {planes} planes; write one plane, or three colours, to a file of its own"
+            )
+        return None
+    index = choose_plane(header, layout.axes, config.plane)
+    for i, place in enumerate(index):
+        header[f"CRPIX{i + 3}"] = header.get(f"CRPIX{i + 3}", 0.0) - place
+    return tuple(reversed(index))
+
+
+def _rows_of(
+    path: Path, hdus: list[Hdu], header: fits.Header, layout: Layout, plane: tuple[int, ...] | None
+) -> list[BeamRow]:
+    """Return the rows of its table of beams: those of the plane, or of all of several."""
+    single = plane or (0,) * (len(layout.axes) - 2)
+    whole = plane is None and math.prod(layout.axes[:-2]) > 1
+    return read_beams(path, hdus, header, () if whole else single[::-1], layout.axes)
+
+
+def _find_beam(
+    header: fits.Header, rows: list[BeamRow], history: list[str], config: FilesConfig
+) -> Beam | None:
+    """Return the beam, and write one of a table or of the settings into the header; None without one.
+
+    Images of any kind are doubled: HISTORY that is not understood and beams that differ from plane to plane
+    give none.
+    """
+    stated = beam_of_cards(header) is not None or config.beam_major_arcsec is not None
+    try:
+        if not states_beam(header, rows, history, config.widths):
+            return None
+        beam = find_beam(header, rows, history, config.widths)[0]
+    except ConfigError:
+        if stated:
+            raise
+        return None
+    finally:
+        # The table is none of the image.
+        header.remove("CASAMBM", ignore_missing=True)
+    if rows or config.beam_major_arcsec is not None:
+        values = beam.major_arcsec / 3600, beam.minor_arcsec / 3600, beam.pa_deg
+        header.update(zip(("BMAJ", "BMIN", "BPA"), values, strict=True))
+    return beam
+
+
+def _inherit(header: fits.Header, first: fits.Header) -> fits.Header:
+    """Return a header with the cards of an empty first HDU that it lacks.
+
+    Coordinates are its own: frames alone are inherited, where it asks for it.
+    """
+    found = fits.Header()
     for card in first.cards:
-        if card.keyword not in header and card.keyword not in ("", "COMMENT", "HISTORY", "SIMPLE", "EXTEND"):
-            header.append(card)
+        key = card.keyword
+        own = key in header and key not in ("COMMENT", "HISTORY", "")
+        coordinates = COORDINATES.fullmatch(key) and not (key in FRAMES and header.get("INHERIT") is True)
+        if not own and not coordinates and key not in ("", "SIMPLE", "EXTEND", "CASAMBM"):
+            found.append(card, end=True)
+    return fits.Header([*header.cards, *found.cards])
 
 
 def _clean(header: fits.Header) -> fits.Header:

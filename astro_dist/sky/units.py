@@ -173,15 +173,29 @@ _WORD = re.compile(r"[A-Za-z]+")
 _AMOUNTS = {
     **dict.fromkeys(("cts", "counts"), "ct"),
     **dict.fromkeys(("photons", "phot"), "photon"),
-    "electrons": "electron",
+    **dict.fromkeys(("electrons", "e", "photoelectron", "photoelectrons"), "electron"),
+    **dict.fromkeys(("maggie", "maggies", "nanomaggie", "nanomaggies"), "mgy"),
+    **dict.fromkeys(("millijy", "microjy", "nanojy", "sfu"), "Jy"),
     "dn": "DN",
     "adu": "adu",
 }
 _OTHERS = {
     **dict.fromkeys(("ster", "steradian", "steradians"), "sr"),
-    **dict.fromkeys(("pixel", "pixels", "px"), "pix"),
+    **dict.fromkeys(("pixel", "pixels", "px", "spaxel", "spaxels"), "pix"),
     **dict.fromkeys(("dimensionless", "fraction", "ratio"), "percent"),
+    **dict.fromkeys(("sec", "second", "seconds"), "s"),
+    **dict.fromkeys(("a", "ang", "angstroms"), "Angstrom"),
 }
+# What is written in words or with a hyphen; a letter alone may be tesla or temperature, gauss or giga.
+_PHRASES = (
+    (re.compile(r"\b(?:detector|raw)\s+(?=counts?\b)", re.IGNORECASE), ""),
+    (re.compile(r"\bdata\s+numbers?\b", re.IGNORECASE), "DN"),
+    (re.compile(r"\bphoto-(?=electrons?\b)", re.IGNORECASE), ""),
+    (re.compile(r"\be-(?![-+\d])", re.IGNORECASE), "electron"),
+    (re.compile(r"\bcps\b", re.IGNORECASE), "ct/s"),
+    (re.compile(r"\bper\b", re.IGNORECASE), "/"),
+)
+_UNCLEAR = re.compile(r"\s*[TG]\s*")
 _SAME_IN_CAPITALS = {"K", "W", "R", "J", "JY", "HZ"}
 _COUNTED = {"DN", "adu", "ct", "electron", "ph", "mgy"}
 _FLUXES = (u.Jy, u.Jy * u.Hz, u.Jy * u.km / u.s, u.W, u.W / u.m**2 / u.m, u.kg)
@@ -231,7 +245,7 @@ def plane_unit(text: str, per: Per | None = None) -> PlaneUnit:
         if per not in (None, "beam"):
             raise ConfigError(f"its unit {plain[:40]!r} counts for a beam and per is {per}; leave per out")
         return PlaneUnit(JY_BEAM, known[0], "beam")
-    per = per or (_counts_for(known[1]) if known else _text_counts_for(plain))
+    per = per or counts_for(plain)
     if per is None:
         raise ConfigError(
             f"its unit {plain[:40]!r} does not say whether a value counts for a beam, a pixel or neither; "
@@ -240,12 +254,27 @@ def plane_unit(text: str, per: Per | None = None) -> PlaneUnit:
     return PlaneUnit(plain, 1.0, per)
 
 
+def counts_for(text: str) -> Per | None:
+    """Return what a value in a unit counts for; None for a logarithm, and where it is not known."""
+    plain = " ".join(text.split())
+    if not plain or _LOGARITHM.search(plain):
+        return None
+    known = parse_unit(plain)
+    if known is not None:
+        return "beam" if known[1] == u.Jy / u.beam else _counts_for(known[1])
+    return _text_counts_for(plain)
+
+
 def _text_counts_for(text: str) -> Per | None:
     text = unicodedata.normalize("NFKC", text).translate(_MINUS)
     text = _TEX.sub(" ", _TEX_MICRO.sub("u", text)).replace("\u03bc", "u")
     if _PER_BEAM.search(text):
         return "beam"
     text = _SCALE_OF_K.sub("", _STROKE.sub("/", _NUMBER.sub("", text)))
+    for phrase, meant in _PHRASES:
+        text = phrase.sub(meant, text)
+    if _UNCLEAR.fullmatch(text):
+        return None
     in_capitals = text.upper() == text
 
     def spell(match: re.Match[str]) -> str:
@@ -271,7 +300,8 @@ def _counts_for(unit: u.UnitBase) -> Per | None:
     powers = {base.name: power for base, power in zip(whole.bases, whole.powers, strict=True)}
     if powers.get("pix") == -1:
         return "pixel"
-    if powers.get("rad") == -2 or "K" in powers or set(powers) <= {"m", "s", "rad"}:
+    per_area = powers.get("rad") == -2 or (u.pc, -2) in zip(unit.bases, unit.powers, strict=True)
+    if per_area or "K" in powers or set(powers) <= {"m", "s", "rad"}:
         return "angle"
     if any(powers.get(name) == 1 for name in _COUNTED) or any(map(unit.is_equivalent, _FLUXES)):
         return "pixel"

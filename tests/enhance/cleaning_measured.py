@@ -67,6 +67,19 @@ def measure(cleaner, pictures):
     }
 
 
+def light_lost(cleaner, pictures):
+    """Return which share of the light in the middle of each picture, above that of its rim, is taken."""
+    side = pictures.shape[-1]
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    middle, rim = np.hypot(y, x) < side / 4, np.maximum(abs(y), abs(x)) > side / 2 - 3
+    found = []
+    for picture in pictures:
+        before, after = (one.astype(float).mean(0) for one in (picture, cleaner.clean(picture)[0]))
+        light = (before - np.median(before[rim])).clip(0)[middle].sum()
+        found.append((before - after)[middle].sum() / light)
+    return np.array(found)
+
+
 def describe(pictures):
     """Return features (N, F) of pictures: percentiles of the planes, contrast by scale, profile, slopes."""
     rows = []

@@ -22,12 +22,13 @@ from astro_dist.enhance.opencv import inpaint
 from astro_dist.enhance.pipeline import ENHANCE
 from astro_dist.models.device import pin
 from astro_dist.models.encoder import load_picture_encoder
-from astro_dist.pictures.objects import KINDS, Style, Thing, draw_things, inject
+from astro_dist.pictures.objects import KINDS, Style, Thing, add_galaxies, draw_things, inject
 from astro_dist.pictures.toy import draw_toy
+from astro_dist.pictures.transforms import LUMA
 from astro_dist.store.reader import StoreReader
 from astro_dist.train.recipe import Cell
 from astro_dist.train.stage import do_cell
-from tests.enhance.cleaning_measured import disturb, iou
+from tests.enhance.cleaning_measured import disturb, iou, light_lost
 from tests.flare.upscaling import make_store
 
 CLASSES = ("galaxies", "nebulae")
@@ -37,6 +38,19 @@ CLASSES = ("galaxies", "nebulae")
 def toys():
     pin(1)
     return np.stack([draw_toy(name, 1, i, 64) for i in range(4) for name in CLASSES])
+
+
+def draw_edge_on(side, rng):
+    """Return a noisy picture (3, side, side), uint8, of an exponential disc seen edge-on and its bulge."""
+    length, thickness = side * rng.uniform(0.06, 0.12), side * rng.uniform(0.015, 0.03)
+    turn = rng.uniform(0, np.pi)
+    y, x = np.indices((side, side)) - side / 2
+    u, v = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    disc = np.exp(-np.abs(u) / length) / np.cosh(v / thickness) ** 2
+    light = rng.uniform(0.4, 0.8) * (disc + 0.5 * np.exp(-((u / thickness) ** 2 + (v / thickness) ** 2) / 4))
+    pale = np.array([1, 0.93, 0.85])[:, None, None]
+    noisy = 0.05 + pale * light + 0.01 * rng.standard_normal((3, side, side))
+    return np.rint(255 * noisy.clip(0, 1)).astype(np.uint8)
 
 
 def test_objects_are_a_function_of_the_stream_and_lie_in_their_mask(toys):
@@ -189,6 +203,37 @@ def test_a_sample_of_injected_objects_is_a_function_of_its_number(cell):
     np.testing.assert_array_equal(whole.crop_BPSS[4:], part.crop_BPSS)
     np.testing.assert_array_equal(whole.mask_BSS[4:], part.mask_BSS)
     assert 0 < whole.mask_BSS.mean() < 0.7
+
+
+def test_galaxies_under_objects_are_not_objects(cell):
+    """Nor are crops without objects the old ones: they have galaxies, with grey ones in grey pictures."""
+    with_galaxies, without = (
+        RECIPE.build(cell(name, objects={"number": (0, 0), "galaxies": number}), "cpu")[1].batch(0, 8)
+        for name, number in (("galaxies", (2, 3)), ("none", (0, 0)))
+    )
+    assert not with_galaxies.mask_BSS.any()
+    added = with_galaxies.crop_BPSS - without.crop_BPSS
+    assert (added >= -1e-6).all()
+    assert (added.max((1, 2, 3)) > 0.02).all()
+    assert with_galaxies.crop_BPSS.max() <= 1
+    colour, grey = (
+        add_galaxies(np.zeros((planes, 32, 32), np.float32), (2, 2), stream(3, "planes")) for planes in (3, 1)
+    )
+    np.testing.assert_allclose(np.tensordot(LUMA, colour, 1), grey[0], atol=0.05)
+
+
+def test_weights_of_the_package_leave_galaxies_alone():
+    """Those that are seen edge-on and cross half of a small picture look like trails."""
+    pictures = np.stack([draw_edge_on(64, stream(5, "edge-on", i)) for i in range(60)])
+    cleaner = Cleaner.from_pretrained("enhance", "cpu")
+    lost = light_lost(cleaner, pictures)
+    assert (lost > 0.1).sum() <= 1
+    # What crosses the whole picture is a trail.
+    trails = [Thing("trails", 32, 32, 6, 0.1 * i, 0.9, (0.9, 0.9, 0.8)) for i in range(20)]
+    crossed, masks = zip(
+        *(inject(np.full((3, 64, 64), 0.05, np.float32), [one]) for one in trails), strict=True
+    )
+    assert iou(np.stack([cleaner.find(one) for one in crossed]), np.stack(masks)).mean() > 0.6
 
 
 def test_the_network_is_trained_on_pairs_of_the_user(cell, toys, tmp_path):

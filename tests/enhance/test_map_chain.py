@@ -63,7 +63,7 @@ def test_positions_follow_whatever_the_header_says_of_pixels():
         again = after.all_pix2world(2 * x + 0.5, 2 * y + 0.5, 0)
         # In pixels of 1.8 arcsec.
         assert np.abs(np.array(again) - [ra, dec]).max() / 5e-4 < 1e-6
-    with pytest.raises(Exception, match=r"distortion by tables \(CPDIS1\), which cannot be scaled"):
+    with pytest.raises(Exception, match=r"a distortion \(CPDIS1\) that cannot be scaled"):
         double_header(header(CPDIS1="LOOKUP"))
     with pytest.raises(Exception, match=r"\(TPV\) and CROTA2 cannot be scaled together"):
         double_header(header(**names, **terms, CROTA2=30.0))
@@ -185,3 +185,25 @@ def test_names_of_files_are_those_of_their_layers(tmp_path):
     for with_network in (False, True):
         names = [name for name, _ in layers_of(config, image, with_network)]
         assert names == [f"a{ending}.fits" for ending in endings_of(config, with_network)]
+
+
+def test_settings_of_maps_hold_where_they_are_doubled(tmp_path, command):
+    """And another one makes the images anew, where that is asked for."""
+    first, second = sky(seed=1), sky(seed=2)
+    hdus = [
+        fits.ImageHDU(image, header(unit=""), name=name)
+        for name, image in (("MAP", first), ("RESID", second))
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "two.fits")
+    config = tmp_path / "maps.yaml"
+    for hdu, unit, image, factor in (("RESID", "Jy/pixel", second, 0.25), ("MAP", "Jy/beam", first, 1)):
+        maps = f"files: ['{tmp_path / 'two.fits'}'], hdu: {hdu}, unit: {unit}"
+        config.write_text(f"pipeline: enhance\nmaps: {{{maps}}}\nenhance: {{}}\n")
+        call = ("enhance", config, "--out", tmp_path / "run", "--on", "serial")
+        if hdu == "MAP":
+            assert "maps.hdu: RESID -> MAP" in command(*call).stderr
+        done = command(*call, "--redo", "enhance")
+        assert done.returncode == 0, done.stderr
+        found, cards = fits.getdata(tmp_path / "run" / "enhanced" / "two.fits", header=True)
+        np.testing.assert_allclose(halve_mean(found[None])[0], factor * image, atol=1e-6 * image.max())
+        assert (cards["EXTNAME"], cards["BUNIT"]) == (hdu, unit)

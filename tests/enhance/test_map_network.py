@@ -34,7 +34,7 @@ def test_products_of_a_network(doubled):
         assert np.nanmax(np.abs(halve_mean(image[None])[0] - given)) <= 1e-6 * np.nanmax(given)
     assert (width[np.isfinite(mean)] > 0).all()
     said = {
-        end: "".join(fits.getheader(product / f"simulated-00{end}.fits")["HISTORY"])
+        end: " ".join(fits.getheader(product / f"simulated-00{end}.fits")["HISTORY"])
         for end in ("", "-sample-00")
     }
     assert all("what a network expects, the mean of 2 first calls" in one for one in said.values())
