@@ -244,7 +244,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The variables that rich, and most other programs, go by; of both set at once NO_COLOR would win.
         os.environ.pop("NO_COLOR", None)
         os.environ["NO_COLOR" if colour == "never" else "FORCE_COLOR"] = "1"
-    from astro_dist.engine.errors import AstroDistError, ConfigError, explain_missing, print_error
+    from astro_dist.engine.errors import (
+        AstroDistError,
+        ConfigError,
+        StoppedError,
+        explain_missing,
+        print_error,
+    )
 
     try:
         return _dispatch(arguments)
@@ -262,6 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:
+        from astro_dist.engine.files import is_disk_full
+
+        if is_disk_full(error):
+            place = "" if error.filename is None else f" at {error.filename}"
+            return print_error(StoppedError(f"the disk is full{place}; make room and run the same command"))
         if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
             raise
         return print_error(ConfigError(f"{error.filename}: {error.strerror}; mend the path"))

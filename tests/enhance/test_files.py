@@ -1,5 +1,6 @@
 """Pictures and FITS images named on the command line, without a configuration."""
 
+import resource
 import shutil
 import signal
 import subprocess
@@ -271,3 +272,21 @@ def test_what_cannot_be_doubled_is_refused_in_a_line(tmp_path, capsys, network, 
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_stops_with_75_and_the_same_command_goes_on(tmp_path):
+    """A limit on the size of a file is a disk that is full for large ones."""
+    paths = [write(tmp_path / "a.fits", sky((16, 16))), write(tmp_path / "b.fits", sky((256, 256)))]
+    words = [sys.executable, "-m", "astro_dist", "enhance", *map(str, paths), "--out", str(tmp_path / "out")]
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+    done = subprocess.run(words, preexec_fn=limit, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 75, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "the disk is full" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.fits"]
+    assert enhance(*paths, "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "b.fits").exists()
