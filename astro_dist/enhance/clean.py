@@ -121,6 +121,9 @@ class Cleaner:
         mask = self.find(picture_PHW, label)
         if self.config.grow_pix:
             mask = np.asarray(ndimage.binary_dilation(mask, iterations=self.config.grow_pix))
+        if mask.all():
+            # Nothing is left to paint with.
+            mask = np.zeros_like(mask)
         return inpaint(picture_PHW, mask, self.config.radius_pix, self.config.inpaint), mask
 
     def find(self, picture_PHW: NDArray[Any], label: str | None = None) -> Mask:

@@ -18,7 +18,7 @@ from astro_dist.engine.work import Results, Run, Task
 from astro_dist.enhance.clean import Cleaner, read_cleaner
 from astro_dist.enhance.cleaning_config import MASK_STORE, PICTURE_STORE, CleaningConfig
 from astro_dist.models.device import choose_device, pin
-from astro_dist.store.pictures import publish_pictures, write_pictures
+from astro_dist.store.pictures import UNREADABLE, publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 from astro_dist.store.verify import verify_store
 
@@ -91,12 +91,14 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     publish_pictures(run.output / MASK_STORE, side_pix, config.shard, reader.columns, masks)
     tasks = [results[name] for name in sorted(results, key=lambda name: (len(name), name))]
     masked = np.array([count for task in tasks for count in task["masked"]], np.float64)
+    readable = ~np.isin(np.arange(len(masked)), reader.attrs.get(UNREADABLE, []))
+    masked = masked[readable]
     changed = int((masked > 0).sum())
     return {
         FACT: origins,
         "pictures": len(masked),
         "changed": changed,
-        "masked_share": round(float(masked.mean()) / side_pix**2, 6),
+        "masked_share": round(float(masked.sum()) / max(1, len(masked)) / side_pix**2, 6),
         "notes": [f"objects were found in {changed} of {len(masked)} pictures, and painted over"],
     }
 

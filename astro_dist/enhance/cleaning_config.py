@@ -18,6 +18,10 @@ Radius = Annotated[float, Field(ge=1, le=256)]
 TemplateName = Literal["spheres", "dots", "stars"]
 PICTURE_STORE, MASK_STORE = "pictures.zarr", "masks.zarr"
 """Stores of the product `cleaned`: the cleaned pictures, and 255 where they were changed."""
+NO_COLOUR = (
+    "cleaning.{name}.colour: grey pictures have no colours to look for; set it to null, which goes by "
+    "brightness and may take the middle of a galaxy for a sphere, or cleaning.method to network"
+)
 RIM = 1.5
 """Half a side of a template in units of the radius of its object."""
 
@@ -102,6 +106,10 @@ def settle_cleaning(pictures: PicturesConfig, cleaning: CleaningConfig, maps: bo
             "cleaning.method: the network is trained by a section cleaner, which is missing; add `cleaner: "
             "{start_from: enhance, steps: 0}` for that of the package"
         )
+    for name, one in {"templates": cleaning.templates, **cleaning.per_class}.items():
+        coloured = one.colour is not None and {*one.kinds} - {"stars"}
+        if cleaning.method == "templates" and pictures.planes == 1 and coloured:
+            raise ConfigError(NO_COLOUR.format(name=name if name == "templates" else f"per_class.{name}"))
     if pictures.source == "toy":
         check_classes(cleaning, pictures.classes or CLASSES)
     radius = max(max(one.radii_pix) for one in (cleaning.templates, *cleaning.per_class.values()))

@@ -80,10 +80,12 @@ def settle_colourise(pictures: PicturesConfig, colourise: ColouriseConfig, maps:
         There are no colours to learn, or the settings ask for larger crops.
     """
     if maps or pictures.planes != 3:
-        reason = (
-            "survey maps have no colours" if maps else "pictures.planes is 1, so that they have no colours"
+        if maps:
+            raise ConfigError("colourise: survey maps have no colours; leave this section out")
+        raise ConfigError(
+            "colourise: pictures.planes is 1, and a coloured picture has three; set it to 3, with which grey "
+            "pictures are read too"
         )
-        raise ConfigError(f"colourise: {reason}; leave this section out")
     return fit_crop(pictures, colourise, "colourise")
 
 

@@ -76,7 +76,7 @@ def _gain(images: Images, row: str, draw: Draw, resamples: int) -> dict[str, Any
 
 
 def say_difference(gain: Mapping[str, Any], above: str, below: str, same: str) -> str:
-    """Return the word for a paired difference; of few images an interval says nothing."""
+    """Return the words for a paired difference; of few images an interval says nothing."""
     if gain["n"] < LEAST_IMAGES or gain["low"] is None:
-        return f"(too few images to say) {same}"
+        return f"{same} (of so few images)"
     return above if gain["low"] > 0 else below if gain["high"] < 0 else same

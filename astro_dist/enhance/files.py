@@ -11,6 +11,8 @@ from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.stopping import check_stop
 from astro_dist.pictures.config import FITS_SUFFIXES, SUFFIXES
 
+MOST_SAMPLES, MOST_CALLS = 1024, 10_000
+"""As in a run."""
 MOST_PLACES = 5
 """Most sources that were taken back whose places are said."""
 
@@ -52,6 +54,9 @@ def enhance_files(
         alone raises what is wrong with it, all of several a `ConfigError`.
     """
     targets = _targets(paths, expand_home(str(out)))
+    for option, value, most in (("--samples", samples, MOST_SAMPLES), ("--calls", calls, MOST_CALLS)):
+        if value is not None and not 1 <= value <= most:
+            raise ConfigError(f"{option} is {value}; give a number from 1 to {most}")
     _check_options(paths, {"--model": model, "--samples": samples, "--calls": calls}, {"--hdu": hdu})
     check_writable(next(iter(targets)), "another --out")
     pictures = [path for target, path in targets.items() if not is_fits(path) and not os.path.lexists(target)]

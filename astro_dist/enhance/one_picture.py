@@ -110,8 +110,8 @@ class Doubler:
         most = MOST_PIX if whole else MOST_AREA_PIX
         if min(image.size) < WINDOW_PIX or image.width * image.height > most:
             raise DataError(
-                f"{name}: {image.width} x {image.height} pixels cannot be enlarged: from {WINDOW_PIX} pixels "
-                f"a side to {most >> 20} million in all"
+                f"{name}: {image.width} x {image.height} pixels cannot be enlarged: from {WINDOW_PIX} x "
+                f"{WINDOW_PIX} pixels to {most >> 20} million in all"
             )
 
     def _draw_mean(self, picture_Phw: Planes, name: str, say: Callable[[str], None] | None) -> Planes:

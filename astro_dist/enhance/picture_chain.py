@@ -32,7 +32,7 @@ from astro_dist.enhance.picture_spread import (
 )
 from astro_dist.enhance.projection import enlarge_bicubic
 from astro_dist.models.device import choose_device, pin
-from astro_dist.store.pictures import publish_pictures, write_pictures
+from astro_dist.store.pictures import UNREADABLE, publish_pictures, write_pictures
 from astro_dist.store.reader import StoreReader
 
 STORE, UNCERTAINTY, FLAGS = "pictures.zarr", "uncertainty.zarr", "flags.zarr"
@@ -209,7 +209,19 @@ def finish(run: Run, results: Results) -> dict[str, Any]:
     side_pix = scale * int(reader.attrs["size_pix"])
     for name, own in _attributes(config):
         publish_pictures(run.output / name, side_pix, config.shard, reader.columns, attrs | own)
-    return {FACT: origins, "pictures": len(reader), "scale": scale, "chain": list(config.chain)}
+    readable = len(reader) - len(reader.attrs.get(UNREADABLE, []))
+    facts = {FACT: origins, "pictures": readable, "scale": scale, "chain": list(config.chain)}
+    return {**facts, "notes": list(_notes(config, reader, results))}
+
+
+def _notes(config: ChainConfig, reader: StoreReader, results: Results) -> Iterator[str]:
+    if "colourise" in config.chain and reader.attrs["planes"] == 3:
+        yield "pictures are coloured from their brightness alone: colours that they have are left out"
+    if results.get(CALIBRATE, {}).get("held_out") == 0:
+        yield (
+            "no picture is in the validation split, so that the uncertainty is the spread of the samples as "
+            "it is; raise pictures.validation_fraction to scale it"
+        )
 
 
 def _attributes(config: ChainConfig) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from astro_dist.engine.arrays import Floats, Image
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import expand_home
-from astro_dist.enhance.cleaning_config import RIM, TemplatesConfig, template_side
+from astro_dist.enhance.cleaning_config import NO_COLOUR, RIM, TemplatesConfig, template_side
 from astro_dist.enhance.opencv import correlate
 from astro_dist.pictures.decode import read_image
 from astro_dist.pictures.images import from_image
@@ -54,11 +54,14 @@ def find_objects(picture_PHW: Image, config: TemplatesConfig) -> NDArray[np.bool
     Raises
     ------
     DataError
-        A template is larger than the picture.
+        A template is larger than the picture, or its colour is looked for in a grey one.
     """
     grey = _grey(picture_PHW)
     mask = np.zeros(grey.shape, np.bool_)
-    for template in make_templates(config):
+    templates = make_templates(config)
+    if config.colour is not None and len(picture_PHW) == 1 and any(t.colour.any() for t in templates):
+        raise DataError(NO_COLOUR.format(name="templates"))
+    for template in templates:
         if (wide := max(template.grey.shape)) > min(mask.shape):
             raise DataError(
                 f"a template is {wide} pixels wide and a picture {min(mask.shape)}; lower "

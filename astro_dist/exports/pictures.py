@@ -13,6 +13,7 @@ from astro_dist.engine.files import publish_bytes
 from astro_dist.engine.pixels import from_network, to_network
 from astro_dist.exports.target import Target
 from astro_dist.pictures.images import png_bytes, to_image
+from astro_dist.store.pictures import UNREADABLE
 from astro_dist.store.reader import StoreReader
 
 STORE = "pictures.zarr"
@@ -43,8 +44,10 @@ def export_pictures(run: Path, what: str, target: Target) -> None:
         )
     store = StoreReader(path)
     paths = [target.folder / name for name in _name_files(store)]
-    target.total = len(paths)
-    left = [row for row, path in enumerate(paths) if not target.skips([path])]
+    # In the place of a picture that could not be read is a plain one.
+    rows = [row for row in range(len(store)) if row not in set(store.attrs.get(UNREADABLE, []))]
+    target.total = len(rows)
+    left = [row for row in rows if not target.skips([paths[row]])]
     for row, picture in target.watch(_read(store, left)):
         pixels = from_network(to_network(picture), "uint8")
         publish_bytes(paths[row], png_bytes(to_image(np.asarray(pixels))))

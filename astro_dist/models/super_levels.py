@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from astro_dist.engine.stopping import check_stop
 from astro_dist.models.super_net import SuperNet
 
 SamplerName = Literal["dpm++", "ddim", "ancestral"]
@@ -74,6 +75,8 @@ class Sampler:
         step = {"dpm++": _step_dpm, "ddim": _step_ddim, "ancestral": _step_ancestral}[self.method]
         clean: Tensor | None = None
         for call, gamma in enumerate(levels):
+            # Of thousands of calls each may take seconds.
+            check_stop()
             gamma_B = torch.full((len(x),), gamma, dtype=torch.float32, device=x.device)
             found = network.clean_of(x, network(x, gamma_B, base_BPHW), gamma)
             if call == len(levels) - 1:

@@ -82,6 +82,21 @@ def test_coloured_templates_find_what_grey_ones_do_not(toys):
         found[name] = iou(np.stack([cleaner.find(one) for one in changed]), masks).mean()
     assert found["colour"] > 0.5
     assert found["grey"] < found["colour"] - 0.2
+    with pytest.raises(DataError, match=r"cleaning\.templates\.colour: grey pictures have no colours"):
+        Cleaner(CleaningConfig()).clean(toys[0][:1])
+    with pytest.raises(ConfigError, match=r"cleaning\.templates\.colour: grey pictures have no colours"):
+        ENHANCE.resolve({"pictures": {"planes": 1}, "cleaning": {}})
+    stars = {"templates": {"kinds": ["stars"]}}
+    ENHANCE.resolve({"pictures": {"planes": 1}, "cleaning": stars})
+    assert Cleaner(CleaningConfig(**stars)).clean(toys[0][:1])[0].shape == (1, 64, 64)
+
+
+def test_a_picture_that_is_masked_whole_is_not_said_to_be_changed(toys):
+    """There is nothing left to paint with."""
+    everywhere = TemplatesConfig(correlation=0.0, colour=None)
+    made, mask = Cleaner(CleaningConfig(templates=everywhere, grow_pix=32)).clean(toys[0])
+    np.testing.assert_array_equal(made, toys[0])
+    assert not mask.any()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -259,7 +259,7 @@ def test_the_published_network_colours_pictures_of_a_user(cell, tmp_path):
             "steps 0 takes weights as they are, and chroma changes them",
         ),
         ({"colourise": {"players": "in_turn", "gan": False}}, "in_turn needs a discriminator"),
-        ({"pictures": {"planes": 1}, "colourise": {}}, "planes is 1, so that they have no colours"),
+        ({"pictures": {"planes": 1}, "colourise": {}}, "a coloured picture has three; set it to 3"),
         ({"maps": {}, "colourise": {}}, "survey maps have no colours"),
         ({"pictures": {"size_pix": 32}, "colourise": {"crop_pix": 64}}, "crops of 64 pixels do not fit"),
     ],

@@ -290,3 +290,10 @@ def test_a_full_disk_stops_with_75_and_the_same_command_goes_on(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.fits"]
     assert enhance(*paths, "--out", tmp_path / "out") == 0
     assert (tmp_path / "out" / "b.fits").exists()
+
+
+def test_numbers_of_samples_and_calls_have_bounds(tmp_path, capsys):
+    photo = save(tmp_path / "photo.png")
+    for option, most in (("--calls", 10000), ("--samples", 1024)):
+        assert enhance(photo, "--out", tmp_path / "out", option, most + 1) == 2
+        assert f"{option} is {most + 1}; give a number from 1 to {most}" in capsys.readouterr().err

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from astro_dist.cli import main
 from astro_dist.engine.errors import ConfigError
+from astro_dist.engine.ledger import Ledger
 from astro_dist.enhance.colourise import to_grey, to_unit
 from astro_dist.enhance.colours import Colouriser
 from astro_dist.enhance.filters import filter_bilateral
@@ -22,6 +24,7 @@ from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.models.swinir import build_swinir
 from astro_dist.pictures.degradations import halve
+from astro_dist.pictures.toy import draw_toy
 from astro_dist.store.reader import StoreReader
 from tests.end_to_end.conftest import stable_digests
 
@@ -293,3 +296,32 @@ def test_weights_of_another_network_than_the_named_one_are_refused(
 def test_cleaning_comes_first():
     with pytest.raises(ConfigError, match=r"cleaning looks for objects .* put it first"):
         ENHANCE.resolve({"cleaning": {}, "superres": {}, "enhance": {"chain": ["superres", "cleaning"]}})
+
+
+def test_what_could_not_be_read_is_neither_counted_nor_exported(tmp_path, capsys):
+    """And what a run cannot know is said: no scale of the uncertainty, no colours of their own."""
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        picture = Image.fromarray(draw_toy("galaxies", 1, i, 48).transpose(1, 2, 0))
+        picture.save(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in" / "text.png").write_text("no picture")
+    fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
+    tree = {
+        "pipeline": "enhance",
+        "pictures": {"path": str(tmp_path / "in"), "size_pix": 48, **fractions},
+        "colourise": {**SMALL, "gan": False},
+        "superres": {**SMALL, "preset": "local", "width": 8},
+        "cleaning": {},
+        "enhance": {"chain": ["cleaning", "colourise", "superres"], "samples": 2, "calls": 1},
+    }
+    done = run(tmp_path, tree, code=4)
+    facts = Ledger(done).published("enhance").facts
+    assert facts["pictures"] == 3
+    assert [note.split(",")[0] for note in facts["notes"]] == [
+        "pictures are coloured from their brightness alone: colours that they have are left out",
+        "no picture is in the validation split",
+    ]
+    assert "of 3 pictures" in str(Ledger(done).published("cleaning").facts["notes"])
+    capsys.readouterr()
+    assert main(["export", str(done), "enhanced", "--png", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from astro_dist.engine.errors import TimeUpError
+from astro_dist.engine.stopping import STOP_AT
 from astro_dist.models.diffusers_types import DPMSolverMultistepScheduler
 from astro_dist.models.noise_blocks import BLOCK_PIX, draw_noise
 from astro_dist.models.super_levels import LAST_LOG_SNR, Sampler, even_levels, gammas, log_snr
@@ -208,3 +210,18 @@ def test_matching_noise_begins_at_its_level():
     x = Sampler("ancestral", 500, "matching")._begin(network, base, draw, gamma)
     np.testing.assert_allclose(x.numpy(), math.sqrt(gamma) * 0.5 + math.sqrt(1 - gamma), rtol=1e-6)
     assert begun == [0]
+
+
+def test_a_stop_ends_a_sample_at_its_next_call(monkeypatch):
+    """And not at its end: of thousands of calls that may be hours away."""
+    seen = []
+
+    def noise(call):
+        seen.append(call)
+        if call == 3:
+            monkeypatch.setenv(STOP_AT, "0")
+        return torch.zeros(1, 1, 16, 16)
+
+    with pytest.raises(TimeUpError):
+        Sampler("ancestral", 2000).sample(made("local"), torch.zeros(1, 1, 16, 16), noise)
+    assert seen == [0, 1, 2, 3]
