@@ -69,7 +69,7 @@ def find_paths(run: Run) -> dict[Path, FilesConfig]:
 
 def refuse_alike(run: Run, with_network: bool) -> None:
     """Refuse images of which one has the name of a file that is made beside another."""
-    named = {name: path for path, name in own_names(find_paths(run)).items()}
+    named = {name: path for path, name in own_names(list(find_paths(run))).items()}
     for name, path in named.items():
         for ending in endings_of(run.section(ChainConfig), with_network):
             if (other := named.get(f"{name}{ending}")) is not None and other != path:
