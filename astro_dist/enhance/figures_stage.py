@@ -25,8 +25,14 @@ def sources(run: Run) -> list[Path]:
 
 
 def refuse(run: Run) -> None:
-    """Refuse pictures that are not there."""
+    """Refuse pictures that are not there, and one picture, of which none can be held out."""
     sources(run)
+    pictures = run.settings.sections.get("pictures")
+    if isinstance(pictures, PicturesConfig) and pictures.path is not None and pictures.folder.is_file():
+        raise ConfigError(
+            "evaluate: of one picture none can be held out to measure on; leave this section out, or name a "
+            "folder in pictures.path"
+        )
 
 
 def estimate(run: Run) -> Estimate:

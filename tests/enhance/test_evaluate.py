@@ -228,3 +228,17 @@ def test_maps_are_measured_on_held_out_cutouts(command, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Every step" in page
     assert "The doubled maps" in page
+
+
+def test_one_picture_is_refused_before_the_work(tmp_path, capsys):
+    """None of it can be held out."""
+    picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    config = tmp_path / "one.yaml"
+    config.write_text(
+        f"pipeline: enhance\npictures: {{path: {tmp_path / 'one.png'}, size_pix: 32}}\n"
+        "enhance: {chain: [bicubic]}\nevaluate: {}\n"
+    )
+    assert main(["run", str(config), "--out", str(tmp_path / "run"), "--on", "serial", "-q"]) == 2
+    assert "of one picture none can be held out" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "enhanced").exists()
