@@ -155,7 +155,7 @@ def _double_picture(path: Path, target: Path, doubler: Any, say: Callable[[str],
 
     image = read_image(expand_home(str(path)), str(path))
     if count_bits(path) > 8:
-        show(f"{path}: of its 16 bits 8 are written; a run with pictures.dtype float32 keeps them")
+        show(f"{path}: of its numbers 8 bits are written; a run with pictures.dtype float32 keeps all")
     large = doubler.double(image, str(path), say)
     publish_bytes(target, png_bytes(large))
     return f"{large.width} x {large.height}"
