@@ -145,6 +145,14 @@ def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
     assert error[-1] == "astro-dist: 1 of 2 files are left out, as said above of each"
 
 
+def test_a_circle_of_links_is_left_out(tmp_path, capsys):
+    path, circle = write(tmp_path / "a.fits"), tmp_path / "b.fits"
+    circle.symlink_to(circle)
+    assert enhance(path, circle, "--out", tmp_path / "out") == 4
+    assert f"{circle}: not a file that can be read" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.fits"]
+
+
 def test_each_of_several_bad_files_is_named(tmp_path, capsys):
     bad = [tmp_path / f"{name}.fits" for name in "abc"]
     for path in bad:
@@ -183,6 +191,7 @@ def test_a_place_that_takes_no_files_is_refused_in_a_line(tmp_path, capsys, plac
             ("a.fits", "a.fts"),
             "out/a.fits would be written twice, of {0}/a.fits and of {0}/a.fts; rename",
         ),
+        (("a.jpg", "./a.jpg"), "{0}/a.jpg is named twice; name it once"),
         (("a.fits", "out/a.fits"), "out/a.fits is one of the files to double; name another --out"),
     ],
 )
