@@ -52,6 +52,13 @@ def test_a_picture_and_a_map_are_doubled_into_a_folder(tmp_path, capsys):
         assert np.abs(np.asarray(found, int) - np.asarray(wanted, int)).max() <= 1
 
 
+def test_a_picture_of_16_bits_is_the_same_by_path_and_by_object(tmp_path):
+    values = np.random.default_rng(1).integers(0, 65536, (12, 16)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    by_path, by_object = astro_dist.enhance(tmp_path / "a.png"), astro_dist.enhance(Image.fromarray(values))
+    np.testing.assert_array_equal(np.asarray(by_path), np.asarray(by_object))
+
+
 def test_what_is_there_already_stays_and_the_others_are_made(tmp_path, capsys):
     """A rerun after a stop goes on, even where no file is left to make."""
     paths, out = [write(tmp_path / f"{name}.fits", sky()) for name in "ab"], tmp_path / "out"
