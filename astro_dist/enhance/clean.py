@@ -16,13 +16,13 @@ from scipy import ndimage
 from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.enhance.cleaner_stage import RECIPE
 from astro_dist.enhance.cleaning_config import CleaningConfig
-from astro_dist.enhance.colourise import to_unit
 from astro_dist.enhance.opencv import inpaint, require_opencv
 from astro_dist.enhance.templates import find_objects
 from astro_dist.models.cleaner import CleanerUNet, load_cleaner
 from astro_dist.models.device import flushed_denormals
 from astro_dist.models.foreign import CONFIG, check_finite, check_part, read_settings
-from astro_dist.pictures.images import from_image, to_image
+from astro_dist.pictures.decode import take_image
+from astro_dist.pictures.images import from_image, like, to_image, to_planes, unit_planes
 from astro_dist.train.start import find_start
 
 MOST_AREA_PIX = 1 << 24
@@ -90,19 +90,23 @@ class Cleaner:
         Parameters
         ----------
         image
-            A Pillow image, or a uint8 array of shape (H, W) or (H, W, 3).
+            A Pillow image, which is converted as a file of its mode is; or an array (H, W), (H, W, 3) or
+            (P, H, W): uint8, uint16 from 0 to 65535, or float from 0 to 1.
 
         Raises
         ------
         DataError
-            The picture is too large, too small for the templates, or of other planes than the network's.
+            The picture is too large, too small for the templates, of other planes than the network's, or an
+            array of another kind.
         """
         if isinstance(image, Image.Image):
-            given = image if image.mode in ("L", "RGB") else image.convert("RGB")
-            return to_image(self.clean(from_image(given))[0])
-        picture = from_image(Image.fromarray(np.asarray(image, np.uint8)))
-        cleaned, _ = self.clean(picture)
-        return cleaned[0] if len(cleaned) == 1 else np.ascontiguousarray(cleaned.transpose(1, 2, 0))
+            taken = take_image(image)
+            colours = self.network is not None and self.planes_in == 3
+            cleaned = to_image(self.clean(from_image(taken.convert("RGB") if colours else taken))[0])
+            # What is grey stays grey.
+            return cleaned.convert(taken.mode)
+        array = np.asarray(image)
+        return like(self.clean(to_planes(array))[0], array)
 
     def apply(self, image_PHW: NDArray[Any], key: Any = None, origin_yx: Any = (0, 0)) -> NDArray[Any]:
         """Return a picture, float32 from 0 to 1, without objects."""
@@ -133,7 +137,7 @@ class Cleaner:
                 f"a picture of {picture_PHW.shape[-1]} x {picture_PHW.shape[-2]} pixels cannot be cleaned: "
                 f"from one pixel to {MOST_AREA_PIX >> 20} million"
             )
-        unit = to_unit(picture_PHW) if picture_PHW.dtype == np.uint8 else picture_PHW.astype(np.float32)
+        unit = unit_planes(picture_PHW)
         if self.network is None:
             classes: Mapping[str, Any] = self.config.per_class
             return find_objects(unit, classes.get(label or "", self.config.templates))

@@ -13,7 +13,8 @@ from astro_dist.enhance.colourise_stage import RECIPE
 from astro_dist.models.colouriser import ColourUNet, load_colouriser
 from astro_dist.models.device import flushed_denormals
 from astro_dist.models.foreign import CONFIG, check_finite, check_part, read_settings
-from astro_dist.pictures.images import from_image
+from astro_dist.pictures.decode import take_image
+from astro_dist.pictures.images import from_image, like, to_image, to_planes, unit_planes
 from astro_dist.train.start import find_start
 
 MOST_AREA_PIX = 1 << 24
@@ -71,28 +72,31 @@ class Colouriser:
         Parameters
         ----------
         image
-            A Pillow image, or an array (H, W): uint8, or float32 from 0 to 1. Images of colour modes must be
-            grey.
+            A Pillow image, which is converted as a file of its mode is; or an array (H, W), (H, W, 3) or
+            (P, H, W): uint8, uint16 from 0 to 65535, or float from 0 to 1. Three planes must be equal.
+
+        Returns
+        -------
+        Image or ndarray
+            In mode RGB; of the type of the array, (3, H, W) where its planes came first and else (H, W, 3).
 
         Raises
         ------
         DataError
-            The picture has colours, or no pixels, or too many.
+            The picture has colours, or no pixels, or too many, or is an array of another kind.
         """
         if isinstance(image, Image.Image):
-            return Image.fromarray(self.enhance(_grey_pixels(image)))
-        pixels = np.asarray(image)
-        if pixels.ndim == 3 and pixels.shape[-1] == 3 and (pixels == pixels[..., :1]).all():
-            pixels = pixels[..., 0]
-        if pixels.ndim != 2 or not 1 <= pixels.size <= MOST_AREA_PIX:
+            return to_image(self.enhance(from_image(take_image(image))))
+        array = np.asarray(image)
+        grey_PHW = to_planes(array)
+        if (grey_PHW != grey_PHW[:1]).any():
+            raise DataError("the picture has colours already; give a grey one, (H, W) or of mode L")
+        if grey_PHW[0].size > MOST_AREA_PIX:
             raise DataError(
-                f"a picture of shape {pixels.shape} cannot be coloured: give a grey one, (H, W), of at most "
-                f"{MOST_AREA_PIX >> 20} million pixels"
+                f"a picture of shape {array.shape} cannot be coloured: at most {MOST_AREA_PIX >> 20} million "
+                "pixels"
             )
-        whole = pixels.dtype == np.uint8
-        unit = pixels.astype(np.float32) / np.float32(255) if whole else pixels.astype(np.float32)
-        rgb_HW3 = self.apply(unit[None]).transpose(1, 2, 0)
-        return np.rint(255 * rgb_HW3).astype(np.uint8) if whole else rgb_HW3
+        return like(self.apply(unit_planes(grey_PHW[:1])), array)
 
     def apply(self, image_PHW: NDArray[Any], key: Any = None, origin_yx: Any = (0, 0)) -> NDArray[Any]:
         """Return a grey tile (1, H, W), float32 from 0 to 1, in colour (3, H, W).
@@ -126,11 +130,3 @@ def read_colouriser(folder: Path) -> ColourUNet:
     network = load_colouriser(folder)
     check_finite(folder, network.state_dict().items(), "colourise")
     return network
-
-
-def _grey_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Return the pixels (H, W) of an image that shows no colours."""
-    rgb = from_image(image.convert("RGB"))
-    if (rgb != rgb[:1]).any():
-        raise DataError("the picture has colours already; give a grey one, or convert it to mode L first")
-    return rgb[0]

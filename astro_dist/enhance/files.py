@@ -96,20 +96,23 @@ def _targets(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
     from astro_dist.sky.map_files import plain_name
 
     targets: dict[Path, Path] = {}
-    given = {expand_home(str(path)).resolve() for path in paths}
-    for path in paths:
+    # Unlike `Path.resolve` it takes a circle of links, which is refused where the file is read.
+    given = [os.path.realpath(expand_home(str(path))) for path in paths]
+    for path, real in zip(paths, given, strict=True):
         if not is_image(path):
             raise ConfigError(
                 f"{path} is neither a picture nor a FITS file by its name; read are "
                 + ", ".join(sorted(SUFFIXES | FITS_SUFFIXES))
             )
         target = out / (f"{plain_name(path)}.fits" if is_fits(path) else f"{path.stem}.png")
+        if target in targets and real == os.path.realpath(expand_home(str(targets[target]))):
+            raise ConfigError(f"{path} is named twice; name it once")
         if target in targets:
             raise ConfigError(
                 f"{target} would be written twice, of {targets[target]} and of {path}; rename one, or take "
                 "one out"
             )
-        if target.resolve() in given:
+        if os.path.realpath(target) in given:
             raise ConfigError(f"{target} is one of the files to double; name another --out")
         targets[target] = path
     return targets

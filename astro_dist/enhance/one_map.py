@@ -87,7 +87,7 @@ def enhance_map(
         The file cannot be read, or holds nothing, or several images and ``hdu`` names none; ``out`` is there
         already or cannot be written; ``out`` or ``hdu`` are given for an array.
     DataError
-        The array has other axes, a unit, or more than 67 million pixels.
+        The array has other axes (those of a picture in colours too), a unit, or more than 67 million pixels.
 
     Examples
     --------
@@ -166,6 +166,11 @@ def _measure(source: SkyImage) -> list[Mesh]:
 def _double_array(image: NDArray[Any], mask: NDArray[np.bool_] | np.bool_) -> NDArray[Any]:
     if image.ndim not in (2, 3) or min(image.shape) < 1 or not 1 <= image.size <= MOST_PIX:
         raise DataError(f"an array of shape {image.shape} is not doubled; give (h, w) or (planes, h, w)")
+    if image.ndim == 3 and image.shape[-1] in (3, 4) and image.shape[0] not in (1, 3):
+        raise DataError(
+            f"an array of shape {image.shape} is no map: planes come first, (planes, h, w); for a picture "
+            "give PIL.Image.fromarray(array), or take SuperRes"
+        )
     if image.dtype.kind not in "fiub":
         raise DataError(f"an array of the type {image.dtype} is not doubled; give real numbers")
     # Float64 for integers of more than 16 bits; floats stay what they are.

@@ -28,7 +28,7 @@ from astro_dist.models.enlargers import KINDS, Enlarger, Options, kind_of, open_
 from astro_dist.models.super_levels import Sampler
 from astro_dist.models.super_res import SuperRes
 from astro_dist.models.upscalers import WINDOW_PIX
-from astro_dist.pictures.decode import MOST_AREA_PIX, read_image
+from astro_dist.pictures.decode import MOST_AREA_PIX, read_image, take_image
 from astro_dist.pictures.images import from_image, png_bytes, to_image
 from astro_dist.sky.windows import Window, bands
 from astro_dist.train.start import find_start
@@ -175,7 +175,7 @@ def enhance_picture(
     Parameters
     ----------
     image
-        A Pillow image, or a picture file.
+        A picture file, or a Pillow image, which is converted as a file of its mode is.
     out
         A PNG file to write.
     model
@@ -194,9 +194,7 @@ def enhance_picture(
     if target is not None:
         check_new(target)
     name = "the picture" if isinstance(image, Image.Image) else str(image)
-    given = image if isinstance(image, Image.Image) else read_image(expand_home(name), name)
-    if given.mode not in ("L", "1", "RGB"):
-        given = given.convert("RGB")
+    given = take_image(image) if isinstance(image, Image.Image) else read_image(expand_home(name), name)
     large = Doubler.open(model, samples).double(given, name)
     if target is not None:
         publish_bytes(target, png_bytes(large))

@@ -9,7 +9,7 @@ Shape letters: P planes, H W enlarged pixels, h w pixels of the input.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from astro_dist.engine.arrays import Image
-from astro_dist.engine.errors import DataError
+from astro_dist.engine.errors import ConfigError, DataError
 from astro_dist.engine.foreign import expand_home
 from astro_dist.models.device import autocast, flushed_denormals
 from astro_dist.models.noise_blocks import draw_noise
@@ -26,6 +26,8 @@ from astro_dist.models.super_files import SHIPPED, load_checked
 from astro_dist.models.super_levels import Sampler, SamplerName, StartName
 from astro_dist.models.super_net import SuperNet, enlarge_bicubic
 from astro_dist.models.super_presets import BASE_REACH_PIX, SCALE
+from astro_dist.pictures.decode import take_image
+from astro_dist.pictures.images import like, to_planes, unit_planes
 
 LEAST_PIX = 4
 """Shortest side of an image that is enlarged."""
@@ -168,8 +170,9 @@ class SuperRes:
         Parameters
         ----------
         image
-            Array (h, w), (h, w, 3) or (P, h, w), uint8, or float from 0 to 1 (for maps stretched brightness);
-            a Pillow image is taken for such an array.
+            Array (h, w), (h, w, 3) or (P, h, w): uint8, uint16 from 0 to 65535, or float from 0 to 1 (for
+            maps stretched brightness of any size). A Pillow image is converted as a file of its mode is, and
+            gives an array; a grey one stands for equal planes where the network has 3.
         steps, seed, solver, start
             In the place of those of the sampler.
         samples
@@ -177,47 +180,59 @@ class SuperRes:
 
         Raises
         ------
+        ConfigError
+            There are no such steps, samples, solver or start.
         DataError
-            The image has other planes than the network, or is too small.
+            The image has other planes than the network, is too small, or is an array of another kind.
         """
         was = self.sampler
-        sampler = Sampler(solver or was.method, steps or was.calls, start or was.start)
+        sampler = Sampler(
+            was.method if solver is None else solver,
+            was.calls if steps is None else steps,
+            was.start if start is None else start,
+        )
+        _check_options(sampler, samples)
         own = replace(self, sampler=sampler, seed=self.seed if seed is None else seed)
-        given = np.asarray(image)
-        image_Phw = own._to_planes_of_network(given)
+        array = self._take(image)
+        image_Phw = self._to_planes_of_network(array)
         total = np.zeros((len(image_Phw), *(SCALE * side for side in image_Phw.shape[1:])))
         for sample in range(samples):
             total += own.draw(image_Phw, sample)
-        return own._like(total / samples, given)
+        mean = total / samples
+        return like(np.clip(mean, 0, 1) if self._bounded else mean, array)
 
-    def _to_planes_of_network(self, given: NDArray[Any]) -> Image:
-        planes = self._to_planes(given)
+    @property
+    def _bounded(self) -> bool:
+        """Whether images are from 0 to 1, as pictures are and maps are not."""
+        return self.network.config.stretch is None
+
+    def _take(self, image: Any) -> NDArray[Any]:
+        # Only images of Pillow's have a word as mode; a tensor has a method.
+        if not isinstance(getattr(image, "mode", None), str):
+            return np.asarray(image)
+        taken = take_image(image)
+        return np.asarray(taken.convert("RGB") if self.planes == 3 else taken)
+
+    def _to_planes_of_network(self, array: NDArray[Any]) -> Image:
+        planes = to_planes(array, self._bounded)
         if len(planes) != self.planes or min(planes.shape[1:]) < LEAST_PIX:
             raise DataError(
-                f"an image of shape {given.shape} cannot be enlarged by a network of {self.planes} planes: "
+                f"an image of shape {array.shape} cannot be enlarged by a network of {self.planes} planes: "
                 f"give {self.planes} planes of at least {LEAST_PIX} x {LEAST_PIX} pixels"
             )
-        white = np.float32(255 if given.dtype == np.uint8 else 1)
-        return planes.astype(np.float32) / white
+        return unit_planes(planes)
 
-    def _to_planes(self, given: NDArray[Any]) -> NDArray[Any]:
-        if given.ndim == 2:
-            return given[None]
-        if given.ndim != 3:
-            raise DataError(f"an array of {given.ndim} axes is no image; give (h, w), (h, w, 3) or (P, h, w)")
-        return given.transpose(2, 0, 1) if _planes_last(given) else given
 
-    def _like(self, mean_PHW: NDArray[np.float64], given: NDArray[Any]) -> NDArray[Any]:
-        """Return an image as an array of the kind that was given."""
-        found = np.clip(mean_PHW, 0, 1) if self.network.config.stretch is None else mean_PHW
-        if given.dtype == np.uint8:
-            found = np.rint(255 * found)
-        if given.ndim == 2:
-            found = found[0]
-        elif _planes_last(given):
-            found = found.transpose(1, 2, 0)
-        kind = given.dtype if given.dtype == np.uint8 or given.dtype.kind == "f" else np.float32
-        return np.ascontiguousarray(found.astype(kind))
+def _check_options(sampler: Sampler, samples: int) -> None:
+    for name, number in (("samples", samples), ("steps", sampler.calls)):
+        if not isinstance(number, int | np.integer) or number < 1:
+            raise ConfigError(f"{name} is {number!r}; give a whole number from 1")
+    for name, word, known in (
+        ("solver", sampler.method, get_args(SamplerName)),
+        ("start", sampler.start, get_args(StartName)),
+    ):
+        if word not in known:
+            raise ConfigError(f"{name} is {word!r}; give one of {', '.join(known)}")
 
 
 def _find_folder(path: str) -> Path:
@@ -225,7 +240,3 @@ def _find_folder(path: str) -> Path:
     # A slash always means a folder of the user, as in `start_from`.
     places = (*([] if "/" in path else [shipped]), folder / "models" / "superres")
     return next((place for place in places if place.is_dir()), folder)
-
-
-def _planes_last(given: NDArray[Any]) -> bool:
-    return given.shape[-1] in (1, 3) and given.shape[0] not in (1, 3)

@@ -8,7 +8,7 @@ import contextlib
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +52,12 @@ def read_image(path: Path, name: str) -> Image.Image:
     return _reading(path, name, MOST_AREA_PIX, lambda image: image)
 
 
+def take_image(image: Image.Image, name: str = "the picture") -> Image.Image:
+    """Return an image of Pillow's as `read_image` returns that of a file of its mode; raises as that does."""
+    with _one_error(name):
+        return _load(image, name)
+
+
 def count_bits(path: Path) -> int:
     """Return 16 for a picture whose numbers have more than 8 bits, else 8; 8 where it cannot be read."""
     with contextlib.suppress(*FAULTS, Image.DecompressionBombError), warnings.catch_warnings():
@@ -69,22 +75,26 @@ def _reading(
 
     A ``deep`` picture of more than 8 bits stays as it is: grey in mode F from 0 to 1, colours as an array.
     """
-    try:
+    with _one_error(name):
         check_regular(path)
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"{name}: a file of more than {MOST_BYTES >> 20} MB")
+        with Image.open(path, formats=FORMATS) as image:
+            _check_size(name, image.size, largest_pix)
+            if deep and has_deep_colours(image):
+                refuse_apart(image, name)
+                return make(read_deep(path, FORMATS, name))
+            return make(_load(image, name, deep))
+
+
+@contextlib.contextmanager
+def _one_error(name: str) -> Iterator[None]:
+    """Turn all faults of a picture into `DataError`, and say nothing of what is none of its pixels."""
+    try:
         # What a picture holds beside its pixels, such as half an EXIF block, is no fault of the pixels.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                _check_size(name, image.size, largest_pix)
-                refuse_apart(image, name)
-                if deep and has_deep_colours(image):
-                    return make(read_deep(path, FORMATS, name))
-                upright = _plain(image, name, deep)
-                # Pillow decodes when it must; a damaged file has to be found here.
-                upright.load()
-                return make(upright)
+            yield
     except ConfigError as error:
         raise DataError(f"{name}: {error}") from None
     except Image.DecompressionBombError:
@@ -94,6 +104,14 @@ def _reading(
     except (*FAULTS, struct.error, zlib.error) as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise DataError(f"{name}: a damaged picture ({reason})") from None
+
+
+def _load(image: Image.Image, name: str, deep: bool = False) -> Image.Image:
+    refuse_apart(image, name)
+    upright = _plain(image, name, deep)
+    # Pillow decodes when it must; a damaged file has to be found here.
+    upright.load()
+    return upright
 
 
 def make_square(image: Decoded, config: PicturesConfig) -> NDArray[Any]:

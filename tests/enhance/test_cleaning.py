@@ -309,6 +309,57 @@ def test_without_opencv_one_line_names_the_extra(monkeypatch, command, tmp_path)
     assert "pip install 'astro_dist[enhance]'" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def painted(toys):
+    """A cleaner, and a coloured picture (64, 64, 3) with an object that it finds."""
+    style = Style(kinds=("spheres",), number=(3, 4), radius_pix=(2.5, 5.0), opacity=(0.9, 0.95))
+    changed, _ = disturb(toys[:1], style, "test")
+    return Cleaner.from_pretrained("enhance", "cpu"), changed[0].transpose(1, 2, 0)
+
+
+def test_arrays_of_all_kinds_are_cleaned_alike(painted):
+    cleaner, picture = painted
+    wanted = cleaner.enhance(picture)
+    assert (wanted != picture).any()
+    for kind, white in (("u2", 65535), ("f2", 1), ("f4", 1), ("f8", 1)):
+        made = cleaner.enhance((picture / 255 * white).astype(kind))
+        assert (made.dtype, made.shape) == (kind, picture.shape)
+        assert np.abs(made / white * 255 - wanted).mean() < 0.5
+    first = cleaner.enhance(np.moveaxis(picture, 2, 0))
+    np.testing.assert_array_equal(first, np.moveaxis(wanted, 2, 0))
+    assert Cleaner(CleaningConfig()).enhance(picture[..., :1]).shape == (64, 64, 1)
+
+
+@pytest.mark.parametrize("kind", ["I;16", "F", "L"])
+def test_grey_images_are_cleaned_in_their_range_and_stay_grey(painted, kind):
+    cleaner, picture = painted
+    grey = np.asarray(Image.fromarray(picture).convert("L"))
+    deep = {"I;16": 257 * grey.astype(np.uint16), "F": grey.astype(np.float32) / 255}
+    made = cleaner.enhance(Image.fromarray(deep.get(kind, grey)))
+    wanted = cleaner.enhance(np.repeat(grey[..., None], 3, 2))[..., 0]
+    assert made.mode == "L"
+    np.testing.assert_array_equal(np.asarray(made), wanted)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((64, 64), np.int64), "type int64"),
+        (np.zeros((64, 64), bool), "type bool"),
+        (np.full((64, 64), 2.0), "numbers from 2 to 2"),
+        (np.full((64, 64), -0.1), "numbers from -0.1"),
+        (np.full((64, 64), np.nan), "NaN"),
+        (np.zeros((1, 64, 64, 3), np.uint8), r"shape \(1, 64, 64, 3\)"),
+        (np.zeros((64, 64, 4), np.uint8), r"shape \(64, 64, 4\)"),
+        (np.zeros((0, 64), np.uint8), r"shape \(0, 64\)"),
+        ("a.png", r"shape \(\)"),
+    ],
+)
+def test_arrays_of_no_known_range_are_refused(array, said):
+    with pytest.raises(DataError, match=rf"^an array .*{said}.* is no picture"):
+        Cleaner(CleaningConfig()).enhance(array)
+
+
 def test_pictures_smaller_than_a_template_are_refused():
     with pytest.raises(DataError, match="a template is 21 pixels wide and a picture 16"):
         Cleaner(CleaningConfig()).find(np.zeros((3, 16, 16), np.uint8))

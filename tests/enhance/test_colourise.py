@@ -230,12 +230,23 @@ def test_the_published_network_colours_pictures_of_a_user(cell, tmp_path):
     # Rounding to whole numbers moves the brightness by half a number at most.
     assert np.abs(np.asarray(made) @ np.array([0.299, 0.587, 0.114]) - pixels).max() < 0.51
     np.testing.assert_array_equal(link.enhance(np.repeat(pixels[..., None], 3, -1)), np.asarray(made))
-    for wrong in (
-        Image.fromarray(toys()[0].transpose(1, 2, 0)),
-        toys()[0].transpose(1, 2, 0),
-        np.zeros((0, 3)),
+    # All kinds of arrays and images in their range, and planes where they were.
+    for kind, white in (("u2", 65535), ("f2", 1), ("f8", 1)):
+        other = link.enhance((pixels / 255 * white).astype(kind))
+        assert other.dtype == kind
+        assert np.abs(other / white * 255 - np.asarray(made)).max() < 1
+    for deep in (257 * pixels.astype(np.uint16), pixels.astype(np.float32) / 255):
+        np.testing.assert_array_equal(np.asarray(link.enhance(Image.fromarray(deep))), np.asarray(made))
+    np.testing.assert_array_equal(link.enhance(pixels[None]), np.asarray(made).transpose(2, 0, 1))
+    for wrong, said in (
+        (Image.fromarray(toys()[0].transpose(1, 2, 0)), "grey one"),
+        (toys()[0].transpose(1, 2, 0), "grey one"),
+        (np.zeros((0, 3)), r"shape \(0, 3\) is no picture"),
+        (pixels.astype(int), "type int64 is no picture"),
+        (255 * grey, "is no picture; give float from 0 to 1"),
+        (np.where(grey < 2, np.nan, grey), "NaN or infinite"),
     ):
-        with pytest.raises(DataError, match="grey one"):
+        with pytest.raises(DataError, match=said):
             link.enhance(wrong)
     with pytest.raises(DataError, match="coloured already"):
         link.apply(np.zeros((3, 8, 8), np.float32))

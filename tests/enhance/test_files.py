@@ -52,6 +52,13 @@ def test_a_picture_and_a_map_are_doubled_into_a_folder(tmp_path, capsys):
         assert np.abs(np.asarray(found, int) - np.asarray(wanted, int)).max() <= 1
 
 
+def test_a_picture_of_16_bits_is_the_same_by_path_and_by_object(tmp_path):
+    values = np.random.default_rng(1).integers(0, 65536, (12, 16)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    by_path, by_object = astro_dist.enhance(tmp_path / "a.png"), astro_dist.enhance(Image.fromarray(values))
+    np.testing.assert_array_equal(np.asarray(by_path), np.asarray(by_object))
+
+
 def test_what_is_there_already_stays_and_the_others_are_made(tmp_path, capsys):
     """A rerun after a stop goes on, even where no file is left to make."""
     paths, out = [write(tmp_path / f"{name}.fits", sky()) for name in "ab"], tmp_path / "out"
@@ -145,6 +152,14 @@ def test_one_bad_file_of_several_is_left_out(tmp_path, capsys, network):
     assert error[-1] == "astro-dist: 1 of 2 files are left out, as said above of each"
 
 
+def test_a_circle_of_links_is_left_out(tmp_path, capsys):
+    path, circle = write(tmp_path / "a.fits"), tmp_path / "b.fits"
+    circle.symlink_to(circle)
+    assert enhance(path, circle, "--out", tmp_path / "out") == 4
+    assert f"{circle}: not a file that can be read" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.fits"]
+
+
 def test_each_of_several_bad_files_is_named(tmp_path, capsys):
     bad = [tmp_path / f"{name}.fits" for name in "abc"]
     for path in bad:
@@ -183,6 +198,7 @@ def test_a_place_that_takes_no_files_is_refused_in_a_line(tmp_path, capsys, plac
             ("a.fits", "a.fts"),
             "out/a.fits would be written twice, of {0}/a.fits and of {0}/a.fts; rename",
         ),
+        (("a.jpg", "./a.jpg"), "{0}/a.jpg is named twice; name it once"),
         (("a.fits", "out/a.fits"), "out/a.fits is one of the files to double; name another --out"),
     ],
 )

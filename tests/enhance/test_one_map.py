@@ -41,6 +41,14 @@ def test_an_array_with_a_unit_is_refused():
         astro_dist.enhance(sky() * units.Jy)
 
 
+@pytest.mark.parametrize("planes", [3, 4])
+def test_a_picture_in_colours_is_no_cube(planes):
+    picture = np.arange(20 * 24 * planes, dtype=np.uint8).reshape(20, 24, planes)
+    with pytest.raises(astro_dist.AstroDistError, match=r"planes come first.*a picture give PIL\.Image"):
+        astro_dist.enhance(picture)
+    assert astro_dist.enhance(np.zeros((3, 8, planes))).shape == (3, 16, 2 * planes)
+
+
 def test_hdu_is_for_fits_files():
     for image in (sky(), "a.png"):
         with pytest.raises(astro_dist.ConfigError, match="hdu chooses an image of a FITS file; leave it out"):

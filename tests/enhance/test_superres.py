@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from astro_dist.engine.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from astro_dist.enhance.superres_stage import RECIPE
 from astro_dist.models.super_levels import gammas
 from astro_dist.models.super_presets import SCALE
 from astro_dist.models.super_res import SuperRes
+from astro_dist.pictures.decode import take_image
 from astro_dist.pictures.degradations import halve
 from astro_dist.sky.stretch import unstretch
 from astro_dist.store.reader import StoreReader
@@ -194,9 +196,61 @@ def test_images_of_many_kinds_are_doubled(trained, pictures):
         SuperRes(model.network, model.sampler.__class__(calls=2)).draw(planes[:, ::2, ::2], k) for k in (0, 1)
     ]
     np.testing.assert_allclose(mean, np.clip(np.mean(drawn, 0), 0, 1), atol=1e-6)
-    for wrong, said in ((picture[..., 0], "a network of 3 planes"), (np.zeros(5), "1 axes is no image")):
+    for wrong, said in (
+        (picture[..., 0], "a network of 3 planes"),
+        (np.zeros(5), r"shape \(5,\) is no picture"),
+    ):
         with pytest.raises(DataError, match=said):
             model.enhance(wrong)
+
+
+def test_images_are_enlarged_in_their_range(trained, pictures):
+    model, picture = SuperRes.from_pretrained(trained), pictures[0].transpose(1, 2, 0)
+    wanted = model.enhance(picture, steps=1)
+    for kind, white in (("u2", 65535), ("f2", 1), ("f8", 1)):
+        large = model.enhance((picture / 255 * white).astype(kind), steps=1)
+        assert large.dtype == kind
+        assert np.abs(large / white * 255 - wanted).max() < 1
+    np.testing.assert_array_equal(model.enhance(torch.from_numpy(picture), steps=1), wanted)
+    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK"):
+        image = Image.fromarray(picture).convert(mode)
+        as_file = np.asarray(take_image(image).convert("RGB"))
+        np.testing.assert_array_equal(model.enhance(image, steps=1), model.enhance(as_file, steps=1))
+    for wrong, said in (
+        (picture.astype(int), "type int64"),
+        (picture.astype(float), "float from 0 to 1"),
+        (np.full((8, 8, 3), np.nan), "NaN"),
+        (picture[None], r"shape \(1, 48, 48, 3\)"),
+    ):
+        with pytest.raises(DataError, match=said):
+            model.enhance(wrong, steps=1)
+
+
+def test_maps_may_be_of_any_brightness_and_are_finite():
+    model = SuperRes.from_pretrained("radio")
+    stretched = np.linspace(-3, 7, 400, dtype=np.float32).reshape(20, 20)
+    assert model.enhance(stretched, steps=1).max() > 2
+    stretched[3, 3] = np.nan
+    with pytest.raises(DataError, match="NaN or infinite"):
+        model.enhance(stretched, steps=1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": 0},
+        {"samples": -1},
+        {"samples": 1.5},
+        {"steps": 0},
+        {"steps": -1},
+        {"solver": "x"},
+        {"start": "x"},
+    ],
+)
+def test_options_that_cannot_work_are_refused(trained, options):
+    (name, value), *_ = options.items()
+    with pytest.raises(ConfigError, match=rf"^{name} is {value!r}; give "):
+        SuperRes.from_pretrained(trained).enhance(np.zeros((8, 8, 3)), **options)
 
 
 def test_a_run_of_maps_ends_and_is_sound(command, tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from astro_dist.engine.errors import DataError
 from astro_dist.pictures.config import PicturesConfig
-from astro_dist.pictures.decode import count_bits, read_picture
+from astro_dist.pictures.decode import count_bits, read_image, read_picture, take_image
 
 SIDE = 32
 CONFIG = PicturesConfig(size_pix=SIDE)
@@ -140,6 +140,25 @@ def test_print_colours_palettes_and_alpha_are_read_as_they_look(tmp_path):
     half = Image.fromarray(np.dstack([colours(), np.full((SIDE, SIDE), 51, np.uint8)]))
     np.testing.assert_allclose(read(saved(tmp_path, half)), colours().transpose(2, 0, 1) * 0.2, atol=1)
     assert read(saved(tmp_path, Image.new("1", (SIDE, SIDE), 1)), GREY).min() == 255
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_an_image_in_memory_is_taken_as_its_file_is_read(tmp_path, mode):
+    ramp = np.linspace(0, 1, SIDE * SIDE, dtype=np.float32).reshape(SIDE, SIDE)
+    deep = {"I;16": np.rint(65535 * ramp).astype(np.uint16), "F": ramp}
+    image = Image.fromarray(deep[mode]) if mode in deep else Image.fromarray(colours()).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(51)
+    taken, found = take_image(image), read_image(saved(tmp_path, image, "a.tif"), "a.tif")
+    assert image.mode == mode
+    assert taken.mode == found.mode
+    np.testing.assert_array_equal(np.asarray(taken), np.asarray(found))
+
+
+def test_images_in_memory_of_no_known_range_are_refused():
+    for values in (np.full((4, 4), 7, np.int32), np.full((4, 4), 7, np.float32)):
+        with pytest.raises(DataError, match=r"the picture: numbers of no known range \(mode [IF]\)"):
+            take_image(Image.fromarray(values))
 
 
 def test_a_turn_in_exif_is_done(tmp_path):
