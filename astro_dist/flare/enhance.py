@@ -17,8 +17,8 @@ from astro_dist.flare.upscale_stage import RECIPE
 from astro_dist.models.device import pin
 from astro_dist.models.enlargers import Enlarger, Options, open_enlarger
 from astro_dist.models.upscalers import WINDOW_PIX
-from astro_dist.pictures.decode import read_image
-from astro_dist.pictures.images import from_image, png_bytes, to_image
+from astro_dist.pictures.decode import read_image, take_image
+from astro_dist.pictures.images import from_image, like, png_bytes, to_image, to_planes, unit_planes
 from astro_dist.train.start import find_start
 from astro_dist.workers.machine import count_cores
 
@@ -69,27 +69,39 @@ class SwinIR:
         Parameters
         ----------
         image
-            A Pillow image, or a uint8 array of shape (H, W) or (H, W, 3), of at least 8 pixels a side.
+            A Pillow image, which is converted as a file of its mode is; or an array (h, w), (h, w, 3) or
+            (P, h, w): uint8, uint16 from 0 to 65535, or float from 0 to 1; of at least 8 pixels a side. The
+            network sees 8 bits of it.
 
         Raises
         ------
         DataError
-            The picture has sides that are too short, or too many pixels.
+            The picture has sides that are too short, or too many pixels, or is an array of another kind.
         """
-        given = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image, np.uint8))
-        if min(given.size) < WINDOW_PIX or given.width * given.height > MOST_AREA_PIX:
-            raise DataError(
-                f"a picture of {given.width} x {given.height} pixels cannot be enlarged: from {WINDOW_PIX} "
-                f"pixels a side to {MOST_AREA_PIX >> 20} million in all"
-            )
-        planes = self.enlarger.planes
-        large = to_image(self.enlarger(from_image(given.convert("RGB" if planes == 3 else "L"))[None])[0])
-        # What is grey stays grey.
-        large = large.convert("L") if given.mode in ("L", "1") else large
         if isinstance(image, Image.Image):
-            return large
-        pixels: NDArray[np.uint8] = np.asarray(large)
-        return pixels
+            given = take_image(image)
+            large = to_image(self._enlarge(from_image(given)))
+            # What is grey stays grey.
+            return large.convert("L") if given.mode == "L" else large
+        array = np.asarray(image)
+        planes = to_planes(array)
+        eight = planes if planes.dtype == np.uint8 else np.rint(255 * planes).astype(np.uint8)
+        large_PHW = self._enlarge(eight)
+        if len(planes) == 1:
+            large_PHW = from_image(to_image(large_PHW).convert("L"))
+        return like(large_PHW if array.dtype == np.uint8 else unit_planes(large_PHW), array)
+
+    def _enlarge(self, picture_PHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return a picture, uint8, with the planes of the network enlarged."""
+        height, width = picture_PHW.shape[1:]
+        if min(height, width) < WINDOW_PIX or height * width > MOST_AREA_PIX:
+            raise DataError(
+                f"a picture of {width} x {height} pixels cannot be enlarged: from {WINDOW_PIX} x "
+                f"{WINDOW_PIX} pixels to {MOST_AREA_PIX >> 20} million in all"
+            )
+        mode = "RGB" if self.enlarger.planes == 3 else "L"
+        large: NDArray[np.uint8] = self.enlarger(from_image(to_image(picture_PHW).convert(mode))[None])[0]
+        return large
 
 
 def _open(path: Path, tile_pix: int) -> Enlarger:

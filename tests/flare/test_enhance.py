@@ -45,6 +45,19 @@ def test_an_array_gives_an_array(upscaler, mode):
     np.testing.assert_array_equal(found, np.asarray(upscaler.enhance(picture(mode))))
 
 
+def test_arrays_of_other_ranges_are_no_other_pictures(upscaler):
+    colours = np.asarray(picture())
+    eight = upscaler.enhance(colours)
+    unit = upscaler.enhance(colours.astype(np.float32) / 255)
+    np.testing.assert_allclose(255 * unit, eight, atol=1e-4)
+    np.testing.assert_array_equal(
+        upscaler.enhance(colours.astype(np.uint16) * 257), eight.astype(np.uint16) * 257
+    )
+    np.testing.assert_array_equal(upscaler.enhance(colours.transpose(2, 0, 1)), eight.transpose(2, 0, 1))
+    with pytest.raises(DataError, match="of the type int64 is no picture"):
+        upscaler.enhance(colours.astype(int))
+
+
 def test_a_run_a_folder_and_a_file_of_the_authors_are_upscalers(weights, tmp_path):
     file = tmp_path / "model.pth"
     made = swinir.SwinIR(width=12, depths=(2,), heads=2, scale=4, planes=1, features=8, base="none")
@@ -63,7 +76,7 @@ def test_what_is_no_upscaler_is_refused(tmp_path):
 
 @pytest.mark.parametrize("size", [(7, 30), (30, 7)])
 def test_too_small_pictures_are_refused(upscaler, size):
-    with pytest.raises(DataError, match="cannot be enlarged: from 8 pixels"):
+    with pytest.raises(DataError, match="cannot be enlarged: from 8 x 8 pixels"):
         upscaler.enhance(picture(size=size))
 
 
