@@ -53,9 +53,9 @@ def test_core_is_the_part_of_the_lock_that_its_packages_need(monkeypatch):
     # By the versions of the lock: a core.txt that lags behind it must fail.
     locked = dict(LINE.fullmatch(line).groups() for line in lines[1:])
     names = [line.partition("==")[0] for line in core]
-    here = {
-        re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()
-    }
+    # The first of a name is the one that is imported; setuptools appends folders with others to the path.
+    found = reversed(list(importlib.metadata.distributions()))
+    here = {re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in found}
     if others := [name for name in names if here.get(name) != locked[name]]:
         pytest.skip(f"the packages here are not those of the lock: {', '.join(others)}")
     # Written from the installed packages, as `lock.py` writes it from those of an index.
