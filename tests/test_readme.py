@@ -26,7 +26,8 @@ def test_the_two_commands_are_there_and_ci_runs_the_second():
     script = (ROOT / ".ci/run").read_text()
     assert "pip install -q -e '.[test,interop,flare,enhance,docs,hips]'" in script
     assert "sphinx-build -q -W --keep-going docs" in script
-    assert script.rstrip().endswith("\npytest")
+    # Nothing but the verdict on the types comes after it.
+    assert script.rstrip().endswith('\npytest\nwait "$types_job"')
 
 
 @pytest.mark.parametrize("line", commands())
