@@ -17,8 +17,8 @@ class _Room(ModuleType):
         from astro_dist.pictures.config import SUFFIXES
 
         named = isinstance(image, str | Path) and Path(image).suffix.lower() in SUFFIXES
-        # Only images of Pillow's have a mode.
-        if named or hasattr(image, "mode"):
+        # Only images of Pillow's have a word as mode; a tensor has a method.
+        if named or isinstance(getattr(image, "mode", None), str):
             from astro_dist.engine.errors import ConfigError
             from astro_dist.enhance.one_picture import enhance_picture
 

@@ -12,6 +12,7 @@ from astro_dist.train.config import Positive
 
 LinkName = Literal["cleaning", "colourise", "superres", "bicubic", "bilateral"]
 DOUBLING = ("superres", "bicubic")
+MOST_SAMPLES, MOST_CALLS = 1024, 10_000
 OF_PICTURES = ("cleaning", "colourise", "bilateral")
 """Steps that pictures alone go through: they change fluxes."""
 SolverName = Literal["dpm++", "ddim", "ancestral"]
@@ -35,7 +36,7 @@ class ChainConfig(Section):
     """FITS files or patterns to enhance; by default the maps, or the pictures, of the run."""
     hdu: int | str | None = None
     """Number from 0 or EXTNAME of the image in these files; by default the one image with a sky."""
-    samples: Annotated[int, Field(ge=1, le=1024)] = 8
+    samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 8
     """Samples of the network whose mean is published."""
     estimate: Literal["mean", "expected"] = "mean"
     """The published image: the mean of the samples, or what the network expects of each at its first call,
@@ -44,7 +45,7 @@ class ChainConfig(Section):
     """Samples that are published as well."""
     most_samples: Annotated[int, Field(ge=1, le=4096)] = 32
     """Samples whose mean is taken where a source was invented, before the network is given up there."""
-    calls: Annotated[int, Field(ge=1, le=10000)] = 15
+    calls: Annotated[int, Field(ge=1, le=MOST_CALLS)] = 15
     """Calls of the network per sample."""
     solver: SolverName = "dpm++"
     """How samples are drawn."""

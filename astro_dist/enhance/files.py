@@ -11,8 +11,6 @@ from astro_dist.engine.foreign import expand_home
 from astro_dist.engine.stopping import check_stop
 from astro_dist.pictures.config import FITS_SUFFIXES, SUFFIXES
 
-MOST_SAMPLES, MOST_CALLS = 1024, 10_000
-"""As in a run."""
 MOST_PLACES = 5
 """Most sources that were taken back whose places are said."""
 
@@ -53,6 +51,8 @@ def enhance_files(
         Some of several files cannot be used; the others are written. Why is said of each as it happens. One
         alone raises what is wrong with it, all of several a `ConfigError`.
     """
+    from astro_dist.enhance.chain_config import MOST_CALLS, MOST_SAMPLES
+
     targets = _targets(paths, expand_home(str(out)))
     for option, value, most in (("--samples", samples, MOST_SAMPLES), ("--calls", calls, MOST_CALLS)):
         if value is not None and not 1 <= value <= most:

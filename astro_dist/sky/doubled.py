@@ -29,7 +29,8 @@ COORDINATES = re.compile(
 _LOOKUP = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IM|AXISCORR|DP|DQ|D2IMERR)\d*")
 _SYSTEM = re.compile(r"(?:(?:CTYPE|CRPIX|CRVAL|CDELT)[12]|(?:PC|CD)[12]_[12])([A-Z]?)")
 _REFERENCE = re.compile(r"CRPIX[12][A-Z]?")
-_STEP = re.compile(r"CDELT[12][A-Z]?|CD\d_[12][A-Z]?|CD00\d00[12]|PIXSCALE|PIXSCAL[12]|SECPIX[12]?|[XY]PIXSZ")
+_STEP = re.compile(r"CDELT[12][A-Z]?|CD\d_[12][A-Z]?|CD00\d00[12]")
+_SIZE = re.compile(r"PIXSCALE|PIXSCAL[12]|SECPIX[12]?|[XY]PIXSZ|[XY]PIXELSZ")
 _CROSSED = re.compile(r"PC(?:00)?(\d)_?(?:00)?(\d)[A-Z]?")
 _BENT = r"PV1_(?:[5-9]|\d\d){0}|PV2_\d+{0}"
 _POLYNOMIAL = re.compile(r"([AB]P?)_(\d)_(\d)")
@@ -73,6 +74,9 @@ def double_header(header: fits.Header, history: Iterable[str] = ()) -> fits.Head
             found[key] = 2 * (found[key] - 0.5) + 0.5
         elif _ORIGIN.fullmatch(key):
             found[key] = 2 * found[key] - 0.5
+        elif _SIZE.fullmatch(key) and isinstance(found[key], int | float):
+            # Some programs write words there, which say nothing that could be halved.
+            found[key] = 0.5 * found[key]
         elif _SECTION.fullmatch(key):
             found[key] = _SPAN.sub(_double_span, str(found[key]))
     add_history(found, history)
@@ -109,7 +113,7 @@ def _factor(key: str, bent: Iterable[str] = ()) -> float | None:
     if match := re.fullmatch(r"(CDELT|PC)[12](?:_[12])?([A-Z]?)", key):
         in_matrix = match[2] in bent
         return 0.5 if in_matrix == (match[1] == "PC") else None
-    if _STEP.fullmatch(key) or re.fullmatch("[XY]PIXELSZ", key):
+    if _STEP.fullmatch(key):
         return 0.5
     if _PHYSICAL.fullmatch(key) or re.fullmatch(r"CNPIX\d|[AB]P?_DMAX", key):
         return 2.0
@@ -170,8 +174,8 @@ def refuse_unscalable(header: fits.Header) -> None:
         They hold a distortion by tables, a rotation between an axis of the sky and another one, something
         that is no number, or a card twice and not alike.
     """
-    for message in _faults(header):
-        raise ConfigError(message)
+    if (fault := next(_faults(header), None)) is not None:
+        raise ConfigError(fault)
 
 
 def _faults(header: fits.Header) -> Iterator[str]:

@@ -302,9 +302,9 @@ def _stokes_of_cards(header: fits.Header) -> str | None:
 
 
 def read_beams(
-    path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int], axes: Sequence[int]
+    path: Path, hdus: Sequence[Hdu], header: fits.Header, plane: Sequence[int] | None, axes: Sequence[int]
 ) -> list[BeamRow]:
-    """Return the rows of a table of beams that belong to a plane; all where none is said to."""
+    """Return the rows of a table of beams that belong to a plane; all for None, and where none is said to."""
     tables = [one for one in hdus if one.is_table and _has_beams(one)]
     if not tables or tables[0].data_bytes > BEAMS_BYTES:
         return []
@@ -313,6 +313,8 @@ def read_beams(
     check_columns(table)
     with open_checked(path, [one for one in hdus if one.index <= table.index]) as opened:
         rows = _beam_rows(opened[table.index])
+    if plane is None:
+        return rows
     place = {"FREQ": 0, "STOKES": 0}
     for i, index in enumerate(plane):
         kind = str(header.get(f"CTYPE{i + 3}", "")).strip().upper()

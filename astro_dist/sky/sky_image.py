@@ -21,7 +21,7 @@ from astro_dist.sky.config import FilesConfig
 from astro_dist.sky.coordinates import pixel_scale, pixel_size, read_wcs
 from astro_dist.sky.doubled import COORDINATES, refuse_unscalable
 from astro_dist.sky.fits_file import add_history
-from astro_dist.sky.fits_headers import Hdu, check_cards
+from astro_dist.sky.fits_headers import check_cards
 from astro_dist.sky.fits_reader import Layout, explained, parse_header, read_exact, read_pixels
 from astro_dist.sky.fits_survey import beam_lines
 from astro_dist.sky.header_beams import BeamRow, beam_of_cards, find_beam, states_beam
@@ -91,8 +91,10 @@ class SkyImage:
             hdus, chosen, _, layout = open_chosen(path, config.hdu)
             check_cards([chosen], True)
             header = parse_header(chosen, whole=True)
+            history = beam_lines(chosen)
             if chosen.index and not hdus[0].image_axes and header.get("INHERIT", True):
                 header = _inherit(header, parse_header(hdus[0], whole=True))
+                history = [*beam_lines(hdus[0]), *history]
             mend_unit(header, chosen, hdus[0])
             _check_sky(layout.axes, header)
             wcs = read_wcs(celestial_cards(header))
@@ -106,8 +108,13 @@ class SkyImage:
             unit = choose_unit(config.unit, str(header.get("BUNIT", "")).strip())
             if config.unit is not None:
                 header["BUNIT"] = unit
-            beams = [] if beam_of_cards(header) else _rows_of(path, hdus, header, layout, plane)
-            beam = _find_beam(header, beams, beam_lines(chosen), config)
+            rows: list[BeamRow] = []
+            if beam_of_cards(header) is None:
+                index = None if plane is None else plane[::-1]
+                rows = read_beams(path, hdus, header, index, layout.axes)
+            beam = _find_beam(header, rows, history, config)
+            # The table is none of the image's.
+            header.remove("CASAMBM", ignore_missing=True)
             pixel = pixel_size(pixel_scale(wcs.celestial, layout.axes[-2:]))
             fwhm_pix = None if beam is None else beam.fwhm_pix(pixel)
             if chosen.index:
@@ -225,15 +232,6 @@ def _choose(header: fits.Header, layout: Layout, config: FilesConfig) -> tuple[i
     return tuple(reversed(index))
 
 
-def _rows_of(
-    path: Path, hdus: list[Hdu], header: fits.Header, layout: Layout, plane: tuple[int, ...] | None
-) -> list[BeamRow]:
-    """Return the rows of its table of beams: those of the plane, or of all of several."""
-    single = plane or (0,) * (len(layout.axes) - 2)
-    whole = plane is None and math.prod(layout.axes[:-2]) > 1
-    return read_beams(path, hdus, header, () if whole else single[::-1], layout.axes)
-
-
 def _find_beam(
     header: fits.Header, rows: list[BeamRow], history: list[str], config: FilesConfig
 ) -> Beam | None:
@@ -242,21 +240,17 @@ def _find_beam(
     Images of any kind are doubled: HISTORY that is not understood and beams that differ from plane to plane
     give none.
     """
-    stated = beam_of_cards(header) is not None or config.beam_major_arcsec is not None
+    said = header, rows, history, config.widths
     try:
-        if not states_beam(header, rows, history, config.widths):
-            return None
-        beam = find_beam(header, rows, history, config.widths)[0]
+        beam = find_beam(*said)[0] if states_beam(*said) else None
     except ConfigError:
-        if stated:
+        if beam_of_cards(header) is not None:
             raise
         return None
-    finally:
-        # The table is none of the image.
-        header.remove("CASAMBM", ignore_missing=True)
-    if rows or config.beam_major_arcsec is not None:
-        values = beam.major_arcsec / 3600, beam.minor_arcsec / 3600, beam.pa_deg
-        header.update(zip(("BMAJ", "BMIN", "BPA"), values, strict=True))
+    if beam is not None and (rows or config.beam_major_arcsec is not None):
+        header["BMAJ"] = (beam.major_arcsec / 3600, "[deg] beam, full width at half maximum")
+        header["BMIN"] = (beam.minor_arcsec / 3600, "[deg]")
+        header["BPA"] = (beam.pa_deg, "[deg] major axis east of north")
     return beam
 
 

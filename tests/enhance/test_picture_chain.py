@@ -299,7 +299,7 @@ def test_cleaning_comes_first():
 
 
 def test_what_could_not_be_read_is_neither_counted_nor_exported(tmp_path, capsys):
-    """And what a run cannot know is said: no scale of the uncertainty, no colours of their own."""
+    """Notes say that no validation picture scales the uncertainty and that own colours are left out."""
     (tmp_path / "in").mkdir()
     for i in range(3):
         picture = Image.fromarray(draw_toy("galaxies", 1, i, 48).transpose(1, 2, 0))

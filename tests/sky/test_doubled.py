@@ -86,6 +86,8 @@ def test_what_names_pixels_without_coordinates_follows():
     # Physical pixel p = (x - LTV) / LTM: that of the first pixel's middle, x = 1, is that of x' = 1.5.
     assert [(1.5 - found[f"LTV{i}"]) / found[f"LTM{i}_{i}"] for i in (1, 2)] == [101.0, 1.0]
     assert (found["DATASEC"], found["CCDSEC"], found["PIXSCALE"]) == ("[1:160,9:128]", "[101:180,1:64]", 0.9)
+    # Words in the place of a size keep no image from being doubled.
+    assert double_header(header(PIXSCALE="1.8 arcsec"))["PIXSCALE"] == "1.8 arcsec"
     found = double_header(header(LTM1_1=0.5))
     assert [(1.5 - found[f"LTV{i}"]) / found[f"LTM{i}_{i}"] for i in (1, 2)] == [2.0, 1.0]
 

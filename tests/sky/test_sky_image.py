@@ -64,6 +64,20 @@ def test_beams_come_from_tables_and_history(tmp_path):
     found = SkyImage.open(tmp_path / "table.fits")
     assert "CASAMBM" not in found.header
     assert (found.header["BMAJ"], found.fwhm_pix) == (5.4 / 3600, pytest.approx(3, rel=1e-4))
+    # Of three planes with beams of their own none is that of the image.
+    several = Table(
+        {"BMAJ": [5.4, 6, 7], "BMIN": [5.4, 6, 7], "BPA": [0.0] * 3, "CHAN": [0, 1, 2], "POL": [0] * 3}
+    )
+    cards = header(beam=False, CASAMBM=True, CTYPE3="FREQ", CRVAL3=1e9, CDELT3=1e8, CRPIX3=1.0)
+    hdus = [fits.PrimaryHDU(np.stack([sky()] * 3), cards), fits.BinTableHDU(several, name="BEAMS")]
+    for key in ("BMAJ", "BMIN"):
+        hdus[1].columns[key].unit = "arcsec"
+    fits.HDUList(hdus).writeto(tmp_path / "three.fits")
+    three = SkyImage.open(tmp_path / "three.fits")
+    assert three.fwhm_pix is None
+    assert not {"BMAJ", "CASAMBM"} & set(three.header)
+    one = SkyImage.open(tmp_path / "three.fits", FilesConfig(plane=1))
+    assert one.header["BMAJ"] == pytest.approx(6 / 3600, rel=1e-12)
     line = "AIPS   CLEAN BMAJ=  1.5000E-03 BMIN=  1.5000E-03 BPA=   0.00"
     write(tmp_path / "told.fits", beam=False, HISTORY=line)
     assert SkyImage.open(tmp_path / "told.fits").fwhm_pix == pytest.approx(3, rel=1e-4)
